@@ -1,0 +1,48 @@
+# The whole project on a fresh machine: Python 3.10-3.13, g++, make and git are enough.
+#
+#   make env     .venv with everything pinned, a ROS 2 graph from wheels (Linux x86-64), sam2_ros_msgs built; seconds when nothing changed
+#   make demo    the main job, start to end: leaves out/demo
+#   make test    lint, types, tests
+#   make clean   removes what the three made
+#
+# Variables, each as in `make env PYTHON=python3.12`:
+#   PYTHON          the interpreter to build the environment from
+#   TORCH           what pip is given for PyTorch: a requirement, or a wheel (Jetson); empty = leave PyTorch to you
+#   TORCH_PIP_ARGS  pip options for PyTorch alone, e.g. "--index-url URL" of a CPU-only or CUDA build. Without any, Linux
+#                   gets the CUDA build, gigabytes of it; pytorch.org/get-started lists the URLs
+#   ROS             auto = the wheels where they exist; none = no ROS graph (tests that need one are skipped and say so)
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCH_PIP_ARGS ?=
+ROS ?= auto
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The wheels must not see another ROS: a sourced /opt/ros, or the library path of another environment of wheels.
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH PYTHONHOME ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION
+ifneq ($(AMENT_PREFIX_PATH)$(_ROS_WHEELS_BOOTSTRAP_COMPLETE),)
+unexport LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+endif
+# Nobody else's robot hears our tests.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+
+.PHONY: help env demo test clean
+help:
+	@sed -n 's/^#   \{0,1\}//p' Makefile
+
+env:
+	@"$(PYTHON)" scripts/make_env.py --venv "$(VENV)" --torch "$(TORCH)" --torch-pip-args "$(TORCH_PIP_ARGS)" --ros "$(ROS)"
+
+demo: env
+	$(BIN)/sam2-ros demo --out out/demo
+
+test: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build install log dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find sam2_ros scripts launch test -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,180 @@
+"""Reads prompts as they are written on a command line or in a JSON file, and gathers them by frame.
+
+Does not know the size of the frames: whether a box lies in the image is the engine's question.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine import Prompt
+
+_SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>\d+):(?P<value>.+)", re.DOTALL)
+_FORMS = {
+    "--box": "ID@FRAME:x0,y0,x1,y1, such as cup@0:100,80,260,300",
+    "--point": "ID@FRAME:x,y,+ (on the object) or ID@FRAME:x,y,- (not on it), such as cup@0:180,150,+",
+    "--mask": "ID@FRAME:file.png, such as cup@0:cup.png",
+}
+_JSON_FORM = (
+    '[{"id": "cup", "frame": 0, "box": [100, 80, 260, 300], "points": [[180, 150, 1], [20, 20, 0]], '
+    '"mask": "cup.png"}], of box, points and mask at least one'
+)
+_JSON_KEYS = {"id", "frame", "box", "points", "mask", "class_id", "replace"}
+
+
+class PromptSyntaxError(ValueError):
+    """A prompt that cannot be read: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass
+class _Draft:
+    points: list[tuple[float, float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    box: tuple[float, float, float, float] | None = None
+    mask: np.ndarray | None = None
+    class_id: str = ""
+    replace: bool = False
+
+
+class PromptBook:
+    """Prompts by frame and object: all that is said about one object on one frame becomes one Prompt."""
+
+    def __init__(self) -> None:
+        self._drafts: dict[int, dict[str, _Draft]] = {}
+
+    def add_box(self, spec: str) -> None:
+        """`ID@FRAME:x0,y0,x1,y1`"""
+        object_id, frame, value = _split("--box", spec)
+        self._set_box(object_id, frame, _numbers("--box", spec, value.split(","), 4))
+
+    def add_point(self, spec: str) -> None:
+        """`ID@FRAME:x,y,+` or `ID@FRAME:x,y,-`"""
+        object_id, frame, value = _split("--point", spec)
+        *numbers, sign = value.split(",")
+        if sign.strip() not in ("+", "-"):
+            raise _spec_error("--point", spec)
+        x, y = _numbers("--point", spec, numbers, 2)
+        self._add_point(object_id, frame, x, y, 1 if sign.strip() == "+" else 0)
+
+    def add_mask(self, spec: str) -> None:
+        """`ID@FRAME:file.png`; every pixel that is not black belongs to the object."""
+        object_id, frame, value = _split("--mask", spec)
+        self._set_mask(object_id, frame, Path(value))
+
+    def add_file(self, path: Path) -> None:
+        """A JSON list of prompts; mask files are looked for beside it."""
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise PromptSyntaxError(
+                f"{path} is no readable JSON file ({error}): expected {_JSON_FORM}"
+            ) from error
+        if not isinstance(entries, list) or not entries:
+            raise PromptSyntaxError(f"{path} does not hold a list of prompts: expected {_JSON_FORM}")
+        for number, entry in enumerate(entries):
+            try:
+                self._add_entry(entry, path.parent)
+            except (TypeError, KeyError, IndexError, ValueError) as error:
+                if isinstance(error, PromptSyntaxError):
+                    raise
+                raise PromptSyntaxError(
+                    f"{path}: prompt number {number} cannot be read ({type(error).__name__}: {error}): "
+                    f"expected {_JSON_FORM}"
+                ) from error
+
+    def prompts(self) -> dict[int, list[Prompt]]:
+        """Frame index -> its prompts, objects in the order they were first named."""
+        return {
+            frame: [
+                Prompt(
+                    id=object_id,
+                    points=np.array(draft.points, dtype=np.float64) if draft.points else None,
+                    labels=np.array(draft.labels, dtype=np.int64) if draft.points else None,
+                    box=draft.box,
+                    mask=draft.mask,
+                    class_id=draft.class_id,
+                    replace=draft.replace,
+                )
+                for object_id, draft in drafts.items()
+            ]
+            for frame, drafts in sorted(self._drafts.items())
+        }
+
+    def _add_entry(self, entry: Any, folder: Path) -> None:
+        if unknown := set(entry) - _JSON_KEYS:
+            raise ValueError(f"unknown key {sorted(unknown)}, known are {sorted(_JSON_KEYS)}")
+        object_id, frame = str(entry["id"]), entry.get("frame", 0)
+        if not object_id or not isinstance(frame, int) or frame < 0:
+            raise ValueError(
+                f"id {object_id!r} on frame {frame!r}, a name and a whole number from 0 on expected"
+            )
+        draft = self._draft(object_id, frame)
+        draft.class_id = str(entry.get("class_id", draft.class_id))
+        draft.replace = bool(entry.get("replace", draft.replace))
+        if entry.get("box") is not None:
+            x0, y0, x1, y1 = (float(value) for value in entry["box"])
+            self._set_box(object_id, frame, [x0, y0, x1, y1])
+        for x, y, label in entry.get("points") or []:
+            self._add_point(object_id, frame, float(x), float(y), int(label))
+        if entry.get("mask") is not None:
+            self._set_mask(object_id, frame, folder / str(entry["mask"]))
+
+    def _draft(self, object_id: str, frame: int) -> _Draft:
+        return self._drafts.setdefault(frame, {}).setdefault(object_id, _Draft())
+
+    def _add_point(self, object_id: str, frame: int, x: float, y: float, label: int) -> None:
+        draft = self._draft(object_id, frame)
+        draft.points.append((x, y))
+        draft.labels.append(label)
+
+    def _set_box(self, object_id: str, frame: int, numbers: Sequence[float]) -> None:
+        draft = self._draft(object_id, frame)
+        if draft.box is not None:
+            raise PromptSyntaxError(
+                f"two boxes for '{object_id}' on frame {frame}, one expected: leave one out"
+            )
+        x0, y0, x1, y1 = numbers
+        draft.box = (x0, y0, x1, y1)
+
+    def _set_mask(self, object_id: str, frame: int, path: Path) -> None:
+        draft = self._draft(object_id, frame)
+        if draft.mask is not None:
+            raise PromptSyntaxError(
+                f"two masks for '{object_id}' on frame {frame}, one expected: leave one out"
+            )
+        # Palette images come as their colours: index 0, the background, is black by convention.
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise PromptSyntaxError(
+                f"mask {path} for '{object_id}' is missing or no image: expected a PNG, black = background"
+            )
+        draft.mask = np.asarray(image.any(axis=2))
+
+
+def _split(option: str, spec: str) -> tuple[str, int, str]:
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise _spec_error(option, spec)
+    return match["id"], int(match["frame"]), match["value"]
+
+
+def _numbers(option: str, spec: str, parts: Sequence[str], count: int) -> list[float]:
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError as error:
+        raise _spec_error(option, spec) from error
+    if len(numbers) != count:
+        raise _spec_error(option, spec)
+    return numbers
+
+
+def _spec_error(option: str, spec: str) -> PromptSyntaxError:
+    return PromptSyntaxError(f"{option} '{spec}' cannot be read: expected {_FORMS[option]}")

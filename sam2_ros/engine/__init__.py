@@ -1,0 +1,21 @@
+"""The SAM 2 model and the streaming tracker, in plain PyTorch. Knows nothing of ROS, files or the web."""
+
+from .config import ModelConfig, config_for
+from .model import Sam2Model
+from .numerics import TrackerConfig
+from .prompt import Prompt, PromptError
+from .result import FrameResult, ObjectState, TrackedObject
+from .tracker import Tracker
+
+__all__ = [
+    "FrameResult",
+    "ModelConfig",
+    "ObjectState",
+    "Prompt",
+    "PromptError",
+    "Sam2Model",
+    "TrackedObject",
+    "Tracker",
+    "TrackerConfig",
+    "config_for",
+]

@@ -1,0 +1,51 @@
+"""The one place that chooses an attention kernel.
+
+Knows query, key and value of shape [batch, heads, tokens, channels]; not what they stand for.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def attention(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """Scaled dot-product attention, ``softmax(q k^T / sqrt(c)) v``.
+
+    Args:
+        q_bhnc: ``[b, h, n, c]``.
+        k_bhmc: ``[b, h, m, c]``.
+        v_bhmc: ``[b, h, m, cv]``.
+
+    Returns:
+        ``[b, h, n, cv]``.
+    """
+    return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate projections, as in the mask decoder of SAM (section A)."""
+
+    def __init__(self, dim: int, num_heads: int, downsample: int = 1, kv_dim: int | None = None) -> None:
+        super().__init__()
+        inner = dim // downsample
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(dim, inner)
+        self.k_proj = nn.Linear(kv_dim or dim, inner)
+        self.v_proj = nn.Linear(kv_dim or dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def split_heads(self, x_bnc: torch.Tensor) -> torch.Tensor:
+        b, n, c = x_bnc.shape
+        return x_bnc.view(b, n, self.num_heads, c // self.num_heads).transpose(1, 2)
+
+    def merge_heads(self, x_bhnc: torch.Tensor) -> torch.Tensor:
+        return x_bhnc.transpose(1, 2).flatten(2)
+
+    def forward(self, q_bnc: torch.Tensor, k_bmc: torch.Tensor, v_bmc: torch.Tensor) -> torch.Tensor:
+        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``."""
+        q = self.split_heads(self.q_proj(q_bnc))
+        k = self.split_heads(self.k_proj(k_bmc))
+        v = self.split_heads(self.v_proj(v_bmc))
+        return self.out_proj(self.merge_heads(attention(q, k, v)))

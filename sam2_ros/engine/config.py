@@ -1,0 +1,123 @@
+"""The shapes of the SAM 2 family, from nano to large.
+
+Frozen numbers only; does not know weights, files or devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class HieraConfig:
+    """Image encoder trunk (Hiera, arXiv 2306.00989).
+
+    Attributes:
+        embed_dim: channels after the patch embedding; doubles at each later stage.
+        num_heads: attention heads of the first stage; doubles with the channels.
+        stages: blocks per stage; stages run at strides 4, 8, 16, 32.
+        global_blocks: indices of blocks that attend over the whole grid instead of a window.
+        window_spec: window side in tokens per stage.
+        pos_embed_background: (height, width) of the position table that is resized to the grid.
+    """
+
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    window_spec: tuple[int, int, int, int]
+    pos_embed_background: tuple[int, int]
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the four stage outputs, strides 4, 8, 16, 32."""
+        c = self.embed_dim
+        return c, 2 * c, 4 * c, 8 * c
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One member of the SAM 2 family.
+
+    The defaults are those of the official models; only `nano` changes the widths.
+
+    Attributes:
+        name: nano, tiny, small, base_plus or large.
+        version: "2.0" or "2.1". 2.1 adds a temporal encoding to object pointers and an embedding of
+            "object absent" to memories.
+        image_size: side of the square input, pixels.
+        d_model: channels of features, tokens and pointers.
+        mem_dim: channels of a spatial memory.
+        num_maskmem: memory frames with a temporal encoding of their own: conditioning + recents.
+        max_pointers: frames whose object pointers are attended to.
+    """
+
+    name: str
+    hiera: HieraConfig
+    version: str = "2.1"
+    image_size: int = 1024
+    d_model: int = 256
+    mem_dim: int = 64
+    num_maskmem: int = 7
+    max_pointers: int = 16
+    memory_attention_layers: int = 4
+    memory_attention_ffn: int = 2048
+    mask_decoder_heads: int = 8
+    mask_decoder_ffn: int = 2048
+    head_hidden: int = 256
+
+    def __post_init__(self) -> None:
+        if self.version not in ("2.0", "2.1"):
+            raise ValueError(f"model version {self.version!r}: expected '2.0' or '2.1'")
+        if self.image_size % 32:
+            raise ValueError(f"image_size {self.image_size}: expected a multiple of 32")
+        if self.d_model % self.mem_dim:
+            raise ValueError(f"d_model {self.d_model}: expected a multiple of mem_dim {self.mem_dim}")
+
+    @property
+    def grid(self) -> int:
+        """Side of the stride-16 token grid."""
+        return self.image_size // 16
+
+    @property
+    def mask_side(self) -> int:
+        """Side of low-resolution mask logits."""
+        return self.image_size // 4
+
+    def at_image_size(self, image_size: int) -> ModelConfig:
+        """The same weights' shape at another input size."""
+        return replace(self, image_size=image_size)
+
+
+NANO = ModelConfig(
+    name="nano",
+    hiera=HieraConfig(48, 1, (1, 2, 4, 1), (3, 4, 5, 6), (8, 8, 8, 8), (8, 8)),
+    image_size=256,
+    d_model=128,
+    mem_dim=64,
+    memory_attention_layers=2,
+    memory_attention_ffn=512,
+    mask_decoder_heads=4,
+    mask_decoder_ffn=512,
+    head_hidden=128,
+)
+TINY = ModelConfig("tiny", HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)))
+SMALL = ModelConfig("small", HieraConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)))
+BASE_PLUS = ModelConfig(
+    "base_plus", HieraConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14))
+)
+LARGE = ModelConfig("large", HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)))
+
+OFFICIAL = {config.name: config for config in (TINY, SMALL, BASE_PLUS, LARGE)}
+
+
+def config_for(name: str, version: str = "2.1") -> ModelConfig:
+    """The configuration of a family member by name.
+
+    Raises:
+        ValueError: no such member.
+    """
+    known = {"nano": NANO, **OFFICIAL}
+    if name not in known:
+        raise ValueError(f"model {name!r}: expected one of {', '.join(known)}")
+    return replace(known[name], version=version)

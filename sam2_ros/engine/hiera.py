@@ -1,0 +1,155 @@
+"""Hiera, the image encoder's trunk: windowed attention over four stages (SAM 2 paper, section 4; arXiv 2306.00989).
+
+Maps an image to four feature maps; does not know what they are used for.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .attention import attention
+from .config import HieraConfig
+from .layers import MLP
+
+
+def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Cut a map into square windows, zero-padding it to a multiple of the side first.
+
+    Returns:
+        ``[b * windows, window, window, c]`` and the padded (height, width).
+    """
+    b, h, w, c = x_bhwc.shape
+    pad_h, pad_w = -h % window, -w % window
+    if pad_h or pad_w:
+        x_bhwc = F.pad(x_bhwc, (0, 0, 0, pad_w, 0, pad_h))
+    ph, pw = h + pad_h, w + pad_w
+    x = x_bhwc.view(b, ph // window, window, pw // window, window, c)
+    return x.transpose(2, 3).reshape(-1, window, window, c), (ph, pw)
+
+
+def join_windows(
+    x_nwwc: torch.Tensor, window: int, padded_hw: tuple[int, int], hw: tuple[int, int]
+) -> torch.Tensor:
+    """Undo `split_windows` and crop the padding: ``[b, h, w, c]``."""
+    ph, pw = padded_hw
+    b = x_nwwc.shape[0] // (ph * pw // window // window)
+    x = x_nwwc.view(b, ph // window, pw // window, window, window, -1).transpose(2, 3)
+    return x.reshape(b, ph, pw, -1)[:, : hw[0], : hw[1]]
+
+
+def pool2x2(x_bhwc: torch.Tensor) -> torch.Tensor:
+    """2 x 2 max pooling in channels-last layout."""
+    return F.max_pool2d(x_bhwc.permute(0, 3, 1, 2), 2, 2).permute(0, 2, 3, 1)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within each window, optionally with queries pooled 2 x 2."""
+
+    def __init__(self, dim: int, dim_out: int, num_heads: int, pool_queries: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.pool_queries = pool_queries
+        self.qkv = nn.Linear(dim, 3 * dim_out)
+        self.proj = nn.Linear(dim_out, dim_out)
+
+    def forward(self, x_nwwc: torch.Tensor) -> torch.Tensor:
+        n, h, w, _ = x_nwwc.shape
+        qkv = self.qkv(x_nwwc).view(n, h * w, 3, self.num_heads, -1)
+        q, k, v = qkv.unbind(2)
+        if self.pool_queries:
+            q = pool2x2(q.reshape(n, h, w, -1))
+            h, w = q.shape[1:3]
+            q = q.reshape(n, h * w, self.num_heads, -1)
+        x = attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        return self.proj(x.transpose(1, 2).reshape(n, h, w, -1))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; the first block of a stage doubles the channels and halves the grid."""
+
+    def __init__(self, dim: int, dim_out: int, num_heads: int, window: int, pool_queries: bool) -> None:
+        super().__init__()
+        self.window = window
+        self.pool_queries = pool_queries
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = WindowAttention(dim, dim_out, num_heads, pool_queries)
+        self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
+        self.mlp = MLP(dim_out, 4 * dim_out, dim_out, 2, gelu=True)
+        self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
+
+    def forward(self, x_bhwc: torch.Tensor) -> torch.Tensor:
+        shortcut = x_bhwc
+        x = self.norm1(x_bhwc)
+        if self.proj is not None:
+            shortcut = self.proj(x)
+            if self.pool_queries:
+                shortcut = pool2x2(shortcut)
+        out_hw = (shortcut.shape[1], shortcut.shape[2])
+        if self.window == 0:
+            x = self.attn(x)
+        else:
+            windows, padded_hw = split_windows(x, self.window)
+            out_window = self.window
+            if self.pool_queries:
+                out_window //= 2
+                padded_hw = (out_hw[0] + -out_hw[0] % out_window, out_hw[1] + -out_hw[1] % out_window)
+            x = join_windows(self.attn(windows), out_window, padded_hw, out_hw)
+        x = shortcut + x
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    """7 x 7 convolution with stride 4: ``[b, 3, H, W] -> [b, H / 4, W / 4, c]``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, 7, stride=4, padding=3)
+
+    def forward(self, image_b3hw: torch.Tensor) -> torch.Tensor:
+        return self.proj(image_b3hw).permute(0, 2, 3, 1)
+
+
+class Hiera(nn.Module):
+    """``[b, 3, H, W] ->`` four maps ``[b, c, h, w]`` at strides 4, 8, 16, 32."""
+
+    def __init__(self, config: HieraConfig) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(config.embed_dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.embed_dim, *config.pos_embed_background))
+        window = config.window_spec[0]
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, config.embed_dim, window, window))
+        self.blocks = nn.ModuleList()
+        self.stage_ends: list[int] = []
+        dim, heads = config.embed_dim, config.num_heads
+        for stage, depth in enumerate(config.stages):
+            for position in range(depth):
+                index = len(self.blocks)
+                first_of_later_stage = stage > 0 and position == 0
+                # A stage's first block still works in the windows of the stage before it.
+                window = config.window_spec[stage - 1 if first_of_later_stage else stage]
+                if index in config.global_blocks:
+                    window = 0
+                dim_out = 2 * dim if first_of_later_stage else dim
+                heads = 2 * heads if first_of_later_stage else heads
+                self.blocks.append(Block(dim, dim_out, heads, window, first_of_later_stage))
+                dim = dim_out
+            self.stage_ends.append(len(self.blocks) - 1)
+
+    def position(self, hw: tuple[int, int]) -> torch.Tensor:
+        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it."""
+        background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
+        window = self.pos_embed_window
+        tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]
+        return (background + window.tile(tiles)[:, :, : hw[0], : hw[1]]).permute(0, 2, 3, 1)
+
+    def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
+        x = self.patch_embed(image_b3hw)
+        x = x + self.position((x.shape[1], x.shape[2]))
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stage_ends:
+                outputs.append(x.permute(0, 3, 1, 2))
+        return outputs

@@ -1,0 +1,101 @@
+"""Memory attention: the current frame's features attend to memories and object pointers (SAM 2 paper, section 4).
+
+A pure function of tokens; does not know which frames the memories come from or how they are kept.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .attention import Attention, attention
+from .config import ModelConfig
+from .rope import axial_rope, rotate, sine_grid
+
+
+class RopeAttention(Attention):
+    """Single-head attention with rotary embedding on queries and on the spatial part of the keys."""
+
+    def forward(  # type: ignore[override]
+        self,
+        q_bnc: torch.Tensor,
+        k_bmc: torch.Tensor,
+        v_bmc: torch.Tensor,
+        rope_2nc: torch.Tensor,
+        unrotated_keys: int = 0,
+    ) -> torch.Tensor:
+        """As `Attention`, with the last `unrotated_keys` keys (pointer tokens, which have no place) left alone."""
+        q = rotate(self.split_heads(self.q_proj(q_bnc)), rope_2nc)
+        k = self.split_heads(self.k_proj(k_bmc))
+        spatial = k.shape[2] - unrotated_keys
+        k = torch.cat([rotate(k[:, :, :spatial], rope_2nc), k[:, :, spatial:]], dim=2)
+        v = self.split_heads(self.v_proj(v_bmc))
+        return self.out_proj(self.merge_heads(attention(q, k, v)))
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, cross-attention to memory, feed-forward; pre-norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.self_attn = RopeAttention(d, 1)
+        self.cross_attn_image = RopeAttention(d, 1, kv_dim=config.mem_dim)
+        self.linear1 = nn.Linear(d, config.memory_attention_ffn)
+        self.linear2 = nn.Linear(config.memory_attention_ffn, d)
+        self.norm1 = nn.LayerNorm(d)
+        self.norm2 = nn.LayerNorm(d)
+        self.norm3 = nn.LayerNorm(d)
+
+    def forward(
+        self,
+        x_bnc: torch.Tensor,
+        memory_bmc: torch.Tensor,
+        memory_pos_bmc: torch.Tensor,
+        rope_2nc: torch.Tensor,
+        pointer_tokens: int,
+    ) -> torch.Tensor:
+        y = self.norm1(x_bnc)
+        x = x_bnc + self.self_attn(y, y, y, rope_2nc)
+        y = self.norm2(x)
+        x = x + self.cross_attn_image(y, memory_bmc + memory_pos_bmc, memory_bmc, rope_2nc, pointer_tokens)
+        y = self.norm3(x)
+        return x + self.linear2(F.relu(self.linear1(y)))
+
+
+class MemoryAttention(nn.Module):
+    """A stack of layers over one object's (or a batch of objects') memory."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            MemoryAttentionLayer(config) for _ in range(config.memory_attention_layers)
+        )
+        self.norm = nn.LayerNorm(config.d_model)
+
+    def forward(
+        self,
+        feats_bchw: torch.Tensor,
+        memory_bmc: torch.Tensor,
+        memory_pos_bmc: torch.Tensor,
+        pointer_tokens: int,
+    ) -> torch.Tensor:
+        """Fuse memory into features.
+
+        Args:
+            feats_bchw: ``[b, d_model, side, side]`` stride-16 features, one entry per object.
+            memory_bmc: ``[b, m, mem_dim]``: spatial memories frame after frame, then pointer tokens.
+            memory_pos_bmc: ``[b, m, mem_dim]``, added to the keys only.
+            pointer_tokens: how many of the last tokens are pointer tokens.
+
+        Returns:
+            ``[b, d_model, side, side]``.
+        """
+        b, c, side, _ = feats_bchw.shape
+        rope = axial_rope(side, c, feats_bchw.device)
+        position = sine_grid(side, c, feats_bchw.device).to(feats_bchw.dtype)
+        x = (feats_bchw + 0.1 * position).flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x, memory_bmc, memory_pos_bmc, rope, pointer_tokens)
+        return self.norm(x).transpose(1, 2).reshape(b, c, side, side)

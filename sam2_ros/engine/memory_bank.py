@@ -1,0 +1,155 @@
+"""The memory bank: what is kept of past frames, per object, in tensors of fixed shape.
+
+Knows slots, frame numbers and validity; does not know what a memory means or how it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .config import ModelConfig
+from .model import MemoryView
+
+EMPTY = -1
+
+
+class MemoryBank:
+    """Conditioning memories, recent memories and their pointers for up to `objects` objects.
+
+    Everything is allocated once. A recent frame f lives in slot ``f % recents``, its pointer in slot
+    ``f % (max_pointers - 1)``, so that writing frame f overwrites exactly what has become too old. What is
+    valid follows from the frame numbers alone, which stay on the host.
+
+    Attributes:
+        spatial: ``[objects, conditioning + recents, cells, mem_dim]``, bfloat16 unless told otherwise, as the
+            official video predictor stores it.
+        pointers: ``[objects, conditioning + max_pointers - 1, d_model]`` float32.
+        spatial_frame: ``[objects, conditioning + recents]`` frame number of each slot, `EMPTY` = none.
+        pointer_frame: ``[objects, conditioning + max_pointers - 1]``, likewise.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        objects: int,
+        conditioning: int,
+        recents: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.bfloat16,
+        pointer_span: int | None = None,
+    ) -> None:
+        self.config = config
+        self.pointer_span = pointer_span
+        self.conditioning = conditioning
+        self.recents = recents
+        self.recent_pointers = config.max_pointers - 1
+        cells = config.grid**2
+        self.spatial = torch.zeros(
+            objects, conditioning + recents, cells, config.mem_dim, device=device, dtype=dtype
+        )
+        self.pointers = torch.zeros(
+            objects, conditioning + self.recent_pointers, config.d_model, device=device
+        )
+        self.spatial_frame = np.full((objects, conditioning + recents), EMPTY, np.int64)
+        self.pointer_frame = np.full((objects, conditioning + self.recent_pointers), EMPTY, np.int64)
+        self.first_frame = np.full(objects, EMPTY, np.int64)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held, constant for the life of the bank."""
+        tensors = (self.spatial, self.pointers)
+        arrays = (self.spatial_frame, self.pointer_frame, self.first_frame)
+        return sum(t.numel() * t.element_size() for t in tensors) + sum(a.nbytes for a in arrays)
+
+    def has_memory(self, row: int) -> bool:
+        return bool((self.spatial_frame[row] != EMPTY).any())
+
+    def clear(self, row: int) -> None:
+        """Forget everything about one object."""
+        self.spatial_frame[row] = EMPTY
+        self.pointer_frame[row] = EMPTY
+        self.first_frame[row] = EMPTY
+
+    def clear_recents(self) -> None:
+        """Forget recent frames of every object; what it was prompted with stays."""
+        self.spatial_frame[:, self.conditioning :] = EMPTY
+        self.pointer_frame[:, self.conditioning :] = EMPTY
+
+    def write_recents(
+        self, rows: Sequence[int], frame: int, spatial_bnc: torch.Tensor, pointers_bd: torch.Tensor
+    ) -> None:
+        """Keep a tracked frame of several objects: ``[b, cells, mem_dim]`` and ``[b, d_model]``."""
+        slot = self.conditioning + frame % self.recent_pointers
+        index = torch.as_tensor(list(rows), device=self.spatial.device)
+        self.pointers[index, slot] = pointers_bd.to(self.pointers.dtype)
+        self.pointer_frame[list(rows), slot] = frame
+        if self.recents:
+            slot = self.conditioning + frame % self.recents
+            self.spatial[index, slot] = spatial_bnc.to(self.spatial.dtype)
+            self.spatial_frame[list(rows), slot] = frame
+
+    def write_conditioning(
+        self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor
+    ) -> None:
+        """Keep a prompted frame of one object: ``[cells, mem_dim]`` and ``[d_model]``.
+
+        When all conditioning slots are taken, the oldest one but the object's first makes room.
+        """
+        if self.first_frame[row] == EMPTY:
+            self.first_frame[row] = frame
+        slot = self._conditioning_slot(row)
+        self.spatial[row, slot] = spatial_nc.to(self.spatial.dtype)
+        self.pointers[row, slot] = pointer_d.to(self.pointers.dtype)
+        self.spatial_frame[row, slot] = frame
+        self.pointer_frame[row, slot] = frame
+
+    def _conditioning_slot(self, row: int) -> int:
+        frames = self.spatial_frame[row, : self.conditioning]
+        free = np.flatnonzero(frames == EMPTY)
+        if len(free):
+            return int(free[0])
+        replaceable = np.flatnonzero(frames != self.first_frame[row])
+        return int(replaceable[frames[replaceable].argmin()]) if len(replaceable) else 0
+
+    def groups(self, rows: Sequence[int], now: int) -> list[list[int]]:
+        """Rows that can be attended to in one batch: those with equal numbers of memories and pointers."""
+        by_count: dict[tuple[int, int], list[int]] = {}
+        for row in rows:
+            spatial, pointers = self._valid(row, now)
+            by_count.setdefault((len(spatial), len(pointers)), []).append(row)
+        return list(by_count.values())
+
+    def view(self, rows: Sequence[int], now: int) -> MemoryView:
+        """What one group of rows attends to on frame `now`; empty slots are left out, not masked."""
+        device, index = self.spatial.device, torch.as_tensor(list(rows))[:, None]
+        valid = [self._valid(row, now) for row in rows]
+        slots = np.stack([spatial for spatial, _ in valid])
+        pointer_slots = np.stack([pointers for _, pointers in valid])
+        row_index = np.asarray(list(rows))[:, None]
+        age = now - self.spatial_frame[row_index, slots]
+        table_row = np.where(slots < self.conditioning, self.config.num_maskmem - 1, age - 1)
+        distance = (now - self.pointer_frame[row_index, pointer_slots]).astype(np.float32)
+        index = index.to(device)
+        return MemoryView(
+            self.spatial[index, torch.as_tensor(slots, device=device)].to(self.pointers.dtype),
+            torch.as_tensor(table_row, device=device),
+            self.pointers[index, torch.as_tensor(pointer_slots, device=device)],
+            torch.as_tensor(distance, device=device),
+            self.pointer_span,
+        )
+
+    def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
+        """Slots in use on frame `now`: conditioning first, then recents from old to new."""
+        spatial = _slots(self.spatial_frame[row], self.conditioning, now, self.recents)
+        return spatial, _slots(self.pointer_frame[row], self.conditioning, now, self.recent_pointers)
+
+
+def _slots(frames: np.ndarray, conditioning: int, now: int, reach: int) -> np.ndarray:
+    """Indices of filled conditioning slots, then of recent slots at most `reach` frames old, oldest first."""
+    fixed = np.flatnonzero(frames[:conditioning] != EMPTY)
+    age = now - frames[conditioning:]
+    recent = np.flatnonzero((frames[conditioning:] != EMPTY) & (age >= 1) & (age <= reach))
+    return np.concatenate([fixed, conditioning + recent[np.argsort(-age[recent], kind="stable")]])

@@ -1,0 +1,95 @@
+"""The tracker's settings, and the declared differences between the official code's flavours and ours.
+
+Frozen numbers, validated once; does not know how they are used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .life import StateRules
+from .preprocess import RESIZE_MODES
+
+MAX_LABEL = 65534
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Choices that change masks.
+
+    Attributes:
+        corrections_use_memory: a prompt for a live object is decoded from features with memory and refines its
+            current mask; otherwise every prompted frame starts without memory, as a frame that the official
+            video predictor has not tracked yet.
+        stability_fallback: replace an unstable single mask by the best of three (dynamic multimask).
+        binarize_prompted: memories of prompted frames are made from the thresholded mask.
+    """
+
+    corrections_use_memory: bool
+    stability_fallback: bool
+    binarize_prompted: bool
+
+
+NUMERICS = {
+    "stream": Numerics(corrections_use_memory=True, stability_fallback=True, binarize_prompted=True),
+    "official_video": Numerics(corrections_use_memory=False, stability_fallback=True, binarize_prompted=True),
+    "official_vos": Numerics(corrections_use_memory=False, stability_fallback=False, binarize_prompted=False),
+}
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How a `Tracker` works.
+
+    Attributes:
+        max_objects: objects held at once; memory for all of them is allocated at the start.
+        memory_frames: one conditioning frame and `memory_frames` - 1 recent frames, 1..7.
+        max_conditioning_frames: prompted frames kept per object; the first is always among them.
+        numerics: "stream", "official_video" or "official_vos", see `NUMERICS`. The official predictors use
+            every conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
+        clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
+            distances to object pointers by min(clip_frames, 16) - 1. 0 = 16 or more.
+        resize: "image", "video" or "fast", see `preprocess`.
+        present_on, present_off, hysteresis_frames, lost_after_s, forget_after_s: see `StateRules`.
+    """
+
+    max_objects: int = 8
+    memory_frames: int = 7
+    max_conditioning_frames: int = 4
+    numerics: str = "stream"
+    clip_frames: int = 0
+    resize: str = "image"
+    present_on: float = 1.0
+    present_off: float = 0.0
+    hysteresis_frames: int = 2
+    lost_after_s: float = 1.0
+    forget_after_s: float = 30.0
+    rules: StateRules = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check("max_objects", self.max_objects, 1 <= self.max_objects <= MAX_LABEL, f"1..{MAX_LABEL}")
+        _check("memory_frames", self.memory_frames, 1 <= self.memory_frames <= 7, "1..7")
+        _check(
+            "max_conditioning_frames", self.max_conditioning_frames, self.max_conditioning_frames >= 1, ">= 1"
+        )
+        _check("numerics", self.numerics, self.numerics in NUMERICS, f"one of {', '.join(NUMERICS)}")
+        _check("clip_frames", self.clip_frames, self.clip_frames >= 0, ">= 0 (0 = 16 or more)")
+        _check("resize", self.resize, self.resize in RESIZE_MODES, f"one of {', '.join(RESIZE_MODES)}")
+        _check(
+            "present_off",
+            self.present_off,
+            self.present_off <= self.present_on,
+            f"<= present_on {self.present_on}",
+        )
+        _check("hysteresis_frames", self.hysteresis_frames, self.hysteresis_frames >= 1, ">= 1")
+        _check("lost_after_s", self.lost_after_s, self.lost_after_s >= 0, ">= 0")
+        _check("forget_after_s", self.forget_after_s, self.forget_after_s >= 0, ">= 0 (0 = never)")
+        rules = StateRules(
+            self.present_on, self.present_off, self.hysteresis_frames, self.lost_after_s, self.forget_after_s
+        )
+        object.__setattr__(self, "rules", rules)
+
+
+def _check(name: str, value: object, good: bool, expected: str) -> None:
+    if not good:
+        raise ValueError(f"{name} = {value!r}: expected {expected}")

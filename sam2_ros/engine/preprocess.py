@@ -1,0 +1,61 @@
+"""From a camera frame to the model's input, and back for coordinates.
+
+Knows pixels only: RGB uint8 in, normalised float out. Does not know where frames come from.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESIZE_MODES = ("image", "video", "fast")
+
+
+def normalize(image_b3hw: torch.Tensor) -> torch.Tensor:
+    """RGB in 0..1 -> ImageNet mean 0, deviation 1."""
+    mean = image_b3hw.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = image_b3hw.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    return (image_b3hw - mean) / std
+
+
+def preprocess(frame_hwc: np.ndarray, size: int, resize: str, device: torch.device) -> torch.Tensor:
+    """Resize a frame to a square (the aspect is not kept, as in SAM 2) and normalise it.
+
+    Args:
+        frame_hwc: ``[H, W, 3]`` uint8 RGB.
+        size: side of the model's input, pixels.
+        resize: "image" = bilinear with antialias on floats (official image predictor); "video" = bicubic
+            with antialias on uint8 (official JPEG video loader); "fast" = OpenCV area averaging on uint8.
+
+    Returns:
+        ``[1, 3, size, size]`` float32.
+    """
+    if frame_hwc.shape[:2] == (size, size):
+        image = to_tensor(frame_hwc, device)
+    elif resize == "fast":
+        image = to_tensor(cv2.resize(frame_hwc, (size, size), interpolation=cv2.INTER_AREA), device)
+    elif resize == "video":
+        pixels = torch.from_numpy(np.ascontiguousarray(frame_hwc)).permute(2, 0, 1)[None]
+        small = F.interpolate(pixels, (size, size), mode="bicubic", align_corners=False, antialias=True)
+        image = small.to(device).float() / 255
+    else:
+        image = to_tensor(frame_hwc, device)
+        image = F.interpolate(image, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return normalize(image)
+
+
+def to_tensor(frame_hwc: np.ndarray, device: torch.device) -> torch.Tensor:
+    """``[H, W, 3]`` uint8 -> ``[1, 3, H, W]`` float32 in 0..1, uploaded as uint8."""
+    return torch.from_numpy(np.ascontiguousarray(frame_hwc)).to(device).permute(2, 0, 1)[None].float() / 255
+
+
+def resize_mask(mask_hw: np.ndarray, size: int, device: torch.device) -> torch.Tensor:
+    """``[H, W]`` bool at the frame's size -> ``[1, size, size]`` bool (bilinear with antialias, >= 0.5)."""
+    mask = torch.from_numpy(np.ascontiguousarray(mask_hw)).to(device).float()[None, None]
+    if mask.shape[-2:] != (size, size):
+        mask = F.interpolate(mask, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return mask[:, 0] >= 0.5

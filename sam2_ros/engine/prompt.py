@@ -1,0 +1,134 @@
+"""What a user asks for: clicks, a box or a mask on one frame.
+
+Knows pixels of the frame it was made on; does not know the model's input size or who sent it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used. One line: what was given, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One object to create or refine on one frame: any mix of points, one box, one mask.
+
+    Attributes:
+        id: name of the object; an id the tracker already holds is refined.
+        points: ``[n, 2]`` clicks, (x, y) pixels of the frame.
+        labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
+        box: ``x0, y0, x1, y1`` pixels, max exclusive.
+        mask: ``[H, W]`` bool, the size of the frame.
+        class_id: carried through to the outputs.
+        replace: forget this object's earlier prompts and memory first.
+    """
+
+    id: str
+    points: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    box: tuple[float, float, float, float] | None = None
+    mask: np.ndarray | None = None
+    class_id: str = ""
+    replace: bool = False
+
+    def validated(self, height_px: int, width_px: int) -> Prompt:
+        """This prompt with canonical arrays, checked against a frame of the given size.
+
+        A box that is partly outside is clipped to the frame.
+
+        Raises:
+            PromptError: nothing to go by, a number that is not finite, a box without area or wholly
+                outside, a point outside, a mask of another size or without a pixel.
+        """
+        if not self.id:
+            raise PromptError("prompt without an id: give the object a name, such as id='cup'")
+        if self.points is None and self.box is None and self.mask is None:
+            raise self._error("has no points, no box and no mask", "at least one of them")
+        points, labels = self._checked_points(height_px, width_px)
+        box = None if self.box is None else self._checked_box(self.box, height_px, width_px)
+        mask = None if self.mask is None else self._checked_mask(self.mask, height_px, width_px)
+        return replace(self, points=points, labels=labels, box=box, mask=mask)
+
+    def _error(self, given: str, expected: str) -> PromptError:
+        return PromptError(f"prompt '{self.id}': {given}; expected {expected}")
+
+    def _checked_points(self, height_px: int, width_px: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if self.points is None:
+            if self.labels is not None:
+                raise self._error("labels without points", "one point (x, y) for each label")
+            return None, None
+        points = np.asarray(self.points, dtype=np.float32)
+        if points.ndim != 2 or points.shape[1:] != (2,) or len(points) == 0:
+            raise self._error(f"points of shape {points.shape}", "[n, 2] with x, y in pixels")
+        given = np.ones(len(points)) if self.labels is None else self.labels
+        labels = np.asarray(given, dtype=np.int64)
+        if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():
+            raise self._error(
+                f"labels {labels.tolist()}", f"{len(points)} of 1 (object) or 0 (not the object)"
+            )
+        for x, y in points.tolist():
+            if not (np.isfinite(x) and np.isfinite(y)):
+                raise self._error(f"point ({x}, {y}) is not finite", "pixel coordinates")
+            if not (0 <= x < width_px and 0 <= y < height_px):
+                raise self._error(
+                    f"point ({x:g}, {y:g}) is outside the image",
+                    f"0 <= x < {width_px} and 0 <= y < {height_px}",
+                )
+        return points, labels
+
+    def _checked_box(
+        self, box: tuple[float, float, float, float], height_px: int, width_px: int
+    ) -> tuple[float, float, float, float]:
+        values = np.asarray(box, dtype=np.float64).reshape(-1)
+        if values.shape != (4,):
+            raise self._error(f"box of {values.size} numbers", "x0, y0, x1, y1")
+        shown = ", ".join(f"{v:g}" for v in values)
+        if not np.isfinite(values).all():
+            raise self._error(f"box ({shown}) is not finite", "x0, y0, x1, y1 in pixels")
+        x0, y0, x1, y1 = values.tolist()
+        if x1 <= x0 or y1 <= y0:
+            raise self._error(f"box ({shown}) has no area", "x0 < x1 and y0 < y1")
+        clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width_px)), min(y1, float(height_px)))
+        if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+            raise self._error(
+                f"box ({shown}) is outside the image", f"a box within {width_px} x {height_px} pixels"
+            )
+        return clipped
+
+    def _checked_mask(self, mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+        mask = np.asarray(mask)
+        if mask.shape != (height_px, width_px):
+            size = " x ".join(str(n) for n in mask.shape[::-1])
+            raise self._error(f"mask of {size} pixels", f"the size of the image, {width_px} x {height_px}")
+        mask = mask.astype(bool)
+        if not mask.any():
+            raise self._error("mask without a pixel of the object", "at least one non-zero pixel")
+        return mask
+
+
+def merge_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """One prompt per id, in order of first mention: clicks add up, the last box and the last mask count."""
+    merged: dict[str, Prompt] = {}
+    for prompt in prompts:
+        earlier = merged.get(prompt.id)
+        merged[prompt.id] = prompt if earlier is None else _merge(earlier, prompt)
+    return list(merged.values())
+
+
+def _merge(first: Prompt, second: Prompt) -> Prompt:
+    clicks = [(p.points, p.labels) for p in (first, second) if p.points is not None and p.labels is not None]
+    return Prompt(
+        id=first.id,
+        points=np.concatenate([points for points, _ in clicks]) if clicks else None,
+        labels=np.concatenate([labels for _, labels in clicks]) if clicks else None,
+        box=second.box if second.box is not None else first.box,
+        mask=second.mask if second.mask is not None else first.mask,
+        class_id=second.class_id or first.class_id,
+        replace=first.replace or second.replace,
+    )

@@ -1,0 +1,75 @@
+"""Axial rotary position embedding in real numbers, and the sine encodings of positions and time.
+
+Pure functions of grid sizes and channels; knows no module and holds no state.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+def axial_rope(side: int, channels: int, device: torch.device, theta: float = 10000.0) -> torch.Tensor:
+    """Rotation angles of a square token grid (RoFormer, two axes; official sam2/modeling/position_encoding.py).
+
+    The first half of the channel pairs turns with x, the second half with y.
+
+    Returns:
+        ``[2, side * side, channels // 2]`` float32: cosines and sines.
+    """
+    frequency = theta ** (-torch.arange(0, channels, 4, device=device, dtype=torch.float32) / channels)
+    cell = torch.arange(side * side, device=device)
+    x_angle = (cell % side).float()[:, None] * frequency
+    y_angle = (cell // side).float()[:, None] * frequency
+    angle = torch.cat([x_angle, y_angle], dim=1)
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def rotate(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """Rotate adjacent channel pairs by the table's angles, in float32.
+
+    Args:
+        x_bhnc: ``[b, h, n, c]``, n a multiple of the table's tokens: the table repeats per memory frame.
+        rope_2nc: from `axial_rope`, ``[2, tokens, c // 2]``.
+    """
+    b, h, n, c = x_bhnc.shape
+    cos, sin = rope_2nc
+    pairs = x_bhnc.float().reshape(b, h, n // cos.shape[0], cos.shape[0], c // 2, 2)
+    even, odd = pairs.unbind(-1)
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return turned.reshape(b, h, n, c).to(x_bhnc.dtype)
+
+
+def sine_grid(side: int, channels: int, device: torch.device) -> torch.Tensor:
+    """2-D sine encoding of a square grid, y half then x half (DETR; official PositionEmbeddingSine).
+
+    Positions count from 1 and are normalised to 2 pi.
+
+    Returns:
+        ``[channels, side, side]`` float32.
+    """
+    half = channels // 2
+    position = torch.arange(1, side + 1, device=device, dtype=torch.float32) / (side + 1e-6) * 2 * math.pi
+    exponent = 2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor") / half
+    angle = position[:, None] / 10000.0**exponent
+    encoded = torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], dim=2).flatten(1)
+    y = encoded.t()[:, :, None].expand(half, side, side)
+    x = encoded.t()[:, None, :].expand(half, side, side)
+    return torch.cat([y, x])
+
+
+def sine_time(distance_p: torch.Tensor, channels: int) -> torch.Tensor:
+    """1-D sine encoding of normalised time distances (official get_1d_sine_pe).
+
+    Args:
+        distance_p: ``[p]`` float.
+
+    Returns:
+        ``[p, channels]``: sines, then cosines.
+    """
+    half = channels // 2
+    index = torch.arange(half, device=distance_p.device, dtype=torch.float32)
+    exponent = 2 * torch.div(index, 2, rounding_mode="floor") / half
+    angle = distance_p[:, None] / 10000.0**exponent
+    return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -1,0 +1,284 @@
+"""The streaming tracker: one frame in, every object's mask out, memory of fixed size in between.
+
+Knows frames, prompts and objects; does not know where frames come from, ROS or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+
+from .life import Track
+from .memory_bank import MemoryBank
+from .model import ImageFeatures, MaskOutput, Sam2Model
+from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
+from .postprocess import masks_at_frame, measure
+from .preprocess import preprocess, resize_mask
+from .prompt import Prompt, merge_prompts
+from .prompt_encoder import BOX_MAX, BOX_MIN
+from .result import FrameResult, TrackedObject
+from .stage_clock import StageClock
+
+DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
+
+
+class Tracker:
+    """Follows prompted objects through a stream of frames."""
+
+    def __init__(self, model: Sam2Model, config: TrackerConfig | None = None) -> None:
+        self.model = model.eval()
+        self.config = config or TrackerConfig()
+        self.numerics = NUMERICS[self.config.numerics]
+        self.bank = MemoryBank(
+            model.config,
+            objects=self.config.max_objects,
+            conditioning=self.config.max_conditioning_frames,
+            recents=self.config.memory_frames - 1,
+            device=model.device,
+            pointer_span=_pointer_span(self.config.clip_frames, model.config.max_pointers),
+        )
+        self._tracks: dict[str, Track] = {}
+        self._frame_index = 0
+        self._next_label = 1
+        self._reserved = 0
+
+    @torch.inference_mode()
+    def step(
+        self, frame_hwc_rgb_uint8: np.ndarray, prompts: Sequence[Prompt] = (), stamp_s: float | None = None
+    ) -> FrameResult:
+        """Track all objects into the next frame, after taking the prompts made on it.
+
+        Args:
+            frame_hwc_rgb_uint8: ``[H, W, 3]`` uint8, RGB.
+            prompts: objects to create or refine; coordinates in pixels of this frame.
+            stamp_s: time of the frame in seconds; left out: number of frames seen / 30.
+
+        Raises:
+            PromptError: a prompt that cannot be used; nothing has changed then.
+            ValueError: not an RGB uint8 frame.
+        """
+        frame = _checked_frame(frame_hwc_rgb_uint8)
+        height, width = frame.shape[:2]
+        checked = merge_prompts([prompt.validated(height, width) for prompt in prompts])
+        now = self._frame_index
+        result = FrameResult(now, now / 30 if stamp_s is None else stamp_s, height, width)
+        prompted = self._admit(checked, result)
+        model, bank, clock = self.model, self.bank, StageClock(self.model.device)
+        outputs: dict[int, MaskOutput] = {}
+        with self._precision():
+            with clock.stage("preprocess"):
+                image = preprocess(frame, model.config.image_size, self.config.resize, model.device)
+            with clock.stage("encode"):
+                features = model.encode_image(image)
+            for rows in bank.groups([t.row for t in self._tracks.values() if bank.has_memory(t.row)], now):
+                with clock.stage("memory_attention"):
+                    fused = model.fuse_memory(features.s16, bank.view(rows, now))
+                with clock.stage("decode"):
+                    decoded = model.decode(fused, features)
+                    output = model.predict(decoded, multimask=True, stability_fallback=False)
+                    outputs.update(zip(rows, _each(output), strict=True))
+                    for index, row in enumerate(rows):
+                        if row in prompted:
+                            outputs[row] = self._answer(
+                                prompted[row], frame, features, fused[index, None], outputs[row]
+                            )
+            with clock.stage("decode"):
+                for row in prompted.keys() - outputs.keys():
+                    fused = model.without_memory(features.s16)
+                    outputs[row] = self._answer(prompted[row], frame, features, fused, None)
+            with clock.stage("memory_write"):
+                self._remember(now, features, outputs, prompted)
+        with clock.stage("postprocess"):
+            self._report(result, outputs, prompted)
+        result.timings_ms = clock.timings_ms()
+        self._frame_index += 1
+        return result
+
+    @property
+    def object_ids(self) -> list[str]:
+        """Ids of the live objects, in the order they were created."""
+        return list(self._tracks)
+
+    @property
+    def free_slots(self) -> int:
+        return self.config.max_objects - len(self._tracks)
+
+    @property
+    def bank_bytes(self) -> int:
+        """Bytes of the memory bank; constant."""
+        return self.bank.bytes
+
+    def reserve_id(self, prefix: str = "object") -> str:
+        """A name that is not in use and was not reserved before: ``object_1``, ``object_2``, ..."""
+        while True:
+            self._reserved += 1
+            name = f"{prefix}_{self._reserved}"
+            if name not in self._tracks:
+                return name
+
+    def remove(self, id: str) -> bool:
+        """Forget one object; False when there is none of that name. Its label is not used again."""
+        track = self._tracks.pop(id, None)
+        if track is None:
+            return False
+        self.bank.clear(track.row)
+        return True
+
+    def reset(self) -> None:
+        """Forget all objects; labels are not used again."""
+        for id in self.object_ids:
+            self.remove(id)
+
+    def discontinuity(self) -> None:
+        """The stream has jumped (a looping bag, another camera): drop recent memories, keep what was prompted."""
+        self.bank.clear_recents()
+
+    def _precision(self) -> AbstractContextManager[object]:
+        dtype = self.model.compute_dtype
+        return torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32)
+
+    def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
+        """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
+        admitted: dict[int, Prompt] = {}
+        for prompt in prompts:
+            track = self._tracks.get(prompt.id)
+            if track is None:
+                if self.free_slots == 0:
+                    result.rejected[prompt.id] = (
+                        f"no room for '{prompt.id}': max_objects = {self.config.max_objects} are tracked; remove one first"
+                    )
+                    continue
+                if self._next_label > MAX_LABEL:
+                    result.rejected[prompt.id] = (
+                        f"no label left for '{prompt.id}': all {MAX_LABEL} have been used"
+                    )
+                    continue
+                taken = {t.row for t in self._tracks.values()}
+                row = next(r for r in range(self.config.max_objects) if r not in taken)
+                track = self._tracks[prompt.id] = Track(prompt.id, self._next_label, row)
+                self._next_label += 1
+            elif prompt.replace or not self.numerics.corrections_use_memory:
+                # Official: a prompt on a frame not tracked yet starts the object anew on that frame. Its earlier
+                # memories still serve the frames after it, unless it is to be replaced.
+                if prompt.replace:
+                    self.bank.clear(track.row)
+            track.class_id = prompt.class_id or track.class_id
+            admitted[track.row] = prompt
+        return admitted
+
+    def _answer(
+        self,
+        prompt: Prompt,
+        frame: np.ndarray,
+        features: ImageFeatures,
+        fused_1chw: torch.Tensor,
+        tracked: MaskOutput | None,
+    ) -> MaskOutput:
+        """The mask of one prompted object.
+
+        A mask alone is adopted as it is. Clicks alone on a visible object correct the mask it is tracked with.
+        """
+        model, size = self.model, self.model.config.image_size
+        points, labels = _sparse_prompt(prompt, frame.shape[:2], size)
+        mask = None if prompt.mask is None else resize_mask(prompt.mask, size, model.device)
+        if mask is not None and points is None:
+            return model.adopt_mask(mask, features)
+        if tracked is None or not self.numerics.corrections_use_memory:
+            fused_1chw, tracked = model.without_memory(features.s16), None
+        dense = None
+        if mask is not None:
+            dense = mask[:, None].float() * 20 - 10
+        elif tracked is not None and prompt.box is None and bool(tracked.presence_b > 0):
+            dense = tracked.logits_b1hw.clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
+        assert points is not None and labels is not None
+        decoded = model.decode(fused_1chw, features, points.to(model.device), labels.to(model.device), dense)
+        multimask = points.shape[1] == 1
+        return model.predict(decoded, multimask, self.numerics.stability_fallback)
+
+    def _remember(
+        self, now: int, features: ImageFeatures, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
+    ) -> None:
+        """Encode this frame's memories of all objects at once and put them into the bank."""
+        if not outputs:
+            return
+        rows = list(outputs)
+        output = _together(list(outputs.values()))
+        binarize = torch.tensor([self.numerics.binarize_prompted and row in prompted for row in rows])
+        memory = self.model.encode_memory(
+            features.s16, output.logits_b1hw, output.presence_b, binarize.to(self.model.device)
+        )
+        tracked = [index for index, row in enumerate(rows) if row not in prompted]
+        if tracked:
+            self.bank.write_recents(
+                [rows[i] for i in tracked], now, memory[tracked], output.pointer_bd[tracked]
+            )
+        for index, row in enumerate(rows):
+            if row in prompted:
+                self.bank.write_conditioning(row, now, memory[index], output.pointer_bd[index])
+
+    def _report(
+        self, result: FrameResult, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
+    ) -> None:
+        """Masks at the frame's size, states, and objects that are over."""
+        if not outputs:
+            return
+        output = _together([outputs[track.row] for track in self._tracks.values()])
+        masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px)
+        logits = output.logits_b1hw[:, 0].float().cpu().numpy()
+        scores, presences = output.iou_b.float().tolist(), output.presence_b.float().tolist()
+        for index, track in enumerate(list(self._tracks.values())):
+            box, area, centroid = measure(masks[index])
+            visible = presences[index] > 0 and area > 0
+            rules = self.config.rules
+            age = track.update(presences[index], visible, track.row in prompted, result.stamp_s, rules)
+            if track.is_over(age, rules):
+                self.remove(track.id)
+                result.forgotten.append(track.id)
+                continue
+            result.objects.append(
+                TrackedObject(
+                    track.id, track.label, track.class_id, masks[index], logits[index], scores[index],
+                    presences[index], track.state, age, box, area, centroid,
+                )
+            )  # fmt: skip
+
+
+def _checked_frame(frame: np.ndarray) -> np.ndarray:
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+        raise ValueError(f"frame of shape {frame.shape} and type {frame.dtype}: expected [H, W, 3] uint8 RGB")
+    return frame
+
+
+def _pointer_span(clip_frames: int, max_pointers: int) -> int:
+    """Frames ago that the time encoding of object pointers takes for 1."""
+    return max(1, min(clip_frames or max_pointers, max_pointers) - 1)
+
+
+def _sparse_prompt(
+    prompt: Prompt, frame_hw: tuple[int, ...], size: int
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Box corners, then clicks, in pixels of the model's input: ``[1, n, 2]`` and labels ``[1, n]``."""
+    places: list[np.ndarray] = []
+    labels: list[int] = []
+    if prompt.box is not None:
+        places.append(np.asarray(prompt.box, np.float32).reshape(2, 2))
+        labels += [BOX_MIN, BOX_MAX]
+    if prompt.points is not None and prompt.labels is not None:
+        places.append(prompt.points)
+        labels += prompt.labels.tolist()
+    if not places:
+        return None, None
+    scale = np.array([size / frame_hw[1], size / frame_hw[0]], np.float32)
+    return torch.from_numpy(np.concatenate(places) * scale)[None], torch.tensor([labels])
+
+
+def _each(output: MaskOutput) -> list[MaskOutput]:
+    """A batch of n as n batches of one."""
+    return [MaskOutput(*(part[i, None] for part in output)) for i in range(len(output.presence_b))]
+
+
+def _together(outputs: list[MaskOutput]) -> MaskOutput:
+    return MaskOutput(*(torch.cat([part.float() for part in parts]) for parts in zip(*outputs, strict=True)))

@@ -1,0 +1,362 @@
+"""Plays the images of a bag to a live node over DDS, at the bag's rate, and records what the node publishes.
+
+Does not know the node's code: it starts the command it is given and speaks through topics and services only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sam2_ros.engine import Prompt
+from sam2_ros.eval.live_messages import header_stamp_ns, header_to_ns, image_message, prompt_message
+from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
+from sam2_ros.media.bag import BagReader, BagWriter
+
+POLL_S = 0.02
+DIAGNOSTICS_TOPIC = "/diagnostics"
+DIAGNOSTICS_PATIENCE_S = 2.5
+UNCONFIGURED_PATIENCE_S = 5.0
+
+
+class LiveReplayError(RuntimeError):
+    """The live replay failed; the message says at which step and shows the node's last log lines."""
+
+
+@dataclass(frozen=True)
+class LiveReplayConfig:
+    """How to start the node, and how patiently to wait for it."""
+
+    node_command: tuple[str, ...]  # starts the node; ROS arguments are appended
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    node_name: str = "sam2_node"
+    image_topic: str = "/camera/image_raw"
+    rate: float = 1.0  # 2 = twice as fast as recorded
+    domain_id: int | None = None  # ROS_DOMAIN_ID; None = one of this process's own
+    profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
+    start_timeout_s: float = 180.0  # imports, model load, warm-up
+    discovery_timeout_s: float = 30.0
+    prompt_lead_s: float = 0.5  # prompts go out this long before their image, so that they are there first
+    drain_timeout_s: float = 10.0  # after the last image
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise ValueError(f"rate {self.rate} given, a number above 0 expected: 1 plays as recorded")
+
+    @property
+    def resolved_domain_id(self) -> int:
+        # 0-101 are the ids whose ports stay below Linux's ephemeral range; the low ones are what people use.
+        return self.domain_id if self.domain_id is not None else 20 + os.getpid() % 80
+
+
+@dataclass(frozen=True)
+class LiveReplay:
+    """What a live replay saw. Times are seconds of this process's steady clock, keyed by image stamp."""
+
+    sent_s: Mapping[int, float]  # every image published: stamp_ns -> when
+    objects_s: Mapping[int, float]  # every ~/objects message: stamp_ns of its image -> when it arrived
+    diagnostics: Mapping[str, str]  # the node's last diagnostics, key -> value
+    node_exit_status: int | None
+
+    @property
+    def latency_ms(self) -> dict[int, float]:
+        """Image published to objects received, by stamp_ns: the node, DDS both ways, this recorder."""
+        return {
+            stamp_ns: (arrived_s - self.sent_s[stamp_ns]) * 1e3
+            for stamp_ns, arrived_s in self.objects_s.items()
+            if stamp_ns in self.sent_s
+        }
+
+
+def missing_ros() -> str | None:
+    """Why a live replay is impossible in this Python environment, in one line; None when it is possible."""
+    try:
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        return f"rclpy cannot be imported ({error}): install ROS 2 and source it"
+    try:
+        import sam2_ros_msgs.msg  # noqa: F401
+    except ImportError as error:
+        return (
+            f"sam2_ros_msgs cannot be imported ({error}): build it with "
+            "`colcon build --base-paths . sam2_ros_msgs` and source install/setup.bash"
+        )
+    return None
+
+
+def fastdds_profile() -> Path:
+    """config/fastdds.xml of this installation: a clone, a wheel or a colcon install space."""
+    here = Path(__file__).resolve()
+    for parent in here.parents:
+        for folder in (parent / "config", parent / "share" / "sam2_ros" / "config"):
+            if (folder / "fastdds.xml").is_file():
+                return folder / "fastdds.xml"
+    raise LiveReplayError(
+        f"config/fastdds.xml was looked for above {here} and not found; without it big images do not "
+        "arrive: reinstall sam2_ros, or clone it whole"
+    )
+
+
+def replay_live(
+    camera_bag: Path,
+    prompts: Mapping[int, Sequence[Prompt]],
+    tracked_bag: Path,
+    log_path: Path,
+    config: LiveReplayConfig,
+    on_progress: Callable[[str, int], None] = lambda step, images: None,
+) -> LiveReplay:
+    """Start the node, play `camera_bag` to it, record into `tracked_bag`, end the node.
+
+    `prompts` are keyed by the stamp (ns) of the image they were made on. `on_progress` is told the step and
+    the number of images played. The node's output goes to `log_path`. Raises LiveReplayError.
+    """
+    environment = {
+        "ROS_DOMAIN_ID": str(config.resolved_domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if config.profiles_file is not None:
+        # Jazzy and earlier know only the old name, and later ones warn about it.
+        old = os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
+        name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+        environment[name] = str(config.profiles_file)
+    command = [*config.node_command, *_ros_arguments(config)]
+    # The player's own images need the profile and the domain too: DDS reads them when the context is made.
+    with _environment(environment), NodeProcess(command, log_path, environment) as process:
+        try:
+            with _Player(config, process) as player, BagWriter(tracked_bag, storage="mcap") as writer:
+                on_progress("waiting for the node", 0)
+                player.wait_until_ready()
+                player.play(camera_bag, prompts, on_progress)
+                on_progress("waiting for the last result", len(player.sent_s))
+                player.drain()
+                player.write(writer)
+                diagnostics = player.last_diagnostics()
+        except NodeProcessError as error:
+            raise LiveReplayError(str(error)) from error
+        status = process.stop()
+    return LiveReplay(player.sent_s, player.objects_s, diagnostics, status)
+
+
+def _ros_arguments(config: LiveReplayConfig) -> list[str]:
+    arguments = ["--ros-args", "-r", f"__node:={config.node_name}", "-r", f"image_raw:={config.image_topic}"]
+    for name, value in config.parameters.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        arguments += ["-p", f"{name}:={text}"]
+    return arguments
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class _Received:
+    topic: str
+    type_name: str
+    stamp_ns: int
+    cdr: bytes
+
+
+class _Player:
+    """The camera, the prompting user and the recorder in one rclpy node."""
+
+    def __init__(self, config: LiveReplayConfig, process: NodeProcess) -> None:
+        self._config = config
+        self._process = process
+        self._received: list[_Received] = []  # appended by the executor's thread only
+        self._unconfigured_since_s = math.inf
+        self.sent_s: dict[int, float] = {}
+        self.objects_s: dict[int, float] = {}
+
+    def __enter__(self) -> _Player:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from lifecycle_msgs.srv import GetState
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sam2_ros_msgs.msg import PromptArray, TrackedObjectArray
+        from sensor_msgs.msg import Image
+
+        config = self._config
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=config.resolved_domain_id)
+        self._node = rclpy.create_node("sam2_ros_player", context=self._context)
+        own = f"/{config.node_name}"
+        self._objects_topic = f"{own}/objects"
+        # As camera drivers publish.
+        camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._images = self._node.create_publisher(Image, config.image_topic, camera_qos)
+        self._prompts = self._node.create_publisher(PromptArray, f"{own}/prompts", QoSProfile(depth=10))
+        self._listen(TrackedObjectArray, "sam2_ros_msgs/msg/TrackedObjectArray", self._objects_topic)
+        self._listen(Image, "sensor_msgs/msg/Image", f"{own}/label_image")
+        self._listen(DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray", DIAGNOSTICS_TOPIC)
+        self._state = self._node.create_client(GetState, f"{own}/get_state")
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._spinner = threading.Thread(target=self._spin, name="player-executor", daemon=True)
+        self._spinner.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._executor.shutdown(timeout_sec=2.0)
+        self._context.try_shutdown()
+        self._spinner.join(timeout=5.0)
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException
+
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _listen(self, message_type: type, type_name: str, topic: str) -> None:
+        from rclpy.qos import QoSProfile
+
+        # Messages stay CDR bytes: recorded exactly as they came, and no time goes into making Python objects
+        # while images are being played.
+        def store(cdr: bytes) -> None:
+            arrived_s = time.monotonic()
+            stamp_ns = header_stamp_ns(cdr)
+            self._received.append(_Received(topic, type_name, stamp_ns, cdr))
+            if topic == self._objects_topic:
+                self.objects_s.setdefault(stamp_ns, arrived_s)
+
+        self._node.create_subscription(message_type, topic, store, QoSProfile(depth=50), raw=True)
+
+    def wait_until_ready(self) -> None:
+        """Until the node is active and every topic between it and the player is matched."""
+        self._wait_for(self._is_active, self._config.start_timeout_s, "becoming active")
+        self._wait_for(
+            lambda: (
+                self._images.get_subscription_count() > 0
+                and self._prompts.get_subscription_count() > 0
+                and self._node.count_publishers(self._objects_topic) > 0
+            ),
+            self._config.discovery_timeout_s,
+            f"subscribing to {self._config.image_topic} and ~/prompts and offering ~/objects",
+        )
+
+    def play(
+        self,
+        camera_bag: Path,
+        prompts: Mapping[int, Sequence[Prompt]],
+        on_progress: Callable[[str, int], None],
+    ) -> None:
+        """Publish the bag's images at its pace; prompts go out just before the image of their stamp."""
+        reader = BagReader(camera_bag)
+        start_s, first_ns = 0.0, 0
+        waiting = dict(prompts)
+        for _, stamp_ns, recorded in reader.messages([self._config.image_topic]):
+            message = image_message(recorded)
+            image_ns = header_to_ns(recorded.header)
+            if image_ns in waiting:
+                self._prompts.publish(prompt_message(waiting.pop(image_ns), message.header))
+                # Topics overtake each other. The rest of the clip shifts by the wait and keeps its rhythm.
+                time.sleep(self._config.prompt_lead_s)
+                start_s += self._config.prompt_lead_s
+            if not self.sent_s:
+                start_s, first_ns = time.monotonic(), stamp_ns
+            due_s = start_s + (stamp_ns - first_ns) * 1e-9 / self._config.rate
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            self._process.check()
+            self.sent_s[image_ns] = time.monotonic()
+            self._images.publish(message)
+            on_progress("playing", len(self.sent_s))
+        if waiting:
+            raise LiveReplayError(
+                f"prompts stamped {sorted(waiting)} belong to no image of {camera_bag}: "
+                "use the stamp of an image in the bag"
+            )
+
+    def drain(self) -> None:
+        """Until the newest image's objects are there: the node always gets to the newest one."""
+        if not self.sent_s:
+            raise LiveReplayError(
+                f"the bag has no image on {self._config.image_topic}: check the topic's name"
+            )
+        newest_ns = max(self.sent_s)
+        deadline_s = time.monotonic() + self._config.drain_timeout_s
+        while newest_ns not in self.objects_s and time.monotonic() < deadline_s:
+            self._process.check()
+            time.sleep(POLL_S)
+        if not self.objects_s:
+            raise LiveReplayError(
+                f"{len(self.sent_s)} images were played but nothing came on {self._objects_topic}; "
+                f"{self._process.last_words()}"
+            )
+        # The node tells its counts and times once a second: wait for those that include the last image, whose
+        # label image arrives meanwhile.
+        told = sum(message.topic == DIAGNOSTICS_TOPIC for message in self._received)
+        deadline_s = time.monotonic() + DIAGNOSTICS_PATIENCE_S
+        while time.monotonic() < deadline_s and told == sum(
+            message.topic == DIAGNOSTICS_TOPIC for message in list(self._received)
+        ):
+            time.sleep(POLL_S)
+
+    def write(self, writer: BagWriter) -> None:
+        """What was heard, in order of arrival; recorded at its own stamp, to lie beside the camera bag."""
+        for message in list(self._received):
+            if message.stamp_ns in self.sent_s:
+                writer.write_raw(message.topic, message.type_name, message.stamp_ns, message.cdr)
+
+    def last_diagnostics(self) -> dict[str, str]:
+        """Key -> value over all statuses of the node's last diagnostics message."""
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.serialization import deserialize_message
+
+        values: dict[str, str] = {}
+        for message in list(self._received):
+            if message.topic != DIAGNOSTICS_TOPIC:
+                continue
+            for status in deserialize_message(message.cdr, DiagnosticArray).status:
+                values.update({entry.key: entry.value for entry in status.values})
+        return values
+
+    def _is_active(self) -> bool:
+        from lifecycle_msgs.msg import State
+        from lifecycle_msgs.srv import GetState
+
+        if not self._state.service_is_ready():
+            return False
+        reply = self._state.call_async(GetState.Request())
+        deadline_s = time.monotonic() + 2.0
+        while not reply.done() and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+        if not reply.done():
+            reply.cancel()
+            return False
+        state = reply.result().current_state
+        if state.id == State.PRIMARY_STATE_UNCONFIGURED:
+            # Before it starts itself, for a moment; for longer only when its model could not be loaded.
+            self._unconfigured_since_s = min(self._unconfigured_since_s, time.monotonic())
+            if time.monotonic() - self._unconfigured_since_s > UNCONFIGURED_PATIENCE_S:
+                raise LiveReplayError(f"the node stays unconfigured; {self._process.last_words()}")
+        if state.id == State.PRIMARY_STATE_FINALIZED:
+            raise LiveReplayError(f"the node gave up (state 'finalized'); {self._process.last_words()}")
+        return bool(state.id == State.PRIMARY_STATE_ACTIVE)
+
+    def _wait_for(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            self._process.check()
+            if time.monotonic() > deadline_s:
+                raise LiveReplayError(
+                    f"the node was not seen {what} within {timeout_s:.0f} s; {self._process.last_words()}"
+                )
+            time.sleep(POLL_S)

@@ -1,0 +1,120 @@
+"""Measures how well masks agree with the truth, and how times are spread.
+
+Knows nothing of trackers, files or datasets: arrays in, numbers out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BOUNDARY_TOLERANCE = 0.008
+"""Tolerance of the boundary measure, as a share of the image diagonal (DAVIS 2016, `db_eval_boundary`)."""
+
+
+def mask_iou(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
+    """Intersection over union of two [H, W] masks (non-zero = object); 1.0 when both are empty.
+
+    >>> mask_iou(np.array([[1, 1, 0]]), np.array([[0, 1, 1]]))
+    0.3333333333333333
+    """
+    predicted, truth = _as_bool_pair(predicted_hw, truth_hw)
+    union_px = int(np.count_nonzero(predicted | truth))
+    if union_px == 0:
+        return 1.0
+    return int(np.count_nonzero(predicted & truth)) / union_px
+
+
+def region_j(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
+    """J of the DAVIS benchmark: the region similarity, which is the mask IoU."""
+    return mask_iou(predicted_hw, truth_hw)
+
+
+def boundary_f(
+    predicted_hw: np.ndarray, truth_hw: np.ndarray, tolerance: float = BOUNDARY_TOLERANCE
+) -> float:
+    """F of the DAVIS benchmark: how well two outlines agree, 0..1.
+
+    A boundary pixel counts as right when the other outline passes within `tolerance` times the image's
+    diagonal, rounded up to whole pixels; F is the harmonic mean of precision and recall over boundary pixels.
+    Two masks without outline agree fully, one alone without outline not at all (Perazzi et al. 2016, 5.1).
+    """
+    predicted, truth = _as_bool_pair(predicted_hw, truth_hw)
+    predicted_edge, truth_edge = mask_boundary(predicted), mask_boundary(truth)
+    predicted_px, truth_px = int(predicted_edge.sum()), int(truth_edge.sum())
+    if predicted_px == 0 and truth_px == 0:
+        return 1.0
+    if predicted_px == 0 or truth_px == 0:
+        return 0.0
+    radius_px = math.ceil(tolerance * math.hypot(*truth.shape))
+    precision = int((predicted_edge & _within(truth_edge, radius_px)).sum()) / predicted_px
+    recall = int((truth_edge & _within(predicted_edge, radius_px)).sum()) / truth_px
+    if precision + recall == 0:
+        return 0.0
+    return 2 * precision * recall / (precision + recall)
+
+
+def mask_boundary(mask_hw: np.ndarray) -> np.ndarray:
+    """[H, W] bool: pixels unlike their right, lower or lower right neighbour; the image's end is no edge."""
+    mask = np.asarray(mask_hw).astype(bool)
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    right, lower, diagonal = padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    return (mask != right) | (mask != lower) | (mask != diagonal)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where a set of times lies; NaN throughout when there was none."""
+
+    count: int
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+    def as_dict(self, digits: int = 2) -> dict[str, float]:
+        """`{"p50", "p95", "p99"}` rounded for JSON; empty when nothing was measured, as JSON has no NaN."""
+        if self.count == 0:
+            return {}
+        return {
+            "p50": round(self.p50, digits),
+            "p95": round(self.p95, digits),
+            "p99": round(self.p99, digits),
+        }
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Mean and percentiles (linear interpolation) of a series."""
+    series = np.asarray(list(values), dtype=np.float64)
+    if series.size == 0:
+        return Spread(0, math.nan, math.nan, math.nan, math.nan)
+    p50, p95, p99 = (float(value) for value in np.percentile(series, (50, 95, 99)))
+    return Spread(int(series.size), float(series.mean()), p50, p95, p99)
+
+
+def growth_per_step(values: Sequence[float]) -> float:
+    """Least-squares slope of a series: what one more step adds. 0 for fewer than two values."""
+    if len(values) < 2:
+        return 0.0
+    return float(np.polyfit(np.arange(len(values)), np.asarray(values, dtype=np.float64), 1)[0])
+
+
+def _within(edge_hw: np.ndarray, radius_px: int) -> np.ndarray:
+    """[H, W] bool: pixels at most `radius_px` from an edge pixel (a dilation by a disk)."""
+    distance = cv2.distanceTransform((~edge_hw).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # Distances come as float32: half a unit in the last place must not drop a pixel that lies on the circle.
+    return distance <= radius_px + 1e-3
+
+
+def _as_bool_pair(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    predicted, truth = np.asarray(predicted_hw).astype(bool), np.asarray(truth_hw).astype(bool)
+    if predicted.ndim != 2 or predicted.shape != truth.shape:
+        raise ValueError(
+            f"masks of shapes {predicted.shape} and {truth.shape} given, two [H, W] masks of one size "
+            "expected: resize the prediction to the truth first"
+        )
+    return predicted, truth

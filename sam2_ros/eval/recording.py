@@ -1,0 +1,67 @@
+"""Reads a recorded `~/objects` topic back as the tracker's results, so that both are scored and drawn alike.
+
+Does not know who recorded it: a live node's messages and a tracker's results written to a bag look the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.engine import FrameResult, TrackedObject
+from sam2_ros.media.bag import BagReader
+from sam2_ros.media.tracked_message import ReadObject, read_objects
+
+
+def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> list[FrameResult]:
+    """The TrackedObjectArrays on `topic` whose image is known, by frame; masks at the image's size.
+
+    `frame_by_stamp_ns` numbers the images. What a message does not carry (logits, stage times) is empty.
+    """
+    results: dict[int, FrameResult] = {}
+    for _, _, message in BagReader(bag).messages([topic]):
+        stamp_ns = int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+        frame = frame_by_stamp_ns.get(stamp_ns)
+        if frame is not None:
+            results[frame] = _frame_result(message, frame, stamp_ns)
+    return [results[frame] for frame in sorted(results)]
+
+
+def _frame_result(message: Any, frame: int, stamp_ns: int) -> FrameResult:
+    found = read_objects(message)
+    return FrameResult(
+        frame_index=frame,
+        stamp_s=stamp_ns * 1e-9,
+        height_px=int(message.image_height),
+        width_px=int(message.image_width),
+        objects=[_tracked_object(item, raw) for item, raw in zip(found, message.objects, strict=True)],
+        rejected={},
+        forgotten=[],
+        timings_ms={},
+    )
+
+
+def _tracked_object(item: ReadObject, raw: Any) -> TrackedObject:
+    roi = raw.roi
+    return TrackedObject(
+        id=item.id,
+        label=item.label,
+        class_id=str(raw.class_id),
+        mask=item.mask,
+        logits=np.zeros((0, 0), dtype=np.float32),
+        score=item.score,
+        presence=item.presence,
+        state=item.state,
+        age_s=float(raw.age),
+        box=(
+            int(roi.x_offset),
+            int(roi.y_offset),
+            int(roi.x_offset + roi.width),
+            int(roi.y_offset + roi.height),
+        ),
+        area_px=int(raw.area),
+        centroid_xy=(float(raw.centroid.x), float(raw.centroid.y)),
+    )

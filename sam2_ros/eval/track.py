@@ -1,0 +1,71 @@
+"""One offline run: a source and prompts in, a folder of results out.
+
+Does not know how prompts are written or progress is shown; it only joins frames, tracker and files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
+from sam2_ros.media.frames import open_source
+from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
+from sam2_ros.weights import load_model
+
+
+class TrackConfigError(ValueError):
+    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """What to track in what, and where the results go."""
+
+    source: Path
+    out: Path
+    prompts: Mapping[int, Sequence[Prompt]] = field(default_factory=dict)  # by frame index
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    topic: str | None = None
+    save: tuple[str, ...] = SAVE_KINDS
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.save) - set(SAVE_KINDS))
+        if unknown or not self.save:
+            given = ", ".join(unknown) or "nothing"
+            raise TrackConfigError(f"--save {given} given, any of {','.join(SAVE_KINDS)} expected")
+        if self.out.exists() and not self.out.is_dir():
+            raise TrackConfigError(f"--out {self.out} is a file, a folder or a new name expected")
+
+
+def run_track(
+    config: TrackConfig, on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None
+) -> dict[str, Any]:
+    """Track every frame of the source; returns the content of summary.json.
+
+    Whatever can be wrong with source and prompts is found before the model is loaded. Raises SourceError,
+    PromptError or CheckpointError; then nothing is left in the output folder.
+    """
+    with open_source(config.source, config.topic) as source:
+        check_prompts(source, config.prompts)
+        on_progress("loading the model", 0, source.length)
+        model = load_model(config.model, device=config.device, precision=config.precision)
+        count = len({prompt.id for given in config.prompts.values() for prompt in given})
+        tracker = Tracker(model, TrackerConfig(max_objects=max(count, 1)))
+        info = RunInfo(
+            source=str(config.source),
+            source_fps=source.fps,
+            model=model.config.name,
+            device=str(model.device),
+            precision=precision_name(model),
+        )
+        with ResultWriter(config.out, info, config.save) as writer:
+            for done, tracked in enumerate(track_frames(tracker, source, config.prompts), start=1):
+                writer.add(tracked.frame, tracked.result)
+                on_progress("tracking", done, source.length)
+        return writer.summary

@@ -1,0 +1,292 @@
+"""Reads and writes rosbag2 recordings without a ROS installation, through `rosbags`.
+
+Knows topics, stamps and storage files; knows nothing of frames, tracking or playing back in time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.serde import SerdeError
+from rosbags.typesys import TypesysError
+
+from sam2_ros.engine.result import FrameResult
+from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.media.mcap_recovery import RecoveredMcap, recover_mcap
+from sam2_ros.media.message_types import (
+    COMPRESSED_TYPE,
+    IMAGE_TYPE,
+    OBJECTS_TYPE,
+    compressed_message,
+    image_message,
+    normalised_type,
+    objects_message,
+    standard_types,
+    types_of_bag,
+)
+from sam2_ros.media.ros_image import ImageError, mono_to_image_fields, rgb_to_image_fields
+
+STORAGE_SUFFIXES = (".mcap", ".db3")
+JPEG_QUALITY = 90
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    name: str
+    type: str
+    count: int
+
+
+class RawMessage(NamedTuple):
+    """One message still in CDR; `stamp_ns` is when the bag received it."""
+
+    topic: str
+    type: str
+    stamp_ns: int
+    cdr: bytes
+
+
+def is_bag(path: Path) -> bool:
+    """True for a storage file, and for a folder with metadata.yaml or storage files in it."""
+    if path.is_dir():
+        return (path / "metadata.yaml").exists() or bool(_storage_files(path))
+    return path.suffix.lower() in STORAGE_SUFFIXES
+
+
+class BagReader:
+    """Topics and messages of a rosbag2: a folder, a .mcap or .db3 file, a folder without metadata.yaml.
+
+    Raises SourceError for what cannot be read. Iterating twice reads the bag twice.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._readers = _open_readers(self.path)
+        self._types = types_of_bag(self._connections())
+
+    def topics(self) -> list[TopicInfo]:
+        """All topics by name, with `pkg/msg/Type` names whatever the age of the bag."""
+        counts: dict[tuple[str, str], int] = {}
+        for connection in self._connections():
+            key = (connection.topic, normalised_type(connection.msgtype))
+            counts[key] = counts.get(key, 0) + connection.msgcount
+        return [TopicInfo(topic, type_name, count) for (topic, type_name), count in sorted(counts.items())]
+
+    def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+        """Undecoded messages in the order received; None = every topic."""
+        for reader in self._readers:
+            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+            if not wanted:
+                continue
+            try:
+                for connection, stamp_ns, cdr in reader.messages(wanted):
+                    yield RawMessage(connection.topic, normalised_type(connection.msgtype), stamp_ns, cdr)
+            except Exception as error:  # rosbags lets those of sqlite, zstd and struct through
+                raise _unreadable(self.path, error) from error
+
+    def decode(self, raw: RawMessage) -> Any:
+        """The message object of `raw`; SourceError when its type is unknown or its bytes do not fit it."""
+        try:
+            return self._types.deserialize_cdr(raw.cdr, raw.type)
+        except (KeyError, TypesysError) as error:
+            raise SourceError(
+                f"'{self.path}' topic {raw.topic} has type {raw.type}, which neither the bag nor ROS 2 "
+                "defines; record it again with a rosbag2 that stores definitions (Iron or newer)"
+            ) from error
+        except (SerdeError, AssertionError, IndexError) as error:
+            raise SourceError(
+                f"'{self.path}' topic {raw.topic}: a message of {len(raw.cdr)} bytes: {error}"
+            ) from error
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, int, Any]]:
+        """(topic, receive stamp in ns, message) in the order received; None = every topic."""
+        for raw in self.raw_messages(topics):
+            yield raw.topic, raw.stamp_ns, self.decode(raw)
+
+    def close(self) -> None:
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.close()
+
+    def _connections(self) -> Iterator[Connection]:
+        for reader in self._readers:
+            yield from reader.connections
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class BagWriter:
+    """Writes a rosbag2 folder; `with BagWriter(path) as bag: bag.write_image(...)`.
+
+    storage: "mcap" (compressed chunk by chunk, as masks are almost all zeros) or "sqlite3".
+    Raises FileExistsError rather than touch an earlier recording. Leaving the `with` block by an exception
+    still closes the bag, so that what was written can be read.
+    """
+
+    def __init__(self, path: str | Path, storage: str = "mcap") -> None:
+        plugins = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+        if storage not in plugins:
+            raise ValueError(f"bag storage '{storage}', expected one of {', '.join(plugins)}")
+        self.path = Path(path)
+        if self.path.exists():
+            raise FileExistsError(f"bag '{self.path}' exists already; remove it or write to another folder")
+        self._types = standard_types()
+        self._writer = Writer(self.path, version=9, storage_plugin=plugins[storage])
+        if storage == "mcap":
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._writer.open()
+        self._connections: dict[tuple[str, str], Connection] = {}
+        self._closed = False
+
+    def write_image(
+        self, topic: str, stamp_ns: int, frame_id: str, image_rgb: np.ndarray, compressed: bool = False
+    ) -> None:
+        """[H, W, 3] uint8 RGB as rgb8 Image, or as JPEG CompressedImage (name its topic `.../compressed`)."""
+        if not compressed:
+            message = image_message(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
+            self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
+            return
+        image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+        ok, jpeg = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if not ok:
+            raise ImageError(
+                f"image of shape {image_rgb.shape} does not encode as JPEG, expected uint8 [H, W, 3]"
+            )
+        message = compressed_message(
+            self._types, stamp_ns, frame_id, "rgb8; jpeg compressed bgr8", jpeg.reshape(-1)
+        )
+        self.write_raw(topic, COMPRESSED_TYPE, stamp_ns, message)
+
+    def write_objects(self, topic: str, stamp_ns: int, frame_id: str, result: FrameResult) -> None:
+        """One sam2_ros_msgs/TrackedObjectArray, as the live node publishes it."""
+        self.write_raw(
+            topic, OBJECTS_TYPE, stamp_ns, objects_message(self._types, stamp_ns, frame_id, result)
+        )
+
+    def write_label_image(self, topic: str, stamp_ns: int, frame_id: str, labels_hw: np.ndarray) -> None:
+        """[H, W] uint16 label image (`FrameResult.label_image()`) as a mono16 Image."""
+        message = image_message(self._types, stamp_ns, frame_id, mono_to_image_fields(labels_hw))
+        self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
+
+    def write_raw(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
+        """Any message of a known type, or its CDR bytes as `BagReader.raw_messages` gives them."""
+        key = (topic, normalised_type(type_name))
+        if key not in self._connections:
+            if key[1] not in self._types.fielddefs:
+                raise ValueError(f"message type '{type_name}' is neither a ROS 2 one nor of sam2_ros_msgs")
+            self._connections[key] = self._writer.add_connection(*key, typestore=self._types)
+        if not isinstance(message, (bytes, memoryview)):
+            message = self._types.serialize_cdr(message, key[1])
+        self._writer.write(self._connections[key], stamp_ns, message)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._writer.close()
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    """Storage files of a bag folder, split number 10 after 9."""
+
+    return sorted(
+        (p for p in folder.iterdir() if p.suffix.lower() in STORAGE_SUFFIXES),
+        key=lambda p: natural_key(p.name),
+    )
+
+
+def _open_readers(path: Path) -> list[Reader]:
+    """The folder as one reader, or its storage files one by one where metadata.yaml is missing or wrong."""
+    if not path.exists():
+        raise SourceError(f"bag '{path}' does not exist")
+    if not path.is_dir():
+        return [_open_reader(path)]
+    files = _storage_files(path)
+    if (path / "metadata.yaml").exists():
+        try:
+            return [_open_reader(path)]
+        except SourceError as error:
+            if not files:
+                raise
+            _log.warning(
+                "%s; reading %s without metadata.yaml", error, ", ".join(file.name for file in files)
+            )
+    elif files:
+        _log.warning(
+            "bag '%s' has no metadata.yaml: reconstructed in memory from %s "
+            "(`ros2 bag reindex` writes a new one)",
+            path,
+            ", ".join(file.name for file in files),
+        )
+    else:
+        raise SourceError(f"'{path}' is not a rosbag2: neither metadata.yaml nor a .mcap or .db3 file in it")
+    readers: list[Reader] = []
+    try:
+        for file in files:
+            readers.append(_open_reader(file))
+    except SourceError:
+        for reader in readers:
+            reader.close()
+        raise
+    return sorted(readers, key=lambda reader: reader.start_time)
+
+
+def _open_reader(path: Path) -> Reader:
+    try:
+        return _opened(path)
+    except Exception as error:  # rosbags lets those of sqlite, zstd, yaml and struct through
+        recovered = recover_mcap(path) if path.suffix == ".mcap" else None
+        if recovered is None:
+            raise _unreadable(path, error) from error
+    try:
+        reader = _opened(recovered)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    _log.warning(
+        "bag '%s' was cut off: reading the %d of its %d bytes that hold whole records "
+        "(`mcap recover` writes a complete file)",
+        path,
+        recovered.whole_bytes,
+        path.stat().st_size,
+    )
+    return reader
+
+
+def _opened(path: Path | RecoveredMcap) -> Reader:
+    reader = Reader(path)  # type: ignore[arg-type]
+    reader.open()
+    return reader
+
+
+def _unreadable(path: Path, error: BaseException) -> SourceError:
+    """One line with the reason and the tool that repairs this kind of file."""
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    if path.suffix == ".mcap" or (path.is_dir() and any(path.glob("*.mcap"))):
+        remedy = "try `mcap recover FILE.mcap -o FIXED.mcap`"
+    else:
+        remedy = "try `ros2 bag reindex BAG_FOLDER`, or `sqlite3 FILE.db3 .recover` for a damaged database"
+    return SourceError(f"bag '{path}' cannot be read: {reason}; {remedy}")

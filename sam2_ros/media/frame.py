@@ -1,0 +1,109 @@
+"""What a source of frames is: the frame, the iterator, the order of numbered files, the error.
+
+Knows no file format; each format is a module beside this one, and `frames.open_source` picks it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+DEFAULT_FPS = 30.0
+NS_PER_S = 1_000_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class SourceError(ValueError):
+    """An input that cannot be used: one line saying what was given, what was expected and the remedy."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a source.
+
+    Attributes:
+        index: position in the source; an image that does not decode leaves a gap.
+        stamp_ns: the image's own time in nanoseconds (a bag: of the epoch; else since the first frame).
+        image: ``[H, W, 3]`` uint8 RGB.
+        frame_id: camera frame of a ROS image, else empty.
+    """
+
+    index: int
+    stamp_ns: int
+    image: np.ndarray
+    frame_id: str = ""
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns / NS_PER_S
+
+
+class FrameSource(ABC):
+    """A finite sequence of frames; iterating again starts from the first one.
+
+    Attributes:
+        name: the path as given.
+        kind: what it turned out to be.
+        fps: frames per second, of the container or estimated from stamps.
+        length: frames announced, None when unknown; damaged frames count.
+        topic: image topic of a bag, else None.
+        frame_id: camera frame of a bag's images, else empty.
+        skipped: frames of the last pass that did not decode.
+    """
+
+    name: str
+    kind: Literal["video", "folder", "bag"]
+    fps: float
+    length: int | None
+    topic: str | None = None
+    frame_id: str = ""
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order. Damaged ones are logged, counted in `skipped` and left out.
+
+        Raises SourceError when not one frame decodes.
+        """
+        self.skipped = 0
+        good = 0
+        for frame in self._frames():
+            good += 1
+            yield frame
+        if not good:
+            raise SourceError(f"no frame of '{self.name}' decodes{self._announced()}; check it in a viewer")
+
+    @abstractmethod
+    def _frames(self) -> Iterator[Frame]:
+        """The frames that decode, calling `_skip` for each that does not."""
+
+    def _skip(self, what: str, reason: object) -> None:
+        self.skipped += 1
+        _log.warning("skipped %s of '%s': %s", what, self.name, reason)
+
+    def _announced(self) -> str:
+        return "" if self.length is None else f", though it announces {self.length}"
+
+    def close(self) -> None:  # noqa: B027 -- most sources hold nothing open between passes
+        """Release files."""
+
+    def __enter__(self) -> FrameSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts `frame10` after `frame9`, with or without leading zeros."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in parts if part]

@@ -1,0 +1,197 @@
+"""Draws what the tracker says onto frames: masks, outlines, boxes, names and states; writes videos.
+
+Knows pixels and one FrameResult; knows nothing of files other than the video it writes.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import logging
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine.result import FrameResult, ObjectState, TrackedObject
+from sam2_ros.media.opencv_log import quiet_opencv
+
+TINT = 0.45
+_MIN_LIGHTNESS = 0.38
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+Colour = tuple[int, int, int]
+
+_log = logging.getLogger(__name__)
+
+
+def _palette() -> np.ndarray:
+    """[256, 3] uint8 RGB: black background, then hues a golden ratio apart, so that neighbours differ."""
+    golden = (5**0.5 - 1) / 2
+    hues = (0.43 + golden * np.arange(1, 256)) % 1.0
+    looks = ((0.85, 1.0), (0.55, 1.0), (0.9, 0.75))
+    colours = np.zeros((256, 3))
+    for label, hue in enumerate(hues, start=1):
+        colours[label] = colorsys.hsv_to_rgb(hue, *looks[label // 12 % 3])
+    # Pure blue and violet are hard to read on the dark plates and on dark pictures: whiten them.
+    lightness = colours @ (0.299, 0.587, 0.114)
+    white = (
+        np.clip((_MIN_LIGHTNESS - lightness) / (1 - lightness), 0, 1)[:, None] * (np.arange(256) > 0)[:, None]
+    )
+    return np.round((colours * (1 - white) + white) * 255).astype(np.uint8)
+
+
+PALETTE: np.ndarray = _palette()
+
+
+def colour_of(label: int) -> Colour:
+    """RGB of a label; labels beyond the palette take its colours again, never the background's."""
+    red, green, blue = PALETTE[(label - 1) % 255 + 1]
+    return int(red), int(green), int(blue)
+
+
+def draw_overlay(image_rgb: np.ndarray, result: FrameResult) -> np.ndarray:
+    """A copy of the [H, W, 3] uint8 RGB frame with every visible object drawn in its colour.
+
+    Objects without a mask are listed in the lower left corner, with how long ago they were seen.
+    Raises ValueError when the result belongs to a frame of another size.
+    """
+    if image_rgb.shape != (result.height_px, result.width_px, 3):
+        raise ValueError(
+            f"frame of shape {image_rgb.shape} does not fit a result of "
+            f"{result.height_px}x{result.width_px}x3"
+        )
+    canvas = image_rgb.copy()
+    pen = _Pen(canvas)
+    shown = [obj for obj in result.objects if obj.visible]
+    for obj in shown:
+        _tint(canvas, obj)
+    for obj in shown:  # after all tints, so that no name is painted over
+        _outline(pen, obj)
+    y_px = result.height_px - pen.margin_px
+    for obj in reversed([obj for obj in result.objects if not obj.visible]):
+        text = f"{obj.id} {obj.state.name}"
+        if obj.state is not ObjectState.PENDING:
+            text += f" {obj.age_s:.1f} s"
+        y_px = pen.text(text, pen.margin_px, y_px, colour_of(obj.label)) - pen.margin_px
+    return canvas
+
+
+def _tint(canvas: np.ndarray, obj: TrackedObject) -> None:
+    x0, y0, x1, y1 = obj.box
+    window, mask = canvas[y0:y1, x0:x1], obj.mask[y0:y1, x0:x1]
+    colour = np.array(colour_of(obj.label), np.float32)
+    window[mask] = (window[mask] * (1 - TINT) + colour * TINT).astype(np.uint8)
+
+
+def _outline(pen: _Pen, obj: TrackedObject) -> None:
+    x0, y0, x1, y1 = obj.box
+    colour = colour_of(obj.label)
+    crop = np.ascontiguousarray(obj.mask[y0:y1, x0:x1]).view(np.uint8)
+    contours, _ = cv2.findContours(crop, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
+    cv2.drawContours(pen.canvas, contours, -1, colour, pen.line_px, cv2.LINE_AA)
+    cv2.rectangle(pen.canvas, (x0, y0), (x1 - 1, y1 - 1), colour, 1)
+    pen.text(f"{obj.id} {obj.state.name} {obj.score:.2f}", x0, y0 - 2, colour)
+
+
+class _Pen:
+    """Lines and text in sizes that suit the frame."""
+
+    def __init__(self, canvas: np.ndarray) -> None:
+        self.canvas = canvas
+        short_px = min(canvas.shape[:2])
+        self.line_px = max(1, round(short_px / 360))
+        self.margin_px = max(2, round(short_px / 120))
+        self._scale = max(0.3, short_px / 1000)
+
+    def text(self, text: str, x_px: int, y_px: int, colour: Colour) -> int:
+        """Writes on a dark plate with its lower left corner at (x, y), kept in the frame; returns its top."""
+        (width, height), base = cv2.getTextSize(text, _FONT, self._scale, 1)
+        full_height = height + base + 2
+        x = max(0, min(x_px, self.canvas.shape[1] - width - 4))
+        bottom = max(full_height, min(y_px, self.canvas.shape[0]))
+        top = bottom - full_height
+        plate = self.canvas[top:bottom, x : x + width + 4]
+        plate[:] = plate // 4
+        cv2.putText(
+            self.canvas, text, (x + 2, bottom - base), _FONT, self._scale, colour, self.line_px, cv2.LINE_AA
+        )
+        return top
+
+
+def container_fps(fps: float) -> float:
+    """The nearest rate that MPEG-4 can hold: its time base has 16 bits, and 66.667 alone would need 17.
+
+    Stamps that jitter can make a bag's estimated rate absurd: it is limited to 0.01 .. 240, and logged.
+    """
+    limited = min(max(fps, 0.01), 240.0)
+    if limited != fps:
+        _log.warning("video at %g frames per second: written at %g", fps, limited)
+    return round(limited, 3 if limited < 60 else 2)
+
+
+class VideoError(RuntimeError):
+    """A video that cannot be written."""
+
+
+class VideoWriter:
+    """Writes RGB frames of one size as MPEG-4 in an .mp4; a frame of another size is scaled to the first.
+    The encoder takes even sizes only: an odd one loses its last row or column.
+
+    The file appears under its name when `close` has completed it. Raises VideoError.
+    """
+
+    def __init__(self, path: str | Path, fps: float, fourcc: str = "mp4v") -> None:
+        if not (math.isfinite(fps) and fps > 0):
+            raise ValueError(f"video at {fps} frames per second, expected more than 0")
+        self.path = Path(path)
+        self.frames = 0
+        self._fps = container_fps(fps)
+        self._fourcc = fourcc
+        self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
+        self._writer: cv2.VideoWriter | None = None
+        self._size: tuple[int, int] = (0, 0)
+
+    def write(self, image_rgb: np.ndarray) -> None:
+        """Appends [H, W, 3] uint8 RGB."""
+        size = (image_rgb.shape[1], image_rgb.shape[0])
+        if self._writer is None:
+            self._writer = self._open(size)
+        image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+        if size != self._size:  # OpenCV would drop the frame without a word
+            image_bgr = cv2.resize(image_bgr, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(image_bgr)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Completes the file; without a frame there is none. VideoError when the codec wrote nothing."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        if not self._partial.exists() or not self._partial.stat().st_size:
+            raise self._failed("the codec wrote nothing")
+        self._partial.replace(self.path)
+
+    def abort(self) -> None:
+        """Drops what was written so far."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            self._partial.unlink(missing_ok=True)
+
+    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
+        with quiet_opencv():
+            fourcc = cv2.VideoWriter.fourcc(*self._fourcc)
+            writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, size)
+        if not writer.isOpened():
+            self._partial.unlink(missing_ok=True)
+            raise self._failed(
+                "OpenCV opened no encoder; is the folder writable and the codec in this build?"
+            )
+        self._size = size
+        return writer
+
+    def _failed(self, reason: str) -> VideoError:
+        return VideoError(
+            f"video '{self.path}' ({self._fourcc}, {self._fps:g} fps) cannot be written: {reason}"
+        )

@@ -1,0 +1,254 @@
+"""Writes what a run found into a folder: label images, JSON, an overlay video, a rosbag2, a summary.
+
+Knows the layout of that folder; knows nothing of where frames come from or how they were tracked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import shutil
+import time
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sam2_ros.engine.result import FrameResult, TrackedObject
+from sam2_ros.media.bag import BagWriter
+from sam2_ros.media.frame import Frame
+from sam2_ros.media.overlay import PALETTE, VideoWriter, draw_overlay
+
+SAVE_KINDS = ("masks", "video", "bag", "json")
+OBJECTS_TOPIC = "/sam2_node/objects"
+LABEL_TOPIC = "/sam2_node/label_image"
+_STAGING = ".partial"
+# Only these names are ours to replace in a folder that holds an earlier run, or anything else.
+_OURS = re.compile(
+    r"masks/\d{5,}\.png|objects\.json|overlay\.mp4|summary\.json|tracked/(metadata\.yaml|[^/]+\.mcap)"
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What summary.json says of the run besides its frames. source_fps also paces the overlay video."""
+
+    source: str
+    source_fps: float
+    model: str = ""
+    device: str = ""
+    precision: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.source_fps) and self.source_fps > 0):
+            raise ValueError(f"source_fps is {self.source_fps}, expected frames per second above 0")
+
+
+class ResultWriter:
+    """Collects the results of one run; everything appears in `out_dir` at once, on `close`.
+
+    Until then files grow in `out_dir/.partial`, so that an interrupted run leaves an earlier one as it was.
+    Files of an earlier run are replaced, each by its new version; other files in the folder are not touched.
+
+        with ResultWriter("out", RunInfo("clip.mp4", 30.0), save=("masks", "json")) as writer:
+            for frame in source:
+                writer.add(frame, tracker.step(frame.image))
+        print(writer.summary["frames"])
+    """
+
+    def __init__(self, out_dir: str | Path, info: RunInfo, save: Collection[str] = SAVE_KINDS) -> None:
+        unknown = sorted(set(save) - set(SAVE_KINDS))
+        if unknown:
+            raise ValueError(f"cannot save {', '.join(unknown)}; expected any of {', '.join(SAVE_KINDS)}")
+        self.out_dir = Path(out_dir)
+        self.info = info
+        self.save = tuple(kind for kind in SAVE_KINDS if kind in save)
+        self.summary: dict[str, Any] = {}
+        if self.out_dir.exists() and not self.out_dir.is_dir():
+            raise ValueError(f"output '{self.out_dir}' is a file, expected a folder or a new name")
+        self._staging = self.out_dir / _STAGING
+        shutil.rmtree(self._staging, ignore_errors=True)
+        (self._staging / "masks").mkdir(parents=True)
+        self._records: list[dict[str, Any]] = []
+        self._objects: dict[str, dict[str, Any]] = {}
+        self._total_ms: list[float] = []
+        self._started_s = time.perf_counter()
+        self._bag: BagWriter | None = None
+        self._video: VideoWriter | None = None
+
+    def add(self, frame: Frame, result: FrameResult) -> None:
+        """One frame and its objects. Frames may come in any order."""
+        if result.height_px != frame.image.shape[0] or result.width_px != frame.image.shape[1]:
+            raise ValueError(
+                f"frame {frame.index} is {frame.image.shape[1]}x{frame.image.shape[0]}, "
+                f"its result {result.width_px}x{result.height_px}"
+            )
+        labels_hw = result.label_image()
+        if "masks" in self.save:
+            write_label_png(self._staging / "masks" / f"{frame.index:05d}.png", labels_hw)
+        if "video" in self.save:
+            if self._video is None:
+                self._video = VideoWriter(self._staging / "overlay.mp4", self.info.source_fps)
+            self._video.write(draw_overlay(frame.image, result))
+        if "bag" in self.save:
+            if self._bag is None:
+                self._bag = BagWriter(self._staging / "tracked")
+            self._bag.write_objects(OBJECTS_TOPIC, frame.stamp_ns, frame.frame_id, result)
+            self._bag.write_label_image(LABEL_TOPIC, frame.stamp_ns, frame.frame_id, labels_hw)
+        self._record(frame, result)
+
+    def close(self) -> dict[str, Any]:
+        """Completes every file, moves them into `out_dir` and returns the content of summary.json."""
+        if self.summary:
+            return self.summary
+        elapsed_s = time.perf_counter() - self._started_s
+        if self._video is not None:
+            self._video.close()
+        if self._bag is not None:
+            self._bag.close()
+        self._records.sort(key=lambda record: record["frame"])
+        if "json" in self.save:
+            write_json(self._staging / "objects.json", self._records)
+        self.summary = self._summary(elapsed_s)
+        write_json(self._staging / "summary.json", self.summary)
+        self._publish()
+        return self.summary
+
+    def abort(self) -> None:
+        """Drops this run; what an earlier one left stays."""
+        if self._video is not None:
+            self._video.abort()
+        if self._bag is not None:
+            self._bag.close()
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _record(self, frame: Frame, result: FrameResult) -> None:
+        total_ms = result.timings_ms.get("total")
+        if total_ms is not None:
+            self._total_ms.append(total_ms)
+        self._records.append(
+            {
+                "frame": frame.index,
+                "stamp": frame.stamp_s,
+                "ms": _finite(total_ms),
+                "objects": [object_record(obj) for obj in result.objects],
+            }
+        )
+        for obj in result.objects:
+            known = self._objects.setdefault(
+                obj.id,
+                {
+                    "label": obj.label,
+                    "class_id": obj.class_id,
+                    "frames": 0,
+                    "frames_visible": 0,
+                    "last_state": "",
+                },
+            )
+            known["frames"] += 1
+            known["frames_visible"] += int(obj.visible)
+            known["last_state"] = obj.state.name
+
+    def _summary(self, elapsed_s: float) -> dict[str, Any]:
+        """fps is the tracker's own pace where it was timed, else that of the whole run."""
+        frames = len(self._records)
+        tracking_s = sum(self._total_ms) / 1000
+        if self._total_ms and tracking_s > 0:
+            fps = len(self._total_ms) / tracking_s
+        else:
+            fps = frames / elapsed_s if elapsed_s > 0 else 0.0
+        info = asdict(self.info)
+        return {
+            "source": info.pop("source"),
+            "frames": frames,
+            "fps": round(fps, 3),
+            "objects": self._objects,
+            **info,
+            "saved": list(self.save),
+        }
+
+    def _publish(self) -> None:
+        """Moves the finished files into place, summary.json last: where it is, the rest is complete."""
+        written = [path for path in self._staging.rglob("*") if path.is_file()]
+        names = sorted(
+            (p.relative_to(self._staging) for p in written), key=lambda n: (n.name == "summary.json", n)
+        )
+        (self.out_dir / "summary.json").unlink(missing_ok=True)
+        for folder in {name.parent for name in names} - {Path(".")}:
+            _clear_ours(self.out_dir, folder)
+        for name in names:
+            (self.out_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._staging / name).replace(self.out_dir / name)
+        shutil.rmtree(self._staging)
+
+    def __enter__(self) -> ResultWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def object_record(obj: TrackedObject) -> dict[str, Any]:
+    """One object of one frame as plain JSON values; a number that is not finite becomes null."""
+    return {
+        "id": obj.id,
+        "label": int(obj.label),
+        "class_id": obj.class_id,
+        "state": obj.state.name,
+        "score": _finite(obj.score),
+        "presence": _finite(obj.presence),
+        "box": [int(edge) for edge in obj.box],
+        "area": int(obj.area_px),
+        "centroid": [_finite(value) for value in obj.centroid_xy],
+        "age": _finite(obj.age_s),
+    }
+
+
+def write_label_png(path: Path, labels_hw: np.ndarray) -> None:
+    """[H, W] uint16 labels as a palette PNG whose values are the labels.
+
+    A palette ends at 255: an image with a higher label is written as 16-bit grey, with the same values.
+    """
+    if labels_hw.max(initial=0) > 255:
+        _log.warning(
+            "%s has labels above 255: written as 16-bit grey, as a palette has 256 entries", path.name
+        )
+        if not cv2.imwrite(str(path), labels_hw.astype(np.uint16)):
+            raise OSError(f"'{path}' cannot be written")
+        return
+    image = Image.fromarray(labels_hw.astype(np.uint8))
+    image.putpalette(PALETTE.tobytes())
+    image.save(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes beside `path` and renames, so that no reader ever sees half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _clear_ours(out_dir: Path, folder: Path) -> None:
+    """Removes an earlier run's files from `folder`: a shorter run must not keep the longer one's tail."""
+    if (out_dir / folder).is_dir():
+        for path in (out_dir / folder).iterdir():
+            if path.is_file() and _OURS.fullmatch(path.relative_to(out_dir).as_posix()):
+                path.unlink()
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)

@@ -1,0 +1,55 @@
+"""What a rendered clip is, and what may be asked of one.
+
+It knows nothing of how a clip is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sam2_ros.media.synthetic.textures import TextureBank
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What `render_clip` draws. Shares and probabilities are per clip unless said otherwise."""
+
+    height_px: int = 256
+    width_px: int = 256
+    frames: int = 6
+    objects: int = 3  # labelled; the first `objects` masks
+    distractors: int = 2  # at most this many unlabelled things, half of them look-alikes
+    occluders: int = 2  # at most this many unlabelled things that pass in front
+    textures: TextureBank = field(default_factory=TextureBank)
+    size_range: tuple[float, float] = (0.05, 0.75)  # length of an object / shorter side of the image
+    hide_probability: float = 0.35  # that one object is fully hidden, or leaves the image, for some frames
+    motion_scale: float = 1.0
+    camera_motion: float = 0.7  # share of clips with a moving camera
+    degrade: float = 0.6  # share of clips with noise, blur, flicker or JPEG artefacts
+    min_area_share: float = 0.001  # of the image, that each labelled object shows in frame 0
+
+    def __post_init__(self) -> None:
+        if min(self.height_px, self.width_px) < 32:
+            raise ValueError(f"clip of {self.width_px} x {self.height_px} px: expected at least 32 x 32")
+        if self.frames < 1 or not 1 <= self.objects <= 64:
+            raise ValueError(
+                f"clip of {self.frames} frames and {self.objects} objects: "
+                "expected at least 1 frame and 1 to 64 objects"
+            )
+        if not 0 < self.size_range[0] <= self.size_range[1] <= 1:
+            raise ValueError(f"size_range {self.size_range}: expected 0 < low <= high <= 1")
+
+
+@dataclass
+class Clip:
+    """Frames and the pixels that each labelled object shows in them."""
+
+    frames: np.ndarray  # [T, H, W, 3] uint8 RGB
+    masks: np.ndarray  # [T, N, H, W] bool, disjoint: an occluded pixel belongs to the occluder
+
+    @property
+    def visible(self) -> np.ndarray:
+        """[T, N] bool: the object shows at least one pixel."""
+        return np.asarray(self.masks.any(axis=(2, 3)))

@@ -1,0 +1,289 @@
+"""Draws layered things under a moving camera into one frame, and says which layer owns each pixel.
+
+It knows nothing of how a scene is chosen: sprites, motions and the depth order are given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+Rng = np.random.Generator
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
+_LONGEST_SMEAR_PX = 15
+OWNED_ALPHA = 128  # a pixel belongs to the topmost thing that covers at least half of it
+
+
+@dataclass(frozen=True)
+class Wave:
+    """amplitude * (sin(2 pi frequency t + phase) - sin(phase)): smooth in t (frames), zero at t = 0."""
+
+    amplitude: float = 0.0
+    frequency: float = 0.0  # cycles per frame
+    phase: float = 0.0
+
+    def __call__(self, t: float) -> float:
+        if self.amplitude == 0.0:
+            return 0.0
+        turn = 2 * np.pi * self.frequency
+        return float(self.amplitude * (np.sin(turn * t + self.phase) - np.sin(self.phase)))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where a thing is at time t (frames): a similarity from its own square [-1, 1]^2 to world pixels."""
+
+    start_xy: tuple[float, float]
+    half_size_px: float
+    angle_rad: float = 0.0
+    velocity_xy: tuple[float, float] = (0.0, 0.0)  # px per frame
+    sway_x: tuple[Wave, ...] = ()
+    sway_y: tuple[Wave, ...] = ()
+    spin: float = 0.0  # rad per frame
+    rock: Wave = Wave()
+    grow: Wave = Wave()  # of the logarithm of the size
+    squash: Wave = Wave()  # of the logarithm of width / height
+    flip: float = 1.0  # -1 mirrors
+
+    def position(self, t: float) -> tuple[float, float]:
+        x = self.start_xy[0] + self.velocity_xy[0] * t + sum(wave(t) for wave in self.sway_x)
+        y = self.start_xy[1] + self.velocity_xy[1] * t + sum(wave(t) for wave in self.sway_y)
+        return x, y
+
+    def matrix(self, t: float) -> np.ndarray:
+        """[3, 3], own square -> world."""
+        angle = self.angle_rad + self.spin * t + self.rock(t)
+        size, squash = self.half_size_px * np.exp(self.grow(t)), np.exp(self.squash(t) / 2)
+        x, y = self.position(t)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return np.array(
+            [
+                [cos * size * squash * self.flip, -sin * size / squash, x],
+                [sin * size * squash * self.flip, cos * size / squash, y],
+                [0, 0, 1],
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rigid piece of a thing: its sprite, placed by scale, pivot and swing in the thing's square."""
+
+    sprite: np.ndarray  # [S, S, 4] uint8 RGB + alpha, covers [-1, 1]^2 of the part
+    scale: float = 1.0
+    pivot_xy: tuple[float, float] = (0.0, 0.0)
+    angle_rad: float = 0.0
+    swing: Wave = Wave()
+
+    def matrix(self, t: float) -> np.ndarray:
+        """[3, 3], sprite pixel (centre at integer) -> the thing's square."""
+        to_unit = 2.0 / self.sprite.shape[0]
+        angle = self.angle_rad + self.swing(t)
+        cos, sin = np.cos(angle) * self.scale, np.sin(angle) * self.scale
+        place = np.array([[cos, -sin, self.pivot_xy[0]], [sin, cos, self.pivot_xy[1]], [0, 0, 1]])
+        pixel = np.array([[to_unit, 0, to_unit / 2 - 1], [0, to_unit, to_unit / 2 - 1], [0, 0, 1]])
+        return place @ pixel
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One thing of a scene. `label` is its index among the labelled objects, -1 for none."""
+
+    parts: tuple[Part, ...]
+    motion: Motion
+    label: int = -1
+    bend: Wave = Wave()  # of a sideways bend, in units of the sprite
+    bend_waves: float = 1.0  # full bends along the sprite
+    shadow_xy: tuple[float, float] = (0.0, 0.0)  # in units of the half size
+    shadow_strength: float = 0.0
+    smear: bool = False  # motion blur
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera that pans, zooms and rolls about the centre of the frame."""
+
+    height_px: int
+    width_px: int
+    pan_x: tuple[Wave, ...] = ()
+    pan_y: tuple[Wave, ...] = ()
+    zoom: Wave = Wave()
+    roll: Wave = Wave()
+    shake_px: np.ndarray = field(default_factory=lambda: np.zeros((1, 2)))  # [T, 2]
+
+    def matrix(self, t: int) -> np.ndarray:
+        """[3, 3], world -> frame pixels, whose centres are at integers as OpenCV has them.
+
+        In the world, pixel (0, 0) of a camera at rest covers [0, 1] x [0, 1].
+        """
+        zoom, roll = np.exp(self.zoom(t)), self.roll(t)
+        cos, sin = zoom * np.cos(roll), zoom * np.sin(roll)
+        centre = np.array([self.width_px / 2, self.height_px / 2])
+        linear = np.array([[cos, -sin], [sin, cos]])
+        shake = self.shake_px[t % len(self.shake_px)]
+        pan = np.array([sum(wave(t) for wave in self.pan_x), sum(wave(t) for wave in self.pan_y)])
+        offset = centre - 0.5 - linear @ centre + pan + shake
+        return np.vstack([np.column_stack([linear, offset]), [0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything a frame is drawn from; `layers` from the farthest to the nearest."""
+
+    camera: Camera
+    background: np.ndarray  # [h, w, 3] uint8, its centre at the centre of the frame, one tile pixel per pixel
+    layers: tuple[Layer, ...]
+
+    def draw(self, t: int, shutter: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+        """Frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
+        camera = self.camera.matrix(t)
+        height, width = self.camera.height_px, self.camera.width_px
+        tile_height, tile_width = self.background.shape[:2]
+        left, top = (width - tile_width) / 2 + 0.5, (height - tile_height) / 2 + 0.5
+        centre = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+        frame = cv2.warpAffine(
+            self.background,
+            (camera @ centre)[:2],
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        frame = cv2.cvtColor(
+            frame, cv2.COLOR_RGB2RGBA
+        )  # four channels as the sprites have: no copies to blend
+        owner = np.zeros((height, width), np.uint8)
+        for index, layer in enumerate(self.layers):
+            _draw_layer(frame, owner, layer, camera, t, index + 1, shutter)
+        return cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB), owner
+
+
+def _draw_layer(
+    frame: np.ndarray,
+    owner: np.ndarray,
+    layer: Layer,
+    camera: np.ndarray,
+    t: float,
+    mark: int,
+    shutter: float,
+) -> None:
+    """Draws one layer in place, shadow first."""
+    world = camera @ layer.motion.matrix(t)
+    matrices = [world @ part.matrix(t) for part in layer.parts]
+    half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
+    bend_px = abs(layer.bend.amplitude) * 2 * half_size
+    frame_box = (0, 0, owner.shape[1], owner.shape[0])
+    boxes = [
+        _bounds(matrix, part.sprite.shape[0], 2 + bend_px)
+        for part, matrix in zip(layer.parts, matrices, strict=True)
+    ]
+    x0, y0, x1, y1 = _intersection(_union(boxes, _LONGEST_SMEAR_PX // 2 if layer.smear else 0), frame_box)
+    if x1 <= x0 or y1 <= y0:
+        return
+    image = _draw_parts(layer, matrices, boxes, (x0, y0, x1, y1), t)
+    if layer.smear:
+        image = _smear(image, layer.motion, camera, t, shutter)
+    alpha = image[..., 3]
+    if layer.shadow_strength > 0:
+        shift = np.round(np.array(layer.shadow_xy) * half_size).astype(int)
+        _cast_shadow(frame, alpha, (x0 + int(shift[0]), y0 + int(shift[1])), half_size, layer.shadow_strength)
+    weight = alpha.astype(np.float32) * (1 / 255)
+    region = frame[y0:y1, x0:x1]
+    cv2.blendLinear(image, region, weight, 1 - weight, region)
+    owner[y0:y1, x0:x1][alpha >= OWNED_ALPHA] = mark
+
+
+def _bounds(matrix: np.ndarray, side_px: int, margin_px: float) -> Box:
+    """The pixels that a sprite can touch, and a margin."""
+    last = side_px - 1
+    corners = matrix[:2, :2] @ np.array([[0, last, last, 0], [0, 0, last, last]]) + matrix[:2, 2:]
+    (x0, y0), (x1, y1) = np.floor(corners.min(1) - margin_px), np.ceil(corners.max(1) + margin_px) + 1
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _union(boxes: list[Box], margin_px: int) -> Box:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0) - margin_px, min(y0) - margin_px, max(x1) + margin_px, max(y1) + margin_px
+
+
+def _intersection(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def _draw_parts(
+    layer: Layer, matrices: list[np.ndarray], boxes: list[Box], whole: Box, t: float
+) -> np.ndarray:
+    """The parts of a thing over each other: the `whole` box as RGB + alpha, [h, w, 4] uint8."""
+    image: np.ndarray | None = None
+    for part, matrix, own in zip(layer.parts, matrices, boxes, strict=True):
+        x0, y0, x1, y1 = whole if image is None else _intersection(own, whole)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        local = matrix.copy()
+        local[:2, 2] -= (x0, y0)
+        size = (x1 - x0, y1 - y0)
+        if layer.bend.amplitude:
+            drawn = _bent(part.sprite, local, size, layer, t)
+        else:
+            # Colours go on beyond the sprite, where alpha is 0: blending never meets black.
+            drawn = cv2.warpAffine(part.sprite, local[:2], size, borderMode=cv2.BORDER_REPLICATE)
+        if image is None:
+            image = drawn
+            continue
+        below = image[y0 - whole[1] : y1 - whole[1], x0 - whole[0] : x1 - whole[0]]
+        over, under = drawn[..., 3], below[..., 3]
+        alpha = cv2.add(over, cv2.multiply(under, 255 - over, scale=1 / 255))  # Porter and Duff's "over"
+        weight = cv2.divide(over, np.maximum(alpha, 1), dtype=cv2.CV_32F)
+        cv2.blendLinear(drawn, below, weight, 1 - weight, below)
+        below[..., 3] = alpha
+    assert image is not None, "a layer has at least one part"
+    return image
+
+
+def _bent(
+    sprite: np.ndarray, matrix: np.ndarray, size: tuple[int, int], layer: Layer, t: float
+) -> np.ndarray:
+    """The sprite under an affine map and a sideways bend that travels along it."""
+    inverse = np.linalg.inv(matrix)
+    x = np.arange(size[0], dtype=np.float32)[None, :]
+    y = np.arange(size[1], dtype=np.float32)[:, None]
+    u = (inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]).astype(np.float32)
+    v = (inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]).astype(np.float32)
+    side = sprite.shape[0]
+    turn = np.float32(2 * np.pi * layer.bend_waves / side)
+    phase = np.float32(2 * np.pi * layer.bend.frequency * t + layer.bend.phase)
+    u += np.float32(layer.bend.amplitude * side / 2) * np.sin(v * turn + phase)
+    return cv2.remap(sprite, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _smear(image: np.ndarray, motion: Motion, camera: np.ndarray, t: float, shutter: float) -> np.ndarray:
+    """Motion blur along the path that the thing takes while the shutter is open."""
+    before, after = np.array(motion.position(t - shutter / 2)), np.array(motion.position(t + shutter / 2))
+    dx, dy = camera[:2, :2] @ (after - before)
+    length = min(float(np.hypot(dx, dy)), _LONGEST_SMEAR_PX)
+    if length < 1.5:
+        return image
+    side = 2 * int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((side, side), np.float32)
+    middle, reach = side // 2, 0.5 * length / np.hypot(dx, dy)
+    start = (round(middle - dx * reach), round(middle - dy * reach))
+    cv2.line(kernel, start, (round(middle + dx * reach), round(middle + dy * reach)), 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def _cast_shadow(
+    frame: np.ndarray, alpha: np.ndarray, corner_xy: tuple[int, int], half_size_px: float, strength: float
+) -> None:
+    """Darkens the frame under a blurred, shifted copy of the outline."""
+    blur = max(3, int(half_size_px * 0.35) | 1)
+    pad = blur
+    soft = cv2.blur(cv2.copyMakeBorder(alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT), (blur, blur))
+    left, top = corner_xy[0] - pad, corner_xy[1] - pad
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + soft.shape[1], frame.shape[1]), min(top + soft.shape[0], frame.shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return
+    light = 1 - soft[y0 - top : y1 - top, x0 - left : x1 - left].astype(np.float32) * (strength / 255)
+    region = frame[y0:y1, x0:x1]
+    cv2.blendLinear(region, np.zeros(region.shape, np.uint8), light, 1 - light, region)

@@ -1,0 +1,82 @@
+"""ROS messages in: images to RGB arrays, prompt messages to engine prompts, stamps to nanoseconds.
+
+Knows the field names of the messages, imports no ROS, and does not know which image a prompt will be applied
+to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.engine import Prompt, PromptError
+from sam2_ros.media.ros_image import as_uint8, compressed_to_rgb, image_to_rgb
+from sam2_ros.node.prompts import PromptRequest
+
+MASK_ENCODINGS = ("mono8", "8UC1")
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """A builtin_interfaces/Time as nanoseconds; 0 when it was not set."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def message_to_rgb(message: Any) -> np.ndarray:
+    """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read."""
+    if hasattr(message, "encoding"):
+        return image_to_rgb(
+            message.height, message.width, message.encoding, message.is_bigendian, message.step, message.data
+        )
+    return compressed_to_rgb(message.data, message.format)
+
+
+def prompt_request(message: Any, position: str, default_header: Any = None) -> PromptRequest:
+    """A sam2_ros_msgs/Prompt as an engine prompt with the stamp and frame of the image it was made on.
+
+    `position` names the prompt in messages while it has no id, such as "#2". A prompt whose own stamp is zero
+    takes `default_header`. Raises PromptError for a mask that cannot be read; everything else is checked
+    later.
+    """
+    name = message.id or position
+    header = message.header
+    if stamp_to_ns(header.stamp) == 0 and default_header is not None:
+        header = default_header
+    points = labels = None
+    if len(message.points):
+        points = np.array([(point.x, point.y) for point in message.points], dtype=np.float32)
+        labels = np.array([int(point.positive) for point in message.points], dtype=np.int64)
+    prompt = Prompt(
+        id=name,
+        points=points,
+        labels=labels,
+        box=tuple(float(edge) for edge in message.box) or None,  # type: ignore[arg-type]
+        mask=_prompt_mask(message.mask, name),
+        class_id=message.class_id,
+        replace=bool(message.replace),
+    )
+    return PromptRequest(
+        prompt=prompt,
+        named=bool(message.id),
+        stamp_ns=stamp_to_ns(header.stamp),
+        frame_id=message.header.frame_id or header.frame_id,
+    )
+
+
+def _prompt_mask(image: Any, name: str) -> np.ndarray | None:
+    """[H, W] bool from a mono8 sensor_msgs/Image; None when the message carries no mask."""
+    data = as_uint8(image.data)
+    if data.size == 0 and image.height == 0 and image.width == 0:
+        return None
+    if image.encoding not in MASK_ENCODINGS:
+        raise PromptError(
+            f"prompt '{name}': mask with encoding '{image.encoding}'; expected mono8, non-zero = object"
+        )
+    step = image.step or image.width
+    if image.height == 0 or image.width == 0 or step < image.width or data.size < step * image.height:
+        raise PromptError(
+            f"prompt '{name}': mask of {image.width} x {image.height} pixels with step {image.step} and "
+            f"{data.size} bytes; expected height * step bytes"
+        )
+    rows = data[: step * image.height].reshape(image.height, step)
+    return rows[:, : image.width] != 0

@@ -1,0 +1,172 @@
+"""Counts, times and faults of the node, and the two lines they make on /diagnostics.
+
+Knows neither the tracker nor topics; `Statistics` needs no ROS, only `diagnostic_message` does.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sam2_ros.engine import FrameResult, ObjectState
+
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+WINDOW_IMAGES = 300  # percentiles are over the last images, ten seconds of a 30 Hz camera
+OK, WARN, ERROR = 0, 1, 2
+
+
+class Statistics:
+    """Written by the worker and the callbacks, read by the diagnostics timer."""
+
+    def __init__(self) -> None:
+        self.skipped = 0  # could not be read
+        self.failed = 0  # inference raised
+        self.published = 0  # messages, all outputs together
+        self.not_published = 0  # messages whose publishing raised
+        self.prompts_accepted = 0
+        self.prompts_rejected = 0
+        self.discontinuities = 0
+        self.processed_count = 0
+        self.states: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._times_ms: dict[str, deque[float]] = {}
+
+    def processed(self, result: FrameResult, latency_ms: float) -> None:
+        """One image was tracked and published, `latency_ms` after its receipt on the steady clock."""
+        with self._lock:
+            self.processed_count += 1
+            self.states = Counter(obj.state.name for obj in result.objects)
+            for stage, value_ms in {**result.timings_ms, "latency": latency_ms}.items():
+                self._add(stage, value_ms)
+
+    def aged(self, age_ms: float) -> None:
+        """How old an image was, by the ROS clock, when its result was published."""
+        with self._lock:
+            self._add("age", age_ms)
+
+    def _add(self, stage: str, value_ms: float) -> None:
+        self._times_ms.setdefault(stage, deque(maxlen=WINDOW_IMAGES)).append(value_ms)
+
+    def percentiles_ms(self) -> dict[str, tuple[float, float, float]]:
+        """Stage -> (p50, p95, p99) in milliseconds over the last images; "latency" is receipt to publish."""
+        with self._lock:
+            copies = {stage: list(values) for stage, values in self._times_ms.items()}
+        return {
+            stage: (float(p[0]), float(p[1]), float(p[2]))
+            for stage, values in copies.items()
+            for p in [np.percentile(values, (50, 95, 99))]
+        }
+
+    def values(self, received: int, dropped: int) -> dict[str, str]:
+        """What /diagnostics shows, given the mailbox's two counts."""
+        shown = {
+            "frames_in": received,
+            "frames_processed": self.processed_count,
+            "frames_dropped": dropped,
+            "frames_skipped": self.skipped,
+            "frames_failed": self.failed,
+            "messages_published": self.published,
+            "messages_not_published": self.not_published,
+            "prompts_accepted": self.prompts_accepted,
+            "prompts_rejected": self.prompts_rejected,
+            "discontinuities": self.discontinuities,
+        }
+        shown.update({f"objects_{state.name.lower()}": self.states[state.name] for state in ObjectState})
+        texts = {name: str(count) for name, count in shown.items()}
+        for stage, (p50, p95, p99) in self.percentiles_ms().items():
+            texts[f"{stage}_ms_p50"] = f"{p50:.2f}"
+            texts[f"{stage}_ms_p95"] = f"{p95:.2f}"
+            texts[f"{stage}_ms_p99"] = f"{p99:.2f}"
+        return texts
+
+
+@dataclass(frozen=True)
+class Line:
+    """One DiagnosticStatus: what it is about, how bad, one sentence, numbers."""
+
+    name: str
+    level: int
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """What the node knows of its camera.
+
+    `silent_s` counts from the last image, or from when images were wanted.
+    """
+
+    topic: str
+    wanted: bool
+    silent_s: float
+    publishers: int
+    any_image: bool
+
+
+def camera_line(camera: CameraView, timeout_s: float) -> Line:
+    """ERROR when images are wanted and none came for `timeout_s`, with the likely cause."""
+    values = {"topic": camera.topic, "publishers": str(camera.publishers)}
+    if not camera.wanted:
+        return Line("camera", OK, "no images wanted", values)
+    if math.isfinite(camera.silent_s):
+        values["silent_s"] = f"{camera.silent_s:.1f}"
+    if camera.silent_s <= timeout_s:
+        message = "images arrive" if camera.any_image else "waiting for the first image"
+        return Line("camera", OK, message, values)
+    silence = f"no image on {camera.topic} for {camera.silent_s:.1f} s"
+    if camera.publishers == 0:
+        cause = "nobody publishes there; check the camera and the remapping of image_raw"
+    else:
+        cause = (
+            f"{camera.publishers} publisher(s) match the topic: either the camera is silent, its QoS does "
+            "not fit "
+            "image_reliability, or its images are too big for Fast DDS defaults (best-effort above half a "
+            "megabyte vanishes without a profile on the camera's side)"
+        )
+    return Line("camera", ERROR, f"{silence}: {cause}", values)
+
+
+def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> Line:
+    """ERROR with the reason when the node stopped itself.
+
+    WARN when images or messages were lost since the start.
+    """
+    if fault:
+        return Line("tracking", ERROR, fault, values)
+    if state != "active":
+        return Line("tracking", OK, f"node is {state}", values)
+    losses = {
+        "images could not be read": statistics.skipped,
+        "images failed": statistics.failed,
+        "messages could not be published": statistics.not_published,
+    }
+    said = ", ".join(f"{count} {what}" for what, count in losses.items() if count)
+    return Line("tracking", WARN if said else OK, said or "tracking", values)
+
+
+def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:
+    """The lines as a diagnostic_msgs/DiagnosticArray."""
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+    array = DiagnosticArray()
+    array.header.stamp = stamp
+    array.status = [
+        DiagnosticStatus(
+            level=bytes([line.level]),
+            name=f"{node_name}: {line.name}",
+            message=line.message,
+            hardware_id=hardware_id,
+            values=[KeyValue(key=key, value=value) for key, value in line.values.items()],
+        )
+        for line in lines
+    ]
+    return array

@@ -1,0 +1,326 @@
+"""Every parameter of the node: name, default, meaning, range, whether it may change while the node lives.
+
+Knows nothing of what the values do; importing it needs no ROS, so documentation and tests can read the table
+anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+Value = bool | int | float | str | tuple[str, ...]
+
+
+class ParameterError(ValueError):
+    """A parameter has a value the node cannot work with; the message is one line."""
+
+
+@dataclass(frozen=True)
+class ParameterEntry:
+    """One row of the table.
+
+    `range` is (smallest, largest), both allowed; `choices` are the words a string may be.
+    """
+
+    name: str
+    default: Value
+    description: str
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = True
+    available: bool = True
+
+    def problem(self, value: Any) -> str | None:
+        """Why `value` cannot be used, in one line, or None when it can."""
+        if self.choices and value not in self.choices:
+            return f"parameter {self.name}: got '{value}', expected one of {', '.join(self.choices)}"
+        if self.range is not None and not self.range[0] <= value <= self.range[1]:
+            low, high = self.range
+            return f"parameter {self.name}: got {value}, expected a value from {low} to {high}"
+        return None
+
+
+PARAMETERS: tuple[ParameterEntry, ...] = (
+    ParameterEntry(
+        "model",
+        "nano",
+        "Model to track with: nano (shipped), tiny, small, base_plus, large (official SAM 2.1 "
+        "checkpoints), or the path of a checkpoint.",
+    ),
+    ParameterEntry("device", "auto", "Where the model runs: auto (a GPU if there is one), cuda:0, cpu."),
+    ParameterEntry(
+        "precision",
+        "auto",
+        "Number format of the model's arithmetic: auto (bf16 where the GPU has it, else fp32), bf16, "
+        "fp16, fp32.",
+        choices=("auto", "bf16", "fp16", "fp32"),
+    ),
+    ParameterEntry(
+        "image_size",
+        0,
+        "Side in pixels of the square the model sees; 0 is the model's own size.",
+        range=(0, 2048),
+        available=False,
+    ),
+    ParameterEntry(
+        "compile",
+        "off",
+        "How far the model is compiled at start: off, graphs (CUDA graphs), max (slow start, fastest "
+        "stream).",
+        choices=("off", "graphs", "max"),
+        available=False,
+    ),
+    ParameterEntry(
+        "backend",
+        "torch",
+        "What executes the model: torch or onnx.",
+        choices=("torch", "onnx"),
+        available=False,
+    ),
+    ParameterEntry(
+        "max_objects",
+        8,
+        "Objects tracked at the same time; a prompt for one more is rejected.",
+        range=(1, 256),
+    ),
+    ParameterEntry(
+        "memory_frames",
+        7,
+        "Spatial memories used per object: one conditioning (prompted) image and the rest recent images.",
+        range=(1, 7),
+    ),
+    ParameterEntry(
+        "max_conditioning_frames",
+        4,
+        "Prompted images remembered per object; the first is always among them.",
+        range=(1, 32),
+    ),
+    ParameterEntry(
+        "memory_policy",
+        "official",
+        "What enters an object's memory: official is SAM 2's own rule.",
+        choices=("official",),
+    ),
+    ParameterEntry(
+        "image_transport",
+        "raw",
+        "raw: sensor_msgs/Image on image_raw. compressed: sensor_msgs/CompressedImage on "
+        "image_raw/compressed.",
+        choices=("raw", "compressed"),
+    ),
+    ParameterEntry(
+        "image_reliability",
+        "best_effort",
+        "QoS reliability asked of the camera: best_effort works with every camera, reliable only with "
+        "reliable ones.",
+        choices=("best_effort", "reliable"),
+    ),
+    ParameterEntry(
+        "use_3d",
+        False,
+        "Read depth_image and camera_info and give each object a position in metres.",
+        available=False,
+    ),
+    ParameterEntry(
+        "depth_image_units_divisor",
+        1000,
+        "Divisor that turns a 16-bit depth value into metres (1000: the image is in millimetres).",
+        range=(1, 1_000_000),
+        available=False,
+    ),
+    ParameterEntry(
+        "depth_slop",
+        0.05,
+        "Largest difference in seconds between the stamps of an image and of its depth image.",
+        range=(0.0, 10.0),
+        available=False,
+    ),
+    ParameterEntry(
+        "target_frame",
+        "",
+        "tf frame of the positions; empty is the camera's own frame.",
+        available=False,
+    ),
+    ParameterEntry(
+        "detection_mode",
+        "off",
+        "What boxes on ~/detections do: off, reseed (bring hidden objects back), track_all (and start new "
+        "ones).",
+        choices=("off", "reseed", "track_all"),
+        available=False,
+    ),
+    ParameterEntry(
+        "min_detection_score",
+        0.5,
+        "Detections with a smaller score are ignored.",
+        range=(0.0, 1.0),
+        read_only=False,
+        available=False,
+    ),
+    ParameterEntry(
+        "prompt_history",
+        2.0,
+        "Seconds of images within which a prompt made on an older image is still accepted.",
+        range=(0.0, 60.0),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "present_on",
+        1.0,
+        "An object becomes visible (TRACKING) when its presence is above this for 2 images.",
+        range=(-50.0, 50.0),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "present_off",
+        0.0,
+        "An object becomes hidden (OCCLUDED) when its presence is below this for 2 images.",
+        range=(-50.0, 50.0),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "lost_after",
+        1.0,
+        "Seconds hidden after which an object is reported LOST; its memory is kept.",
+        range=(0.0, 86_400.0),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "forget_after",
+        30.0,
+        "Seconds hidden after which an object is forgotten and its place is free; 0 is never.",
+        range=(0.0, 86_400.0),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "camera_timeout",
+        2.0,
+        "Seconds without an image after which diagnostics report an error.",
+        range=(0.1, 86_400.0),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "active_id",
+        "",
+        "Object that a click on ~/clicked_point or ~/clicked_pixel refines; empty: every click is a new "
+        "object.",
+        read_only=False,
+        available=False,
+    ),
+    ParameterEntry(
+        "mask_topics",
+        ("",),
+        "Object ids that get a full-size mask on ~/mask/<id>; empty strings are ignored.",
+        available=False,
+    ),
+    ParameterEntry(
+        "use_debug", False, "Publish ~/debug_image: the image with masks, ids and states.", read_only=False
+    ),
+    ParameterEntry("enable", True, "Process images; the service ~/enable sets it too.", read_only=False),
+    ParameterEntry("autostart", True, "Configure and activate at start without a lifecycle manager."),
+)
+ENTRIES = {entry.name: entry for entry in PARAMETERS}
+
+
+@dataclass(frozen=True)
+class NodeParams:
+    """The values of one moment, read once and never changed; a new value makes a new NodeParams."""
+
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    image_size: int = 0
+    compile: str = "off"
+    backend: str = "torch"
+    max_objects: int = 8
+    memory_frames: int = 7
+    max_conditioning_frames: int = 4
+    memory_policy: str = "official"
+    image_transport: str = "raw"
+    image_reliability: str = "best_effort"
+    use_3d: bool = False
+    depth_image_units_divisor: int = 1000
+    depth_slop: float = 0.05
+    target_frame: str = ""
+    detection_mode: str = "off"
+    min_detection_score: float = 0.5
+    prompt_history: float = 2.0
+    present_on: float = 1.0
+    present_off: float = 0.0
+    lost_after: float = 1.0
+    forget_after: float = 30.0
+    camera_timeout: float = 2.0
+    active_id: str = ""
+    mask_topics: tuple[str, ...] = ("",)
+    use_debug: bool = False
+    enable: bool = True
+    autostart: bool = True
+
+    def __post_init__(self) -> None:
+        for entry in PARAMETERS:
+            if problem := entry.problem(getattr(self, entry.name)):
+                raise ParameterError(problem)
+        if self.present_off > self.present_on:
+            raise ParameterError(
+                f"parameter present_off: got {self.present_off}, expected at most present_on = "
+                f"{self.present_on}: an object must not be hidden and visible at once; set present_on first"
+            )
+
+    def changed(self, values: dict[str, Any]) -> NodeParams:
+        """These values with some changed while the node runs.
+
+        ParameterError when one is fixed or unusable.
+        """
+        for name in values:
+            if name in ENTRIES and ENTRIES[name].read_only:
+                raise ParameterError(fixed_reason(name))
+        return dataclasses.replace(self, **{name: value for name, value in values.items() if name in ENTRIES})
+
+    def unavailable(self) -> list[str]:
+        """One line for every value that asks for something this version does not do."""
+        return [
+            f"parameter {entry.name} = {getattr(self, entry.name)!r} is not available in this version and "
+            f"has no effect; leave it at {entry.default!r}"
+            for entry in PARAMETERS
+            if not entry.available and getattr(self, entry.name) != entry.default
+        ]
+
+
+def fixed_reason(name: str) -> str:
+    """Why a parameter that is read once cannot change."""
+    return f"parameter {name} is read once, when the node starts: restart the node with -p {name}:=<value>"
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare every parameter on `node` with the meaning, range and flag that `ros2 param` shows."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    for entry in PARAMETERS:
+        descriptor = ParameterDescriptor(description=entry.description, read_only=entry.read_only)
+        if entry.choices:
+            descriptor.additional_constraints = "one of: " + ", ".join(entry.choices)
+        if entry.range is not None:
+            low, high = entry.range
+            if isinstance(entry.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=float(low), to_value=float(high))
+                ]
+            else:
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+        node.declare_parameter(entry.name, default, descriptor)
+
+
+def read_parameters(node: Node) -> NodeParams:
+    """The declared values of `node` as one frozen object; ParameterError when a value is unusable."""
+    return NodeParams(**{entry.name: plain(node.get_parameter(entry.name).value) for entry in PARAMETERS})
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as NodeParams keeps it: arrays as tuples."""
+    return tuple(value) if isinstance(value, list) else value

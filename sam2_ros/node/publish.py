@@ -1,0 +1,131 @@
+"""Results out: what the tracker found in one image, as ROS messages under that image's own header.
+
+Knows message layouts and who listens; does not know how the result came about. An output nobody subscribes to
+is not made, and a message that cannot be sent is dropped and counted, never retried.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point
+from rclpy.exceptions import InvalidHandle
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, RegionOfInterest
+from std_msgs.msg import Header
+
+from sam2_ros.engine import FrameResult
+from sam2_ros.media.overlay import draw_overlay
+from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
+from sam2_ros.media.tracked_message import ObjectFields, object_fields
+from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.interfaces import TrackedObject, TrackedObjectArray
+
+RCLError = rclpy_implementation.RCLError
+OUTPUT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+
+
+class Outputs:
+    """The lifecycle publishers of one configured node."""
+
+    def __init__(self, node: LifecycleNode, statistics: Statistics) -> None:
+        self._node = node
+        self._statistics = statistics
+        self._objects = node.create_lifecycle_publisher(TrackedObjectArray, "~/objects", OUTPUT_QOS)
+        self._label_image = node.create_lifecycle_publisher(Image, "~/label_image", OUTPUT_QOS)
+        self._debug_image = node.create_lifecycle_publisher(Image, "~/debug_image", OUTPUT_QOS)
+
+    def destroy(self) -> None:
+        for publisher in (self._objects, self._label_image, self._debug_image):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def publish(self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool) -> None:
+        """Send what somebody listens to."""
+        self._send(self._objects, lambda: objects_message(result, header))
+        self._send(
+            self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
+        )
+        if use_debug:
+            self._send(
+                self._debug_image,
+                lambda: image_message(rgb_to_image_fields(draw_overlay(image_rgb, result)), header),
+            )
+
+    def _send(self, publisher: Any, make: Callable[[], Any]) -> None:
+        """Make and publish one message if somebody subscribes.
+
+        A reliable subscriber that does not keep up makes publish block up to 100 ms and then raise RCLError.
+        """
+        try:
+            if publisher.get_subscription_count() == 0:
+                return
+            publisher.publish(make())
+            self._statistics.published += 1
+        except (RCLError, InvalidHandle) as error:
+            if not self._node.context.ok():
+                return
+            self._statistics.not_published += 1
+            self._node.get_logger().warning(
+                f"message on {publisher.topic_name} dropped: {error}", throttle_duration_sec=1.0
+            )
+
+
+def image_message(fields: Any, header: Header) -> Image:
+    """A sensor_msgs/Image from ImageFields.
+
+    `data` is assigned as array('B'), which is one copy; a list, or the constructor, takes 100 times longer.
+    """
+    message = Image(
+        header=header,
+        height=fields.height,
+        width=fields.width,
+        encoding=fields.encoding,
+        is_bigendian=int(fields.is_bigendian),
+        step=fields.step,
+    )
+    data = array("B")
+    data.frombytes(fields.data)
+    message.data = data
+    return message
+
+
+def objects_message(result: FrameResult, header: Header) -> TrackedObjectArray:
+    """Everything known about one image, possibly nothing, as one message."""
+    return TrackedObjectArray(
+        header=header,
+        position_frame_id=header.frame_id,
+        image_height=result.height_px,
+        image_width=result.width_px,
+        objects=[_object_message(object_fields(obj), header) for obj in result.objects],
+    )
+
+
+def _object_message(fields: ObjectFields, header: Header) -> TrackedObject:
+    return TrackedObject(
+        id=fields.id,
+        label=fields.label,
+        class_id=fields.class_id,
+        state=fields.state,
+        score=fields.score,
+        presence=fields.presence,
+        age=fields.age_s,
+        roi=RegionOfInterest(
+            x_offset=fields.roi.x_offset,
+            y_offset=fields.roi.y_offset,
+            width=fields.roi.width,
+            height=fields.roi.height,
+        ),
+        mask=image_message(mono_to_image_fields(fields.mask_hw), header),
+        centroid=Point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
+        area=fields.area_px,
+    )

@@ -1,0 +1,201 @@
+"""The one place that opens checkpoints: which models there are, where their files lie, and loading them.
+
+Never downloads by itself; does not know how a model computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from .engine.config import ModelConfig
+from .engine.model import Sam2Model
+from .engine.state_dict import StateDictError, load_strictly, recognise
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be used. One line: what was given, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One line of models/models.yaml, and where its file is on this machine."""
+
+    name: str  # as given to load_model: nano, tiny, tiny-2.0, ...
+    version: str
+    parameters: int
+    file: str
+    url: str  # empty when the weights come with this package
+    licence: str
+    sha256: str  # empty when no trustworthy public source for it is known
+    path: Path | None  # None: not on this machine
+
+
+def models_dir() -> Path:
+    """The folder of models.yaml: in a clone, beside a wheel's or a colcon install space's ``share``.
+
+    Raises:
+        CheckpointError: neither is found above this file.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for candidate in (parent / "models", parent / "share" / "sam2_ros" / "models"):
+            if (candidate / "models.yaml").is_file():
+                return candidate
+    raise CheckpointError(
+        f"models/models.yaml not found above {Path(__file__).resolve().parent}: the installation is incomplete; reinstall sam2_ros"
+    )
+
+
+def download_dir() -> Path:
+    """Where official checkpoints are looked for: ``$SAM2_ROS_MODELS``, else ``~/.cache/sam2_ros``."""
+    return Path(os.environ.get("SAM2_ROS_MODELS", Path.home() / ".cache" / "sam2_ros"))
+
+
+def list_models() -> list[ModelInfo]:
+    """All models known by name."""
+    entries = yaml.safe_load((models_dir() / "models.yaml").read_text())["models"]
+    return [_info(entry) for entry in entries]
+
+
+def _info(entry: Mapping[str, Any]) -> ModelInfo:
+    places = (models_dir() / entry["file"], download_dir() / entry["file"])
+    path = next((place for place in places if place.is_file()), None)
+    return ModelInfo(
+        entry["name"],
+        str(entry["version"]),
+        int(entry["parameters"]),
+        entry["file"],
+        entry.get("url", ""),
+        entry["licence"],
+        entry.get("sha256", ""),
+        path,
+    )
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The file behind a model name or a path (a file, or a folder with exactly one checkpoint).
+
+    Raises:
+        CheckpointError: unknown name, a known model that is not on this machine, or no such file.
+    """
+    given = Path(name_or_path).expanduser()
+    if given.is_file():
+        return given
+    if given.is_dir():
+        found = sorted([*given.glob("*.safetensors"), *given.glob("*.pt")])
+        if len(found) == 1:
+            return found[0]
+        raise CheckpointError(f"{given}: {len(found)} checkpoints in this folder; expected one .pt or .safetensors, name the file")
+    models = {info.name: info for info in list_models()}
+    info = models.get(str(name_or_path))
+    if info is None:
+        raise CheckpointError(f"model '{name_or_path}': no such file, and not one of {', '.join(models)}")
+    if info.path is None:
+        raise CheckpointError(
+            f"model '{info.name}' is not on this machine: download {info.url} and put {info.file} into {download_dir()}"
+        )
+    return info.path
+
+
+def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Sam2Model:
+    """A model ready for a `Tracker`; size and version are recognised from the keys.
+
+    Args:
+        name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors``, or a folder with one of them.
+        device: "auto" (the first GPU, else the CPU), "cpu", "cuda:0", ...
+        precision: "fp32", "bf16", "fp16", or "auto" (bf16 on a GPU that has it, else fp32).
+
+    Raises:
+        CheckpointError: see `find_checkpoint`; a file that is not a SAM 2 checkpoint; an unknown device or precision.
+    """
+    target = _device(device)
+    dtype = _precision(precision, target)
+    path = find_checkpoint(name_or_path)
+    state = read_state(path)
+    try:
+        config = recognise(state)
+        model = Sam2Model(config)
+        load_strictly(model, state)
+    except StateDictError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    model.compute_dtype = dtype
+    return model.to(target).eval().requires_grad_(False)
+
+
+def random_model(config: ModelConfig, seed: int = 0) -> Sam2Model:
+    """A model with seeded random weights, for timing and for tests of mechanics: it cannot see."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Sam2Model(config).eval().requires_grad_(False)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, as float32. Never runs code from the file.
+
+    Raises:
+        CheckpointError: unreadable, or without tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(str(path), framework="pt") as file:
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("model", state) if isinstance(state, dict) else None
+    except Exception as error:  # on a file that is no pickle the unpickler stumbles over anything, IndexError too
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason}); expected a SAM 2 .pt or .safetensors") from None
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(f"{path} holds no state dict of tensors; expected a SAM 2 .pt or .safetensors")
+    return {key: value.float() for key, value in state.items()}
+
+
+def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write a model as float16 safetensors, with its configuration and `notes` in the header; atomic."""
+    header = {"config": json.dumps({"name": model.config.name, "version": model.config.version}), **(notes or {})}
+    tensors = {key: value.detach().half().contiguous().cpu() for key, value in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, str(partial), metadata=header)
+    partial.replace(path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise CheckpointError(f"device '{name}': expected auto, cpu or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(f"device '{name}': this PyTorch ({torch.__version__}) sees no GPU; use cpu or auto")
+    return device
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    if name not in PRECISIONS:
+        raise CheckpointError(f"precision '{name}': expected auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]

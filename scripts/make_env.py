@@ -1,0 +1,204 @@
+"""Builds the environment that `make` works in: dependencies, ROS 2 from wheels, sam2_ros_msgs, sam2_ros.
+
+Knows nothing of what the package does. Standard library only: it runs before anything is installed. Each step
+leaves a stamp with a digest of its inputs: a second run does nothing, a changed input redoes its step and
+those after it.
+"""
+
+import argparse
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "scripts" / "requirements.txt"
+REQUIREMENTS_ROS = ROOT / "scripts" / "requirements-ros.txt"
+MESSAGES = ROOT / "sam2_ros_msgs"
+PACKAGING = [ROOT / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")]
+SUPPORTED = ((3, 10), (3, 13))
+
+
+class EnvironmentProblem(Exception):
+    """The machine lacks something; one line with the remedy."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--venv", type=Path, default=Path(".venv"), help="folder of the environment")
+    parser.add_argument(
+        "--torch", default="", help="requirement or wheel for PyTorch; empty: not installed here"
+    )
+    parser.add_argument("--torch-pip-args", default="", help="pip options for PyTorch alone")
+    parser.add_argument("--ros", choices=["auto", "none"], default="auto", help="none: no ROS graph")
+    args = parser.parse_args()
+    try:
+        Environment(ROOT / args.venv).build(args.torch, shlex.split(args.torch_pip_args), args.ros)
+    except EnvironmentProblem as problem:
+        print(f"make env: {problem}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"make env: this command failed ({error.returncode}): {shlex.join(error.cmd)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def why_no_ros() -> str:
+    """Why the ROS 2 wheels cannot be used on this machine; empty when they can."""
+    if sys.platform != "linux" or platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc":
+        return f"the wheels are for Linux x86-64 with glibc, this is {sys.platform} {platform.machine()}"
+    return ""
+
+
+def check_machine(with_ros: bool) -> None:
+    """Raises EnvironmentProblem naming the first thing that is missing, before anything is downloaded."""
+    low, high = SUPPORTED
+    if not low <= sys.version_info[:2] <= high:
+        raise EnvironmentProblem(
+            f"Python {platform.python_version()} was given ({sys.executable}), 3.{low[1]} to 3.{high[1]} is "
+            f"needed: make env PYTHON=python3.{high[1]}"
+        )
+    try:
+        import ensurepip  # noqa: F401  Debian leaves it out of python3
+    except ImportError:
+        raise EnvironmentProblem(
+            f"{sys.executable} cannot make virtual environments (no ensurepip): apt install python3-venv"
+        ) from None
+    if not with_ros:
+        return
+    for tool in ("g++", "make"):
+        if shutil.which(tool) is None:
+            raise EnvironmentProblem(
+                f"{tool} is missing, it builds sam2_ros_msgs: apt install {tool}, "
+                "or without ROS: make env ROS=none"
+            )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.is_file():
+        raise EnvironmentProblem(
+            f"{header} is missing, it builds sam2_ros_msgs: apt install python3-dev, "
+            "or without ROS: make env ROS=none"
+        )
+
+
+def digest_of(*parts: "str | Path") -> str:
+    """SHA-256 over strings and over the names and contents of files; folders are walked in order."""
+    sha = hashlib.sha256()
+    for part in parts:
+        paths = []
+        if isinstance(part, Path):
+            paths = sorted(path for path in part.rglob("*") if path.is_file()) if part.is_dir() else [part]
+        else:
+            sha.update(part.encode() + b"\0")
+        for path in paths:
+            sha.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()
+
+
+class Environment:
+    """A virtual environment and the stamps of the steps it has been through."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.python = path / "bin" / "python"
+        self.stamps = path / "stamps"
+        self.chain = ""  # digest of the steps before: redoing one redoes those after it
+
+    def build(self, torch: str, torch_pip_args: "list[str]", ros: str) -> None:
+        no_ros = "ROS=none was given" if ros == "none" else why_no_ros()
+        check_machine(with_ros=not no_ros)
+        started = time.monotonic()
+        done = [
+            self.step("venv", self.create, sys.base_prefix, platform.python_version(), str(self.path)),
+            self.step("torch", lambda: self.install_torch(torch, torch_pip_args), torch, *torch_pip_args),
+            self.step("requirements", lambda: self.pip("-r", str(REQUIREMENTS)), REQUIREMENTS),
+        ]
+        if no_ros:
+            print(f"make env: no ROS graph, {no_ros}. Everything that needs none works.")
+        else:
+            done.append(self.step("ros", self.install_ros, REQUIREMENTS_ROS))
+            done.append(self.step("sam2_ros_msgs", self.build_messages, MESSAGES))
+        done.append(self.step("sam2_ros", self.install_package, *PACKAGING))
+        if any(done):
+            print(f"make env: {self.path} is ready ({time.monotonic() - started:.0f} s)")
+
+    def step(self, name: str, action: "Callable[[], None]", *inputs: "str | Path") -> bool:
+        """Runs action unless it has run with these inputs; returns whether it ran."""
+        self.chain = digest_of(self.chain, name, *inputs)
+        stamp = self.stamps / name
+        if stamp.is_file() and stamp.read_text() == self.chain:
+            return False
+        print(f"make env: {name}", flush=True)
+        stamp.unlink(missing_ok=True)  # an interrupted step is not a finished one
+        action()
+        self.stamps.mkdir(exist_ok=True)
+        stamp.write_text(self.chain)
+        return True
+
+    def create(self) -> None:
+        self.call(sys.executable, "-m", "venv", "--clear", str(self.path))
+
+    def install_torch(self, requirement: str, pip_args: "list[str]") -> None:
+        if requirement:  # not quiet: it may be gigabytes, and the progress bar says so
+            self.call(str(self.python), "-m", "pip", "install", *pip_args, requirement)
+
+    def install_ros(self) -> None:
+        self.pip("-r", str(REQUIREMENTS_ROS))
+        self.repair_cmake_exports()
+
+    def repair_cmake_exports(self) -> None:
+        """The wheels' CMake exports carry their builder's paths; ours are put in their place."""
+        script = "import numpy, pathlib; print(pathlib.Path(numpy.__file__).parent)"
+        numpy = subprocess.run(
+            [str(self.python), "-c", script], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        tag = f"cp3{sys.version_info.minor}"
+        builder = f"/opt/python/{tag}-{tag}"
+        site_packages = f"{builder}/lib/python3.{sys.version_info.minor}/site-packages"
+        for export in sorted((self.path / "share").rglob("*.cmake")):
+            text = export.read_text()
+            if builder in text:
+                text = text.replace(f"{site_packages}/numpy", numpy).replace(builder, sys.base_prefix)
+                export.write_text(text)
+
+    def build_messages(self) -> None:
+        """Into the environment itself, beside the other messages: Python and the loader look there."""
+        for pattern in (
+            "share/sam2_ros_msgs",
+            "include/sam2_ros_msgs",
+            "lib/python3.*/site-packages/sam2_ros_msgs",
+        ):
+            for old in self.path.glob(pattern):  # a message that is gone must not live on
+                shutil.rmtree(old)
+        build = ROOT / "build" / "ros"
+        shutil.rmtree(build, ignore_errors=True)
+        self.call(
+            str(self.path / "bin" / "colcon"), "--log-base", str(build / "log"), "--log-level", "error",
+            "build",
+            "--base-paths", str(MESSAGES), "--packages-select", "sam2_ros_msgs",
+            "--build-base", str(build), "--install-base", str(self.path), "--merge-install",
+            "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={self.python}",
+            env={"AMENT_PREFIX_PATH": str(self.path), "CMAKE_PREFIX_PATH": str(self.path)},
+        )  # fmt: skip
+
+    def install_package(self) -> None:
+        self.pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+
+    def pip(self, *arguments: str) -> None:
+        """Errors only: an index of the machine's own may warn about each package it lacks."""
+        self.call(str(self.python), "-m", "pip", "install", "--quiet", "--quiet", *arguments)
+
+    def call(self, *command: str, env: "dict[str, str] | None" = None) -> None:
+        """Runs a command with the environment's programs first on the PATH; raises CalledProcessError."""
+        path = f"{self.path / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+        subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PATH": path, **(env or {})})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The tracker's promises that hold whatever the weights: identity, validation, room, flat memory."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig, config_for
+from sam2_ros.weights import random_model
+
+HEIGHT, WIDTH = 120, 160
+BOX = (20.0, 30.0, 90.0, 100.0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model(config_for("nano"), seed=3)
+
+
+@pytest.fixture
+def frames():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8) for _ in range(24)]
+
+
+def follow(tracker, frames, prompts_by_frame):
+    return [tracker.step(frame, prompts_by_frame.get(i, ())) for i, frame in enumerate(frames)]
+
+
+def test_a_label_stays_with_its_id_and_is_never_reused(model, frames):
+    tracker = Tracker(model, TrackerConfig(max_objects=2))
+    tracker.step(frames[0], [Prompt("a", box=BOX), Prompt("b", box=BOX)])
+    assert tracker.remove("a") and not tracker.remove("a")
+    second = tracker.step(frames[1], [Prompt("c", box=BOX)])
+    assert {o.id: o.label for o in second.objects} == {"b": 2, "c": 3}
+    tracker.reset()
+    third = tracker.step(frames[2], [Prompt("a", box=BOX)])
+    assert {o.id: o.label for o in third.objects} == {"a": 4}
+
+
+def test_an_object_without_room_is_rejected_with_the_reason_and_the_others_go_on(model, frames):
+    tracker = Tracker(model, TrackerConfig(max_objects=1))
+    result = tracker.step(frames[0], [Prompt("a", box=BOX), Prompt("b", box=BOX)])
+    assert [o.id for o in result.objects] == ["a"]
+    assert "max_objects = 1" in result.rejected["b"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (Prompt("cup"), "no points, no box and no mask"),
+        (Prompt("cup", box=(0, 0, 0, 10)), "no area"),
+        (Prompt("cup", box=(float("nan"), 0, 5, 10)), "not finite"),
+        (Prompt("cup", box=(500, 0, 600, 10)), "outside the image"),
+        (Prompt("cup", points=np.array([[WIDTH, 5]])), "outside the image"),
+        (Prompt("cup", points=np.array([[np.inf, 5]])), "not finite"),
+        (Prompt("cup", points=np.array([[5, 5]]), labels=np.array([2])), "1 (object) or 0"),
+        (Prompt("cup", mask=np.ones((HEIGHT, WIDTH + 1), bool)), f"{WIDTH + 1} x {HEIGHT} pixels"),
+        (Prompt("cup", mask=np.zeros((HEIGHT, WIDTH), bool)), "without a pixel"),
+        (Prompt("", box=BOX), "without an id"),
+    ],
+)
+def test_a_bad_prompt_is_one_clear_line_and_changes_nothing(model, frames, prompt, words):
+    tracker = Tracker(model)
+    tracker.step(frames[0], [Prompt("a", box=BOX)])
+    with pytest.raises(PromptError) as error:
+        tracker.step(frames[1], [Prompt("b", box=BOX), prompt])
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert tracker.object_ids == ["a"]
+    assert tracker.step(frames[1]).frame_index == 1
+
+
+def test_a_box_that_is_partly_outside_is_clipped(model, frames):
+    results = [
+        Tracker(model).step(frames[0], [Prompt("a", box=box)]).objects[0].logits
+        for box in ((-50, -50, 90, 100), (0, 0, 90, 100))
+    ]
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 4), (0, WIDTH, 3)])
+def test_what_is_not_an_rgb_frame_is_refused(model, shape):
+    with pytest.raises(ValueError, match="expected \\[H, W, 3\\] uint8 RGB"):
+        Tracker(model).step(np.zeros(shape, np.uint8))
+
+
+def test_a_mask_prompt_comes_back_as_the_mask(model, frames):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[30:90, 40:120] = True
+    shown = Tracker(model).step(frames[0], [Prompt("a", mask=mask)]).objects[0]
+    assert (shown.mask & mask).sum() / (shown.mask | mask).sum() > 0.95
+    assert shown.state == ObjectState.TRACKING and shown.presence == 10
+    assert shown.box[0] == pytest.approx(40, abs=2) and shown.box[3] == pytest.approx(90, abs=2)
+
+
+def test_a_repeated_id_on_one_frame_is_one_prompt(model, frames):
+    split = Tracker(model).step(
+        frames[0], [Prompt("a", box=BOX), Prompt("a", points=np.array([[50, 60]]), labels=np.array([1]))]
+    )
+    whole = Tracker(model).step(frames[0], [Prompt("a", box=BOX, points=np.array([[50, 60]]), labels=np.array([1]))])
+    np.testing.assert_array_equal(split.objects[0].logits, whole.objects[0].logits)
+
+
+def test_replace_gives_what_a_new_object_gives(model, frames):
+    veteran = Tracker(model)
+    follow(veteran, frames[:5], {0: [Prompt("a", box=BOX)]})
+    replaced = veteran.step(frames[5], [Prompt("a", box=(60, 40, 120, 110), replace=True)])
+    fresh = Tracker(model).step(frames[5], [Prompt("a", box=(60, 40, 120, 110))])
+    np.testing.assert_allclose(replaced.objects[0].logits, fresh.objects[0].logits, atol=1e-5)
+    assert replaced.objects[0].label == 1
+
+
+def test_a_correction_uses_memory_in_stream_and_starts_anew_in_official_video(model, frames):
+    box = (60, 40, 120, 110)
+    fresh = Tracker(model).step(frames[5], [Prompt("a", box=box)]).objects[0].logits
+    differs = {}
+    for numerics in ("stream", "official_video"):
+        tracker = Tracker(model, TrackerConfig(numerics=numerics))
+        follow(tracker, frames[:5], {0: [Prompt("a", box=BOX)]})
+        corrected = tracker.step(frames[5], [Prompt("a", box=box)]).objects[0].logits
+        differs[numerics] = float(np.abs(corrected - fresh).max())
+    assert differs["official_video"] < 1e-4 < differs["stream"]
+
+
+def test_after_a_discontinuity_only_what_was_prompted_is_remembered(model, frames):
+    def last(history):
+        tracker = Tracker(model)
+        tracker.step(frames[0], [Prompt("a", box=BOX)])
+        for frame in history:
+            tracker.step(frame)
+        tracker.discontinuity()
+        return tracker.step(frames[20]).objects[0].logits
+
+    np.testing.assert_allclose(last(frames[1:4]), last(frames[7:10]), atol=1e-5)
+
+
+def test_stamps_default_to_thirty_frames_a_second_and_are_kept_otherwise(model, frames):
+    tracker = Tracker(model)
+    assert tracker.step(frames[0]).stamp_s == 0
+    assert tracker.step(frames[1]).stamp_s == pytest.approx(1 / 30)
+    assert tracker.step(frames[2], stamp_s=1234.5).stamp_s == 1234.5
+
+
+def test_a_stream_without_objects_costs_no_memory_stages(model, frames):
+    result = Tracker(model).step(frames[0])
+    assert result.objects == [] and result.label_image().max() == 0
+    assert result.timings_ms["total"] > 0 and "memory_attention" not in result.timings_ms
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+@pytest.mark.slow
+def test_a_thousand_frames_use_the_memory_of_a_hundred(model):
+    """Run with `pytest -m slow test/engine/test_tracker.py`."""
+    torch.set_num_threads(2)
+    rng = np.random.default_rng(0)
+    tracker = Tracker(model)
+    bank_bytes = tracker.bank_bytes
+    resident = {}
+    for index in range(1000):
+        frame = rng.integers(0, 255, (480, 640, 3), np.uint8)
+        tracker.step(frame, [Prompt("a", box=(100, 100, 300, 300))] if index == 0 else ())
+        if index + 1 in (100, 1000):
+            resident[index + 1] = resident_bytes()
+            assert tracker.bank_bytes == bank_bytes
+    assert resident[1000] <= 1.02 * resident[100], resident

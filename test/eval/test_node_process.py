@@ -1,0 +1,97 @@
+"""Processes that end, hang and die, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sam2_ros.eval import node_process
+from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
+
+POLITE = """
+import signal, sys, time
+def end(number, frame):
+    print("bye", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGINT, end)
+print("ready", flush=True)
+time.sleep(60)
+"""
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print("child", child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def wait_for(word: str, log: Path) -> None:
+    deadline_s = time.monotonic() + 20
+    while word not in log.read_text() and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert word in log.read_text()
+
+
+def check_for(process: NodeProcess, patience_s: float) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while time.monotonic() < deadline_s:
+        process.check()
+        time.sleep(0.02)
+
+
+def fail_inside(process: NodeProcess) -> None:
+    with process:
+        wait_for("ready", process.log_path)
+        raise ZeroDivisionError
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_sigint_lets_the_node_end_in_order(tmp_path: Path) -> None:
+    with NodeProcess([sys.executable, "-c", POLITE], tmp_path / "node.log", {}) as process:
+        wait_for("ready", process.log_path)
+        assert process.stop() == 0
+    assert (tmp_path / "node.log").read_text().split() == ["ready", "bye"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc to look at processes")
+def test_a_node_that_ignores_signals_is_killed_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        node_process, "STOP_SIGNALS", tuple((number, 0.3) for number, _ in node_process.STOP_SIGNALS)
+    )
+    with NodeProcess([sys.executable, "-c", STUBBORN], tmp_path / "node.log", {}) as process:
+        wait_for("child", process.log_path)
+        child = int(process.log_path.read_text().split()[1])
+    deadline_s = time.monotonic() + 5
+    while is_running(child) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert not is_running(child)
+
+
+def test_a_node_that_died_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    code = "import sys; print('no such model'); sys.exit(3)"
+    with NodeProcess([sys.executable, "-c", code], tmp_path / "node.log", {}) as process:
+        wait_for("no such model", process.log_path)
+        with pytest.raises(NodeProcessError, match=r"(?s)exit status 3.*no such model"):
+            check_for(process, 20)
+
+
+def test_the_node_ends_when_its_owner_fails(tmp_path: Path) -> None:
+    process = NodeProcess([sys.executable, "-c", POLITE], tmp_path / "node.log", {})
+    with pytest.raises(ZeroDivisionError):
+        fail_inside(process)
+    with pytest.raises(NodeProcessError, match="exit status"):
+        process.check()

@@ -1,0 +1,165 @@
+"""What is drawn is where the masks are, in the object's colour, and videos open again."""
+
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from sam2_ros.engine.result import FrameResult, ObjectState
+from sam2_ros.media.overlay import PALETTE, VideoError, VideoWriter, colour_of, container_fps, draw_overlay
+
+
+def result_of(objects, height_px=200, width_px=300):
+    return FrameResult(0, 0.0, height_px, width_px, objects)
+
+
+@pytest.fixture
+def grey():
+    return np.full((200, 300, 3), 100, np.uint8)
+
+
+@pytest.fixture
+def disc():
+    return cv2.circle(np.zeros((200, 300), np.uint8), (150, 110), 50, 1, -1).astype(bool)
+
+
+def test_palette_is_black_then_distinct():
+    assert PALETTE.shape == (256, 3)
+    assert PALETTE.dtype == np.uint8
+    assert not PALETTE[0].any()
+    assert len(np.unique(PALETTE, axis=0)) == 256
+    first = PALETTE[1:13].astype(int)
+    distances = np.abs(first[:, None] - first[None]).sum(axis=2)[~np.eye(12, dtype=bool)]
+    assert distances.min() > 60
+    assert (PALETTE[1:] @ (0.299, 0.587, 0.114)).min() > 90  # readable on dark pictures
+
+
+def test_labels_beyond_the_palette_have_a_colour():
+    assert colour_of(256) == colour_of(1)
+    assert all(sum(colour_of(label)) > 0 for label in (1, 255, 256, 65534))
+
+
+def test_mask_is_tinted_and_the_rest_left_alone(grey, disc, make_object):
+    drawn = draw_overlay(grey, result_of([make_object("cup", 1, disc)]))
+    assert (grey == 100).all()
+    inside = cv2.erode(disc.astype(np.uint8), np.ones((9, 9))).astype(bool)
+    expected = 100 * 0.55 + np.array(colour_of(1)) * 0.45
+    assert np.abs(drawn[inside] - expected).max() <= 1
+    touched = (drawn != 100).any(axis=2)
+    rows, columns = np.nonzero(touched)
+    assert 160 <= rows.max() <= 162
+    assert 98 <= columns.min() <= columns.max() <= 202
+    assert 60 - 20 <= rows.min() < 60  # the name stands on the box
+
+
+def test_outline_is_the_full_colour(grey, disc, make_object):
+    drawn = draw_overlay(grey, result_of([make_object("cup", 3, disc)]))
+    assert tuple(drawn[110, 200]) == colour_of(3)
+
+
+def test_hidden_objects_are_listed_in_the_corner(grey, make_object):
+    nothing = np.zeros((200, 300), bool)
+    one = draw_overlay(grey, result_of([make_object("cup", 1, nothing, ObjectState.OCCLUDED)]))
+    two = draw_overlay(
+        grey,
+        result_of(
+            [
+                make_object("cup", 1, nothing, ObjectState.OCCLUDED),
+                make_object("box", 2, nothing, ObjectState.LOST, age_s=3.0),
+            ]
+        ),
+    )
+    rows_one = np.nonzero((one != 100).any(axis=2))[0]
+    rows_two = np.nonzero((two != 100).any(axis=2))[0]
+    assert rows_one.min() > 150
+    assert rows_two.min() < rows_one.min()
+    assert not (one[:100] != 100).any()
+
+
+def test_names_stay_inside_the_frame(make_object):
+    mask = np.zeros((60, 80), bool)
+    mask[:5, 70:] = True  # the name would begin above the frame and end right of it
+    drawn = draw_overlay(
+        np.full((60, 80, 3), 100, np.uint8), result_of([make_object("a_rather_long_name", 1, mask)], 60, 80)
+    )
+    assert (drawn[:20, :60] != 100).any()
+
+
+def test_a_result_of_another_size_is_refused(grey):
+    with pytest.raises(ValueError, match=r"\(200, 300, 3\) does not fit a result of 100x300x3"):
+        draw_overlay(grey, result_of([], 100))
+
+
+@pytest.mark.parametrize(("height_px", "width_px"), [(48, 64), (47, 63), (180, 321)])
+def test_video_opens_again_with_every_frame(tmp_path, height_px, width_px):
+    path = tmp_path / "overlay.mp4"
+    writer = VideoWriter(path, 25.0)
+    for index in range(12):
+        writer.write(np.full((height_px, width_px, 3), (20 * index, 60, 200), np.uint8))
+    assert not path.exists()
+    writer.close()
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == writer.frames == 12
+    assert capture.get(cv2.CAP_PROP_FPS) == 25.0
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 12
+    assert frames[0].shape == (height_px // 2 * 2, width_px // 2 * 2, 3)
+    assert np.abs(frames[6].mean(axis=(0, 1)) - (200, 60, 120)).max() < 8  # BGR
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "fps", [0.001, 0.5, 7.5, 23.976, 23.999999808, 29.97002997, 59.94, 66.66667, 99.9988, 239.7, 1e6]
+)
+def test_any_rate_gives_a_video(tmp_path, fps, caplog):
+    with caplog.at_level(logging.WARNING):
+        writer = VideoWriter(tmp_path / "overlay.mp4", fps)
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.close()
+    capture = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(container_fps(fps), rel=2e-3)
+    assert bool(caplog.records) == (fps in (0.001, 1e6))
+
+
+def test_frames_of_another_size_are_scaled_not_lost(tmp_path):
+    writer = VideoWriter(tmp_path / "overlay.mp4", 10)
+    for size in ((48, 64), (96, 128), (48, 64)):
+        writer.write(np.full((*size, 3), 200, np.uint8))
+    writer.close()
+    assert cv2.VideoCapture(str(tmp_path / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_a_codec_that_fails_is_said(tmp_path):
+    writer = VideoWriter(tmp_path / "overlay.mp4", 10, fourcc="zzzz")
+    with pytest.raises(
+        VideoError, match=r"overlay.mp4' \(zzzz, 10 fps\) cannot be written: OpenCV opened no encoder"
+    ):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    writer = VideoWriter(tmp_path / "nowhere" / "overlay.mp4", 10)
+    with pytest.raises(VideoError, match="is the folder writable"):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+def test_rates_that_are_none(tmp_path, fps):
+    with pytest.raises(ValueError, match="expected more than 0"):
+        VideoWriter(tmp_path / "overlay.mp4", fps)
+
+
+def test_abort_leaves_nothing(tmp_path):
+    writer = VideoWriter(tmp_path / "overlay.mp4", 10)
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.abort()
+    writer.close()
+    assert list(tmp_path.iterdir()) == []

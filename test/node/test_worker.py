@@ -1,0 +1,182 @@
+"""The worker with a real tracker and random weights: what a failing image costs, and how work ends."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
+from sam2_ros.media.ros_image import ImageError
+from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.mailbox import Mailbox
+from sam2_ros.node.prompts import PromptDesk, PromptRequest
+from sam2_ros.node.worker import Arrival, Worker
+from sam2_ros.weights import random_model
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+TIMEOUT_S = 60.0
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.lines.append(message)
+
+    def error(self, message: str) -> None:
+        self.lines.append(message)
+
+
+class Bench:
+    """A running worker. A message is the image itself, or an ImageError to be raised in its place."""
+
+    def __init__(self, model, to_rgb=None) -> None:
+        self.tracker = Tracker(model, TrackerConfig(max_objects=2))
+        self.desk = PromptDesk(2, 2.0, self.tracker.reserve_id)
+        self.mailbox: Mailbox[Arrival] = Mailbox()
+        self.statistics = Statistics()
+        self.log = Log()
+        self.delivered: list[tuple[int, list[str]]] = []
+        self.reasons: list[str] = []
+        self.worker = Worker(
+            self.tracker,
+            self.desk,
+            self.mailbox,
+            self.statistics,
+            to_rgb=to_rgb or self._to_rgb,
+            deliver=lambda result, image, arrival: self.delivered.append(
+                (arrival.stamp_ns, [obj.id for obj in result.objects])
+            ),
+            give_up=self.reasons.append,
+            log=self.log,
+        )
+        self.worker.start()
+
+    @staticmethod
+    def _to_rgb(message):
+        if isinstance(message, ImageError):
+            raise message
+        return message
+
+    def handled(self) -> int:
+        return self.statistics.processed_count + self.statistics.skipped + self.statistics.failed
+
+    def process(self, message, stamp_ns: int, frame_id: str = "camera") -> None:
+        before = self.handled()
+        self.desk.saw_image(stamp_ns, frame_id, None)
+        self.mailbox.put(Arrival(message, stamp_ns, frame_id, time.monotonic()))
+        self.wait(lambda: self.handled() > before)
+
+    def wait(self, condition) -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < deadline_s, self.log.lines
+            time.sleep(0.002)
+
+    def prompt(self, object_id: str) -> None:
+        prompt = Prompt(object_id, box=(8.0, 8.0, 30.0, 30.0))
+        self.desk.submit(PromptRequest(prompt, named=True), time.monotonic())
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model(config_for("nano"))
+
+
+@pytest.fixture
+def bench(model):
+    bench = Bench(model)
+    yield bench
+    assert bench.worker.stop()
+
+
+def test_every_image_is_delivered_once_with_what_was_asked_for(bench):
+    bench.prompt("cup")
+    bench.process(IMAGE, 1)
+    bench.process(IMAGE, 2)
+    bench.desk.remove(["cup"])
+    bench.process(IMAGE, 3)
+    assert bench.delivered == [(1, ["cup"]), (2, ["cup"]), (3, [])]
+    assert bench.statistics.percentiles_ms()["latency"][0] > 0
+
+
+def test_an_unreadable_image_is_skipped_and_prompts_wait_for_the_next(bench):
+    bench.prompt("cup")
+    bench.process(ImageError("cut short"), 1)
+    bench.process(IMAGE, 2)
+    assert bench.delivered == [(2, ["cup"])]
+    assert bench.statistics.skipped == 1
+    assert any("cut short" in line for line in bench.log.lines)
+
+
+def test_a_prompt_that_does_not_fit_the_image_costs_nothing_else(bench):
+    bench.desk.submit(PromptRequest(Prompt("far", points=np.array([[900.0, 900.0]])), named=True), 0.0)
+    bench.prompt("cup")
+    bench.process(IMAGE, 1)
+    assert bench.delivered == [(1, ["cup"])]
+    assert any("rejected: prompt 'far'" in line and "outside the image" in line for line in bench.log.lines)
+
+
+def test_a_failure_in_mid_step_costs_the_new_object_and_not_the_old_one(bench, model):
+    bench.prompt("old")
+    bench.process(IMAGE, 1)
+    bench.prompt("new")
+    encoder = model.memory_encoder
+    del model.memory_encoder
+    try:
+        bench.process(IMAGE, 2)
+    finally:
+        model.memory_encoder = encoder
+    assert any("prompts for new are lost" in line for line in bench.log.lines)
+    bench.process(IMAGE, 3)
+    bench.prompt("new")
+    bench.process(IMAGE, 4)
+    assert bench.delivered == [(1, ["old"]), (3, ["old"]), (4, ["old", "new"])]
+    assert bench.reasons == []
+
+
+def test_three_failures_in_a_row_end_the_work_with_the_reason(bench):
+    floats = IMAGE.astype(np.float32)
+    for stamp_ns in (1, 2):
+        bench.process(floats, stamp_ns)
+    bench.process(IMAGE, 3)  # breaks the row
+    for stamp_ns in (4, 5, 6):
+        bench.process(floats, stamp_ns)
+    bench.wait(lambda: bench.reasons)
+    assert len(bench.reasons) == 1
+    assert "3 images in a row failed" in bench.reasons[0]
+    assert "uint8" in bench.reasons[0]
+    assert bench.delivered == [(3, [])]
+
+
+def test_a_break_in_the_stream_keeps_the_objects_and_is_counted(bench):
+    bench.prompt("cup")
+    bench.process(IMAGE, 1_000_000_000)
+    bench.process(IMAGE, 500_000_000)
+    bench.process(IMAGE, 600_000_000, frame_id="wrist")
+    assert [ids for _, ids in bench.delivered] == [["cup"]] * 3
+    assert bench.statistics.discontinuities == 2
+    assert any("time jumped back by 0.50 s" in line for line in bench.log.lines)
+    assert any("frame_id changed from 'camera' to 'wrist'" in line for line in bench.log.lines)
+
+
+def test_stopping_in_mid_image_delivers_nothing_more(model):
+    entered, leave = threading.Event(), threading.Event()
+
+    def slowly(message):
+        entered.set()
+        assert leave.wait(TIMEOUT_S)
+        return message
+
+    bench = Bench(model, to_rgb=slowly)
+    bench.mailbox.put(Arrival(IMAGE, 1, "camera", time.monotonic()))
+    assert entered.wait(TIMEOUT_S)
+    stopper = threading.Thread(target=bench.worker.stop)
+    stopper.start()
+    assert bench.mailbox.take() is None  # returns when stop has closed the mailbox
+    leave.set()
+    stopper.join(TIMEOUT_S)
+    assert not stopper.is_alive()
+    assert bench.delivered == []

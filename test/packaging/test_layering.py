@@ -1,0 +1,101 @@
+"""Who may import whom: data flows one way, and the engine runs without ROS, files or the web.
+
+Knows only import statements, those inside functions included; what runs is the other tests' business.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "sam2_ros"
+
+# layer -> the other layers it may know
+MAY_IMPORT = {
+    "engine": set(),
+    "weights": {"engine"},
+    "media": {"engine"},
+    "eval": {"engine", "weights", "media"},
+    "train": {"engine", "weights", "media", "eval"},
+    "node": {"engine", "weights", "media"},
+    "cli": {"engine", "weights", "media", "eval", "train", "node"},
+}
+ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
+ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(parts: tuple[str, ...]) -> str:
+    """("sam2_ros", "engine", "tracker") -> "engine"; the command line is every module named cli*."""
+    return "cli" if len(parts) > 1 and parts[1].startswith("cli") else ".".join(parts[1:2])
+
+
+def imports_of(source: Path) -> set[str]:
+    """Full names of the modules that a file imports, relative imports resolved."""
+    module = source.relative_to(ROOT).with_suffix("").parts
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(module[: -node.level]) if node.level else ""
+            origin = ".".join(filter(None, (base, node.module)))
+            names |= {f"{origin}.{alias.name}" for alias in node.names} if origin == "sam2_ros" else {origin}
+    return names
+
+
+def is_ros(name: str) -> bool:
+    top = name.split(".")[0]
+    return top in ROS or top.endswith(ROS_SUFFIXES)
+
+
+def named(sources: list[Path]) -> list[object]:
+    return [pytest.param(source, id=source.relative_to(PACKAGE).as_posix()) for source in sources]
+
+
+@pytest.mark.parametrize("source", named(SOURCES))
+def test_a_module_imports_only_the_layers_below_it(source: Path) -> None:
+    own = layer_of(source.relative_to(ROOT).with_suffix("").parts)
+    if own == "__init__":  # the package itself imports nothing, so that importing one layer loads no other
+        assert not {name for name in imports_of(source) if name.startswith("sam2_ros")}
+        return
+    assert own in MAY_IMPORT, f"{source} is in no layer of the architecture"
+    others = {
+        layer_of(tuple(name.split("."))) for name in imports_of(source) if name.split(".")[0] == "sam2_ros"
+    }
+    # sam2_ros itself ("") and its __version__ know nothing
+    assert others - {own, "", "__version__"} <= MAY_IMPORT[own]
+
+
+@pytest.mark.parametrize("source", named(sorted((PACKAGE / "engine").rglob("*.py"))))
+def test_the_engine_imports_torch_numpy_and_cv2_only(source: Path) -> None:
+    tops = {name.split(".")[0] for name in imports_of(source)}
+    assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy", "cv2", "sam2_ros"}
+
+
+@pytest.mark.parametrize("source", named(SOURCES))
+def test_ros_is_imported_only_where_a_graph_may_be(source: Path) -> None:
+    ros = {name for name in imports_of(source) if is_ros(name)}
+    allowed = layer_of(source.relative_to(ROOT).with_suffix("").parts) in {"node", "cli", "eval"}
+    assert allowed or not ros
+
+
+@pytest.mark.parametrize("source", named(SOURCES))
+def test_a_file_begins_with_what_it_does_and_what_it_does_not_know(source: Path) -> None:
+    text = source.read_text("utf-8")
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), f"{source} begins without a docstring"
+
+
+def test_the_checks_see_what_they_should(tmp_path: Path) -> None:
+    assert is_ros("sensor_msgs.msg")
+    assert is_ros("rclpy.node")
+    assert not is_ros("rosbags.typesys")
+    assert layer_of(("sam2_ros", "cli_prompts")) == "cli"
+    node_modules = [PACKAGE / "node" / "node.py", PACKAGE / "cli.py"]
+    assert any(is_ros(name) for name in imports_of(node_modules[0]))
+    assert any(name.startswith("sam2_ros.") for name in imports_of(node_modules[1]))

@@ -1,0 +1,349 @@
+"""The test's side of a live ROS graph: the real node in a process of its own, a camera, a user and a
+listener.
+
+Knows topics, services and messages only, never the node's code. Nothing here sleeps a fixed time: everything
+waits for what it needs, with a limit that is only reached when something is broken.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# The shipped weights; another checkpoint, even an untrained one, serves all tests that do not look at mask
+# quality.
+MODEL = os.environ.get("SAM2_ROS_TEST_MODEL", "nano")
+HEIGHT_PX, WIDTH_PX = 120, 160
+START_TIMEOUT_S = 240.0
+TIMEOUT_S = 60.0
+FRAME_NS = 100_000_000
+_domains = itertools.count(20 + os.getpid() % 60)
+
+
+def scene(shift_px: int = 0) -> np.ndarray:
+    """[120, 160, 3] uint8 RGB: a red box and a blue disc on a textured ground, moved right by `shift_px`."""
+    rows, columns = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX]
+    image = np.repeat((90 + 20 * ((rows // 7 + columns // 9) % 2))[..., None], 3, axis=2).astype(np.uint8)
+    image[30:70, 30 + shift_px : 70 + shift_px] = (200, 30, 20)
+    image[(rows - 80) ** 2 + (columns - 110 - shift_px) ** 2 < 400] = (20, 60, 210)
+    return image
+
+
+BOX = (30.0, 30.0, 70.0, 70.0)  # of the red box in scene()
+DISC = (110.0, 80.0)  # on the blue disc in scene()
+
+
+class Robot:
+    """One node under test and everything around it. Messages are kept in the order they came, by topic."""
+
+    def __init__(
+        self,
+        log_path: Path,
+        parameters: dict[str, Any] | None = None,
+        command: list[str] | None = None,
+        name: str = "sam2",
+    ) -> None:
+        self.name = name
+        self.log_path = log_path
+        self._command = command or [sys.executable, "-m", "sam2_ros.node.node"]
+        self._parameters = {"model": MODEL, "image_reliability": "reliable", **(parameters or {})}
+        self._domain_id = next(_domains)
+        self._stamp_ns = 1_000_000_000_000
+        self._clients: dict[str, Any] = {}
+        self._publishers: dict[str, Any] = {}
+        self._subscriptions: dict[str, Any] = {}
+        self.received: dict[str, list[Any]] = defaultdict(list)
+
+    def __enter__(self) -> Robot:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        arguments = ["-r", f"__node:={self.name}", "-r", "image_raw:=/camera/image_raw"]
+        for key, value in self._parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            arguments += ["-p", f"{key}:={text}"]
+        environment = {
+            **os.environ,
+            "ROS_DOMAIN_ID": str(self._domain_id),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        self._log = self.log_path.open("wb")
+        self.process_handle = subprocess.Popen(
+            [*self._command, "--ros-args", *arguments],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=self._domain_id)
+        self.node = rclpy.create_node(f"test_robot_{self._domain_id}", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._spinner = threading.Thread(target=self._spin, daemon=True)
+        self._spinner.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process_handle.poll() is None:
+            self.process_handle.send_signal(signal.SIGINT)
+            try:
+                self.process_handle.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process_handle.kill()
+                self.process_handle.wait()
+        self._executor.shutdown(timeout_sec=2.0)
+        self._context.try_shutdown()
+        self._spinner.join(5.0)
+        self._log.close()
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException
+
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    # Waiting
+
+    def wait_for(self, what: str, condition: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
+        """Poll until `condition` gives something true, and return it; the node's log goes with a failure."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (value := condition()):
+            if self.process_handle.poll() is not None:
+                pytest.fail(
+                    f"the node ended with {self.process_handle.returncode} before {what}\n{self.log()}"
+                )
+            if time.monotonic() > deadline_s:
+                pytest.fail(f"{what}: not within {timeout_s:.0f} s\n{self.log()}")
+            time.sleep(0.005)
+        return value
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    # Listening
+
+    def listen(self, message_type: type, topic: str) -> list[Any]:
+        """Subscribe and wait until the node knows; returns the list that fills."""
+        if topic not in self._subscriptions:
+            subscription = self.node.create_subscription(message_type, topic, self.received[topic].append, 10)
+            self._subscriptions[topic] = subscription
+            self.wait_for(
+                f"a publisher of {topic}", lambda: self.node.count_publishers(topic), START_TIMEOUT_S
+            )
+        return self.received[topic]
+
+    def deafen(self, topic: str) -> None:
+        self.node.destroy_subscription(self._subscriptions.pop(topic))
+
+    def listen_to_outputs(self) -> None:
+        """Subscribe to both outputs, and wait until images reach the node and results come back."""
+        from sam2_ros_msgs.msg import TrackedObjectArray
+        from sensor_msgs.msg import Image
+
+        self.listen(TrackedObjectArray, f"/{self.name}/objects")
+        self.listen(Image, f"/{self.name}/label_image")
+        self.wait_until_tracking()
+
+    def wait_until_tracking(self) -> None:
+        """Send images until both outputs of the same one have come back.
+
+        Then both directions are discovered.
+        """
+        last_s = 0.0
+
+        def answered() -> bool:
+            nonlocal last_s
+            if time.monotonic() - last_s > 0.5:
+                last_s = time.monotonic()
+                self.send_image(scene())
+            stamps = [
+                {stamp_ns(m) for m in self.received[f"/{self.name}/{t}"]} for t in ("objects", "label_image")
+            ]
+            return bool(stamps[0] & stamps[1])
+
+        self.wait_for("the first result", answered, START_TIMEOUT_S)
+        newest_ns = self._stamp_ns
+        self.wait_for("the last warm-up image", lambda: self.objects_at(newest_ns))
+
+    # The camera
+
+    def next_stamp_ns(self, step_ns: int = FRAME_NS) -> int:
+        self._stamp_ns += step_ns
+        return self._stamp_ns
+
+    def publisher(self, message_type: type, topic: str) -> Any:
+        """A publisher that the node has already found."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(message_type, topic, 10)
+        publisher = self._publishers[topic]
+        self.wait_for(
+            f"a subscription of {topic}", lambda: publisher.get_subscription_count(), START_TIMEOUT_S
+        )
+        return publisher
+
+    def send_image(
+        self, image: np.ndarray, encoding: str = "rgb8", frame_id: str = "camera", **fields: Any
+    ) -> int:
+        """Publish [H, W, C] uint8 as it is, under a new stamp; returns the stamp.
+
+        `fields` overwrite the message's.
+        """
+        from sensor_msgs.msg import Image
+
+        publisher = self.publisher(Image, "/camera/image_raw")
+        message = Image(height=image.shape[0], width=image.shape[1], encoding=encoding, step=image.strides[0])
+        message.data = array.array("B", image.tobytes())
+        return self._stamped(publisher, message, frame_id, fields)
+
+    def send_compressed(self, data: bytes, format: str = "jpeg", frame_id: str = "camera") -> int:
+        from sensor_msgs.msg import CompressedImage
+
+        message = CompressedImage(format=format)
+        message.data = array.array("B", data)
+        publisher = self.publisher(CompressedImage, "/camera/image_raw/compressed")
+        return self._stamped(publisher, message, frame_id, {})
+
+    def _stamped(self, publisher: Any, message: Any, frame_id: str, fields: dict[str, Any]) -> int:
+        stamp = fields.pop("stamp_ns", None) or self.next_stamp_ns()
+        self._stamp_ns = stamp
+        message.header.frame_id = frame_id
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        for name, value in fields.items():
+            setattr(message, name, value)
+        publisher.publish(message)
+        return stamp
+
+    def objects_at(self, stamp: int) -> Any:
+        """The TrackedObjectArray of one image, or None while it has not come."""
+        return next(
+            (m for m in reversed(self.received[f"/{self.name}/objects"]) if stamp_ns(m) == stamp), None
+        )
+
+    def label_image_at(self, stamp: int) -> Any:
+        messages = self.received[f"/{self.name}/label_image"]
+        return next((m for m in reversed(messages) if stamp_ns(m) == stamp), None)
+
+    def process(self, image: np.ndarray | None = None, encoding: str = "rgb8", **fields: Any) -> Any:
+        """Send one image and wait for its TrackedObjectArray."""
+        stamp = self.send_image(scene() if image is None else image, encoding, **fields)
+        return self.wait_for(f"the objects of image {stamp}", lambda: self.objects_at(stamp))
+
+    # The user
+
+    def prompt(self, object_id: str = "", box: Any = (), points: Any = (), **fields: Any) -> Any:
+        """A sam2_ros_msgs/Prompt; points are (x, y, positive)."""
+        from sam2_ros_msgs.msg import Prompt, PromptPoint
+
+        message = Prompt(id=object_id, box=list(box), **fields)
+        message.points = [PromptPoint(x=float(x), y=float(y), positive=bool(on)) for x, y, on in points]
+        return message
+
+    def send_prompts(self, *prompts: Any) -> None:
+        """Publish on ~/prompts, and return when the node has them: its log or its replies cannot tell."""
+        from sam2_ros_msgs.msg import PromptArray
+
+        self.publisher(PromptArray, f"/{self.name}/prompts").publish(PromptArray(prompts=list(prompts)))
+
+    def add(self, *prompts: Any) -> Any:
+        from sam2_ros_msgs.srv import AddObjects
+
+        return self.call(AddObjects, "add_objects", AddObjects.Request(prompts=list(prompts)))
+
+    def remove(self, *ids: str) -> Any:
+        from sam2_ros_msgs.srv import RemoveObjects
+
+        return self.call(RemoveObjects, "remove_objects", RemoveObjects.Request(ids=list(ids)))
+
+    def reset(self) -> Any:
+        from std_srvs.srv import Trigger
+
+        return self.call(Trigger, "reset", Trigger.Request())
+
+    def enable(self, on: bool) -> Any:
+        from std_srvs.srv import SetBool
+
+        return self.call(SetBool, "enable", SetBool.Request(data=on))
+
+    def state(self) -> str:
+        from lifecycle_msgs.srv import GetState
+
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def transition(self, label: str) -> bool:
+        from lifecycle_msgs.msg import Transition
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request(transition=Transition(label=label))
+        return self.call(ChangeState, "change_state", request, START_TIMEOUT_S).success
+
+    def set_parameter(self, name: str, value: Any) -> Any:
+        """Returns the SetParametersResult."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.call(SetParameters, "set_parameters", request).results[0]
+
+    def call(self, service_type: type, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
+        """Call ~/name and wait for the reply."""
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, f"/{self.name}/{name}")
+        client = self._clients[name]
+        self.wait_for(f"the service {name}", client.service_is_ready, START_TIMEOUT_S)
+        future = client.call_async(request)
+        self.wait_for(f"the reply of {name}", future.done, timeout_s)
+        return future.result()
+
+    def diagnostics(self) -> dict[str, Any]:
+        """The next DiagnosticArray.
+
+        "level" and "message" by status ("tracking", "camera"), and all values.
+        """
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        messages = self.listen(DiagnosticArray, "/diagnostics")
+        seen = len(messages)
+        message = self.wait_for("diagnostics", lambda: len(messages) > seen and messages[-1])
+        summary: dict[str, Any] = {}
+        for status in message.status:
+            name = status.name.partition(": ")[2]
+            summary[name] = {"level": status.level[0], "message": status.message}
+            summary.update({value.key: value.value for value in status.values})
+        return summary
+
+
+def stamp_ns(message: Any) -> int:
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+@pytest.fixture(scope="module")
+def make_robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Robot]]:
+    """Start nodes that live as long as the module's tests; each has a graph of its own."""
+    started: list[Robot] = []
+
+    def make(command: list[str] | None = None, **parameters: Any) -> Robot:
+        log_path = tmp_path_factory.mktemp("node") / "node.log"
+        robot = Robot(log_path, parameters, command).__enter__()
+        started.append(robot)
+        return robot
+
+    yield make
+    for robot in started:
+        robot.__exit__()

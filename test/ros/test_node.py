@@ -1,0 +1,394 @@
+"""One live node: images and prompts in, objects and label image out, each under the header of its image."""
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+
+from sam2_ros_msgs.msg import TrackedObject
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from sam2_ros.media.ros_image import as_uint8
+from sam2_ros.media.tracked_message import read_objects
+
+from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
+
+
+@pytest.fixture(scope="module")
+def node(make_robot):
+    robot = make_robot(max_objects=4, camera_timeout=1.0)
+    robot.listen_to_outputs()
+    return robot
+
+
+@pytest.fixture
+def robot(node):
+    """The module's node with nothing to track and everything switched on."""
+    node.enable(True)
+    node.reset()
+    node.process()
+    for messages in node.received.values():
+        messages.clear()
+    return node
+
+
+def ids(message) -> list[str]:
+    return [obj.id for obj in message.objects]
+
+
+def labels(message) -> dict[str, int]:
+    return {obj.id: obj.label for obj in message.objects}
+
+
+def process_until(robot, condition, images=50):
+    """Send images until a TrackedObjectArray fulfils `condition`.
+
+    Prompts on a topic overtake or follow an image.
+    """
+    for _ in range(images):
+        message = robot.process()
+        if condition(message):
+            return message
+    pytest.fail(f"not within {images} images\n{robot.log()}")
+
+
+def test_outputs_carry_the_header_and_size_of_their_image(robot):
+    robot.add(robot.prompt("box", box=BOX))
+    message = robot.process(scene(), frame_id="camera")
+    assert message.header.frame_id == message.position_frame_id == "camera"
+    assert (message.image_height, message.image_width) == (HEIGHT_PX, WIDTH_PX)
+    stamp = stamp_ns(message)
+    label_image = robot.wait_for("the label image", lambda: robot.label_image_at(stamp))
+    assert label_image.header == message.header
+    assert message.objects[0].mask.header == message.header
+    assert (label_image.encoding, label_image.step) == ("mono16", 2 * WIDTH_PX)
+    assert len(label_image.data) == 2 * WIDTH_PX * HEIGHT_PX
+
+
+def test_an_image_without_objects_gives_an_empty_message(robot):
+    assert robot.process().objects == []
+
+
+def test_message_mask_box_area_and_label_image_agree(robot):
+    robot.add(robot.prompt("box", box=BOX), robot.prompt("disc", points=[(*DISC, True)], class_id="toy"))
+    message = robot.process()
+    label_image = robot.wait_for("the label image", lambda: robot.label_image_at(stamp_ns(message)))
+    label_hw = as_uint8(label_image.data).view("<u2").reshape(HEIGHT_PX, WIDTH_PX)
+    assert [obj.class_id for obj in message.objects] == ["", "toy"]
+    for obj, read in zip(message.objects, read_objects(message), strict=True):
+        assert obj.area == np.count_nonzero(read.mask)
+        assert obj.mask.encoding == "mono8"
+        assert not np.any((label_hw == obj.label) & ~read.mask)
+    claimed = np.any([read.mask for read in read_objects(message)], axis=0)
+    assert np.array_equal(label_hw > 0, claimed)
+
+
+def test_a_prompt_on_the_topic_starts_and_refines_an_object(robot):
+    robot.send_prompts(robot.prompt("cup", box=BOX, class_id="cup"))
+    first = process_until(robot, lambda message: "cup" in ids(message))
+    robot.send_prompts(robot.prompt("cup", points=[(50, 50, True), (110, 80, False)]))
+    second = robot.process()
+    assert labels(second) == labels(first)
+    assert second.objects[0].class_id == "cup"
+
+
+def test_the_node_names_objects_in_request_order_and_replies_before_any_image(robot):
+    reply = robot.add(
+        robot.prompt(box=BOX),
+        robot.prompt("mine", points=[(*DISC, True)]),
+        robot.prompt(points=[(*DISC, True)]),
+    )
+    assert reply.success, reply.message
+    assert len(set(reply.ids)) == 3
+    assert reply.ids[1] == "mine"
+    assert ids(robot.process()) == list(reply.ids)
+
+
+def test_label_and_id_stay_paired_whatever_is_added_and_removed(robot):
+    robot.add(*(robot.prompt(name, box=BOX) for name in "abc"))
+    known = labels(robot.process())
+    assert len(set(known.values())) == 3
+    reply = robot.remove("b")
+    assert reply.success
+    assert list(reply.ids) == ["a", "c"]
+    assert labels(robot.process()) == {"a": known["a"], "c": known["c"]}
+    robot.add(robot.prompt("d", box=BOX), robot.prompt("b", box=BOX))
+    now = labels(robot.process())
+    assert {"a": known["a"], "c": known["c"]}.items() <= now.items()
+    assert set(now) == {"a", "b", "c", "d"}
+    assert not {now["b"], now["d"]} & set(known.values())  # a label is never given twice
+    robot.reset()
+    assert robot.process().objects == []
+    robot.add(robot.prompt("a", box=BOX))
+    assert robot.process().objects[0].label > max(now.values())
+
+
+def test_remove_tells_unknown_ids_and_no_ids_means_all(robot):
+    robot.add(robot.prompt("a", box=BOX), robot.prompt("b", box=BOX))
+    robot.process()
+    reply = robot.remove("ghost")
+    assert not reply.success
+    assert "ghost" in reply.message
+    assert list(reply.ids) == ["a", "b"]
+    assert robot.remove().success
+    assert robot.process().objects == []
+
+
+def test_what_was_removed_never_appears_again_even_from_an_image_in_work(robot):
+    for _ in range(3):
+        robot.add(robot.prompt("a", box=BOX))
+        robot.process()
+        robot.send_image(scene())  # in work, or about to be, when the removal is asked for
+        robot.remove("a")
+        confirmed = len(robot.received["/sam2/objects"])
+        robot.process()
+        # One message may have been under way before the reply.
+        assert all("a" not in ids(m) for m in robot.received["/sam2/objects"][confirmed + 1 :])
+
+
+def test_bad_prompts_are_refused_by_name_and_the_others_go_on(robot):
+    small_mask = Image(height=2, width=2, step=2, encoding="mono8", data=[255] * 4)
+    reply = robot.add(
+        robot.prompt("three", box=(1, 2, 3)),
+        robot.prompt("good", box=BOX),
+        robot.prompt("nan", box=(float("nan"), 2, 30, 40)),
+        robot.prompt("nothing"),
+        robot.prompt("outside", points=[(500, 10, True)]),
+        robot.prompt("mask", mask=small_mask),
+        robot.prompt("map", box=BOX, header=Header(frame_id="map")),
+    )
+    assert not reply.success
+    assert list(reply.ids) == ["", "good", "", "", "", "", ""]
+    for name in ("three", "nan", "nothing", "outside", "mask", "map"):
+        assert f"'{name}'" in reply.message
+    assert ids(robot.process()) == ["good"]
+
+
+def test_a_bad_prompt_on_the_topic_is_logged_and_the_others_go_on(robot):
+    robot.send_prompts(robot.prompt("flat", box=(5, 5, 5, 9)), robot.prompt("fine", box=BOX))
+    message = process_until(robot, lambda message: "fine" in ids(message))
+    assert ids(message) == ["fine"]
+    robot.wait_for("the log line", lambda: "rejected: prompt 'flat'" in robot.log())
+
+
+def test_one_object_too_many_is_refused_with_the_reason(robot):
+    reply = robot.add(*(robot.prompt(name, box=BOX) for name in "abcde"))
+    assert list(reply.ids) == ["a", "b", "c", "d", ""]
+    assert "max_objects = 4" in reply.message
+    assert ids(robot.process()) == ["a", "b", "c", "d"]
+    assert robot.add(robot.prompt("a", points=[(50, 50, True)])).success
+
+
+def test_a_mask_prompt_with_padded_rows_is_read_row_by_row(robot):
+    mask_hw = np.zeros((HEIGHT_PX, WIDTH_PX + 16), np.uint8)
+    mask_hw[30:70, 30:70] = 255
+    padded = Image(height=HEIGHT_PX, width=WIDTH_PX, step=WIDTH_PX + 16, encoding="mono8")
+    padded.data = mask_hw.tobytes()
+    plain = Image(height=HEIGHT_PX, width=WIDTH_PX, step=WIDTH_PX, encoding="mono8")
+    plain.data = mask_hw[:, :WIDTH_PX].tobytes()
+    assert robot.add(robot.prompt("padded", mask=padded), robot.prompt("plain", mask=plain)).success
+    first, second = read_objects(robot.process())
+    assert np.array_equal(first.mask, second.mask)
+    assert first.presence == pytest.approx(second.presence, abs=1e-3)
+
+
+def test_a_prompt_waits_for_its_image_and_a_late_one_says_so(robot):
+    newest = stamp_ns(robot.process())
+
+    def stamped(name, offset_ns):
+        header = Header(frame_id="camera")
+        header.stamp.sec, header.stamp.nanosec = divmod(newest + offset_ns, 1_000_000_000)
+        return robot.prompt(name, box=BOX, header=header)
+
+    assert robot.add(stamped("next but one", 200_000_000)).success
+    assert ids(robot.process()) == []
+    assert ids(robot.process()) == ["next but one"]
+    assert robot.add(stamped("late", -100_000_000)).success
+    robot.process()
+    robot.wait_for(
+        "the warning", lambda: "prompt 'late': applied to a newer image, 400 ms late" in robot.log()
+    )
+    reply = robot.add(stamped("too late", -60_000_000_000))
+    assert not reply.success
+    assert "prompt_history" in reply.message
+
+
+def test_every_encoding_of_a_scene_gives_the_same_result(robot):
+    rgb = scene()
+    alpha = np.full((HEIGHT_PX, WIDTH_PX, 1), 255, np.uint8)
+    bgr = np.ascontiguousarray(rgb[..., ::-1])
+
+    def outcome(image, encoding):
+        robot.reset()
+        robot.add(robot.prompt("box", box=BOX))
+        robot.process(image, encoding)
+        return read_objects(robot.process(image, encoding))[0]
+
+    expected = outcome(rgb, "rgb8")
+    others = {
+        "bgr8": bgr,
+        "rgba8": np.concatenate([rgb, alpha], axis=2),
+        "bgra8": np.concatenate([bgr, alpha], axis=2),
+    }
+    for encoding, image in others.items():
+        got = outcome(image, encoding)
+        assert got.presence == expected.presence, encoding
+        assert np.array_equal(got.mask, expected.mask), encoding
+    # The comparison can tell colours apart: red and blue exchanged is another scene.
+    assert outcome(bgr, "rgb8").presence != expected.presence
+
+
+def test_a_corrupt_image_is_skipped_and_counted_and_the_objects_live_on(robot):
+    robot.add(robot.prompt("box", box=BOX))
+    before = labels(robot.process())
+    skipped = int(robot.diagnostics()["frames_skipped"])
+    robot.send_image(scene(), "rgb8", data=b"short")
+    robot.wait_for("the log line", lambda: "image skipped" in robot.log())
+    robot.send_image(scene(), "yuv999")
+    assert labels(robot.process()) == before
+    summary = robot.diagnostics()
+    # The second may have been replaced by the good image before its turn came.
+    assert int(summary["frames_skipped"]) in (skipped + 1, skipped + 2)
+    assert summary["tracking"]["level"] == 1
+    assert "could not be read" in summary["tracking"]["message"]
+
+
+def test_another_size_and_encoding_in_mid_stream_is_tracked_on(robot):
+    robot.add(robot.prompt("box", box=BOX))
+    before = labels(robot.process())
+    large = np.repeat(np.repeat(scene(), 2, axis=0), 2, axis=1)
+    message = robot.process(np.ascontiguousarray(large[..., ::-1]), "bgr8")
+    assert labels(message) == before
+    assert (message.image_height, message.image_width) == (2 * HEIGHT_PX, 2 * WIDTH_PX)
+
+
+@pytest.mark.parametrize("kind", ["time", "frame_id"])
+def test_a_break_in_the_stream_keeps_every_object_under_its_id_and_label(robot, kind):
+    robot.add(robot.prompt("box", box=BOX), robot.prompt("disc", points=[(*DISC, True)]))
+    before = labels(robot.process())
+    if kind == "time":
+        message = robot.process(stamp_ns=robot.next_stamp_ns() - 60_000_000_000)
+        said = "time jumped back by 59.90 s"
+    else:
+        message = robot.process(frame_id="wrist")
+        said = "frame_id changed from 'camera' to 'wrist'"
+    assert labels(message) == before
+    robot.wait_for("the log line", lambda: said in robot.log())
+    if kind == "time":
+        robot.next_stamp_ns(120_000_000_000)  # later tests go on in the future
+
+
+def test_newest_wins_no_image_twice_order_kept_and_losses_counted(robot):
+    before = robot.diagnostics()
+    robot.add(robot.prompt("box", box=BOX))
+    sent = []
+    begun_s = time.monotonic()
+    for shift in range(60):
+        sent.append(robot.send_image(scene(shift % 30)))
+        # 200 images per second, far more than the node can track.
+        while time.monotonic() < begun_s + 0.005 * (shift + 1):
+            pass
+    robot.wait_for("the newest image", lambda: robot.objects_at(sent[-1]))
+    stamps = [stamp_ns(m) for m in robot.received["/sam2/objects"]]
+    assert stamps == sorted(set(stamps))
+    assert set(stamps) <= set(sent)
+    assert len(stamps) < len(sent)
+
+    def counted():
+        after = robot.diagnostics()
+        count = {name: int(after[name]) - int(before[name]) for name in after if name.startswith("frames_")}
+        return count["frames_processed"] == len(stamps) and count  # the last one is counted after it was sent
+
+    count = robot.wait_for("the count of the last image", counted)
+    assert count["frames_dropped"] > 0
+    assert count["frames_in"] == count["frames_processed"] + count["frames_dropped"]
+
+
+def test_an_output_nobody_subscribes_to_is_not_made_but_tracking_goes_on(robot):
+    robot.add(robot.prompt("box", box=BOX))
+    robot.process()
+    robot.deafen("/sam2/objects")
+    robot.deafen("/sam2/label_image")
+
+    def published_and_processed():
+        summary = robot.diagnostics()
+        return int(summary["messages_published"]), int(summary["frames_processed"])
+
+    # Until the node has noticed that its subscribers are gone, messages may still be sent.
+    def silent_round():
+        before = published_and_processed()
+        robot.send_image(scene())
+        after = published_and_processed()
+        return after[0] == before[0] and after[1] == before[1] + 1
+
+    robot.wait_for("a tracked image without a message", silent_round)
+    robot.listen_to_outputs()
+    assert ids(robot.process()) == ["box"]
+
+
+def test_debug_image_is_made_when_asked_for(robot):
+    debug_images = robot.listen(Image, "/sam2/debug_image")
+    robot.process()
+    assert debug_images == []
+    assert robot.set_parameter("use_debug", True).successful
+    robot.add(robot.prompt("box", box=BOX))
+    for _ in range(50):
+        message = robot.process()
+        if debug_images:
+            break
+    debug_image = robot.wait_for("the debug image", lambda: debug_images and debug_images[-1])
+    assert debug_image.encoding == "rgb8"
+    assert (debug_image.height, debug_image.width) == (message.image_height, message.image_width)
+    assert robot.set_parameter("use_debug", False).successful
+    robot.deafen("/sam2/debug_image")
+
+
+def test_enable_stops_and_starts_the_work_and_keeps_the_objects(robot):
+    robot.add(robot.prompt("box", box=BOX))
+    before = labels(robot.process())
+    assert robot.enable(False).success
+    ignored = robot.send_image(scene())
+    summary = robot.diagnostics()
+    assert summary["enable"] == "false"
+    assert summary["camera"]["level"] == 0
+    assert robot.objects_at(ignored) is None
+    assert robot.enable(True).success
+    assert labels(robot.process()) == before
+    assert robot.objects_at(ignored) is None
+
+
+def test_a_silent_camera_is_an_error_until_it_is_back(robot):
+    robot.process()
+    summary = robot.wait_for(
+        "the error", lambda: (summary := robot.diagnostics())["camera"]["level"] == 2 and summary
+    )
+    assert "no image on /camera/image_raw for" in summary["camera"]["message"]
+    robot.process()
+    assert robot.diagnostics()["camera"]["level"] == 0
+
+
+def test_diagnostics_tell_times_states_model_and_device(robot):
+    robot.add(robot.prompt("box", box=BOX))
+    robot.process()
+    robot.process()
+    summary = robot.diagnostics()
+    for stage in ("encode", "total", "latency"):
+        p50, p95, p99 = (float(summary[f"{stage}_ms_p{share}"]) for share in (50, 95, 99))
+        assert 0 < p50 <= p95 <= p99
+    states = [int(summary[f"objects_{name}"]) for name in ("pending", "tracking", "occluded", "lost")]
+    assert sum(states) == 1
+    assert summary["state"] == "active"
+    assert summary["device"]
+    assert summary["model"]
+
+
+def test_states_of_the_message_are_those_of_the_engine():
+    from sam2_ros.engine import ObjectState
+
+    assert {state.name: state.value for state in ObjectState} == {
+        name: getattr(TrackedObject, name) for name in ("PENDING", "TRACKING", "OCCLUDED", "LOST")
+    }

@@ -210,6 +210,26 @@ def models_info(
     show.print_json(as_json, _model_dict(info))
 
 
+@models_app.command("fetch")
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="A name from `sam2-ros models list`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Download an official checkpoint; an interrupted download goes on where it stopped."""
+    from sam2_ros.download import fetch
+    from sam2_ros.eval.verify import verify_weights
+    from sam2_ros.weights import download_dir
+
+    info = _find_model(name)
+    with show.progress_bar(f"downloading {info.file}") as bar:
+        path = fetch(
+            info, download_dir(), lambda done, total: bar.show(f"downloading {info.file}", done, total)
+        )
+    checked = verify_weights(info.name)
+    show.print_table(f"model {info.name}", {**checked, "file": str(path)})
+    show.print_json(as_json, checked)
+
+
 @models_app.command("verify")
 def models_verify(
     name: Annotated[str | None, typer.Argument(help="A name or a file (default: all that are here).")] = None,

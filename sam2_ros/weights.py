@@ -54,7 +54,7 @@ def models_dir() -> Path:
             if (candidate / "models.yaml").is_file():
                 return candidate
     raise CheckpointError(
-        f"models/models.yaml not found above {Path(__file__).resolve().parent}: the installation is incomplete; reinstall sam2_ros"
+        f"models/models.yaml not found above {Path(__file__).resolve().parent}: reinstall sam2_ros"
     )
 
 
@@ -97,11 +97,17 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         found = sorted([*given.glob("*.safetensors"), *given.glob("*.pt")])
         if len(found) == 1:
             return found[0]
-        raise CheckpointError(f"{given}: {len(found)} checkpoints in this folder; expected one .pt or .safetensors, name the file")
+        raise CheckpointError(
+            f"{given}: {len(found)} checkpoints in this folder; expected one .pt or .safetensors, name the file"
+        )
     models = {info.name: info for info in list_models()}
     info = models.get(str(name_or_path))
     if info is None:
         raise CheckpointError(f"model '{name_or_path}': no such file, and not one of {', '.join(models)}")
+    if info.path is None and not info.url:
+        raise CheckpointError(
+            f"{models_dir() / info.file} is missing: the installation is incomplete; reinstall sam2_ros"
+        )
     if info.path is None:
         raise CheckpointError(
             f"model '{info.name}' is not on this machine: download {info.url} and put {info.file} into {download_dir()}"
@@ -147,6 +153,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: unreadable, or without tensors.
     """
+    state: Any
     try:
         if path.suffix == ".safetensors":
             with safe_open(str(path), framework="pt") as file:
@@ -154,17 +161,26 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else None
-    except Exception as error:  # on a file that is no pickle the unpickler stumbles over anything, IndexError too
+    except Exception as error:  # the unpickler stumbles over garbage in many ways, IndexError too
         reason = str(error).split("\n")[0].split(". ")[0]
-        raise CheckpointError(f"{path} is not a readable checkpoint ({reason}); expected a SAM 2 .pt or .safetensors") from None
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({reason}); expected a SAM 2 .pt or .safetensors"
+        ) from None
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(v, torch.Tensor) for v in state.values())
+    ):
         raise CheckpointError(f"{path} holds no state dict of tensors; expected a SAM 2 .pt or .safetensors")
     return {key: value.float() for key, value in state.items()}
 
 
 def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a model as float16 safetensors, with its configuration and `notes` in the header; atomic."""
-    header = {"config": json.dumps({"name": model.config.name, "version": model.config.version}), **(notes or {})}
+    header = {
+        "config": json.dumps({"name": model.config.name, "version": model.config.version}),
+        **(notes or {}),
+    }
     tensors = {key: value.detach().half().contiguous().cpu() for key, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -189,7 +205,9 @@ def _device(name: str) -> torch.device:
     except RuntimeError:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device '{name}': this PyTorch ({torch.__version__}) sees no GPU; use cpu or auto")
+        raise CheckpointError(
+            f"device '{name}': this PyTorch ({torch.__version__}) sees no GPU; use cpu or auto"
+        )
     return device
 
 

@@ -5,6 +5,8 @@ No model knowledge; names of parameters follow the official checkpoints.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +18,7 @@ class MLP(nn.Module):
     def __init__(self, c_in: int, hidden: int, c_out: int, depth: int, gelu: bool = False) -> None:
         super().__init__()
         widths = [c_in] + [hidden] * (depth - 1) + [c_out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.activation = F.gelu if gelu else F.relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def preprocess(frame_hwc: np.ndarray, size: int, resize: str, device: torch.devi
     elif resize == "fast":
         image = to_tensor(cv2.resize(frame_hwc, (size, size), interpolation=cv2.INTER_AREA), device)
     elif resize == "video":
-        pixels = torch.from_numpy(np.ascontiguousarray(frame_hwc)).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(np.require(frame_hwc, requirements=["C", "W"])).permute(2, 0, 1)[None]
         small = F.interpolate(pixels, (size, size), mode="bicubic", align_corners=False, antialias=True)
         image = small.to(device).float() / 255
     else:
@@ -50,7 +50,9 @@ def preprocess(frame_hwc: np.ndarray, size: int, resize: str, device: torch.devi
 
 def to_tensor(frame_hwc: np.ndarray, device: torch.device) -> torch.Tensor:
     """``[H, W, 3]`` uint8 -> ``[1, 3, H, W]`` float32 in 0..1, uploaded as uint8."""
-    return torch.from_numpy(np.ascontiguousarray(frame_hwc)).to(device).permute(2, 0, 1)[None].float() / 255
+    # Images of a bag or a ROS message are read-only views, which PyTorch warns about: those are copied.
+    pixels = torch.from_numpy(np.require(frame_hwc, requirements=["C", "W"])).to(device)
+    return pixels.permute(2, 0, 1)[None].float() / 255
 
 
 def resize_mask(mask_hw: np.ndarray, size: int, device: torch.device) -> torch.Tensor:

@@ -6,6 +6,7 @@ Knows pixels of the model's input; does not know the frame they were given on.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class PromptEncoder(nn.Module):
         self.image_size = config.image_size
         self.grid_side = config.grid
         self.pe_layer = FourierPosition(d)
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, d) for _ in range(4))
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, d) for _ in range(4))  # by label
         self.not_a_point_embed = nn.Embedding(1, d)
         self.no_mask_embed = nn.Embedding(1, d)
         self.mask_downscaling = nn.Sequential(
@@ -75,7 +76,7 @@ class PromptEncoder(nn.Module):
         place = self.pe_layer((points + 0.5) / self.image_size)
         tokens = torch.where(labels == PADDING, self.not_a_point_embed.weight, place)
         for value, embedding in enumerate(self.point_embeddings):
-            tokens = torch.where(labels == value, tokens + embedding.weight, tokens)
+            tokens = torch.where(labels == value, tokens + cast(nn.Embedding, embedding).weight, tokens)
         return tokens
 
     def dense(self, logits_b1hw: torch.Tensor | None, batch: int) -> torch.Tensor:

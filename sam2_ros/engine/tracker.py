@@ -148,7 +148,7 @@ class Tracker:
             if track is None:
                 if self.free_slots == 0:
                     result.rejected[prompt.id] = (
-                        f"no room for '{prompt.id}': max_objects = {self.config.max_objects} are tracked; remove one first"
+                        f"no room for '{prompt.id}': max_objects = {self.config.max_objects} are tracked; remove one"
                     )
                     continue
                 if self._next_label > MAX_LABEL:
@@ -160,11 +160,8 @@ class Tracker:
                 row = next(r for r in range(self.config.max_objects) if r not in taken)
                 track = self._tracks[prompt.id] = Track(prompt.id, self._next_label, row)
                 self._next_label += 1
-            elif prompt.replace or not self.numerics.corrections_use_memory:
-                # Official: a prompt on a frame not tracked yet starts the object anew on that frame. Its earlier
-                # memories still serve the frames after it, unless it is to be replaced.
-                if prompt.replace:
-                    self.bank.clear(track.row)
+            elif prompt.replace:
+                self.bank.clear(track.row)
             track.class_id = prompt.class_id or track.class_id
             admitted[track.row] = prompt
         return admitted
@@ -193,7 +190,8 @@ class Tracker:
             dense = mask[:, None].float() * 20 - 10
         elif tracked is not None and prompt.box is None and bool(tracked.presence_b > 0):
             dense = tracked.logits_b1hw.clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
-        assert points is not None and labels is not None
+        assert points is not None
+        assert labels is not None
         decoded = model.decode(fused_1chw, features, points.to(model.device), labels.to(model.device), dense)
         multimask = points.shape[1] == 1
         return model.predict(decoded, multimask, self.numerics.stability_fallback)

@@ -25,7 +25,7 @@ from sam2_ros.media.frames import SourceError, open_source
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.render import Clip, demo_clip
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.weights import load_model
+from sam2_ros.weights import find_checkpoint, load_model
 
 IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
@@ -82,6 +82,7 @@ def run_demo(
 
     Returns the summary. Raises LiveReplayError, CheckpointError or SourceError.
     """
+    find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
     config.out.mkdir(parents=True, exist_ok=True)
     camera_bag, tracked_bag = config.out / "camera", config.out / "tracked"
     _clear_bag(camera_bag)

@@ -43,7 +43,7 @@ class LiveReplayConfig:
     start_timeout_s: float = 180.0  # imports, model load, warm-up
     discovery_timeout_s: float = 30.0
     prompt_lead_s: float = 0.5  # prompts go out this long before their image, so that they are there first
-    drain_timeout_s: float = 10.0  # after the last image
+    drain_timeout_s: float = 30.0  # after the last image
 
     def __post_init__(self) -> None:
         if not self.rate > 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray
 
 WINDOW_IMAGES = 300  # percentiles are over the last images, ten seconds of a 30 Hz camera
+LOSS_WARNING_S = 30.0  # how long a loss is worth a warning
+LOSSES = {
+    "skipped": "images could not be read",
+    "failed": "images failed",
+    "not_published": "messages could not be published",
+}
 OK, WARN, ERROR = 0, 1, 2
 
 
@@ -27,17 +34,25 @@ class Statistics:
     """Written by the worker and the callbacks, read by the diagnostics timer."""
 
     def __init__(self) -> None:
-        self.skipped = 0  # could not be read
-        self.failed = 0  # inference raised
+        self.losses: Counter[str] = Counter()  # by kind, see LOSSES
         self.published = 0  # messages, all outputs together
-        self.not_published = 0  # messages whose publishing raised
         self.prompts_accepted = 0
         self.prompts_rejected = 0
         self.discontinuities = 0
         self.processed_count = 0
         self.states: Counter[str] = Counter()
+        self._last_loss_s = -math.inf
         self._lock = threading.Lock()
         self._times_ms: dict[str, deque[float]] = {}
+
+    def lost(self, kind: str) -> None:
+        """An image or a message was lost; `kind` is one of LOSSES."""
+        self.losses[kind] += 1
+        self._last_loss_s = time.monotonic()
+
+    @property
+    def lost_lately(self) -> bool:
+        return time.monotonic() - self._last_loss_s < LOSS_WARNING_S
 
     def processed(self, result: FrameResult, latency_ms: float) -> None:
         """One image was tracked and published, `latency_ms` after its receipt on the steady clock."""
@@ -71,10 +86,10 @@ class Statistics:
             "frames_in": received,
             "frames_processed": self.processed_count,
             "frames_dropped": dropped,
-            "frames_skipped": self.skipped,
-            "frames_failed": self.failed,
+            "frames_skipped": self.losses["skipped"],
+            "frames_failed": self.losses["failed"],
             "messages_published": self.published,
-            "messages_not_published": self.not_published,
+            "messages_not_published": self.losses["not_published"],
             "prompts_accepted": self.prompts_accepted,
             "prompts_rejected": self.prompts_rejected,
             "discontinuities": self.discontinuities,
@@ -128,9 +143,8 @@ def camera_line(camera: CameraView, timeout_s: float) -> Line:
     else:
         cause = (
             f"{camera.publishers} publisher(s) match the topic: either the camera is silent, its QoS does "
-            "not fit "
-            "image_reliability, or its images are too big for Fast DDS defaults (best-effort above half a "
-            "megabyte vanishes without a profile on the camera's side)"
+            "not fit image_reliability, or its images are too big for Fast DDS defaults (best-effort above "
+            "half a megabyte vanishes unless the camera's process uses a profile such as config/fastdds.xml)"
         )
     return Line("camera", ERROR, f"{silence}: {cause}", values)
 
@@ -138,19 +152,16 @@ def camera_line(camera: CameraView, timeout_s: float) -> Line:
 def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> Line:
     """ERROR with the reason when the node stopped itself.
 
-    WARN when images or messages were lost since the start.
+    WARN when images or messages were lost lately.
     """
     if fault:
         return Line("tracking", ERROR, fault, values)
     if state != "active":
         return Line("tracking", OK, f"node is {state}", values)
-    losses = {
-        "images could not be read": statistics.skipped,
-        "images failed": statistics.failed,
-        "messages could not be published": statistics.not_published,
-    }
-    said = ", ".join(f"{count} {what}" for what, count in losses.items() if count)
-    return Line("tracking", WARN if said else OK, said or "tracking", values)
+    if not statistics.lost_lately:
+        return Line("tracking", OK, "tracking", values)
+    said = [f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]]
+    return Line("tracking", WARN, f"since the start: {', '.join(said)}", values)
 
 
 def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:

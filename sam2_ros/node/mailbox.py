@@ -17,56 +17,64 @@ class Mailbox(Generic[Item]):
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._item: Item | None = None
+        self._kept: Item | None = None  # always older than _newest
+        self._newest: Item | None = None
         self._closed = False
         self._received = 0
         self._dropped = 0
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Item, keep: bool = False) -> None:
         """Store `item` for the next `take`; an item that nobody took is dropped and counted.
 
+        An item to `keep` is not replaced by newer ones, which wait behind it; one can be kept at a time.
         Ignored when closed.
         """
         with self._changed:
             if self._closed:
                 return
             self._received += 1
-            if self._item is not None:
+            if self._newest is not None:
                 self._dropped += 1
-            self._item = item
+            if keep and self._kept is None:
+                self._kept, self._newest = item, None
+            else:
+                self._newest = item
             self._changed.notify()
 
     def take(self, timeout_s: float | None = None) -> Item | None:
         """Wait for an item that was not taken before; None when the mailbox is closed or the time is up."""
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._closed, timeout_s)
+            self._changed.wait_for(lambda: self._waiting > 0 or self._closed, timeout_s)
             if self._closed:
                 return None
-            item, self._item = self._item, None
+            item: Item | None
+            if self._kept is not None:
+                item, self._kept = self._kept, None
+            else:
+                item, self._newest = self._newest, None
             return item
 
     def clear(self) -> None:
-        """Forget the waiting item without counting it as dropped.
+        """Forget what waits without counting it.
 
-        It belongs to a time when nobody was to look.
+        It was never dropped, it belongs to a time when nobody was to look.
         """
         with self._changed:
-            if self._item is not None:
-                self._received -= 1
-            self._item = None
+            self._received -= self._waiting
+            self._kept = self._newest = None
 
     def close(self) -> None:
         """Wake every waiting `take` with None, now and until `open`."""
         with self._changed:
             self._closed = True
-            self._item = None
+            self._kept = self._newest = None
             self._changed.notify_all()
 
     def open(self) -> None:
         """Accept items again after `close`, empty; the counts go on."""
         with self._changed:
             self._closed = False
-            self._item = None
+            self._kept = self._newest = None
 
     @property
     def received(self) -> int:
@@ -77,3 +85,7 @@ class Mailbox(Generic[Item]):
     def dropped(self) -> int:
         """Items replaced by a newer one before anybody took them."""
         return self._dropped
+
+    @property
+    def _waiting(self) -> int:
+        return (self._kept is not None) + (self._newest is not None)

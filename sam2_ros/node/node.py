@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.engine import FrameResult, Prompt, PromptError, Tracker, TrackerConfig
+from sam2_ros.engine import FrameResult, PromptError
 from sam2_ros.node.convert import message_to_rgb, prompt_request, stamp_to_ns
 from sam2_ros.node.diagnostics import CameraView, Statistics, camera_line, diagnostic_message, tracking_line
 from sam2_ros.node.interfaces import AddObjects, PromptArray, RemoveObjects
+from sam2_ros.node.loading import Loaded, free_device_memory, load, tracker_config
 from sam2_ros.node.mailbox import Mailbox
 from sam2_ros.node.params import (
     ENTRIES,
@@ -37,7 +38,6 @@ from sam2_ros.node.params import (
 from sam2_ros.node.prompts import PromptDesk
 from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.worker import Arrival, Worker
-from sam2_ros.weights import load_model
 
 import rclpy  # isort: skip  (interfaces explains a missing one)
 from diagnostic_msgs.msg import DiagnosticArray
@@ -60,11 +60,9 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class Configured:
     """What exists from configure to cleanup."""
 
-    model: Any
-    tracker: Tracker
+    loaded: Loaded
     desk: PromptDesk
     outputs: Outputs
-    hardware_id: str
 
 
 class Sam2Node(LifecycleNode):
@@ -104,8 +102,7 @@ class Sam2Node(LifecycleNode):
         if self._params.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
-    # Lifecycle. rclpy turns an exception in a transition into ERROR without a word, so each says what went
-    # wrong.
+    # Lifecycle. rclpy turns an exception in a transition into ERROR without a word: configure says which.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         params, log = self._params, self.get_logger()
@@ -114,9 +111,7 @@ class Sam2Node(LifecycleNode):
         begun_s = time.monotonic()
         self.loading = True
         try:
-            model = load_model(params.model, device=params.device, precision=params.precision)
-            tracker = Tracker(model, tracker_config(params))
-            warm_up(model, tracker_config(params))
+            loaded = load(params)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             self._fault = f"configure failed: {type(error).__name__}: {error}"
             log.error(self._fault)
@@ -125,22 +120,17 @@ class Sam2Node(LifecycleNode):
             return FAILURE
         finally:
             self.loading = False
-        desk = PromptDesk(params.max_objects, params.prompt_history, tracker.reserve_id)
-        hardware_id = f"{model.device} {str(model.compute_dtype).removeprefix('torch.')}"
-        self._configured = Configured(model, tracker, desk, Outputs(self, self._statistics), hardware_id)
+        desk = PromptDesk(params.max_objects, params.prompt_history, loaded.tracker.reserve_id)
+        self._configured = Configured(loaded, desk, Outputs(self, self._statistics))
         self._state, self._fault = "inactive", ""
-        seconds = time.monotonic() - begun_s
-        log.info(
-            f"model {model.config.name} ({model.parameter_count / 1e6:.1f} M parameters, {hardware_id}) "
-            f"loaded and warmed up in {seconds:.1f} s"
-        )
+        log.info(f"{loaded.summary} loaded and warmed up in {time.monotonic() - begun_s:.1f} s")
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._configured is not None
         self._mailbox.open()
         self._worker = Worker(
-            self._configured.tracker,
+            self._configured.loaded.tracker,
             self._configured.desk,
             self._mailbox,
             self._statistics,
@@ -242,10 +232,9 @@ class Sam2Node(LifecycleNode):
             message, stamp_to_ns(message.header.stamp), message.header.frame_id, self._last_image_s
         )
         size_hw = (message.height, message.width) if isinstance(message, Image) else None
-        self._configured.desk.saw_image(
-            arrival.stamp_ns, arrival.frame_id, size_hw if size_hw and all(size_hw) else None
-        )
-        self._mailbox.put(arrival)
+        desk = self._configured.desk
+        desk.saw_image(arrival.stamp_ns, arrival.frame_id, size_hw if size_hw and all(size_hw) else None)
+        self._mailbox.put(arrival, keep=desk.awaits(arrival.stamp_ns))
 
     def _deliver(self, result: FrameResult, image_rgb: np.ndarray, arrival: Arrival) -> None:
         """Called by the worker's thread."""
@@ -341,7 +330,7 @@ class Sam2Node(LifecycleNode):
             self._mailbox.clear()
         if self._configured is not None:
             self._configured.desk.history_s = params.prompt_history
-            self._configured.tracker.config = tracker_config(params)
+            self._configured.loaded.tracker.config = tracker_config(params)
 
     # Diagnostics.
 
@@ -363,9 +352,9 @@ class Sam2Node(LifecycleNode):
         }
         hardware_id = ""
         if self._configured is not None:
-            hardware_id = self._configured.hardware_id
-            values["device"] = str(self._configured.model.device)
-            values["memory_bank_mb"] = f"{self._configured.tracker.bank_bytes / 1e6:.1f}"
+            hardware_id = self._configured.loaded.hardware_id
+            values["device"] = str(self._configured.loaded.model.device)
+            values["memory_bank_mb"] = f"{self._configured.loaded.tracker.bank_bytes / 1e6:.1f}"
         values.update(self._statistics.values(self._mailbox.received, self._mailbox.dropped))
         lines = [
             tracking_line(self._state, self._fault, self._statistics, values),
@@ -374,36 +363,6 @@ class Sam2Node(LifecycleNode):
         self._diagnostics.publish(
             diagnostic_message(self.get_clock().now().to_msg(), self.get_name(), hardware_id, lines)
         )
-
-
-def tracker_config(params: NodeParams) -> TrackerConfig:
-    """The tracker's part of the parameters."""
-    return TrackerConfig(
-        max_objects=params.max_objects,
-        memory_frames=params.memory_frames,
-        max_conditioning_frames=params.max_conditioning_frames,
-        present_on=params.present_on,
-        present_off=params.present_off,
-        lost_after_s=params.lost_after,
-        forget_after_s=params.forget_after,
-    )
-
-
-def warm_up(model: Any, config: TrackerConfig) -> None:
-    """Run the prompted and the tracked path once, so that the first camera image is not slow."""
-    size_px = model.config.image_size
-    tracker = Tracker(model, config)
-    image = np.zeros((size_px, size_px, 3), np.uint8)
-    tracker.step(image, [Prompt("warm-up", box=(0.0, 0.0, size_px / 2, size_px / 2))])
-    tracker.step(image)
-
-
-def free_device_memory() -> None:
-    """Give cached GPU memory back to the driver, where there is a GPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def main(args: list[str] | None = None) -> int:

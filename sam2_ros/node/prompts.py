@@ -105,6 +105,15 @@ class PromptDesk:
             while stamp_ns - self._stamps_ns[0] > self.history_s * 1e9:
                 self._stamps_ns.popleft()
 
+    def awaits(self, stamp_ns: int) -> bool:
+        """Whether a prompt waits for exactly this image, which then should not be dropped."""
+        with self._lock:
+            tolerance_ns = self._tolerance_ns()
+            return any(
+                waiting.stamp_ns and abs(waiting.stamp_ns - stamp_ns) <= tolerance_ns
+                for waiting in self._waiting
+            )
+
     def submit(self, request: PromptRequest, now_s: float) -> str:
         """Check a prompt, reserve its id and let it wait for its image.
 

@@ -74,7 +74,7 @@ class Outputs:
         except (RCLError, InvalidHandle) as error:
             if not self._node.context.ok():
                 return
-            self._statistics.not_published += 1
+            self._statistics.lost("not_published")
             self._node.get_logger().warning(
                 f"message on {publisher.topic_name} dropped: {error}", throttle_duration_sec=1.0
             )

@@ -100,11 +100,12 @@ class Worker:
                 self._process(arrival)
                 self._failures = 0
             except ImageError as error:
-                self._statistics.skipped += 1
-                self._warn_seldom("skipped", f"image skipped ({self._statistics.skipped} so far): {error}")
-            except (
-                Exception
-            ) as error:  # whatever a model, a driver or a full memory may raise costs one image only
+                self._statistics.lost("skipped")
+                self._warn_seldom(
+                    "skipped", f"image skipped ({self._statistics.losses['skipped']} so far): {error}"
+                )
+            except Exception as error:
+                # Whatever a model, a driver or a full memory may raise costs one image only.
                 if self._stopping.is_set():
                     return
                 self._failed(error)
@@ -173,12 +174,11 @@ class Worker:
 
     def _failed(self, error: Exception) -> None:
         lost, unborn = self._desk.abandon()
-        for (
-            object_id
-        ) in unborn:  # without the memory of its first image, an object would make every later one fail
+        for object_id in unborn:
+            # Without the memory of its first image, an object would make every later one fail.
             self._tracker.remove(object_id)
         self._failures += 1
-        self._statistics.failed += 1
+        self._statistics.lost("failed")
         also = f"; prompts for {', '.join(lost)} are lost with it, send them again" if lost else ""
         self._log.error(f"image failed ({self._failures} in a row): {type(error).__name__}: {error}{also}")
 

@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     for field in fields(TrainConfig):
         kind = type(field.default)
-        parser.add_argument("--" + field.name.replace("_", "-"), type=kind, default=field.default, help=f"({field.default})")
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"), type=kind, default=field.default, help=f"({field.default})"
+        )
     options = vars(parser.parse_args())
     out_dir, precision = options.pop("out"), options.pop("precision")
     train(TrainConfig(**options), out_dir, torch.bfloat16 if precision == "bf16" else torch.float32)

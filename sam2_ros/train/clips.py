@@ -19,8 +19,9 @@ from sam2_ros.media.render import ClipConfig, render_clip
 
 from .unroll import ClipBatch
 
-
-SIZE_RANGE = (0.1, 0.7)  # smaller objects than a tenth of the image are less than two cells of the memory
+SIZE_RANGE = (0.15, 0.65)  # of the image; at less than a tenth an object is under two cells of the memory
+MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
+HIDE_PROBABILITY = 0.5  # short clips need it to teach the object score
 
 
 def clip_batches(
@@ -36,7 +37,9 @@ def clip_batches(
     pending: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         for frames in frames_of_batch:
-            pending.append([pool.submit(_render, s, size, frames, objects) for s in range(seed, seed + clips)])
+            pending.append(
+                [pool.submit(_render, s, size, frames, objects) for s in range(seed, seed + clips)]
+            )
             seed += clips
             if len(pending) > 2:
                 yield make_batch([future.result() for future in pending.popleft()])
@@ -62,7 +65,17 @@ def make_batch(clips: list[tuple[np.ndarray, np.ndarray]]) -> ClipBatch:
 
 
 def _render(seed: int, size: int, frames: int, objects: int) -> tuple[np.ndarray, np.ndarray]:
-    config = ClipConfig(height_px=size, width_px=size, frames=frames, objects=objects, size_range=SIZE_RANGE)
+    config = ClipConfig(
+        height_px=size,
+        width_px=size,
+        frames=frames,
+        objects=objects,
+        size_range=SIZE_RANGE,
+        hide_probability=HIDE_PROBABILITY,
+        distractors=1,
+        occluders=1,
+        motion_scale=float(np.random.default_rng(seed).uniform(*MOTION_SCALE)),
+    )
     clip = render_clip(seed, config)
     return clip.frames, clip.masks
 

@@ -40,7 +40,9 @@ def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.flo
     out_dir.mkdir(parents=True, exist_ok=True)
     model = initialise(Sam2Model(config_for(config.model)))
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.95))
+    optimiser = torch.optim.AdamW(
+        _parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.95)
+    )
     start = _restore(out_dir / "checkpoint.pt", model, averaged, optimiser)
     rng = np.random.default_rng((config.seed, start))
     held_out = rendered_batch(
@@ -99,7 +101,9 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
     teacher = torch.zeros(batch.visible_tm.shape[1], dtype=torch.bool)
     predictions = unroll(model, batch, "box", teacher, np.random.default_rng(0))
     ious, right = [], []
-    for prediction, target, visible in zip(predictions[1:], batch.targets_tmhw[1:], batch.visible_tm[1:], strict=True):
+    for prediction, target, visible in zip(
+        predictions[1:], batch.targets_tmhw[1:], batch.visible_tm[1:], strict=True
+    ):
         present = prediction.presence_m > 0
         logits = torch.where(present.view(-1, 1, 1), prediction.chosen_mhw, -1.0)
         ious.append(mask_iou(logits, target)[visible])
@@ -151,7 +155,14 @@ def _log(out_dir: Path, line: dict[str, float]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _save(path: Path, config: TrainConfig, step: int, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path,
+    config: TrainConfig,
+    step: int,
+    model: nn.Module,
+    averaged: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
     """Written beside and renamed, so that a run killed while saving keeps its last checkpoint."""
     state = {
         "config": asdict(config),

@@ -40,7 +40,9 @@ def mask_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Hard IoU over the last two axes; 1 where both are empty."""
     predicted, true = logits > 0, target > 0.5
     union = (predicted | true).sum(dim=(-2, -1)).float()
-    return torch.where(union > 0, (predicted & true).sum(dim=(-2, -1)) / union.clamp(min=1), torch.ones_like(union))
+    return torch.where(
+        union > 0, (predicted & true).sum(dim=(-2, -1)) / union.clamp(min=1), torch.ones_like(union)
+    )
 
 
 def frame_loss(
@@ -67,10 +69,9 @@ def frame_loss(
         balance: see `weighted_cross_entropy`.
     """
     target = target_bhw[:, None].expand_as(logits_bkhw)
-    per_candidate = (
-        CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(logits_bkhw, target, balance)
-        + DICE_WEIGHT * dice_loss(logits_bkhw, target)
-    )
+    per_candidate = CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(
+        logits_bkhw, target, balance
+    ) + DICE_WEIGHT * dice_loss(logits_bkhw, target)
     leading = per_candidate[:, 1:].min(dim=1).values if multimask else per_candidate[:, 0]
     mask_loss = leading + EVERY_CANDIDATE_WEIGHT * per_candidate.mean(dim=1)
     with torch.no_grad():

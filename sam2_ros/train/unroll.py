@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sam2_ros.engine.mask_decoder import choose_mask
+from sam2_ros.engine.mask_decoder import DecodedMasks, choose_mask
 from sam2_ros.engine.model import ImageFeatures, MemoryView, Sam2Model
 
 from .simulate import simulate_boxes, simulate_clicks
@@ -88,7 +88,9 @@ def _per_object(level: torch.Tensor, frame: int, b: int, t: int, n: int) -> torc
     return level.unflatten(0, (b, t))[:, frame].repeat_interleave(n, dim=0)
 
 
-def _decode_prompted(model: Sam2Model, here: ImageFeatures, batch: ClipBatch, kind: str, rng: np.random.Generator):
+def _decode_prompted(
+    model: Sam2Model, here: ImageFeatures, batch: ClipBatch, kind: str, rng: np.random.Generator
+) -> tuple[DecodedMasks, bool]:
     """Decode the first frame; a mask prompt is decoded from the plain feature, as `Sam2Model.adopt_mask` does."""
     masks = batch.masks_btnhw[:, 0].reshape(-1, *batch.masks_btnhw.shape[-2:])
     device = here.s16.device

@@ -120,6 +120,14 @@ def test_bad_arguments_of_other_commands(arguments: list[str], capsys: pytest.Ca
     assert_one_line(run(arguments), capsys, arguments[-1])
 
 
+def test_demo_tells_a_wrong_model_before_it_does_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "--model", "gigantic", "--out", str(tmp_path / "out")]) == 2
+    assert "gigantic" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def assert_one_line(status: int, capsys: pytest.CaptureFixture[str], expected: str) -> None:
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()

@@ -37,7 +37,9 @@ def test_scores_between_the_thresholds_change_nothing():
 
 def test_an_object_is_lost_after_its_time_and_found_again():
     seen = states([5] + [-5] * 12 + [5, 5])
-    assert seen[10] == "OCCLUDED" and seen[12] == "LOST" and seen[-1] == "TRACKING"
+    assert seen[10] == "OCCLUDED"
+    assert seen[12] == "LOST"
+    assert seen[-1] == "TRACKING"
 
 
 def test_an_object_is_over_when_it_may_be_forgotten():

@@ -33,7 +33,8 @@ def follow(tracker, frames, prompts_by_frame):
 def test_a_label_stays_with_its_id_and_is_never_reused(model, frames):
     tracker = Tracker(model, TrackerConfig(max_objects=2))
     tracker.step(frames[0], [Prompt("a", box=BOX), Prompt("b", box=BOX)])
-    assert tracker.remove("a") and not tracker.remove("a")
+    assert tracker.remove("a")
+    assert not tracker.remove("a")
     second = tracker.step(frames[1], [Prompt("c", box=BOX)])
     assert {o.id: o.label for o in second.objects} == {"b": 2, "c": 3}
     tracker.reset()
@@ -68,7 +69,8 @@ def test_a_bad_prompt_is_one_clear_line_and_changes_nothing(model, frames, promp
     tracker.step(frames[0], [Prompt("a", box=BOX)])
     with pytest.raises(PromptError) as error:
         tracker.step(frames[1], [Prompt("b", box=BOX), prompt])
-    assert words in str(error.value) and "\n" not in str(error.value)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
     assert tracker.object_ids == ["a"]
     assert tracker.step(frames[1]).frame_index == 1
 
@@ -92,15 +94,19 @@ def test_a_mask_prompt_comes_back_as_the_mask(model, frames):
     mask[30:90, 40:120] = True
     shown = Tracker(model).step(frames[0], [Prompt("a", mask=mask)]).objects[0]
     assert (shown.mask & mask).sum() / (shown.mask | mask).sum() > 0.95
-    assert shown.state == ObjectState.TRACKING and shown.presence == 10
-    assert shown.box[0] == pytest.approx(40, abs=2) and shown.box[3] == pytest.approx(90, abs=2)
+    assert shown.state == ObjectState.TRACKING
+    assert shown.presence == 10
+    assert shown.box[0] == pytest.approx(40, abs=2)
+    assert shown.box[3] == pytest.approx(90, abs=2)
 
 
 def test_a_repeated_id_on_one_frame_is_one_prompt(model, frames):
     split = Tracker(model).step(
         frames[0], [Prompt("a", box=BOX), Prompt("a", points=np.array([[50, 60]]), labels=np.array([1]))]
     )
-    whole = Tracker(model).step(frames[0], [Prompt("a", box=BOX, points=np.array([[50, 60]]), labels=np.array([1]))])
+    whole = Tracker(model).step(
+        frames[0], [Prompt("a", box=BOX, points=np.array([[50, 60]]), labels=np.array([1]))]
+    )
     np.testing.assert_array_equal(split.objects[0].logits, whole.objects[0].logits)
 
 
@@ -146,8 +152,10 @@ def test_stamps_default_to_thirty_frames_a_second_and_are_kept_otherwise(model, 
 
 def test_a_stream_without_objects_costs_no_memory_stages(model, frames):
     result = Tracker(model).step(frames[0])
-    assert result.objects == [] and result.label_image().max() == 0
-    assert result.timings_ms["total"] > 0 and "memory_attention" not in result.timings_ms
+    assert result.objects == []
+    assert result.label_image().max() == 0
+    assert result.timings_ms["total"] > 0
+    assert "memory_attention" not in result.timings_ms
 
 
 def resident_bytes() -> int:

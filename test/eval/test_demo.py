@@ -82,7 +82,7 @@ def test_a_node_that_cannot_load_its_model_is_reported_with_its_log(tmp_path: Pa
     config = LiveReplayConfig(
         node_command=(sys.executable, "-m", "sam2_ros.node.node"),
         parameters={"model": "/nowhere/model.pt"},
-        start_timeout_s=60.0,
+        start_timeout_s=180.0,
     )
     with pytest.raises(LiveReplayError, match=r"(?s)unconfigured.*/nowhere/model\.pt"):
         replay_live(tmp_path / "camera", {}, tmp_path / "tracked", tmp_path / "node.log", config)

@@ -55,6 +55,29 @@ def test_a_cleared_item_is_not_a_dropped_one():
     assert (mailbox.received, mailbox.dropped) == (1, 0)
 
 
+def test_a_kept_item_is_not_replaced_and_newer_ones_wait_behind_it():
+    mailbox = Mailbox()
+    mailbox.put(1)
+    mailbox.put(2, keep=True)
+    for item in (3, 4):
+        mailbox.put(item)
+    assert [mailbox.take(timeout_s=0) for _ in range(3)] == [2, 4, None]
+    assert (mailbox.received, mailbox.dropped) == (4, 2)
+
+
+def test_one_item_is_kept_at_a_time():
+    mailbox = Mailbox()
+    mailbox.put(1, keep=True)
+    mailbox.put(2, keep=True)
+    mailbox.put(3)
+    assert [mailbox.take(timeout_s=0) for _ in range(3)] == [1, 3, None]
+    mailbox.put(4, keep=True)
+    mailbox.put(5)
+    mailbox.clear()
+    assert mailbox.take(timeout_s=0) is None
+    assert (mailbox.received, mailbox.dropped) == (3, 1)
+
+
 def test_a_fast_producer_and_a_slow_consumer_account_for_every_item():
     mailbox = Mailbox()
     taken = []

@@ -77,6 +77,14 @@ def test_a_prompt_for_a_coming_image_waits_for_it(desk):
     assert work.remarks == []
 
 
+def test_the_image_a_prompt_waits_for_is_known(desk):
+    desk.submit(request("cup", stamp_ms=2300), 0.0)
+    desk.submit(request("bowl"), 0.0)  # the next image, whichever that is
+    assert [desk.awaits(stamp_ms * MS) for stamp_ms in (2200, 2300, 2340, 2400)] == [False, True, True, False]
+    desk.take(2300 * MS, 0.1)
+    assert not desk.awaits(2300 * MS)
+
+
 def test_a_stamp_within_half_a_period_is_the_same_image(desk):
     desk.submit(request("cup", stamp_ms=2130), 0.0)
     work = desk.take(2100 * MS, 0.1)

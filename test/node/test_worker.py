@@ -61,7 +61,7 @@ class Bench:
         return message
 
     def handled(self) -> int:
-        return self.statistics.processed_count + self.statistics.skipped + self.statistics.failed
+        return self.statistics.processed_count + self.statistics.losses.total()
 
     def process(self, message, stamp_ns: int, frame_id: str = "camera") -> None:
         before = self.handled()
@@ -107,7 +107,7 @@ def test_an_unreadable_image_is_skipped_and_prompts_wait_for_the_next(bench):
     bench.process(ImageError("cut short"), 1)
     bench.process(IMAGE, 2)
     assert bench.delivered == [(2, ["cup"])]
-    assert bench.statistics.skipped == 1
+    assert bench.statistics.losses["skipped"] == 1
     assert any("cut short" in line for line in bench.log.lines)
 
 

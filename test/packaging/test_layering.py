@@ -18,11 +18,12 @@ PACKAGE = ROOT / "sam2_ros"
 MAY_IMPORT = {
     "engine": set(),
     "weights": {"engine"},
+    "download": {"weights"},  # the one that knows the web
     "media": {"engine"},
     "eval": {"engine", "weights", "media"},
     "train": {"engine", "weights", "media", "eval"},
     "node": {"engine", "weights", "media"},
-    "cli": {"engine", "weights", "media", "eval", "train", "node"},
+    "cli": {"engine", "weights", "download", "media", "eval", "train", "node"},
 }
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")

@@ -12,7 +12,7 @@ from torch import Tensor
 from sam2_ros.engine.config import TINY, ModelConfig, config_for
 from sam2_ros.engine.model import Sam2Model
 
-# Rounding in another order costs about 1e-5 here (memories are stored in bfloat16, which amplifies it);
+# Rounding in another order costs less than 1e-4 here (memories are stored in bfloat16, which amplifies it);
 # a real difference in what is computed costs 5e-3 and more. See the mutants in test_video.py.
 TOLERANCE = 1e-3
 

@@ -16,7 +16,7 @@ from parity.pair import TOLERANCE, official_weights, our_model, relative_error, 
 from parity.scene import moving_disc, normalised
 from parity.transformers_reference import image_model
 
-from sam2_ros.engine.mask_decoder import choose_mask
+from sam2_ros.engine.mask_decoder import STABILITY_THRESHOLD, choose_mask, stability
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.transformers_layout import to_transformers
 
@@ -30,8 +30,10 @@ PROMPTS = {  # points in pixels of a 128 px input, labels: 1 and 0 clicks, 2 and
 
 
 class Pair:
-    def __init__(self, image_size_px: int) -> None:
+    def __init__(self, image_size_px: int, candidate_0_gain: float = 1.0) -> None:
         weights = official_weights(SEED)
+        for part in ("weight", "bias"):
+            weights[f"sam_mask_decoder.output_hypernetworks_mlps.0.layers.2.{part}"] *= candidate_0_gain
         self.size_px = image_size_px
         self.pixels = normalised(moving_disc(1, image_size_px)[0])[None]
         self.reference = image_model(to_transformers(weights), image_size_px)
@@ -89,10 +91,14 @@ def test_candidates_scores_and_presence_agree(pair: Pair, kind: str, with_mask: 
     assert relative_error(ours.presence_b, score) < TOLERANCE
 
 
-@pytest.mark.parametrize("kind", PROMPTS)
-def test_the_single_mask_and_its_stability_fallback_agree(pair: Pair, kind: str) -> None:
+@pytest.mark.parametrize("stable", [False, True])
+@pytest.mark.parametrize("kind", ["two clicks", "box"])
+def test_the_single_mask_and_its_stability_fallback_agree(kind: str, stable: bool) -> None:
+    pair = Pair(128, candidate_0_gain=20.0 if stable else 1.0)  # steep logits have few pixels near 0
     points, labels = PROMPTS[kind]
-    ours = choose_mask(pair.decode_ours(points, labels), multimask=False, stability_fallback=True)
+    decoded = pair.decode_ours(points, labels)
+    assert bool(stability(decoded.logits_b4hw[:, 0]) >= STABILITY_THRESHOLD) is stable
+    ours = choose_mask(decoded, multimask=False, stability_fallback=True)
     logits, iou, _ = pair.decode_reference(points, labels, multimask=False)
     assert relative_error(ours.logits_b1hw[0], logits) < TOLERANCE
     assert relative_error(ours.iou_b, iou) < TOLERANCE

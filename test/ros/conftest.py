@@ -104,7 +104,7 @@ class Robot:
         if self.process_handle.poll() is None:
             self.process_handle.send_signal(signal.SIGINT)
             try:
-                self.process_handle.wait(20)
+                self.process_handle.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process_handle.kill()
                 self.process_handle.wait()

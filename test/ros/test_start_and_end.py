@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
-from .conftest import BOX, MODEL, START_TIMEOUT_S, scene
+from .conftest import BOX, MODEL, START_TIMEOUT_S, TIMEOUT_S, scene
 
 # The real node, in which an image whose first pixel is white makes the tracker raise, as a lost device would.
 FAULTY_NODE = """
@@ -67,10 +66,8 @@ def test_a_failing_image_costs_itself_three_in_a_row_deactivate_and_sigint_ends_
     # Interrupted while images are in work.
     for _ in range(10):
         robot.send_image(scene())
-    begun_s = time.monotonic()
     robot.process_handle.send_signal(signal.SIGINT)
-    assert robot.process_handle.wait(15) == 0, robot.log()
-    assert time.monotonic() - begun_s < 10
+    assert robot.process_handle.wait(TIMEOUT_S) == 0, robot.log()
     assert "Traceback" not in robot.log()
 
 
@@ -78,7 +75,7 @@ def test_sigint_while_the_model_is_loading_ends_the_node(make_robot):
     robot = make_robot()
     robot.wait_for("the node", lambda: "sam2" in robot.node.get_node_names(), START_TIMEOUT_S)
     robot.process_handle.send_signal(signal.SIGINT)
-    assert robot.process_handle.wait(30) == 0, robot.log()
+    assert robot.process_handle.wait(TIMEOUT_S) == 0, robot.log()
     assert "Traceback" not in robot.log()
 
 

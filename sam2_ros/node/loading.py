@@ -1,0 +1,69 @@
+"""From parameters to a tracker that is ready for the first image, and back to an empty device.
+
+Knows models and trackers; nothing of ROS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.node.params import NodeParams
+from sam2_ros.weights import load_model
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model on its device and the tracker that uses it."""
+
+    model: Sam2Model
+    tracker: Tracker
+
+    @property
+    def hardware_id(self) -> str:
+        """Device and number format, such as "cuda:0 bfloat16"."""
+        return f"{self.model.device} {str(self.model.compute_dtype).removeprefix('torch.')}"
+
+    @property
+    def summary(self) -> str:
+        millions = self.model.parameter_count / 1e6
+        return f"model {self.model.config.name} ({millions:.1f} M parameters, {self.hardware_id})"
+
+
+def load(params: NodeParams) -> Loaded:
+    """Load the model, warm it up and make its tracker. Raises what weights and engine raise."""
+    model = load_model(params.model, device=params.device, precision=params.precision)
+    config = tracker_config(params)
+    _warm_up(model, config)
+    return Loaded(model, Tracker(model, config))
+
+
+def tracker_config(params: NodeParams) -> TrackerConfig:
+    """The tracker's part of the parameters."""
+    return TrackerConfig(
+        max_objects=params.max_objects,
+        memory_frames=params.memory_frames,
+        max_conditioning_frames=params.max_conditioning_frames,
+        present_on=params.present_on,
+        present_off=params.present_off,
+        lost_after_s=params.lost_after,
+        forget_after_s=params.forget_after,
+    )
+
+
+def _warm_up(model: Sam2Model, config: TrackerConfig) -> None:
+    """Run the prompted and the tracked path once, so that the first camera image is not slow."""
+    size_px = model.config.image_size
+    tracker = Tracker(model, config)
+    image = np.zeros((size_px, size_px, 3), np.uint8)
+    tracker.step(image, [Prompt("warm-up", box=(0.0, 0.0, size_px / 2, size_px / 2))])
+    tracker.step(image)
+
+
+def free_device_memory() -> None:
+    """Give cached GPU memory back to the driver, where there is a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

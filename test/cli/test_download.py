@@ -1,0 +1,119 @@
+"""Downloads from a real HTTP server on this machine: whole, resumed, cut short, damaged, unreachable."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sam2_ros.download import fetch
+from sam2_ros.weights import CheckpointError, ModelInfo
+
+CONTENT = bytes(range(256)) * 12_000  # about three blocks
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/whole ignores ranges, /ranges honours them, /cut announces more than it sends."""
+
+    asked: list[str | None]
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.asked.append(wanted)  # type: ignore[attr-defined]
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted else 0  # type: ignore[index]
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        if self.path == "/ranges" and start >= len(CONTENT):
+            self.send_error(416)
+            return
+        ranged = self.path == "/ranges" and wanted is not None
+        body = CONTENT[start:] if ranged else CONTENT
+        self.send_response(206 if ranged else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if self.path == "/cut" else body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def model(server: ThreadingHTTPServer, path: str, sha256: str = "") -> ModelInfo:
+    url = f"http://127.0.0.1:{server.server_address[1]}{path}"
+    return ModelInfo("tiny", "2.1", 1, "tiny.pt", url, "Apache-2.0", sha256, None)
+
+
+def test_whole_file_with_progress_and_nothing_left_over(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    info = model(server, "/whole", hashlib.sha256(CONTENT).hexdigest())
+    path = fetch(info, tmp_path / "new", lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert [entry.name for entry in path.parent.iterdir()] == ["tiny.pt"]
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    ("path", "start"), [("/ranges", 100_000), ("/whole", 100_000), ("/ranges", len(CONTENT))]
+)
+def test_interrupted_download_is_continued(
+    path: str, start: int, server: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.pt.partial").write_bytes(CONTENT[:start])
+    assert fetch(model(server, path), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={start}-"]  # type: ignore[attr-defined]
+
+
+def test_file_that_is_there_is_not_asked_for_again(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    (tmp_path / "tiny.pt").write_bytes(b"mine")
+    assert fetch(model(server, "/whole"), tmp_path).read_bytes() == b"mine"
+    assert server.asked == []  # type: ignore[attr-defined]
+
+
+def test_cut_connection_keeps_what_came_and_says_how_to_go_on(
+    server: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="run this again"):
+        fetch(model(server, "/cut"), tmp_path)
+    assert not (tmp_path / "tiny.pt").exists()
+    assert (tmp_path / "tiny.pt.partial").read_bytes() == CONTENT[: len(CONTENT) // 2]
+    assert fetch(model(server, "/ranges"), tmp_path).read_bytes() == CONTENT
+
+
+def test_wrong_content_is_removed_and_named(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        fetch(model(server, "/whole", "0" * 64), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreachable_server_gives_the_manual_step(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    info = ModelInfo("tiny", "2.1", 1, "tiny.pt", f"http://127.0.0.1:{port}/x", "Apache-2.0", "", None)
+    with pytest.raises(CheckpointError, match=r"put it at .*tiny\.pt") as caught:
+        fetch(info, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_page_and_shipped_model(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="Not Found"):
+        fetch(model(server, "/missing"), tmp_path)
+    with pytest.raises(CheckpointError, match="comes with sam2_ros"):
+        fetch(ModelInfo("nano", "2.1", 1, "nano.safetensors", "", "Apache-2.0", "", None), tmp_path)

@@ -1,0 +1,56 @@
+"""What /diagnostics says: which fault, how bad, and what to do about it."""
+
+import math
+
+import pytest
+
+from sam2_ros.engine import FrameResult
+from sam2_ros.node.diagnostics import ERROR, OK, WARN, CameraView, Statistics, camera_line, tracking_line
+
+
+def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image: bool = True) -> CameraView:
+    return CameraView("/camera/image_raw", wanted, silent_s, publishers, any_image)
+
+
+@pytest.mark.parametrize(
+    ("view", "level", "said"),
+    [
+        (camera(0.1), OK, "images arrive"),
+        (camera(0.1, any_image=False), OK, "waiting for the first image"),
+        (camera(math.inf, wanted=False), OK, "no images wanted"),
+        (camera(3.0, publishers=0), ERROR, "nobody publishes there; check the camera and the remapping"),
+        (camera(3.0, publishers=1), ERROR, "fastdds.xml"),
+    ],
+)
+def test_a_silent_camera_is_told_from_a_missing_one(view, level, said):
+    line = camera_line(view, timeout_s=2.0)
+    assert line.level == level
+    assert said in line.message
+
+
+def test_losses_are_a_warning_and_a_node_that_stopped_itself_is_an_error():
+    statistics = Statistics()
+    assert tracking_line("active", "", statistics, {}).level == OK
+    for kind in ("skipped", "not_published", "skipped"):
+        statistics.lost(kind)
+    line = tracking_line("active", "", statistics, {})
+    assert line.level == WARN
+    assert line.message == "since the start: 2 images could not be read, 1 messages could not be published"
+    line = tracking_line("inactive", "3 images in a row failed", statistics, {})
+    assert (line.level, line.message) == (ERROR, "3 images in a row failed")
+    assert tracking_line("inactive", "", statistics, {}).message == "node is inactive"
+
+
+def test_percentiles_are_over_the_last_images():
+    statistics = Statistics()
+    for milliseconds in range(1, 1001):
+        statistics.processed(FrameResult(0, 0.0, 1, 1, timings_ms={"encode": float(milliseconds)}), 1.0)
+    p50, p95, p99 = statistics.percentiles_ms()["encode"]
+    assert 845 < p50 < 856  # of 701..1000
+    assert 980 < p95 < 990
+    assert 995 < p99 <= 1000
+    values = statistics.values(received=1003, dropped=3)
+    assert values["frames_in"] == "1003"
+    assert values["frames_processed"] == "1000"
+    assert values["frames_dropped"] == "3"
+    assert values["encode_ms_p50"] == f"{p50:.2f}"

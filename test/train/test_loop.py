@@ -1,0 +1,138 @@
+"""Training learns, goes on where it stopped, and sees clips as the tracker does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.model import MemoryView, Sam2Model
+from sam2_ros.train.clips import clip_batches, rendered_batch
+from sam2_ros.train.config import TrainConfig
+from sam2_ros.train.loop import train
+from sam2_ros.train.losses import frame_loss
+from sam2_ros.train.start import initialise
+from sam2_ros.train.unroll import unroll
+
+pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
+
+SIZE = 256
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return rendered_batch(77, clips=1, size=SIZE, objects=2, frames=2)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return initialise(Sam2Model(config_for("nano")))
+
+
+def test_targets_are_the_share_of_each_cell_that_the_object_covers(batch):
+    masks = torch.from_numpy(batch.masks_btnhw)[0].float()
+    assert batch.targets_tmhw.shape == (2, 2, SIZE // 4, SIZE // 4)
+    torch.testing.assert_close(batch.targets_tmhw.sum(dim=(2, 3)) * 16, masks.sum(dim=(2, 3)))
+    assert batch.visible_tm[0].all()
+
+
+def test_workers_deliver_the_clips_of_the_seeds_in_order(batch):
+    first, second = clip_batches(76, 1, SIZE, 2, iter([2, 2]), workers=2)
+    torch.testing.assert_close(second.images_bt3hw, batch.images_bt3hw)
+    assert not torch.equal(first.images_bt3hw, second.images_bt3hw)
+
+
+def test_a_few_steps_on_one_batch_lower_its_loss(batch, model):
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    teacher = torch.ones(2, dtype=torch.bool)
+    losses = []
+    for _ in range(12):
+        predictions = unroll(model, batch, "box", teacher, np.random.default_rng(0))
+        frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
+        loss = sum(
+            frame_loss(p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, 1.0)
+            for p, target, visible in frames
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0], losses
+
+
+def test_memory_starts_by_matching_appearance(model):
+    """What the mask covered in memory is found again where the same features are now, away from its old place."""
+    config = model.config
+    before, now = (
+        torch.randn(2, config.d_model, 1, 1)
+        .mul(0.3)
+        .expand(-1, -1, config.grid, config.grid)
+        .clone()[:, None]
+    )
+    thing = torch.randn(config.d_model, 1, 1)
+    before[0, :, 2:5, 2:5] = thing
+    now[:] = before[0, :, :1, :1]
+    now[0, :, 9:12, 10:13] = thing
+    covered = torch.full((1, 1, config.mask_side, config.mask_side), -10.0)
+    covered[..., 8:20, 8:20] = 10.0
+    slot, no_pointers = torch.tensor([[config.num_maskmem - 1]]), torch.zeros(1, 0, config.d_model)
+    fused = []
+    with torch.inference_mode():
+        for logits in (covered, torch.full_like(covered, -10.0)):
+            memory = model.encode_memory(before, logits, torch.ones(1))
+            view = MemoryView(memory[:, None], slot, no_pointers, torch.zeros(1, 0))
+            fused.append(model.fuse_memory(now, view))
+    change = (fused[0] - fused[1]).abs().sum(dim=1)[0]
+    assert change[9:12, 10:13].mean() > 3 * change.mean()
+    assert change[9:12, 10:13].mean() > 3 * change[2:5, 2:5].mean()
+
+
+def test_the_unrolled_model_is_the_tracker(batch, model):
+    """Same masks on the prompted and on a tracked frame; the bank's bfloat16 leaves a small difference."""
+    frames = (
+        batch.images_bt3hw[0].permute(0, 2, 3, 1).numpy() * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
+    ) * 255
+    frames = frames.round().astype(np.uint8)
+    tracker = Tracker(model, TrackerConfig(numerics="official_vos"))
+    clicks = [np.argwhere(mask)[0][::-1] for mask in batch.masks_btnhw[0, 0]]
+    prompts = [Prompt(f"o{i}", points=click[None].astype(float)) for i, click in enumerate(clicks)]
+
+    class FirstPixel:
+        """Draws the pixel that the prompts above name."""
+
+        def integers(self, _):
+            return 0
+
+    teacher = torch.zeros(2, dtype=torch.bool)
+    with torch.inference_mode():
+        unrolled = unroll(model, batch, "click", teacher, FirstPixel())  # type: ignore[arg-type]
+    for frame, prediction in zip(frames, unrolled, strict=True):
+        result = tracker.step(frame, prompts)
+        prompts = []
+        for obj, logits, presence in zip(
+            result.objects, prediction.chosen_mhw, prediction.presence_m, strict=True
+        ):
+            assert obj.presence == pytest.approx(presence.item(), abs=0.02)
+            if presence > 0:
+                assert np.abs(obj.logits - logits.numpy()).max() < 0.05 * max(1.0, np.abs(obj.logits).max())
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    settings = {
+        "clips": 1, "short_steps": 1, "short_frames": 1, "frames": 2, "objects": 1, "validation_clips": 1,
+        "validation_frames": 2, "checkpoint_every": 1, "log_every": 1,
+    }  # fmt: skip
+    train(TrainConfig(steps=1, **settings), tmp_path)
+    after_one = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    train(TrainConfig(steps=2, **settings), tmp_path)
+    after_two = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert (after_one["step"], after_two["step"]) == (1, 2)
+    key = "memory_attention.norm.weight"
+    assert not torch.equal(after_one["model"][key], after_two["model"][key])
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 1, 2, 2]  # a report and a validation each
+    assert not list(tmp_path.glob("*.tmp"))

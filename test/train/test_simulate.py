@@ -1,0 +1,36 @@
+"""Simulated prompts lie where a user would put them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sam2_ros.engine.prompt_encoder import BOX_MAX, BOX_MIN, POSITIVE
+from sam2_ros.train.simulate import simulate_boxes, simulate_clicks
+
+
+@pytest.fixture
+def masks():
+    masks = np.zeros((3, 128, 128), bool)
+    masks[0, 40:80, 20:100] = True
+    masks[1, :10, :10] = True
+    masks[2, 127, 127] = True
+    return masks
+
+
+def test_boxes_are_tight_up_to_a_tenth_of_their_side(masks):
+    for seed in range(20):
+        points, labels = simulate_boxes(np.random.default_rng(seed), masks)
+        assert labels.tolist() == [[BOX_MIN, BOX_MAX]] * 3
+        off = (points[0] - points.new_tensor([[20, 40], [100, 80]])).abs()
+        assert (off[:, 0] <= 8).all()
+        assert (off[:, 1] <= 4).all()
+        assert points.min() >= 0
+        assert points.max() <= 128
+
+
+def test_clicks_are_on_the_object(masks):
+    points, labels = simulate_clicks(np.random.default_rng(0), masks)
+    assert labels.tolist() == [[POSITIVE]] * 3
+    for mask, (x, y) in zip(masks, points[:, 0].int().tolist(), strict=True):
+        assert mask[y, x]

@@ -2,7 +2,7 @@
 
 Knows nothing of what the package does. Standard library only: it runs before anything is installed. Each step
 leaves a stamp with a digest of its inputs: a second run does nothing, a changed input redoes its step and
-those after it.
+those that build on it.
 """
 
 import argparse
@@ -108,37 +108,40 @@ class Environment:
         self.path = path
         self.python = path / "bin" / "python"
         self.stamps = path / "stamps"
-        self.chain = ""  # digest of the steps before: redoing one redoes those after it
+        self.digests: dict[str, str] = {"": ""}  # of the steps so far, by name
 
     def build(self, torch: str, torch_pip_args: "list[str]", ros: str) -> None:
         no_ros = "ROS=none was given" if ros == "none" else why_no_ros()
         check_machine(with_ros=not no_ros)
         started = time.monotonic()
+        requirements = ["-r", str(REQUIREMENTS)]
         done = [
-            self.step("venv", self.create, sys.base_prefix, platform.python_version(), str(self.path)),
-            self.step("torch", lambda: self.install_torch(torch, torch_pip_args), torch, *torch_pip_args),
-            self.step("requirements", lambda: self.pip("-r", str(REQUIREMENTS)), REQUIREMENTS),
+            self.step("venv", "", self.create, sys.base_prefix, platform.python_version(), str(self.path)),
+            self.step(
+                "torch", "venv", lambda: self.install_torch(torch, torch_pip_args), torch, *torch_pip_args
+            ),
+            self.step("requirements", "venv", lambda: self.pip(*requirements), REQUIREMENTS),
         ]
         if no_ros:
             print(f"make env: no ROS graph, {no_ros}. Everything that needs none works.")
         else:
-            done.append(self.step("ros", self.install_ros, REQUIREMENTS_ROS))
-            done.append(self.step("sam2_ros_msgs", self.build_messages, MESSAGES))
-        done.append(self.step("sam2_ros", self.install_package, *PACKAGING))
+            done.append(self.step("ros", "venv", self.install_ros, REQUIREMENTS_ROS))
+            done.append(self.step("sam2_ros_msgs", "ros", self.build_messages, MESSAGES))
+        done.append(self.step("sam2_ros", "venv", self.install_package, *PACKAGING))
         if any(done):
             print(f"make env: {self.path} is ready ({time.monotonic() - started:.0f} s)")
 
-    def step(self, name: str, action: "Callable[[], None]", *inputs: "str | Path") -> bool:
-        """Runs action unless it has run with these inputs; returns whether it ran."""
-        self.chain = digest_of(self.chain, name, *inputs)
+    def step(self, name: str, base: str, action: "Callable[[], None]", *inputs: "str | Path") -> bool:
+        """Runs action unless it ran with these inputs on this base (a step before); returns whether it ran."""
+        self.digests[name] = digest_of(self.digests[base], name, *inputs)
         stamp = self.stamps / name
-        if stamp.is_file() and stamp.read_text() == self.chain:
+        if stamp.is_file() and stamp.read_text() == self.digests[name]:
             return False
         print(f"make env: {name}", flush=True)
         stamp.unlink(missing_ok=True)  # an interrupted step is not a finished one
         action()
         self.stamps.mkdir(exist_ok=True)
-        stamp.write_text(self.chain)
+        stamp.write_text(self.digests[name])
         return True
 
     def create(self) -> None:

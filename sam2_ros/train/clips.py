@@ -21,7 +21,7 @@ from .unroll import ClipBatch
 
 SIZE_RANGE = (0.15, 0.65)  # of the image; at less than a tenth an object is under two cells of the memory
 MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
-HIDE_PROBABILITY = 0.5  # short clips need it to teach the object score
+HIDE_PROBABILITY = 0.8  # hidden frames are few, and the object score learns from nothing else
 
 
 def clip_batches(

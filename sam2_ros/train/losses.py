@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 3.0, 1.0, 1.0, 1.0
+CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 3.0, 1.0, 1.0, 2.0
 EVERY_CANDIDATE_WEIGHT = 0.25
 
 

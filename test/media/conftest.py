@@ -1,24 +1,13 @@
-"""Small scenes and where the evaluation data lies; knows nothing of what is tested with them."""
+"""Small scenes; knows nothing of what is tested with them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sam2_ros.engine.result import FrameResult, ObjectState, TrackedObject
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real bags, clips and photographs, kept beside the repository."""
-    folder = Path(os.environ.get("SAM2_ROS_DATA") or Path(__file__).parents[3] / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"evaluation data not found in {folder} (set SAM2_ROS_DATA)")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ import pytest
 
 # The shipped weights; another checkpoint, even an untrained one, serves all tests that do not look at mask
 # quality.
-MODEL = os.environ.get("SAM2_ROS_TEST_MODEL", "nano")
 HEIGHT_PX, WIDTH_PX = 120, 160
 START_TIMEOUT_S = 240.0
 TIMEOUT_S = 60.0

@@ -222,8 +222,8 @@ def test_the_image_a_prompt_was_made_for_is_not_dropped_however_many_come_after_
     header = Header(frame_id="camera")
     header.stamp.sec, header.stamp.nanosec = divmod(newest + 200_000_000, 1_000_000_000)
     assert robot.add(robot.prompt("box", box=BOX, header=header)).success
-    # The camera's pace: the awaited image finds the node busy and is followed by a burst. DDS has a queue of one,
-    # too, and must not drop the image before the node has seen it.
+    # The camera's pace: the awaited image finds the node busy and is followed by a burst. DDS has a queue of
+    # one, too, and must not drop the image before the node has seen it.
     for pause_s in (0.01, 0.3, 0.0, 0.0, 0.0):
         sent = robot.send_image(scene())
         time.sleep(pause_s)

@@ -1,0 +1,55 @@
+"""The shipped weights see: nano follows a rendered thing, and real subjects it was never trained on."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from sam2_ros.engine import Prompt, Tracker
+from sam2_ros.eval.metrics import mask_iou
+from sam2_ros.weights import find_checkpoint, load_model
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return load_model("nano", device="cpu")
+
+
+def box_of(mask):
+    ys, xs = np.nonzero(mask)
+    return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
+
+
+def follow(model, frames, truth):
+    """IoU per frame after the first, prompted with the true box on the first."""
+    tracker = Tracker(model)
+    ious = []
+    for index, (frame, mask) in enumerate(zip(frames, truth, strict=True)):
+        prompts = [Prompt("it", box=box_of(mask))] if index == 0 else []
+        ious.append(mask_iou(tracker.step(frame, prompts).objects[0].mask, mask))
+    return np.array(ious[1:])
+
+
+def test_it_is_small(nano):
+    assert nano.parameter_count <= 7_500_000
+    assert find_checkpoint("nano").stat().st_size <= 15_500_000
+
+
+def test_it_follows_a_rendered_thing():
+    pytest.importorskip("skimage", reason="the demo clip uses pictures that come with scikit-image")
+    from sam2_ros.media.render import demo_clip
+
+    clip = demo_clip()
+    ious = follow(load_model("nano", device="cpu"), clip.frames, clip.masks[:, 0])
+    assert ious.mean() > 0.6
+
+
+@pytest.mark.parametrize(("sequence", "least"), [("davis16_kite-surf", 0.2), ("davis16_dog", 0.4)])
+def test_it_follows_a_real_subject(nano, shared_data, sequence, least):
+    folder = shared_data / "vos" / sequence
+    images = [cv2.imread(str(path))[..., ::-1].copy() for path in sorted((folder / "frames").iterdir())]
+    truth = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 for path in sorted((folder / "masks").iterdir())]
+    ious = follow(nano, images, truth)
+    assert ious.mean() > least
+    assert ious[-10:].mean() > least  # still on the subject at the end

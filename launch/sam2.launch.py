@@ -70,18 +70,15 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    profile = str(CONFIG / "fastdds.xml")
+    given = [os.environ[variable] for variable in PROFILE_VARIABLES if os.environ.get(variable)]
+    profile = given[0] if given else str(CONFIG / "fastdds.xml")  # a profile of the user's own stays
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in ARGUMENTS.items()
             ),
-            # A profile of the user's own stays.
-            *(
-                SetEnvironmentVariable(variable, os.environ.get(variable, profile))
-                for variable in PROFILE_VARIABLES
-            ),
+            *(SetEnvironmentVariable(variable, profile) for variable in PROFILE_VARIABLES),
             OpaqueFunction(function=start_node),
         ]
     )

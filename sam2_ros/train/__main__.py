@@ -1,4 +1,4 @@
-"""`python -m sam2_ros.train --out DIR`: train nano from scratch on rendered clips, or resume."""
+"""`python -m sam2_ros.train --out DIR`: train nano on rendered clips, or resume."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .config import TrainConfig
+from .host_memory import keep_freed_pages
 from .loop import train
 
 
@@ -23,6 +24,7 @@ def main() -> None:
         )
     options = vars(parser.parse_args())
     out_dir, precision = options.pop("out"), options.pop("precision")
+    keep_freed_pages()
     train(TrainConfig(**options), out_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 

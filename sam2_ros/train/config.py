@@ -13,7 +13,8 @@ class TrainConfig:
     prolonged by resuming it with more steps.
 
     Attributes:
-        model: family member to train from scratch.
+        model: family member to train.
+        start: weights to start from, a name or path as `weights.load_model` takes it; empty: from scratch.
         steps: optimiser steps in all.
         clips: clips per step.
         short_steps: first steps, on clips of `short_frames` only.
@@ -29,6 +30,7 @@ class TrainConfig:
     """
 
     model: str = "nano"
+    start: str = ""
     steps: int = 4000
     clips: int = 4
     short_steps: int = 600

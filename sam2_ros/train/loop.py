@@ -18,6 +18,8 @@ from torch import nn
 
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.engine.state_dict import load_strictly
+from sam2_ros.weights import find_checkpoint, read_state
 
 from .clips import clip_batches, rendered_batch
 from .config import TrainConfig
@@ -28,7 +30,7 @@ from .unroll import ClipBatch, unroll
 
 
 def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.float32) -> Sam2Model:
-    """Train from scratch, or go on from the newest checkpoint in `out_dir`.
+    """Train from `config.start` or from scratch, or go on from the newest checkpoint in `out_dir`.
 
     Leaves `checkpoint.pt` (everything needed to go on) and `log.jsonl` (one line per report).
 
@@ -38,7 +40,7 @@ def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.flo
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     out_dir.mkdir(parents=True, exist_ok=True)
-    model = initialise(Sam2Model(config_for(config.model)))
+    model = _first_model(config)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
         _parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.95)
@@ -112,6 +114,13 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
         "val_iou": round(torch.cat(ious).mean().item(), 4),
         "val_presence": round(torch.cat(right).float().mean().item(), 4),
     }
+
+
+def _first_model(config: TrainConfig) -> Sam2Model:
+    model = initialise(Sam2Model(config_for(config.model)))
+    if config.start:
+        load_strictly(model, read_state(find_checkpoint(config.start)))
+    return model
 
 
 def _loss(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 3.0, 1.0, 1.0, 2.0
+CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 3.0, 1.0, 1.0, 1.0
+ABSENT_WEIGHT = 6.0  # hidden frames are few; without it "visible" is always a good answer
 EVERY_CANDIDATE_WEIGHT = 0.25
 
 
@@ -78,6 +79,7 @@ def frame_loss(
         true_iou = mask_iou(logits_bkhw, target)
     iou_loss = (iou_bk - true_iou).abs().mean(dim=1)
     visible = visible_b.float()
-    presence_loss = F.binary_cross_entropy_with_logits(presence_b, visible)
+    presence_weight = torch.where(visible_b, 1.0, ABSENT_WEIGHT)
+    presence_loss = F.binary_cross_entropy_with_logits(presence_b, visible, weight=presence_weight)
     seen = (visible * (mask_loss + IOU_WEIGHT * iou_loss)).mean()
     return seen + PRESENCE_WEIGHT * presence_loss

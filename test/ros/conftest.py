@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-# The shipped weights; another checkpoint, even an untrained one, serves all tests that do not look at mask
-# quality.
 HEIGHT_PX, WIDTH_PX = 120, 160
 START_TIMEOUT_S = 240.0
 TIMEOUT_S = 60.0
@@ -59,7 +57,7 @@ class Robot:
         self.name = name
         self.log_path = log_path
         self._command = command or [sys.executable, "-m", "sam2_ros.node.node"]
-        self._parameters = {"model": MODEL, "image_reliability": "reliable", **(parameters or {})}
+        self._parameters = {"image_reliability": "reliable", **(parameters or {})}
         self._domain_id = next(_domains)
         self._stamp_ns = 1_000_000_000_000
         self._clients: dict[str, Any] = {}
@@ -332,14 +330,34 @@ def stamp_ns(message: Any) -> int:
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the nodes track with: SAM2_ROS_TEST_MODEL, else the shipped weights.
+
+    Where those are missing, random ones serve every test that does not look at the quality of masks.
+    """
+    if given := os.environ.get("SAM2_ROS_TEST_MODEL"):
+        return given
+    from sam2_ros.engine import config_for
+    from sam2_ros.weights import CheckpointError, find_checkpoint, random_model, save_model
+
+    try:
+        find_checkpoint("nano")
+    except CheckpointError:
+        path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+        save_model(random_model(config_for("nano")), path)
+        return str(path)
+    return "nano"
+
+
 @pytest.fixture(scope="module")
-def make_robot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Robot]]:
+def make_robot(tmp_path_factory: pytest.TempPathFactory, model: str) -> Iterator[Callable[..., Robot]]:
     """Start nodes that live as long as the module's tests; each has a graph of its own."""
     started: list[Robot] = []
 
     def make(command: list[str] | None = None, **parameters: Any) -> Robot:
         log_path = tmp_path_factory.mktemp("node") / "node.log"
-        robot = Robot(log_path, parameters, command).__enter__()
+        robot = Robot(log_path, {"model": model, **parameters}, command).__enter__()
         started.append(robot)
         return robot
 

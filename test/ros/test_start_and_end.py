@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
-from .conftest import BOX, MODEL, START_TIMEOUT_S, TIMEOUT_S, scene
+from .conftest import BOX, START_TIMEOUT_S, TIMEOUT_S, scene
 
 # The real node, in which an image whose first pixel is white makes the tracker raise, as a lost device would.
 FAULTY_NODE = """
@@ -94,16 +94,7 @@ def test_a_missing_model_is_said_in_one_line_and_on_diagnostics(make_robot):
     [("precision:=int4", "expected one of auto, bf16"), ("lost_after:=1", "lost_after")],
 )
 def test_an_unusable_parameter_ends_the_node_with_one_line(argument, said):
-    command = [
-        sys.executable,
-        "-m",
-        "sam2_ros.node.node",
-        "--ros-args",
-        "-p",
-        f"model:={MODEL}",
-        "-p",
-        argument,
-    ]
+    command = [sys.executable, "-m", "sam2_ros.node.node", "--ros-args", "-p", argument]
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
     assert done.returncode == 1
     assert said in done.stderr

@@ -158,6 +158,17 @@ def test_a_stream_without_objects_costs_no_memory_stages(model, frames):
     assert "memory_attention" not in result.timings_ms
 
 
+def test_a_frame_that_fails_takes_only_the_objects_it_was_to_create(model, frames, monkeypatch):
+    tracker = Tracker(model)
+    first = tracker.step(frames[0], [Prompt("a", box=BOX)])
+    with monkeypatch.context() as broken:
+        broken.setattr(model, "encode_memory", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tracker.step(frames[1], [Prompt("b", box=BOX)])
+    after = tracker.step(frames[2])
+    assert [(o.id, o.label) for o in after.objects] == [("a", first.objects[0].label)]
+
+
 def resident_bytes() -> int:
     gc.collect()
     with open("/proc/self/statm") as statm:

@@ -185,6 +185,7 @@ def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = N
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, str(partial), metadata=header)
+    partial.chmod(0o644)  # safetensors keeps it to the owner; a shared installation is read by everybody
     partial.replace(path)
 
 

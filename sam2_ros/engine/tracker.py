@@ -143,9 +143,8 @@ class Tracker:
     def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
         """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
         for orphan in list(self._tracks.values()):
-            if not self.bank.has_memory(
-                orphan.row
-            ):  # its first frame failed: there is nothing to track it by
+            # Its first frame failed: there is nothing to track it by.
+            if not self.bank.has_memory(orphan.row):
                 self.remove(orphan.id)
         admitted: dict[int, Prompt] = {}
         for prompt in prompts:

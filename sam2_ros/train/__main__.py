@@ -24,7 +24,8 @@ def main() -> None:
         )
     options = vars(parser.parse_args())
     out_dir, precision = options.pop("out"), options.pop("precision")
-    keep_freed_pages()
+    if not keep_freed_pages():
+        print("no glibc here: freed memory goes back to the system, steps may take several times as long")
     train(TrainConfig(**options), out_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 

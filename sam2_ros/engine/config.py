@@ -91,7 +91,7 @@ class ModelConfig:
 
 NANO = ModelConfig(
     name="nano",
-    hiera=HieraConfig(48, 1, (1, 2, 4, 1), (3, 4, 5, 6), (8, 8, 8, 8), (8, 8)),
+    hiera=HieraConfig(48, 1, (1, 3, 4, 1), (4, 5, 6, 7), (8, 16, 8, 8), (8, 8)),
     image_size=256,
     d_model=128,
     mem_dim=64,

@@ -69,12 +69,13 @@ def _film(
     first: Drawn | None = None,
 ) -> Clip:
     """Draws every frame; `first` is frame 0 where it is drawn already."""
-    frames = np.empty((config.frames, config.height_px, config.width_px, 3), np.uint8)
-    masks = np.zeros((config.frames, config.objects, config.height_px, config.width_px), bool)
+    times = config.times or range(config.frames)
+    frames = np.empty((len(times), config.height_px, config.width_px, 3), np.uint8)
+    masks = np.zeros((len(times), config.objects, config.height_px, config.width_px), bool)
     label_of = {index + 1: layer.label for index, layer in enumerate(scene.layers) if layer.label >= 0}
-    for t in range(config.frames):
+    for index, t in enumerate(times):
         frame, owner = first if t == 0 and first is not None else scene.draw(t)
-        frames[t] = frame if sensor is None else sensor.expose(rng, frame)
+        frames[index] = frame if sensor is None else sensor.expose(rng, frame)
         for mark, label in label_of.items():
-            np.equal(owner, mark, out=masks[t, label])
+            np.equal(owner, mark, out=masks[index, label])
     return Clip(frames, masks)

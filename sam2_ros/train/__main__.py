@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .config import TrainConfig
+from .config import NANO_PHASES, Phase, TrainConfig
 from .host_memory import keep_freed_pages
 from .loop import train
 
@@ -16,17 +16,46 @@ from .loop import train
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sam2_ros.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.jsonl")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="(bf16)")
+    parser.add_argument(
+        "--phase",
+        type=_phase,
+        action="append",
+        help="STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone]; again for each phase that "
+        "follows (those that made nano)",
+    )
     for field in fields(TrainConfig):
-        kind = type(field.default)
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"), type=kind, default=field.default, help=f"({field.default})"
-        )
+        if field.name != "phases":
+            kind = type(field.default)
+            parser.add_argument(
+                "--" + field.name.replace("_", "-"),
+                type=kind,
+                default=field.default,
+                help=f"({field.default})",
+            )
     options = vars(parser.parse_args())
-    out_dir, precision = options.pop("out"), options.pop("precision")
+    out_dir, precision, phases = options.pop("out"), options.pop("precision"), options.pop("phase")
     if not keep_freed_pages():
         print("no glibc here: freed memory goes back to the system, steps may take several times as long")
-    train(TrainConfig(**options), out_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
+    config = TrainConfig(phases=tuple(phases or NANO_PHASES), **options)
+    train(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def _phase(text: str) -> Phase:
+    try:
+        steps, size, frames, clips, rate, *words = text.split(",")
+        return Phase(int(steps), int(size), int(frames), int(clips), float(rate), **_switches(words))
+    except (ValueError, TypeError) as problem:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone] ({problem})"
+        ) from None
+
+
+def _switches(words: list[str]) -> dict[str, bool]:
+    for word in words:
+        if word not in ("decays", "memory_alone"):
+            raise ValueError(f"no switch {word!r}")
+    return dict.fromkeys(words, True)
 
 
 if __name__ == "__main__":

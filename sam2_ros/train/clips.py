@@ -21,30 +21,69 @@ from .unroll import ClipBatch
 
 SIZE_RANGE = (0.15, 0.65)  # of the image; at less than a tenth an object is under two cells of the memory
 MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
+LONG_PROBABILITY, LONGEST_CLIP = 0.85, 60  # of which only some frames are drawn: what comes back is elsewhere
 HIDE_PROBABILITY = 0.8  # hidden frames are few, and the object score learns from nothing else
 
 
+RenderedClip = tuple[np.ndarray, np.ndarray]  # frames [t, S, S, 3] uint8 and masks [t, n, S, S] bool
+POOL_BATCHES = 12
+
+
 def clip_batches(
-    first_seed: int, clips: int, size: int, objects: int, frames_of_batch: Iterator[int], workers: int
+    first_seed: int,
+    clips: int,
+    size: int,
+    objects: int,
+    frames_of_batch: Iterator[int],
+    workers: int,
+    reuse: int = 1,
 ) -> Iterator[ClipBatch]:
-    """Batches in a fixed order: clip k of the run always comes from seed `first_seed` + k.
+    """Batches in a fixed order: rendered clip k always comes from seed `first_seed` + k.
 
     Args:
         frames_of_batch: clip length of each batch; ends the run when it ends.
         workers: rendering processes, which stay two batches ahead.
+        reuse: times that a rendered clip is used, a `variation` of it each time but the first. Rendering takes
+            as long as learning from it; of each batch only one clip in `reuse` is new.
     """
-    seed = first_seed
-    pending: deque[list[Future[tuple[np.ndarray, np.ndarray]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    rng = np.random.default_rng(first_seed)
+    seed, asked_frames, ahead = first_seed, 0, 2
+    pool: deque[RenderedClip] = deque(maxlen=POOL_BATCHES * clips)
+    pending: deque[tuple[int, list[Future[RenderedClip]]]] = deque()
+
+    def finish() -> ClipBatch:
+        frames, futures = pending.popleft()
+        if pool and len(pool[0][0]) != frames:
+            pool.clear()
+        fresh = [future.result() for future in futures]
+        seen = [variation(pool[rng.integers(len(pool))], rng) for _ in range(clips - len(fresh))]
+        pool.extend(fresh)
+        return make_batch(fresh + seen)
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as processes:
         for frames in frames_of_batch:
-            pending.append(
-                [pool.submit(_render, s, size, frames, objects) for s in range(seed, seed + clips)]
-            )
-            seed += clips
-            if len(pending) > 2:
-                yield make_batch([future.result() for future in pending.popleft()])
+            count = clips if frames != asked_frames else max(1, clips // reuse)
+            asked_frames = frames
+            futures = [processes.submit(_render, s, size, frames, objects) for s in range(seed, seed + count)]
+            pending.append((frames, futures))
+            seed += count
+            if len(pending) > ahead:
+                yield finish()
         while pending:
-            yield make_batch([future.result() for future in pending.popleft()])
+            yield finish()
+
+
+def variation(clip: RenderedClip, rng: np.random.Generator) -> RenderedClip:
+    """The clip mirrored, turned by quarters, its colour channels exchanged and their contrast changed."""
+    frames, masks = clip
+    if rng.random() < 0.5:
+        frames, masks = frames[:, :, ::-1], masks[..., ::-1]
+    turns = int(rng.integers(4))
+    frames, masks = np.rot90(frames, turns, (1, 2)), np.rot90(masks, turns, (2, 3))
+    gain, offset = rng.uniform(0.7, 1.3, 3), rng.uniform(-30, 30)
+    tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
+    channels = [table[frames[..., c]] for table, c in zip(tables, rng.permutation(3), strict=True)]
+    return np.stack(channels, axis=-1), np.ascontiguousarray(masks)
 
 
 def rendered_batch(first_seed: int, clips: int, size: int, objects: int, frames: int) -> ClipBatch:
@@ -52,7 +91,7 @@ def rendered_batch(first_seed: int, clips: int, size: int, objects: int, frames:
     return make_batch([_render(first_seed + k, size, frames, objects) for k in range(clips)])
 
 
-def make_batch(clips: list[tuple[np.ndarray, np.ndarray]]) -> ClipBatch:
+def make_batch(clips: list[RenderedClip]) -> ClipBatch:
     """Stack clips of ``[t, S, S, 3]`` uint8 frames and ``[t, n, S, S]`` bool masks."""
     frames = torch.from_numpy(np.stack([frames for frames, _ in clips]))
     masks = np.stack([masks for _, masks in clips])
@@ -64,20 +103,38 @@ def make_batch(clips: list[tuple[np.ndarray, np.ndarray]]) -> ClipBatch:
     return ClipBatch(images, masks, per_frame, per_frame.flatten(2).sum(dim=2) > 0.5)
 
 
-def _render(seed: int, size: int, frames: int, objects: int) -> tuple[np.ndarray, np.ndarray]:
+def _render(seed: int, size: int, frames: int, objects: int) -> RenderedClip:
+    rng = np.random.default_rng(seed)
+    length = int(rng.integers(frames, LONGEST_CLIP)) if rng.random() < LONG_PROBABILITY else frames
     config = ClipConfig(
         height_px=size,
         width_px=size,
-        frames=frames,
+        frames=length,
+        times=start_middle_later(rng, length, frames),
         objects=objects,
         size_range=SIZE_RANGE,
         hide_probability=HIDE_PROBABILITY,
-        distractors=1,
+        distractors=2,
         occluders=1,
-        motion_scale=float(np.random.default_rng(seed).uniform(*MOTION_SCALE)),
+        motion_scale=float(rng.uniform(*MOTION_SCALE)),
     )
     clip = render_clip(seed, config)
     return clip.frames, clip.masks
+
+
+def start_middle_later(rng: np.random.Generator, length: int, frames: int) -> tuple[int, ...]:
+    """`frames` of `length`: some from the start, the middle, and some close together anywhere after it.
+
+    What hides does so in the middle; later it is still hidden, comes out, or is out and elsewhere.
+    """
+    later = (frames - 1) // 2
+    first = frames - 1 - later
+    if not later:
+        return tuple(range(frames))
+    middle = max(first, length // 2)
+    gap = int(rng.integers(1, 1 + max(1, min(4, (length - 1 - middle) // later))))
+    begin = int(rng.integers(middle + 1, length - gap * (later - 1)))
+    return (*range(first), middle, *range(begin, begin + gap * later, gap))
 
 
 def _one_thread() -> None:

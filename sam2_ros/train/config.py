@@ -6,61 +6,86 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One run on rendered clips.
+class Phase:
+    """Some steps with clips of one shape.
 
-    The learning rate warms up, stays, and decays linearly over the last `decay_share` of `steps`: a run can be
-    prolonged by resuming it with more steps.
+    Attributes:
+        steps: optimiser steps.
+        image_size: side of the input in pixels. The same weights learn what is where several times faster on half
+            the side.
+        frames: frames per clip.
+        clips: clips per step.
+        learning_rate: peak, of AdamW; see `TrainConfig.matrix_rate`. It warms up at the start of every phase.
+        decays: the learning rate falls linearly to 2 % of its peak; otherwise it stays.
+        memory_alone: change only what clips of one frame teach nothing: what an untrained memory tells would undo
+            what encoder and decoder have learned.
+    """
+
+    steps: int
+    image_size: int
+    frames: int
+    clips: int
+    learning_rate: float
+    decays: bool = False
+    memory_alone: bool = False
+
+
+NANO_PHASES = (
+    Phase(1200, 128, frames=1, clips=32, learning_rate=6e-4),
+    Phase(200, 128, frames=4, clips=12, learning_rate=6e-4, memory_alone=True),
+    Phase(400, 128, frames=6, clips=10, learning_rate=4e-4),
+    Phase(1400, 256, frames=5, clips=6, learning_rate=4e-4, decays=True),
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run on rendered clips: its phases, one after the other, and what they share.
 
     Attributes:
         model: family member to train.
         start: weights to start from, a name or path as `weights.load_model` takes it; empty: from scratch.
-        steps: optimiser steps in all.
-        clips: clips per step.
-        short_steps: first steps, on clips of `short_frames` only.
-        frames: frames per clip afterwards.
         objects: labelled objects per clip.
-        learning_rate: peak, AdamW.
+        reuse: times that each rendered clip is used, see `clips.clip_batches`.
+        matrix_rate: size of Muon's steps on matrices, as a multiple of AdamW's on the rest.
+        grouping_weight: of the second loss, see `grouping`.
         teacher_steps: over these steps the share of clips whose memory holds the true mask instead of the
             predicted one falls from 1 to `teacher_floor`.
         balance_steps: over these steps the weight of object pixels falls from balanced (1) to `balance_floor`,
             see `losses.weighted_cross_entropy`: location first, then outlines.
-        first_clip_seed: clip k of the run is rendered from seed `first_clip_seed` + k.
+        first_clip_seed: clip k of phase p is rendered from seed `first_clip_seed` * (p + 1) + k.
         validation_clips: held-out clips, rendered from seeds counted down from `first_clip_seed`.
     """
 
+    phases: tuple[Phase, ...] = NANO_PHASES
     model: str = "nano"
     start: str = ""
-    steps: int = 6000
-    clips: int = 4
-    short_steps: int = 900
-    short_frames: int = 1
-    frames: int = 4
     objects: int = 3
-    learning_rate: float = 5e-4
+    reuse: int = 4
+    matrix_rate: float = 3.0
+    grouping_weight: float = 1.0
     weight_decay: float = 0.05
     warmup_steps: int = 40
-    decay_share: float = 0.25
     clip_gradient: float = 1.0
-    teacher_steps: int = 2000
+    teacher_steps: int = 2600
     teacher_floor: float = 0.2
-    balance_steps: int = 2300
+    balance_steps: int = 2000
     balance_floor: float = 0.2
-    ema: float = 0.998
+    ema: float = 0.996
     seed: int = 0
     first_clip_seed: int = 1_000_000
     validation_clips: int = 8
     validation_frames: int = 8
-    checkpoint_every: int = 200
+    checkpoint_every: int = 100
     log_every: int = 20
     threads: int = 2
     render_workers: int = 1
 
-    def learning_rate_at(self, step: int) -> float:
-        decay_start = self.steps * (1 - self.decay_share)
+    def rate_share_at(self, phase: Phase, step: int) -> float:
+        """Share of the phase's learning rate; `step` counts from the start of the phase."""
         rising = min(1.0, (step + 1) / self.warmup_steps)
-        falling = min(1.0, (self.steps - step) / max(1.0, self.steps - decay_start))
-        return self.learning_rate * min(rising, max(falling, 0.02))
+        falling = (phase.steps - step) / phase.steps if phase.decays else 1.0
+        return min(rising, max(falling, 0.02))
 
     def teacher_share_at(self, step: int) -> float:
         return max(self.teacher_floor, 1 - step / max(1, self.teacher_steps))

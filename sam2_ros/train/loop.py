@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +24,32 @@ from sam2_ros.weights import find_checkpoint, read_state
 
 from .clips import clip_batches, rendered_batch
 from .config import TrainConfig
+from .grouping import Grouping
 from .losses import frame_loss, mask_iou
-from .simulate import draw_kind
+from .optimisers import make_optimisers
+from .simulate import draw_absence, draw_kind
 from .start import initialise
-from .unroll import ClipBatch, unroll
+from .unroll import ClipBatch, encode, unroll
+
+MEMORY = (  # first parts of the names of parameters that clips of one frame teach nothing
+    "memory_",
+    "maskmem_",
+    "mask_downsample",
+    "obj_ptr_",
+    "no_obj_",
+    "no_mem_",
+    "sam_mask_decoder.pred_obj_score_head",
+    "sam_mask_decoder.obj_score_token",
+)
+
+
+class Run(NamedTuple):
+    """What a run changes from step to step, and a checkpoint holds."""
+
+    model: Sam2Model
+    averaged: Sam2Model
+    grouping: Grouping
+    optimisers: list[torch.optim.Optimizer]
 
 
 def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.float32) -> Sam2Model:
@@ -36,43 +59,59 @@ def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.flo
 
     Returns:
         The model with exponentially averaged weights.
+
+    Raises:
+        ValueError: `config` has no phases.
     """
-    torch.manual_seed(config.seed)
+    if not config.phases:
+        raise ValueError("a training run needs at least one phase")
     torch.set_num_threads(config.threads)
     out_dir.mkdir(parents=True, exist_ok=True)
-    model = _first_model(config)
-    averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        _parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.95)
-    )
-    start = _restore(out_dir / "checkpoint.pt", model, averaged, optimiser)
+    begin = 0
+    for index in range(len(config.phases)):
+        averaged = _train_phase(config, index, begin, out_dir, precision)
+        begin += config.phases[index].steps
+    return averaged
+
+
+def _train_phase(
+    config: TrainConfig, index: int, begin: int, out_dir: Path, precision: torch.dtype
+) -> Sam2Model:
+    """Run phase `index`, whose first step is `begin`, or what the checkpoint left of it."""
+    phase = config.phases[index]
+    end = begin + phase.steps
+    torch.manual_seed(config.seed)
+    run = _first_run(config, phase.image_size)
+    start = _restore(out_dir / "checkpoint.pt", run)
+    if start >= end:
+        return run.averaged
     rng = np.random.default_rng((config.seed, start))
     held_out = rendered_batch(
         config.first_clip_seed - config.validation_clips,
         config.validation_clips,
-        model.config.image_size,
+        phase.image_size,
         config.objects,
         config.validation_frames,
     )
     batches = clip_batches(
-        config.first_clip_seed + start * config.clips,
-        config.clips,
-        model.config.image_size,
+        # A resumed run counts more clips than were used, and sees new ones.
+        config.first_clip_seed * (index + 1) + (start - begin) * phase.clips,
+        phase.clips,
+        phase.image_size,
         config.objects,
-        _clip_lengths(config, start),
+        repeat(phase.frames, end - start),
         config.render_workers,
+        config.reuse,
     )
+    for name, parameter in run.model.named_parameters():
+        parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))
     began, losses, ious = time.monotonic(), [], []
     for step, batch in enumerate(batches, start):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate_at(step)
+        rate = phase.learning_rate * config.rate_share_at(phase, step - begin)
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            loss, iou = _loss(model, batch, config.teacher_share_at(step), config.balance_at(step), rng)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient)
-        optimiser.step()
-        _average(averaged, model, min(config.ema, (1 + step) / (10 + step)))
+            loss, iou = _loss(run, batch, config, step, rng)
+        _descend(run, loss, rate, config.clip_gradient)
+        _average(run.averaged, run.model, min(config.ema, (1 + step) / (10 + step)))
         losses.append(loss.item())
         ious.append(iou)
         done = step + 1
@@ -82,15 +121,26 @@ def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.flo
                 "loss": round(float(np.mean(losses)), 4),
                 "iou_prompted": round(float(np.mean([i[0] for i in ious])), 4),
                 "iou_tracked": round(float(np.mean([i[1] for i in ious])), 4),
-                "lr": config.learning_rate_at(step),
+                "lr": rate,
                 "s_per_step": round((time.monotonic() - began) / (done - start), 3),
             }
             _log(out_dir, line)
             losses, ious = [], []
-        if done % config.checkpoint_every == 0 or done == config.steps:
-            _log(out_dir, {"step": done, **validate(averaged, held_out)})
-            _save(out_dir / "checkpoint.pt", config, done, model, averaged, optimiser)
-    return averaged
+        if done % config.checkpoint_every == 0 or done == end:
+            _log(out_dir, {"step": done, **validate(run.averaged, held_out)})
+            _save(out_dir / "checkpoint.pt", config, done, run)
+    return run.averaged
+
+
+def _descend(run: Run, loss: torch.Tensor, rate: float, clip_gradient: float) -> None:
+    for optimiser in run.optimisers:
+        optimiser.zero_grad(set_to_none=True)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["rate"]
+    loss.backward()
+    nn.utils.clip_grad_norm_(run.model.parameters(), clip_gradient)
+    for optimiser in run.optimisers:
+        optimiser.step()
 
 
 @torch.inference_mode()
@@ -101,7 +151,7 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
         Mean IoU over tracked frames where the object shows, and the share of frames with the right presence.
     """
     teacher = torch.zeros(batch.visible_tm.shape[1], dtype=torch.bool)
-    predictions = unroll(model, batch, "box", teacher, np.random.default_rng(0))
+    predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
     ious, right = [], []
     for prediction, target, visible in zip(
         predictions[1:], batch.targets_tmhw[1:], batch.visible_tm[1:], strict=True
@@ -116,41 +166,38 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
     }
 
 
-def _first_model(config: TrainConfig) -> Sam2Model:
-    model = initialise(Sam2Model(config_for(config.model)))
+def _first_run(config: TrainConfig, image_size: int) -> Run:
+    model = initialise(Sam2Model(config_for(config.model).at_image_size(image_size)))
     if config.start:
         load_strictly(model, read_state(find_checkpoint(config.start)))
-    return model
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    grouping = Grouping(model.config)
+    return Run(model, averaged, grouping, make_optimisers(nn.ModuleList([model, grouping]), config))
 
 
 def _loss(
-    model: Sam2Model, batch: ClipBatch, teacher_share: float, balance: float, rng: np.random.Generator
+    run: Run, batch: ClipBatch, config: TrainConfig, step: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, tuple[float, float]]:
     """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
-    teacher = torch.from_numpy(rng.random(batch.visible_tm.shape[1]) < teacher_share)
-    predictions = unroll(model, batch, draw_kind(rng), teacher, rng)
+    balance = config.balance_at(step)
+    teacher = torch.from_numpy(rng.random(batch.visible_tm.shape[1]) < config.teacher_share_at(step))
+    features = encode(run.model, batch)
+    absence = draw_absence(rng, batch.visible_tm)
+    predictions = unroll(run.model, features, batch, draw_kind(rng), teacher, rng, absence)
     frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
+    presence_weight = 1.0 if len(predictions) > 1 else 0.0  # on one frame everything shows: nothing to learn
     losses = [
-        frame_loss(p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, balance)
+        frame_loss(
+            p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, balance, presence_weight
+        )
         for p, target, visible in frames
     ]
+    grouped = run.grouping(features, batch.targets_tmhw, len(batch.images_bt3hw), balance)
     with torch.no_grad():
         frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
         ious = [mask_iou(p.chosen_mhw, target)[visible].mean().item() for p, target, visible in frames]
-    return torch.stack(losses).mean(), (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
-
-
-def _clip_lengths(config: TrainConfig, start: int) -> Iterator[int]:
-    for step in range(start, config.steps):
-        yield config.short_frames if step < config.short_steps else config.frames
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """No decay for biases, norms, embeddings and tables."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2 and min(p.shape[0], p.flatten(1).shape[1]) > 1]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    loss = torch.stack(losses).mean() + config.grouping_weight * grouped
+    return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
 
 
 @torch.no_grad()
@@ -164,32 +211,28 @@ def _log(out_dir: Path, line: dict[str, float]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def _save(
-    path: Path,
-    config: TrainConfig,
-    step: int,
-    model: nn.Module,
-    averaged: nn.Module,
-    optimiser: torch.optim.Optimizer,
-) -> None:
+def _save(path: Path, config: TrainConfig, step: int, run: Run) -> None:
     """Written beside and renamed, so that a run killed while saving keeps its last checkpoint."""
     state = {
         "config": asdict(config),
         "step": step,
-        "model": model.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "model": run.model.state_dict(),
+        "averaged": run.averaged.state_dict(),
+        "grouping": run.grouping.state_dict(),
+        "optimisers": [optimiser.state_dict() for optimiser in run.optimisers],
     }
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
 
 
-def _restore(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+def _restore(path: Path, run: Run) -> int:
     """Load a checkpoint when there is one; the step to go on from."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    averaged.load_state_dict(state["averaged"])
-    optimiser.load_state_dict(state["optimiser"])
+    run.model.load_state_dict(state["model"])
+    run.averaged.load_state_dict(state["averaged"])
+    run.grouping.load_state_dict(state["grouping"])
+    for optimiser, saved in zip(run.optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(saved)
     return int(state["step"])

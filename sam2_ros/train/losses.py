@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 3.0, 1.0, 1.0, 1.0
-ABSENT_WEIGHT = 6.0  # hidden frames are few; without it "visible" is always a good answer
+CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT = 3.0, 1.0, 1.0
 EVERY_CANDIDATE_WEIGHT = 0.25
 
 
@@ -54,6 +53,7 @@ def frame_loss(
     visible_b: torch.Tensor,
     multimask: bool,
     balance: float,
+    presence_weight: float = 1.0,
 ) -> torch.Tensor:
     """Loss of one frame, summed terms, mean over the objects.
 
@@ -68,6 +68,7 @@ def frame_loss(
         target_bhw: ``[b, h, w]`` share of each cell that the object covers, 0..1.
         visible_b: ``[b]`` bool.
         balance: see `weighted_cross_entropy`.
+        presence_weight: of the object score's term.
     """
     target = target_bhw[:, None].expand_as(logits_bkhw)
     per_candidate = CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(
@@ -79,7 +80,6 @@ def frame_loss(
         true_iou = mask_iou(logits_bkhw, target)
     iou_loss = (iou_bk - true_iou).abs().mean(dim=1)
     visible = visible_b.float()
-    presence_weight = torch.where(visible_b, 1.0, ABSENT_WEIGHT)
-    presence_loss = F.binary_cross_entropy_with_logits(presence_b, visible, weight=presence_weight)
+    presence_loss = F.binary_cross_entropy_with_logits(presence_b, visible)
     seen = (visible * (mask_loss + IOU_WEIGHT * iou_loss)).mean()
-    return seen + PRESENCE_WEIGHT * presence_loss
+    return seen + presence_weight * presence_loss

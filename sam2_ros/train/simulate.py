@@ -1,9 +1,12 @@
-"""Prompts drawn from true masks, as a user or a detector would give them (SAM 2 paper, section D.2.2).
+"""What a training clip adds to its pictures: prompts as a user or a detector gives them, and long absences.
 
-Does not know the model; coordinates are pixels of its input.
+Prompts are drawn from true masks (SAM 2 paper, section D.2.2). Coordinates are pixels of the model's input; does not
+know what the model makes of them.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +17,21 @@ KINDS = ("box", "click", "mask")
 KIND_SHARES = (0.8, 0.1, 0.1)
 BOX_JITTER = 0.1
 BOX_JITTER_LIMIT_PX = 20.0
+ABSENCE_PROBABILITY = 0.9
+LONGEST_ABSENCE = 120  # frames; pointers go back 15, recent memories 6, the prompted frame all the way
+LOST_SHARE = 0.3
+
+
+class Absence(NamedTuple):
+    """One frame remembered many times, as if nothing had changed for so long.
+
+    A clip of a few frames then ends with a memory that has seen nothing of an object for seconds; what is found
+    again from there is found by its looks on the prompted frame.
+    """
+
+    frame: int
+    times: int
+    lost_m: torch.Tensor  # [b * n] bool: remembered as absent, even where they show
 
 
 def draw_kind(rng: np.random.Generator) -> str:
@@ -41,3 +59,14 @@ def simulate_clicks(rng: np.random.Generator, masks_bhw: np.ndarray) -> tuple[to
         chosen = rng.integers(len(xs))
         click[0] = xs[chosen], ys[chosen]
     return torch.from_numpy(clicks), torch.full((len(clicks), 1), POSITIVE)
+
+
+def draw_absence(rng: np.random.Generator, visible_tm: torch.Tensor) -> Absence | None:
+    """For most clips of three frames or more: long, on the frame that hides the most objects."""
+    middle = visible_tm[1:-1]
+    if not len(middle) or rng.random() >= ABSENCE_PROBABILITY:
+        return None
+    hidden = (~middle).sum(dim=1).numpy() + 0.5 * rng.random(len(middle))
+    lost = torch.from_numpy(rng.random(visible_tm.shape[1]) < LOST_SHARE)
+    times = int(np.exp(rng.uniform(np.log(2), np.log(LONGEST_ABSENCE))))
+    return Absence(1 + int(hidden.argmax()), times, lost)

@@ -13,7 +13,7 @@ import torch
 from sam2_ros.engine.mask_decoder import DecodedMasks, choose_mask
 from sam2_ros.engine.model import ImageFeatures, MemoryView, Sam2Model
 
-from .simulate import simulate_boxes, simulate_clicks
+from .simulate import Absence, simulate_boxes, simulate_clicks
 
 
 class ClipBatch(NamedTuple):
@@ -35,20 +35,32 @@ class FramePrediction(NamedTuple):
     multimask: bool
 
 
+def encode(model: Sam2Model, batch: ClipBatch) -> ImageFeatures:
+    """Features of every frame, clip after clip: ``[b * t, c, h, w]`` each."""
+    return model.encode_image(batch.images_bt3hw.flatten(0, 1))
+
+
 def unroll(
-    model: Sam2Model, batch: ClipBatch, kind: str, teacher_m: torch.Tensor, rng: np.random.Generator
+    model: Sam2Model,
+    features: ImageFeatures,
+    batch: ClipBatch,
+    kind: str,
+    teacher_m: torch.Tensor,
+    rng: np.random.Generator,
+    absence: Absence | None = None,
 ) -> list[FramePrediction]:
     """Prompt every object on the first frame and follow it through its clip.
 
     Args:
+        features: `encode` of the batch.
         kind: "box", "click" or "mask".
         teacher_m: ``[b * n]`` bool: objects whose memory is made from the true mask.
+        absence: what memory is told about a long absence, whatever the frames show.
 
     Returns:
         One prediction per frame.
     """
     b, t, n = batch.masks_btnhw.shape[:3]
-    features = model.encode_image(batch.images_bt3hw.flatten(0, 1))
     predictions: list[FramePrediction] = []
     memories: list[torch.Tensor] = []
     pointers: list[torch.Tensor] = []
@@ -77,9 +89,13 @@ def unroll(
         true_logits = torch.logit(target[:, None], eps=1e-4)
         logits = torch.where(taught.view(-1, 1, 1, 1), true_logits, chosen.logits_b1hw.float())
         presence = torch.where(taught, visible.float() * 20 - 10, decoded.presence_b.float())
+        times = 1
+        if absence is not None and frame == absence.frame:
+            times = absence.times
+            presence = torch.where(absence.lost_m, -10.0, presence)
         logits = torch.where(presence.view(-1, 1, 1, 1) > 0, logits, -1024.0)
-        memories.append(model.encode_memory(here.s16, logits, presence))
-        pointers.append(model.pointer(chosen.token_bc, presence > 0))
+        memories += [model.encode_memory(here.s16, logits, presence)] * times
+        pointers += [model.pointer(chosen.token_bc, presence > 0)] * times
     return predictions
 
 

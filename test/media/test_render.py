@@ -51,6 +51,13 @@ def test_a_clip_has_the_shape_that_was_asked_for() -> None:
     assert clip.visible.shape == (3, 2)
 
 
+def test_times_pick_frames_of_the_same_clip() -> None:
+    whole = dataclasses.replace(SMALL, frames=9, degrade=0.0)
+    every, some = (render_clip(3, config) for config in (whole, dataclasses.replace(whole, times=(0, 4, 8))))
+    assert np.array_equal(some.frames, every.frames[[0, 4, 8]])
+    assert np.array_equal(some.masks, every.masks[[0, 4, 8]])
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_masks_are_disjoint_and_every_object_shows_in_the_first_frame(seed: int) -> None:
     clip = render_clip(seed, SMALL)
@@ -232,6 +239,8 @@ def test_a_missing_photograph_says_which_and_what_to_do() -> None:
         ({"frames": 0}, "at least 1 frame"),
         ({"objects": 0}, "1 to 64 objects"),
         ({"size_range": (0.5, 0.1)}, "low <= high"),
+        ({"times": (1, 2)}, "expected 0, then later frames"),
+        ({"times": (0, 4)}, "expected 0, then later frames"),
     ],
 )
 def test_a_config_that_cannot_be_drawn_is_refused(change: dict[str, object], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,12 +11,15 @@ import torch
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.model import MemoryView, Sam2Model
-from sam2_ros.train.clips import clip_batches, rendered_batch
-from sam2_ros.train.config import TrainConfig
+from sam2_ros.train.clips import clip_batches, rendered_batch, start_middle_later, variation
+from sam2_ros.train.config import Phase, TrainConfig
+from sam2_ros.train.grouping import Grouping
 from sam2_ros.train.loop import train
 from sam2_ros.train.losses import frame_loss
+from sam2_ros.train.optimisers import make_optimisers
+from sam2_ros.train.simulate import Absence
 from sam2_ros.train.start import initialise
-from sam2_ros.train.unroll import unroll
+from sam2_ros.train.unroll import encode, unroll
 
 pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
 
@@ -46,12 +50,75 @@ def test_workers_deliver_the_clips_of_the_seeds_in_order(batch):
     assert not torch.equal(first.images_bt3hw, second.images_bt3hw)
 
 
+def test_reused_clips_are_new_pictures_of_the_same_objects():
+    batches = list(clip_batches(76, 4, SIZE, 1, iter([1, 1, 1]), workers=1, reuse=4))
+    assert [len(b.images_bt3hw) for b in batches] == [4, 4, 4]
+    known = batches[0].targets_tmhw[0].flatten(1).sum(dim=1)
+    for batch in batches[1:]:
+        areas = batch.targets_tmhw[0].flatten(1).sum(dim=1)
+        repeated = (areas[:, None] - known).abs().min(dim=1).values < 1e-3
+        assert repeated.sum() >= 2
+        assert batch.visible_tm[0].all()
+        assert not any(torch.equal(a, b) for a in batch.images_bt3hw for b in batches[0].images_bt3hw)
+
+
+def test_a_variation_moves_pixels_and_masks_alike():
+    """A frame painted as its own mask stays its own mask."""
+    masks = np.zeros((2, 1, 8, 8), bool)
+    masks[:, :, 1:3, 2:7] = True
+    frames = np.repeat(masks[:, 0, :, :, None], 3, axis=-1).astype(np.uint8) * 200
+    for seed in range(12):
+        varied, moved = variation((frames, masks), np.random.default_rng(seed))
+        assert moved.sum() == masks.sum()
+        np.testing.assert_array_equal(varied[..., 0] > varied[..., 0].mean(), moved[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("length", "frames"), [(5, 5), (6, 5), (29, 5), (60, 6), (9, 3), (1, 1), (40, 1), (40, 2)]
+)
+def test_of_a_long_clip_the_start_the_middle_and_some_later_frames_are_drawn(length, frames):
+    for seed in range(20):
+        times = start_middle_later(np.random.default_rng(seed), length, frames)
+        assert len(times) == frames
+        assert times[0] == 0
+        assert all(a < b < length for a, b in pairwise(times))
+        assert frames < 3 or max(1, length // 2) in times
+
+
+def test_grouping_learns_to_tell_an_object_from_the_rest(batch, model):
+    torch.manual_seed(0)
+    grouping = Grouping(model.config)
+    with torch.no_grad():
+        features = encode(model, batch)
+    optimiser = torch.optim.AdamW(grouping.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = grouping(features, batch.targets_tmhw, 1, 1.0)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0], losses
+
+
+def test_every_parameter_is_stepped_once(model):
+    both = torch.nn.ModuleList([model, Grouping(model.config)])
+    groups = [g for optimiser in make_optimisers(both, TrainConfig()) for g in optimiser.param_groups]
+    stepped = [id(p) for g in groups for p in g["params"]]
+    assert sorted(stepped) == sorted(id(p) for p in both.parameters())
+    decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in decayed}
+    assert "sam_mask_decoder.mask_tokens.weight" not in names
+    assert "maskmem_tpos_enc" not in names
+    assert "image_encoder.trunk.blocks.0.attn.qkv.weight" in names
+
+
 def test_a_few_steps_on_one_batch_lower_its_loss(batch, model):
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
     teacher = torch.ones(2, dtype=torch.bool)
     losses = []
     for _ in range(12):
-        predictions = unroll(model, batch, "box", teacher, np.random.default_rng(0))
+        predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
         frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
         loss = sum(
             frame_loss(p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, 1.0)
@@ -109,7 +176,8 @@ def test_the_unrolled_model_is_the_tracker(batch, model):
 
     teacher = torch.zeros(2, dtype=torch.bool)
     with torch.inference_mode():
-        unrolled = unroll(model, batch, "click", teacher, FirstPixel())  # type: ignore[arg-type]
+        features = encode(model, batch)
+        unrolled = unroll(model, features, batch, "click", teacher, FirstPixel())  # type: ignore[arg-type]
     for frame, prediction in zip(frames, unrolled, strict=True):
         result = tracker.step(frame, prompts)
         prompts = []
@@ -121,18 +189,38 @@ def test_the_unrolled_model_is_the_tracker(batch, model):
                 assert np.abs(obj.logits - logits.numpy()).max() < 0.05 * max(1.0, np.abs(obj.logits).max())
 
 
+def test_a_lost_object_is_forgotten_in_memory_alone():
+    batch = rendered_batch(77, clips=1, size=128, objects=2, frames=3)
+    model = initialise(Sam2Model(config_for("nano").at_image_size(128)))
+    teacher = torch.ones(2, dtype=torch.bool)
+    absence = Absence(1, 1, torch.tensor([True, False]))
+    with torch.inference_mode():
+        features = encode(model, batch)
+        plain, lost = (
+            unroll(model, features, batch, "box", teacher, np.random.default_rng(0), told)
+            for told in (None, absence)
+        )
+    for before, after in zip(plain[:2], lost[:2], strict=True):
+        torch.testing.assert_close(before.logits_mkhw, after.logits_mkhw)
+    change = (plain[2].logits_mkhw - lost[2].logits_mkhw).abs().mean(dim=(1, 2, 3))
+    assert change[0] > 0
+    assert change[1] == 0
+
+
 def test_a_run_goes_on_where_it_stopped(tmp_path):
     settings = {
-        "clips": 1, "short_steps": 1, "short_frames": 1, "frames": 2, "objects": 1, "validation_clips": 1,
-        "validation_frames": 2, "checkpoint_every": 1, "log_every": 1,
+        "objects": 1, "validation_clips": 1, "validation_frames": 2, "checkpoint_every": 1, "log_every": 1,
     }  # fmt: skip
-    train(TrainConfig(steps=1, **settings), tmp_path)
+    prompted = Phase(1, 128, frames=1, clips=1, learning_rate=1e-3)
+    tracked = Phase(1, SIZE, frames=2, clips=1, learning_rate=1e-3, memory_alone=True)
+    train(TrainConfig((prompted,), **settings), tmp_path)
     after_one = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    train(TrainConfig(steps=2, **settings), tmp_path)
+    train(TrainConfig((prompted, tracked), **settings), tmp_path)
     after_two = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (after_one["step"], after_two["step"]) == (1, 2)
-    key = "memory_attention.norm.weight"
-    assert not torch.equal(after_one["model"][key], after_two["model"][key])
+    changed = {k for k, v in after_one["model"].items() if not torch.equal(v, after_two["model"][k])}
+    assert "memory_attention.norm.weight" in changed
+    assert not any(k.startswith("image_encoder.") for k in changed)
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 1, 2, 2]  # a report and a validation each
     assert not list(tmp_path.glob("*.tmp"))
@@ -144,8 +232,8 @@ def test_a_run_can_start_from_weights(tmp_path):
     weights = tmp_path / "start.safetensors"
     save_model(random_model(config_for("nano"), seed=5), weights)
     settings = TrainConfig(
-        start=str(weights), steps=1, clips=1, short_steps=1, short_frames=1, objects=1, validation_clips=1,
-        validation_frames=2, warmup_steps=10**9,
+        (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), start=str(weights), objects=1,
+        validation_clips=1, validation_frames=2, warmup_steps=10**9,
     )  # fmt: skip
     trained = train(settings, tmp_path).state_dict()
     given = random_model(config_for("nano"), seed=5).state_dict()

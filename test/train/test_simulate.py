@@ -1,12 +1,13 @@
-"""Simulated prompts lie where a user would put them."""
+"""Simulated prompts lie where a user would put them, and absences where objects hide."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from sam2_ros.engine.prompt_encoder import BOX_MAX, BOX_MIN, POSITIVE
-from sam2_ros.train.simulate import simulate_boxes, simulate_clicks
+from sam2_ros.train.simulate import draw_absence, simulate_boxes, simulate_clicks
 
 
 @pytest.fixture
@@ -34,3 +35,20 @@ def test_clicks_are_on_the_object(masks):
     assert labels.tolist() == [[POSITIVE]] * 3
     for mask, (x, y) in zip(masks, points[:, 0].int().tolist(), strict=True):
         assert mask[y, x]
+
+
+def test_an_absence_falls_on_the_frame_that_hides_most():
+    visible = torch.ones(5, 6, dtype=torch.bool)
+    visible[3, 2:] = False
+    visible[2, 2] = False
+    drawn = [draw_absence(np.random.default_rng(seed), visible) for seed in range(40)]
+    absences = [a for a in drawn if a is not None]
+    assert 20 < len(absences) < 38
+    assert {a.frame for a in absences} == {3}
+    assert all(2 <= a.times <= 24 for a in absences)
+    assert 0.2 < torch.stack([a.lost_m for a in absences]).float().mean() < 0.5
+
+
+def test_no_absence_fits_into_two_frames():
+    visible = torch.ones(2, 6, dtype=torch.bool)
+    assert all(draw_absence(np.random.default_rng(seed), visible) is None for seed in range(20))

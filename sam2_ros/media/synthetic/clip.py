@@ -6,6 +6,7 @@ It knows nothing of how a clip is drawn.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class ClipConfig:
     height_px: int = 256
     width_px: int = 256
     frames: int = 6
+    times: tuple[int, ...] = ()  # of the frames, those that are drawn, from 0 on; empty: all
     objects: int = 3  # labelled; the first `objects` masks
     distractors: int = 2  # at most this many unlabelled things, half of them look-alikes
     occluders: int = 2  # at most this many unlabelled things that pass in front
@@ -38,6 +40,12 @@ class ClipConfig:
                 f"clip of {self.frames} frames and {self.objects} objects: "
                 "expected at least 1 frame and 1 to 64 objects"
             )
+        if self.times and not (
+            self.times[0] == 0
+            and all(a < b for a, b in pairwise(self.times))
+            and self.times[-1] < self.frames
+        ):
+            raise ValueError(f"times {self.times}: expected 0, then later frames of {self.frames}, in order")
         if not 0 < self.size_range[0] <= self.size_range[1] <= 1:
             raise ValueError(f"size_range {self.size_range}: expected 0 < low <= high <= 1")
 

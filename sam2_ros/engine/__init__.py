@@ -1,6 +1,7 @@
 """The SAM 2 model and the streaming tracker, in plain PyTorch. Knows nothing of ROS, files or the web."""
 
 from .config import ModelConfig, config_for
+from .image_segmenter import ImagePrediction, ImageSegmenter
 from .model import Sam2Model
 from .numerics import TrackerConfig
 from .prompt import Prompt, PromptError
@@ -9,6 +10,8 @@ from .tracker import Tracker
 
 __all__ = [
     "FrameResult",
+    "ImagePrediction",
+    "ImageSegmenter",
     "ModelConfig",
     "ObjectState",
     "Prompt",

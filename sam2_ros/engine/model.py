@@ -6,6 +6,7 @@ the distances it is given.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ class Sam2Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.compute_dtype = torch.float32  # of the autocast a tracker runs the model in
+        self.compute_dtype = torch.float32
         d, m = config.d_model, config.mem_dim
         self.image_encoder = nn.ModuleDict(
             {"trunk": Hiera(config.hiera), "neck": Neck(config.hiera.channels, config.d_model)}
@@ -91,6 +92,12 @@ class Sam2Model(nn.Module):
     @property
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    def precision(self) -> AbstractContextManager[object]:
+        """The autocast that trackers and segmenters run the model in: that of `compute_dtype`."""
+        return torch.autocast(
+            self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
+        )
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""

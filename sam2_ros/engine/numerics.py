@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .life import StateRules
+from .policies import MEMORY_POLICIES, OFFICIAL, VISIBLE
 from .preprocess import RESIZE_MODES
 
 MAX_LABEL = 65534
@@ -45,6 +46,8 @@ class TrackerConfig:
         max_objects: objects held at once; memory for all of them is allocated at the start.
         memory_frames: one conditioning frame and `memory_frames` - 1 recent frames, 1..7.
         max_conditioning_frames: prompted frames kept per object; the first is always among them.
+        memory_policy: "official" or "visible", see `policies.admits_recent`; empty: "visible" with the numerics
+            "stream", "official" with the official ones.
         numerics: "stream", "official_video" or "official_vos", see `NUMERICS`. The official predictors use
             every conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
         clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
@@ -56,6 +59,7 @@ class TrackerConfig:
     max_objects: int = 8
     memory_frames: int = 7
     max_conditioning_frames: int = 4
+    memory_policy: str = ""
     numerics: str = "stream"
     clip_frames: int = 0
     resize: str = "image"
@@ -73,6 +77,10 @@ class TrackerConfig:
             "max_conditioning_frames", self.max_conditioning_frames, self.max_conditioning_frames >= 1, ">= 1"
         )
         _check("numerics", self.numerics, self.numerics in NUMERICS, f"one of {', '.join(NUMERICS)}")
+        if not self.memory_policy:
+            object.__setattr__(self, "memory_policy", VISIBLE if self.numerics == "stream" else OFFICIAL)
+        known = self.memory_policy in MEMORY_POLICIES
+        _check("memory_policy", self.memory_policy, known, f"one of {', '.join(MEMORY_POLICIES)}")
         _check("clip_frames", self.clip_frames, self.clip_frames >= 0, ">= 0 (0 = 16 or more)")
         _check("resize", self.resize, self.resize in RESIZE_MODES, f"one of {', '.join(RESIZE_MODES)}")
         _check(

@@ -1,6 +1,6 @@
-"""From a camera frame to the model's input, and back for coordinates.
+"""From a camera frame and the prompts made on it to the model's input.
 
-Knows pixels only: RGB uint8 in, normalised float out. Does not know where frames come from.
+Knows pixels only, of the frame and of the input. Does not know where frames come from.
 """
 
 from __future__ import annotations
@@ -10,9 +10,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .prompt import Prompt
+from .prompt_encoder import BOX_MAX, BOX_MIN
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESIZE_MODES = ("image", "video", "fast")
+
+
+def checked_frame(frame: np.ndarray) -> np.ndarray:
+    """The frame itself.
+
+    Raises:
+        ValueError: not ``[H, W, 3]`` uint8, or without a pixel.
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+        raise ValueError(f"frame of shape {frame.shape} and type {frame.dtype}: expected [H, W, 3] uint8 RGB")
+    return frame
 
 
 def normalize(image_b3hw: torch.Tensor) -> torch.Tensor:
@@ -61,3 +75,20 @@ def resize_mask(mask_hw: np.ndarray, size: int, device: torch.device) -> torch.T
     if mask.shape[-2:] != (size, size):
         mask = F.interpolate(mask, (size, size), mode="bilinear", align_corners=False, antialias=True)
     return mask[:, 0] >= 0.5
+
+
+def sparse_prompt(prompt: Prompt, frame_hw: tuple[int, int], size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Box corners, then clicks, in pixels of the model's input: ``[1, n, 2]`` and labels ``[1, n]``.
+
+    A prompt of a mask alone has n = 0.
+    """
+    places = np.zeros((0, 2), np.float32)
+    labels: list[int] = []
+    if prompt.box is not None:
+        places = np.asarray(prompt.box, np.float32).reshape(2, 2)
+        labels += [BOX_MIN, BOX_MAX]
+    if prompt.points is not None and prompt.labels is not None:
+        places = np.concatenate([places, prompt.points])
+        labels += prompt.labels.tolist()
+    scale = np.array([size / frame_hw[1], size / frame_hw[0]], np.float32)
+    return torch.from_numpy(places * scale)[None], torch.tensor([labels], dtype=torch.long)

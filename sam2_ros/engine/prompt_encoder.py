@@ -69,8 +69,10 @@ class PromptEncoder(nn.Module):
             labels_bn: ``[b, n]``: `NEGATIVE`, `POSITIVE`, `BOX_MIN`, `BOX_MAX` or `PADDING`.
 
         Returns:
-            ``[b, n + 1, d_model]``.
+            ``[b, n + 1, d_model]``; ``[b, 0, d_model]`` without points, as beside a mask alone in image mode.
         """
+        if points_bn2.shape[1] == 0:
+            return self.not_a_point_embed.weight.expand(len(points_bn2), -1, -1)[:, :0]
         points = F.pad(points_bn2, (0, 0, 0, 1))
         labels = F.pad(labels_bn, (0, 1), value=PADDING)[..., None]
         place = self.pe_layer((points + 0.5) / self.image_size)

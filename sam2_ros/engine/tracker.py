@@ -6,7 +6,6 @@ Knows frames, prompts and objects; does not know where frames come from, ROS or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from .life import Track
 from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, Sam2Model
 from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
+from .policies import admits_recent
 from .postprocess import masks_at_frame, measure
-from .preprocess import preprocess, resize_mask
+from .preprocess import checked_frame, preprocess, resize_mask, sparse_prompt
 from .prompt import Prompt, merge_prompts
-from .prompt_encoder import BOX_MAX, BOX_MIN
 from .result import FrameResult, TrackedObject
 from .stage_clock import StageClock
 
@@ -60,7 +59,7 @@ class Tracker:
             PromptError: a prompt that cannot be used; nothing has changed then.
             ValueError: not an RGB uint8 frame.
         """
-        frame = _checked_frame(frame_hwc_rgb_uint8)
+        frame = checked_frame(frame_hwc_rgb_uint8)
         height, width = frame.shape[:2]
         checked = merge_prompts([prompt.validated(height, width) for prompt in prompts])
         now = self._frame_index
@@ -68,7 +67,7 @@ class Tracker:
         prompted = self._admit(checked, result)
         model, bank, clock = self.model, self.bank, StageClock(self.model.device)
         outputs: dict[int, MaskOutput] = {}
-        with self._precision():
+        with model.precision():
             with clock.stage("preprocess"):
                 image = preprocess(frame, model.config.image_size, self.config.resize, model.device)
             with clock.stage("encode"):
@@ -136,10 +135,6 @@ class Tracker:
         """The stream has jumped (a looping bag, another camera): drop recent memories, keep what was prompted."""
         self.bank.clear_recents()
 
-    def _precision(self) -> AbstractContextManager[object]:
-        dtype = self.model.compute_dtype
-        return torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32)
-
     def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
         """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
         for orphan in list(self._tracks.values()):
@@ -183,9 +178,9 @@ class Tracker:
         A mask alone is adopted as it is. Clicks alone on a visible object correct the mask it is tracked with.
         """
         model, size = self.model, self.model.config.image_size
-        points, labels = _sparse_prompt(prompt, frame.shape[:2], size)
+        points, labels = sparse_prompt(prompt, (frame.shape[0], frame.shape[1]), size)
         mask = None if prompt.mask is None else resize_mask(prompt.mask, size, model.device)
-        if mask is not None and points is None:
+        if mask is not None and points.shape[1] == 0:
             return model.adopt_mask(mask, features)
         if tracked is None or not self.numerics.corrections_use_memory:
             fused_1chw, tracked = model.without_memory(features.s16), None
@@ -194,8 +189,6 @@ class Tracker:
             dense = mask[:, None].float() * 20 - 10
         elif tracked is not None and prompt.box is None and bool(tracked.presence_b > 0):
             dense = tracked.logits_b1hw.clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
-        assert points is not None
-        assert labels is not None
         decoded = model.decode(fused_1chw, features, points.to(model.device), labels.to(model.device), dense)
         multimask = points.shape[1] == 1
         return model.predict(decoded, multimask, self.numerics.stability_fallback)
@@ -204,6 +197,15 @@ class Tracker:
         self, now: int, features: ImageFeatures, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
     ) -> None:
         """Encode this frame's memories of all objects at once and put them into the bank."""
+        if not outputs:
+            return
+        policy = self.config.memory_policy
+        presences = torch.cat([output.presence_b for output in outputs.values()]).tolist()
+        outputs = {
+            row: output
+            for (row, output), presence in zip(outputs.items(), presences, strict=True)
+            if row in prompted or admits_recent(policy, presence)
+        }
         if not outputs:
             return
         rows = list(outputs)
@@ -248,33 +250,9 @@ class Tracker:
             )  # fmt: skip
 
 
-def _checked_frame(frame: np.ndarray) -> np.ndarray:
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise ValueError(f"frame of shape {frame.shape} and type {frame.dtype}: expected [H, W, 3] uint8 RGB")
-    return frame
-
-
 def _pointer_span(clip_frames: int, max_pointers: int) -> int:
     """Frames ago that the time encoding of object pointers takes for 1."""
     return max(1, min(clip_frames or max_pointers, max_pointers) - 1)
-
-
-def _sparse_prompt(
-    prompt: Prompt, frame_hw: tuple[int, ...], size: int
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Box corners, then clicks, in pixels of the model's input: ``[1, n, 2]`` and labels ``[1, n]``."""
-    places: list[np.ndarray] = []
-    labels: list[int] = []
-    if prompt.box is not None:
-        places.append(np.asarray(prompt.box, np.float32).reshape(2, 2))
-        labels += [BOX_MIN, BOX_MAX]
-    if prompt.points is not None and prompt.labels is not None:
-        places.append(prompt.points)
-        labels += prompt.labels.tolist()
-    if not places:
-        return None, None
-    scale = np.array([size / frame_hw[1], size / frame_hw[0]], np.float32)
-    return torch.from_numpy(np.concatenate(places) * scale)[None], torch.tensor([labels])
 
 
 def _each(output: MaskOutput) -> list[MaskOutput]:

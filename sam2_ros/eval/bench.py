@@ -69,7 +69,8 @@ def run_bench(
         done_before = number * steps_per_run
         total = len(config.objects) * steps_per_run
         run, growth = _time_stream(
-            Tracker(model, TrackerConfig(max_objects=count)),
+            # Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
+            Tracker(model, TrackerConfig(max_objects=count, memory_policy="official")),
             clip,
             count,
             config.frames,

@@ -51,6 +51,7 @@ def tracker_config(params: NodeParams) -> TrackerConfig:
         max_objects=params.max_objects,
         memory_frames=params.memory_frames,
         max_conditioning_frames=params.max_conditioning_frames,
+        memory_policy=params.memory_policy,
         present_on=params.present_on,
         present_off=params.present_off,
         lost_after_s=params.lost_after,

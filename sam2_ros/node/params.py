@@ -102,9 +102,10 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ),
     ParameterEntry(
         "memory_policy",
-        "official",
-        "What enters an object's memory: official is SAM 2's own rule.",
-        choices=("official",),
+        "visible",
+        "What enters an object's memory: every image (official, SAM 2's own rule), or those that show the object "
+        "(visible): it is then found again more often after it was hidden.",
+        choices=("visible", "official"),
     ),
     ParameterEntry(
         "image_transport",
@@ -240,7 +241,7 @@ class NodeParams:
     max_objects: int = 8
     memory_frames: int = 7
     max_conditioning_frames: int = 4
-    memory_policy: str = "official"
+    memory_policy: str = "visible"
     image_transport: str = "raw"
     image_reliability: str = "best_effort"
     use_3d: bool = False

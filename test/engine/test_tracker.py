@@ -7,8 +7,10 @@ import gc
 import numpy as np
 import pytest
 import torch
+from seeded_weights import fill_by_key
 
 from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.model import Sam2Model
 from sam2_ros.weights import random_model
 
 HEIGHT, WIDTH = 120, 160
@@ -129,6 +131,24 @@ def test_a_correction_uses_memory_in_stream_and_starts_anew_in_official_video(mo
         corrected = tracker.step(frames[5], [Prompt("a", box=box)]).objects[0].logits
         differs[numerics] = float(np.abs(corrected - fresh).max())
     assert differs["official_video"] < 1e-4 < differs["stream"]
+
+
+@pytest.mark.parametrize(("policy", "remembered"), [("official", 6), ("visible", 1)])
+def test_frames_without_the_object_are_remembered_by_the_official_policy_alone(
+    model, frames, policy, remembered
+):
+    absent = Sam2Model(model.config)
+    absent.load_state_dict(fill_by_key(absent.state_dict(), presence_bias=-100.0))
+    tracker = Tracker(absent, TrackerConfig(memory_policy=policy))
+    results = follow(tracker, frames[:6], {0: [Prompt("a", box=BOX)]})
+    assert all(result.objects[0].presence < 0 for result in results)
+    assert tracker.bank.view([0], now=6).spatial_bftc.shape[1] == remembered
+
+
+def test_the_memory_policy_follows_the_numerics():
+    assert TrackerConfig().memory_policy == "visible"
+    assert TrackerConfig(numerics="official_video").memory_policy == "official"
+    assert TrackerConfig(numerics="official_vos", memory_policy="visible").memory_policy == "visible"
 
 
 def test_after_a_discontinuity_only_what_was_prompted_is_remembered(model, frames):

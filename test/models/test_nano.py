@@ -22,12 +22,12 @@ def box_of(mask):
     return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
 
 
-def follow(model, frames, truth):
-    """IoU per frame after the first, prompted with the true box on the first."""
+def follow(model, frames, truth, box=None):
+    """IoU per frame after the first, prompted with a box on the first, the true one when left out."""
     tracker = Tracker(model)
     ious = []
     for index, (frame, mask) in enumerate(zip(frames, truth, strict=True)):
-        prompts = [Prompt("it", box=box_of(mask))] if index == 0 else []
+        prompts = [Prompt("it", box=box or box_of(mask))] if index == 0 else []
         ious.append(mask_iou(tracker.step(frame, prompts).objects[0].mask, mask))
     return np.array(ious[1:])
 
@@ -40,7 +40,16 @@ def test_it_is_small(nano):
 def test_it_follows_a_rendered_thing(nano):
     pytest.importorskip("skimage", reason="the demo clip uses pictures that come with scikit-image")
     clip = demo_clip()
-    assert follow(nano, clip.frames, clip.masks[:, 0]).mean() > 0.6
+    assert follow(nano, clip.frames, clip.masks[:, 0]).mean() > 0.75
+
+
+def test_it_finds_a_thing_again_that_was_hidden(nano):
+    pytest.importorskip("skimage", reason="the demo clip uses pictures that come with scikit-image")
+    clip = demo_clip()
+    ious = follow(nano, clip.frames, clip.masks[:, 1])
+    hidden = np.flatnonzero(~clip.masks[1:, 1].any(axis=(1, 2)))
+    assert ious[: hidden[0] - 10].mean() > 0.6
+    assert ious[hidden[-1] + 15 :].mean() > 0.3
 
 
 def test_it_says_so_when_a_thing_is_hidden(nano):
@@ -57,11 +66,17 @@ def test_it_says_so_when_a_thing_is_hidden(nano):
     assert said_visible <= 0.1 * hidden
 
 
-@pytest.mark.parametrize(("sequence", "least"), [("davis16_car-shadow", 0.5), ("davis16_dog", 0.35)])
-def test_it_follows_a_real_subject(nano, shared_data, sequence, least):
+RIDER = (277.0, 73.0, 415.0, 245.0)  # the true box of kite-surf holds the lines of the kite, and much sea
+
+
+@pytest.mark.parametrize(
+    ("sequence", "box", "least"),
+    [("davis16_dog", None, 0.42), ("davis16_libby", None, 0.4), ("davis16_kite-surf", RIDER, 0.45)],
+)
+def test_it_follows_a_real_subject(nano, shared_data, sequence, box, least):
     folder = shared_data / "vos" / sequence
     images = [cv2.imread(str(path))[..., ::-1].copy() for path in sorted((folder / "frames").iterdir())]
     truth = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0 for path in sorted((folder / "masks").iterdir())]
-    ious = follow(nano, images, truth)
+    ious = follow(nano, images, truth, box)
     assert ious.mean() > least
-    assert ious[-10:].mean() > 0.15  # still on the subject at the end
+    assert ious[-10:].mean() > 0.25  # still on the subject at the end

@@ -8,14 +8,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 pytest.importorskip("transformers", reason="transformers is the reference of the parity tests")
 
 from parity.pair import TOLERANCE, official_weights, our_model, relative_error, rms
-from parity.scene import moving_disc, normalised
+from parity.scene import IMAGE_MEAN, IMAGE_STD, moving_disc, normalised
 from parity.transformers_reference import image_model
 
+from sam2_ros.engine import ImageSegmenter
 from sam2_ros.engine.mask_decoder import STABILITY_THRESHOLD, choose_mask, stability
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.transformers_layout import to_transformers
@@ -110,6 +112,47 @@ def test_the_order_of_prompt_tokens_does_not_matter(pair: Pair) -> None:
     ours = pair.decode_ours(points, labels)
     turned = pair.decode_ours(points[2:] + points[:2], labels[2:] + labels[:2])
     assert relative_error(turned.logits_b4hw, ours.logits_b4hw) < TOLERANCE / 10
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("multimask", [False, True])
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_the_segmenter_gives_the_masks_of_a_frame_of_another_size(
+    pair: Pair, kind: str, multimask: bool
+) -> None:
+    """From an image of 200 x 150 pixels and back; the official image predictor resizes floats with antialias."""
+    image = moving_disc(1, 208)[0][:150, :200]
+    small = F.interpolate(
+        torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255,
+        (128, 128),
+        mode="bilinear",
+        antialias=True,
+    )
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (IMAGE_MEAN, IMAGE_STD))
+    points, labels = PROMPTS[kind]
+    out = pair.reference(
+        pixel_values=(small - mean) / deviation,
+        input_points=torch.tensor([[points]]),
+        input_labels=torch.tensor([[labels]], dtype=torch.int32),
+        multimask_output=multimask,
+    )
+    logits = out.pred_masks[0, 0]
+    expected = F.interpolate(logits[None], (150, 200), mode="bilinear")[0] > 0
+
+    segmenter = ImageSegmenter(pair.model)
+    segmenter.set_image(np.ascontiguousarray(image))
+    here = np.array(points) * [200 / 128, 150 / 128]
+    clicks = [i for i, label in enumerate(labels) if label < 2]
+    corners = here[[i for i, label in enumerate(labels) if label >= 2]]
+    ours = segmenter.predict(
+        points=here[clicks] if clicks else None,
+        labels=np.array(labels)[clicks] if clicks else None,
+        box=corners.flatten() if len(corners) else None,
+        multimask=multimask,
+    )
+    assert relative_error(torch.from_numpy(ours.logits), logits.clamp(-32, 32)) < TOLERANCE
+    assert relative_error(torch.from_numpy(ours.scores), out.iou_scores[0, 0]) < TOLERANCE
+    assert (ours.masks != expected.numpy()).mean() < 1e-3
 
 
 @pytest.mark.slow

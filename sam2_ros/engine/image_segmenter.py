@@ -1,0 +1,170 @@
+"""Image mode: prompts on one image, with an empty memory, as in SAM (SAM 2 paper, section 4).
+
+Knows one image at a time; nothing here has an identity or a time. Does not know the tracker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .mask_decoder import choose_mask, upsample_logits
+from .model import ImageFeatures, Sam2Model
+from .preprocess import checked_frame, preprocess, sparse_prompt
+from .prompt import Prompt, PromptError
+
+LOGIT_LIMIT = 32.0
+
+
+class ImagePrediction(NamedTuple):
+    """The k candidates for a prompt: three with `multimask`, else one. A batch of b prompts has a first axis b."""
+
+    masks: np.ndarray  # [k, H, W] bool
+    scores: np.ndarray  # [k] predicted IoU, 0..1
+    logits: np.ndarray  # [k, S / 4, S / 4] float32, limited to +-32: what `mask` takes
+
+
+class ImageSegmenter:
+    """Segments what is prompted on an image, with the reach of the official SAM2ImagePredictor.
+
+    `set_image` encodes the image once; every prompt then costs a pass of the mask decoder alone.
+    """
+
+    def __init__(self, model: Sam2Model, resize: str = "image") -> None:
+        self.model = model.eval()
+        self.resize = resize
+        self._features: ImageFeatures | None = None
+        self._hw = (0, 0)
+
+    @torch.inference_mode()
+    def set_image(self, image_hwc_rgb_uint8: np.ndarray) -> None:
+        """Encode an image, ``[H, W, 3]`` uint8 RGB, in place of the one before.
+
+        Raises:
+            ValueError: not an RGB uint8 image.
+        """
+        image = checked_frame(image_hwc_rgb_uint8)
+        pixels = preprocess(image, self.model.config.image_size, self.resize, self.model.device)
+        with self.model.precision():
+            self._features = self.model.encode_image(pixels)
+        self._hw = (image.shape[0], image.shape[1])
+
+    def predict(
+        self,
+        points: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        box: np.ndarray | Sequence[float] | None = None,
+        mask: np.ndarray | None = None,
+        multimask: bool = True,
+    ) -> ImagePrediction:
+        """Masks for one prompt.
+
+        Args:
+            points: ``[n, 2]`` clicks, (x, y) pixels of the image.
+            labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
+            box: x0, y0, x1, y1 pixels, max exclusive.
+            mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them.
+            multimask: three candidates, for a prompt that can be read in several ways, such as one click; else one.
+
+        Raises:
+            PromptError: a prompt that cannot be used.
+            RuntimeError: no image is set.
+        """
+        together = self.predict_batch(
+            points=None if points is None else np.asarray(points)[None],
+            labels=None if labels is None else np.asarray(labels)[None],
+            boxes=None if box is None else np.asarray(box)[None],
+            masks=None if mask is None else np.asarray(mask)[None],
+            multimask=multimask,
+        )
+        return ImagePrediction(*(part[0] for part in together))
+
+    @torch.inference_mode()
+    def predict_batch(
+        self,
+        points: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        boxes: np.ndarray | None = None,
+        masks: np.ndarray | None = None,
+        multimask: bool = True,
+    ) -> ImagePrediction:
+        """Masks for b prompts of one kind at once: `predict`, with an axis b in front of every argument.
+
+        Raises:
+            PromptError: a prompt that cannot be used, or another number of one argument than of another.
+            RuntimeError: no image is set.
+        """
+        if self._features is None:
+            raise RuntimeError("no image to segment: call set_image first")
+        given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
+        counts = {name: len(part) for name, part in given.items() if part is not None}
+        if not counts.keys() - {"labels"}:
+            raise PromptError("no points, no box and no mask; expected at least one of them")
+        if labels is not None and points is None:
+            raise PromptError("labels without points; expected one point (x, y) for each label")
+        if len(set(counts.values())) > 1:
+            shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+            raise PromptError(f"a batch of {shown}; expected the same number of each")
+        dense = None if masks is None else self._dense(masks)
+        batch = next(iter(counts.values()))
+        tokens, kinds = torch.zeros(batch, 0, 2), torch.zeros(batch, 0, dtype=torch.long)
+        if points is not None or boxes is not None:
+            prompts = [
+                Prompt(
+                    f"prompt {i}",
+                    points=None if points is None else points[i],
+                    labels=None if labels is None else labels[i],
+                    box=None if boxes is None else tuple(boxes[i]),
+                ).validated(*self._hw)
+                for i in range(batch)
+            ]
+            size = self.model.config.image_size
+            sparse = [sparse_prompt(prompt, self._hw, size) for prompt in prompts]
+            tokens, kinds = (torch.cat(parts) for parts in zip(*sparse, strict=True))
+        logits, scores = self.decode(tokens, kinds, dense, multimask)
+        return ImagePrediction(
+            (upsample_logits(logits, self._hw) > 0).cpu().numpy(),
+            scores.cpu().numpy(),
+            logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy(),
+        )
+
+    def _dense(self, masks: np.ndarray) -> torch.Tensor:
+        """Logits of earlier predictions as the dense prompt, ``[b, 1, S / 4, S / 4]``."""
+        logits = torch.as_tensor(np.asarray(masks), dtype=torch.float32)
+        side = self.model.config.mask_side
+        if logits.shape[1:] != (side, side) or not bool(torch.isfinite(logits).all()):
+            raise PromptError(
+                f"mask logits of shape {list(logits.shape[1:])}, all finite: {bool(torch.isfinite(logits).all())}; "
+                f"expected the finite logits of an earlier prediction, [{side}, {side}]"
+            )
+        return logits[:, None].to(self.model.device)
+
+    def decode(
+        self, points_bn2: torch.Tensor, labels_bn: torch.Tensor, dense: torch.Tensor | None, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Candidates of b checked prompts, still on the device.
+
+        Args:
+            points_bn2: ``[b, n, 2]`` pixels of the model's input.
+            labels_bn: ``[b, n]``, see `PromptEncoder.sparse`.
+            dense: ``[b, 1, S / 4, S / 4]`` logits.
+            multimask: see `predict`.
+
+        Returns:
+            Logits ``[b, k, S / 4, S / 4]`` and predicted IoUs ``[b, k]``, float32.
+        """
+        model, features = self.model, self._features
+        if features is None:
+            raise RuntimeError("no image to segment: call set_image first")
+        with model.precision():
+            fused = model.without_memory(features.s16).expand(len(points_bn2), -1, -1, -1)
+            decoded = model.decode(
+                fused, features, points_bn2.to(model.device), labels_bn.to(model.device), dense
+            )
+        if multimask:
+            return decoded.logits_b4hw[:, 1:].float(), decoded.iou_b4[:, 1:].float()
+        chosen = choose_mask(decoded, multimask=False, stability_fallback=True)
+        return chosen.logits_b1hw.float(), chosen.iou_b[:, None].float()

@@ -114,7 +114,7 @@ def _render(seed: int, size: int, frames: int, objects: int) -> RenderedClip:
         objects=objects,
         size_range=SIZE_RANGE,
         hide_probability=HIDE_PROBABILITY,
-        distractors=2,
+        distractors=3,
         occluders=1,
         motion_scale=float(rng.uniform(*MOTION_SCALE)),
     )
@@ -123,15 +123,15 @@ def _render(seed: int, size: int, frames: int, objects: int) -> RenderedClip:
 
 
 def start_middle_later(rng: np.random.Generator, length: int, frames: int) -> tuple[int, ...]:
-    """`frames` of `length`: some from the start, the middle, and some close together anywhere after it.
+    """`frames` of `length`: one or two from the start, the middle, the others close together anywhere after it.
 
     What hides does so in the middle; later it is still hidden, comes out, or is out and elsewhere.
     """
-    later = (frames - 1) // 2
-    first = frames - 1 - later
-    if not later:
+    first = 1 if frames < 4 else 2
+    later = frames - first - 1
+    if later < 1:
         return tuple(range(frames))
-    middle = max(first, length // 2)
+    middle = min(max(first, length // 2), length - later - 1)
     gap = int(rng.integers(1, 1 + max(1, min(4, (length - 1 - middle) // later))))
     begin = int(rng.integers(middle + 1, length - gap * (later - 1)))
     return (*range(first), middle, *range(begin, begin + gap * later, gap))

@@ -22,7 +22,7 @@ class ClipConfig:
     frames: int = 6
     times: tuple[int, ...] = ()  # of the frames, those that are drawn, from 0 on; empty: all
     objects: int = 3  # labelled; the first `objects` masks
-    distractors: int = 2  # at most this many unlabelled things, half of them look-alikes
+    distractors: int = 2  # at most this many unlabelled things, most of them look-alikes
     occluders: int = 2  # at most this many unlabelled things that pass in front
     textures: TextureBank = field(default_factory=TextureBank)
     size_range: tuple[float, float] = (0.05, 0.75)  # length of an object / shorter side of the image

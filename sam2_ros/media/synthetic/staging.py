@@ -5,11 +5,14 @@ It knows nothing of pixels: `scene` draws what is chosen here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from sam2_ros.media.synthetic.clip import ClipConfig
 from sam2_ros.media.synthetic.scene import Camera, Layer, Motion, Scene, Wave
+from sam2_ros.media.synthetic.textures import recolour
 from sam2_ros.media.synthetic.things import Look, make_backdrop, make_parts
 
 Rng = np.random.Generator
@@ -40,16 +43,8 @@ def random_scene(rng: Rng, config: ClipConfig) -> Scene:
         if label == hidden and config.frames > 2 and not hides_by_leaving:
             fronts.append(_screen(rng, config, motion, light))
     for _ in range(int(rng.integers(config.distractors + 1))):
-        if rng.random() < 0.5:  # a look-alike: the same thing elsewhere
-            twin = things[int(rng.integers(len(things)))]
-            size_px = twin.motion.half_size_px * float(np.exp(rng.normal(0, 0.2)))
-            things.append(_dress(rng, twin.parts, _motion(rng, config, size_px, pace), -1, pace))
-        else:
-            length_px = side * float(np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
-            motion = _motion(rng, config, length_px / 2, pace)
-            things.append(
-                _dress(rng, make_parts(rng, Look(rng, config.textures, length_px, light)), motion, -1, pace)
-            )
+        like = things[int(rng.integers(config.objects))]
+        things.append(_distractor(rng, config, like, light, pace))
     for _ in range(int(rng.integers(config.occluders + 1))):
         length_px = side * float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
         motion = _motion(rng, config, length_px / 2, pace * 1.5)
@@ -60,6 +55,37 @@ def random_scene(rng: Rng, config: ClipConfig) -> Scene:
     camera = _camera(rng, config, seen[0] if seen else None)
     order = rng.permutation(len(things))
     return Scene(camera, background, tuple(things[i] for i in order) + tuple(fronts))
+
+
+def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: float) -> Layer:
+    """An unlabelled thing: the same as `like`, another of its colour, or anything; half of them start close to it."""
+    side = min(config.height_px, config.width_px)
+    kind = rng.random()
+    if kind < 0.7:
+        size_px = like.motion.half_size_px * float(np.exp(rng.normal(0, 0.3)))
+    else:
+        size_px = 0.5 * side * float(np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
+    motion = _motion(rng, config, size_px, pace)
+    if rng.random() < 0.5:
+        angle = rng.uniform(0, 2 * np.pi)
+        apart = (size_px + like.motion.half_size_px) * rng.uniform(0.7, 1.3)
+        x, y = np.array(like.motion.start_xy) + apart * np.array([np.cos(angle), np.sin(angle)])
+        motion = replace(motion, start_xy=(float(x), float(y)))
+    if kind < 0.35:
+        parts = like.parts
+    else:
+        look = Look(rng, config.textures, 2 * size_px, light)
+        if kind < 0.7:
+            target = np.clip(_colour(like) + rng.normal(0, 18, 3), 10, 245)
+            look.texture = recolour(rng, look.texture, 0.2, mean_rgb=target)
+        parts = make_parts(rng, look)
+    return _dress(rng, parts, motion, -1, pace)
+
+
+def _colour(layer: Layer) -> np.ndarray:
+    """Mean colour of a thing's largest part, [3]."""
+    sprite = max(layer.parts, key=lambda part: part.scale).sprite
+    return np.array(cv2.mean(sprite, np.ascontiguousarray(sprite[..., 3]))[:3])
 
 
 def _length(rng: Rng, low: float, high: float) -> float:

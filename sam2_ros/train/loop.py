@@ -27,7 +27,7 @@ from .config import TrainConfig
 from .grouping import Grouping
 from .losses import frame_loss, mask_iou
 from .optimisers import make_optimisers
-from .simulate import draw_absence, draw_kind
+from .simulate import draw_absence, draw_kind, draw_slip
 from .start import initialise
 from .unroll import ClipBatch, encode, unroll
 
@@ -183,7 +183,9 @@ def _loss(
     teacher = torch.from_numpy(rng.random(batch.visible_tm.shape[1]) < config.teacher_share_at(step))
     features = encode(run.model, batch)
     absence = draw_absence(rng, batch.visible_tm)
-    predictions = unroll(run.model, features, batch, draw_kind(rng), teacher, rng, absence)
+    b, t, n = batch.masks_btnhw.shape[:3]
+    slip = draw_slip(rng, t, b, n)
+    predictions = unroll(run.model, features, batch, draw_kind(rng), teacher, rng, absence, slip)
     frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
     presence_weight = 1.0 if len(predictions) > 1 else 0.0  # on one frame everything shows: nothing to learn
     losses = [

@@ -1,4 +1,4 @@
-"""What a training clip adds to its pictures: prompts as a user or a detector gives them, and long absences.
+"""What a training clip adds to its pictures: prompts as a user or a detector gives them, long absences, and slips.
 
 Prompts are drawn from true masks (SAM 2 paper, section D.2.2). Coordinates are pixels of the model's input; does not
 know what the model makes of them.
@@ -20,6 +20,7 @@ BOX_JITTER_LIMIT_PX = 20.0
 ABSENCE_PROBABILITY = 0.9
 LONGEST_ABSENCE = 120  # frames; pointers go back 15, recent memories 6, the prompted frame all the way
 LOST_SHARE = 0.3
+SLIP_SHARE = 0.3
 
 
 class Absence(NamedTuple):
@@ -32,6 +33,53 @@ class Absence(NamedTuple):
     frame: int
     times: int
     lost_m: torch.Tensor  # [b * n] bool: remembered as absent, even where they show
+
+
+class Slip(NamedTuple):
+    """Objects whose memory goes wrong at some frame, and stays so.
+
+    A tracker's mistake enters its memory, and a few frames later memory says nothing else. From a memory like that
+    the object as it was prompted has to be found, so that a slip is left again.
+    """
+
+    first_frame: int
+    joined_m: torch.Tensor  # [m] bool: remembered together with `other_m`
+    other_m: torch.Tensor  # [m] index of another object of the clip
+    cut_m: torch.Tensor  # [m] bool: remembered without what lies on one side of its middle
+    side_m2: torch.Tensor  # [m, 2] that side, a unit vector
+
+    def remembered(self, frame: int, logits_m1hw: torch.Tensor) -> torch.Tensor:
+        """The mask that enters memory in place of the predicted one, ``[m, 1, h, w]`` logits."""
+        if frame < self.first_frame:
+            return logits_m1hw
+        height, width = logits_m1hw.shape[-2:]
+        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        inside = (logits_m1hw > 0).float()
+        area = inside.sum(dim=(2, 3)).clamp(min=1)
+        along = self.side_m2[:, 0, None, None] * x + self.side_m2[:, 1, None, None] * y
+        middle = (inside[:, 0] * along).sum(dim=(1, 2)) / area[:, 0]
+        gone = self.cut_m[:, None, None] & (along > middle[:, None, None])
+        both = torch.maximum(logits_m1hw, logits_m1hw[self.other_m])
+        joined = torch.where(self.joined_m.view(-1, 1, 1, 1), both, logits_m1hw)
+        return torch.where(gone[:, None], joined.clamp(max=-10.0), joined)
+
+
+def draw_slip(rng: np.random.Generator, frames: int, clips: int, objects: int) -> Slip | None:
+    """For clips of three frames or more with two objects or more: half of the slips join, half of them cut."""
+    if frames < 3 or objects < 2:
+        return None
+    count = clips * objects
+    share = rng.random(count)
+    angle = rng.uniform(0, 2 * np.pi, count)
+    clip, place = np.divmod(np.arange(count), objects)
+    other = clip * objects + (place + rng.integers(1, objects, count)) % objects
+    return Slip(
+        int(rng.integers(1, frames - 1)),
+        torch.from_numpy(share < SLIP_SHARE / 2),
+        torch.from_numpy(other),
+        torch.from_numpy((share >= SLIP_SHARE / 2) & (share < SLIP_SHARE)),
+        torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1)).float(),
+    )
 
 
 def draw_kind(rng: np.random.Generator) -> str:

@@ -13,7 +13,7 @@ import torch
 from sam2_ros.engine.mask_decoder import DecodedMasks, choose_mask
 from sam2_ros.engine.model import ImageFeatures, MemoryView, Sam2Model
 
-from .simulate import Absence, simulate_boxes, simulate_clicks
+from .simulate import Absence, Slip, simulate_boxes, simulate_clicks
 
 
 class ClipBatch(NamedTuple):
@@ -48,6 +48,7 @@ def unroll(
     teacher_m: torch.Tensor,
     rng: np.random.Generator,
     absence: Absence | None = None,
+    slip: Slip | None = None,
 ) -> list[FramePrediction]:
     """Prompt every object on the first frame and follow it through its clip.
 
@@ -56,6 +57,7 @@ def unroll(
         kind: "box", "click" or "mask".
         teacher_m: ``[b * n]`` bool: objects whose memory is made from the true mask.
         absence: what memory is told about a long absence, whatever the frames show.
+        slip: what memory gets wrong.
 
     Returns:
         One prediction per frame.
@@ -89,6 +91,8 @@ def unroll(
         true_logits = torch.logit(target[:, None], eps=1e-4)
         logits = torch.where(taught.view(-1, 1, 1, 1), true_logits, chosen.logits_b1hw.float())
         presence = torch.where(taught, visible.float() * 20 - 10, decoded.presence_b.float())
+        if slip is not None:
+            logits = slip.remembered(frame, logits)
         times = 1
         if absence is not None and frame == absence.frame:
             times = absence.times

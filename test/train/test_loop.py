@@ -74,7 +74,8 @@ def test_a_variation_moves_pixels_and_masks_alike():
 
 
 @pytest.mark.parametrize(
-    ("length", "frames"), [(5, 5), (6, 5), (29, 5), (60, 6), (9, 3), (1, 1), (40, 1), (40, 2), (8, 8), (9, 8), (60, 8)]
+    ("length", "frames"),
+    [(5, 5), (6, 5), (29, 5), (60, 6), (9, 3), (1, 1), (40, 1), (40, 2), (8, 8), (9, 8), (60, 8)],
 )
 def test_of_a_long_clip_the_start_the_middle_and_some_later_frames_are_drawn(length, frames):
     for seed in range(20):

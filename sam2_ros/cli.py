@@ -11,41 +11,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from sam2_ros import cli_show as show
+from sam2_ros.cli_models import models_app
+from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2 as a stream: track objects through videos and rosbags, run the demo, time the models.",
+    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, time the models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(
-    help="The checkpoints that can be used: which exist, which are here, whether they are intact."
-)
 app.add_typer(models_app, name="models", no_args_is_help=True)
-
-ModelOption = Annotated[
-    str, typer.Option("--model", help="nano, tiny, small, base_plus, large, or the path of a checkpoint.")
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:0.")
-]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="auto (bf16 where the GPU has it, else fp32), bf16, fp16, fp32.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
-]
 
 
 @app.command()
@@ -151,6 +136,68 @@ def track(
 
 
 @app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="A JPEG or PNG file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    box: Annotated[list[str] | None, typer.Option(help="ID:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="ID:x,y,+ on the object or ID:x,y,- off it. Repeatable.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Without prompts: all masks, from a grid of clicks.")
+    ] = False,
+    points_per_side: Annotated[int, typer.Option(min=1, help="Clicks along each side of the grid.")] = 32,
+    pred_iou_thresh: Annotated[float, typer.Option(help="Least predicted IoU of a mask, 0..1.")] = 0.8,
+    stability_score_thresh: Annotated[
+        float, typer.Option(help="Least share of a mask's area that stays when its edge is moved.")
+    ] = 0.95,
+    crop_n_layers: Annotated[
+        int, typer.Option(min=0, help="1: segment 4 crops of the image too, 2: 16 more, ...")
+    ] = 0,
+    min_mask_region_area: Annotated[
+        int, typer.Option(min=0, help="Fill holes and drop islands smaller than this, pixels.")
+    ] = 0,
+    model: ModelOption = "nano",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Segment one image: what boxes and points ask for, or everything.
+
+    Leaves overlay.png, labels.png (value = number of the mask), masks.json (COCO run lengths) and summary.json.
+    """
+    from sam2_ros.cli_prompts import PromptBook
+    from sam2_ros.engine import EverythingConfig
+    from sam2_ros.eval.segment import SegmentConfig, run_segment
+
+    book = PromptBook(of_image=True)
+    for spec in box or []:
+        book.add_box(spec)
+    for spec in point or []:
+        book.add_point(spec)
+    grid = EverythingConfig(
+        points_per_side=points_per_side,
+        pred_iou_thresh=pred_iou_thresh,
+        stability_score_thresh=stability_score_thresh,
+        crop_n_layers=crop_n_layers,
+        min_mask_region_area=min_mask_region_area,
+    )
+    config = SegmentConfig(
+        image, out, book.prompts().get(0, ()), grid if everything else None, model, device, precision
+    )
+    with show.progress_bar("opening") as bar:
+        summary = run_segment(config, bar.show)
+    if not summary["masks"]:
+        show.err.print(
+            "No mask is good and stable enough: lower --pred-iou-thresh or --stability-score-thresh, "
+            "or ask more clicks with --points-per-side.",
+            soft_wrap=True,
+        )
+    show.print_table("sam2-ros segment", summary)
+    show.print_json(as_json, summary)
+
+
+@app.command()
 def bench(
     model: ModelOption = "nano",
     objects: Annotated[str, typer.Option(help="Object counts, one run each.")] = "1,4",
@@ -174,109 +221,6 @@ def bench(
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
     show.print_bench(report)
     show.print_json(as_json, report)
-
-
-@models_app.command("list")
-def models_list(as_json: JsonOption = False) -> None:
-    """All known models: size, licence, and whether their weights are here."""
-    from sam2_ros.weights import list_models
-
-    models = list_models()
-    table = Table(
-        "name", "version", "parameters", "file", "licence", "present", box=None, header_style="bold"
-    )
-    for info in models:
-        present = "[green]yes[/green]" if info.path else "no"
-        table.add_row(
-            info.name,
-            info.version,
-            f"{info.parameters / 1e6:.1f} M",
-            escape(info.file),
-            escape(info.licence),
-            present,
-        )
-    show.out.print(table)
-    show.print_json(as_json, {"models": [_model_dict(info) for info in models]})
-
-
-@models_app.command("info")
-def models_info(
-    name: Annotated[str, typer.Argument(help="A name from `sam2-ros models list`.")],
-    as_json: JsonOption = False,
-) -> None:
-    """One model: where its weights come from and where they are looked for."""
-    info = _find_model(name)
-    show.print_table(f"model {info.name}", _model_dict(info))
-    show.print_json(as_json, _model_dict(info))
-
-
-@models_app.command("fetch")
-def models_fetch(
-    name: Annotated[str, typer.Argument(help="A name from `sam2-ros models list`.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Download an official checkpoint; an interrupted download goes on where it stopped."""
-    from sam2_ros.download import fetch
-    from sam2_ros.eval.verify import verify_weights
-    from sam2_ros.weights import download_dir
-
-    info = _find_model(name)
-    with show.progress_bar(f"downloading {info.file}") as bar:
-        path = fetch(
-            info, download_dir(), lambda done, total: bar.show(f"downloading {info.file}", done, total)
-        )
-    checked = verify_weights(info.name)
-    show.print_table(f"model {info.name}", {**checked, "file": str(path)})
-    show.print_json(as_json, checked)
-
-
-@models_app.command("verify")
-def models_verify(
-    name: Annotated[str | None, typer.Argument(help="A name or a file (default: all that are here).")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check weights: their SHA-256 where one is published, and that they load completely."""
-    from sam2_ros.eval.verify import verify_weights
-    from sam2_ros.weights import list_models
-
-    wanted = [name] if name is not None else [info.name for info in list_models() if info.path is not None]
-    table = Table("model", "file", "recognised as", "sha256", "verdict", box=None, header_style="bold")
-    verdicts = []
-    for one in wanted:
-        checked = verify_weights(one)
-        verdicts.append(checked)
-        table.add_row(
-            one,
-            escape(checked["file"]),
-            checked["recognised"],
-            checked["sha256"][:12],
-            escape(checked["verdict"]),
-        )
-    show.out.print(table)
-    show.print_json(as_json, {"models": verdicts})
-
-
-def _model_dict(info: Any) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "version": info.version,
-        "parameters": info.parameters,
-        "file": info.file,
-        "url": info.url,
-        "licence": info.licence,
-        "path": None if info.path is None else str(info.path),
-    }
-
-
-def _find_model(name: str) -> Any:
-    from sam2_ros.weights import list_models
-
-    models = list_models()
-    found = next((info for info in models if info.name == name), None)
-    if found is None:
-        known = ", ".join(info.name for info in models)
-        raise typer.BadParameter(f"model '{name}' is not known: expected one of {known}")
-    return found
 
 
 def main() -> None:

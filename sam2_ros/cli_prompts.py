@@ -18,6 +18,7 @@ import numpy as np
 from sam2_ros.engine import Prompt
 
 _SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>\d+):(?P<value>.+)", re.DOTALL)
+_SPEC_OF_IMAGE = re.compile(r"(?P<id>[^@:]+):(?P<value>.+)", re.DOTALL)
 _FORMS = {
     "--box": "ID@FRAME:x0,y0,x1,y1, such as cup@0:100,80,260,300",
     "--point": "ID@FRAME:x,y,+ (on the object) or ID@FRAME:x,y,- (not on it), such as cup@0:180,150,+",
@@ -45,28 +46,32 @@ class _Draft:
 
 
 class PromptBook:
-    """Prompts by frame and object: all that is said about one object on one frame becomes one Prompt."""
+    """Prompts by frame and object: all that is said about one object on one frame becomes one Prompt.
 
-    def __init__(self) -> None:
+    For a single image `@FRAME` is not written: `PromptBook(of_image=True)` reads `ID:x0,y0,x1,y1`, as frame 0.
+    """
+
+    def __init__(self, of_image: bool = False) -> None:
+        self._of_image = of_image
         self._drafts: dict[int, dict[str, _Draft]] = {}
 
     def add_box(self, spec: str) -> None:
         """`ID@FRAME:x0,y0,x1,y1`"""
-        object_id, frame, value = _split("--box", spec)
-        self._set_box(object_id, frame, _numbers("--box", spec, value.split(","), 4))
+        object_id, frame, value = self._split("--box", spec)
+        self._set_box(object_id, frame, self._numbers("--box", spec, value.split(","), 4))
 
     def add_point(self, spec: str) -> None:
         """`ID@FRAME:x,y,+` or `ID@FRAME:x,y,-`"""
-        object_id, frame, value = _split("--point", spec)
+        object_id, frame, value = self._split("--point", spec)
         *numbers, sign = value.split(",")
         if sign.strip() not in ("+", "-"):
-            raise _spec_error("--point", spec)
-        x, y = _numbers("--point", spec, numbers, 2)
+            raise self._spec_error("--point", spec)
+        x, y = self._numbers("--point", spec, numbers, 2)
         self._add_point(object_id, frame, x, y, 1 if sign.strip() == "+" else 0)
 
     def add_mask(self, spec: str) -> None:
         """`ID@FRAME:file.png`; every pixel that is not black belongs to the object."""
-        object_id, frame, value = _split("--mask", spec)
+        object_id, frame, value = self._split("--mask", spec)
         self._set_mask(object_id, frame, Path(value))
 
     def add_file(self, path: Path) -> None:
@@ -158,23 +163,23 @@ class PromptBook:
             )
         draft.mask = np.asarray(image.any(axis=2))
 
+    def _split(self, option: str, spec: str) -> tuple[str, int, str]:
+        match = (_SPEC_OF_IMAGE if self._of_image else _SPEC).fullmatch(spec)
+        if match is None:
+            raise self._spec_error(option, spec)
+        return match["id"], 0 if self._of_image else int(match["frame"]), match["value"]
 
-def _split(option: str, spec: str) -> tuple[str, int, str]:
-    match = _SPEC.fullmatch(spec)
-    if match is None:
-        raise _spec_error(option, spec)
-    return match["id"], int(match["frame"]), match["value"]
+    def _numbers(self, option: str, spec: str, parts: Sequence[str], count: int) -> list[float]:
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError as error:
+            raise self._spec_error(option, spec) from error
+        if len(numbers) != count:
+            raise self._spec_error(option, spec)
+        return numbers
 
-
-def _numbers(option: str, spec: str, parts: Sequence[str], count: int) -> list[float]:
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError as error:
-        raise _spec_error(option, spec) from error
-    if len(numbers) != count:
-        raise _spec_error(option, spec)
-    return numbers
-
-
-def _spec_error(option: str, spec: str) -> PromptSyntaxError:
-    return PromptSyntaxError(f"{option} '{spec}' cannot be read: expected {_FORMS[option]}")
+    def _spec_error(self, option: str, spec: str) -> PromptSyntaxError:
+        form = _FORMS[option]
+        if self._of_image:
+            form = form.replace("@FRAME", "").replace("@0", "")
+        return PromptSyntaxError(f"{option} '{spec}' cannot be read: expected {form}")

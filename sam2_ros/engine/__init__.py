@@ -1,6 +1,7 @@
 """The SAM 2 model and the streaming tracker, in plain PyTorch. Knows nothing of ROS, files or the web."""
 
 from .config import ModelConfig, config_for
+from .everything import EverythingConfig, FoundMask, segment_everything
 from .image_segmenter import ImagePrediction, ImageSegmenter
 from .model import Sam2Model
 from .numerics import TrackerConfig
@@ -9,6 +10,8 @@ from .result import FrameResult, ObjectState, TrackedObject
 from .tracker import Tracker
 
 __all__ = [
+    "EverythingConfig",
+    "FoundMask",
     "FrameResult",
     "ImagePrediction",
     "ImageSegmenter",
@@ -21,4 +24,5 @@ __all__ = [
     "Tracker",
     "TrackerConfig",
     "config_for",
+    "segment_everything",
 ]

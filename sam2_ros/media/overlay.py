@@ -1,6 +1,6 @@
-"""Draws what the tracker says onto frames: masks, outlines, boxes, names and states; writes videos.
+"""Draws onto frames what was found in them: masks, outlines, boxes, names and states; writes videos.
 
-Knows pixels and one FrameResult; knows nothing of files other than the video it writes.
+Knows pixels, masks and one FrameResult; knows nothing of files other than the video it writes.
 """
 
 from __future__ import annotations
@@ -8,18 +8,21 @@ from __future__ import annotations
 import colorsys
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from sam2_ros.engine.result import FrameResult, ObjectState, TrackedObject
+from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.media.opencv_log import quiet_opencv
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 Colour = tuple[int, int, int]
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 pixels, max exclusive
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +67,12 @@ def draw_overlay(image_rgb: np.ndarray, result: FrameResult) -> np.ndarray:
     pen = _Pen(canvas)
     shown = [obj for obj in result.objects if obj.visible]
     for obj in shown:
-        _tint(canvas, obj)
+        _tint(canvas, obj.mask, obj.box, obj.label)
     for obj in shown:  # after all tints, so that no name is painted over
-        _outline(pen, obj)
+        _outline(pen, obj.mask, obj.box, obj.label)
+        x0, y0, x1, y1 = obj.box
+        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour_of(obj.label), 1)
+        pen.text(f"{obj.id} {obj.state.name} {obj.score:.2f}", x0, y0 - 2, colour_of(obj.label))
     y_px = result.height_px - pen.margin_px
     for obj in reversed([obj for obj in result.objects if not obj.visible]):
         text = f"{obj.id} {obj.state.name}"
@@ -76,21 +82,35 @@ def draw_overlay(image_rgb: np.ndarray, result: FrameResult) -> np.ndarray:
     return canvas
 
 
-def _tint(canvas: np.ndarray, obj: TrackedObject) -> None:
-    x0, y0, x1, y1 = obj.box
-    window, mask = canvas[y0:y1, x0:x1], obj.mask[y0:y1, x0:x1]
-    colour = np.array(colour_of(obj.label), np.float32)
+def draw_masks(image_rgb: np.ndarray, masks: Sequence[np.ndarray], names: Sequence[str] = ()) -> np.ndarray:
+    """A copy of the [H, W, 3] uint8 RGB image with [H, W] bool masks drawn in, the first in the colour of label 1.
+
+    Later masks are drawn over earlier ones, and named where there is a name for each.
+    """
+    canvas = image_rgb.copy()
+    pen = _Pen(canvas)
+    boxes = [measure(mask)[0] for mask in masks]
+    for label, (mask, box) in enumerate(zip(masks, boxes, strict=True), start=1):
+        _tint(canvas, mask, box, label)
+    for label, (mask, box) in enumerate(zip(masks, boxes, strict=True), start=1):
+        _outline(pen, mask, box, label)
+    for label, (name, box) in enumerate(zip(names, boxes, strict=False), start=1):
+        pen.text(name, box[0], box[1] - 2, colour_of(label))
+    return canvas
+
+
+def _tint(canvas: np.ndarray, mask_hw: np.ndarray, box: Box, label: int) -> None:
+    x0, y0, x1, y1 = box
+    window, mask = canvas[y0:y1, x0:x1], mask_hw[y0:y1, x0:x1]
+    colour = np.array(colour_of(label), np.float32)
     window[mask] = (window[mask] * (1 - TINT) + colour * TINT).astype(np.uint8)
 
 
-def _outline(pen: _Pen, obj: TrackedObject) -> None:
-    x0, y0, x1, y1 = obj.box
-    colour = colour_of(obj.label)
-    crop = np.ascontiguousarray(obj.mask[y0:y1, x0:x1]).view(np.uint8)
+def _outline(pen: _Pen, mask_hw: np.ndarray, box: Box, label: int) -> None:
+    x0, y0, x1, y1 = box
+    crop = np.ascontiguousarray(mask_hw[y0:y1, x0:x1]).view(np.uint8)
     contours, _ = cv2.findContours(crop, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
-    cv2.drawContours(pen.canvas, contours, -1, colour, pen.line_px, cv2.LINE_AA)
-    cv2.rectangle(pen.canvas, (x0, y0), (x1 - 1, y1 - 1), colour, 1)
-    pen.text(f"{obj.id} {obj.state.name} {obj.score:.2f}", x0, y0 - 2, colour)
+    cv2.drawContours(pen.canvas, contours, -1, colour_of(label), pen.line_px, cv2.LINE_AA)
 
 
 class _Pen:

@@ -1,0 +1,20 @@
+"""The options that several sub-commands of `sam2-ros` share. Does not know what they are used for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    str, typer.Option("--model", help="nano, tiny, small, base_plus, large, or the path of a checkpoint.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:0.")
+]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="auto (bf16 where the GPU has it, else fp32), bf16, fp16, fp32.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
+]

@@ -1,0 +1,263 @@
+"""Segment everything: a grid of clicks on an image, and the good, stable, distinct masks among the answers.
+
+Knows one image; names, options and defaults are those of the official SAM2AutomaticMaskGenerator. Does not know
+prompts, objects or time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from .image_segmenter import LOGIT_LIMIT, ImageSegmenter
+from .mask_decoder import upsample_logits
+from .model import Sam2Model
+from .postprocess import measure
+from .preprocess import checked_frame
+from .prompt_encoder import POSITIVE
+
+NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
+UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 64 MB of logits for a 1080p camera
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class EverythingConfig:
+    """What is asked and what is kept.
+
+    Attributes:
+        points_per_side: clicks along each side of the image.
+        points_per_batch: clicks that go through the mask decoder together.
+        pred_iou_thresh: least predicted IoU, 0..1.
+        stability_score_thresh: least stability: area above `stability_score_offset` over area above its negative.
+        stability_score_offset: logits.
+        box_nms_thresh: of two masks whose boxes overlap by more than this IoU the one predicted worse is dropped.
+        crop_n_layers: layer i cuts the image into 2^i x 2^i overlapping crops and asks each.
+        crop_nms_thresh: as `box_nms_thresh`, between crops; the smaller crop wins.
+        crop_overlap_ratio: overlap of the crops of the first layer, as a share of the image's shorter side.
+        crop_n_points_downscale_factor: layer i asks points_per_side / factor^i clicks a side.
+        min_mask_region_area: smaller holes are filled and smaller islands removed, pixels.
+        use_m2m: feed every mask back with its click for a second answer.
+        multimask_output: three candidates for each click; otherwise one.
+    """
+
+    points_per_side: int = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.8
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    use_m2m: bool = False
+    multimask_output: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected at least 1")
+        for name in ("crop_n_layers", "min_mask_region_area"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
+
+
+@dataclass(frozen=True)
+class FoundMask:
+    """One mask and how it was found; boxes are x0, y0, x1, y1 pixels of the image, max exclusive."""
+
+    segmentation: np.ndarray  # [H, W] bool
+    predicted_iou: float
+    stability_score: float
+    point: tuple[float, float]  # the click that found it, (x, y) pixels of the image
+    crop_box: Box
+
+    @cached_property
+    def area(self) -> int:
+        return int(self.segmentation.sum())
+
+    @cached_property
+    def box(self) -> Box:
+        return measure(self.segmentation)[0]
+
+
+class Crop(NamedTuple):
+    """A part of the image that is asked as if it were an image."""
+
+    box: Box
+    layer: int
+
+
+def segment_everything(
+    model: Sam2Model,
+    image_hwc_rgb_uint8: np.ndarray,
+    config: EverythingConfig | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[FoundMask]:
+    """All masks of an image.
+
+    Args:
+        model: any member of the family.
+        image_hwc_rgb_uint8: ``[H, W, 3]`` uint8 RGB.
+        config: what is asked and what is kept.
+        on_progress: is told how many crops of how many are done.
+
+    Returns:
+        Masks in the order in which non-maximum suppression kept them: best predicted IoU first without crops,
+        smallest crop first with them.
+
+    Raises:
+        ValueError: not an RGB uint8 image.
+    """
+    config = config or EverythingConfig()
+    image = checked_frame(image_hwc_rgb_uint8)
+    crops = crop_boxes(image.shape[0], image.shape[1], config.crop_n_layers, config.crop_overlap_ratio)
+    found: list[FoundMask] = []
+    for done, crop in enumerate(crops, start=1):
+        found += _segment_crop(model, image, crop, config)
+        on_progress(done, len(crops))
+    if len(crops) > 1:
+        found = suppress(found, [1 / _box_area(mask.crop_box) for mask in found], config.crop_nms_thresh)
+    if config.min_mask_region_area:
+        thresh = max(config.box_nms_thresh, config.crop_nms_thresh)
+        found = _without_small_regions(found, config.min_mask_region_area, thresh)
+    return found
+
+
+def crop_boxes(height_px: int, width_px: int, layers: int, overlap_ratio: float) -> list[Crop]:
+    """The whole image as layer 0, then 4 crops, 16, ...; crops of one layer overlap by the same length."""
+    crops = [Crop((0, 0, width_px, height_px), 0)]
+    for layer in range(1, layers + 1):
+        count = 2**layer
+        overlap = int(overlap_ratio * min(height_px, width_px) * (2 / count))
+        width, height = (math.ceil((overlap * (count - 1) + side) / count) for side in (width_px, height_px))
+        for x in range(count):
+            for y in range(count):
+                x0, y0 = (width - overlap) * x, (height - overlap) * y
+                box = (x0, y0, min(x0 + width, width_px), min(y0 + height, height_px))
+                crops.append(Crop(box, layer))
+    return crops
+
+
+def _segment_crop(
+    model: Sam2Model, image: np.ndarray, crop: Crop, config: EverythingConfig
+) -> list[FoundMask]:
+    x0, y0, x1, y1 = crop.box
+    segmenter = ImageSegmenter(model)
+    segmenter.set_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
+    count = max(1, config.points_per_side // config.crop_n_points_downscale_factor**crop.layer)
+    centres = (torch.arange(count) + 0.5) / count
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    clicks = torch.stack([x.flatten(), y.flatten()], dim=1)
+    found: list[FoundMask] = []
+    for batch in clicks.split(config.points_per_batch):
+        found += _answers(segmenter, batch, crop.box, image.shape[:2], config)
+    return suppress(found, [mask.predicted_iou for mask in found], config.box_nms_thresh)
+
+
+@torch.inference_mode()
+def _answers(
+    segmenter: ImageSegmenter,
+    clicks_n2: torch.Tensor,
+    crop_box: Box,
+    image_hw: tuple[int, ...],
+    config: EverythingConfig,
+) -> Iterator[FoundMask]:
+    """The good and stable masks for clicks at 0..1 of the crop."""
+    x0, y0, x1, y1 = crop_box
+    size = segmenter.model.config.image_size
+    points, labels = clicks_n2[:, None] * size, torch.full((len(clicks_n2), 1), POSITIVE)
+    logits, scores = segmenter.decode(points, labels, None, config.multimask_output)
+    candidates = logits.shape[1]
+    logits, scores = logits.flatten(0, 1), scores.flatten()
+    points, labels = points.repeat_interleave(candidates, 0), labels.repeat_interleave(candidates, 0)
+    if config.use_m2m:
+        dense = logits[:, None].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        again, scores = segmenter.decode(points, labels, dense, multimask=False)
+        logits, scores = again[:, 0], scores[:, 0]
+    # Most candidates fail here, before anything of the image's size is made of them.
+    good = (scores > config.pred_iou_thresh).nonzero()[:, 0]
+    for indices in good.split(UPSAMPLED_TOGETHER):
+        large = upsample_logits(logits[indices, None], (y1 - y0, x1 - x0))[:, 0]
+        inner = (large > config.stability_score_offset).sum(dim=(1, 2))
+        outer = (large > -config.stability_score_offset).sum(dim=(1, 2))
+        stability = (inner / outer.clamp(min=1)).cpu()
+        masks = (large > 0).cpu().numpy()
+        for index, mask, stable in zip(indices.tolist(), masks, stability.tolist(), strict=True):
+            box = measure(mask)[0]
+            if stable < config.stability_score_thresh or box == (0, 0, 0, 0):
+                continue
+            if _cut_by_crop(box, crop_box, image_hw):
+                continue
+            whole = np.zeros((image_hw[0], image_hw[1]), bool)
+            whole[y0:y1, x0:x1] = mask
+            share_x, share_y = (points[index, 0] / size).tolist()
+            at = (x0 + share_x * (x1 - x0), y0 + share_y * (y1 - y0))
+            yield FoundMask(whole, float(scores[index]), stable, at, crop_box)
+
+
+def _cut_by_crop(box: Box, crop_box: Box, image_hw: tuple[int, ...]) -> bool:
+    """Whether a mask's box (pixels of the crop) ends near an edge of the crop that is not one of the image."""
+    x0, y0 = crop_box[:2]
+    in_image = (box[0] + x0, box[1] + y0, box[2] - 1 + x0, box[3] - 1 + y0)
+    image_edges = (0, 0, image_hw[1], image_hw[0])
+    return any(
+        abs(side - edge) <= NEAR_EDGE_PX and abs(side - image_edge) > NEAR_EDGE_PX
+        for side, edge, image_edge in zip(in_image, crop_box, image_edges, strict=True)
+    )
+
+
+def suppress(found: Sequence[FoundMask], ranks: Sequence[float], iou_thresh: float) -> list[FoundMask]:
+    """Non-maximum suppression by the masks' boxes, highest rank first."""
+    boxes = np.array([mask.box for mask in found], float).reshape(-1, 4)
+    boxes[:, 2:] -= 1  # the official code measures boxes between pixel centres
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[FoundMask] = []
+    rest = np.argsort(-np.array(ranks), kind="stable")
+    while len(rest):
+        first, others = rest[0], rest[1:]
+        kept.append(found[first])
+        low = np.maximum(boxes[first, :2], boxes[others, :2])
+        high = np.minimum(boxes[first, 2:], boxes[others, 2:])
+        shared = np.clip(high - low, 0, None).prod(axis=1)
+        rest = others[shared <= iou_thresh * (areas[first] + areas[others] - shared)]
+    return kept
+
+
+def _without_small_regions(found: list[FoundMask], area_px: int, iou_thresh: float) -> list[FoundMask]:
+    """Holes filled, islands removed; among masks that have become alike an untouched one stays."""
+    cleaned, ranks = [], []
+    for mask in found:
+        filled = remove_small_regions(mask.segmentation, area_px)
+        ranks.append(float(np.array_equal(filled, mask.segmentation)))
+        cleaned.append(replace(mask, segmentation=filled))
+    return suppress(cleaned, ranks, iou_thresh)
+
+
+def remove_small_regions(mask_hw: np.ndarray, area_px: int) -> np.ndarray:
+    """Fill holes and drop islands smaller than `area_px` (8-connectivity); the largest island always stays."""
+    mask = mask_hw.copy()
+    for wanted in (False, True):
+        _, regions, stats, _ = cv2.connectedComponentsWithStats(
+            (mask == wanted).astype(np.uint8), connectivity=8
+        )
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        small = areas < area_px
+        if wanted and small.all() and len(small):
+            small[areas.argmax()] = False
+        mask[np.isin(regions, 1 + np.flatnonzero(small))] = not wanted
+    return mask
+
+
+def _box_area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])

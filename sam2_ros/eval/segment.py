@@ -1,0 +1,148 @@
+"""One image and prompts, or none at all, in; a folder of masks out.
+
+Does not know how prompts are written; nothing here has an identity or a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine import (
+    EverythingConfig,
+    ImageSegmenter,
+    Prompt,
+    PromptError,
+    Sam2Model,
+    segment_everything,
+)
+from sam2_ros.engine.postprocess import measure
+from sam2_ros.eval.offline import precision_name
+from sam2_ros.media.annotations import annotation, coco_rle
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+from sam2_ros.weights import load_model
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """What to segment in which image, and where the results go.
+
+    Attributes:
+        everything: settings for segmenting without prompts; with None there must be prompts.
+    """
+
+    image: Path
+    out: Path
+    prompts: Sequence[Prompt] = field(default_factory=tuple)
+    everything: EverythingConfig | None = None
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def run_segment(
+    config: SegmentConfig,
+    on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None,
+) -> dict[str, Any]:
+    """Segment one image; returns the content of summary.json.
+
+    Leaves `overlay.png`, `labels.png` (value k + 1 = mask k of `masks.json`; a smaller mask lies over a larger),
+    `masks.json` and `summary.json`. Raises SourceError, PromptError or CheckpointError; then nothing is written.
+    """
+    if bool(config.prompts) == (config.everything is not None):
+        raise PromptError(
+            "prompts and everything at once: choose one"
+            if config.prompts
+            else "nothing to segment given: say what with a box or points, or ask for everything"
+        )
+    image = _read(config.image)
+    for prompt in config.prompts:
+        prompt.validated(*image.shape[:2])
+    on_progress("loading the model", 0, None)
+    model = load_model(config.model, device=config.device, precision=config.precision)
+    began_s = time.perf_counter()
+    if config.everything is None:
+        masks, records = _prompted(model, image, config.prompts)
+    else:
+        found = segment_everything(
+            model, image, config.everything, lambda done, total: on_progress("segmenting", done, total)
+        )
+        masks, records = [mask.segmentation for mask in found], [annotation(mask) for mask in found]
+    seconds = time.perf_counter() - began_s
+    summary = {
+        "source": str(config.image),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "masks": len(masks),
+        "covered": round(float(np.any(masks, axis=0).mean()), 4) if masks else 0.0,
+        "seconds": round(seconds, 3),
+        "model": model.config.name,
+        "device": str(model.device),
+        "precision": precision_name(model),
+    }
+    _write(config.out, image, masks, records, [prompt.id for prompt in config.prompts], summary)
+    return summary
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return compressed_to_rgb(path.read_bytes())
+    except (ImageError, OSError) as error:
+        raise SourceError(f"'{path}' is no readable image ({error}): expected a JPEG or PNG file") from error
+
+
+def _prompted(
+    model: Sam2Model, image: np.ndarray, prompts: Sequence[Prompt]
+) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
+    """The best mask for each prompt: one click can be read in several ways, of which the model chooses."""
+    segmenter = ImageSegmenter(model)
+    segmenter.set_image(image)
+    masks, records = [], []
+    for prompt in prompts:
+        one_click = prompt.box is None and prompt.points is not None and len(prompt.points) == 1
+        candidates = segmenter.predict(
+            points=prompt.points, labels=prompt.labels, box=prompt.box, multimask=one_click
+        )
+        best = int(candidates.scores.argmax())
+        mask = candidates.masks[best]
+        box, area, _ = measure(mask)
+        masks.append(mask)
+        records.append(
+            {
+                "id": prompt.id,
+                "predicted_iou": float(candidates.scores[best]),
+                "box": list(box),
+                "area": area,
+                "segmentation": coco_rle(mask),
+            }
+        )
+    return masks, records
+
+
+def _write(
+    out: Path,
+    image: np.ndarray,
+    masks: Sequence[np.ndarray],
+    records: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    summary: dict[str, Any],
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    labels = np.zeros(image.shape[:2], np.uint16)
+    for index in sorted(range(len(masks)), key=lambda index: -int(masks[index].sum())):
+        labels[masks[index]] = index + 1
+    write_label_png(out / "labels.png", labels)
+    overlay = draw_masks(image, [labels == index + 1 for index in range(len(masks))], names)
+    if not cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"'{out / 'overlay.png'}' cannot be written")
+    write_json(out / "masks.json", list(records))
+    write_json(out / "summary.json", summary)

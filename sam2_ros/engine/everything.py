@@ -44,7 +44,8 @@ class EverythingConfig:
         crop_nms_thresh: as `box_nms_thresh`, between crops; the smaller crop wins.
         crop_overlap_ratio: overlap of the crops of the first layer, as a share of the image's shorter side.
         crop_n_points_downscale_factor: layer i asks points_per_side / factor^i clicks a side.
-        min_mask_region_area: smaller holes are filled and smaller islands removed, pixels.
+        min_mask_region_area: smaller holes are filled and smaller islands removed, pixels. (The official generator
+            counts cells of the low-resolution mask where its CUDA extension is installed, and ignores it elsewhere.)
         use_m2m: feed every mask back with its click for a second answer.
         multimask_output: three candidates for each click; otherwise one.
     """

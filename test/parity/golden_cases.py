@@ -1,0 +1,147 @@
+"""What is asked of the official implementation and of ours: images, clips, prompts, flavours.
+
+Knows neither implementation; `make_goldens.py` asks the one, `test_goldens.py` the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from parity.scene import moving_disc
+
+GOLDENS = Path(__file__).parent / "goldens"
+SIZE_PX = 128
+FRAMES = 24
+KEPT_FRAMES = (0, 1, 5, 6, 7, 12, 16, 17, 20, 23)  # whose logits and pointers a golden holds
+WHITE_FRAMES = (4, 14, 15)  # the object score is below 0 there
+IMAGE_SEED = 2
+VIDEO_SEED = 6
+
+
+def image() -> np.ndarray:
+    """``[96, 160, 3]``: neither square nor of the model's input size, so that resizing takes part."""
+    return np.ascontiguousarray(moving_disc(1, 160, seed=3)[0, 32:128])
+
+
+def clip() -> np.ndarray:
+    frames = moving_disc(FRAMES, SIZE_PX)
+    frames[list(WHITE_FRAMES)] = 255
+    return frames
+
+
+def disc(centre_x: float, centre_y: float, radius: float) -> np.ndarray:
+    """A mask whose edges do not follow the low-resolution pixels."""
+    y, x = np.mgrid[:SIZE_PX, :SIZE_PX] + 0.5
+    return np.asarray((x - centre_x) ** 2 + (y - centre_y) ** 2 < radius**2)
+
+
+@dataclass(frozen=True)
+class ImageCase:
+    """One prompt in pixels of `image()`; `mask` seeds low-resolution logits."""
+
+    points: list[list[float]] | None = None
+    labels: list[int] | None = None
+    box: list[float] | None = None
+    mask: bool = False
+
+    def arguments(self) -> tuple[Any, Any, Any, Any]:
+        """points, labels, box and mask logits, as arrays."""
+        low = SIZE_PX // 4
+        return (
+            None if self.points is None else np.array(self.points, np.float32),
+            None if self.labels is None else np.array(self.labels),
+            None if self.box is None else np.array(self.box, np.float32),
+            np.random.default_rng(0).normal(0, 6, (low, low)).astype(np.float32) if self.mask else None,
+        )
+
+
+IMAGE_CASES = {
+    "one point": ImageCase([[50.0, 48.0]], [1]),
+    "three points": ImageCase([[50.0, 48.0], [120.5, 20.0], [60.0, 60.0]], [1, 0, 1]),
+    "box": ImageCase(box=[22.5, 20.0, 78.0, 70.0]),
+    "box and points": ImageCase([[50.0, 48.0], [30.0, 22.0]], [1, 0], [22.5, 20.0, 78.0, 70.0]),
+    "mask and point": ImageCase([[50.0, 48.0]], [1], mask=True),
+}
+
+# With random weights masks are noise that reaches across the image: nearly all boxes overlap, and whatever a crop
+# says is cut by it. That leaves clicks, scores and stability to compare; the rest has tests of its own.
+EVERYTHING_CASES = {
+    "grid": {
+        "points_per_side": 6, "points_per_batch": 16, "pred_iou_thresh": 0.55, "stability_score_thresh": 0.3,
+        "box_nms_thresh": 1.0,
+    },
+    "suppressed": {
+        "points_per_side": 6, "pred_iou_thresh": 0.55, "stability_score_thresh": 0.3, "box_nms_thresh": 0.9,
+    },
+    "crops": {
+        "points_per_side": 4, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.2, "box_nms_thresh": 1.0,
+        "crop_n_layers": 1, "crop_n_points_downscale_factor": 2, "crop_nms_thresh": 1.0,
+    },
+    "single masks": {
+        "points_per_side": 4, "pred_iou_thresh": 0.55, "stability_score_thresh": 0.3, "box_nms_thresh": 1.0,
+        "multimask_output": False,
+    },
+    "fed back": {
+        "points_per_side": 4, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.2, "box_nms_thresh": 1.0,
+        "use_m2m": True,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a user does at a frame; `correction`: after the frame was tracked, else before."""
+
+    frame: int
+    object_id: str
+    points: list[list[float]] | None = None
+    labels: list[int] | None = None
+    box: list[float] | None = None
+    mask: np.ndarray | None = field(default=None, compare=False)
+    correction: bool = False
+    remove: bool = False
+
+
+@dataclass(frozen=True)
+class VideoCase:
+    """Events in order of their frames. Backward: the clip's last frame comes first.
+
+    Attributes:
+        flavour: ours; the official predictor is built to match.
+        presence_bias: such that the object score is below 0 in the white frames, and hardly elsewhere.
+    """
+
+    events: tuple[Event, ...]
+    flavour: str = "official_video"
+    size: str = "tiny"
+    backward: bool = False
+    presence_bias: float = -3.95
+
+
+CLICK = Event(0, "a", [[40.0, 64.0]], [1])
+BOX = Event(0, "a", box=[18.5, 40.0, 62.0, 90.0])
+SECOND = Event(5, "b", box=[60.0, 10.0, 120.0, 60.5])
+VIDEO_CASES = {
+    "click": VideoCase((CLICK,)),
+    "click, base_plus": VideoCase((CLICK,), size="base_plus", presence_bias=-3.5),
+    "box": VideoCase((BOX,)),
+    "box, vos": VideoCase((BOX,), flavour="official_vos"),
+    "mask": VideoCase((Event(0, "a", mask=disc(39.0, 63.0, 22.3)),)),
+    "mask, vos": VideoCase((Event(0, "a", mask=disc(39.0, 63.0, 22.3)),), flavour="official_vos"),
+    "a second object later": VideoCase((CLICK, SECOND)),
+    "removal": VideoCase((CLICK, SECOND, Event(13, "a", remove=True))),
+    "correction": VideoCase(
+        (CLICK, Event(7, "a", [[100.0, 30.0], [64.0, 100.0]], [1, 1], correction=True)),
+        flavour="stream",
+        presence_bias=-2.0,
+    ),
+    "a second prompt": VideoCase((CLICK, Event(6, "a", box=[30.0, 40.0, 80.0, 100.5]))),
+    "backward": VideoCase((Event(0, "a", [[80.0, 70.0]], [1]),), backward=True),
+}
+
+
+def file_of(kind: str, name: str) -> Path:
+    return GOLDENS / f"{kind} {name}.npz".replace(", ", " ").replace(" ", "_")

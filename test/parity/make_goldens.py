@@ -1,0 +1,172 @@
+"""Runs the official SAM 2 on `golden_cases` and keeps what it says: `python test/parity/make_goldens.py`.
+
+Needs an environment of its own with `sam2` and its torchvision, and nothing of ours. Every tensor of the
+models is filled by key, as in the other parity tests; fp32, CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import sam2.sam2_video_predictor as official_video
+from parity.golden_cases import (
+    EVERYTHING_CASES,
+    GOLDENS,
+    IMAGE_CASES,
+    IMAGE_SEED,
+    KEPT_FRAMES,
+    SIZE_PX,
+    VIDEO_CASES,
+    VIDEO_SEED,
+    Event,
+    VideoCase,
+    clip,
+    file_of,
+    image,
+)
+from parity.scene import normalised
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+from sam2.build_sam import build_sam2, build_sam2_video_predictor
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+from seeded_weights import fill_by_key
+
+CONFIGS = {"tiny": "configs/sam2.1/sam2.1_hiera_t.yaml", "base_plus": "configs/sam2.1/sam2.1_hiera_b+.yaml"}
+SMALL = f"++model.image_size={SIZE_PX}"
+FEATURE_SIZES = [(SIZE_PX // stride, SIZE_PX // stride) for stride in (4, 8, 16)]
+
+
+def filled(model: Any, seed: int, presence_bias: float = 0.0) -> Any:
+    model.load_state_dict(fill_by_key(model.state_dict(), seed, presence_bias), strict=True)
+    return model
+
+
+def image_goldens() -> None:
+    model = filled(build_sam2(CONFIGS["tiny"], device="cpu", hydra_overrides_extra=[SMALL]), IMAGE_SEED)
+    predictor = SAM2ImagePredictor(model)
+    predictor._bb_feat_sizes = FEATURE_SIZES
+    predictor.set_image(image())
+    for name, case in IMAGE_CASES.items():
+        points, labels, box, mask = case.arguments()
+        kept = {}
+        for multimask in (True, False):
+            masks, scores, logits = predictor.predict(
+                points, labels, box, None if mask is None else mask[None], multimask_output=multimask
+            )
+            kind = "multi" if multimask else "single"
+            kept |= {
+                f"{kind}_masks": np.packbits(masks.astype(bool), axis=-1),
+                f"{kind}_scores": scores,
+                f"{kind}_logits": logits,
+            }
+        save("image", name, kept)
+    for name, settings in EVERYTHING_CASES.items():
+        generator = SAM2AutomaticMaskGenerator(model, **settings)
+        generator.predictor._bb_feat_sizes = FEATURE_SIZES
+        records = generator.generate(image())
+        print(name, len(records), "masks", [round(r["predicted_iou"], 3) for r in records])
+        save(
+            "everything",
+            name,
+            {
+                "masks": np.packbits(np.array([r["segmentation"] for r in records]), axis=-1),
+                **{
+                    key: np.array([r[key] for r in records], np.float32)
+                    for key in (
+                        "area",
+                        "bbox",
+                        "predicted_iou",
+                        "stability_score",
+                        "point_coords",
+                        "crop_box",
+                    )
+                },
+            },
+        )
+
+
+def video_golden(name: str, case: VideoCase) -> None:
+    predictor = build_sam2_video_predictor(
+        CONFIGS[case.size],
+        device="cpu",
+        # Holes are filled where the CUDA extension is there; it changes what is shown alone.
+        hydra_overrides_extra=[SMALL]
+        + ([] if case.flavour == "official_vos" else ["++model.fill_hole_area=0"]),
+        apply_postprocessing=case.flavour != "official_vos",
+    )
+    predictor.add_all_frames_to_correct_as_cond = case.flavour == "stream"
+    filled(predictor, VIDEO_SEED, case.presence_bias)
+    frames = torch.stack([normalised(frame) for frame in clip()])
+    official_video.load_video_frames = lambda **_: (frames, SIZE_PX, SIZE_PX)
+    state = predictor.init_state("the clip above")
+    last = len(frames) - 1
+    outputs: dict[str, dict[int, dict[str, torch.Tensor]]] = {}
+    at = 0
+    for event in case.events:
+        upto = event.frame if event.correction else event.frame - 1
+        propagate(predictor, state, at, upto, case.backward)
+        collect(state, outputs)
+        do(predictor, state, event, last - event.frame if case.backward else event.frame)
+        at = event.frame
+    propagate(predictor, state, at, last, case.backward)
+    collect(state, outputs)
+    kept: dict[str, np.ndarray] = {}
+    for object_id, by_frame in outputs.items():
+        if case.backward:
+            by_frame = {last - frame: out for frame, out in by_frame.items()}
+        own = sorted(by_frame)
+        shown = [frame for frame in own if frame in KEPT_FRAMES]
+        kept |= {
+            f"{object_id}_frames": np.array(own),
+            f"{object_id}_scores": np.array([float(by_frame[f]["object_score_logits"]) for f in own]),
+            f"{object_id}_logits": np.stack([by_frame[f]["pred_masks"][0, 0].numpy() for f in shown]),
+            f"{object_id}_pointers": np.stack([by_frame[f]["obj_ptr"][0].numpy() for f in shown]),
+        }
+        print(name, object_id, "absent", [f for f in own if float(by_frame[f]["object_score_logits"]) <= 0])
+    save("video", name, kept)
+
+
+def propagate(predictor: Any, state: Any, begin: int, end: int, backward: bool) -> None:
+    """Track frames begin..end, counted in the order in which they are tracked."""
+    if end < begin:
+        return
+    start = state["num_frames"] - 1 - begin if backward else begin
+    for _ in predictor.propagate_in_video(state, start, end - begin, reverse=backward):
+        pass
+
+
+def do(predictor: Any, state: Any, event: Event, frame: int) -> None:
+    if event.remove:
+        predictor.remove_object(state, event.object_id)
+    elif event.mask is not None:
+        predictor.add_new_mask(state, frame, event.object_id, event.mask)
+    else:
+        predictor.add_new_points_or_box(
+            state, frame, event.object_id, points=event.points, labels=event.labels, box=event.box
+        )
+
+
+def collect(state: Any, outputs: dict[str, dict[int, dict[str, torch.Tensor]]]) -> None:
+    """What is there of every object so far; of a removed one what was there before."""
+    for object_id, index in state["obj_id_to_idx"].items():
+        own = outputs.setdefault(object_id, {})
+        for part in ("non_cond_frame_outputs", "cond_frame_outputs"):
+            own.update(state["output_dict_per_obj"][index][part])
+
+
+def save(kind: str, name: str, arrays: dict[str, np.ndarray]) -> None:
+    GOLDENS.mkdir(exist_ok=True)
+    np.savez_compressed(file_of(kind, name), **arrays)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    image_goldens()
+    for case_name, video_case in VIDEO_CASES.items():
+        video_golden(case_name, video_case)

@@ -1,0 +1,189 @@
+"""Against the official implementation itself: what it said of `golden_cases`, kept by `make_goldens.py`.
+
+fp32 on the CPU, every tensor seeded by its key. Errors are rms(difference) / rms(reference).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from parity.golden_cases import (
+    EVERYTHING_CASES,
+    IMAGE_CASES,
+    IMAGE_SEED,
+    KEPT_FRAMES,
+    SIZE_PX,
+    VIDEO_CASES,
+    VIDEO_SEED,
+    Event,
+    VideoCase,
+    clip,
+    file_of,
+    image,
+)
+from parity.pair import TOLERANCE, relative_error
+from seeded_weights import fill_by_key
+
+from sam2_ros.engine import (
+    EverythingConfig,
+    ImageSegmenter,
+    Prompt,
+    Sam2Model,
+    Tracker,
+    TrackerConfig,
+    config_for,
+    segment_everything,
+)
+from sam2_ros.media.annotations import annotation
+
+MUTANT_ERROR = 5e-3
+
+
+def load(kind: str, name: str) -> dict[str, np.ndarray]:
+    with np.load(file_of(kind, name)) as golden:
+        return dict(golden)
+
+
+def seeded(size: str, seed: int, presence_bias: float = 0.0) -> Sam2Model:
+    model = Sam2Model(config_for(size).at_image_size(SIZE_PX)).eval()
+    model.load_state_dict(fill_by_key(model.state_dict(), seed, presence_bias), strict=True)
+    return model
+
+
+def error(ours: np.ndarray, reference: np.ndarray) -> float:
+    return relative_error(torch.as_tensor(ours), torch.as_tensor(reference))
+
+
+@pytest.fixture(scope="module")
+def image_model() -> Sam2Model:
+    return seeded("tiny", IMAGE_SEED)
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("name", IMAGE_CASES)
+def test_the_segmenter_answers_as_the_official_predictor(
+    name: str, multimask: bool, image_model: Sam2Model
+) -> None:
+    golden, kind = load("image", name), "multi" if multimask else "single"
+    points, labels, box, mask = IMAGE_CASES[name].arguments()
+    segmenter = ImageSegmenter(image_model)
+    segmenter.set_image(image())
+    ours = segmenter.predict(points, labels, box, mask, multimask)
+    assert error(ours.logits, golden[f"{kind}_logits"]) < TOLERANCE
+    assert error(ours.scores, golden[f"{kind}_scores"]) < TOLERANCE
+    masks = np.unpackbits(golden[f"{kind}_masks"], axis=-1, count=image().shape[1]).astype(bool)
+    assert (ours.masks != masks).mean() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", EVERYTHING_CASES)
+def test_everything_is_what_the_official_generator_finds(name: str, image_model: Sam2Model) -> None:
+    golden = load("everything", name)
+    config = EverythingConfig(**EVERYTHING_CASES[name])
+    ours = [annotation(mask, "binary_mask") for mask in segment_everything(image_model, image(), config)]
+    assert len(ours) == len(golden["area"])
+    masks = np.unpackbits(golden["masks"], axis=-1, count=image().shape[1]).astype(bool)
+    for key in ("predicted_iou", "stability_score"):
+        np.testing.assert_allclose([record[key] for record in ours], golden[key], atol=2e-3)
+    for key in ("point_coords", "crop_box"):
+        np.testing.assert_allclose([record[key] for record in ours], golden[key], atol=1e-3)
+    for record, mask, box in zip(ours, masks, golden["bbox"], strict=True):
+        assert (record["segmentation"] != mask).mean() < TOLERANCE
+        np.testing.assert_allclose(record["bbox"], box, atol=1)
+
+
+def prompt_of(event: Event) -> Prompt:
+    return Prompt(
+        event.object_id,
+        points=None if event.points is None else np.array(event.points),
+        labels=None if event.labels is None else np.array(event.labels),
+        box=None if event.box is None else (event.box[0], event.box[1], event.box[2], event.box[3]),
+        mask=event.mask,
+    )
+
+
+class Followed:
+    """What was said of one object."""
+
+    def __init__(self) -> None:
+        self.frames: list[int] = []
+        self.scores: list[float] = []
+        self.logits: list[np.ndarray] = []
+        self.pointers: list[np.ndarray] = []
+
+
+def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -> dict[str, Followed]:
+    """The case, streamed; a correction comes with its frame, and backward is a stream of the frames turned round."""
+    config = TrackerConfig(
+        max_objects=2, max_conditioning_frames=8, numerics=case.flavour, memory_policy="official"
+    )
+    tracker = Tracker(seeded(case.size, VIDEO_SEED, case.presence_bias), config)
+    if change is not None:
+        change(tracker)
+    followed: dict[str, Followed] = defaultdict(Followed)
+    for index, frame in enumerate(clip()[::-1] if case.backward else clip()):
+        now = [event for event in case.events if event.frame == index]
+        for event in now:
+            if event.remove:
+                assert tracker.remove(event.object_id)
+        prompts = [prompt_of(event) for event in now if not event.remove]
+        for found in tracker.step(np.ascontiguousarray(frame), prompts).objects:
+            own = followed[found.id]
+            own.frames.append(index)
+            own.scores.append(found.presence)
+            if index in KEPT_FRAMES:
+                row = tracker._tracks[found.id].row
+                (slot,) = np.flatnonzero(tracker.bank.pointer_frame[row] == index)
+                own.logits.append(found.logits)
+                own.pointers.append(tracker.bank.pointers[row, slot].numpy().copy())
+    return followed
+
+
+def worst_error(ours: dict[str, Followed], golden: dict[str, np.ndarray]) -> dict[str, float]:
+    """The largest error over objects and frames, by quantity."""
+    worst: dict[str, float] = defaultdict(float)
+    for object_id, own in ours.items():
+        for quantity in ("logits", "pointers"):
+            reference = golden[f"{object_id}_{quantity}"]
+            assert len(getattr(own, quantity)) == len(reference)
+            for a, b in zip(getattr(own, quantity), reference, strict=True):
+                worst[quantity] = max(worst[quantity], error(a, b))
+        worst["scores"] = max(worst["scores"], error(np.array(own.scores), golden[f"{object_id}_scores"]))
+    return worst
+
+
+@pytest.mark.parametrize("name", VIDEO_CASES)
+def test_a_stream_says_what_the_official_predictor_says(name: str) -> None:
+    golden = load("video", name)
+    ours = run_ours(VIDEO_CASES[name])
+    assert {key.split("_")[0] for key in golden} == set(ours)
+    for object_id, own in ours.items():
+        assert own.frames == golden[f"{object_id}_frames"].tolist()
+    for quantity, worst in worst_error(ours, golden).items():
+        assert worst < TOLERANCE, f"{quantity} differ by {worst:.1e}"
+
+
+def test_the_goldens_see_objects_come_and_go() -> None:
+    scores = load("video", "click")["a_scores"]
+    assert np.flatnonzero(scores <= 0).tolist() == [4, 14, 15]
+    assert np.abs(scores).min() > 0.05  # no frame on which rounding could decide
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("correction", {"flavour": "official_video"}),  # the click is decoded without memory
+        ("a second prompt", {"flavour": "stream"}),  # and here with
+        ("box, vos", {"flavour": "official_video"}),  # binarised memory of the prompted frame
+        ("box", {"flavour": "official_vos"}),
+        ("backward", {"backward": False}),
+    ],
+)
+def test_another_rule_would_be_noticed(name: str, wrong: dict[str, object]) -> None:
+    from dataclasses import replace
+
+    ours = run_ours(replace(VIDEO_CASES[name], **wrong))
+    assert max(worst_error(ours, load("video", name)).values()) > MUTANT_ERROR

@@ -95,6 +95,9 @@ def track(
         Path | None,
         typer.Option(help="JSON list of {id, frame, box, points [[x, y, 1 or 0]], mask, class_id}."),
     ] = None,
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Also track from each object's first prompt back to the start.")
+    ] = False,
     save: Annotated[
         str, typer.Option(help="What to leave: any of masks,video,bag,json.")
     ] = "masks,video,bag,json",
@@ -124,6 +127,7 @@ def track(
         device=device,
         precision=precision,
         topic=topic,
+        backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
     )
     with show.progress_bar("opening") as bar:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
@@ -32,6 +34,7 @@ class TrackConfig:
     device: str = "auto"
     precision: str = "auto"
     topic: str | None = None
+    backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
 
     def __post_init__(self) -> None:
@@ -56,7 +59,7 @@ def run_track(
         on_progress("loading the model", 0, source.length)
         model = load_model(config.model, device=config.device, precision=config.precision)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
-        tracker = Tracker(model, TrackerConfig(max_objects=max(count, 1)))
+        settings = TrackerConfig(max_objects=max(count, 1))
         info = RunInfo(
             source=str(config.source),
             source_fps=source.fps,
@@ -64,8 +67,21 @@ def run_track(
             device=str(model.device),
             precision=precision_name(model),
         )
-        with ResultWriter(config.out, info, config.save) as writer:
-            for done, tracked in enumerate(track_frames(tracker, source, config.prompts), start=1):
+        with TemporaryDirectory() as folder, ResultWriter(config.out, info, config.save) as writer:
+            earlier = EarlierObjects(Path(folder))
+            if config.backward:
+                tracker = Tracker(model, settings)
+                earlier = track_backward(
+                    tracker,
+                    source,
+                    config.prompts,
+                    Path(folder),
+                    lambda done, total: on_progress("tracking backward", done, total),
+                )
+            forward = track_frames(Tracker(model, settings), source, config.prompts)
+            for done, tracked in enumerate(forward, start=1):
+                found = tracked.result.objects + earlier.at(tracked.frame.index)
+                tracked.result.objects = sorted(found, key=lambda obj: obj.label)
                 writer.add(tracked.frame, tracked.result)
                 on_progress("tracking", done, source.length)
         return writer.summary

@@ -1,0 +1,83 @@
+"""Follows objects backward over a stored clip, from the frame they were first prompted on to its start.
+
+A stream of the frames turned round: the official predictor's reverse propagation says the same. Does not know the
+frames after the prompts, nor where results go.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+
+from sam2_ros.engine import Prompt, TrackedObject, Tracker
+from sam2_ros.media.frames import Frame
+
+
+@dataclass(frozen=True)
+class EarlierObjects:
+    """What was found before the prompts, one file a frame."""
+
+    folder: Path
+
+    def at(self, frame_index: int) -> list[TrackedObject]:
+        """Objects that are prompted on a later frame, as they are on this one."""
+        path = self.folder / f"{frame_index}.objects"
+        if not path.exists():
+            return []
+        objects: list[TrackedObject] = pickle.loads(zlib.decompress(path.read_bytes()))
+        return objects
+
+
+def track_backward(
+    tracker: Tracker,
+    frames: Iterable[Frame],
+    prompts: Mapping[int, Sequence[Prompt]],
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> EarlierObjects:
+    """Track every object from its first prompt back to the first frame.
+
+    Args:
+        tracker: holds no object yet.
+        frames: in their order; those up to the last first prompt are kept in `folder` as PNG files meanwhile.
+        prompts: by frame index. Those after an object's first have no say here.
+        folder: empty; what was found stays there.
+        on_progress: is told how many frames of how many are tracked.
+    """
+    first: dict[str, int] = {}
+    for index in sorted(prompts):
+        for prompt in prompts[index]:
+            first.setdefault(prompt.id, index)
+    labels = {id: label for label, id in enumerate(first, start=1)}  # as the forward pass gives them
+    kept = _keep_frames(frames, max(first.values(), default=0), folder)
+    for done, (index, stamp_ns, path) in enumerate(reversed(kept), start=1):
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        path.unlink()
+        given = [prompt for prompt in prompts.get(index, ()) if first[prompt.id] == index]
+        result = tracker.step(image, given, stamp_s=(kept[-1][1] - stamp_ns) * 1e-9)
+        earlier = [replace(o, label=labels[o.id]) for o in result.objects if first[o.id] > index]
+        if earlier:
+            (folder / f"{index}.objects").write_bytes(zlib.compress(pickle.dumps(earlier), level=1))
+        on_progress(done, len(kept))
+    return EarlierObjects(folder)
+
+
+def _keep_frames(frames: Iterable[Frame], last: int, folder: Path) -> list[tuple[int, int, Path]]:
+    """Index, stamp and file of every frame up to `last`; none when there is nothing before it."""
+    kept: list[tuple[int, int, Path]] = []
+    if last == 0:
+        return kept
+    for frame in frames:
+        if frame.index > last:
+            break
+        path = folder / f"{frame.index}.png"
+        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+            raise OSError(f"frame {frame.index} cannot be kept as {path}: is the disk full?")
+        kept.append((frame.index, frame.stamp_ns, path))
+    return kept

@@ -24,17 +24,25 @@ class Numerics:
             video predictor has not tracked yet.
         stability_fallback: replace an unstable single mask by the best of three (dynamic multimask).
         binarize_prompted: memories of prompted frames are made from the thresholded mask.
+        fill_hole_area: see `TrackerConfig`.
     """
 
     corrections_use_memory: bool
     stability_fallback: bool
     binarize_prompted: bool
+    fill_hole_area: int
 
 
 NUMERICS = {
-    "stream": Numerics(corrections_use_memory=True, stability_fallback=True, binarize_prompted=True),
-    "official_video": Numerics(corrections_use_memory=False, stability_fallback=True, binarize_prompted=True),
-    "official_vos": Numerics(corrections_use_memory=False, stability_fallback=False, binarize_prompted=False),
+    "stream": Numerics(
+        corrections_use_memory=True, stability_fallback=True, binarize_prompted=True, fill_hole_area=0
+    ),
+    "official_video": Numerics(
+        corrections_use_memory=False, stability_fallback=True, binarize_prompted=True, fill_hole_area=8
+    ),
+    "official_vos": Numerics(
+        corrections_use_memory=False, stability_fallback=False, binarize_prompted=False, fill_hole_area=0
+    ),
 }
 
 
@@ -53,6 +61,9 @@ class TrackerConfig:
         clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
             distances to object pointers by min(clip_frames, 16) - 1. 0 = 16 or more.
         resize: "image", "video" or "fast", see `preprocess`.
+        fill_hole_area: holes of up to so many low-resolution cells are filled, see `postprocess.fill_holes`; 0 = none;
+            -1 = as the numerics say. (The official code fills them where its CUDA extension is installed.)
+        non_overlap: where masks overlap, the object with the highest logit has the pixel.
         present_on, present_off, hysteresis_frames, lost_after_s, forget_after_s: see `StateRules`.
     """
 
@@ -63,6 +74,8 @@ class TrackerConfig:
     numerics: str = "stream"
     clip_frames: int = 0
     resize: str = "image"
+    fill_hole_area: int = -1
+    non_overlap: bool = False
     present_on: float = 1.0
     present_off: float = 0.0
     hysteresis_frames: int = 2
@@ -83,6 +96,9 @@ class TrackerConfig:
         _check("memory_policy", self.memory_policy, known, f"one of {', '.join(MEMORY_POLICIES)}")
         _check("clip_frames", self.clip_frames, self.clip_frames >= 0, ">= 0 (0 = 16 or more)")
         _check("resize", self.resize, self.resize in RESIZE_MODES, f"one of {', '.join(RESIZE_MODES)}")
+        if self.fill_hole_area == -1:
+            object.__setattr__(self, "fill_hole_area", NUMERICS[self.numerics].fill_hole_area)
+        _check("fill_hole_area", self.fill_hole_area, self.fill_hole_area >= 0, ">= 0 (-1 = by numerics)")
         _check(
             "present_off",
             self.present_off,

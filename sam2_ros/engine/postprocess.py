@@ -5,15 +5,46 @@ Pure functions; does not know objects or time.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 
 from .mask_decoder import upsample_logits
 
+FILLED_LOGIT = 0.1
 
-def masks_at_frame(logits_b1hw: torch.Tensor, height_px: int, width_px: int) -> np.ndarray:
-    """Threshold logits at 0 after bilinear up-sampling to the frame: ``[b, H, W]`` bool, copied to the host once."""
-    return (upsample_logits(logits_b1hw, (height_px, width_px))[:, 0] > 0).cpu().numpy()
+
+def masks_at_frame(
+    logits_b1hw: torch.Tensor, height_px: int, width_px: int, non_overlap: bool = False
+) -> np.ndarray:
+    """Threshold logits at 0 after bilinear up-sampling to the frame: ``[b, H, W]`` bool, copied to the host once.
+
+    Args:
+        non_overlap: a pixel that several objects claim goes to the one with the highest logit (official
+            `_apply_non_overlapping_constraints`).
+    """
+    logits_bhw = upsample_logits(logits_b1hw, (height_px, width_px))[:, 0]
+    masks = logits_bhw > 0
+    if non_overlap and len(masks) > 1:
+        owner = logits_bhw.argmax(dim=0)
+        masks &= owner == torch.arange(len(masks), device=owner.device).view(-1, 1, 1)
+    return masks.cpu().numpy()
+
+
+def fill_holes(logits_b1hw: torch.Tensor, area: int) -> torch.Tensor:
+    """Fill background regions of at most `area` low-resolution cells, 8-connected, with a logit of 0.1.
+
+    What the official `fill_holes_in_mask_scores` does with its CUDA extension; here OpenCV does it, on the host.
+    """
+    filled = logits_b1hw.clone()
+    for background, mask in zip((logits_b1hw <= 0).cpu().numpy(), filled, strict=True):
+        _, regions, stats, _ = cv2.connectedComponentsWithStats(
+            background[0].astype(np.uint8), connectivity=8
+        )
+        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] <= area)
+        if len(small):
+            mask[0][torch.from_numpy(np.isin(regions, small)).to(mask.device)] = FILLED_LOGIT
+    return filled
 
 
 def measure(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, tuple[float, float]]:

@@ -15,7 +15,7 @@ from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, Sam2Model
 from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
 from .policies import admits_recent
-from .postprocess import masks_at_frame, measure
+from .postprocess import fill_holes, masks_at_frame, measure
 from .preprocess import checked_frame, preprocess, resize_mask, sparse_prompt
 from .prompt import Prompt, merge_prompts
 from .result import FrameResult, TrackedObject
@@ -89,8 +89,10 @@ class Tracker:
                     fused = model.without_memory(features.s16)
                     outputs[row] = self._answer(prompted[row], frame, features, fused, None)
             with clock.stage("memory_write"):
+                self._fill_holes(outputs, list(prompted))
                 self._remember(now, features, outputs, prompted)
         with clock.stage("postprocess"):
+            self._fill_holes(outputs, [row for row in outputs if row not in prompted])
             self._report(result, outputs, prompted)
         result.timings_ms = clock.timings_ms()
         self._frame_index += 1
@@ -193,6 +195,13 @@ class Tracker:
         multimask = points.shape[1] == 1
         return model.predict(decoded, multimask, self.numerics.stability_fallback)
 
+    def _fill_holes(self, outputs: dict[int, MaskOutput], rows: list[int]) -> None:
+        """In place. Prompted masks are remembered filled, tracked ones as they are, as the official code does."""
+        if self.config.fill_hole_area:
+            for row in rows:
+                filled = fill_holes(outputs[row].logits_b1hw, self.config.fill_hole_area)
+                outputs[row] = outputs[row]._replace(logits_b1hw=filled)
+
     def _remember(
         self, now: int, features: ImageFeatures, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
     ) -> None:
@@ -230,7 +239,7 @@ class Tracker:
         if not outputs:
             return
         output = _together([outputs[track.row] for track in self._tracks.values()])
-        masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px)
+        masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px, self.config.non_overlap)
         logits = output.logits_b1hw[:, 0].float().cpu().numpy()
         scores, presences = output.iou_b.float().tolist(), output.presence_b.float().tolist()
         for index, track in enumerate(list(self._tracks.values())):

@@ -126,7 +126,7 @@ def test_a_correction_uses_memory_in_stream_and_starts_anew_in_official_video(mo
     fresh = Tracker(model).step(frames[5], [Prompt("a", box=box)]).objects[0].logits
     differs = {}
     for numerics in ("stream", "official_video"):
-        tracker = Tracker(model, TrackerConfig(numerics=numerics))
+        tracker = Tracker(model, TrackerConfig(numerics=numerics, fill_hole_area=0))
         follow(tracker, frames[:5], {0: [Prompt("a", box=BOX)]})
         corrected = tracker.step(frames[5], [Prompt("a", box=box)]).objects[0].logits
         differs[numerics] = float(np.abs(corrected - fresh).max())
@@ -149,6 +149,33 @@ def test_the_memory_policy_follows_the_numerics():
     assert TrackerConfig().memory_policy == "visible"
     assert TrackerConfig(numerics="official_video").memory_policy == "official"
     assert TrackerConfig(numerics="official_vos", memory_policy="visible").memory_policy == "visible"
+
+
+def test_holes_are_filled_as_the_numerics_say(model, frames):
+    filled = {
+        numerics: TrackerConfig(numerics=numerics).fill_hole_area
+        for numerics in ("stream", "official_video", "official_vos")
+    }
+    assert filled == {"stream": 0, "official_video": 8, "official_vos": 0}
+    masks = [
+        Tracker(model, TrackerConfig(fill_hole_area=area)).step(frames[0], [Prompt("a", box=BOX)]).objects[0]
+        for area in (0, 8)
+    ]
+    assert (masks[1].logits == np.float32(0.1)).sum() > 0  # random weights make masks full of holes
+    np.testing.assert_array_equal(
+        masks[0].logits > 0, (masks[1].logits > 0) & (masks[1].logits != np.float32(0.1))
+    )
+
+
+def test_masks_do_not_overlap_when_asked(model, frames):
+    prompts = [Prompt("a", box=BOX), Prompt("b", box=(60, 40, 120, 110))]
+    shared, parted = (
+        Tracker(model, TrackerConfig(non_overlap=alone)).step(frames[0], prompts).objects
+        for alone in (False, True)
+    )
+    assert (shared[0].mask & shared[1].mask).any()
+    assert not (parted[0].mask & parted[1].mask).any()
+    np.testing.assert_array_equal(parted[0].mask | parted[1].mask, shared[0].mask | shared[1].mask)
 
 
 def test_after_a_discontinuity_only_what_was_prompted_is_remembered(model, frames):

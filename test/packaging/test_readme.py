@@ -1,4 +1,4 @@
-"""The README's tree names every file of the package once, and only files there are."""
+"""What the README and docs name is there: every file of the package, and the tests that hold a claim."""
 
 from __future__ import annotations
 
@@ -22,3 +22,20 @@ def test_the_tree_names_every_module():
     modules = {path for path in (ROOT / "sam2_ros").rglob("*.py") if path.name != "__init__.py"}
     assert sorted(modules - named) == []
     assert sorted(named - modules) == []
+
+
+def test_every_difference_of_numerics_has_a_test():
+    table = [
+        line for line in (ROOT / "docs" / "numerics.md").read_text().splitlines() if line.startswith("| ")
+    ][1:]
+    assert len(table) >= 8
+    for row in table:
+        named = re.search(r"`(test/\S+\.py)::(\w+)`", row)
+        assert named is not None, f"no test named in {row}"
+        assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "models").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

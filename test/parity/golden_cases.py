@@ -111,6 +111,7 @@ class VideoCase:
 
     Attributes:
         flavour: ours; the official predictor is built to match.
+        fill_hole_area: see `TrackerConfig`.
         presence_bias: such that the object score is below 0 in the white frames, and hardly elsewhere.
     """
 
@@ -118,6 +119,7 @@ class VideoCase:
     flavour: str = "official_video"
     size: str = "tiny"
     backward: bool = False
+    fill_hole_area: int = 0
     presence_bias: float = -3.95
 
 
@@ -129,6 +131,7 @@ VIDEO_CASES = {
     "click, base_plus": VideoCase((CLICK,), size="base_plus", presence_bias=-3.5),
     "box": VideoCase((BOX,)),
     "box, vos": VideoCase((BOX,), flavour="official_vos"),
+    "box, holes filled": VideoCase((BOX,), fill_hole_area=8),
     "mask": VideoCase((Event(0, "a", mask=disc(39.0, 63.0, 22.3)),)),
     "mask, vos": VideoCase((Event(0, "a", mask=disc(39.0, 63.0, 22.3)),), flavour="official_vos"),
     "a second object later": VideoCase((CLICK, SECOND)),

@@ -15,7 +15,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import cv2
 import sam2.sam2_video_predictor as official_video
+import sam2.utils.misc as official_misc
 from parity.golden_cases import (
     EVERYTHING_CASES,
     GOLDENS,
@@ -95,11 +97,10 @@ def video_golden(name: str, case: VideoCase) -> None:
     predictor = build_sam2_video_predictor(
         CONFIGS[case.size],
         device="cpu",
-        # Holes are filled where the CUDA extension is there; it changes what is shown alone.
-        hydra_overrides_extra=[SMALL]
-        + ([] if case.flavour == "official_vos" else ["++model.fill_hole_area=0"]),
+        hydra_overrides_extra=[SMALL],
         apply_postprocessing=case.flavour != "official_vos",
     )
+    predictor.fill_hole_area = case.fill_hole_area
     predictor.add_all_frames_to_correct_as_cond = case.flavour == "stream"
     filled(predictor, VIDEO_SEED, case.presence_bias)
     frames = torch.stack([normalised(frame) for frame in clip()])
@@ -130,6 +131,18 @@ def video_golden(name: str, case: VideoCase) -> None:
         }
         print(name, object_id, "absent", [f for f in own if float(by_frame[f]["object_score_logits"]) <= 0])
     save("video", name, kept)
+
+
+def connected_components(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels and areas of 8-connected regions, in place of the CUDA extension that a CPU has not."""
+    labels, areas = torch.zeros_like(mask, dtype=torch.int32), torch.zeros_like(mask, dtype=torch.int32)
+    for index, one in enumerate(mask[:, 0].numpy().astype(np.uint8)):
+        _, regions, stats, _ = cv2.connectedComponentsWithStats(one, connectivity=8)
+        sizes = stats[:, cv2.CC_STAT_AREA].copy()
+        sizes[0] = 0
+        labels[index, 0] = torch.from_numpy(regions)
+        areas[index, 0] = torch.from_numpy(sizes[regions])
+    return labels, areas
 
 
 def propagate(predictor: Any, state: Any, begin: int, end: int, backward: bool) -> None:
@@ -167,6 +180,7 @@ def save(kind: str, name: str, arrays: dict[str, np.ndarray]) -> None:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
+    official_misc.get_connected_components = connected_components
     image_goldens()
     for case_name, video_case in VIDEO_CASES.items():
         video_golden(case_name, video_case)

@@ -118,7 +118,11 @@ class Followed:
 def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -> dict[str, Followed]:
     """The case, streamed; a correction comes with its frame, and backward is a stream of the frames turned round."""
     config = TrackerConfig(
-        max_objects=2, max_conditioning_frames=8, numerics=case.flavour, memory_policy="official"
+        max_objects=2,
+        max_conditioning_frames=8,
+        numerics=case.flavour,
+        memory_policy="official",
+        fill_hole_area=case.fill_hole_area,
     )
     tracker = Tracker(seeded(case.size, VIDEO_SEED, case.presence_bias), config)
     if change is not None:
@@ -180,6 +184,7 @@ def test_the_goldens_see_objects_come_and_go() -> None:
         ("box, vos", {"flavour": "official_video"}),  # binarised memory of the prompted frame
         ("box", {"flavour": "official_vos"}),
         ("backward", {"backward": False}),
+        ("box, holes filled", {"fill_hole_area": 0}),
     ],
 )
 def test_another_rule_would_be_noticed(name: str, wrong: dict[str, object]) -> None:

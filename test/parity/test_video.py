@@ -10,7 +10,7 @@ it are decoded from memories of an absent object and from the no-object pointer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from sam2_ros.engine.transformers_layout import to_transformers
 SEED, PRESENCE_BIAS = 6, -3.95
 MUTANT_ERROR = 5e-3
 WHITE_FRAMES = (4, 5, 14, 15)
+PORT = TrackerConfig(numerics="official_video", fill_hole_area=0)  # the port fills no holes
 QUANTITIES = ("logits", "iou", "object_score", "pointer")
 
 Weights = dict[str, Tensor]
@@ -92,7 +93,7 @@ def run_reference(weights: Weights, case: Case, version: str = "2.1") -> list[Re
 def run_ours(
     weights: Weights, case: Case, version: str = "2.1", change: Callable[[Tracker], None] | None = None
 ) -> list[dict[str, Tensor]]:
-    tracker = Tracker(our_model(weights, CLIP.shape[1], version), TrackerConfig(numerics="official_video"))
+    tracker = Tracker(our_model(weights, CLIP.shape[1], version), PORT)
     if change is not None:
         change(tracker)
     frames = []
@@ -235,7 +236,7 @@ def test_a_clip_shorter_than_sixteen_frames_scales_time_by_its_length(weights: W
         for index, frame in enumerate(pixels)
     ]
     for clip_frames in (len(clip), 0):
-        config = TrackerConfig(numerics="official_video", clip_frames=clip_frames)
+        config = replace(PORT, clip_frames=clip_frames)
         ours = Tracker(our_model(weights, 128), config)
         results = [ours.step(frame, [CLICK.prompt] if index == 0 else []) for index, frame in enumerate(clip)]
         worst[clip_frames] = max(
@@ -251,7 +252,7 @@ def test_three_frames_at_1024() -> None:
     weights = official_weights(SEED, PRESENCE_BIAS)
     clip = moving_disc(3, 1024)
     theirs = ReferenceTracker(video_model(to_transformers(weights), 1024))
-    ours = Tracker(our_model(weights, 1024), TrackerConfig(max_objects=1, numerics="official_video"))
+    ours = Tracker(our_model(weights, 1024), replace(PORT, max_objects=1))
     for index, frame in enumerate(clip):
         points = [[320.0, 512.0]] if index == 0 else None
         expected = theirs.step(normalised(frame), points, [1] if index == 0 else None)

@@ -5,6 +5,7 @@ Does not open checkpoints or the web itself; it shows what `weights` and `downlo
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -55,21 +56,32 @@ def models_info(
 
 @models_app.command("fetch")
 def models_fetch(
-    name: Annotated[str, typer.Argument(help="A name from `sam2-ros models list`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `sam2-ros models list`, a Hugging Face id, or an official file that you have already."
+        ),
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Download an official checkpoint; an interrupted download goes on where it stopped."""
-    from sam2_ros.download import fetch
+    """Download a checkpoint; an interrupted download goes on where it stopped."""
+    from sam2_ros.download import adopt, fetch, fetch_from_hub
     from sam2_ros.eval.verify import verify_weights
-    from sam2_ros.weights import download_dir
+    from sam2_ros.weights import download_dir, is_hub_id
 
-    info = _find_model(name)
-    with show.progress_bar(f"downloading {info.file}") as bar:
-        path = fetch(
-            info, download_dir(), lambda done, total: bar.show(f"downloading {info.file}", done, total)
-        )
-    checked = verify_weights(info.name)
-    show.print_table(f"model {info.name}", {**checked, "file": str(path)})
+    given = Path(name).expanduser()
+    if given.is_file():
+        known = adopt(given).name
+    elif is_hub_id(name):
+        known = name
+        fetch_from_hub(name)
+    else:
+        info = _find_model(name)
+        known = info.name
+        with show.progress_bar(f"downloading {info.file}") as bar:
+            fetch(info, download_dir(), lambda done, total: bar.show(f"downloading {info.file}", done, total))
+    checked = verify_weights(known)
+    show.print_table(f"model {known}", checked)
     show.print_json(as_json, checked)
 
 

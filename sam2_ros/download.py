@@ -6,12 +6,21 @@ Does not choose what to download or when: nothing is ever fetched unless a user 
 from __future__ import annotations
 
 import http.client
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from sam2_ros.weights import CheckpointError, ModelInfo, sha256
+from sam2_ros.weights import (
+    CheckpointError,
+    ModelInfo,
+    download_dir,
+    hub_file,
+    list_models,
+    load_model,
+    sha256,
+)
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
@@ -25,7 +34,8 @@ def fetch(
     """Download `info.file` from `info.url` into `folder` and return its path; a file that is there is kept.
 
     What an interrupted download left (`*.partial`) is continued. Raises CheckpointError, with the manual
-    step, when the server cannot be reached, the file stays incomplete, or its SHA-256 is a wrong one.
+    step, when the server cannot be reached, announces another size, the file stays incomplete, or its SHA-256 is a
+    wrong one.
     """
     if not info.url:
         raise CheckpointError(
@@ -37,7 +47,7 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")
     try:
-        total_bytes = _transfer(info.url, partial, on_progress)
+        total_bytes = _transfer(info, partial, on_progress)
     except (OSError, http.client.HTTPException) as error:  # URLError and the time-outs are OSErrors
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
@@ -59,8 +69,68 @@ def fetch(
     return target
 
 
-def _transfer(url: str, partial: Path, on_progress: Callable[[int, int | None], None]) -> int | None:
+def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
+    """Download a Hugging Face repository's checkpoint into the cache of huggingface_hub, and return its path.
+
+    Of an official repository the official file, checked; of another `model.safetensors`, as transformers saves it.
+
+    Args:
+        repository: ``owner/name``.
+        endpoint: a mirror; None = ``$HF_ENDPOINT``, else huggingface.co.
+
+    Raises:
+        CheckpointError: it cannot be downloaded, or is not what was published.
+    """
+    from huggingface_hub import hf_hub_download
+
+    info = next((info for info in list_models() if info.hub == repository), None)
+    file = hub_file(info)
+    try:
+        path = Path(hf_hub_download(repository, file, endpoint=endpoint))
+    except Exception as error:  # the library has a dozen, of httpx's, of its own and of the system's
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(
+            f"{file} of Hugging Face model '{repository}' cannot be downloaded ({reason}): run this again, or download "
+            f"it elsewhere and give its path as the model"
+        ) from error
+    digest = sha256(path) if info is not None and info.sha256 else ""
+    if info is not None and digest != info.sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"'{repository}' gave a {file} with SHA-256 {digest}, expected {info.sha256}: it was removed, run again"
+        )
+    return path
+
+
+def adopt(file: Path) -> ModelInfo:
+    """Copy a checkpoint that was downloaded by hand to where its name finds it.
+
+    Returns:
+        The official model that it is.
+
+    Raises:
+        CheckpointError: not a checkpoint, or not one of the official ones.
+    """
+    config = load_model(file, device="cpu", precision="fp32").config
+    digest = sha256(file)
+    info = next((info for info in list_models() if info.sha256 == digest), None)
+    if info is None:
+        raise CheckpointError(
+            f"{file} is a SAM {config.version} {config.name} but none of the published files: it has no name of its "
+            f"own, give its path as the model"
+        )
+    folder = download_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{info.file}.copy"
+    shutil.copyfile(file, partial)
+    partial.replace(folder / info.file)
+    return info
+
+
+def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | None], None]) -> int | None:
     """Append to `partial` what it lacks. Returns the size the whole file should have, None when unknown."""
+    url = info.url
     have_bytes = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have_bytes}-"} if have_bytes else {})
     try:
@@ -77,6 +147,11 @@ def _transfer(url: str, partial: Path, on_progress: Callable[[int, int | None], 
             have_bytes = 0
         length = response.headers.get("Content-Length")
         total_bytes = have_bytes + int(length) if length is not None else None
+        if total_bytes is not None and info.size_bytes and total_bytes != info.size_bytes:
+            raise CheckpointError(
+                f"{url} announces {total_bytes} bytes, expected {info.size_bytes}: nothing was kept of it; is a "
+                f"proxy or a log-in page in between?"
+            )
         with partial.open("ab" if resumed else "wb") as file:
             while block := response.read(BLOCK_BYTES):
                 file.write(block)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from safetensors.torch import save_file
 
 from .engine.config import ModelConfig
 from .engine.model import Sam2Model
-from .engine.state_dict import StateDictError, load_strictly, recognise
+from .engine.state_dict import load_strictly, recognise
+from .engine.transformers_layout import from_transformers, is_transformers_layout
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,6 +43,8 @@ class ModelInfo:
     licence: str
     sha256: str  # empty when no trustworthy public source for it is known
     path: Path | None  # None: not on this machine
+    hub: str = ""  # Hugging Face repository with the same file
+    size_bytes: int = 0  # 0: not known
 
 
 def models_dir() -> Path:
@@ -81,11 +85,13 @@ def _info(entry: Mapping[str, Any]) -> ModelInfo:
         entry["licence"],
         entry.get("sha256", ""),
         path,
+        entry.get("hub", ""),
+        int(entry.get("bytes", 0)),
     )
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file behind a model name or a path (a file, or a folder with exactly one checkpoint).
+    """The file behind a model name, a Hugging Face id, or a path (a file, or a folder with exactly one checkpoint).
 
     Raises:
         CheckpointError: unknown name, a known model that is not on this machine, or no such file.
@@ -100,26 +106,56 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         raise CheckpointError(
             f"{given}: {len(found)} checkpoints in this folder; expected one .pt or .safetensors, name the file"
         )
-    models = {info.name: info for info in list_models()}
-    info = models.get(str(name_or_path))
+    models = list_models()
+    name = str(name_or_path)
+    info = next((info for info in models if name in (info.name, info.hub) and name), None)
+    if is_hub_id(name) and (info is None or info.path is None):
+        return _cached_from_hub(name, info)
     if info is None:
-        raise CheckpointError(f"model '{name_or_path}': no such file, and not one of {', '.join(models)}")
+        known = ", ".join(info.name for info in models)
+        raise CheckpointError(f"model '{name}': no such file, and not one of {known}")
     if info.path is None and not info.url:
         raise CheckpointError(
             f"{models_dir() / info.file} is missing: the installation is incomplete; reinstall sam2_ros"
         )
     if info.path is None:
         raise CheckpointError(
-            f"model '{info.name}' is not on this machine: download {info.url} and put {info.file} into {download_dir()}"
+            f"model '{info.name}' is not on this machine: `sam2-ros models fetch {info.name}`, or download {info.url} "
+            f"elsewhere and put {info.file} into {download_dir()}"
         )
     return info.path
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be a Hugging Face repository, ``owner/name``."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def hub_file(info: ModelInfo | None) -> str:
+    """Which file of a Hugging Face repository is used: the official checkpoint, else transformers' weights."""
+    return "model.safetensors" if info is None else info.file
+
+
+def _cached_from_hub(repository: str, info: ModelInfo | None) -> Path:
+    """What huggingface_hub has downloaded before, for us or for transformers."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in dict.fromkeys((hub_file(info), "model.safetensors")):
+        cached = try_to_load_from_cache(repository, file)
+        if isinstance(cached, str):
+            return Path(cached)
+    raise CheckpointError(
+        f"'{repository}' is no file, and as a Hugging Face model it is not on this machine: "
+        f"`sam2-ros models fetch {repository}`"
+    )
 
 
 def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Sam2Model:
     """A model ready for a `Tracker`; size and version are recognised from the keys.
 
     Args:
-        name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors``, or a folder with one of them.
+        name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors`` (in the official key layout or
+            that of transformers' Sam2VideoModel), a folder with one of them, or a Hugging Face id that is cached.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda:0", ...
         precision: "fp32", "bf16", "fp16", or "auto" (bf16 on a GPU that has it, else fp32).
 
@@ -131,10 +167,12 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
     path = find_checkpoint(name_or_path)
     state = read_state(path)
     try:
+        if is_transformers_layout(state):
+            state = from_transformers(state)
         config = recognise(state)
         model = Sam2Model(config)
         load_strictly(model, state)
-    except StateDictError as error:
+    except ValueError as error:  # StateDictError, and a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None
     model.compute_dtype = dtype
     return model.to(target).eval().requires_grad_(False)

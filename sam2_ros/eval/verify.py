@@ -5,6 +5,8 @@ Does not fetch anything; what a checkpoint is and where it lies is the business 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sam2_ros.weights import CheckpointError, find_checkpoint, list_models, load_model, sha256
 
 
@@ -15,12 +17,16 @@ def verify_weights(name_or_path: str) -> dict[str, str]:
     """
     path = find_checkpoint(name_or_path)
     digest = sha256(path)
-    published = next((info.sha256 for info in list_models() if info.name == name_or_path), "")
-    if published and digest != published:
+    models = list_models()
+    asked = next(
+        (i for i in models if name_or_path in (i.name, i.hub) and path.name == Path(i.file).name), None
+    )
+    if asked is not None and asked.sha256 and digest != asked.sha256:
         raise CheckpointError(
-            f"{path} has SHA-256 {digest}, expected {published} for '{name_or_path}': "
+            f"{path} has SHA-256 {digest}, expected {asked.sha256} for '{name_or_path}': "
             "it is damaged or another file; fetch it again"
         )
+    published = any(info.sha256 == digest for info in models)
     config = load_model(path, device="cpu", precision="fp32").config
     return {
         "name": name_or_path,

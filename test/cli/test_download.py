@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from sam2_ros.download import fetch
-from sam2_ros.weights import CheckpointError, ModelInfo
+from sam2_ros import download
+from sam2_ros.download import adopt, fetch, fetch_from_hub
+from sam2_ros.engine.config import config_for
+from sam2_ros.weights import CheckpointError, ModelInfo, find_checkpoint, random_model, save_model, sha256
 
 CONTENT = bytes(range(256)) * 12_000  # about three blocks
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/whole ignores ranges, /ranges honours them, /cut announces more than it sends."""
+    """/whole ignores ranges, /ranges honours them, /cut announces more than it sends; /owner/... is a hub."""
 
     asked: list[str | None]
 
@@ -27,7 +29,10 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.asked.append(wanted)  # type: ignore[attr-defined]
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted else 0  # type: ignore[index]
-        if self.path == "/missing":
+        if self.path.startswith("/api/") or self.path in (
+            "/missing",
+            "/owner/gone/resolve/main/model.safetensors",
+        ):
             self.send_error(404)
             return
         if self.path == "/ranges" and start >= len(CONTENT):
@@ -36,9 +41,21 @@ class Handler(BaseHTTPRequestHandler):
         ranged = self.path == "/ranges" and wanted is not None
         body = CONTENT[start:] if ranged else CONTENT
         self.send_response(206 if ranged else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self._send_headers(len(body))
         self.wfile.write(body[: len(body) // 2] if self.path == "/cut" else body)
+
+    def do_HEAD(self) -> None:
+        if "/gone/" in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self._send_headers(len(CONTENT))
+
+    def _send_headers(self, length: int) -> None:
+        self.send_header("Content-Length", str(length))
+        self.send_header("ETag", '"0123456789abcdef"')
+        self.send_header("X-Repo-Commit", "a" * 40)
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -56,9 +73,23 @@ def server() -> Iterator[ThreadingHTTPServer]:
     thread.join()
 
 
-def model(server: ThreadingHTTPServer, path: str, sha256: str = "") -> ModelInfo:
-    url = f"http://127.0.0.1:{server.server_address[1]}{path}"
-    return ModelInfo("tiny", "2.1", 1, "tiny.pt", url, "Apache-2.0", sha256, None)
+def address(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def model(server: ThreadingHTTPServer, path: str, sha256: str = "", size_bytes: int = 0) -> ModelInfo:
+    return ModelInfo(
+        "tiny",
+        "2.1",
+        1,
+        "tiny.pt",
+        address(server) + path,
+        "Apache-2.0",
+        sha256,
+        None,
+        "owner/tiny",
+        size_bytes,
+    )
 
 
 def test_whole_file_with_progress_and_nothing_left_over(server: ThreadingHTTPServer, tmp_path: Path) -> None:
@@ -117,3 +148,60 @@ def test_missing_page_and_shipped_model(server: ThreadingHTTPServer, tmp_path: P
         fetch(model(server, "/missing"), tmp_path)
     with pytest.raises(CheckpointError, match="comes with sam2_ros"):
         fetch(ModelInfo("nano", "2.1", 1, "nano.safetensors", "", "Apache-2.0", "", None), tmp_path)
+
+
+def test_another_size_than_published_is_not_taken(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"announces {len(CONTENT)} bytes, expected 17"):
+        fetch(model(server, "/whole", size_bytes=17), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(model(server, "/whole", size_bytes=len(CONTENT)), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_a_hugging_face_model_is_found_by_its_id_once_it_was_fetched(server: ThreadingHTTPServer) -> None:
+    with pytest.raises(CheckpointError, match="sam2-ros models fetch owner/name"):
+        find_checkpoint("owner/name")
+    path = fetch_from_hub("owner/name", endpoint=address(server))
+    assert path.name == "model.safetensors"
+    assert path.read_bytes() == CONTENT
+    assert find_checkpoint("owner/name") == path
+
+
+def test_of_an_official_hub_model_the_official_file_is_checked(
+    server: ThreadingHTTPServer, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for digest, good in ((hashlib.sha256(CONTENT).hexdigest(), True), ("0" * 64, False)):
+        monkeypatch.setattr(download, "list_models", lambda digest=digest: [model(server, "", digest)])
+        if good:
+            assert fetch_from_hub("owner/tiny", endpoint=address(server)).name == "tiny.pt"
+        else:
+            with pytest.raises(CheckpointError, match="SHA-256"):
+                fetch_from_hub("owner/tiny", endpoint=address(server))
+    assert not [path for path in hub_cache.rglob("tiny.pt") if path.exists()]
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_a_hub_model_that_is_not_there_gives_the_manual_step(server: ThreadingHTTPServer) -> None:
+    with pytest.raises(CheckpointError, match=r"owner/gone.*give its path") as raised:
+        fetch_from_hub("owner/gone", endpoint=address(server))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_downloaded_by_hand_is_put_where_its_name_finds_it(
+    server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAM2_ROS_MODELS", str(tmp_path / "models"))
+    by_hand = tmp_path / "from the browser.safetensors"
+    save_model(random_model(config_for("nano")), by_hand)
+    with pytest.raises(CheckpointError, match="none of the published files"):
+        adopt(by_hand)
+    monkeypatch.setattr(download, "list_models", lambda: [model(server, "", sha256(by_hand))])
+    assert adopt(by_hand).name == "tiny"
+    assert (tmp_path / "models" / "tiny.pt").read_bytes() == by_hand.read_bytes()
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny.pt"]

@@ -5,6 +5,8 @@ Knows neither implementation; `make_goldens.py` asks the one, `test_goldens.py` 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from parity.scene import moving_disc
 
 GOLDENS = Path(__file__).parent / "goldens"
+STATE_DICTS = GOLDENS / "state_dicts.json"
 SIZE_PX = 128
 FRAMES = 24
 KEPT_FRAMES = (0, 1, 5, 6, 7, 12, 16, 17, 20, 23)  # whose logits and pointers a golden holds
@@ -144,6 +147,12 @@ VIDEO_CASES = {
     "a second prompt": VideoCase((CLICK, Event(6, "a", box=[30.0, 40.0, 80.0, 100.5]))),
     "backward": VideoCase((Event(0, "a", [[80.0, 70.0]], [1]),), backward=True),
 }
+
+
+def digest(shapes: Mapping[str, Sequence[int]]) -> str:
+    """SHA-256 of the sorted names and shapes of a state dict."""
+    lines = sorted(f"{key} {list(shape)}" for key, shape in shapes.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def file_of(kind: str, name: str) -> Path:

@@ -6,6 +6,7 @@ models is filled by key, as in the other parity tests; fp32, CPU.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from parity.golden_cases import (
     IMAGE_SEED,
     KEPT_FRAMES,
     SIZE_PX,
+    STATE_DICTS,
     VIDEO_CASES,
     VIDEO_SEED,
     Event,
     VideoCase,
     clip,
+    digest,
     file_of,
     image,
 )
@@ -47,6 +50,18 @@ FEATURE_SIZES = [(SIZE_PX // stride, SIZE_PX // stride) for stride in (4, 8, 16)
 def filled(model: Any, seed: int, presence_bias: float = 0.0) -> Any:
     model.load_state_dict(fill_by_key(model.state_dict(), seed, presence_bias), strict=True)
     return model
+
+
+def state_dict_goldens() -> None:
+    """Names and shapes of the eight official models, as a count and a digest each."""
+    found = {}
+    for version in ("2.1", "2.0"):
+        family = "sam2.1" if version == "2.1" else "sam2"
+        for size, letter in {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}.items():
+            model = build_sam2(f"configs/{family}/{family}_hiera_{letter}.yaml", device="cpu")
+            shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+            found[f"{size} {version}"] = {"tensors": len(shapes), "digest": digest(shapes)}
+    STATE_DICTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def image_goldens() -> None:
@@ -174,13 +189,14 @@ def collect(state: Any, outputs: dict[str, dict[int, dict[str, torch.Tensor]]]) 
 
 
 def save(kind: str, name: str, arrays: dict[str, np.ndarray]) -> None:
-    GOLDENS.mkdir(exist_ok=True)
     np.savez_compressed(file_of(kind, name), **arrays)
 
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
     official_misc.get_connected_components = connected_components
+    GOLDENS.mkdir(exist_ok=True)
+    state_dict_goldens()
     image_goldens()
     for case_name, video_case in VIDEO_CASES.items():
         video_golden(case_name, video_case)

@@ -5,6 +5,7 @@ fp32 on the CPU, every tensor seeded by its key. Errors are rms(difference) / rm
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -17,11 +18,13 @@ from parity.golden_cases import (
     IMAGE_SEED,
     KEPT_FRAMES,
     SIZE_PX,
+    STATE_DICTS,
     VIDEO_CASES,
     VIDEO_SEED,
     Event,
     VideoCase,
     clip,
+    digest,
     file_of,
     image,
 )
@@ -38,6 +41,7 @@ from sam2_ros.engine import (
     config_for,
     segment_everything,
 )
+from sam2_ros.engine.state_dict import load_strictly, recognise
 from sam2_ros.media.annotations import annotation
 
 MUTANT_ERROR = 5e-3
@@ -56,6 +60,30 @@ def seeded(size: str, seed: int, presence_bias: float = 0.0) -> Sam2Model:
 
 def error(ours: np.ndarray, reference: np.ndarray) -> float:
     return relative_error(torch.as_tensor(ours), torch.as_tensor(reference))
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.0"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "tiny",
+        pytest.param("small", marks=pytest.mark.slow),
+        "base_plus",
+        pytest.param("large", marks=pytest.mark.slow),
+    ],
+)
+def test_official_state_dicts_load_strictly_and_come_back(size: str, version: str) -> None:
+    config = config_for(size, version)
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in Sam2Model(config).state_dict().items()}
+    official = json.loads(STATE_DICTS.read_text())[f"{size} {version}"]
+    assert (len(shapes), digest(shapes)) == (official["tensors"], official["digest"])
+    state = fill_by_key(shapes)
+    assert recognise(state) == config
+    model = Sam2Model(config)
+    load_strictly(model, state)
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[key]), key
 
 
 @pytest.fixture(scope="module")

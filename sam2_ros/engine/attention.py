@@ -48,8 +48,13 @@ class Attention(nn.Module):
         return x_bhnc.transpose(1, 2).flatten(2)
 
     def forward(self, q_bnc: torch.Tensor, k_bmc: torch.Tensor, v_bmc: torch.Tensor) -> torch.Tensor:
-        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``."""
+        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``.
+
+        What is the same for the whole batch is given with a first axis of 1, and projected once.
+        """
         q = self.split_heads(self.q_proj(q_bnc))
         k = self.split_heads(self.k_proj(k_bmc))
         v = self.split_heads(self.v_proj(v_bmc))
+        b = max(len(q), len(k))
+        q, k, v = (x.expand(b, -1, -1, -1) for x in (q, k, v))
         return self.out_proj(self.merge_heads(attention(q, k, v)))

@@ -160,7 +160,7 @@ class ImageSegmenter:
         if features is None:
             raise RuntimeError("no image to segment: call set_image first")
         with model.precision():
-            fused = model.without_memory(features.s16).expand(len(points_bn2), -1, -1, -1)
+            fused = model.without_memory(features.s16)
             decoded = model.decode(
                 fused, features, points_bn2.to(model.device), labels_bn.to(model.device), dense
             )

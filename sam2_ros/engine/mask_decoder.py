@@ -63,14 +63,14 @@ class MaskDecoder(nn.Module):
         """Decode a batch of objects or prompts.
 
         Args:
-            image_bchw: ``[b, d_model, side, side]``, with memory already fused in.
+            image_bchw: ``[1 or b, d_model, side, side]``, with memory already fused in.
             image_pos_1chw: ``[1, d_model, side, side]``.
             sparse_bnc: ``[b, n, d_model]`` prompt tokens.
-            dense_bchw: ``[b, d_model, side, side]``.
+            dense_bchw: ``[1 or b, d_model, side, side]``.
             s8_bchw: ``[1 or b, d_model / 4, 2 side, 2 side]``, `conv_s1` already applied.
             s4_bchw: ``[1 or b, d_model / 8, 4 side, 4 side]``, `conv_s0` already applied.
         """
-        b, _, side, _ = image_bchw.shape
+        b, side = len(sparse_bnc), image_bchw.shape[-1]
         own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(b, -1, -1), sparse_bnc], dim=1)
         tokens, image = self.transformer(image_bchw + dense_bchw, image_pos_1chw, tokens)

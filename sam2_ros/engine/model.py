@@ -144,7 +144,7 @@ class Sam2Model(nn.Module):
         """Prompt encoder and mask decoder; without points, the prompt of a frame that is only tracked.
 
         Args:
-            fused_bchw: from `without_memory` or `fuse_memory`.
+            fused_bchw: from `without_memory` or `fuse_memory`; with points of one image for many prompts, batch 1.
             features: of the frame, batch 1 or b.
             points_bn2: ``[b, n, 2]`` pixels of the model's input.
             labels_bn: ``[b, n]``, see `PromptEncoder.sparse`.

@@ -64,7 +64,7 @@ class TwoWayTransformer(nn.Module):
         """Exchange between tokens and image.
 
         Args:
-            image_bchw: ``[b, c, h, w]``.
+            image_bchw: ``[1 or b, c, h, w]``. One image for many prompts: a third of the work on it is then done once.
             image_pos_1chw: ``[1, c, h, w]``.
             tokens_bnc: ``[b, n, c]``, also their own positions.
 

@@ -1,6 +1,6 @@
 """Image mode: prompts on one image, with an empty memory, as in SAM (SAM 2 paper, section 4).
 
-Knows one image at a time; nothing here has an identity or a time. Does not know the tracker.
+Knows images; nothing here has an identity or a time. Does not know the tracker.
 """
 
 from __future__ import annotations
@@ -36,21 +36,35 @@ class ImageSegmenter:
     def __init__(self, model: Sam2Model, resize: str = "image") -> None:
         self.model = model.eval()
         self.resize = resize
-        self._features: ImageFeatures | None = None
-        self._hw = (0, 0)
+        self._features: list[ImageFeatures] = []
+        self._hw: list[tuple[int, int]] = []
 
-    @torch.inference_mode()
     def set_image(self, image_hwc_rgb_uint8: np.ndarray) -> None:
         """Encode an image, ``[H, W, 3]`` uint8 RGB, in place of the one before.
 
         Raises:
             ValueError: not an RGB uint8 image.
         """
-        image = checked_frame(image_hwc_rgb_uint8)
-        pixels = preprocess(image, self.model.config.image_size, self.resize, self.model.device)
-        with self.model.precision():
-            self._features = self.model.encode_image(pixels)
-        self._hw = (image.shape[0], image.shape[1])
+        self.set_images([image_hwc_rgb_uint8])
+
+    @torch.inference_mode()
+    def set_images(self, images: Sequence[np.ndarray]) -> None:
+        """Encode several images together, of any sizes, in place of those before; `predict` says which is meant.
+
+        Raises:
+            ValueError: no image, or one that is not an RGB uint8 image.
+        """
+        if not len(images):
+            raise ValueError("no image given: expected at least one")
+        checked = [checked_frame(image) for image in images]
+        model = self.model
+        pixels = [preprocess(image, model.config.image_size, self.resize, model.device) for image in checked]
+        with model.precision():
+            together = model.encode_image(torch.cat(pixels))
+        self._features = [
+            ImageFeatures(*(level[index, None] for level in together)) for index in range(len(checked))
+        ]
+        self._hw = [(image.shape[0], image.shape[1]) for image in checked]
 
     def predict(
         self,
@@ -59,6 +73,7 @@ class ImageSegmenter:
         box: np.ndarray | Sequence[float] | None = None,
         mask: np.ndarray | None = None,
         multimask: bool = True,
+        image: int = 0,
     ) -> ImagePrediction:
         """Masks for one prompt.
 
@@ -68,10 +83,11 @@ class ImageSegmenter:
             box: x0, y0, x1, y1 pixels, max exclusive.
             mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them.
             multimask: three candidates, for a prompt that can be read in several ways, such as one click; else one.
+            image: which of the images set together.
 
         Raises:
             PromptError: a prompt that cannot be used.
-            RuntimeError: no image is set.
+            RuntimeError: no such image is set.
         """
         together = self.predict_batch(
             points=None if points is None else np.asarray(points)[None],
@@ -79,6 +95,7 @@ class ImageSegmenter:
             boxes=None if box is None else np.asarray(box)[None],
             masks=None if mask is None else np.asarray(mask)[None],
             multimask=multimask,
+            image=image,
         )
         return ImagePrediction(*(part[0] for part in together))
 
@@ -90,15 +107,16 @@ class ImageSegmenter:
         boxes: np.ndarray | None = None,
         masks: np.ndarray | None = None,
         multimask: bool = True,
+        image: int = 0,
     ) -> ImagePrediction:
-        """Masks for b prompts of one kind at once: `predict`, with an axis b in front of every argument.
+        """Masks for b prompts of one kind, on one image, at once: `predict`, with an axis b in front of every argument.
 
         Raises:
             PromptError: a prompt that cannot be used, or another number of one argument than of another.
-            RuntimeError: no image is set.
+            RuntimeError: no such image is set.
         """
-        if self._features is None:
-            raise RuntimeError("no image to segment: call set_image first")
+        self._features_of(image)
+        hw = self._hw[image]
         given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
         counts = {name: len(part) for name, part in given.items() if part is not None}
         if not counts.keys() - {"labels"}:
@@ -118,15 +136,15 @@ class ImageSegmenter:
                     points=None if points is None else points[i],
                     labels=None if labels is None else labels[i],
                     box=None if boxes is None else tuple(boxes[i]),
-                ).validated(*self._hw)
+                ).validated(*hw)
                 for i in range(batch)
             ]
             size = self.model.config.image_size
-            sparse = [sparse_prompt(prompt, self._hw, size) for prompt in prompts]
+            sparse = [sparse_prompt(prompt, hw, size) for prompt in prompts]
             tokens, kinds = (torch.cat(parts) for parts in zip(*sparse, strict=True))
-        logits, scores = self.decode(tokens, kinds, dense, multimask)
+        logits, scores = self.decode(tokens, kinds, dense, multimask, image)
         return ImagePrediction(
-            (upsample_logits(logits, self._hw) > 0).cpu().numpy(),
+            (upsample_logits(logits, hw) > 0).cpu().numpy(),
             scores.cpu().numpy(),
             logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).cpu().numpy(),
         )
@@ -142,8 +160,20 @@ class ImageSegmenter:
             )
         return logits[:, None].to(self.model.device)
 
+    def _features_of(self, image: int) -> ImageFeatures:
+        if not self._features:
+            raise RuntimeError("no image to segment: call set_image first")
+        if not 0 <= image < len(self._features):
+            raise RuntimeError(f"image {image} is not set: {len(self._features)} are, counted from 0")
+        return self._features[image]
+
     def decode(
-        self, points_bn2: torch.Tensor, labels_bn: torch.Tensor, dense: torch.Tensor | None, multimask: bool
+        self,
+        points_bn2: torch.Tensor,
+        labels_bn: torch.Tensor,
+        dense: torch.Tensor | None,
+        multimask: bool,
+        image: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Candidates of b checked prompts, still on the device.
 
@@ -151,14 +181,12 @@ class ImageSegmenter:
             points_bn2: ``[b, n, 2]`` pixels of the model's input.
             labels_bn: ``[b, n]``, see `PromptEncoder.sparse`.
             dense: ``[b, 1, S / 4, S / 4]`` logits.
-            multimask: see `predict`.
+            multimask, image: see `predict`.
 
         Returns:
             Logits ``[b, k, S / 4, S / 4]`` and predicted IoUs ``[b, k]``, float32.
         """
-        model, features = self.model, self._features
-        if features is None:
-            raise RuntimeError("no image to segment: call set_image first")
+        model, features = self.model, self._features_of(image)
         with model.precision():
             fused = model.without_memory(features.s16)
             decoded = model.decode(

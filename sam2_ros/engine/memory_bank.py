@@ -106,6 +106,33 @@ class MemoryBank:
         self.spatial_frame[row, slot] = frame
         self.pointer_frame[row, slot] = frame
 
+    def downgrade(self, row: int, frame: int) -> bool:
+        """Make a prompted frame one that was only tracked: it stays for as long as a recent frame would.
+
+        Returns:
+            False when that frame is not among the object's conditioning frames.
+        """
+        found = np.flatnonzero(self.spatial_frame[row, : self.conditioning] == frame)
+        if not len(found):
+            return False
+        old = int(found[0])
+        for frames, tensor, ring in (
+            (self.spatial_frame, self.spatial, self.recents),
+            (self.pointer_frame, self.pointers, self.recent_pointers),
+        ):
+            frames[row, old] = EMPTY
+            slot = self.conditioning + frame % ring if ring else EMPTY
+            if ring and frames[row, slot] < frame:  # else the ring has moved on: the frame is too old
+                tensor[row, slot] = tensor[row, old]
+                frames[row, slot] = frame
+        left = self.spatial_frame[row, : self.conditioning]
+        left = left[left != EMPTY]
+        self.first_frame[row] = left.min() if len(left) else EMPTY
+        return True
+
+    def has_conditioning(self, row: int) -> bool:
+        return bool((self.spatial_frame[row, : self.conditioning] != EMPTY).any())
+
     def _conditioning_slot(self, row: int) -> int:
         frames = self.spatial_frame[row, : self.conditioning]
         free = np.flatnonzero(frames == EMPTY)

@@ -128,6 +128,24 @@ class Tracker:
         self.bank.clear(track.row)
         return True
 
+    def take_back(self, id: str, frame_index: int) -> bool:
+        """Take back what was prompted for an object on a frame (official `clear_all_prompts_in_frame`).
+
+        The frame counts as a tracked one from now on. An object that is left without any prompt is removed.
+
+        Args:
+            frame_index: `FrameResult.frame_index` of the frame that was given with the prompt.
+
+        Returns:
+            False when there is no such object, or no prompt of it on that frame is remembered.
+        """
+        track = self._tracks.get(id)
+        if track is None or not self.bank.downgrade(track.row, frame_index):
+            return False
+        if not self.bank.has_conditioning(track.row):
+            self.remove(id)
+        return True
+
     def reset(self) -> None:
         """Forget all objects; labels are not used again."""
         for id in self.object_ids:

@@ -129,3 +129,18 @@ def test_a_batch_of_unequal_numbers_is_refused(segmenter):
 def test_prompting_without_an_image_says_what_to_do(model):
     with pytest.raises(RuntimeError, match="call set_image first"):
         ImageSegmenter(model).predict(box=BOX)
+
+
+def test_images_that_are_set_together_answer_as_one_after_the_other(model, image):
+    other = np.ascontiguousarray(image[:80, ::-1])
+    together, alone = ImageSegmenter(model), ImageSegmenter(model)
+    together.set_images([image, other])
+    for index, one in enumerate((image, other)):
+        alone.set_image(one)
+        expected, found = alone.predict(box=BOX), together.predict(box=BOX, image=index)
+        assert found.masks.shape[1:] == one.shape[:2]
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+    with pytest.raises(RuntimeError, match="image 2 is not set: 2 are"):
+        together.predict(box=BOX, image=2)
+    with pytest.raises(ValueError, match="at least one"):
+        together.set_images([])

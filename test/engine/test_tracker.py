@@ -151,6 +151,19 @@ def test_the_memory_policy_follows_the_numerics():
     assert TrackerConfig(numerics="official_vos", memory_policy="visible").memory_policy == "visible"
 
 
+def test_a_prompt_can_be_taken_back_and_the_last_one_takes_its_object_along(model, frames):
+    tracker = Tracker(model)
+    follow(tracker, frames[:4], {0: [Prompt("a", box=BOX)], 2: [Prompt("a", box=(60, 40, 120, 110))]})
+    assert not tracker.take_back("a", 1)
+    assert not tracker.take_back("b", 0)
+    assert tracker.take_back("a", 0)
+    assert not tracker.take_back("a", 0)
+    assert [obj.id for obj in tracker.step(frames[4]).objects] == ["a"]
+    assert tracker.take_back("a", 2)
+    assert tracker.object_ids == []
+    assert tracker.step(frames[5]).objects == []
+
+
 def test_holes_are_filled_as_the_numerics_say(model, frames):
     filled = {
         numerics: TrackerConfig(numerics=numerics).fill_hole_area

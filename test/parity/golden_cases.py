@@ -96,7 +96,12 @@ EVERYTHING_CASES = {
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a user does at a frame; `correction`: after the frame was tracked, else before."""
+    """Something that a user does at a frame, before it is tracked.
+
+    Attributes:
+        correction: after it was tracked.
+        take_back: the frame whose prompts are taken back.
+    """
 
     frame: int
     object_id: str
@@ -106,6 +111,11 @@ class Event:
     mask: np.ndarray | None = field(default=None, compare=False)
     correction: bool = False
     remove: bool = False
+    take_back: int | None = None
+
+    @property
+    def is_prompt(self) -> bool:
+        return not self.remove and self.take_back is None
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,12 @@ VIDEO_CASES = {
         presence_bias=-2.0,
     ),
     "a second prompt": VideoCase((CLICK, Event(6, "a", box=[30.0, 40.0, 80.0, 100.5]))),
+    "taken back": VideoCase(
+        (CLICK, Event(6, "a", box=[30.0, 40.0, 80.0, 100.5]), Event(10, "a", take_back=6))
+    ),
+    "the first taken back": VideoCase(
+        (CLICK, Event(6, "a", box=[30.0, 40.0, 80.0, 100.5]), Event(8, "a", take_back=0))
+    ),
     "backward": VideoCase((Event(0, "a", [[80.0, 70.0]], [1]),), backward=True),
 }
 

@@ -172,6 +172,8 @@ def propagate(predictor: Any, state: Any, begin: int, end: int, backward: bool) 
 def do(predictor: Any, state: Any, event: Event, frame: int) -> None:
     if event.remove:
         predictor.remove_object(state, event.object_id)
+    elif event.take_back is not None:
+        predictor.clear_all_prompts_in_frame(state, event.take_back, event.object_id)
     elif event.mask is not None:
         predictor.add_new_mask(state, frame, event.object_id, event.mask)
     else:

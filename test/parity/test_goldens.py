@@ -161,7 +161,9 @@ def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -
         for event in now:
             if event.remove:
                 assert tracker.remove(event.object_id)
-        prompts = [prompt_of(event) for event in now if not event.remove]
+            if event.take_back is not None:
+                assert tracker.take_back(event.object_id, event.take_back)
+        prompts = [prompt_of(event) for event in now if event.is_prompt]
         for found in tracker.step(np.ascontiguousarray(frame), prompts).objects:
             own = followed[found.id]
             own.frames.append(index)

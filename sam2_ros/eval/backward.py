@@ -16,6 +16,7 @@ import cv2
 
 from sam2_ros.engine import Prompt, TrackedObject, Tracker
 from sam2_ros.media.frames import Frame
+from sam2_ros.media.ros_image import compressed_to_rgb
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def track_backward(
     labels = {id: label for label, id in enumerate(first, start=1)}  # as the forward pass gives them
     kept = _keep_frames(frames, max(first.values(), default=0), folder)
     for done, (index, stamp_ns, path) in enumerate(reversed(kept), start=1):
-        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        image = compressed_to_rgb(path.read_bytes())
         path.unlink()
         given = [prompt for prompt in prompts.get(index, ()) if first[prompt.id] == index]
         result = tracker.step(image, given, stamp_s=(kept[-1][1] - stamp_ns) * 1e-9)

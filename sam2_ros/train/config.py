@@ -35,6 +35,8 @@ NANO_PHASES = (
     Phase(200, 128, frames=4, clips=12, learning_rate=6e-4, memory_alone=True),
     Phase(400, 128, frames=6, clips=10, learning_rate=4e-4),
     Phase(1400, 256, frames=5, clips=6, learning_rate=4e-4, decays=True),
+    Phase(1400, 256, frames=8, clips=4, learning_rate=2.5e-4, decays=True),
+    Phase(280, 256, frames=8, clips=4, learning_rate=2e-4, decays=True),
 )
 
 

@@ -20,7 +20,7 @@ BOX_JITTER_LIMIT_PX = 20.0
 ABSENCE_PROBABILITY = 0.9
 LONGEST_ABSENCE = 120  # frames; pointers go back 15, recent memories 6, the prompted frame all the way
 LOST_SHARE = 0.3
-SLIP_SHARE = 0.3
+SLIP_SHARE = 0.5
 
 
 class Absence(NamedTuple):

@@ -40,7 +40,7 @@ def test_it_is_small(nano):
 def test_it_follows_a_rendered_thing(nano):
     pytest.importorskip("skimage", reason="the demo clip uses pictures that come with scikit-image")
     clip = demo_clip()
-    assert follow(nano, clip.frames, clip.masks[:, 0]).mean() > 0.75
+    assert follow(nano, clip.frames, clip.masks[:, 0]).mean() > 0.8
 
 
 def test_it_finds_a_thing_again_that_was_hidden(nano):
@@ -49,7 +49,7 @@ def test_it_finds_a_thing_again_that_was_hidden(nano):
     ious = follow(nano, clip.frames, clip.masks[:, 1])
     hidden = np.flatnonzero(~clip.masks[1:, 1].any(axis=(1, 2)))
     assert ious[: hidden[0] - 10].mean() > 0.6
-    assert ious[hidden[-1] + 15 :].mean() > 0.3
+    assert ious[hidden[-1] + 15 :].mean() > 0.5
 
 
 def test_it_says_so_when_a_thing_is_hidden(nano):
@@ -71,7 +71,7 @@ RIDER = (277.0, 73.0, 415.0, 245.0)  # the true box of kite-surf holds the lines
 
 @pytest.mark.parametrize(
     ("sequence", "box", "least"),
-    [("davis16_dog", None, 0.42), ("davis16_libby", None, 0.4), ("davis16_kite-surf", RIDER, 0.45)],
+    [("davis16_dog", None, 0.5), ("davis16_libby", None, 0.5), ("davis16_kite-surf", RIDER, 0.5)],
 )
 def test_it_follows_a_real_subject(nano, shared_data, sequence, box, least):
     folder = shared_data / "vos" / sequence

@@ -82,7 +82,9 @@ def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
         CheckpointError: it cannot be downloaded, or is not what was published.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging as hub_logging
 
+    hub_logging.set_verbosity_error()  # its warnings say in other words what the error will say
     info = next((info for info in list_models() if info.hub == repository), None)
     file = hub_file(info)
     try:

@@ -200,7 +200,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else None
     except Exception as error:  # the unpickler stumbles over garbage in many ways, IndexError too
-        reason = str(error).split("\n")[0].split(". ")[0]
+        first_line = (str(error).splitlines() or [""])[0]
+        reason = f"{type(error).__name__}: {first_line.split('. ')[0]}"
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({reason}); expected a SAM 2 .pt or .safetensors"
         ) from None

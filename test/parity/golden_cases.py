@@ -150,7 +150,7 @@ VIDEO_CASES = {
     "a second object later": VideoCase((CLICK, SECOND)),
     "removal": VideoCase((CLICK, SECOND, Event(13, "a", remove=True))),
     "correction": VideoCase(
-        (CLICK, Event(7, "a", [[100.0, 30.0], [64.0, 100.0]], [1, 1], correction=True)),
+        (CLICK, Event(6, "a", [[100.0, 30.0], [64.0, 100.0]], [1, 1], correction=True)),
         flavour="stream",
         presence_bias=-2.0,
     ),

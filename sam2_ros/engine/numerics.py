@@ -37,6 +37,9 @@ NUMERICS = {
     "stream": Numerics(
         corrections_use_memory=True, stability_fallback=True, binarize_prompted=True, fill_hole_area=0
     ),
+    "official_image": Numerics(
+        corrections_use_memory=False, stability_fallback=True, binarize_prompted=True, fill_hole_area=0
+    ),
     "official_video": Numerics(
         corrections_use_memory=False, stability_fallback=True, binarize_prompted=True, fill_hole_area=8
     ),
@@ -56,8 +59,9 @@ class TrackerConfig:
         max_conditioning_frames: prompted frames kept per object; the first is always among them.
         memory_policy: "official" or "visible", see `policies.admits_recent`; empty: "visible" with the numerics
             "stream", "official" with the official ones.
-        numerics: "stream", "official_video" or "official_vos", see `NUMERICS`. The official predictors use
-            every conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
+        numerics: "stream", "official_image", "official_video" or "official_vos", see `NUMERICS`. With
+            "official_image" a prompted frame is answered as by the image predictor. The official predictors use every
+            conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
         clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
             distances to object pointers by min(clip_frames, 16) - 1. 0 = 16 or more.
         resize: "image", "video" or "fast", see `preprocess`.

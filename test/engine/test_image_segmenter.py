@@ -62,7 +62,7 @@ def test_one_click_has_three_readings(segmenter, disc):
 
 
 def test_the_tracker_answers_the_same_on_a_first_frame(segmenter, model, image):
-    tracker = Tracker(model, TrackerConfig(numerics="official_video", fill_hole_area=0))
+    tracker = Tracker(model, TrackerConfig(numerics="official_image"))
     tracked = tracker.step(image, [Prompt("disc", box=BOX)]).objects[0]
     masks, scores, logits = segmenter.predict(box=BOX, multimask=False)
     assert tracked.presence > 0  # the tracker blanks what it calls absent; image mode has no such gate

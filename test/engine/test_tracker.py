@@ -167,9 +167,9 @@ def test_a_prompt_can_be_taken_back_and_the_last_one_takes_its_object_along(mode
 def test_holes_are_filled_as_the_numerics_say(model, frames):
     filled = {
         numerics: TrackerConfig(numerics=numerics).fill_hole_area
-        for numerics in ("stream", "official_video", "official_vos")
+        for numerics in ("stream", "official_image", "official_video", "official_vos")
     }
-    assert filled == {"stream": 0, "official_video": 8, "official_vos": 0}
+    assert filled == {"stream": 0, "official_image": 0, "official_video": 8, "official_vos": 0}
     masks = [
         Tracker(model, TrackerConfig(fill_hole_area=area)).step(frames[0], [Prompt("a", box=BOX)]).objects[0]
         for area in (0, 8)

@@ -24,7 +24,7 @@ from .preprocess import checked_frame
 from .prompt_encoder import POSITIVE
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
-UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 64 MB of logits for a 1080p camera
+UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 133 MB of logits for a 1080p camera
 
 Box = tuple[int, int, int, int]
 
@@ -195,26 +195,24 @@ def _answers(
         stability = (inner / outer.clamp(min=1)).cpu()
         masks = (large > 0).cpu().numpy()
         for index, mask, stable in zip(indices.tolist(), masks, stability.tolist(), strict=True):
-            box = measure(mask)[0]
-            if stable < config.stability_score_thresh or box == (0, 0, 0, 0):
-                continue
-            if _cut_by_crop(box, crop_box, image_hw):
+            if stable < config.stability_score_thresh:
                 continue
             whole = np.zeros((image_hw[0], image_hw[1]), bool)
             whole[y0:y1, x0:x1] = mask
             share_x, share_y = (points[index, 0] / size).tolist()
             at = (x0 + share_x * (x1 - x0), y0 + share_y * (y1 - y0))
-            yield FoundMask(whole, float(scores[index]), stable, at, crop_box)
+            found = FoundMask(whole, float(scores[index]), stable, at, crop_box)
+            if found.area and not _cut_by_crop(found.box, crop_box, image_hw):
+                yield found
 
 
 def _cut_by_crop(box: Box, crop_box: Box, image_hw: tuple[int, ...]) -> bool:
-    """Whether a mask's box (pixels of the crop) ends near an edge of the crop that is not one of the image."""
-    x0, y0 = crop_box[:2]
-    in_image = (box[0] + x0, box[1] + y0, box[2] - 1 + x0, box[3] - 1 + y0)
+    """Whether a mask's box ends near an edge of the crop that is not one of the image."""
+    last_pixels = (box[0], box[1], box[2] - 1, box[3] - 1)
     image_edges = (0, 0, image_hw[1], image_hw[0])
     return any(
         abs(side - edge) <= NEAR_EDGE_PX and abs(side - image_edge) > NEAR_EDGE_PX
-        for side, edge, image_edge in zip(in_image, crop_box, image_edges, strict=True)
+        for side, edge, image_edge in zip(last_pixels, crop_box, image_edges, strict=True)
     )
 
 

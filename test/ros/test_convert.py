@@ -1,4 +1,4 @@
-"""Prompt messages as the engine sees them: stamps, boxes and masks with the real message classes."""
+"""Prompt messages as the engine sees them: stamps, boxes and masks with the real message classes; object states."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
 from builtin_interfaces.msg import Time
-from sam2_ros_msgs.msg import Prompt, PromptPoint
+from sam2_ros_msgs.msg import Prompt, PromptPoint, TrackedObject
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from sam2_ros.engine import PromptError
+from sam2_ros.engine import ObjectState, PromptError
 from sam2_ros.node.convert import prompt_request
 
 ARRAY_HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id="camera")
@@ -69,3 +69,9 @@ def test_a_mask_is_true_where_it_is_not_zero():
     mask = Image(height=2, width=3, step=4, encoding="mono8", data=[0, 1, 255, 9, 7, 0, 0, 9])
     request = prompt_request(Prompt(id="cup", mask=mask), "#1")
     assert np.array_equal(request.prompt.mask, [[False, True, True], [True, False, False]])
+
+
+def test_states_of_the_message_are_those_of_the_engine():
+    assert {state.name: state.value for state in ObjectState} == {
+        name: getattr(TrackedObject, name) for name in ("PENDING", "TRACKING", "OCCLUDED", "LOST")
+    }

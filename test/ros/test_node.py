@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
-from sam2_ros_msgs.msg import TrackedObject
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -398,11 +397,3 @@ def test_diagnostics_tell_times_states_model_and_device(robot):
     assert summary["state"] == "active"
     assert summary["device"]
     assert summary["model"]
-
-
-def test_states_of_the_message_are_those_of_the_engine():
-    from sam2_ros.engine import ObjectState
-
-    assert {state.name: state.value for state in ObjectState} == {
-        name: getattr(TrackedObject, name) for name in ("PENDING", "TRACKING", "OCCLUDED", "LOST")
-    }

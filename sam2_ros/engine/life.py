@@ -41,6 +41,13 @@ class Track:
     last_visible_s: float = field(default=float("-inf"))
     above: int = 0  # frames in a row with presence > present_on
     below: int = 0  # frames in a row with presence < present_off
+    awaited: bool = False  # announced; its first prompt is still to come
+
+    def live_on(self, other: Track) -> None:
+        """Take over the state of the same object in another tracker, not its identity here."""
+        self.class_id = other.class_id or self.class_id
+        self.state, self.last_visible_s = other.state, other.last_visible_s
+        self.above, self.below, self.awaited = other.above, other.below, False
 
     def update(
         self, presence: float, visible: bool, prompted: bool, stamp_s: float, rules: StateRules

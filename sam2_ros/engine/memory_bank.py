@@ -13,7 +13,7 @@ import torch
 from .config import ModelConfig
 from .model import MemoryView
 
-EMPTY = -1
+EMPTY = -(1 << 40)  # far below any frame number; those of frames seen elsewhere may be negative
 
 
 class MemoryBank:
@@ -72,6 +72,32 @@ class MemoryBank:
         self.spatial_frame[row] = EMPTY
         self.pointer_frame[row] = EMPTY
         self.first_frame[row] = EMPTY
+
+    def copy_row(self, row: int, source: MemoryBank, source_row: int, now: int, source_now: int) -> None:
+        """Take over what another bank of the same model and shape remembers of an object.
+
+        Frame `source_now` of the source becomes frame `now` here. Recent frames from then on are left out; prompted
+        ones are kept and count as the frame before at the latest.
+        """
+        self.clear(row)
+        shift = now - source_now
+        if source.first_frame[source_row] != EMPTY:
+            self.first_frame[row] = min(source.first_frame[source_row], source_now - 1) + shift
+        for frames, tensor, old_frames, old_tensor, ring in (
+            (self.spatial_frame, self.spatial, source.spatial_frame, source.spatial, self.recents),
+            (self.pointer_frame, self.pointers, source.pointer_frame, source.pointers, self.recent_pointers),
+        ):
+            for old in np.flatnonzero(old_frames[source_row] != EMPTY):
+                frame, slot = int(old_frames[source_row, old]), int(old)
+                if old < self.conditioning:
+                    frame = min(frame, source_now - 1) + shift
+                elif frame < source_now:
+                    frame += shift
+                    slot = self.conditioning + frame % ring
+                else:
+                    continue
+                tensor[row, slot] = old_tensor[source_row, old]
+                frames[row, slot] = frame
 
     def clear_recents(self) -> None:
         """Forget recent frames of every object; what it was prompted with stays."""

@@ -104,6 +104,15 @@ class Tracker:
         return list(self._tracks)
 
     @property
+    def awaited_ids(self) -> list[str]:
+        """Ids that were announced and not prompted yet."""
+        return [track.id for track in self._tracks.values() if track.awaited]
+
+    def remembers(self, id: str) -> bool:
+        """Whether there is an object of that name that has been prompted."""
+        return id in self._tracks and self.bank.has_memory(self._tracks[id].row)
+
+    @property
     def free_slots(self) -> int:
         return self.config.max_objects - len(self._tracks)
 
@@ -119,6 +128,38 @@ class Tracker:
             name = f"{prefix}_{self._reserved}"
             if name not in self._tracks:
                 return name
+
+    def announce(self, id: str, class_id: str = "") -> str:
+        """Give a name its label now; the object is PENDING in every result until its first prompt, or `adopt`, comes.
+
+        Returns:
+            Why there is no room for it; "" when there is.
+        """
+        if refusal := self._refusal(id):
+            return refusal
+        track = self._track(id)
+        track.awaited = track.awaited or not self.bank.has_memory(track.row)
+        track.class_id = class_id or track.class_id
+        return ""
+
+    def adopt(self, id: str, source: Tracker, before: int | None = None) -> str:
+        """Take over what another tracker of the same model remembers of an object, in place of what is known here.
+
+        The source's last frame counts as the one just before this tracker's next frame. The label here stays.
+
+        Args:
+            before: take the object as it was before this frame of the source; what was prompted later is kept.
+
+        Returns:
+            Why there is no room for it; "" when there is.
+        """
+        if refusal := self._refusal(id):
+            return refusal
+        track, other = self._track(id), source._tracks[id]
+        now = source._frame_index if before is None else before
+        self.bank.copy_row(track.row, source.bank, other.row, self._frame_index, now)
+        track.live_on(other)
+        return ""
 
     def remove(self, id: str) -> bool:
         """Forget one object; False when there is none of that name. Its label is not used again."""
@@ -151,6 +192,11 @@ class Tracker:
         for id in self.object_ids:
             self.remove(id)
 
+    def restart(self) -> None:
+        """As new: no objects, labels and frames counted from the start."""
+        self.reset()
+        self._frame_index, self._next_label = 0, 1
+
     def discontinuity(self) -> None:
         """The stream has jumped (a looping bag, another camera): drop recent memories, keep what was prompted."""
         self.bank.clear_recents()
@@ -159,31 +205,39 @@ class Tracker:
         """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
         for orphan in list(self._tracks.values()):
             # Its first frame failed: there is nothing to track it by.
-            if not self.bank.has_memory(orphan.row):
+            if not self.bank.has_memory(orphan.row) and not orphan.awaited:
                 self.remove(orphan.id)
         admitted: dict[int, Prompt] = {}
         for prompt in prompts:
-            track = self._tracks.get(prompt.id)
-            if track is None:
-                if self.free_slots == 0:
-                    result.rejected[prompt.id] = (
-                        f"no room for '{prompt.id}': max_objects = {self.config.max_objects} are tracked; remove one"
-                    )
-                    continue
-                if self._next_label > MAX_LABEL:
-                    result.rejected[prompt.id] = (
-                        f"no label left for '{prompt.id}': all {MAX_LABEL} have been used"
-                    )
-                    continue
-                taken = {t.row for t in self._tracks.values()}
-                row = next(r for r in range(self.config.max_objects) if r not in taken)
-                track = self._tracks[prompt.id] = Track(prompt.id, self._next_label, row)
-                self._next_label += 1
-            elif prompt.replace:
+            if refusal := self._refusal(prompt.id):
+                result.rejected[prompt.id] = refusal
+                continue
+            track = self._track(prompt.id)
+            if prompt.replace:
                 self.bank.clear(track.row)
+            track.awaited = False
             track.class_id = prompt.class_id or track.class_id
             admitted[track.row] = prompt
         return admitted
+
+    def _refusal(self, id: str) -> str:
+        """Why an object of this name cannot be taken in; "" when it can, or is there already."""
+        if id in self._tracks:
+            return ""
+        if self.free_slots == 0:
+            return f"no room for '{id}': max_objects = {self.config.max_objects} are tracked; remove one"
+        if self._next_label > MAX_LABEL:
+            return f"no label left for '{id}': all {MAX_LABEL} have been used; restart to begin anew"
+        return ""
+
+    def _track(self, id: str) -> Track:
+        """The object of this name; a new one gets a row of the bank and the next label."""
+        if id not in self._tracks:
+            taken = {track.row for track in self._tracks.values()}
+            row = next(r for r in range(self.config.max_objects) if r not in taken)
+            self._tracks[id] = Track(id, self._next_label, row)
+            self._next_label += 1
+        return self._tracks[id]
 
     def _answer(
         self,
@@ -253,28 +307,58 @@ class Tracker:
     def _report(
         self, result: FrameResult, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
     ) -> None:
-        """Masks at the frame's size, states, and objects that are over."""
-        if not outputs:
-            return
-        output = _together([outputs[track.row] for track in self._tracks.values()])
-        masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px, self.config.non_overlap)
-        logits = output.logits_b1hw[:, 0].float().cpu().numpy()
-        scores, presences = output.iou_b.float().tolist(), output.presence_b.float().tolist()
-        for index, track in enumerate(list(self._tracks.values())):
-            box, area, centroid = measure(masks[index])
-            visible = presences[index] > 0 and area > 0
-            rules = self.config.rules
-            age = track.update(presences[index], visible, track.row in prompted, result.stamp_s, rules)
+        """Masks at the frame's size, states, objects still awaited, and objects that are over."""
+        answered = [track for track in self._tracks.values() if track.row in outputs]
+        parts = self._parts([outputs[track.row] for track in answered], result)
+        rules = self.config.rules
+        for track in list(self._tracks.values()):
+            if track.awaited:
+                result.objects.append(self._unseen(track, result))
+                continue
+            mask, logits, score, presence = parts[answered.index(track)]
+            box, area, centroid = measure(mask)
+            visible = presence > 0 and area > 0
+            age = track.update(presence, visible, track.row in prompted, result.stamp_s, rules)
             if track.is_over(age, rules):
                 self.remove(track.id)
                 result.forgotten.append(track.id)
                 continue
             result.objects.append(
                 TrackedObject(
-                    track.id, track.label, track.class_id, masks[index], logits[index], scores[index],
-                    presences[index], track.state, age, box, area, centroid,
+                    track.id, track.label, track.class_id, mask, logits, score, presence, track.state, age, box, area,
+                    centroid,
                 )
             )  # fmt: skip
+
+    def _parts(
+        self, outputs: list[MaskOutput], result: FrameResult
+    ) -> list[tuple[np.ndarray, np.ndarray, float, float]]:
+        """Mask at the frame's size, low-resolution logits, score and presence of every answered object."""
+        if not outputs:
+            return []
+        output = _together(outputs)
+        masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px, self.config.non_overlap)
+        logits = output.logits_b1hw[:, 0].float().cpu().numpy()
+        return list(
+            zip(masks, logits, output.iou_b.float().tolist(), output.presence_b.float().tolist(), strict=True)
+        )
+
+    def _unseen(self, track: Track, result: FrameResult) -> TrackedObject:
+        side = self.model.config.image_size // 4
+        return TrackedObject(
+            id=track.id,
+            label=track.label,
+            class_id=track.class_id,
+            mask=np.zeros((result.height_px, result.width_px), bool),
+            logits=np.full((side, side), -DENSE_PROMPT_LIMIT, np.float32),
+            score=0.0,
+            presence=0.0,
+            state=track.state,
+            age_s=0.0,
+            box=(0, 0, 0, 0),
+            area_px=0,
+            centroid_xy=(0.0, 0.0),
+        )
 
 
 def _pointer_span(clip_frames: int, max_pointers: int) -> int:

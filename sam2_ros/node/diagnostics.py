@@ -6,11 +6,13 @@ Knows neither the tracker nor topics; `Statistics` needs no ROS, only `diagnosti
 from __future__ import annotations
 
 import math
+import resource
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +28,28 @@ LOSSES = {
     "skipped": "images could not be read",
     "failed": "images failed",
     "not_published": "messages could not be published",
+    "dropped_objects": "objects were dropped for want of device memory",
 }
 OK, WARN, ERROR = 0, 1, 2
+
+
+class Rate:
+    """How often something happened per second, over the last five seconds."""
+
+    WINDOW_S = 5.0
+
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque(maxlen=2000)
+
+    def tick(self, now_s: float) -> None:
+        self._times_s.append(now_s)
+
+    def hz(self, now_s: float) -> float:
+        times_s = [time_s for time_s in list(self._times_s) if now_s - time_s <= self.WINDOW_S]
+        if len(times_s) < 2:
+            return 0.0
+        # Until now, so that the rate falls when nothing comes any more.
+        return (len(times_s) - 1) / max(times_s[-1] - times_s[0], now_s - times_s[-1])
 
 
 class Statistics:
@@ -37,9 +59,12 @@ class Statistics:
         self.losses: Counter[str] = Counter()  # by kind, see LOSSES
         self.published = 0  # messages, all outputs together
         self.prompts_accepted = 0
+        self.prompts_applied = 0
+        self.prompts_late = 0
         self.prompts_rejected = 0
         self.discontinuities = 0
         self.processed_count = 0
+        self.rate = Rate()  # of the images processed
         self.states: Counter[str] = Counter()
         self._last_loss_s = -math.inf
         self._lock = threading.Lock()
@@ -58,6 +83,7 @@ class Statistics:
         """One image was tracked and published, `latency_ms` after its receipt on the steady clock."""
         with self._lock:
             self.processed_count += 1
+            self.rate.tick(time.monotonic())
             self.states = Counter(obj.state.name for obj in result.objects)
             for stage, value_ms in {**result.timings_ms, "latency": latency_ms}.items():
                 self._add(stage, value_ms)
@@ -90,7 +116,10 @@ class Statistics:
             "frames_failed": self.losses["failed"],
             "messages_published": self.published,
             "messages_not_published": self.losses["not_published"],
+            "objects_dropped": self.losses["dropped_objects"],
             "prompts_accepted": self.prompts_accepted,
+            "prompts_applied": self.prompts_applied,
+            "prompts_late": self.prompts_late,
             "prompts_rejected": self.prompts_rejected,
             "discontinuities": self.discontinuities,
         }
@@ -162,6 +191,15 @@ def tracking_line(state: str, fault: str, statistics: Statistics, values: Mappin
         return Line("tracking", OK, "tracking", values)
     said = [f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]]
     return Line("tracking", WARN, f"since the start: {', '.join(said)}", values)
+
+
+def resident_mb() -> float | None:
+    """Memory of this process in MB; None where /proc does not tell (outside Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * resource.getpagesize() / 1e6
 
 
 def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:

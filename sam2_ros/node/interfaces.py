@@ -16,7 +16,7 @@ except ImportError as error:
 
 try:
     from sam2_ros_msgs.msg import Prompt, PromptArray, PromptPoint, TrackedObject, TrackedObjectArray
-    from sam2_ros_msgs.srv import AddObjects, RemoveObjects
+    from sam2_ros_msgs.srv import AddObjects, RemoveObjects, Segment
 except ImportError as error:
     raise ImportError(
         "the node needs its message package sam2_ros_msgs, which is not built or not sourced. It lies "
@@ -32,6 +32,7 @@ __all__ = [
     "PromptArray",
     "PromptPoint",
     "RemoveObjects",
+    "Segment",
     "TrackedObject",
     "TrackedObjectArray",
 ]

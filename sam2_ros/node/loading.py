@@ -18,15 +18,36 @@ from sam2_ros.weights import load_model
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model on its device and the tracker that uses it."""
+    """A model on its device, the tracker of the stream, and a second one that carries late prompts to now."""
 
     model: Sam2Model
     tracker: Tracker
+    scout: Tracker
+
+    @property
+    def bank_bytes(self) -> int:
+        """What both memory banks hold; constant."""
+        return self.tracker.bank_bytes + self.scout.bank_bytes
+
+    @property
+    def precision(self) -> str:
+        """Number format of the arithmetic, such as "bfloat16"."""
+        return str(self.model.compute_dtype).removeprefix("torch.")
 
     @property
     def hardware_id(self) -> str:
         """Device and number format, such as "cuda:0 bfloat16"."""
-        return f"{self.model.device} {str(self.model.compute_dtype).removeprefix('torch.')}"
+        return f"{self.model.device} {self.precision}"
+
+    def device_memory_mb(self) -> dict[str, float]:
+        """What this process holds on a GPU, in tensors and with PyTorch's cache; nothing on a CPU."""
+        device = self.model.device
+        if device.type != "cuda":
+            return {}
+        return {
+            "device_memory_mb": torch.cuda.memory_allocated(device) / 1e6,
+            "device_reserved_mb": torch.cuda.memory_reserved(device) / 1e6,
+        }
 
     @property
     def summary(self) -> str:
@@ -42,7 +63,7 @@ def load(params: NodeParams) -> Loaded:
         _leave_a_core()
     config = tracker_config(params)
     _warm_up(model, config)
-    return Loaded(model, Tracker(model, config))
+    return Loaded(model, Tracker(model, config), Tracker(model, config))
 
 
 def tracker_config(params: NodeParams) -> TrackerConfig:
@@ -77,6 +98,13 @@ def _warm_up(model: Sam2Model, config: TrackerConfig) -> None:
     image = np.zeros((size_px, size_px, 3), np.uint8)
     tracker.step(image, [Prompt("warm-up", box=(0.0, 0.0, size_px / 2, size_px / 2))])
     tracker.step(image)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that the device, or the machine, has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # PyTorch's on a CPU
 
 
 def free_device_memory() -> None:

@@ -44,7 +44,7 @@ class Mailbox(Generic[Item]):
     def take(self, timeout_s: float | None = None) -> Item | None:
         """Wait for an item that was not taken before; None when the mailbox is closed or the time is up."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting > 0 or self._closed, timeout_s)
+            self._changed.wait_for(lambda: self.waiting > 0 or self._closed, timeout_s)
             if self._closed:
                 return None
             item: Item | None
@@ -60,7 +60,7 @@ class Mailbox(Generic[Item]):
         It was never dropped, it belongs to a time when nobody was to look.
         """
         with self._changed:
-            self._received -= self._waiting
+            self._received -= self.waiting
             self._kept = self._newest = None
 
     def close(self) -> None:
@@ -87,5 +87,6 @@ class Mailbox(Generic[Item]):
         return self._dropped
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
+        """Items that nobody has taken yet."""
         return (self._kept is not None) + (self._newest is not None)

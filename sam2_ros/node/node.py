@@ -9,23 +9,38 @@ asked for.
 from __future__ import annotations
 
 import gc
-import math
-import signal
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from sam2_ros.engine import FrameResult, PromptError
-from sam2_ros.node.convert import message_to_rgb, prompt_request, stamp_to_ns
-from sam2_ros.node.diagnostics import CameraView, Statistics, camera_line, diagnostic_message, tracking_line
-from sam2_ros.node.interfaces import AddObjects, PromptArray, RemoveObjects
+import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from std_srvs.srv import SetBool
+
+from sam2_ros.engine import FrameResult, PromptError, Sam2Model
+from sam2_ros.node.camera import Camera
+from sam2_ros.node.carry import Carrier
+from sam2_ros.node.convert import message_to_rgb
+from sam2_ros.node.diagnostics import (
+    Statistics,
+    camera_line,
+    diagnostic_message,
+    resident_mb,
+    tracking_line,
+)
+from sam2_ros.node.history import Arrival, FrameHistory
 from sam2_ros.node.loading import Loaded, free_device_memory, load, tracker_config
-from sam2_ros.node.mailbox import Mailbox
 from sam2_ros.node.params import (
     ENTRIES,
     NodeParams,
@@ -37,19 +52,9 @@ from sam2_ros.node.params import (
 )
 from sam2_ros.node.prompts import PromptDesk
 from sam2_ros.node.publish import Outputs, RCLError
-from sam2_ros.node.worker import Arrival, Worker
-
-import rclpy  # isort: skip  (interfaces explains a missing one)
-from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import SetBool, Trigger
+from sam2_ros.node.requests import Requests
+from sam2_ros.node.single_shot import SingleShot
+from sam2_ros.node.worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
 PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
@@ -61,7 +66,9 @@ class Configured:
     """What exists from configure to cleanup."""
 
     loaded: Loaded
+    history: FrameHistory
     desk: PromptDesk
+    carrier: Carrier
     outputs: Outputs
 
 
@@ -69,9 +76,7 @@ class Sam2Node(LifecycleNode):
     """unconfigured > inactive (model loaded and warmed up) > active (images are tracked)."""
 
     # rclpy calls destroy_node() on a node whose constructor failed half way, too.
-    _worker: Worker | None = None
-    _images: Any = None
-    loading = False  # a model is being loaded, which may take long
+    _configured: Configured | None = None
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
@@ -81,18 +86,14 @@ class Sam2Node(LifecycleNode):
 
         self._state = "unconfigured"
         self._fault = ""
-        self._configured: Configured | None = None
-        self._mailbox: Mailbox[Arrival] = Mailbox()
+        self._worker: Worker | None = None
         self._statistics = Statistics()
+        self._camera = Camera(self)
+        self._camera.enable(self._params.enable)
         self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
-        self._image_topic = ""
-        self._last_image_s = -math.inf
-        self._wanted_since_s = math.inf
 
-        self.create_subscription(PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
-        self.create_service(AddObjects, "~/add_objects", self._on_add_objects)
-        self.create_service(RemoveObjects, "~/remove_objects", self._on_remove_objects)
-        self.create_service(Trigger, "~/reset", self._on_reset)
+        self._requests = Requests(self, self._statistics, self.desk, lambda: self._params.active_id)
+        self._single_shot = SingleShot(self, self._model)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=1))
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -109,30 +110,34 @@ class Sam2Node(LifecycleNode):
         for line in params.unavailable():
             log.warning(line)
         begun_s = time.monotonic()
-        self.loading = True
         try:
             loaded = load(params)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             self._fault = f"configure failed: {type(error).__name__}: {error}"
             log.error(self._fault)
             return FAILURE
-        except KeyboardInterrupt:
-            return FAILURE
-        finally:
-            self.loading = False
-        desk = PromptDesk(params.max_objects, params.prompt_history, loaded.tracker.reserve_id)
-        self._configured = Configured(loaded, desk, Outputs(self, self._statistics))
+        if not self.context.ok():
+            return FAILURE  # interrupted meanwhile
+        history = FrameHistory(params.prompt_history)
+        self._configured = Configured(
+            loaded=loaded,
+            history=history,
+            desk=PromptDesk(params.max_objects, history, loaded.tracker.reserve_id),
+            carrier=Carrier(loaded.tracker, loaded.scout, history, message_to_rgb),
+            outputs=Outputs(self, self._statistics, params.mask_topics),
+        )
         self._state, self._fault = "inactive", ""
         log.info(f"{loaded.summary} loaded and warmed up in {time.monotonic() - begun_s:.1f} s")
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._configured is not None
-        self._mailbox.open()
+        configured, params = self._at_work(), self._params
         self._worker = Worker(
-            self._configured.loaded.tracker,
-            self._configured.desk,
-            self._mailbox,
+            configured.loaded.tracker,
+            configured.carrier,
+            configured.history,
+            configured.desk,
+            self._camera.mailbox,
             self._statistics,
             to_rgb=message_to_rgb,
             deliver=self._deliver,
@@ -141,10 +146,11 @@ class Sam2Node(LifecycleNode):
             last=self._last_arrival,
         )
         self._state, self._fault = "active", ""
-        self._wanted_since_s = time.monotonic()
         activated = super().on_activate(state)  # the publishers, before there is anything to publish
+        self._camera.open(
+            params.image_transport, params.image_reliability, configured.history, configured.desk
+        )
         self._worker.start()
-        self._subscribe_images()
         return activated
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -177,9 +183,9 @@ class Sam2Node(LifecycleNode):
             self.trigger_activate()
 
     def _stop_work(self) -> None:
-        if self._images is not None:
-            self.destroy_subscription(self._images)
-            self._images = None
+        if self._configured is None:
+            return
+        self._camera.close()
         if self._worker is not None:
             if not self._worker.stop():
                 self.get_logger().error("the image in work does not end; its result will be ignored")
@@ -210,32 +216,6 @@ class Sam2Node(LifecycleNode):
 
     # Images in, results out.
 
-    def _subscribe_images(self) -> None:
-        params = self._params
-        topic = self.resolve_topic_name("image_raw")
-        compressed = params.image_transport == "compressed"
-        self._image_topic = f"{topic}/compressed" if compressed else topic
-        reliable = params.image_reliability == "reliable"
-        qos = QoSProfile(
-            depth=1, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        )
-        message_type = CompressedImage if compressed else Image
-        self._images = self.create_subscription(message_type, self._image_topic, self._on_image, qos)
-        self.get_logger().info(f"tracking on {self._image_topic} ({params.image_reliability})")
-
-    def _on_image(self, message: Any) -> None:
-        """Store and return: the worker converts and infers, and only if no newer image comes first."""
-        if not self._params.enable or self._configured is None:
-            return
-        self._last_image_s = time.monotonic()
-        arrival = Arrival(
-            message, stamp_to_ns(message.header.stamp), message.header.frame_id, self._last_image_s
-        )
-        size_hw = (message.height, message.width) if isinstance(message, Image) else None
-        desk = self._configured.desk
-        desk.saw_image(arrival.stamp_ns, arrival.frame_id, size_hw if size_hw and all(size_hw) else None)
-        self._mailbox.put(arrival, keep=desk.awaits(arrival.stamp_ns))
-
     def _deliver(self, result: FrameResult, image_rgb: np.ndarray, arrival: Arrival) -> None:
         """Called by the worker's thread."""
         configured = self._configured
@@ -246,54 +226,20 @@ class Sam2Node(LifecycleNode):
         if 0 <= age_s < PLAUSIBLE_AGE_S:
             self._statistics.aged(age_s * 1e3)
 
-    # Requests.
+    # What the requests need.
 
-    def _submit(self, messages: Sequence[Any], default_header: Any = None) -> tuple[list[str], list[str]]:
-        """Hand prompts to the desk.
+    def desk(self) -> PromptDesk:
+        """Where prompts go; PromptError says why there is none."""
+        return self._at_work().desk
 
-        Returns one id per prompt ("" = rejected) and the reasons of the rejected ones.
-        """
-        ids, reasons = [], []
-        for number, message in enumerate(messages, start=1):
-            try:
-                if self._configured is None:
-                    raise PromptError(
-                        f"the node is {self._state}, expected inactive or active: configure it first"
-                    )
-                request = prompt_request(message, f"#{number}", default_header)
-                ids.append(self._configured.desk.submit(request, time.monotonic()))
-                self._statistics.prompts_accepted += 1
-            except PromptError as error:
-                ids.append("")
-                reasons.append(str(error))
-                self._statistics.prompts_rejected += 1
-        return ids, reasons
+    def _model(self) -> tuple[Sam2Model, FrameHistory]:
+        configured = self._at_work()
+        return configured.loaded.model, configured.history
 
-    def _on_prompts(self, message: Any) -> None:
-        for reason in self._submit(message.prompts, message.header)[1]:
-            self.get_logger().warning(f"rejected: {reason}")
-
-    def _on_add_objects(self, request: Any, response: Any) -> Any:
-        response.ids, reasons = self._submit(request.prompts)
-        response.success = not reasons
-        response.message = "; ".join(reasons)
-        for reason in reasons:
-            self.get_logger().warning(f"rejected: {reason}")
-        return response
-
-    def _on_remove_objects(self, request: Any, response: Any) -> Any:
+    def _at_work(self) -> Configured:
         if self._configured is None:
-            response.success, response.message = False, f"the node is {self._state}: there are no objects"
-            return response
-        unknown, response.ids = self._configured.desk.remove(request.ids)
-        response.success = not unknown
-        response.message = f"not known: {', '.join(unknown)}" if unknown else ""
-        return response
-
-    def _on_reset(self, request: Any, response: Any) -> Any:
-        count = self._configured.desk.reset() if self._configured is not None else 0
-        response.success, response.message = True, f"{count} objects forgotten"
-        return response
+            raise PromptError(f"the node is {self._state}, expected inactive or active: configure it first")
+        return self._configured
 
     def _on_enable(self, request: Any, response: Any) -> Any:
         result = self.set_parameters([Parameter("enable", value=bool(request.data))])[0]
@@ -324,12 +270,9 @@ class Sam2Node(LifecycleNode):
         for line in params.unavailable():
             if line not in before.unavailable():
                 self.get_logger().warning(line)
-        if params.enable and not before.enable:
-            self._wanted_since_s = time.monotonic()
-        if not params.enable:
-            self._mailbox.clear()
+        self._camera.enable(params.enable)
         if self._configured is not None:
-            self._configured.desk.history_s = params.prompt_history
+            self._configured.history.seconds = params.prompt_history
             self._configured.loaded.tracker.config = tracker_config(params)
 
     # Diagnostics.
@@ -337,50 +280,47 @@ class Sam2Node(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         if self._diagnostics.get_subscription_count() == 0:
             return
-        wanted = self._state == "active" and self._params.enable
-        camera = CameraView(
-            topic=self._image_topic,
-            wanted=wanted,
-            silent_s=time.monotonic() - max(self._last_image_s, self._wanted_since_s) if wanted else math.inf,
-            publishers=self.count_publishers(self._image_topic) if wanted else 0,
-            any_image=self._last_image_s >= self._wanted_since_s,
-        )
-        values = {
-            "state": self._state,
-            "enable": str(self._params.enable).lower(),
-            "model": self._params.model,
-        }
-        hardware_id = ""
-        if self._configured is not None:
-            hardware_id = self._configured.loaded.hardware_id
-            values["device"] = str(self._configured.loaded.model.device)
-            values["memory_bank_mb"] = f"{self._configured.loaded.tracker.bank_bytes / 1e6:.1f}"
-        values.update(self._statistics.values(self._mailbox.received, self._mailbox.dropped))
+        hardware_id, values = self._values()
         lines = [
             tracking_line(self._state, self._fault, self._statistics, values),
-            camera_line(camera, self._params.camera_timeout),
+            camera_line(self._camera.view(), self._params.camera_timeout),
         ]
         self._diagnostics.publish(
             diagnostic_message(self.get_clock().now().to_msg(), self.get_name(), hardware_id, lines)
         )
 
+    def _values(self) -> tuple[str, dict[str, str]]:
+        """The hardware's name, and what the tracking status shows."""
+        params, now_s = self._params, time.monotonic()
+        values = {"state": self._state, "enable": str(params.enable).lower(), "model": params.model}
+        hardware_id = ""
+        if self._configured is not None:
+            loaded = self._configured.loaded
+            hardware_id = loaded.hardware_id
+            values["device"] = str(loaded.model.device)
+            values["precision"] = loaded.precision
+            values["memory_bank_mb"] = f"{loaded.bank_bytes / 1e6:.1f}"
+            values["image_history_mb"] = f"{self._configured.history.bytes / 1e6:.1f}"
+            values.update({name: f"{mb:.1f}" for name, mb in loaded.device_memory_mb().items()})
+        if (resident := resident_mb()) is not None:
+            values["resident_mb"] = f"{resident:.1f}"
+        values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
+        values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
+        mailbox = self._camera.mailbox
+        values.update(self._statistics.values(mailbox.received, mailbox.dropped))
+        return hardware_id, values
+
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; the exit status is 1 when its parameters are unusable."""
     node: Sam2Node | None = None
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
-        # would cut the tidy end short; it is of use only where the main thread may be busy for long.
-        if node is not None and node.loading:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, on_interrupt)
     rclpy.init(args=args)
+    # One thread for everything short, one for ~/segment.
+    executor = MultiThreadedExecutor(num_threads=2)
     try:
         node = Sam2Node()
-        rclpy.spin(node)
-    except ExternalShutdownException:
+        rclpy.spin(node, executor)
+    except (ExternalShutdownException, KeyboardInterrupt):
         pass
     except (ParameterError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         rclpy.logging.get_logger("sam2").fatal(str(error))
@@ -389,6 +329,7 @@ def main(args: list[str] | None = None) -> int:
         if rclpy.ok():
             raise  # otherwise interrupted while the node was being made
     finally:
+        executor.shutdown()  # when what runs has ended
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -2,23 +2,18 @@
 
 Knows stamps, ids and prompts; nothing of ROS messages, and it never calls the tracker. The service callbacks
 write here, the worker takes from here between two images, so a slow image never delays a reply.
-
-A prompt is meant for the image of its stamp. `PromptDesk.take` is the seam: it decides which prompts go with
-the image at hand, and it is the place where a prompt that is late could be applied to its own image and
-carried forward.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import statistics
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError
+from sam2_ros.node.carry import LatePrompt
+from sam2_ros.node.history import Arrival, FrameHistory
 
 UNKNOWN_SIZE_PX = 1 << 24  # wider than any image: before the first one, only what needs no image is checked
 FUTURE_PATIENCE_S = 1.0  # a prompt waits at least this long for an image that has not come yet
@@ -50,21 +45,28 @@ class Removals:
 
 @dataclass
 class Work:
-    """What the worker does with one image, in this order: removals, then prompts.
+    """What the worker does with one image, in this order: removals, announcements, prompts.
 
-    `remarks` are for the log.
+    Attributes:
+        prompts: made on this image, or on none in particular.
+        late: made on an image that is past.
+        awaited: id -> class of the objects that are asked for and not yet prompted.
+        rejected: id -> reason, for prompts whose image never came.
     """
 
     removals: Removals
     prompts: list[Prompt]
-    remarks: list[str]
+    late: list[LatePrompt] = field(default_factory=list)
+    awaited: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Waiting:
     prompt: Prompt
-    stamp_ns: int
+    stamp_ns: int  # 0 = any image
     submitted_s: float
+    image: Arrival | None = None  # the one it was made on, once that is known
 
 
 class PromptDesk:
@@ -72,43 +74,37 @@ class PromptDesk:
 
     Args:
         max_objects: objects that may live at the same time, those still waiting for their image included.
-        history_s: how much older than the newest image a prompt's image may be.
+        history: the images that came lately.
         reserve_id: gives a name that was never given before, for prompts without one.
     """
 
-    def __init__(self, max_objects: int, history_s: float, reserve_id: Callable[[], str]) -> None:
-        self.history_s = history_s
+    def __init__(self, max_objects: int, history: FrameHistory, reserve_id: Callable[[], str]) -> None:
+        self._history = history
         self._max_objects = max_objects
         self._reserve_id = reserve_id
         self._lock = threading.Lock()
         self._live: list[str] = []
         self._waiting: list[_Waiting] = []
+        self._carried: list[Prompt] = []  # late ones on their way to now
         self._taken: list[str] = []  # ids of prompts that the tracker is working on
         self._removals = Removals()
-        self._stamps_ns: deque[int] = deque()
         self._size_hw: tuple[int, int] | None = None
-        self._frame_id = ""
 
-    def saw_image(self, stamp_ns: int, frame_id: str, size_hw: tuple[int, int] | None) -> None:
-        """Note an image that arrived.
-
-        Another camera, another size or time running backwards starts a new history.
-        """
+    def image_size(self, size_hw: tuple[int, int]) -> None:
+        """Note how large the camera's images are: prompts are checked against it at once."""
         with self._lock:
-            resized = size_hw is not None and self._size_hw is not None and size_hw != self._size_hw
-            backwards = bool(self._stamps_ns) and stamp_ns < self._stamps_ns[-1]
-            if resized or backwards or frame_id != self._frame_id:
-                self._stamps_ns.clear()
-            self._size_hw = size_hw or self._size_hw
-            self._frame_id = frame_id
-            self._stamps_ns.append(stamp_ns)
-            while stamp_ns - self._stamps_ns[0] > self.history_s * 1e9:
-                self._stamps_ns.popleft()
+            self._size_hw = size_hw
+
+    @property
+    def camera_frame_id(self) -> str:
+        """Frame of the newest image; "" before the first one."""
+        newest = self._history.newest
+        return newest.frame_id if newest is not None else ""
 
     def awaits(self, stamp_ns: int) -> bool:
         """Whether a prompt waits for exactly this image, which then should not be dropped."""
+        tolerance_ns = self._history.tolerance_ns()
         with self._lock:
-            tolerance_ns = self._tolerance_ns()
             return any(
                 waiting.stamp_ns and abs(waiting.stamp_ns - stamp_ns) <= tolerance_ns
                 for waiting in self._waiting
@@ -120,11 +116,11 @@ class PromptDesk:
         Returns the id; PromptError says why not.
         """
         with self._lock:
-            self._check(request)
+            image = self._check(request)
             prompt = request.prompt
             if not request.named:
                 prompt = dataclasses.replace(prompt, id=self._new_id())
-            self._waiting.append(_Waiting(prompt, request.stamp_ns, now_s))
+            self._waiting.append(_Waiting(prompt, request.stamp_ns, now_s, image))
             return prompt.id
 
     def remove(self, ids: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -137,6 +133,7 @@ class PromptDesk:
             unknown = [object_id for object_id in asked if object_id not in self._known()]
             self._removals.ids.extend(asked)
             self._waiting = [waiting for waiting in self._waiting if waiting.prompt.id not in asked]
+            self._carried = [prompt for prompt in self._carried if prompt.id not in asked]
             self._live = [object_id for object_id in self._live if object_id not in asked]
             self._taken = [object_id for object_id in self._taken if object_id not in asked]
             return unknown, self._known()
@@ -146,43 +143,54 @@ class PromptDesk:
         with self._lock:
             known = len(self._known())
             self._removals.everything = True
-            self._live, self._taken, self._waiting = [], [], []
+            self._live, self._taken, self._waiting, self._carried = [], [], [], []
             return known
 
-    def take(self, stamp_ns: int, now_s: float) -> Work:
-        """What to do with the image of `stamp_ns`: everything asked for until now that is due with it."""
+    def take(self, image: Arrival, now_s: float) -> Work:
+        """What to do with `image`: everything asked for until now that is due with it."""
+        tolerance_ns = self._history.tolerance_ns()
         with self._lock:
-            tolerance_ns = self._tolerance_ns()
-            due: list[Prompt] = []
-            remarks: list[str] = []
+            removals, self._removals = self._removals, Removals()
+            work = Work(removals, [])
             still_waiting: list[_Waiting] = []
             for waiting in self._waiting:
-                name = f"prompt '{waiting.prompt.id}'"
-                if waiting.stamp_ns == 0 or stamp_ns >= waiting.stamp_ns - tolerance_ns:
-                    due.append(waiting.prompt)
-                    late_ns = stamp_ns - waiting.stamp_ns
-                    if waiting.stamp_ns and late_ns > tolerance_ns:
-                        remarks.append(f"{name}: applied to a newer image, {late_ns / 1e6:.0f} ms late")
-                elif now_s - waiting.submitted_s > max(self.history_s, FUTURE_PATIENCE_S):
-                    ahead_s = (waiting.stamp_ns - stamp_ns) / 1e9
-                    remarks.append(
-                        f"{name} rejected: made on an image {ahead_s:.2f} s newer than any that came since; "
-                        "expected the stamp of an image on this topic"
-                    )
+                if waiting.image is None and waiting.stamp_ns:
+                    waiting.image = self._history.at(waiting.stamp_ns)
+                if self._is_of(waiting, image, tolerance_ns):
+                    work.prompts.append(waiting.prompt)
+                elif waiting.image is not None and waiting.image.received_s < image.received_s:
+                    work.late.append(LatePrompt(waiting.prompt, waiting.image, waiting.submitted_s))
+                elif now_s - waiting.submitted_s > max(self._history.seconds, FUTURE_PATIENCE_S):
+                    work.rejected[waiting.prompt.id] = self._never_came(waiting, image)
                 else:
                     still_waiting.append(waiting)
             self._waiting = still_waiting
-            self._taken = [prompt.id for prompt in due]
-            removals, self._removals = self._removals, Removals()
-            return Work(removals, due, remarks)
+            self._taken = [prompt.id for prompt in work.prompts]
+            self._carried += [late.prompt for late in work.late]
+            work.awaited = self._unborn()
+            return work
 
     def settle(self, result: FrameResult) -> Removals:
         """Learn what became of the last `take`. Returns what was removed in the meantime."""
         with self._lock:
             removals, self._removals = self._removals, Removals()
-            self._live = [obj.id for obj in result.objects if not removals.covers(obj.id)]
+            unborn = self._unborn()
+            self._live = [
+                obj.id for obj in result.objects if not removals.covers(obj.id) and obj.id not in unborn
+            ]
             self._taken = []
             return removals
+
+    def ended(self, ids: Iterable[str], arrived: Iterable[str]) -> None:
+        """Late prompts travel no more, one id for each; those that arrived live in the stream now."""
+        with self._lock:
+            for object_id in ids:
+                carried = [index for index, prompt in enumerate(self._carried) if prompt.id == object_id]
+                if not carried:
+                    continue  # removed on the way
+                del self._carried[carried[0]]
+                if object_id in arrived and object_id not in self._live:
+                    self._live.append(object_id)
 
     def abandon(self) -> tuple[list[str], list[str]]:
         """The last `take` failed before `settle`, and its prompts are lost.
@@ -191,12 +199,36 @@ class PromptDesk:
         """
         with self._lock:
             lost, self._taken = self._taken, []
-            return lost, [object_id for object_id in lost if object_id not in self._live]
+            still_to_come = self._unborn()
+            return lost, [
+                object_id
+                for object_id in lost
+                if object_id not in self._live and object_id not in still_to_come
+            ]
+
+    def _unborn(self) -> dict[str, str]:
+        """id -> class of objects that are asked for and have no first prompt yet."""
+        coming = [*self._carried, *(waiting.prompt for waiting in self._waiting)]
+        born = {*self._live, *self._taken}
+        return {prompt.id: prompt.class_id for prompt in coming if prompt.id not in born}
+
+    @staticmethod
+    def _is_of(waiting: _Waiting, image: Arrival, tolerance_ns: float) -> bool:
+        """Whether a prompt was made on this image, or on none in particular."""
+        if waiting.image is not None:
+            return waiting.image.stamp_ns == image.stamp_ns
+        return not waiting.stamp_ns or abs(waiting.stamp_ns - image.stamp_ns) <= tolerance_ns
+
+    @staticmethod
+    def _never_came(waiting: _Waiting, image: Arrival) -> str:
+        ahead_s = (waiting.stamp_ns - image.stamp_ns) / 1e9
+        kind = f"{ahead_s:.2f} s newer than any that came since" if ahead_s > 0 else "that never came"
+        return f"prompt '{waiting.prompt.id}': made on an image {kind}; expected the stamp of an image on this topic"
 
     def _known(self) -> list[str]:
         """Ids that exist or are about to, in the order they were asked for."""
-        ids = [*self._live, *self._taken, *(waiting.prompt.id for waiting in self._waiting)]
-        return list(dict.fromkeys(ids))
+        coming = [*self._carried, *(waiting.prompt for waiting in self._waiting)]
+        return list(dict.fromkeys([*self._live, *self._taken, *(prompt.id for prompt in coming)]))
 
     def _new_id(self) -> str:
         known = self._known()
@@ -205,34 +237,42 @@ class PromptDesk:
             name = self._reserve_id()
         return name
 
-    def _check(self, request: PromptRequest) -> None:
-        prompt = request.prompt
-        if self._frame_id and request.frame_id and request.frame_id != self._frame_id:
+    def _check(self, request: PromptRequest) -> Arrival | None:
+        """PromptError for what cannot be used. Returns the image a prompt was made on, if that has come."""
+        prompt, newest, frame_id = request.prompt, self._history.newest, self.camera_frame_id
+        if frame_id and request.frame_id and request.frame_id != frame_id:
             raise PromptError(
                 f"prompt '{prompt.id}': made in frame '{request.frame_id}'; expected pixels of the camera "
-                f"image, whose frame is '{self._frame_id}'"
+                f"image, whose frame is '{frame_id}'"
             )
         size_hw = self._size_hw or (
             prompt.mask.shape[:2] if prompt.mask is not None else (UNKNOWN_SIZE_PX, UNKNOWN_SIZE_PX)
         )
         prompt.validated(*size_hw)
-        if request.stamp_ns and self._stamps_ns:
-            age_s = (self._stamps_ns[-1] - request.stamp_ns) / 1e9
-            if age_s > self.history_s:
-                raise PromptError(
-                    f"prompt '{prompt.id}': made on an image {age_s:.2f} s older than the newest; "
-                    "expected at most "
-                    f"prompt_history = {self.history_s:g} s; send it sooner or raise prompt_history"
-                )
         known = self._known()
         if not (request.named and prompt.id in known) and len(known) >= self._max_objects:
             raise PromptError(
                 f"prompt '{prompt.id}': {len(known)} objects are tracked, as many as max_objects = "
                 f"{self._max_objects} allows; remove one with ~/remove_objects or raise max_objects"
             )
-
-    def _tolerance_ns(self) -> float:
-        """Half a frame period: stamps closer than this mean the same image."""
-        stamps = list(self._stamps_ns)
-        gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
-        return statistics.median(gaps) / 2 if gaps else 0.0
+        if not request.stamp_ns or newest is None or request.stamp_ns > newest.stamp_ns:
+            return None
+        age_s = (newest.stamp_ns - request.stamp_ns) / 1e9
+        image = self._history.at(request.stamp_ns)
+        if image is None and age_s > self._history.seconds:
+            raise PromptError(
+                f"prompt '{prompt.id}': made on an image {age_s:.2f} s older than the newest; expected at most "
+                f"prompt_history = {self._history.seconds:g} s; send it sooner or raise prompt_history"
+            )
+        if image is None:
+            nearest = self._history.nearest(request.stamp_ns)
+            away = (
+                f"the nearest is {abs(nearest.stamp_ns - request.stamp_ns) / 1e6:.0f} ms away"
+                if nearest is not None
+                else "none of the images since the last break has a stamp"
+            )
+            raise PromptError(
+                f"prompt '{prompt.id}': no image with its stamp was received, {away}; expected the stamp of the "
+                "image it was made on, or zero for the next image"
+            )
+        return image

@@ -6,8 +6,9 @@ is not made, and a message that cannot be sent is dropped and counted, never ret
 
 from __future__ import annotations
 
+import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,17 +37,26 @@ OUTPUT_QOS = QoSProfile(
 
 
 class Outputs:
-    """The lifecycle publishers of one configured node."""
+    """The lifecycle publishers of one configured node.
 
-    def __init__(self, node: LifecycleNode, statistics: Statistics) -> None:
+    Args:
+        mask_ids: objects that get a full-size mask on a topic of their own; "" is ignored.
+    """
+
+    def __init__(self, node: LifecycleNode, statistics: Statistics, mask_ids: Sequence[str]) -> None:
         self._node = node
         self._statistics = statistics
         self._objects = node.create_lifecycle_publisher(TrackedObjectArray, "~/objects", OUTPUT_QOS)
         self._label_image = node.create_lifecycle_publisher(Image, "~/label_image", OUTPUT_QOS)
         self._debug_image = node.create_lifecycle_publisher(Image, "~/debug_image", OUTPUT_QOS)
+        self._masks = {
+            object_id: node.create_lifecycle_publisher(Image, mask_topic(object_id), OUTPUT_QOS)
+            for object_id in dict.fromkeys(mask_ids)
+            if object_id
+        }
 
     def destroy(self) -> None:
-        for publisher in (self._objects, self._label_image, self._debug_image):
+        for publisher in (self._objects, self._label_image, self._debug_image, *self._masks.values()):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def publish(self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool) -> None:
@@ -55,6 +65,12 @@ class Outputs:
         self._send(
             self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
         )
+        for obj in result.objects:
+            if obj.id in self._masks:
+                self._send(
+                    self._masks[obj.id],
+                    lambda obj=obj: image_message(mono_to_image_fields(obj.mask), header),  # type: ignore[misc]
+                )
         if use_debug:
             self._send(
                 self._debug_image,
@@ -78,6 +94,11 @@ class Outputs:
             self._node.get_logger().warning(
                 f"message on {publisher.topic_name} dropped: {error}", throttle_duration_sec=1.0
             )
+
+
+def mask_topic(object_id: str) -> str:
+    """Where the full-size mask of an object goes; what a topic name does not allow becomes an underscore."""
+    return "~/mask/" + re.sub(r"[^A-Za-z0-9_]", "_", object_id)
 
 
 def image_message(fields: Any, header: Header) -> Image:

@@ -10,34 +10,28 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError, Tracker
 from sam2_ros.media.ros_image import ImageError
+from sam2_ros.node.carry import Carrier
 from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.loading import free_device_memory, out_of_memory
 from sam2_ros.node.mailbox import Mailbox
-from sam2_ros.node.prompts import PromptDesk
+from sam2_ros.node.prompts import PromptDesk, Removals, Work
 
 FAILURES_TO_GIVE_UP = 3
 WARNING_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # a step of the largest model on a slow CPU ends well within this
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """An image as it came in; it is converted only if its turn comes. `received_s` is of the steady clock."""
-
-    message: Any
-    stamp_ns: int
-    frame_id: str
-    received_s: float
-
-
 class Log(Protocol):
     """What the worker says; a ROS logger fits."""
+
+    def info(self, message: str, /) -> Any: ...
 
     def warning(self, message: str, /) -> Any: ...
 
@@ -57,6 +51,8 @@ class Worker:
     def __init__(
         self,
         tracker: Tracker,
+        carrier: Carrier,
+        history: FrameHistory,
         desk: PromptDesk,
         mailbox: Mailbox[Arrival],
         statistics: Statistics,
@@ -67,6 +63,8 @@ class Worker:
         last: Arrival | None = None,
     ) -> None:
         self._tracker = tracker
+        self._carrier = carrier
+        self._history = history
         self._desk = desk
         self._mailbox = mailbox
         self._statistics = statistics
@@ -95,32 +93,44 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stopping.is_set() and (arrival := self._mailbox.take()) is not None:
-            try:
-                self._process(arrival)
-                self._failures = 0
-            except ImageError as error:
-                self._statistics.lost("skipped")
-                self._warn_seldom(
-                    "skipped", f"image skipped ({self._statistics.losses['skipped']} so far): {error}"
+        """Images first; a late prompt is carried on while none waits, or within its share of the time."""
+        while not self._stopping.is_set():
+            arrival = self._mailbox.take(timeout_s=0.0 if self._carrier.busy else None)
+            if arrival is not None and not self._handled(arrival):
+                return
+            idle = not self._mailbox.waiting
+            if not self._stopping.is_set() and self._carrier.due(idle, time.monotonic()):
+                self._carry_on()
+
+    def _handled(self, arrival: Arrival) -> bool:
+        """Process one image, whatever comes of it; False when it is time to give up."""
+        try:
+            self._process(arrival)
+            self._failures = 0
+        except ImageError as error:
+            self._statistics.lost("skipped")
+            self._warn_seldom(
+                "skipped", f"image skipped ({self._statistics.losses['skipped']} so far): {error}"
+            )
+        except Exception as error:
+            # Whatever a model, a driver or a full memory may raise costs one image only.
+            if self._stopping.is_set():
+                return False
+            self._failed(error)
+            if self._failures >= FAILURES_TO_GIVE_UP:
+                self._give_up(
+                    f"{self._failures} images in a row failed, the last one with "
+                    f"{type(error).__name__}: {error}"
                 )
-            except Exception as error:
-                # Whatever a model, a driver or a full memory may raise costs one image only.
-                if self._stopping.is_set():
-                    return
-                self._failed(error)
-                if self._failures >= FAILURES_TO_GIVE_UP:
-                    self._give_up(
-                        f"{self._failures} images in a row failed, the last one with "
-                        f"{type(error).__name__}: {error}"
-                    )
-                    return
+                return False
+        return True
 
     def _process(self, arrival: Arrival) -> None:
         """One image: convert, notice a break in the stream, remove, prompt, step, hand on."""
         image = self._to_rgb(arrival.message)
         if reason := _break_between(self.last, arrival):
             self._tracker.discontinuity()
+            self._carrier.cut()
             self._statistics.discontinuities += 1
             self._warn_seldom(
                 f"break to {arrival.frame_id}",
@@ -128,19 +138,23 @@ class Worker:
             )
         self.last = arrival
 
-        work = self._desk.take(arrival.stamp_ns, time.monotonic())
-        for remark in work.remarks:
-            self._log.warning(remark)
-        self._forget(work.removals.everything, work.removals.ids)
+        work = self._desk.take(arrival, time.monotonic())
+        self._forget(work.removals)
+        for reason in work.rejected.values():
+            self._reject(reason)
+        self._await(work)
+        self._carrier.take(work.late, time.monotonic())
         prompts = self._usable(work.prompts, image)
-        result = self._tracker.step(image, prompts, stamp_s=_seconds(arrival))
+        result = self._step(image, prompts, _seconds(arrival))
+        self._statistics.prompts_applied += len(prompts) - len(result.rejected)
+        self._history.tracked(arrival.stamp_ns, result.frame_index)
 
         # What was removed while the image was in work must not appear after its removal was confirmed.
         removals = self._desk.settle(result)
-        self._forget(removals.everything, removals.ids)
+        self._forget(removals)
         result.objects = [obj for obj in result.objects if not removals.covers(obj.id)]
         for reason in result.rejected.values():
-            self._log.warning(reason)
+            self._reject(reason)
         if result.forgotten:
             self._log.warning(f"forgotten after being lost too long: {', '.join(result.forgotten)}")
         if self._stopping.is_set():
@@ -148,10 +162,54 @@ class Worker:
         self._deliver(result, image, arrival)
         self._statistics.processed(result, latency_ms=(time.monotonic() - arrival.received_s) * 1e3)
 
-    def _forget(self, everything: bool, ids: list[str]) -> None:
-        if everything:
+    def _step(self, image: np.ndarray, prompts: list[Prompt], stamp_s: float) -> FrameResult:
+        """Track; when the device's memory is full, drop the newest object and try again without it."""
+        while True:
+            try:
+                return self._tracker.step(image, prompts, stamp_s=stamp_s)
+            except Exception as error:
+                if not out_of_memory(error) or not self._tracker.object_ids:
+                    raise
+                newest = self._tracker.object_ids[-1]
+                self._tracker.remove(newest)
+                free_device_memory()
+                prompts = [prompt for prompt in prompts if prompt.id != newest]
+                self._statistics.lost("dropped_objects")
+                self._log.error(
+                    f"out of device memory: the newest object '{newest}' is dropped, the others go on; "
+                    "use a smaller model, fewer objects or precision bf16"
+                )
+
+    def _carry_on(self) -> None:
+        """Bring the earliest late prompt nearer to now."""
+        report = self._carrier.advance(until_ns=self.last.stamp_ns if self.last is not None else 0)
+        self._desk.ended(report.ended, report.arrived)
+        self._statistics.prompts_late += len(report.arrived)
+        self._statistics.prompts_applied += len(report.arrived)
+        for object_id, reason in report.rejected.items():
+            self._reject(f"prompt '{object_id}': {reason}")
+        for line in report.said:
+            self._log.info(line)
+
+    def _await(self, work: Work) -> None:
+        """Objects that are asked for have their label from now on, and are PENDING until their prompt's turn."""
+        coming = {*work.awaited, *(prompt.id for prompt in work.prompts)}
+        for object_id in self._tracker.awaited_ids:
+            if object_id not in coming:
+                self._tracker.remove(object_id)
+        for object_id, class_id in work.awaited.items():
+            if refusal := self._tracker.announce(object_id, class_id):
+                self._warn_seldom(refusal, refusal)
+
+    def _reject(self, reason: str) -> None:
+        self._statistics.prompts_rejected += 1
+        self._log.warning(f"rejected: {reason}")
+
+    def _forget(self, removals: Removals) -> None:
+        self._carrier.forget(removals.everything, removals.ids)
+        if removals.everything:
             self._tracker.reset()
-        for object_id in ids:
+        for object_id in removals.ids:
             self._tracker.remove(object_id)
 
     def _usable(self, prompts: list[Prompt], image: np.ndarray) -> list[Prompt]:
@@ -161,8 +219,7 @@ class Worker:
             try:
                 usable.append(prompt.validated(*image.shape[:2]))
             except PromptError as error:
-                self._statistics.prompts_rejected += 1
-                self._log.warning(f"rejected: {error}")
+                self._reject(str(error))
         return usable
 
     def _warn_seldom(self, kind: str, message: str) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.media.ros_image import ImageError
+from sam2_ros.node.carry import Carrier
 from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.history import Arrival, FrameHistory
 from sam2_ros.node.mailbox import Mailbox
 from sam2_ros.node.prompts import PromptDesk, PromptRequest
-from sam2_ros.node.worker import Arrival, Worker
+from sam2_ros.node.worker import Worker
 from sam2_ros.weights import random_model
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
@@ -21,6 +23,9 @@ TIMEOUT_S = 60.0
 class Log:
     def __init__(self) -> None:
         self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
 
     def warning(self, message: str) -> None:
         self.lines.append(message)
@@ -34,7 +39,9 @@ class Bench:
 
     def __init__(self, model, to_rgb=None) -> None:
         self.tracker = Tracker(model, TrackerConfig(max_objects=2))
-        self.desk = PromptDesk(2, 2.0, self.tracker.reserve_id)
+        self.history = FrameHistory(2.0)
+        self.desk = PromptDesk(2, self.history, self.tracker.reserve_id)
+        to_rgb = to_rgb or self._to_rgb
         self.mailbox: Mailbox[Arrival] = Mailbox()
         self.statistics = Statistics()
         self.log = Log()
@@ -42,10 +49,12 @@ class Bench:
         self.reasons: list[str] = []
         self.worker = Worker(
             self.tracker,
+            Carrier(self.tracker, Tracker(model, TrackerConfig(max_objects=2)), self.history, to_rgb),
+            self.history,
             self.desk,
             self.mailbox,
             self.statistics,
-            to_rgb=to_rgb or self._to_rgb,
+            to_rgb=to_rgb,
             deliver=lambda result, image, arrival: self.delivered.append(
                 (arrival.stamp_ns, [obj.id for obj in result.objects])
             ),
@@ -65,8 +74,9 @@ class Bench:
 
     def process(self, message, stamp_ns: int, frame_id: str = "camera") -> None:
         before = self.handled()
-        self.desk.saw_image(stamp_ns, frame_id, None)
-        self.mailbox.put(Arrival(message, stamp_ns, frame_id, time.monotonic()))
+        arrival = Arrival(message, stamp_ns, frame_id, time.monotonic())
+        self.history.saw(arrival)
+        self.mailbox.put(arrival)
         self.wait(lambda: self.handled() > before)
 
     def wait(self, condition) -> None:

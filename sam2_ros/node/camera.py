@@ -1,0 +1,105 @@
+"""The camera's images: takes them as they come, keeps the newest for the worker and the last seconds for late prompts.
+
+Knows the image topic, its QoS and its silences; never converts an image.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from sam2_ros.node.convert import stamp_to_ns
+from sam2_ros.node.diagnostics import CameraView, Rate
+from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.mailbox import Mailbox
+from sam2_ros.node.prompts import PromptDesk
+
+
+class Camera:
+    """The image subscription of one node, open while the node is active.
+
+    Attributes:
+        mailbox: what the worker takes images from.
+        rate: of the images received.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._subscription: Any = None
+        self._history: FrameHistory | None = None
+        self._desk: PromptDesk | None = None
+        self._topic = ""
+        self._last_image_s = -math.inf
+        self._wanted_since_s = math.inf
+        self.enabled = True
+        self.mailbox: Mailbox[Arrival] = Mailbox()
+        self.rate = Rate()
+
+    def open(self, transport: str, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
+        """Subscribe to the resolved `image_raw`, or to its /compressed."""
+        self._history, self._desk = history, desk
+        topic = self._node.resolve_topic_name("image_raw")
+        compressed = transport == "compressed"
+        self._topic = f"{topic}/compressed" if compressed else topic
+        qos = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.RELIABLE
+            if reliability == "reliable"
+            else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self.mailbox.open()
+        self.want()
+        message_type = CompressedImage if compressed else Image
+        self._subscription = self._node.create_subscription(message_type, self._topic, self._on_image, qos)
+        self._node.get_logger().info(f"tracking on {self._topic} ({reliability})")
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._history = self._desk = None
+
+    def enable(self, on: bool) -> None:
+        """Off: images are ignored, and one that waits for its turn is forgotten."""
+        if on and not self.enabled:
+            self.want()
+        self.enabled = on
+        if not on:
+            self.mailbox.clear()
+
+    def want(self) -> None:
+        """From now on a silent camera is an error."""
+        self._wanted_since_s = time.monotonic()
+
+    def view(self) -> CameraView:
+        wanted = self._subscription is not None and self.enabled
+        silent_s = time.monotonic() - max(self._last_image_s, self._wanted_since_s) if wanted else math.inf
+        return CameraView(
+            topic=self._topic,
+            wanted=wanted,
+            silent_s=silent_s,
+            publishers=self._node.count_publishers(self._topic) if wanted else 0,
+            any_image=self._last_image_s >= self._wanted_since_s,
+        )
+
+    def _on_image(self, message: Any) -> None:
+        """Store and return: the worker converts and infers, and only if no newer image comes first."""
+        history, desk = self._history, self._desk
+        if not self.enabled or history is None or desk is None:
+            return
+        self._last_image_s = time.monotonic()
+        self.rate.tick(self._last_image_s)
+        arrival = Arrival(
+            message, stamp_to_ns(message.header.stamp), message.header.frame_id, self._last_image_s
+        )
+        if isinstance(message, Image):
+            history.saw(arrival, form=(message.height, message.width, message.encoding))
+            if message.height and message.width:
+                desk.image_size((message.height, message.width))
+        else:
+            history.saw(arrival)
+        self.mailbox.put(arrival, keep=desk.awaits(arrival.stamp_ns))

@@ -1,0 +1,135 @@
+"""What users ask of the node: prompts and clicks by topic, objects added, removed and forgotten by service.
+
+Knows messages and the prompt desk; does not know when or how a prompt is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point, PointStamped
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
+
+from sam2_ros.engine import Prompt, PromptError
+from sam2_ros.node.convert import prompt_request, stamp_to_ns
+from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.interfaces import AddObjects, PromptArray, RemoveObjects
+from sam2_ros.node.prompts import PromptDesk, PromptRequest
+
+CLICK = "click"  # names a click without an id in messages
+
+
+class Requests:
+    """The subscriptions and services of one node, from its start to its end.
+
+    Args:
+        desk: where prompts go; raises PromptError with the reason while the node has none.
+        active_id: the object that a click refines; "" = every click is a new object.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        statistics: Statistics,
+        desk: Callable[[], PromptDesk],
+        active_id: Callable[[], str],
+    ) -> None:
+        self._log = node.get_logger()
+        self._statistics = statistics
+        self._desk = desk
+        self._active_id = active_id
+        node.create_subscription(PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
+        node.create_subscription(
+            PointStamped, "~/clicked_point", self._on_clicked_point, QoSProfile(depth=10)
+        )
+        node.create_subscription(Point, "~/clicked_pixel", self._on_clicked_pixel, QoSProfile(depth=10))
+        node.create_service(AddObjects, "~/add_objects", self._on_add_objects)
+        node.create_service(RemoveObjects, "~/remove_objects", self._on_remove_objects)
+        node.create_service(Trigger, "~/reset", self._on_reset)
+
+    def submit(self, requests: Sequence[Callable[[], PromptRequest]]) -> tuple[list[str], list[str]]:
+        """Hand prompts to the desk, each made by a function that may raise PromptError.
+
+        Returns one id per prompt ("" = rejected) and the reasons of the rejected ones, which are logged.
+        """
+        ids, reasons = [], []
+        for make in requests:
+            try:
+                ids.append(self._desk().submit(make(), time.monotonic()))
+                self._statistics.prompts_accepted += 1
+            except PromptError as error:
+                ids.append("")
+                reasons.append(str(error))
+                self._statistics.prompts_rejected += 1
+                self._log.warning(f"rejected: {error}")
+        return ids, reasons
+
+    def _submit_messages(
+        self, messages: Sequence[Any], default_header: Any = None
+    ) -> tuple[list[str], list[str]]:
+        return self.submit(
+            [
+                partial(prompt_request, message, f"#{number}", default_header)
+                for number, message in enumerate(messages, start=1)
+            ]
+        )
+
+    def _on_prompts(self, message: Any) -> None:
+        self._submit_messages(message.prompts, message.header)
+
+    def _on_clicked_point(self, message: Any) -> None:
+        """A click in pixels; z is ignored."""
+        frame_id = message.header.frame_id
+
+        def make() -> PromptRequest:
+            camera_frame_id = self._desk().camera_frame_id
+            if frame_id != camera_frame_id:
+                raise PromptError(
+                    f"click in frame '{frame_id}': expected pixels in the image's frame '{camera_frame_id}'. RViz's "
+                    "Publish Point sends metres in its fixed frame, which are no pixels: click in an image view, "
+                    "e.g. rqt_image_view on ~/clicked_pixel"
+                )
+            return self._click(message.point, stamp_to_ns(message.header.stamp), frame_id)
+
+        self.submit([make])
+
+    def _on_clicked_pixel(self, message: Any) -> None:
+        self.submit([lambda: self._click(message)])
+
+    def _click(self, point: Any, stamp_ns: int = 0, frame_id: str = "") -> PromptRequest:
+        """One positive point, on the object that clicks are meant for or on a new one."""
+        active_id = self._active_id()
+        prompt = Prompt(
+            active_id or CLICK, points=np.array([[point.x, point.y]], np.float32), labels=np.array([1])
+        )
+        return PromptRequest(prompt, named=bool(active_id), stamp_ns=stamp_ns, frame_id=frame_id)
+
+    def _on_add_objects(self, request: Any, response: Any) -> Any:
+        response.ids, reasons = self._submit_messages(request.prompts)
+        response.success = not reasons
+        response.message = "; ".join(reasons)
+        return response
+
+    def _on_remove_objects(self, request: Any, response: Any) -> Any:
+        try:
+            unknown, response.ids = self._desk().remove(request.ids)
+        except PromptError as error:
+            response.success, response.message = False, str(error)
+            return response
+        response.success = not unknown
+        response.message = f"not known: {', '.join(unknown)}" if unknown else ""
+        return response
+
+    def _on_reset(self, request: Any, response: Any) -> Any:
+        try:
+            count = self._desk().reset()
+        except PromptError:
+            count = 0  # nothing is loaded, so there is nothing to forget
+        response.success, response.message = True, f"{count} objects forgotten"
+        return response

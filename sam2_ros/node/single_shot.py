@@ -1,0 +1,146 @@
+"""~/segment: one image, its prompts or none, and the masks in the reply; nothing is tracked or remembered.
+
+Knows messages and image mode. Runs beside the stream, in a callback group of its own: a long "everything" must not
+hold up images, so the node's executor needs two threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+
+from sam2_ros.engine import (
+    EverythingConfig,
+    FrameResult,
+    ImageSegmenter,
+    ObjectState,
+    Prompt,
+    PromptError,
+    Sam2Model,
+    TrackedObject,
+    segment_everything,
+)
+from sam2_ros.engine.numerics import MAX_LABEL
+from sam2_ros.engine.postprocess import measure
+from sam2_ros.media.ros_image import ImageError
+from sam2_ros.node.convert import message_to_rgb, prompt_request
+from sam2_ros.node.history import FrameHistory
+from sam2_ros.node.interfaces import Segment
+from sam2_ros.node.loading import free_device_memory
+from sam2_ros.node.publish import objects_message
+
+# The official thresholds are for the official models; nano is never as sure and would find nothing.
+EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
+MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
+
+
+class SingleShot:
+    """The service of one node.
+
+    Args:
+        model: the model at work and the camera's images; raises PromptError with the reason while there are none.
+    """
+
+    def __init__(self, node: LifecycleNode, model: Callable[[], tuple[Sam2Model, FrameHistory]]) -> None:
+        self._log = node.get_logger()
+        self._model = model
+        node.create_service(
+            Segment, "~/segment", self._on_segment, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+
+    def _on_segment(self, request: Any, response: Any) -> Any:
+        try:
+            model, history = self._model()
+            message = request.image
+            if not message.height and not message.width and not len(message.data):
+                if history.newest is None:
+                    raise PromptError(
+                        "no image in the request and none has come from the camera; send one of them"
+                    )
+                message = history.newest.message
+            image = message_to_rgb(message)
+            response.result = objects_message(self._segment(model, image, request), message.header)
+            response.success = True
+        except (PromptError, ImageError) as error:
+            response.message = str(error)
+        except Exception as error:
+            # Whatever a model, a driver or a full memory may raise costs this request only.
+            free_device_memory()
+            response.message = f"segmenting failed: {type(error).__name__}: {error}"
+        if response.message:
+            self._log.warning(f"~/segment: {response.message}")
+        return response
+
+    def _segment(self, model: Sam2Model, image: np.ndarray, request: Any) -> FrameResult:
+        height, width = image.shape[:2]
+        result = FrameResult(0, 0.0, height, width)
+        if not len(request.prompts):
+            found = segment_everything(model, image, EVERYTHING.get(model.config.name, EverythingConfig()))
+            candidates = [("", "", mask.segmentation, mask.predicted_iou) for mask in found]
+        else:
+            prompts = [
+                prompt_request(prompt, f"#{number}").prompt.validated(height, width)
+                for number, prompt in enumerate(request.prompts, start=1)
+            ]
+            candidates = prompted(model, image, prompts, request.multimask)
+        candidates.sort(key=lambda candidate: -candidate[3])
+        result.objects = [
+            _found(id or f"mask_{label}", label, class_id, mask, score)
+            for label, (id, class_id, mask, score) in enumerate(candidates[:MAX_LABEL], start=1)
+        ]
+        return result
+
+
+def prompted(
+    model: Sam2Model, image: np.ndarray, prompts: list[Prompt], multimask: bool
+) -> list[tuple[str, str, np.ndarray, float]]:
+    """(id, class, mask [H, W] bool, predicted IoU) of every candidate: three for each prompt, or the best one."""
+    segmenter = ImageSegmenter(model)
+    segmenter.set_image(image)
+    side = model.config.image_size // 4
+    found = []
+    for prompt in prompts:
+        one_click = (
+            prompt.points is not None
+            and len(prompt.points) == 1
+            and prompt.box is None
+            and prompt.mask is None
+        )
+        logits = None
+        if prompt.mask is not None:
+            inside = cv2.resize(prompt.mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            logits = np.where(inside >= 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+        answer = segmenter.predict(
+            points=prompt.points,
+            labels=prompt.labels,
+            box=prompt.box,
+            mask=logits,
+            multimask=multimask or one_click,
+        )
+        chosen = range(len(answer.scores)) if multimask else [int(answer.scores.argmax())]
+        found += [(prompt.id, prompt.class_id, answer.masks[k], float(answer.scores[k])) for k in chosen]
+    return found
+
+
+def _found(id: str, label: int, class_id: str, mask: np.ndarray, score: float) -> TrackedObject:
+    """One mask in the form of a tracked object; image mode has no presence and no age."""
+    box, area, centroid = measure(mask)
+    return TrackedObject(
+        id=id,
+        label=label,
+        class_id=class_id,
+        mask=mask,
+        logits=np.zeros((0, 0), np.float32),
+        score=score,
+        presence=0.0,
+        state=ObjectState.TRACKING,
+        age_s=0.0,
+        box=box,
+        area_px=area,
+        centroid_xy=centroid,
+    )

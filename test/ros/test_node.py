@@ -195,27 +195,6 @@ def test_a_mask_prompt_with_padded_rows_is_read_row_by_row(robot):
     assert first.presence == pytest.approx(second.presence, abs=1e-3)
 
 
-def test_a_prompt_waits_for_its_image_and_a_late_one_says_so(robot):
-    newest = stamp_ns(robot.process())
-
-    def stamped(name, offset_ns):
-        header = Header(frame_id="camera")
-        header.stamp.sec, header.stamp.nanosec = divmod(newest + offset_ns, 1_000_000_000)
-        return robot.prompt(name, box=BOX, header=header)
-
-    assert robot.add(stamped("next but one", 200_000_000)).success
-    assert ids(robot.process()) == []
-    assert ids(robot.process()) == ["next but one"]
-    assert robot.add(stamped("late", -100_000_000)).success
-    robot.process()
-    robot.wait_for(
-        "the warning", lambda: "prompt 'late': applied to a newer image, 400 ms late" in robot.log()
-    )
-    reply = robot.add(stamped("too late", -60_000_000_000))
-    assert not reply.success
-    assert "prompt_history" in reply.message
-
-
 def test_the_image_a_prompt_was_made_for_is_not_dropped_however_many_come_after_it(robot):
     newest = stamp_ns(robot.process())
     header = Header(frame_id="camera")

@@ -125,27 +125,23 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
         "use_3d",
         False,
         "Read depth_image and camera_info and give each object a position in metres.",
-        available=False,
     ),
     ParameterEntry(
         "depth_image_units_divisor",
         1000,
         "Divisor that turns a 16-bit depth value into metres (1000: the image is in millimetres).",
         range=(1, 1_000_000),
-        available=False,
     ),
     ParameterEntry(
         "depth_slop",
         0.05,
         "Largest difference in seconds between the stamps of an image and of its depth image.",
         range=(0.0, 10.0),
-        available=False,
     ),
     ParameterEntry(
         "target_frame",
         "",
         "tf frame of the positions; empty is the camera's own frame.",
-        available=False,
     ),
     ParameterEntry(
         "detection_mode",
@@ -153,7 +149,6 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
         "What boxes on ~/detections do: off, reseed (bring hidden objects back), track_all (and start new "
         "ones).",
         choices=("off", "reseed", "track_all"),
-        available=False,
     ),
     ParameterEntry(
         "min_detection_score",
@@ -161,7 +156,6 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
         "Detections with a smaller score are ignored.",
         range=(0.0, 1.0),
         read_only=False,
-        available=False,
     ),
     ParameterEntry(
         "prompt_history",
@@ -211,13 +205,11 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
         "Object that a click on ~/clicked_point or ~/clicked_pixel refines; empty: every click is a new "
         "object.",
         read_only=False,
-        available=False,
     ),
     ParameterEntry(
         "mask_topics",
         ("",),
         "Object ids that get a full-size mask on ~/mask/<id>; empty strings are ignored.",
-        available=False,
     ),
     ParameterEntry(
         "use_debug", False, "Publish ~/debug_image: the image with masks, ids and states.", read_only=False

@@ -1,6 +1,6 @@
-"""The parameter files name exactly the node's parameters, and the launch file is one that launch accepts.
+"""The parameter files name exactly the node's parameters, the RViz view its topics, the launch files what is there.
 
-Starts nothing: test/ros runs the node.
+Knows no ROS: test_launch.py gives the launch files to launch, test_launch_live.py starts them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sam2_ros.node.params import PARAMETERS, NodeParams, plain
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = sorted((ROOT / "config").glob("*.yaml"))
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+RVIZ = ROOT / "config" / "sam2.rviz"
 FAST_DDS = {"dds": "http://www.eprosima.com"}
 
 
@@ -34,6 +35,21 @@ def comment_above(profile: Path, name: str) -> str:
         at -= 1
         comment.insert(0, lines[at].strip(" #"))
     return " ".join(comment)
+
+
+def heading_of(profile: Path, name: str) -> str:
+    """The comment that begins the parameter's group: it stands alone, between empty lines."""
+    lines = profile.read_text("utf-8").splitlines()
+    at = next(number for number, line in enumerate(lines) if line.strip().startswith(f"{name}:"))
+    while not (lines[at].strip().startswith("#") and lines[at + 1] == ""):
+        at -= 1
+    return lines[at]
+
+
+def topics_in_rviz() -> list[tuple[str, bool]]:
+    """(topic, whether its display is on) of every display that has one."""
+    view = yaml.safe_load(RVIZ.read_text("utf-8"))["Visualization Manager"]
+    return [(d["Topic"]["Value"], d["Enabled"]) for d in view["Displays"] if "Topic" in d]
 
 
 def named(paths: list[Path]) -> list[Any]:
@@ -85,30 +101,46 @@ def test_the_fast_dds_profile_carries_large_images() -> None:
     assert participant.get("is_default_profile") == "true"
 
 
+@pytest.mark.parametrize("profile", named(PROFILES))
+def test_what_is_read_once_says_so_and_nothing_else_does(profile: Path) -> None:
+    for entry in PARAMETERS:
+        said = f"{heading_of(profile, entry.name)} {comment_above(profile, entry.name)}"
+        assert ("Read once, at start." in said) == entry.read_only, entry.name
+
+
+def test_the_rviz_view_is_one_that_rviz_2_loads() -> None:
+    view = yaml.safe_load(RVIZ.read_text("utf-8"))["Visualization Manager"]
+    displays = {display["Class"].split("/")[1]: display for display in view["Displays"]}
+    assert set(displays) == {"Grid", "TF", "Image", "MarkerArray", "PointCloud2"}
+    assert all(display["Class"].startswith("rviz_default_plugins/") for display in view["Displays"])
+    assert displays["PointCloud2"]["Color Transformer"] == "RGB8"
+    # No output is made that nobody looks at: the labels cost nothing until they are switched on.
+    shown = {topic: enabled for topic, enabled in topics_in_rviz() if not enabled}
+    assert set(shown) == {"/sam2/label_image"}
+
+
+def test_the_rviz_view_asks_for_what_the_node_offers() -> None:
+    topics = dict(topics_in_rviz())
+    assert set(topics) == {
+        f"/sam2/{name}" for name in ("debug_image", "label_image", "markers", "object_cloud")
+    }
+    view = yaml.safe_load(RVIZ.read_text("utf-8"))["Visualization Manager"]
+    for display in view["Displays"]:
+        if "Topic" in display:
+            assert display["Topic"]["Reliability Policy"] == "Reliable"
+            assert display["Topic"]["Durability Policy"] == "Volatile"
+
+
+def test_the_launch_files_are_there() -> None:
+    names = ["realsense_detector.launch.py", "replay.launch.py", "sam2.launch.py"]
+    assert [launch_file.name for launch_file in LAUNCH_FILES] == names
+
+
 @pytest.mark.parametrize("launch_file", named(LAUNCH_FILES))
 def test_a_launch_file_compiles_and_names_files_that_exist(launch_file: Path) -> None:
     text = launch_file.read_text("utf-8")
     compile(text, str(launch_file), "exec")
-    mentioned = set(re.findall(r'CONFIG / "([\w.]+)"', text))
+    shipped = {path.name for folder in ("config", "launch") for path in (ROOT / folder).iterdir()}
+    mentioned = set(re.findall(r'(?:CONFIG|\.parent) / "([\w.]+\.\w+)"', text))
     assert mentioned
-    assert {name for name in mentioned if not (ROOT / "config" / name).is_file()} == set()
-
-
-@pytest.mark.parametrize("launch_file", named(LAUNCH_FILES))
-def test_launch_accepts_a_launch_file_and_every_argument_is_described(launch_file: Path) -> None:
-    reason = "needs launch_ros, which has no wheel: run in a ROS 2 installation"
-    pytest.importorskip("launch_ros", reason=reason)
-    from launch import LaunchContext
-    from launch.actions import SetEnvironmentVariable
-    from launch.launch_description_sources import get_launch_description_from_python_launch_file
-
-    description = get_launch_description_from_python_launch_file(str(launch_file))
-    for argument in description.get_launch_arguments():
-        assert argument.description
-        assert argument.description != "no description given"
-    context = LaunchContext()
-    for action in description.entities:
-        if isinstance(action, SetEnvironmentVariable):
-            action.execute(context)
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        assert Path(context.environment[variable]).is_file()
+    assert mentioned <= shipped

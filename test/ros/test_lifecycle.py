@@ -14,7 +14,7 @@ from .conftest import BOX
 
 @pytest.fixture(scope="module")
 def robot(make_robot):
-    return make_robot(autostart=False, use_3d=True)
+    return make_robot(autostart=False, image_size=512)
 
 
 def test_the_node_walks_through_its_lifecycle(robot):
@@ -26,7 +26,7 @@ def test_the_node_walks_through_its_lifecycle(robot):
     assert robot.transition("configure")
     assert robot.state() == "inactive"
     assert robot.node.count_subscribers("/camera/image_raw") == 0
-    robot.wait_for("the warning", lambda: "use_3d = True is not available in this version" in robot.log())
+    robot.wait_for("the warning", lambda: "image_size = 512 is not available in this version" in robot.log())
 
     assert robot.transition("activate")
     robot.listen_to_outputs()

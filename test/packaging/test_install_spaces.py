@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+from colcon_workspace import ROOT, colcon_build, copy_of_clone, need_colcon, run
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
-LEFT_BEHIND = shutil.ignore_patterns(
-    ".*", "build", "install", "log", "out", "dist", "__pycache__", "*.egg-info", "*.pt"
-)
 # What an installed package must find by itself; prints where its code is, for the caller to compare.
 LOOK_AROUND = """
 import sam2_ros
@@ -33,29 +29,10 @@ print(models_dir())
 """
 
 
-def run(*command: object, cwd: Path, **variables: str) -> str:
-    """Standard output of a command that must succeed; the caller's Python and ROS paths do not leak in."""
-    keep = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in {"PYTHONPATH", "AMENT_PREFIX_PATH", "COLCON_PREFIX_PATH"}
-    }
-    path = f"{Path(sys.executable).parent}{os.pathsep}{keep['PATH']}"
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**keep, "PATH": path, "OMP_NUM_THREADS": "1", **variables},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the clone, so that building leaves nothing in it."""
-    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "sam2_ros", ignore=LEFT_BEHIND))
+    return copy_of_clone(tmp_path_factory.mktemp("source"))
 
 
 def test_a_wheel_works_in_a_fresh_environment(source: Path, tmp_path: Path) -> None:
@@ -83,20 +60,11 @@ def test_a_wheel_works_in_a_fresh_environment(source: Path, tmp_path: Path) -> N
 @pytest.fixture(scope="module")
 def workspace(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ws/src/sam2_ros: where a robot's packages lie."""
-    if shutil.which("colcon", path=str(Path(sys.executable).parent)) is None:
-        pytest.skip("needs colcon beside this interpreter: make env")
-    pytest.importorskip("rclpy", reason="needs rosidl and ament: make env, or a sourced ROS 2")
+    need_colcon()
     ws = tmp_path_factory.mktemp("workspace")
     (ws / "src").mkdir()
     shutil.copytree(source, ws / "src" / "sam2_ros")
     return ws
-
-
-def colcon_build(ws: Path, *options: str) -> None:
-    prefix = os.environ.get("AMENT_PREFIX_PATH") or sys.prefix
-    colcon = Path(sys.executable).parent / "colcon"
-    command = [colcon, "build", "--base-paths", "src", "src/sam2_ros/sam2_ros_msgs", *options]
-    run(*command, cwd=ws, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix)
 
 
 def check_install_space(ws: Path, source_or_install: Path) -> None:
@@ -120,8 +88,9 @@ def test_a_colcon_workspace_builds_both_packages_and_runs_them(workspace: Path) 
     colcon_build(workspace)
     check_install_space(workspace, workspace / "install" / "sam2_ros")
     share = workspace / "install" / "sam2_ros" / "share" / "sam2_ros"
-    assert (share / "launch" / "sam2.launch.py").is_file()
-    assert (share / "config" / "desktop.yaml").is_file()
+    for folder in ("launch", "config"):
+        shipped = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
+        assert {path.name for path in (share / folder).iterdir()} == shipped
     # The messages are the workspace's own, not those of the environment that built it.
     where = "import sam2_ros_msgs.msg as m; m.TrackedObjectArray(); print(m.__file__)"
     printed = run("bash", "-c", f"source install/setup.bash && python -c '{where}'", cwd=workspace)

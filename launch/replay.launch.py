@@ -1,0 +1,253 @@
+"""Plays a rosbag2 to the tracker and records what it says: `... bag:=my_bag image:=/camera/image_raw out:=tracked`.
+
+Knows topics, services and the `ros2 bag` command; not how anything is tracked. All of sam2.launch.py's arguments work.
+
+In this order: the node is active > your prompts are accepted > the recorder listens > the bag plays > it has ended
+and the last image is done > everything ends, the recorder with SIGINT, which closes its file. The node's state is
+asked for, not waited for as an event: a small model's activation is over before the two sides have found each other.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.ros_adapters import get_ros_node
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+
+POLL_S = 0.2
+RECORDER_TIMEOUT_S = 60.0
+CLOCK_HZ = 100
+
+ARGUMENTS = {
+    "bag": (None, "rosbag2 to play: a folder, or a file that `ros2 bag play` takes."),
+    "out": ("", "Folder to record into; must not exist. Empty: nothing is recorded."),
+    "record": (
+        "~/objects ~/label_image /diagnostics",
+        "Topics to record, separated by spaces; ~ is the node. Each costs time in the node.",
+    ),
+    "prompts": (
+        "",
+        "What to track: a list of sam2_ros_msgs/Prompt as YAML or JSON, or a file of it, such as "
+        '"[{id: cup, box: [210, 140, 290, 260]}]". Without a header it is for the first image that is played.',
+    ),
+    "rate": ("1.0", "Speed of playing; 1 is as recorded."),
+    "delay": ("3.0", "Seconds between the player's start and the first image: DDS needs up to 2.5 to match."),
+    "play_args": ("", 'More for `ros2 bag play`, such as "--remap /old:=/new --start-offset 10".'),
+    "drain": ("2.0", "Seconds for the last image and its diagnostics, after the bag has ended."),
+    "start_timeout": ("300.0", "Seconds until the node has to be active; a big model loads slowly."),
+}
+
+Entities = list[LaunchDescriptionEntity]
+
+
+class Replay:
+    """What happens next, one method per step; each returns the actions that lead to the following one."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, str] = {}
+        self.node = ""  # full name
+        self.recorder: ExecuteProcess | None = None
+        self.player: ExecuteProcess | None = None
+        self._deadline_s = 0.0
+
+    def check(self, context: LaunchContext) -> Entities:
+        """Before anything is started."""
+        check({name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS})
+        return []
+
+    def begin(self, context: LaunchContext) -> Entities:
+        names = (*ARGUMENTS, "namespace", "name")
+        self.given = {name: LaunchConfiguration(name).perform(context) for name in names}
+        self.node = "/".join(["", *filter(None, self.given["namespace"].split("/")), self.given["name"]])
+        self._deadline_s = time.monotonic() + float(self.given["start_timeout"])
+        self._ros = get_ros_node(context)
+        self._state = self._ros.create_client(GetState, f"{self.node}/get_state")
+        return self._ask_state(context)
+
+    def _ask_state(self, context: LaunchContext) -> Entities:
+        if time.monotonic() > self._deadline_s:
+            raise RuntimeError(
+                f"{self.node} was not active within start_timeout = {self.given['start_timeout']} s: see what it says "
+                "above; autostart must be true, and a big model may need a larger start_timeout"
+            )
+        if not self._state.service_is_ready():
+            return later(self._ask_state)
+        asked_s = time.monotonic()
+        reply = self._state.call_async(GetState.Request())
+
+        def look(context: LaunchContext) -> Entities:
+            if reply.done() and reply.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+                return self._prompt(context)
+            if reply.done() or time.monotonic() - asked_s > 2.0:  # a busy node may lose a question
+                return later(self._ask_state)
+            return later(look)
+
+        return later(look)
+
+    def _prompt(self, context: LaunchContext) -> Entities:
+        if not self.given["prompts"]:
+            return self._record(context)
+        from sam2_ros_msgs.srv import AddObjects
+
+        request = prompt_request(self.given["prompts"])
+        service = f"{self.node}/add_objects"
+        client = self._ros.create_client(AddObjects, service)
+        reply: Any = None
+
+        def look(context: LaunchContext) -> Entities:
+            nonlocal reply
+            if time.monotonic() > self._deadline_s:
+                raise RuntimeError(
+                    f"{service} did not answer within start_timeout; see what the node says above"
+                )
+            if reply is None and client.service_is_ready():
+                reply = client.call_async(request)
+            if reply is None or not reply.done():
+                return later(look)
+            if not reply.result().success:
+                raise RuntimeError(f"prompts were rejected: {reply.result().message}")
+            return self._record(context)
+
+        return look(context)
+
+    def _record(self, context: LaunchContext) -> Entities:
+        if not self.given["out"]:
+            return self._play(context)
+        self.recorder = ExecuteProcess(
+            cmd=record_command(self.given, self.node),
+            output="screen",
+            # From SIGINT, at the end, to SIGTERM: closing the file takes as long as the disk needs.
+            sigterm_timeout=str(RECORDER_TIMEOUT_S),
+        )
+
+        def look(context: LaunchContext) -> Entities:
+            # Its subscriptions come during the player's delay. A recorder that fails ends the launch, see on_exit.
+            if "rosbag2_recorder" in self._ros.get_node_names():
+                return self._play(context)
+            return later(look)
+
+        return [self.recorder, *later(look)]
+
+    def _play(self, context: LaunchContext) -> Entities:
+        self.player = ExecuteProcess(cmd=play_command(self.given), output="screen")
+        return [self.player]
+
+    def on_exit(self, event: ProcessExited, context: LaunchContext) -> Entities:
+        """The end of any process: the player's is the end of the replay, every other one's is a failure."""
+        if context.is_shutdown:
+            return []
+        if event.action is self.player and event.returncode == 0:
+            end = EmitEvent(event=Shutdown(reason=f"{self.given['bag']} has ended"))
+            return [TimerAction(period=float(self.given["drain"]), actions=[end])]
+        needed = event.action in (self.player, self.recorder) or "sam2_node" in event.process_name
+        if needed:
+            raise RuntimeError(
+                f"{' '.join(event.cmd[:3])} ended with exit status {event.returncode} before the replay was over: "
+                "see what it says above"
+            )
+        return []  # a window that was closed
+
+
+def later(function: Callable[[LaunchContext], Entities]) -> Entities:
+    return [TimerAction(period=POLL_S, actions=[OpaqueFunction(function=function)])]
+
+
+def check(given: dict[str, str]) -> None:
+    """Raises what would otherwise come to light only when the model is loaded."""
+    try:
+        get_package_prefix("ros2bag")
+    except PackageNotFoundError as error:
+        raise RuntimeError(
+            "a replay needs `ros2 bag`, which is not installed: apt install ros-<distro>-ros2bag"
+        ) from error
+    if not Path(given["bag"]).exists():
+        raise RuntimeError(f"bag: {given['bag']} does not exist; expected a rosbag2")
+    if given["out"] and os.path.lexists(given["out"]):
+        raise RuntimeError(
+            f"out: {given['out']} exists; recordings are not overwritten: remove it or choose another"
+        )
+    if given["out"] and not given["record"].split():
+        raise RuntimeError("record: nothing was named; expected topics, or leave out empty")
+    if given["prompts"]:
+        prompt_request(given["prompts"])
+
+
+def prompt_request(text_or_file: str) -> Any:
+    """A sam2_ros_msgs/srv/AddObjects.Request from YAML, JSON or a file of it."""
+    # Here, because without prompts neither is needed.
+    from rosidl_runtime_py.set_message import set_message_fields
+    from sam2_ros_msgs.srv import AddObjects
+
+    is_file = not text_or_file.lstrip().startswith(("[", "{")) and Path(text_or_file).is_file()
+    text = Path(text_or_file).read_text("utf-8") if is_file else text_or_file
+    request = AddObjects.Request()
+    try:
+        prompts = yaml.safe_load(text)
+        if not isinstance(prompts, list):
+            raise ValueError(f"a list of prompts was expected, this is {type(prompts).__name__}: {prompts}")
+        set_message_fields(request, {"prompts": prompts})
+    except Exception as error:  # of YAML, or of a field that is not there or has another type
+        reason = " ".join(str(error).split())
+        raise RuntimeError(
+            f"prompts: {text_or_file} cannot be read ({reason}); expected a file, or a list such as "
+            "[{id: cup, box: [210, 140, 290, 260]}] with the fields of sam2_ros_msgs/msg/Prompt"
+        ) from error
+    return request
+
+
+def recorded_topics(record: str, node: str) -> list[str]:
+    return [f"{node}/{topic[2:]}" if topic.startswith("~/") else topic for topic in record.split()]
+
+
+def record_command(given: dict[str, str], node: str) -> list[str]:
+    # A regular expression: names as such are positional in Humble and become `--topics` later.
+    names = "|".join(recorded_topics(given["record"], node))
+    return ["ros2", "bag", "record", "--output", given["out"], "--regex", f"^({names})$"]
+
+
+def play_command(given: dict[str, str]) -> list[str]:
+    command = ["ros2", "bag", "play", given["bag"], "--clock", str(CLOCK_HZ), "--rate", given["rate"]]
+    if float(given["delay"]) > 0:
+        command += ["--delay", given["delay"]]
+    return [*command, "--disable-keyboard-controls", *shlex.split(given["play_args"])]
+
+
+def generate_launch_description() -> LaunchDescription:
+    replay = Replay()
+    tracker = PythonLaunchDescriptionSource(str(Path(__file__).resolve().parent / "sam2.launch.py"))
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
+            ),
+            RegisterEventHandler(OnProcessExit(on_exit=replay.on_exit)),
+            OpaqueFunction(function=replay.check),
+            # First the tracker: it sets the Fast DDS profile, without which the player's images are lost.
+            IncludeLaunchDescription(tracker, launch_arguments={"use_sim_time": "true"}.items()),
+            OpaqueFunction(function=replay.begin),
+        ]
+    )

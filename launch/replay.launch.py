@@ -24,6 +24,7 @@ from launch.actions import (
     EmitEvent,
     ExecuteProcess,
     IncludeLaunchDescription,
+    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     TimerAction,
@@ -160,8 +161,9 @@ class Replay:
         if context.is_shutdown:
             return []
         if event.action is self.player and event.returncode == 0:
-            end = EmitEvent(event=Shutdown(reason=f"{self.given['bag']} has ended"))
-            return [TimerAction(period=float(self.given["drain"]), actions=[end])]
+            said = f"{self.given['bag']} has ended; in {self.given['drain']} s everything does"
+            end = EmitEvent(event=Shutdown(reason="the bag has ended"))
+            return [LogInfo(msg=said), TimerAction(period=float(self.given["drain"]), actions=[end])]
         needed = event.action in (self.player, self.recorder) or "sam2_node" in event.process_name
         if needed:
             raise RuntimeError(

@@ -1,0 +1,139 @@
+"""The launch files, started from an install space: the tracker where it was put, and a replay from start to end.
+
+Knows what comes out of them, not how they are made: test/packaging/test_launch.py does.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+pytest.importorskip("launch_ros", reason="needs launch_ros, which has no wheel: run in a ROS 2 installation")
+
+from colcon_workspace import colcon_build, copy_of_clone, need_colcon
+
+from sam2_ros.media.bag import BagWriter
+
+from .conftest import BOX, FRAME_NS, START_TIMEOUT_S, Robot, scene
+
+# As `ros2 launch`, which is a package of its own.
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+words = sys.argv[1:sys.argv.index("--ros-args")] if "--ros-args" in sys.argv else sys.argv[1:]
+source = PythonLaunchDescriptionSource(words[0])
+arguments = [word.split(":=", 1) for word in words[1:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    need_colcon()
+    ws = tmp_path_factory.mktemp("workspace")
+    copy_of_clone(ws / "src")
+    colcon_build(ws, "--packages-select", "sam2_ros")
+    return ws
+
+
+def launch_command(workspace: Path, file: str, **arguments: object) -> list[str]:
+    path = workspace / "install" / "sam2_ros" / "share" / "sam2_ros" / "launch" / file
+    words = [f"{name}:={value}" for name, value in arguments.items()]
+    sourced = ["bash", "-c", 'source "$0/install/setup.bash" && exec "$@"', str(workspace)]
+    return [*sourced, sys.executable, "-c", LAUNCH, str(path), *words]
+
+
+def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
+    given = {
+        "name": "eye",
+        "namespace": "robot",
+        "image": "/camera/image_raw",
+        "model": model,
+        "device": "cpu",
+    }
+    command = launch_command(workspace, "sam2.launch.py", autostart="true", **given)
+    with Robot(tmp_path / "launch.log", command=command, name="robot/eye") as robot:
+        robot.listen_to_outputs()
+        assert robot.state() == "active"
+        assert robot.add(robot.prompt("box", box=BOX)).success
+        assert [obj.id for obj in robot.process().objects] == ["box"]
+        assert "tracking on /camera/image_raw" in robot.log()
+    assert "process has finished cleanly" in robot.log()
+    assert robot.process_handle.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bag") / "camera"
+    with BagWriter(path, storage="mcap") as writer:
+        for number in range(15):
+            writer.write_image("/camera/image_raw", 10**18 + number * FRAME_NS, "camera", scene(number))
+    return path
+
+
+@pytest.fixture
+def environment(tmp_path, bag):
+    """Where `ros2 bag` is there: this machine's, or the stand-in beside this file."""
+    domain = {"ROS_DOMAIN_ID": str(120 + os.getpid() % 80), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    environment = {**os.environ, **domain, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    marker = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    program = tmp_path / "bin" / "ros2"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("ros2_bag.py")} "$@"\n')
+    program.chmod(0o755)
+    environment["PATH"] = f"{program.parent}{os.pathsep}{environment['PATH']}"
+    environment["AMENT_PREFIX_PATH"] = f"{tmp_path}{os.pathsep}{environment.get('AMENT_PREFIX_PATH', '')}"
+    return environment
+
+
+def replay(workspace, environment, **arguments):
+    command = launch_command(
+        workspace, "replay.launch.py", image="/camera/image_raw", device="cpu", **arguments
+    )
+    return subprocess.run(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=START_TIMEOUT_S,
+    )
+
+
+def test_a_replay_plays_when_the_node_is_active_and_ends_with_a_closed_recording(
+    workspace, environment, bag, model, tmp_path
+):
+    prompts = json.dumps([{"id": "box", "box": list(BOX)}])
+    done = replay(
+        workspace, environment, bag=bag, out=tmp_path / "tracked", prompts=prompts, model=model, rate=0.5
+    )
+    assert done.returncode == 0, done.stdout
+    steps = ["tracking on /camera/image_raw", "[ros2-2]: process started", "[ros2-3]: process started"]
+    assert sorted(steps, key=done.stdout.index) == steps
+    assert "has ended" in done.stdout
+    heard = json.loads((tmp_path / "tracked" / "heard.json").read_text())
+    assert set(heard) == {"/sam2/objects", "/sam2/label_image", "/diagnostics"}
+    assert len(heard["/sam2/objects"]) >= 5
+    assert all(ids == ["box"] for ids in heard["/sam2/objects"])  # from the first image on
+    assert done.stdout.count("process has finished cleanly") == 3
+
+
+def test_a_replay_whose_prompts_are_rejected_plays_nothing(workspace, environment, bag, model, tmp_path):
+    done = replay(
+        workspace, environment, bag=bag, out=tmp_path / "tracked", prompts="[{id: cup}]", model=model
+    )
+    assert done.returncode == 1, done.stdout
+    assert "prompts were rejected: prompt 'cup'" in done.stdout
+    assert "[ros2-2]: process started" not in done.stdout
+    assert not (tmp_path / "tracked").exists()

@@ -1,0 +1,52 @@
+# sam2_ros on a workstation with an NVIDIA GPU: ROS 2 from apt, PyTorch with CUDA in a virtual environment beside it.
+# Not built by the project's tests, which only read it (test/packaging/test_docker.py).
+#
+#   docker build -f docker/desktop.Dockerfile -t sam2_ros .
+#   docker run --rm -it --gpus all --network host --ipc host sam2_ros \
+#       ros2 launch sam2_ros sam2.launch.py image:=/camera/image_raw
+#
+# --ipc host: images travel through /dev/shm, and 64 MB, Docker's own, are too few (or --shm-size 1g). Shared memory works
+# only between processes of one user: build with --build-arg UID="$(id -u)" when the camera runs on the host.
+# Humble: --build-arg ROS_DISTRO=humble. A GPU older than PyTorch's CUDA supports: see docs/install.md.
+ARG ROS_DISTRO=jazzy
+FROM ros:${ROS_DISTRO}-ros-base
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /ws
+
+# What package.xml names, before the code, so that an edit does not install it anew.
+COPY package.xml src/sam2_ros/package.xml
+COPY sam2_ros_msgs/package.xml src/sam2_ros/sam2_ros_msgs/package.xml
+# hadolint ignore=DL3008
+RUN echo 'APT::Install-Recommends "false";' > /etc/apt/apt.conf.d/90no-recommends \
+ && apt-get update \
+ && apt-get install -y --no-install-recommends python3-venv \
+ && rosdep update --rosdistro "${ROS_DISTRO}" \
+ && rosdep install -y --ignore-src --from-paths src src/sam2_ros/sam2_ros_msgs \
+ && rm -rf /var/lib/apt/lists/* /root/.ros
+
+# PyTorch's requirement, as in the Makefile; PyPI's wheels for x86-64 Linux bring CUDA.
+ARG TORCH=torch==2.13.0
+# numpy<2: apt's cv_bridge and OpenCV are built against NumPy 1 in Humble, Jazzy and Kilted.
+# setuptools: the versions on which PyTorch and colcon agree.
+RUN python3 -m venv --system-site-packages /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir "${TORCH}" "numpy<2" "setuptools>=77.0.3,<80" \
+        "rosbags>=0.11" huggingface_hub pycocotools rich safetensors typer
+
+COPY . src/sam2_ros
+# With the environment's Python: what is installed keeps the interpreter that ran colcon.
+RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" \
+ && /opt/venv/bin/python -m colcon build --merge-install \
+        --base-paths src src/sam2_ros/sam2_ros_msgs --cmake-args -DBUILD_TESTING=OFF \
+ && rm -rf build log
+
+# 24.04 has a user 1000 already.
+ARG UID=1000
+RUN if id ubuntu; then userdel --remove ubuntu; fi \
+ && useradd --create-home --uid "${UID}" robot \
+ && install --directory --owner robot /models
+COPY --chmod=755 docker/entrypoint.sh /entrypoint.sh
+# Official checkpoints: -v ~/.cache/sam2_ros:/models
+ENV SAM2_ROS_MODELS=/models
+USER ${UID}
+ENTRYPOINT ["/entrypoint.sh"]
+CMD ["ros2", "launch", "sam2_ros", "sam2.launch.py"]

@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from sam2_ros import cli_show as show
+from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models", no_args_is_help=True)
+app.command()(soak)
 
 
 @app.command()
@@ -256,6 +258,8 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.cli_prompts import PromptSyntaxError
     from sam2_ros.engine import PromptError
     from sam2_ros.eval.live_replay import LiveReplayError
+    from sam2_ros.eval.process_watch import ProcessWatchError
+    from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
@@ -265,7 +269,7 @@ def _status_of(error: Exception) -> int | None:
         error, (PromptSyntaxError, PromptError, SourceError, ImageError, CheckpointError, TrackConfigError)
     ):
         return 2
-    return 1 if isinstance(error, (LiveReplayError, OSError)) else None
+    return 1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, OSError)) else None
 
 
 def _fail(status: int, message: str) -> int:

@@ -5,24 +5,26 @@ Does not know the node's code: it starts the command it is given and speaks thro
 
 from __future__ import annotations
 
-import contextlib
-import math
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sam2_ros.engine import Prompt
+from sam2_ros.eval.live_graph import (
+    POLL_S,
+    LiveGraph,
+    dds_environment,
+    environment_set,
+    own_domain_id,
+    ros_arguments,
+)
 from sam2_ros.eval.live_messages import header_stamp_ns, header_to_ns, image_message, prompt_message
 from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.media.bag import BagReader, BagWriter
 
-POLL_S = 0.02
 DIAGNOSTICS_TOPIC = "/diagnostics"
 DIAGNOSTICS_PATIENCE_S = 2.5
-UNCONFIGURED_PATIENCE_S = 5.0
 
 
 class LiveReplayError(RuntimeError):
@@ -51,8 +53,7 @@ class LiveReplayConfig:
 
     @property
     def resolved_domain_id(self) -> int:
-        # 0-101 are the ids whose ports stay below Linux's ephemeral range; the low ones are what people use.
-        return self.domain_id if self.domain_id is not None else 20 + os.getpid() % 80
+        return self.domain_id if self.domain_id is not None else own_domain_id()
 
 
 @dataclass(frozen=True)
@@ -116,19 +117,11 @@ def replay_live(
     `prompts` are keyed by the stamp (ns) of the image they were made on. `on_progress` is told the step and
     the number of images played. The node's output goes to `log_path`. Raises LiveReplayError.
     """
-    environment = {
-        "ROS_DOMAIN_ID": str(config.resolved_domain_id),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "PYTHONUNBUFFERED": "1",
-    }
-    if config.profiles_file is not None:
-        # Jazzy and earlier know only the old name, and later ones warn about it.
-        old = os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
-        name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-        environment[name] = str(config.profiles_file)
-    command = [*config.node_command, *_ros_arguments(config)]
+    environment = dds_environment(config.resolved_domain_id, config.profiles_file)
+    arguments = ros_arguments(config.node_name, config.image_topic, config.parameters)
+    command = [*config.node_command, *arguments]
     # The player's own images need the profile and the domain too: DDS reads them when the context is made.
-    with _environment(environment), NodeProcess(command, log_path, environment) as process:
+    with environment_set(environment), NodeProcess(command, log_path, environment) as process:
         try:
             with _Player(config, process) as player, BagWriter(tracked_bag, storage="mcap") as writer:
                 on_progress("waiting for the node", 0)
@@ -142,28 +135,6 @@ def replay_live(
             raise LiveReplayError(str(error)) from error
         status = process.stop()
     return LiveReplay(player.sent_s, player.objects_s, diagnostics, status)
-
-
-def _ros_arguments(config: LiveReplayConfig) -> list[str]:
-    arguments = ["--ros-args", "-r", f"__node:={config.node_name}", "-r", f"image_raw:={config.image_topic}"]
-    for name, value in config.parameters.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        arguments += ["-p", f"{name}:={text}"]
-    return arguments
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @dataclass(frozen=True)
@@ -181,23 +152,20 @@ class _Player:
         self._config = config
         self._process = process
         self._received: list[_Received] = []  # appended by the executor's thread only
-        self._unconfigured_since_s = math.inf
         self.sent_s: dict[int, float] = {}
         self.objects_s: dict[int, float] = {}
 
     def __enter__(self) -> _Player:
-        import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
-        from lifecycle_msgs.srv import GetState
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sam2_ros_msgs.msg import PromptArray, TrackedObjectArray
         from sensor_msgs.msg import Image
 
         config = self._config
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=config.resolved_domain_id)
-        self._node = rclpy.create_node("sam2_ros_player", context=self._context)
+        self._graph = LiveGraph(
+            "sam2_ros_player", config.resolved_domain_id, self._process, config.node_name
+        ).__enter__()
+        self._node = self._graph.node
         own = f"/{config.node_name}"
         self._objects_topic = f"{own}/objects"
         # As camera drivers publish.
@@ -207,23 +175,10 @@ class _Player:
         self._listen(TrackedObjectArray, "sam2_ros_msgs/msg/TrackedObjectArray", self._objects_topic)
         self._listen(Image, "sensor_msgs/msg/Image", f"{own}/label_image")
         self._listen(DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray", DIAGNOSTICS_TOPIC)
-        self._state = self._node.create_client(GetState, f"{own}/get_state")
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._spinner = threading.Thread(target=self._spin, name="player-executor", daemon=True)
-        self._spinner.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._executor.shutdown(timeout_sec=2.0)
-        self._context.try_shutdown()
-        self._spinner.join(timeout=5.0)
-
-    def _spin(self) -> None:
-        from rclpy.executors import ExternalShutdownException
-
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        self._graph.__exit__(*exception)
 
     def _listen(self, message_type: type, type_name: str, topic: str) -> None:
         from rclpy.qos import QoSProfile
@@ -241,8 +196,8 @@ class _Player:
 
     def wait_until_ready(self) -> None:
         """Until the node is active and every topic between it and the player is matched."""
-        self._wait_for(self._is_active, self._config.start_timeout_s, "becoming active")
-        self._wait_for(
+        self._graph.wait_until_active(self._config.start_timeout_s)
+        self._graph.wait_for(
             lambda: (
                 self._images.get_subscription_count() > 0
                 and self._prompts.get_subscription_count() > 0
@@ -327,36 +282,3 @@ class _Player:
             for status in deserialize_message(message.cdr, DiagnosticArray).status:
                 values.update({entry.key: entry.value for entry in status.values})
         return values
-
-    def _is_active(self) -> bool:
-        from lifecycle_msgs.msg import State
-        from lifecycle_msgs.srv import GetState
-
-        if not self._state.service_is_ready():
-            return False
-        reply = self._state.call_async(GetState.Request())
-        deadline_s = time.monotonic() + 2.0
-        while not reply.done() and time.monotonic() < deadline_s:
-            time.sleep(POLL_S)
-        if not reply.done():
-            reply.cancel()
-            return False
-        state = reply.result().current_state
-        if state.id == State.PRIMARY_STATE_UNCONFIGURED:
-            # Before it starts itself, for a moment; for longer only when its model could not be loaded.
-            self._unconfigured_since_s = min(self._unconfigured_since_s, time.monotonic())
-            if time.monotonic() - self._unconfigured_since_s > UNCONFIGURED_PATIENCE_S:
-                raise LiveReplayError(f"the node stays unconfigured; {self._process.last_words()}")
-        if state.id == State.PRIMARY_STATE_FINALIZED:
-            raise LiveReplayError(f"the node gave up (state 'finalized'); {self._process.last_words()}")
-        return bool(state.id == State.PRIMARY_STATE_ACTIVE)
-
-    def _wait_for(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while not condition():
-            self._process.check()
-            if time.monotonic() > deadline_s:
-                raise LiveReplayError(
-                    f"the node was not seen {what} within {timeout_s:.0f} s; {self._process.last_words()}"
-                )
-            time.sleep(POLL_S)

@@ -55,6 +55,13 @@ class NodeProcess:
     ) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; RuntimeError before it was."""
+        if self._process is None:
+            raise RuntimeError("the node was not started yet: enter the context first")
+        return self._process.pid
+
     def check(self) -> None:
         """Raise NodeProcessError if the node is no longer running."""
         if self._process is not None and (status := self._process.poll()) is not None:

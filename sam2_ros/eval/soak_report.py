@@ -1,0 +1,162 @@
+"""Judges a long live run from one reading per second, and draws it.
+
+Does not know ROS or how the run was made: readings in; numbers, failures and a picture out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MEMORY_GROWTH_LIMIT = 1.02  # resident memory of the last minute / of the second
+RATE_DROP_LIMIT = 0.95  # images processed in the last minute / in the second
+JUDGED_FROM_S = 180.0  # the second minute and the last are two that do not touch
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The state of one second. `t_s` counts from the first image; counts are since then."""
+
+    t_s: float
+    resident_mb: float
+    anonymous_mb: float
+    shared_mb: float
+    cpu_s: float
+    sent: int
+    processed: int
+    latency_ms_p50: float | None  # of the images answered in this second; None when there was none
+    latency_ms_p95: float | None
+    objects_tracking: int | None  # in the newest message
+    mean_iou: float | None  # with the known masks, over this second's messages
+    node: Mapping[str, str] = field(default_factory=dict)  # the node's own diagnostics, newest
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StampCheck:
+    """What the stamps of the outputs say: each must be of an image, once, and rise."""
+
+    duplicates: int
+    foreign: int
+    out_of_order: int
+
+
+def check_stamps(sent_ns: Sequence[int], answered_ns: Sequence[int]) -> StampCheck:
+    """`answered_ns` are the stamps of all outputs in the order they came."""
+    known = set(sent_ns)
+    return StampCheck(
+        duplicates=len(answered_ns) - len(set(answered_ns)),
+        foreign=sum(stamp not in known for stamp in answered_ns),
+        out_of_order=sum(b < a for a, b in itertools.pairwise(answered_ns)),
+    )
+
+
+def compare_minutes(readings: Sequence[Reading]) -> dict[str, Any]:
+    """The second minute beside the last: `{"judged", "memory_mb", "anonymous_mb", "rate_hz"}`.
+
+    Memory is the median over the minute's readings. Each entry but `judged` is `{"minute_2", "last_minute",
+    "ratio"}`, empty when the run is shorter than three minutes: then there is nothing to compare.
+    """
+    end_s = readings[-1].t_s if readings else 0.0
+    if end_s < JUDGED_FROM_S - 1.5:  # the last reading of three minutes comes a little before their end
+        return {"judged": False, "memory_mb": {}, "anonymous_mb": {}, "rate_hz": {}}
+    second = [reading for reading in readings if 60 <= reading.t_s < 120]
+    last = [reading for reading in readings if reading.t_s >= end_s - 60]
+    return {
+        "judged": True,
+        "memory_mb": _pair(*(_median(part, "resident_mb") for part in (second, last))),
+        "anonymous_mb": _pair(*(_median(part, "anonymous_mb") for part in (second, last))),
+        "rate_hz": _pair(*(_rate_hz(part) for part in (second, last))),
+    }
+
+
+def failures(compared: Mapping[str, Any], stamps: Mapping[str, StampCheck], processed: int) -> list[str]:
+    """What does not hold, one line each, with the numbers; empty when the run is good."""
+    lines = []
+    if processed == 0:
+        lines.append("no image was processed; see node.log")
+    if compared["judged"]:
+        memory, rate = compared["memory_mb"], compared["rate_hz"]
+        if memory["ratio"] > MEMORY_GROWTH_LIMIT:
+            lines.append(
+                f"resident memory grew from {memory['minute_2']} MB in the second minute to "
+                f"{memory['last_minute']} MB in the last, at most {100 * (MEMORY_GROWTH_LIMIT - 1):.0f} % expected"
+            )
+        if rate["ratio"] < RATE_DROP_LIMIT:
+            lines.append(
+                f"the rate fell from {rate['minute_2']} Hz in the second minute to {rate['last_minute']} Hz in "
+                f"the last, at most {100 * (1 - RATE_DROP_LIMIT):.0f} % expected"
+            )
+    for topic, check in stamps.items():
+        if check.duplicates:
+            lines.append(f"{check.duplicates} messages on {topic} repeat the stamp of an earlier one")
+        if check.foreign:
+            lines.append(f"{check.foreign} messages on {topic} have a stamp that no image had")
+        if check.out_of_order:
+            lines.append(f"{check.out_of_order} messages on {topic} are older than the one before")
+    return lines
+
+
+def draw(path: Path, readings: Sequence[Reading], rate_hz: float) -> None:
+    """Memory, latency, and rate with quality over time, one under the other, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    minutes = np.array([reading.t_s for reading in readings]) / 60
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    memory, latency, rate, quality = figure.subplots(4, 1, sharex=True)
+    for name, label in (
+        ("resident_mb", "resident"),
+        ("anonymous_mb", "of it anonymous"),
+        ("shared_mb", "of it shared"),
+    ):
+        memory.plot(minutes, [getattr(reading, name) for reading in readings], label=label)
+    memory.set_ylabel("node's memory, MB")
+    for name, label in (("latency_ms_p95", "p95"), ("latency_ms_p50", "p50")):
+        values = [getattr(reading, name) for reading in readings]
+        latency.plot(
+            minutes, [np.nan if value is None else value for value in values], label=label, linewidth=0.9
+        )
+    latency.set_ylabel("image sent to objects\nreceived, ms")
+    counted = np.array([reading.processed for reading in readings])
+    # Ten seconds: the step from one image more or less per second would hide a trend.
+    span = min(10, len(readings) - 1)
+    if span > 0:
+        per_s = (counted[span:] - counted[:-span]) / (60 * (minutes[span:] - minutes[:-span]))
+        rate.plot(minutes[span:], per_s, label="images processed per second")
+    rate.axhline(rate_hz, color="grey", linestyle=":", label="camera")
+    rate.set_ylabel("Hz")
+    tracking = [np.nan if r.objects_tracking is None else r.objects_tracking for r in readings]
+    quality.plot(minutes, tracking, label="objects TRACKING", drawstyle="steps-post")
+    quality.plot(minutes, [np.nan if r.mean_iou is None else r.mean_iou for r in readings], label="mean IoU")
+    quality.set_xlabel("minutes since the first image")
+    for axes in (memory, latency, rate, quality):
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        # Above the plot, where it hides no line.
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize="small", ncols=3, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _median(readings: Sequence[Reading], name: str) -> float:
+    return float(np.median([getattr(reading, name) for reading in readings]))
+
+
+def _rate_hz(readings: Sequence[Reading]) -> float:
+    return (readings[-1].processed - readings[0].processed) / (readings[-1].t_s - readings[0].t_s)
+
+
+def _pair(minute_2: float, last_minute: float) -> dict[str, float]:
+    return {
+        "minute_2": round(minute_2, 2),
+        "last_minute": round(last_minute, 2),
+        "ratio": round(last_minute / minute_2, 4) if minute_2 else 0.0,
+    }

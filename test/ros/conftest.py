@@ -58,7 +58,7 @@ class Robot:
         self.log_path = log_path
         self._command = command or [sys.executable, "-m", "sam2_ros.node.node"]
         self._parameters = {"image_reliability": "reliable", **(parameters or {})}
-        self._domain_id = next(_domains)
+        self.domain_id = next(_domains)
         self._stamp_ns = 1_000_000_000_000
         self._clients: dict[str, Any] = {}
         self._publishers: dict[str, Any] = {}
@@ -75,7 +75,7 @@ class Robot:
             arguments += ["-p", f"{key}:={text}"]
         environment = {
             **os.environ,
-            "ROS_DOMAIN_ID": str(self._domain_id),
+            "ROS_DOMAIN_ID": str(self.domain_id),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
@@ -89,8 +89,8 @@ class Robot:
             env=environment,
         )
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=self._domain_id)
-        self.node = rclpy.create_node(f"test_robot_{self._domain_id}", context=self._context)
+        rclpy.init(context=self._context, domain_id=self.domain_id)
+        self.node = rclpy.create_node(f"test_robot_{self.domain_id}", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._spinner = threading.Thread(target=self._spin, daemon=True)

@@ -1,0 +1,150 @@
+"""One scene in every encoding through the live node: the same pixels give the same masks, like pixels like ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+
+from image_encodings import encoded, padded
+from sam2_ros_msgs.msg import TrackedObjectArray
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.eval.metrics import mask_iou
+from sam2_ros.media.ros_image import ENCODINGS, compressed_to_rgb, image_to_rgb
+from sam2_ros.media.tracked_message import ReadObject, read_objects
+from sam2_ros.weights import load_model
+
+from .conftest import BOX, HEIGHT_PX, WIDTH_PX, scene
+
+SAME_PIXELS = ("rgb8", "bgr8", "rgba8", "bgra8")
+OTHERS = tuple(name for name in ENCODINGS if name not in SAME_PIXELS)
+PADDING = 24  # bytes after each row
+
+
+@pytest.fixture(scope="module")
+def robot(make_robot):
+    robot = make_robot()
+    robot.listen_to_outputs()
+    return robot
+
+
+@pytest.fixture(scope="module")
+def compressed_robot(make_robot):
+    robot = make_robot(image_transport="compressed")
+    robot.listen(TrackedObjectArray, "/sam2/objects")
+    return robot
+
+
+@pytest.fixture(scope="module")
+def expected(robot) -> ReadObject:
+    """The box as rgb8 without padding shows it."""
+    return live(robot, "rgb8")
+
+
+@pytest.fixture(scope="module")
+def direct(model) -> Callable[[np.ndarray], np.ndarray]:
+    """The mask that the tracker gives for the same two images, without a node."""
+    loaded = load_model(model, device="cpu")
+
+    def mask(image_rgb: np.ndarray) -> np.ndarray:
+        tracker = Tracker(loaded, TrackerConfig())
+        tracker.step(image_rgb, [Prompt("box", box=BOX)])
+        return tracker.step(image_rgb).objects[0].mask
+
+    return mask
+
+
+def wire(encoding: str, padding: int = 0, big_endian: bool = False) -> tuple[np.ndarray, dict[str, int]]:
+    """scene() as [H, step] uint8, and the message's fields that this shape does not tell."""
+    rows = encoded(scene(), encoding)
+    if big_endian:
+        rows = np.ascontiguousarray(rows).view("<u2").byteswap().view(np.uint8)
+    step, data = padded(rows, padding)
+    sent = np.frombuffer(data, np.uint8).reshape(HEIGHT_PX, step)
+    return sent, {"width": WIDTH_PX, "is_bigendian": int(big_endian)}
+
+
+def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> ReadObject:
+    """The box in the second image of a scene in which it was prompted on the first."""
+    image, fields = wire(encoding, padding, big_endian)
+    robot.reset()
+    robot.add(robot.prompt("box", box=BOX))
+    robot.process(image, encoding, **fields)
+    (found,) = read_objects(robot.process(image, encoding, **fields))
+    return found
+
+
+def live_compressed(robot, data: bytes, format: str) -> ReadObject:
+    robot.reset()
+    robot.add(robot.prompt("box", box=BOX))
+    for _ in range(2):
+        stamp = robot.send_compressed(data, format)
+        message = robot.wait_for("the objects", lambda stamp=stamp: robot.objects_at(stamp))
+    (found,) = read_objects(message)
+    return found
+
+
+def file_of(suffix: str) -> bytes:
+    return cv2.imencode(suffix, np.ascontiguousarray(scene()[..., ::-1]))[1].tobytes()
+
+
+@pytest.mark.parametrize("padding", [0, PADDING])
+@pytest.mark.parametrize("encoding", SAME_PIXELS)
+def test_encodings_of_the_same_pixels_give_the_same_mask_bit_for_bit(robot, expected, encoding, padding):
+    found = live(robot, encoding, padding)
+    assert found.presence == expected.presence
+    assert found.score == expected.score
+    assert np.array_equal(found.mask, expected.mask)
+
+
+def test_png_gives_the_same_mask_bit_for_bit(compressed_robot, expected):
+    found = live_compressed(compressed_robot, file_of(".png"), "rgb8; png compressed bgr8")
+    assert found.presence == expected.presence
+    assert np.array_equal(found.mask, expected.mask)
+
+
+def test_the_comparison_can_tell_colours_apart(robot, expected):
+    assert expected.mask.any()
+    image, fields = wire("bgr8")
+    robot.reset()
+    robot.add(robot.prompt("box", box=BOX))
+    robot.process(image, "rgb8", **fields)
+    (found,) = read_objects(robot.process(image, "rgb8", **fields))
+    assert found.presence != expected.presence
+
+
+@pytest.mark.parametrize("encoding", OTHERS)
+def test_lossy_and_colourless_encodings_give_what_the_tracker_gives_for_their_pixels(
+    robot, expected, direct, encoding
+):
+    image, _ = wire(encoding)
+    found = live(robot, encoding)
+    converted = image_to_rgb(HEIGHT_PX, WIDTH_PX, encoding, 0, image.strides[0], image.tobytes())
+    assert mask_iou(found.mask, direct(converted)) > 0.99
+    assert mask_iou(found.mask, expected.mask) > 0.9
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "mono16", "yuv422", "yuv422_yuy2", "bayer_grbg8"])
+def test_padded_rows_change_nothing(robot, encoding):
+    tight, wide = live(robot, encoding), live(robot, encoding, PADDING)
+    assert wide.presence == tight.presence
+    assert np.array_equal(wide.mask, tight.mask)
+
+
+def test_mono16_is_read_in_the_byte_order_the_message_names(robot):
+    little, big = live(robot, "mono16"), live(robot, "mono16", big_endian=True)
+    assert big.presence == little.presence
+    assert np.array_equal(big.mask, little.mask)
+
+
+def test_jpeg_gives_what_the_tracker_gives_for_its_pixels(compressed_robot, expected, direct):
+    data = file_of(".jpg")
+    found = live_compressed(compressed_robot, data, "jpeg")
+    assert mask_iou(found.mask, direct(compressed_to_rgb(data))) > 0.99
+    assert mask_iou(found.mask, expected.mask) > 0.9

@@ -127,7 +127,7 @@ def test_lossy_and_colourless_encodings_give_what_the_tracker_gives_for_their_pi
     found = live(robot, encoding)
     converted = image_to_rgb(HEIGHT_PX, WIDTH_PX, encoding, 0, image.strides[0], image.tobytes())
     assert mask_iou(found.mask, direct(converted)) > 0.99
-    assert mask_iou(found.mask, expected.mask) > 0.9
+    assert mask_iou(found.mask, expected.mask) > 0.8
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "mono16", "yuv422", "yuv422_yuy2", "bayer_grbg8"])
@@ -147,4 +147,4 @@ def test_jpeg_gives_what_the_tracker_gives_for_its_pixels(compressed_robot, expe
     data = file_of(".jpg")
     found = live_compressed(compressed_robot, data, "jpeg")
     assert mask_iou(found.mask, direct(compressed_to_rgb(data))) > 0.99
-    assert mask_iou(found.mask, expected.mask) > 0.9
+    assert mask_iou(found.mask, expected.mask) > 0.8

@@ -1,0 +1,74 @@
+"""The real node on a machine that fails in one way: `python faulty_node.py FAULT --ros-args ...`.
+
+Only what a fault would reach is changed, at the edge where it would come in; everything that answers it is the node's.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.getcwd())  # as with `python -m`, which the other tests start the node with
+
+import torch
+
+from sam2_ros.engine import Tracker, tracker
+
+ROOM = 2  # objects that fit into the memory of the full device
+LABELS = 3  # in the node that runs out of them
+
+
+def _device_lost() -> None:
+    """An image whose first pixel is white makes the tracker raise, as a lost device would."""
+    step = Tracker.step
+
+    def faulty(self, image, *arguments, **keywords):
+        if image[0, 0].min() == 255:
+            raise RuntimeError("device lost")
+        return step(self, image, *arguments, **keywords)
+
+    Tracker.step = faulty
+
+
+def _full_memory() -> None:
+    """The device has room for two objects: encoding the memories of more raises what a full GPU raises."""
+    remember = Tracker._remember
+
+    def faulty(self, now, features, outputs, prompted):
+        if len(outputs) > ROOM:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB")
+        remember(self, now, features, outputs, prompted)
+
+    Tracker._remember = faulty
+
+
+def _few_labels() -> None:
+    tracker.MAX_LABEL = LABELS
+
+
+def _deaf_middleware() -> None:
+    """Every message on ~/label_image fails, as it does when a reliable writer's history is full."""
+    from rclpy.publisher import Publisher
+
+    from sam2_ros.node.publish import RCLError
+
+    publish = Publisher.publish
+
+    def faulty(self, message):
+        if self.topic_name.endswith("/label_image"):
+            raise RCLError("Failed to publish: cannot publish data")
+        publish(self, message)
+
+    Publisher.publish = faulty
+
+
+FAULTS = {
+    "device_lost": _device_lost,
+    "full_memory": _full_memory,
+    "few_labels": _few_labels,
+    "deaf_middleware": _deaf_middleware,
+}
+
+if __name__ == "__main__":
+    FAULTS[sys.argv.pop(1)]()
+    from sam2_ros.node.node import main
+
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Things a detector shows that no tracked object explains, followed from message to message until they count.
+
+Knows boxes, class names and stamps; does not know tracked objects, scores or what a thing is counted for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sam2_ros.node.overlap import Box, as_boxes, assign, box_ious, distances, similar_sizes, sizes
+
+WINDOW = 3  # messages, of which a candidate must be in CONFIRMATIONS
+CONFIRMATIONS = 2
+MEMORY_S = 2.0  # a candidate that once counted is still known as the same one after a gap this long
+AT_MOST_S = 10.0  # messages farther apart than this say nothing about each other
+
+# The same place again: this IoU, or centres closer than so many box sizes.
+PLACE_IOU = 0.3
+PLACE_SIZES, PLACE_SIZES_PER_S, PLACE_SIZES_AT_MOST = 0.3, 1.0, 1.5
+
+
+@dataclass(eq=False)
+class Candidate:
+    """One such thing.
+
+    Attributes:
+        box, stamp_s: as it was seen last.
+        looks: numbers of the last WINDOW messages it was in.
+        confirmed_s: when it first was in enough of them; None = never yet.
+    """
+
+    class_id: str
+    box: Box
+    stamp_s: float
+    looks: list[int] = field(default_factory=list)
+    confirmed_s: float | None = None
+
+    def see(self, box: Box, stamp_s: float, look: int) -> None:
+        self.box, self.stamp_s = box, stamp_s
+        self.looks = [*(earlier for earlier in self.looks if look - WINDOW < earlier < look), look]
+        if self.confirmed_s is None and self.is_confirmed:
+            self.confirmed_s = stamp_s
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it counts, of a candidate that is in the present message."""
+        return len(self.looks) >= CONFIRMATIONS
+
+    def is_over(self, stamp_s: float, look: int) -> bool:
+        age_s = abs(stamp_s - self.stamp_s)
+        remembered = self.confirmed_s is not None and age_s <= MEMORY_S
+        return age_s > AT_MOST_S or (look - self.looks[-1] >= WINDOW and not remembered)
+
+
+class Candidates:
+    """All of them.
+
+    Messages with equal stamps count as one look, so that detectors of different classes may share a topic.
+    """
+
+    def __init__(self) -> None:
+        self._alive: list[Candidate] = []
+        self._look = 0
+        self._look_stamp_s = math.nan
+
+    def follow(self, boxes_n4: np.ndarray, class_ids: Sequence[str], stamp_s: float) -> list[Candidate]:
+        """The candidate of each of one message's boxes, continued from earlier messages or begun now."""
+        if stamp_s != self._look_stamp_s:
+            self._look, self._look_stamp_s = self._look + 1, stamp_s
+        kept = [each for each in self._alive if not each.is_over(stamp_s, self._look)]
+        kept_m4 = as_boxes(kept)
+        elapsed_m = np.array([abs(stamp_s - each.stamp_s) for each in kept])
+        same_class = np.array([[each.class_id == name for each in kept] for name in class_ids], bool)
+        allowed = same_place(boxes_n4, kept_m4, elapsed_m) & same_class.reshape(len(class_ids), len(kept))
+        gain = box_ious(boxes_n4, kept_m4) + 1 / (1 + distances(boxes_n4, kept_m4))
+        earlier = {row: kept[column] for row, column in assign(gain, allowed)}
+
+        seen = []
+        for row, class_id in enumerate(class_ids):
+            box: Box = tuple(boxes_n4[row].tolist())  # type: ignore[assignment]
+            candidate = earlier.get(row) or Candidate(class_id, box, stamp_s)
+            candidate.see(box, stamp_s, self._look)
+            seen.append(candidate)
+        self._alive = kept + [each for row, each in enumerate(seen) if row not in earlier]
+        return seen
+
+    def drop(self, candidate: Candidate) -> None:
+        self._alive.remove(candidate)
+
+
+def same_place(boxes_n4: np.ndarray, others_m4: np.ndarray, elapsed_m: np.ndarray) -> np.ndarray:
+    """``[N, M]`` bool: box n is where a thing may be that was at box m so many seconds ago."""
+    reach_m = np.minimum(PLACE_SIZES + PLACE_SIZES_PER_S * elapsed_m, PLACE_SIZES_AT_MOST) * sizes(others_m4)
+    close = (distances(boxes_n4, others_m4) <= reach_m) & similar_sizes(boxes_n4, others_m4)
+    return (box_ious(boxes_n4, others_m4) >= PLACE_IOU) | close

@@ -1,0 +1,176 @@
+"""How much boxes and masks overlap, in numbers that tell the same thing from one thing inside another.
+
+Knows pixels only; does not know scores, classes, states or time. Boxes are x0 y0 x1 y1, the maximum exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+Box = tuple[float, float, float, float]
+
+SAMPLES = 256  # per side: a mask's box is read on at most this many rows and columns
+SIZE_RATIO = 2.0  # boxes farther apart in size are not the same thing for their place alone
+
+
+class Boxed(Protocol):
+    """Anything with a place in the image."""
+
+    @property
+    def box(self) -> Box: ...
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """N detected boxes against M objects, each array ``[N, M]`` float64, 0..1.
+
+    Attributes:
+        iou: of the detected box and the object's box.
+        covered: share of the object's pixels that lie in the detected box.
+        filled: share of the detected box that is the object's pixels.
+        affinity: how far the detected box is the object's box, see `measure`.
+    """
+
+    iou: np.ndarray
+    covered: np.ndarray
+    filled: np.ndarray
+    affinity: np.ndarray
+
+
+def measure(boxes_n4: np.ndarray, objects_m4: np.ndarray, masks: Sequence[np.ndarray | None]) -> Overlap:
+    """Compare detected boxes with objects given by their tight boxes and, where known, ``[H, W]`` bool masks.
+
+    The IoU of a mask with the pixels of a box is small for a diagonal or hollow object even when the box is
+    perfect. So the mask is asked two other things: how much of it the detected box covers, and how much of the
+    detected box the extent of that covered part spans; their product is 1 for the tight box of any shape, and
+    stays near 1 when stray pixels far away inflate the object's own box. The affinity is the better of this
+    product and the box IoU, where the IoU counts no more than the share of the mask that is covered: a box
+    that lies in the empty corner of an L is not the L. An object without a mask counts as filling its box.
+    """
+    iou = box_ious(boxes_n4, objects_m4)
+    shared = _intersections(boxes_n4, objects_m4)
+    covered = shared / np.maximum(areas(objects_m4)[None, :], 1e-9)
+    filled = shared / np.maximum(areas(boxes_n4)[:, None], 1e-9)
+    extent = covered * filled
+    for column, mask_hw in enumerate(masks):
+        touching = np.flatnonzero(shared[:, column] > 0)
+        if mask_hw is None or not len(touching):
+            continue
+        if measured := _measure_mask(boxes_n4[touching], objects_m4[column], mask_hw):
+            covered[touching, column], filled[touching, column], extent[touching, column] = measured
+    return Overlap(iou, covered, filled, np.maximum(extent, np.minimum(iou, covered)))
+
+
+def _measure_mask(
+    boxes_n4: np.ndarray, object_4: np.ndarray, mask_hw: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(covered, filled, covered * extent's share of the box), each ``[N]``.
+
+    None when the mask has no pixel in its box. Works on a summed-area table of sampled pixels: the cost per
+    mask is bounded whatever its size, and one table answers all boxes.
+    """
+    height, width = mask_hw.shape
+    x0, x1 = (int(np.clip(edge, 0, width)) for edge in (object_4[0], object_4[2]))
+    y0, y1 = (int(np.clip(edge, 0, height)) for edge in (object_4[1], object_4[3]))
+    if x0 >= x1 or y0 >= y1:
+        return None
+    step_x, step_y = -(-(x1 - x0) // SAMPLES), -(-(y1 - y0) // SAMPLES)
+    samples = mask_hw[y0 + step_y // 2 : y1 : step_y, x0 + step_x // 2 : x1 : step_x]
+    table = np.zeros((samples.shape[0] + 1, samples.shape[1] + 1), np.int32)
+    np.cumsum(np.cumsum(samples, axis=0, dtype=np.int32), axis=1, out=table[1:, 1:])
+    if table[-1, -1] == 0:
+        return None
+
+    lows = np.rint((boxes_n4[:, :2] - (x0, y0)) / (step_x, step_y))
+    highs = np.rint((boxes_n4[:, 2:] - (x0, y0)) / (step_x, step_y))
+    limit = (samples.shape[1], samples.shape[0])
+    left, top = np.clip(lows, 0, limit).astype(np.int64).T
+    right, bottom = np.clip(highs, 0, limit).astype(np.int64).T
+    count = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+
+    first_row, end_row = _span(np.diff(table[:, right] - table[:, left], axis=0), top, bottom)
+    first_column, end_column = _span(np.diff(table[bottom] - table[top], axis=1).T, left, right)
+    extent_n4 = np.stack(
+        [
+            x0 + first_column * step_x,
+            y0 + first_row * step_y,
+            x0 + end_column * step_x,
+            y0 + end_row * step_y,
+        ],
+        axis=1,
+    )
+    area = np.maximum(areas(boxes_n4), 1e-9)
+    covered = count / table[-1, -1]
+    filled = np.minimum(count * (step_x * step_y) / area, 1.0)
+    spanned = _pairwise_intersection(boxes_n4, extent_n4) / area
+    return covered, filled, covered * spanned
+
+
+def _span(counts_kn: np.ndarray, low_n: np.ndarray, high_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First line and one past the last line with a pixel, among lines low..high, for each of N boxes.
+
+    Both are 0 where there is none.
+    """
+    line_k1 = np.arange(len(counts_kn))[:, None]
+    used_kn = (counts_kn > 0) & (line_k1 >= low_n) & (line_k1 < high_n)
+    first_n = used_kn.argmax(axis=0)
+    end_n = np.where(used_kn.any(axis=0), len(counts_kn) - used_kn[::-1].argmax(axis=0), first_n)
+    return first_n, end_n
+
+
+def as_boxes(things: Sequence[Boxed]) -> np.ndarray:
+    """``[N, 4]`` float64, also for none."""
+    return np.array([each.box for each in things], np.float64).reshape(-1, 4)
+
+
+def assign(gain_nm: np.ndarray, allowed_nm: np.ndarray) -> list[tuple[int, int]]:
+    """The allowed pairs (n, m), each n and each m at most once, with the largest sum of gains (all > 0).
+
+    The Hungarian method; a pair that is not allowed counts as no pair.
+    """
+    rows, columns = linear_sum_assignment(np.where(allowed_nm, gain_nm, 0.0), maximize=True)
+    return [(int(n), int(m)) for n, m in zip(rows, columns, strict=True) if allowed_nm[n, m]]
+
+
+def box_ious(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
+    """``[N, M]`` intersection over union."""
+    shared = _intersections(a_n4, b_m4)
+    union = areas(a_n4)[:, None] + areas(b_m4)[None, :] - shared
+    return shared / np.maximum(union, 1e-9)
+
+
+def areas(boxes_n4: np.ndarray) -> np.ndarray:
+    """``[N]`` square pixels."""
+    return (boxes_n4[:, 2] - boxes_n4[:, 0]) * (boxes_n4[:, 3] - boxes_n4[:, 1])
+
+
+def sizes(boxes_n4: np.ndarray) -> np.ndarray:
+    """``[N]`` mean side in pixels."""
+    return (boxes_n4[:, 2] - boxes_n4[:, 0] + boxes_n4[:, 3] - boxes_n4[:, 1]) / 2
+
+
+def similar_sizes(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
+    """``[N, M]`` bool: neither is more than SIZE_RATIO times as large as the other."""
+    ratio = sizes(a_n4)[:, None] / sizes(b_m4)[None, :]
+    return (ratio <= SIZE_RATIO) & (ratio >= 1 / SIZE_RATIO)
+
+
+def distances(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
+    """``[N, M]`` pixels between the centres."""
+    a_n2, b_m2 = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (a_n4, b_m4))
+    return np.linalg.norm(a_n2[:, None] - b_m2[None], axis=-1)
+
+
+def _intersections(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
+    return _pairwise_intersection(a_n4[:, None], b_m4[None])
+
+
+def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Shared pixels of boxes ``[..., 4]``, broadcast."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    return np.prod(np.maximum(sides, 0.0), axis=-1)

@@ -1,0 +1,99 @@
+"""Boxes in and out: vision_msgs/Detection2DArray to detections, results of the tracker to Detection2DArray.
+
+Knows the layout of vision_msgs 4 (Humble and later); does not know what a detection will be taken for.
+vision_msgs itself is imported only when a message type or a message is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from types import ModuleType
+from typing import Any
+
+from sam2_ros.engine import FrameResult
+from sam2_ros.node.association import Detection
+from sam2_ros.node.overlap import Box
+
+SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001
+
+
+def import_vision_msgs() -> ModuleType:
+    """The module vision_msgs.msg; ImportError says in one line how to get it."""
+    try:
+        import vision_msgs.msg
+    except ImportError as error:
+        distro = os.environ.get("ROS_DISTRO", "<distro>")
+        raise ImportError(
+            "boxes in and out (~/detections, ~/detections_2d) need the messages of vision_msgs, which this Python "
+            f"cannot import: apt install ros-{distro}-vision-msgs and source the ROS installation again. "
+            f"Python said: {error}"
+        ) from error
+    return vision_msgs.msg
+
+
+def detections_from(message: Any) -> tuple[list[Detection], list[str]]:
+    """The detections of a Detection2DArray, and one readable line for each that cannot be used.
+
+    The hypothesis with the best score is the detection's class and score. A detection without a hypothesis is
+    a bare box: no class, and score 1.0, because whoever sends a box without a score vouches for it. A rotated
+    box becomes its axis-aligned hull. Boxes are not clipped to the image, whose size is not known here.
+    """
+    detections: list[Detection] = []
+    problems: list[str] = []
+    for number, each in enumerate(message.detections, start=1):
+        try:
+            class_id, score = _best_hypothesis(each.results)
+            detections.append(Detection(_hull(each.bbox), score, class_id))
+        except ValueError as error:
+            problems.append(f"detection #{number} ignored: {error}")
+    return detections, problems
+
+
+def detections_2d_message(result: FrameResult, header: Any) -> Any:
+    """A Detection2DArray of the objects that are visible in this image, under the image's header.
+
+    `id` is the object's id, the one hypothesis its class and score (predicted mask IoU, 0..1), the box the
+    tight box of its mask.
+    """
+    messages = import_vision_msgs()
+    array = messages.Detection2DArray(header=header)
+    for obj in result.objects:
+        if not obj.visible:
+            continue
+        x0, y0, x1, y1 = (float(edge) for edge in obj.box)
+        detection = messages.Detection2D(header=header, id=obj.id)
+        detection.bbox.center.position.x, detection.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+        detection.bbox.size_x, detection.bbox.size_y = x1 - x0, y1 - y0
+        hypothesis = messages.ObjectHypothesis(class_id=obj.class_id, score=float(obj.score))
+        detection.results.append(messages.ObjectHypothesisWithPose(hypothesis=hypothesis))
+        array.detections.append(detection)
+    return array
+
+
+def _best_hypothesis(results: Any) -> tuple[str, float]:
+    """(class_id, score); of equal scores the first. ValueError for a score that is not 0..1."""
+    if not len(results):
+        return "", 1.0
+    for each in results:
+        score = each.hypothesis.score
+        if not 0.0 <= score <= 1.0 + SCORE_ROUNDING:
+            raise ValueError(
+                f"class '{each.hypothesis.class_id}' has score {score:g}; expected a probability from 0 to 1"
+            )
+    best = max(results, key=lambda each: each.hypothesis.score).hypothesis
+    return best.class_id, min(float(best.score), 1.0)
+
+
+def _hull(bbox: Any) -> Box:
+    """x0 y0 x1 y1 in pixels around a vision_msgs/BoundingBox2D; ValueError when it has no area."""
+    x, y, theta = bbox.center.position.x, bbox.center.position.y, bbox.center.theta
+    width, height = bbox.size_x, bbox.size_y
+    if not all(math.isfinite(value) for value in (x, y, theta, width, height)) or min(width, height) <= 0:
+        raise ValueError(
+            f"box with centre ({x:g}, {y:g}), size {width:g} x {height:g}, theta {theta:g}; expected finite "
+            "numbers and a size above zero, in pixels"
+        )
+    cos, sin = abs(math.cos(theta)), abs(math.sin(theta))
+    half_x, half_y = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+    return x - half_x, y - half_y, x + half_x, y + half_y

@@ -22,6 +22,7 @@ from sam2_ros.node.overlap import (
     Overlap,
     as_boxes,
     assign,
+    box_iou,
     box_ious,
     distances,
     measure,
@@ -380,4 +381,4 @@ def _relation(a: Sequence[_Classed], b: Sequence[_Classed]) -> np.ndarray:
 
 
 def _iou(a: Box, b: Box | None) -> float:
-    return 0.0 if b is None else float(box_ious(np.array([a], float), np.array([b], float))[0, 0])
+    return 0.0 if b is None else box_iou(a, b)

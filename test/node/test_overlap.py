@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_ros.node.overlap import assign, box_ious, measure
+from sam2_ros.node.overlap import assign, box_iou, box_ious, measure
 
 SIZE_HW = (200, 300)
 
@@ -141,7 +141,9 @@ def test_nothing_against_nothing():
 
 
 def test_iou_of_boxes_is_what_it_is_by_hand():
-    assert box_ious(np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 15, 10]]))[0, 0] == pytest.approx(1 / 3)
+    a, b, apart = (0.0, 0.0, 10.0, 10.0), (5.0, 0.0, 15.0, 10.0), (20.0, 0.0, 30.0, 10.0)
+    assert box_ious(np.array([a]), np.array([a, b, apart]))[0] == pytest.approx([1, 1 / 3, 0])
+    assert [box_iou(a, other) for other in (a, b, apart)] == pytest.approx([1, 1 / 3, 0])
 
 
 def test_the_assignment_takes_one_good_pair_rather_than_two_poor_ones():

@@ -7,6 +7,7 @@ reseeded, created, ignored.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -195,6 +196,9 @@ class Associator:
         """What is in the image already. Ends the seeds that show by now, or will not any more."""
         ids = {each.id for each in known}
         self._named_s = {key: named_s for key, named_s in self._named_s.items() if key in ids}
+        for sent, each in itertools.product(self._sent, known):
+            if sent.is_answered_by(each):
+                self._named_s[each.id] = sent.stamp_s
         self._sent = [sent for sent in self._sent if _still_awaited(sent, known, stamp_s)]
         visible = [
             _Present(

@@ -128,7 +128,7 @@ def draw(path: Path, readings: Sequence[Reading], rate_hz: float) -> None:
     latency.set_ylabel("image sent to objects\nreceived, ms")
     counted = np.array([reading.processed for reading in readings])
     # Ten seconds: the step from one image more or less per second would hide a trend.
-    span = min(10, len(readings) - 1)
+    span = min(10, len(readings) // 3)
     if span > 0:
         per_s = (counted[span:] - counted[:-span]) / (60 * (minutes[span:] - minutes[:-span]))
         rate.plot(minutes[span:], per_s, label="images processed per second")

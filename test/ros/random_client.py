@@ -108,7 +108,7 @@ class RandomClient:
     def _prompt(self) -> tuple[Prompt, str]:
         """A prompt and what is wrong with it ("" = nothing)."""
         choose = self._random
-        name = choose.choice(("", *NAMES, *NAMES, *self._own[-2:]))
+        name = choose.choice(("", "", *NAMES, *NAMES, *self._own[-2:]))
         prompt = Prompt(id=name, class_id=f"class of {name}" if choose.random() < 0.3 else "")
         prompt.replace = choose.random() < 0.1
         if choose.random() < 0.08:

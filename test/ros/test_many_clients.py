@@ -143,7 +143,7 @@ def test_names_that_the_node_gives_are_never_given_twice(run):
         for asked, object_id in zip(record["prompts"], record["ids"], strict=True)
         if object_id and not asked["id"]
     ]
-    assert len(given) > 20
+    assert len(given) > 15
     assert len(set(given)) == len(given)
 
 
@@ -167,7 +167,7 @@ def test_stamps_rise_and_each_is_of_an_image_that_was_sent(run):
         stamps = [stamp_ns(message) for message in messages]
         assert all(earlier < later for earlier, later in pairwise(stamps))
         assert set(stamps) <= set(run.sent)
-        assert len(stamps) > 50
+        assert len(stamps) > 30
 
 
 def test_no_message_has_two_objects_of_one_id_or_label_or_more_than_there_may_be(run):
@@ -188,7 +188,7 @@ def test_a_label_belongs_to_one_id_for_ever_and_rises_with_every_new_life(run):
         assert label >= latest.get(object_id, 0)  # an earlier life never comes back
         lives[object_id] += label != latest.get(object_id)
         latest[object_id] = label
-    assert len(owner) > 50
+    assert len(owner) > 30
     assert lives["cup"] > 3  # created and removed again and again
 
 
@@ -202,7 +202,7 @@ def test_an_object_gets_a_new_label_only_after_it_was_removed(run):
         if known is None or known[1] == label:
             continue
         # The earlier image was at work from its stamp on; the later result was published before it was received.
-        begun_ns, ended_ns = stamp_ns(run.messages[known[0]]), stamp_ns(run.messages[number]) + 2_000_000_000
+        begun_ns, ended_ns = stamp_ns(run.messages[known[0]]), stamp_ns(run.messages[number]) + 4_000_000_000
         assert any(
             record["replied_ns"] >= begun_ns and record["asked_ns"] <= ended_ns
             for record in removals
@@ -219,8 +219,8 @@ def test_what_was_removed_is_in_no_image_taken_after_the_reply(run):
         gone = {
             obj.label
             for message in run.messages
-            # Received before the request, and so seen by whoever asked: two seconds are beyond any latency.
-            if record["asked_ns"] - 4_000_000_000 < stamp_ns(message) < record["asked_ns"] - 2_000_000_000
+            # Received before the request, and so seen by whoever asked: three seconds are beyond any latency.
+            if record["asked_ns"] - 6_000_000_000 < stamp_ns(message) < record["asked_ns"] - 3_000_000_000
             for obj in message.objects
             if obj.id in record.get("asked", []) or not record.get("asked")
         }

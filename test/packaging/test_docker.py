@@ -104,6 +104,21 @@ def test_pip_installs_what_rosdep_does_not(dockerfile: Path) -> None:
     assert wanted - by_rosdep <= words
 
 
+def test_the_page_on_installing_names_what_the_images_install() -> None:
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    written = [
+        line for line in page.replace("\\\n", " ").splitlines() if line.startswith("venv/bin/pip install")
+    ]
+    desktop, jetson, jetson_torch = (set(line.split("install ")[1].split()) for line in written)
+    for dockerfile, on_page in zip(DOCKERFILES, (desktop, jetson | jetson_torch), strict=True):
+        installs = [
+            step for run in of(dockerfile, "RUN") for step in run.split("&&") if "pip install" in step
+        ]
+        words = {word for install in installs for word in install.split("install ")[1].split()}
+        variables = {'"${TORCH}"', '"${TORCH_INDEX}"', "--no-cache-dir"}
+        assert words - variables <= on_page
+
+
 def test_the_desktop_has_the_pytorch_of_the_makefile() -> None:
     (torch,) = [a for a in of(ROOT / "docker" / "desktop.Dockerfile", "ARG") if a.startswith("TORCH=")]
     (made,) = re.findall(r"^TORCH \?= (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,6 +101,24 @@ def test_launch_accepts_a_launch_file_and_every_argument_is_described(name: str)
     for argument in arguments:
         assert argument.description
         assert argument.description != "no description given"
+
+
+def test_the_commands_in_the_documents_use_arguments_that_exist() -> None:
+    root = LAUNCH.parent
+    pages = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "docker").glob("*.Dockerfile")]
+    commands = [
+        command
+        for page in pages
+        for command in re.findall(
+            r"ros2 launch sam2_ros (\w+)\.launch\.py((?:[^\n`\\]|\\\n)*)",
+            page.read_text("utf-8").replace("\\\n#", "\\\n"),
+        )
+    ]
+    assert {name for name, _ in commands} == {"sam2", "replay", "realsense_detector"}
+    for name, rest in commands:
+        path = str(LAUNCH / f"{name}.launch.py")
+        known = {a.name for a in get_launch_description_from_python_launch_file(path).get_launch_arguments()}
+        assert set(re.findall(r"(\w+):=", rest)) <= known, rest
 
 
 @pytest.mark.parametrize(("distro", "used"), [("humble", 1), ("jazzy", 1), ("kilted", 0), ("rolling", 0)])

@@ -137,3 +137,19 @@ def test_a_replay_whose_prompts_are_rejected_plays_nothing(workspace, environmen
     assert "prompts were rejected: prompt 'cup'" in done.stdout
     assert "[ros2-2]: process started" not in done.stdout
     assert not (tmp_path / "tracked").exists()
+
+
+def test_a_replay_whose_node_cannot_run_ends_with_the_reason(workspace, environment, bag, tmp_path):
+    parameters = tmp_path / "unusable.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    precision: int4\n")
+    done = replay(workspace, environment, bag=bag, params_file=parameters)
+    assert done.returncode == 1, done.stdout
+    assert "parameter precision: got 'int4'" in done.stdout
+    assert "ended with exit status 1 before the replay was over" in done.stdout
+
+
+def test_a_replay_does_not_wait_for_ever(workspace, environment, bag, tmp_path):
+    done = replay(workspace, environment, bag=bag, model=tmp_path / "nowhere.pt", start_timeout=8.0)
+    assert done.returncode == 1, done.stdout
+    assert "configure failed" in done.stdout
+    assert "/sam2 was not active within start_timeout = 8.0 s" in done.stdout

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_ros.node.overlap import assign, box_iou, box_ious, measure
+from sam2_ros.node.detector.overlap import assign, box_iou, box_ious, measure
 
 SIZE_HW = (200, 300)
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
-from sam2_ros.node.association import Detection
-from sam2_ros.node.vision import detections_2d_message, detections_from, import_vision_msgs
+from sam2_ros.node.detector.association import Detection
+from sam2_ros.node.detector.vision import detections_2d_message, detections_from, import_vision_msgs
 
 
 def plain_message(*boxes: tuple) -> SimpleNamespace:
@@ -180,7 +180,7 @@ def test_a_missing_package_is_named_in_one_line(distro, monkeypatch):
 
 def test_reading_messages_imports_no_ros():
     code = (
-        "import sys, sam2_ros.node.vision; "
+        "import sys, sam2_ros.node.detector.vision; "
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'rclpy', 'vision_msgs', 'std_msgs'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from sam2_ros.engine import FrameResult
-from sam2_ros.node.association import Detection
-from sam2_ros.node.overlap import Box
+from sam2_ros.node.detector.association import Detection
+from sam2_ros.node.detector.overlap import Box
 
 SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.association import Associator, Box, Detection, KnownObject, Seed
+from sam2_ros.node.detector.association import Associator, Box, Detection, KnownObject, Seed
 
 PENDING, TRACKING, OCCLUDED, LOST = ObjectState
 PERIOD_S = 0.1

@@ -1,0 +1,27 @@
+"""ROS packages that only 3D needs, imported when it is wanted, so that a missing one is explained.
+
+Does not know what they are used for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+
+class MissingPackageError(RuntimeError):
+    """A ROS package that is needed for what was asked is not installed; the message says how to get it."""
+
+
+def require(module: str, package: str, wanted_by: str) -> Any:
+    """Import `module` of the ROS package `package`; `wanted_by` says what needs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        distro = os.environ.get("ROS_DISTRO") or "<distro>"
+        raise MissingPackageError(
+            f"{wanted_by} needs the ROS package {package}, which this Python cannot import: "
+            f"sudo apt install ros-{distro}-{package.replace('_', '-')}, and source "
+            f"/opt/ros/{distro}/setup.bash in this shell. Python said: {error}"
+        ) from error

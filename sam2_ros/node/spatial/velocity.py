@@ -1,0 +1,49 @@
+"""Velocities from positions over the last half second, by least squares.
+
+Knows stamps and positions; does not know what moves, nor in which frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from sam2_ros.node.spatial.location import Vector
+
+WINDOW_S = 0.5
+GAP_S = 0.5  # not seen for longer: what was before says nothing about now
+MIN_POSITIONS = 3
+MIN_SPAN_S = 0.1
+UNKNOWN: Vector = (0.0, 0.0, 0.0)
+
+
+class Velocities:
+    """The recent positions of each object, by label. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, deque[tuple[float, Vector]]] = {}
+
+    def update(self, label: int, stamp_s: float, position_xyz: Vector) -> Vector:
+        """Take one position, and return the velocity in m/s; zeros while it is unknown."""
+        track = self._tracks.setdefault(label, deque())
+        if track and not 0 < stamp_s - track[-1][0] <= GAP_S:
+            track.clear()
+        track.append((stamp_s, position_xyz))
+        while stamp_s - track[0][0] > WINDOW_S:
+            track.popleft()
+        if len(track) < MIN_POSITIONS or stamp_s - track[0][0] < MIN_SPAN_S:
+            return UNKNOWN
+        times_s = np.array([time_s for time_s, _ in track])
+        positions = np.array([position for _, position in track])
+        times_s -= times_s.mean()
+        x, y, z = (times_s @ positions / (times_s @ times_s)).tolist()
+        return x, y, z
+
+    def keep(self, labels: set[int]) -> None:
+        """Forget every object but these."""
+        for label in self._tracks.keys() - labels:
+            del self._tracks[label]
+
+    def clear(self) -> None:
+        self._tracks.clear()

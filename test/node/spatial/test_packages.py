@@ -1,0 +1,21 @@
+"""A ROS package that is not installed is named, with the way to get it."""
+
+import pytest
+
+from sam2_ros.node.spatial.packages import MissingPackageError, require
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    with pytest.raises(
+        MissingPackageError, match=r"use_3d needs .* apt install ros-jazzy-no-such-package, "
+    ) as raised:
+        require("no_such_package", "no_such_package", "use_3d")
+    assert isinstance(raised.value, RuntimeError)
+    monkeypatch.delenv("ROS_DISTRO")
+    with pytest.raises(MissingPackageError, match="ros-<distro>-no-such-package"):
+        require("no_such_package.msg", "no_such_package", "use_3d")
+
+
+def test_what_is_there_is_imported():
+    assert require("json.decoder", "json", "this test").JSONDecoder

@@ -1,0 +1,172 @@
+"""The depth images and camera_infos that came in last, found by stamp.
+
+Knows topics and QoS; does not know what is in an image. Filled by the executor's thread, read by the worker's;
+nothing waits for a message.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+
+from sam2_ros.node.convert import stamp_to_ns
+from sam2_ros.node.spatial.location import NoPositionError
+from sam2_ros.node.spatial.packages import require
+
+INFOS_KEPT = 30
+# Depth has to wait for the image that is being tracked: for seconds, with a large model on a small computer.
+DEPTH_BUDGET_BYTES = 64_000_000
+DEPTHS_KEPT = (15, 120)  # at least and at most, whatever their size
+LOOK_OUT_PERIOD_S = 0.5
+_SENSOR_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+_LATCHED_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+_OLDEST = Time(nanoseconds=0, clock_type=ClockType.ROS_TIME)
+_NEWEST = Time(nanoseconds=2**63 - 1, clock_type=ClockType.ROS_TIME)
+
+
+class Sources:
+    """Subscriptions of `depth_image` and `camera_info`, each behind a message_filters cache.
+
+    Raises MissingPackageError without message_filters.
+    """
+
+    def __init__(self, node: Any, slop_s: float) -> None:
+        filters = require("message_filters", "message_filters", "use_3d")
+        self._node = node
+        self._slop_s = slop_s
+        self._lock = threading.Lock()
+        self._new_cache = lambda size: filters.Cache(filters.SimpleFilter(), size)
+        self._depth_bytes = 0  # of each depth image in the cache
+        self._depths, self._infos = self._new_cache(DEPTHS_KEPT[0]), self._new_cache(INFOS_KEPT)
+        self._last_info: CameraInfo | None = None
+        self._depth_filter = filters.Subscriber(node, Image, "depth_image", qos_profile=_SENSOR_QOS)
+        self._depth_filter.registerCallback(self._on_depth)
+        self._info_filter = filters.Subscriber(node, CameraInfo, "camera_info", qos_profile=_SENSOR_QOS)
+        self._info_filter.registerCallback(self._on_info)
+        self.depth_topic: str = node.resolve_topic_name("depth_image")
+        self.info_topic: str = node.resolve_topic_name("camera_info")
+        self._latched: Any = None
+        self._look_out = node.create_timer(
+            LOOK_OUT_PERIOD_S, self._look_for_latched, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def destroy(self) -> None:
+        self._node.destroy_timer(self._look_out)
+        for subscription in (self._depth_filter.sub, self._info_filter.sub, self._latched):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+
+    def _look_for_latched(self) -> None:
+        """Subscribe to the past when a camera_info was published once, before there was anybody to hear it.
+
+        Not from the start: most publishers do not keep the past, and every one of them would log a warning
+        about a subscription that asks for it.
+        """
+        if self._last_info is None:
+            publishers = self._node.get_publishers_info_by_topic(self.info_topic)
+            kept = (publisher.qos_profile.durability for publisher in publishers)
+            if DurabilityPolicy.TRANSIENT_LOCAL not in kept:
+                return
+            self._latched = self._node.create_subscription(
+                CameraInfo, "camera_info", self._on_info, _LATCHED_QOS
+            )
+        self._look_out.cancel()
+
+    def discontinuity(self) -> None:
+        """After a jump in time the old stamps mean nothing. The last intrinsics stay: they may be sent only once."""
+        with self._lock:
+            self._depths = self._new_cache(depths_kept(self._depth_bytes))
+            self._infos = self._new_cache(INFOS_KEPT)
+            if self._last_info is not None:
+                self._infos.add(self._last_info)
+
+    def _on_depth(self, message: Image) -> None:
+        with self._lock:
+            if len(message.data) != self._depth_bytes:
+                self._depth_bytes = len(message.data)
+                self._depths = self._new_cache(depths_kept(self._depth_bytes))
+            self._depths.add(message)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        with self._lock:
+            self._last_info = message
+            self._infos.add(message)
+
+    def depth_at(self, stamp_ns: int) -> Image:
+        """The depth image nearest to the stamp; NoPositionError when none is within the slop."""
+        with self._lock:
+            kept, room = self._depths.getInterval(_OLDEST, _NEWEST), self._depths.cache_size
+        if not kept:
+            raise NoPositionError(f"no depth image has come on {self.depth_topic}")
+        message = _nearest(kept, stamp_ns)
+        difference_s = (stamp_to_ns(message.header.stamp) - stamp_ns) / 1e9
+        if abs(difference_s) <= self._slop_s:
+            return message
+        expected = f"expected at most depth_slop = {self._slop_s:g} s"
+        if difference_s > 0 and len(kept) == room:
+            raise NoPositionError(
+                f"the image is {difference_s:.3f} s older than the {room} depth images kept, {expected}: "
+                "tracking takes too long for this camera's rate; use a smaller model, or throttle depth_image"
+            )
+        raise NoPositionError(
+            f"the nearest depth image is {abs(difference_s):.3f} s {'newer' if difference_s > 0 else 'older'} "
+            f"than the image, {expected}: the depth camera is silent, its clock is another one, or depth_slop "
+            "is too small for its rate"
+        )
+
+    def info_at(self, stamp_ns: int, frame_id: str) -> CameraInfo:
+        """The camera_info of the image's frame that is nearest to the stamp, however far: intrinsics change rarely.
+
+        NoPositionError when there is none.
+        """
+        with self._lock:
+            kept = self._infos.getInterval(_OLDEST, _NEWEST)
+        if not kept:
+            raise NoPositionError(f"no camera_info has come on {self.info_topic}")
+        own = [info for info in kept if not frame_id or info.header.frame_id in ("", frame_id)]
+        if not own:
+            raise NoPositionError(
+                f"camera_info is of frame '{kept[-1].header.frame_id}', expected the image's '{frame_id}': "
+                "remap camera_info to the one that is published beside the image"
+            )
+        return _nearest(own, stamp_ns)
+
+    def silence(self) -> str:
+        """Why nothing may ever have come on a topic; empty when both have had something."""
+        with self._lock:
+            silent = (
+                not self._depths.getInterval(_OLDEST, _NEWEST),
+                not self._infos.getInterval(_OLDEST, _NEWEST),
+            )
+        topics = {"depth_image": self.depth_topic, "camera_info": self.info_topic}
+        for (name, topic), nothing in zip(topics.items(), silent, strict=True):
+            if nothing and (count := self._node.count_publishers(topic)):
+                return (
+                    f"; {count} publisher(s) of {name} match: either they are silent, or their messages are too "
+                    "big for Fast DDS defaults (best-effort above half a megabyte vanishes unless the camera's "
+                    "process uses a profile such as config/fastdds.xml)"
+                )
+            if nothing:
+                return f"; nobody publishes there: check the camera and the remapping of {name}"
+        return ""
+
+
+def depths_kept(size_bytes: int) -> int:
+    """How many depth images of this size are kept."""
+    fewest, most = DEPTHS_KEPT
+    return min(max(DEPTH_BUDGET_BYTES // max(size_bytes, 1), fewest), most)
+
+
+def _nearest(messages: list[Any], stamp_ns: int) -> Any:
+    """The message with the stamp nearest to `stamp_ns`, of equal ones the last that came."""
+    return min(reversed(messages), key=lambda message: abs(stamp_to_ns(message.header.stamp) - stamp_ns))

@@ -1,0 +1,348 @@
+"""Positions over a live graph: depth images, camera_info and tf come in as messages, and may be late or wrong."""
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("message_filters", reason="needs message_filters (apt: ros-<distro>-message-filters)")
+
+import rclpy
+from depth_scenes import camera_info, card, depth_message, frame, pinhole_slopes, tracked, wall
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from sam2_ros.node.diagnostics import OK, WARN
+from sam2_ros.node.spatial.packages import MissingPackageError
+from sam2_ros.node.spatial.sources import DEPTHS_KEPT, depths_kept
+from sam2_ros.node.spatial.spatial import Spatial
+
+SLOPES = pinhole_slopes()
+TIMEOUT_S = 30.0
+T0_NS = 1_000_000_000_000
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_domains = itertools.count(100 + os.getpid() % 60)
+
+
+def header(stamp_ns: int = T0_NS, frame_id: str = "camera") -> Header:
+    made = Header(frame_id=frame_id)
+    made.stamp.sec, made.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    return made
+
+
+def depth_of(body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera") -> Image:
+    """The body before a wall at 2 m."""
+    fields = depth_message(np.minimum(body, wall(SLOPES, 2.0)), "16UC1")
+    message = Image(height=fields.height, width=fields.width, encoding=fields.encoding, step=fields.step)
+    message.header, message.data = header(stamp_ns, frame_id), fields.data
+    return message
+
+
+def info(stamp_ns: int = T0_NS, frame_id: str = "camera", focal: float = 300.0) -> CameraInfo:
+    fields = camera_info()
+    message = CameraInfo(height=fields.height, width=fields.width, distortion_model="plumb_bob")
+    k = fields.k.copy()
+    k[[0, 4]] = focal
+    message.header, message.k, message.p = header(stamp_ns, frame_id), k, fields.p
+    return message
+
+
+class Graph:
+    """A node with a Spatial, and beside it a camera that publishes. This thread plays the worker's part."""
+
+    def __init__(self) -> None:
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=next(_domains))
+        remap = ["--ros-args", "-r", "depth_image:=/eye/depth"]
+        self.node = rclpy.create_node("node", context=self.context, cli_args=remap)
+        self.camera = rclpy.create_node("camera", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        for node in (self.node, self.camera):
+            self.executor.add_node(node)
+        self.spinner = threading.Thread(target=self._spin, daemon=True)
+        self.spinner.start()
+        self.spatial: Spatial | None = None
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self.executor.spin()
+
+    def close(self) -> None:
+        if self.spatial is not None:
+            self.spatial.destroy()
+        self.executor.shutdown(timeout_sec=2.0)
+        self.context.try_shutdown()
+        self.spinner.join(5.0)
+
+    def start(self, target_frame: str = "", slop_s: float = 0.05, publish: bool = True) -> Spatial:
+        self.spatial = Spatial(self.node, 1000, slop_s, target_frame, rectified=False)
+        if publish:
+            self.depth = self.camera.create_publisher(Image, "/eye/depth", 50)
+            self.info = self.camera.create_publisher(CameraInfo, "camera_info", 50)
+            self.wait(lambda: self.depth.get_subscription_count() and self.info.get_subscription_count())
+        return self.spatial
+
+    def wait(self, condition):
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not (value := condition()):
+            assert time.monotonic() < deadline_s, self.spatial and self.spatial.line()
+            time.sleep(0.005)
+        return value
+
+    def locate(
+        self, body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera", presence: float = 7.0
+    ):
+        result = frame(tracked(np.isfinite(body), presence=presence), stamp_s=stamp_ns / 1e9)
+        image = np.zeros((*body.shape, 3), np.uint8)
+        return self.spatial.locate(result, image, header(stamp_ns, frame_id))
+
+    def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
+        """Messages take their way: ask until there is a position."""
+        return self.wait(lambda: (found := self.locate(body, stamp_ns, frame_id)).locations and found)
+
+    def until_reason(self, text: str, body, **image) -> str:
+        return self.wait(lambda: text in (found := self.locate(body, **image)).reason and found.reason)
+
+
+@pytest.fixture
+def graph():
+    made = Graph()
+    yield made
+    made.close()
+
+
+CARD = card(SLOPES, (0.05, 0.02, 0.8), (0.12, 0.10))
+
+
+def test_a_card_at_a_known_place(graph, capfd):
+    graph.start()
+    graph.depth.publish(depth_of(CARD))
+    graph.info.publish(info())
+    found = graph.until_located(CARD)
+    assert (found.frame_id, found.reason) == ("camera", "")
+    assert found.locations["cup"].position_xyz == pytest.approx((0.05, 0.02, 0.8), abs=0.004)
+    assert found.locations["cup"].size_xyz == pytest.approx((0.12, 0.10, 0.0), abs=0.008)
+    assert found.locations["cup"].velocity_xyz == (0.0, 0.0, 0.0)
+    for _ in range(40):
+        graph.locate(CARD)
+        time.sleep(0.03)  # longer than the look-out for a latched camera_info takes
+    assert graph.spatial.line().level == OK
+    # Looking for what a camera published before must not make an ordinary one warn about QoS.
+    assert "incompatible" not in "".join(capfd.readouterr())
+
+
+def test_what_is_not_visible_has_no_place_and_lacks_none(graph):
+    graph.start()
+    graph.depth.publish(depth_of(CARD))
+    graph.info.publish(info())
+    graph.until_located(CARD)
+    hidden = graph.locate(CARD, presence=-3.0)
+    assert (hidden.locations, hidden.reason) == ({}, "")
+
+
+def test_missing_messages_are_named_one_after_the_other(graph):
+    spatial = graph.start(publish=False)
+    assert spatial.line().message == "no image has been tracked yet"
+    assert graph.locate(CARD).reason == "no depth image has come on /eye/depth"
+    line = spatial.line()
+    assert (line.name, line.level) == ("depth", WARN)
+    assert (line.values["images"], line.values["images_lacking_positions"]) == ("1", "1")
+    assert line.message.startswith(
+        "1 of the last 1 images lack positions: no depth image has come on /eye/depth;"
+    )
+    assert line.message.endswith("nobody publishes there: check the camera and the remapping of depth_image")
+    publisher = graph.camera.create_publisher(Image, "/eye/depth", 10)
+    graph.wait(lambda: "1 publisher(s) of depth_image match" in spatial.line().message)
+    graph.wait(publisher.get_subscription_count)
+    publisher.publish(depth_of(CARD))
+    graph.until_reason("no camera_info has come on /camera_info", CARD)
+    assert "the remapping of camera_info" in spatial.line().message
+
+
+def test_camera_info_that_was_sent_once_before(graph):
+    latched = graph.camera.create_publisher(CameraInfo, "camera_info", LATCHED)
+    latched.publish(info(stamp_ns=0))
+    graph.start(publish=False)
+    graph.depth = graph.camera.create_publisher(Image, "/eye/depth", 10)
+    graph.wait(graph.depth.get_subscription_count)
+    graph.depth.publish(depth_of(CARD))
+    assert graph.until_located(CARD).locations["cup"].position_xyz[2] == pytest.approx(0.8, abs=0.004)
+    graph.spatial.discontinuity()
+    graph.depth.publish(depth_of(CARD))
+    graph.until_located(CARD)
+
+
+def test_the_nearest_depth_image_and_the_nearest_camera_info_count(graph):
+    graph.start()
+    nearer = card(SLOPES, (0.05, 0.02, 0.6), (0.12, 0.10))
+    graph.depth.publish(depth_of(nearer, T0_NS - 33_000_000))
+    graph.depth.publish(depth_of(CARD, T0_NS + 10_000_000))
+    graph.depth.publish(depth_of(nearer, T0_NS + 43_000_000))
+    for away_ns, focal in ((-500_000_000, 100.0), (0, 300.0), (33_000_000, 200.0)):
+        graph.info.publish(info(T0_NS + away_ns, focal=focal))
+    graph.wait(lambda: graph.locate(nearer, T0_NS + 43_000_000).locations)
+    found = graph.wait(lambda: graph.locate(CARD).locations.get("cup"))
+    assert found.position_xyz == pytest.approx((0.05, 0.02, 0.8), abs=0.004)
+
+
+def test_depth_of_another_time_costs_the_position(graph):
+    graph.start()
+    graph.info.publish(info())
+    graph.depth.publish(depth_of(CARD))
+    graph.until_located(CARD)
+    late = graph.locate(CARD, T0_NS + 80_000_000)
+    assert late.locations == {}
+    assert "0.080 s older than the image, expected at most depth_slop = 0.05 s" in late.reason
+    assert "0.070 s newer than the image" in graph.locate(CARD, T0_NS - 70_000_000).reason
+    graph.spatial.discontinuity()
+    assert "no depth image" in graph.locate(CARD).reason
+    most = DEPTHS_KEPT[1]  # of images as small as these
+    for index in range(most):
+        graph.depth.publish(depth_of(CARD, T0_NS + 33_000_000 * index))
+        graph.until_located(CARD, T0_NS + 33_000_000 * index)  # best effort: none may be lost
+    reason = graph.until_reason(f"older than the {most} depth images kept", CARD, stamp_ns=T0_NS - 10**9)
+    assert "the image is 1.000 s older" in reason
+
+
+def test_the_memory_for_depth_is_bounded():
+    assert depths_kept(0) == depths_kept(320 * 240 * 2) == 120
+    assert depths_kept(640 * 480 * 2) == 104  # more than three seconds of a 30 Hz camera
+    assert depths_kept(1280 * 720 * 4) == 17
+    assert depths_kept(1920 * 1080 * 4) == 15
+
+
+def test_depth_that_is_not_registered_and_cameras_that_do_not_fit(graph):
+    graph.start()
+    graph.depth.publish(depth_of(CARD, frame_id="depth_optical"))
+    assert "align_depth" in graph.until_reason("in frame 'depth_optical', expected it registered", CARD)
+    graph.depth.publish(depth_of(CARD))
+    graph.info.publish(info(frame_id="other"))
+    graph.until_reason("camera_info is of frame 'other', expected the image's 'camera'", CARD)
+    graph.info.publish(CameraInfo(header=header()))
+    graph.until_reason("camera_info is uncalibrated", CARD)
+    broken = depth_of(CARD)
+    broken.encoding = "rgb8"
+    graph.depth.publish(broken)
+    graph.until_reason("encoding 'rgb8', expected 16UC1 or 32FC1", CARD)
+    half = depth_of(CARD)
+    half.height, half.data = 120, half.data[: 120 * half.step]
+    graph.depth.publish(half)
+    graph.until_reason("320x120 in frame 'camera', expected it registered to the image, 320x240", CARD)
+
+
+def test_one_object_without_depth_costs_the_others_nothing(graph):
+    graph.start()
+    glass = np.zeros(CARD.shape, bool)
+    glass[10:40, 10:40] = True
+    message = depth_of(CARD)
+    values = np.frombuffer(message.data, np.uint16).reshape(240, 320)
+    values[10:40, 10:40] = 0
+    graph.depth.publish(message)
+    graph.info.publish(info())
+    graph.until_located(CARD)
+    both = frame(tracked(np.isfinite(CARD)), tracked(glass, "glass", 2))
+    for _ in range(30):
+        found = graph.spatial.locate(both, np.zeros((240, 320, 3), np.uint8), header())
+    assert list(found.locations) == ["cup"]
+    assert found.reason == ""
+    line = graph.spatial.line()
+    assert line.level == WARN
+    assert "30 of the last 30 images lack positions: 'glass' has no position: 0 of 900 pixels" in line.message
+
+
+def test_a_moving_card_has_a_velocity_until_time_jumps(graph):
+    graph.start(slop_s=0.02)  # each image with its own depth image only
+    graph.info.publish(info())
+
+    def follow(start_ns: int, images: int):
+        for index in range(images):
+            stamp_ns = start_ns + index * 50_000_000
+            body = card(SLOPES, (-0.1 + 0.02 * index, 0.0, 0.8 + 0.01 * index), (0.12, 0.10))
+            graph.depth.publish(depth_of(body, stamp_ns))
+            found = graph.until_located(body, stamp_ns)
+        return found.locations["cup"].velocity_xyz
+
+    assert follow(T0_NS, 8) == pytest.approx((0.4, 0.0, 0.2), abs=0.03)
+    graph.spatial.discontinuity()
+    assert follow(T0_NS - 10**9, 2) == (0.0, 0.0, 0.0)
+    assert follow(T0_NS, 4) == pytest.approx((0.4, 0.0, 0.2), abs=0.05)
+
+
+def test_positions_in_a_target_frame(graph):
+    tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros (apt: ros-<distro>-tf2-ros)")
+    from geometry_msgs.msg import TransformStamped
+
+    graph.start(target_frame="base")
+    graph.depth.publish(depth_of(CARD))
+    graph.info.publish(info())
+    reason = graph.until_reason("no transform from 'camera' to target_frame 'base'", CARD)
+    assert "base" in reason.partition(": ")[2]
+    assert graph.locate(CARD).frame_id == "base"
+    assert "no transform from ''" in graph.locate(CARD, frame_id="").reason
+
+    def transform(stamp_ns: int, x: float) -> TransformStamped:
+        made = TransformStamped(header=header(stamp_ns, "base"), child_frame_id="camera")
+        made.transform.translation.x = x
+        rotation = made.transform.rotation
+        rotation.x, rotation.y, rotation.z, rotation.w = -0.5, 0.5, -0.5, 0.5
+        return made
+
+    # a camera that moves: at the image's stamp it is half way
+    broadcaster = tf2_ros.TransformBroadcaster(graph.camera)
+    graph.wait(lambda: graph.camera.count_subscribers("/tf"))
+    last_s = 0.0
+
+    def located():
+        nonlocal last_s
+        if time.monotonic() - last_s > 0.2:
+            last_s = time.monotonic()
+            broadcaster.sendTransform(transform(T0_NS - 20_000_000, 1.0))
+            broadcaster.sendTransform(transform(T0_NS + 20_000_000, 2.0))
+        return graph.locate(CARD).locations.get("cup")
+
+    found = graph.wait(located)
+    assert found.position_xyz == pytest.approx((1.5 + 0.8, -0.05, -0.02), abs=0.005)
+    assert found.size_xyz == pytest.approx((0.0, 0.12, 0.10), abs=0.008)
+    assert "extrapolation" in graph.locate(CARD, T0_NS + 40_000_000).reason
+
+    # A bag begins again: tf2 would refuse what is more than ten seconds older than what it has.
+    before_ns = T0_NS - 60 * 10**9
+    graph.spatial.discontinuity()
+    graph.depth.publish(depth_of(CARD, before_ns))
+    broadcaster.sendTransform(transform(before_ns, 3.0))
+    assert graph.until_located(CARD, before_ns).locations["cup"].position_xyz[0] == pytest.approx(
+        3.8, abs=0.005
+    )
+
+
+def test_a_missing_package_is_named_before_anything_is_subscribed(graph, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    with pytest.raises(
+        MissingPackageError, match=r"target_frame = 'base' needs the ROS package tf2_ros.*-tf2-ros"
+    ):
+        Spatial(graph.node, 1000, 0.05, "base", rectified=False)
+    monkeypatch.setitem(sys.modules, "message_filters", None)
+    with pytest.raises(
+        MissingPackageError, match=r"use_3d needs the ROS package message_filters.*-message-filters"
+    ):
+        Spatial(graph.node, 1000, 0.05, "", rectified=False)
+    assert graph.node.count_subscribers("/eye/depth") == 0
+
+
+def test_destroy_ends_every_subscription(graph):
+    pytest.importorskip("tf2_ros", reason="needs tf2_ros (apt: ros-<distro>-tf2-ros)")
+    spatial = graph.start(target_frame="base")
+    topics = ("/eye/depth", "/camera_info", "/tf", "/tf_static")
+    graph.wait(lambda: [graph.node.count_subscribers(topic) for topic in topics] == [1, 1, 1, 1])
+    spatial.destroy()
+    graph.spatial = None
+    graph.wait(lambda: not any(graph.node.count_subscribers(topic) for topic in topics))

@@ -1,0 +1,137 @@
+"""Locations as messages: a point cloud, markers for RViz, vision_msgs boxes.
+
+Knows message layouts; does not know who listens. All have the stamp of the image and the frame of the positions.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Vector3
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from sam2_ros.engine import FrameResult, TrackedObject
+from sam2_ros.media.overlay import colour_of
+from sam2_ros.node.spatial.location import Location, SpatialResult, Vector
+from sam2_ros.node.spatial.packages import require
+
+MARKER_LIFETIME_NS = 500_000_000
+MIN_SHOWN_SPEED_MPS = 0.05  # slower is rather noise
+MIN_SHOWN_SIZE_M = 0.005  # RViz complains about a cube without thickness
+TEXT_HEIGHT_M = 0.05
+# rgb is 0x00RRGGBB in the bytes of a float32, as PCL and RViz read it.
+CLOUD_DTYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("label", "<u4")])
+_CLOUD_FIELDS = [
+    PointField(name=name, offset=4 * number, datatype=datatype, count=1)
+    for number, (name, datatype) in enumerate(
+        [(name, PointField.FLOAT32) for name in ("x", "y", "z", "rgb")] + [("label", PointField.UINT32)]
+    )
+]
+
+
+def cloud_message(
+    spatial: SpatialResult, result: FrameResult, image_rgb: np.ndarray, header: Header
+) -> PointCloud2:
+    """The points of all objects, in the colours of the [H, W, 3] uint8 RGB image, each with its object's label."""
+    located = _located(spatial, result)
+    points = np.empty(sum(len(location.points) for _, location in located), CLOUD_DTYPE)
+    begin = 0
+    for obj, location in located:
+        part = points[begin : begin + len(location.points)]
+        part["x"], part["y"], part["z"] = location.points.T
+        red, green, blue = image_rgb[location.pixels[:, 1], location.pixels[:, 0]].T.astype(np.uint32)
+        part["rgb"] = red << 16 | green << 8 | blue
+        part["label"] = obj.label
+        begin += len(part)
+    message = PointCloud2(
+        header=_header(spatial, header),
+        height=1,
+        width=len(points),
+        fields=_CLOUD_FIELDS,
+        is_bigendian=False,
+        point_step=CLOUD_DTYPE.itemsize,
+        row_step=CLOUD_DTYPE.itemsize * len(points),
+        is_dense=True,
+    )
+    data = array("B")
+    data.frombytes(points.view(np.uint8).data)
+    message.data = data  # as an array: a list, or the constructor, takes 100 times longer
+    return message
+
+
+def markers_message(spatial: SpatialResult, result: FrameResult, header: Header) -> MarkerArray:
+    """Per located object a box, its name and an arrow as long as its way in a second, if it moves.
+
+    Each array begins with a DELETEALL, so that nothing stays of objects that are gone.
+    """
+    # Above is where no gravity pulls: -y in a camera's own frame, z in any other (REP 103).
+    above = (0.0, -1.0, 0.0) if spatial.frame_id == header.frame_id else (0.0, 0.0, 1.0)
+    markers = [Marker(header=_header(spatial, header), action=Marker.DELETEALL)]
+    for obj, location in _located(spatial, result):
+        markers += _object_markers(obj, location, _header(spatial, header), above)
+    return MarkerArray(markers=markers)
+
+
+def _object_markers(obj: TrackedObject, location: Location, header: Header, above: Vector) -> list[Marker]:
+    position, size = location.position_xyz, location.size_xyz
+    red, green, blue = (channel / 255 for channel in colour_of(obj.label))
+
+    def marker(namespace: str, kind: int, scale: Vector, opacity: float) -> Marker:
+        made = Marker(header=header, ns=namespace, id=obj.label, type=kind, action=Marker.ADD)
+        made.scale = Vector3(x=scale[0], y=scale[1], z=scale[2])
+        made.color = ColorRGBA(r=red, g=green, b=blue, a=opacity)
+        made.lifetime = Duration(sec=0, nanosec=MARKER_LIFETIME_NS)
+        made.pose.orientation.w = 1.0
+        return made
+
+    shown = [max(length, MIN_SHOWN_SIZE_M) for length in size]
+    cube = marker("box", Marker.CUBE, (shown[0], shown[1], shown[2]), 0.4)
+    cube.pose.position = _point(position)
+    text = marker("name", Marker.TEXT_VIEW_FACING, (0.0, 0.0, TEXT_HEIGHT_M), 1.0)
+    lift_m = TEXT_HEIGHT_M + sum(abs(axis) * length for axis, length in zip(above, size, strict=True)) / 2
+    text.pose.position = _point(_moved(position, above, lift_m))
+    text.text = f"{obj.id} {obj.state.name}"
+    if math.hypot(*location.velocity_xyz) < MIN_SHOWN_SPEED_MPS:
+        return [cube, text]
+    arrow = marker("velocity", Marker.ARROW, (0.01, 0.02, 0.03), 1.0)  # shaft and head diameter, head length
+    arrow.points = [_point(position), _point(_moved(position, location.velocity_xyz, 1.0))]
+    return [cube, text, arrow]
+
+
+def detections_3d_message(spatial: SpatialResult, result: FrameResult, header: Header) -> Any:
+    """The located objects as a vision_msgs/Detection3DArray; MissingPackageError without vision_msgs."""
+    vision = require("vision_msgs.msg", "vision_msgs", "~/detections_3d")
+    message = vision.Detection3DArray(header=_header(spatial, header))
+    for obj, location in _located(spatial, result):
+        hypothesis = vision.ObjectHypothesisWithPose()
+        hypothesis.hypothesis.class_id = obj.class_id
+        hypothesis.hypothesis.score = float(obj.score)
+        hypothesis.pose.pose.position = _point(location.position_xyz)
+        detection = vision.Detection3D(header=_header(spatial, header), id=obj.id, results=[hypothesis])
+        detection.bbox.center.position = _point(location.position_xyz)
+        detection.bbox.size = Vector3(x=location.size_xyz[0], y=location.size_xyz[1], z=location.size_xyz[2])
+        message.detections.append(detection)
+    return message
+
+
+def _located(spatial: SpatialResult, result: FrameResult) -> list[tuple[TrackedObject, Location]]:
+    return [(obj, spatial.locations[obj.id]) for obj in result.objects if obj.id in spatial.locations]
+
+
+def _header(spatial: SpatialResult, header: Header) -> Header:
+    return Header(stamp=header.stamp, frame_id=spatial.frame_id)
+
+
+def _point(position: Vector) -> Point:
+    return Point(x=position[0], y=position[1], z=position[2])
+
+
+def _moved(position: Vector, direction: Vector, by: float) -> Vector:
+    x, y, z = (start + by * step for start, step in zip(position, direction, strict=True))
+    return x, y, z

@@ -32,6 +32,7 @@ from sam2_ros.engine import FrameResult, PromptError, Sam2Model
 from sam2_ros.node.camera import Camera
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.convert import message_to_rgb
+from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import (
     Statistics,
     camera_line,
@@ -54,6 +55,8 @@ from sam2_ros.node.prompts import PromptDesk
 from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
+from sam2_ros.node.spatial.packages import MissingPackageError
+from sam2_ros.node.spatial.spatial import Spatial
 from sam2_ros.node.worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -70,6 +73,8 @@ class Configured:
     desk: PromptDesk
     carrier: Carrier
     outputs: Outputs
+    spatial: Spatial | None
+    detector: Detector | None
 
 
 class Sam2Node(LifecycleNode):
@@ -118,17 +123,47 @@ class Sam2Node(LifecycleNode):
             return FAILURE
         if not self.context.ok():
             return FAILURE  # interrupted meanwhile
-        history = FrameHistory(params.prompt_history)
-        self._configured = Configured(
-            loaded=loaded,
-            history=history,
-            desk=PromptDesk(params.max_objects, history, loaded.tracker.reserve_id),
-            carrier=Carrier(loaded.tracker, loaded.scout, history, message_to_rgb),
-            outputs=Outputs(self, self._statistics, params.mask_topics),
-        )
+        try:
+            self._configured = self._assembled(loaded)
+        except (ImportError, MissingPackageError) as error:
+            self._fault = f"configure failed: {error}"
+            log.error(self._fault)
+            return FAILURE
         self._state, self._fault = "inactive", ""
         log.info(f"{loaded.summary} loaded and warmed up in {time.monotonic() - begun_s:.1f} s")
         return super().on_configure(state)
+
+    def _assembled(self, loaded: Loaded) -> Configured:
+        """Everything around a model; ImportError or MissingPackageError when a package for it is not installed."""
+        params = self._params
+        history = FrameHistory(params.prompt_history)
+        desk = PromptDesk(params.max_objects, history, loaded.tracker.reserve_id)
+        detector = spatial = None
+        if params.detection_mode != "off":
+            detector = Detector(
+                self,
+                params.detection_mode,
+                lambda: self._params.min_detection_score,
+                params.max_objects,
+                params.prompt_history,
+                desk,
+                active=lambda: self._state == "active",
+            )
+        if params.use_3d:
+            # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
+            rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
+            spatial = Spatial(
+                self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
+            )
+        return Configured(
+            loaded=loaded,
+            history=history,
+            desk=desk,
+            carrier=Carrier(loaded.tracker, loaded.scout, history, message_to_rgb),
+            outputs=Outputs(self, self._statistics, params.mask_topics, params.use_3d),
+            spatial=spatial,
+            detector=detector,
+        )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         configured, params = self._at_work(), self._params
@@ -141,6 +176,7 @@ class Sam2Node(LifecycleNode):
             self._statistics,
             to_rgb=message_to_rgb,
             deliver=self._deliver,
+            on_break=self._on_break,
             give_up=self._give_up,
             log=self.get_logger(),
             last=self._last_arrival,
@@ -195,7 +231,9 @@ class Sam2Node(LifecycleNode):
     def _release(self) -> None:
         self._stop_work()
         if self._configured is not None:
-            self._configured.outputs.destroy()
+            for part in (self._configured.outputs, self._configured.spatial, self._configured.detector):
+                if part is not None:
+                    part.destroy()
         self._configured = None
         self._last_arrival = None
         self._state = "unconfigured"
@@ -221,10 +259,21 @@ class Sam2Node(LifecycleNode):
         configured = self._configured
         if configured is None:
             return
-        configured.outputs.publish(result, image_rgb, arrival.message.header, self._params.use_debug)
+        header = arrival.message.header
+        if configured.detector is not None:
+            configured.detector.saw(result)
+        located = None
+        if configured.spatial is not None and configured.outputs.want_positions:
+            located = configured.spatial.locate(result, image_rgb, header)
+        configured.outputs.publish(result, image_rgb, header, self._params.use_debug, located)
         age_s = (self.get_clock().now().nanoseconds - arrival.stamp_ns) / 1e9
         if 0 <= age_s < PLAUSIBLE_AGE_S:
             self._statistics.aged(age_s * 1e3)
+
+    def _on_break(self) -> None:
+        """Called by the worker's thread."""
+        if self._configured is not None and self._configured.spatial is not None:
+            self._configured.spatial.discontinuity()
 
     # What the requests need.
 
@@ -285,6 +334,9 @@ class Sam2Node(LifecycleNode):
             tracking_line(self._state, self._fault, self._statistics, values),
             camera_line(self._camera.view(), self._params.camera_timeout),
         ]
+        if self._configured is not None:
+            parts = (self._configured.spatial, self._configured.detector)
+            lines += [part.line() for part in parts if part is not None]
         self._diagnostics.publish(
             diagnostic_message(self.get_clock().now().to_msg(), self.get_name(), hardware_id, lines)
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,19 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.media.overlay import draw_overlay
 from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.media.tracked_message import ObjectFields, object_fields
+from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import TrackedObject, TrackedObjectArray
+from sam2_ros.node.spatial.location import Location, SpatialResult
+from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
 RCLError = rclpy_implementation.RCLError
 OUTPUT_QOS = QoSProfile(
@@ -41,36 +46,73 @@ class Outputs:
 
     Args:
         mask_ids: objects that get a full-size mask on a topic of their own; "" is ignored.
+        use_3d: whether there will be positions to publish.
     """
 
-    def __init__(self, node: LifecycleNode, statistics: Statistics, mask_ids: Sequence[str]) -> None:
+    def __init__(
+        self, node: LifecycleNode, statistics: Statistics, mask_ids: Sequence[str], use_3d: bool
+    ) -> None:
         self._node = node
         self._statistics = statistics
-        self._objects = node.create_lifecycle_publisher(TrackedObjectArray, "~/objects", OUTPUT_QOS)
-        self._label_image = node.create_lifecycle_publisher(Image, "~/label_image", OUTPUT_QOS)
-        self._debug_image = node.create_lifecycle_publisher(Image, "~/debug_image", OUTPUT_QOS)
+        self._made: list[Any] = []
+        self._objects = self._publisher(TrackedObjectArray, "~/objects")
+        self._label_image = self._publisher(Image, "~/label_image")
+        self._debug_image = self._publisher(Image, "~/debug_image")
         self._masks = {
-            object_id: node.create_lifecycle_publisher(Image, mask_topic(object_id), OUTPUT_QOS)
+            object_id: self._publisher(Image, mask_topic(object_id))
             for object_id in dict.fromkeys(mask_ids)
             if object_id
         }
+        self._cloud = self._publisher(PointCloud2, "~/object_cloud") if use_3d else None
+        self._markers = self._publisher(MarkerArray, "~/markers") if use_3d else None
+        self._boxes = self._boxes_3d = None
+        try:
+            messages = import_vision_msgs()
+        except ImportError as error:
+            node.get_logger().info(f"~/detections_2d and ~/detections_3d are not offered: {error}")
+            return
+        self._boxes = self._publisher(messages.Detection2DArray, "~/detections_2d")
+        if use_3d:
+            self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
+
+    def _publisher(self, message_type: Any, topic: str) -> Any:
+        publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+        self._made.append(publisher)
+        return publisher
 
     def destroy(self) -> None:
-        for publisher in (self._objects, self._label_image, self._debug_image, *self._masks.values()):
+        for publisher in self._made:
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def publish(self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool) -> None:
-        """Send what somebody listens to."""
-        self._send(self._objects, lambda: objects_message(result, header))
+    @property
+    def want_positions(self) -> bool:
+        """Whether somebody listens to what has positions in it."""
+        return any(
+            publisher is not None and publisher.get_subscription_count()
+            for publisher in (self._objects, self._cloud, self._markers, self._boxes_3d)
+        )
+
+    def publish(
+        self,
+        result: FrameResult,
+        image_rgb: np.ndarray,
+        header: Header,
+        use_debug: bool,
+        spatial: SpatialResult | None,
+    ) -> None:
+        """Send what somebody listens to; `spatial` is None where nobody asked for positions."""
+        self._send(self._objects, lambda: objects_message(result, header, spatial))
         self._send(
             self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
         )
         for obj in result.objects:
             if obj.id in self._masks:
-                self._send(
-                    self._masks[obj.id],
-                    lambda obj=obj: image_message(mono_to_image_fields(obj.mask), header),  # type: ignore[misc]
-                )
+                self._send(self._masks[obj.id], partial(_mask_message, obj.mask, header))
+        self._send(self._boxes, lambda: detections_2d_message(result, header))
+        if spatial is not None:
+            self._send(self._cloud, lambda: cloud_message(spatial, result, image_rgb, header))
+            self._send(self._markers, lambda: markers_message(spatial, result, header))
+            self._send(self._boxes_3d, lambda: detections_3d_message(spatial, result, header))
         if use_debug:
             self._send(
                 self._debug_image,
@@ -83,7 +125,7 @@ class Outputs:
         A reliable subscriber that does not keep up makes publish block up to 100 ms and then raise RCLError.
         """
         try:
-            if publisher.get_subscription_count() == 0:
+            if publisher is None or publisher.get_subscription_count() == 0:
                 return
             publisher.publish(make())
             self._statistics.published += 1
@@ -120,18 +162,40 @@ def image_message(fields: Any, header: Header) -> Image:
     return message
 
 
-def objects_message(result: FrameResult, header: Header) -> TrackedObjectArray:
+def _mask_message(mask_hw: np.ndarray, header: Header) -> Image:
+    return image_message(mono_to_image_fields(mask_hw), header)
+
+
+def objects_message(
+    result: FrameResult, header: Header, spatial: SpatialResult | None = None
+) -> TrackedObjectArray:
     """Everything known about one image, possibly nothing, as one message."""
+    locations = spatial.locations if spatial is not None else {}
     return TrackedObjectArray(
         header=header,
-        position_frame_id=header.frame_id,
+        position_frame_id=spatial.frame_id if spatial is not None else header.frame_id,
         image_height=result.height_px,
         image_width=result.width_px,
-        objects=[_object_message(object_fields(obj), header) for obj in result.objects],
+        objects=[
+            _object_message(object_fields(obj), header, locations.get(obj.id)) for obj in result.objects
+        ],
     )
 
 
-def _object_message(fields: ObjectFields, header: Header) -> TrackedObject:
+def _object_message(fields: ObjectFields, header: Header, location: Location | None) -> TrackedObject:
+    message = _flat_message(fields, header)
+    if location is not None:
+        message.has_position = True
+        for vector, xyz in (
+            (message.position, location.position_xyz),
+            (message.size, location.size_xyz),
+            (message.velocity, location.velocity_xyz),
+        ):
+            vector.x, vector.y, vector.z = xyz
+    return message
+
+
+def _flat_message(fields: ObjectFields, header: Header) -> TrackedObject:
     return TrackedObject(
         id=fields.id,
         label=fields.label,

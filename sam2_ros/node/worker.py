@@ -44,6 +44,7 @@ class Worker:
     Args:
         to_rgb: message -> [H, W, 3] uint8 RGB, ImageError when it cannot be read.
         deliver: publishes the result of one image.
+        on_break: called when the stream has jumped, before the image that does not continue it is tracked.
         give_up: called from this thread, once, with the reason, after three images in a row failed.
         last: the image that was tracked before, by an earlier worker of the same tracker.
     """
@@ -58,6 +59,7 @@ class Worker:
         statistics: Statistics,
         to_rgb: Callable[[Any], np.ndarray],
         deliver: Callable[[FrameResult, np.ndarray, Arrival], None],
+        on_break: Callable[[], None],
         give_up: Callable[[str], None],
         log: Log,
         last: Arrival | None = None,
@@ -70,6 +72,7 @@ class Worker:
         self._statistics = statistics
         self._to_rgb = to_rgb
         self._deliver = deliver
+        self._on_break = on_break
         self._give_up = give_up
         self._log = log
         self.last = last
@@ -131,6 +134,7 @@ class Worker:
         if reason := _break_between(self.last, arrival):
             self._tracker.discontinuity()
             self._carrier.cut()
+            self._on_break()
             self._statistics.discontinuities += 1
             self._warn_seldom(
                 f"break to {arrival.frame_id}",

@@ -47,6 +47,7 @@ class Bench:
         self.log = Log()
         self.delivered: list[tuple[int, list[str]]] = []
         self.reasons: list[str] = []
+        self.breaks: list[int] = []
         self.worker = Worker(
             self.tracker,
             Carrier(self.tracker, Tracker(model, TrackerConfig(max_objects=2)), self.history, to_rgb),
@@ -58,6 +59,7 @@ class Bench:
             deliver=lambda result, image, arrival: self.delivered.append(
                 (arrival.stamp_ns, [obj.id for obj in result.objects])
             ),
+            on_break=lambda: self.breaks.append(len(self.delivered)),
             give_up=self.reasons.append,
             log=self.log,
         )
@@ -168,6 +170,7 @@ def test_a_break_in_the_stream_keeps_the_objects_and_is_counted(bench):
     bench.process(IMAGE, 600_000_000, frame_id="wrist")
     assert [ids for _, ids in bench.delivered] == [["cup"]] * 3
     assert bench.statistics.discontinuities == 2
+    assert bench.breaks == [1, 2]  # before the image that does not continue the stream
     assert any("time jumped back by 0.50 s" in line for line in bench.log.lines)
     assert any("frame_id changed from 'camera' to 'wrist'" in line for line in bench.log.lines)
 

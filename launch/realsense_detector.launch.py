@@ -28,15 +28,23 @@ ARGUMENTS = {
 }
 
 
-def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """realsense2_camera's own launch file; its other arguments (serial_no, ...) can be given beside ours."""
+def driver_folder() -> Path:
     try:
-        share = get_package_share_directory("realsense2_camera")
+        return Path(get_package_share_directory("realsense2_camera"))
     except PackageNotFoundError as error:
         raise RuntimeError(
             "the camera's driver realsense2_camera is not installed: apt install ros-<distro>-realsense2-camera, "
             "or start your own camera and use sam2.launch.py"
         ) from error
+
+
+def find_driver(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    driver_folder()
+    return []
+
+
+def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """realsense2_camera's own launch file; its other arguments (serial_no, ...) can be given beside ours."""
     arguments = {
         "enable_color": "true",
         "enable_depth": "true",
@@ -44,7 +52,7 @@ def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         "align_depth.enable": "true",
         "rgb_camera.color_profile": LaunchConfiguration("color_profile").perform(context),
     }
-    source = PythonLaunchDescriptionSource(str(Path(share) / "launch" / "rs_launch.py"))
+    source = PythonLaunchDescriptionSource(str(driver_folder() / "launch" / "rs_launch.py"))
     return [IncludeLaunchDescription(source, launch_arguments=arguments.items())]
 
 
@@ -56,6 +64,8 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in ARGUMENTS.items()
             ),
+            # Before anything runs: launch forgets a process that it is just starting when what comes after it fails.
+            OpaqueFunction(function=find_driver),
             # First the tracker: it sets the Fast DDS profile, which matters most in the camera's process.
             IncludeLaunchDescription(tracker),
             OpaqueFunction(function=start_camera),

@@ -158,6 +158,11 @@ def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     ]
 
 
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Both or neither: launch forgets a process that it is just starting when what comes after it fails."""
+    return [*start_node(context), *start_rviz(context)]
+
+
 def fast_dds_profile() -> list[SetEnvironmentVariable]:
     """For all processes that are started after it; a profile of the user's own stays."""
     if any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
@@ -179,7 +184,6 @@ def generate_launch_description() -> LaunchDescription:
                 for name, argument in {**ARGUMENTS, **OVERRIDES}.items()
             ),
             *fast_dds_profile(),
-            OpaqueFunction(function=start_node),
-            OpaqueFunction(function=start_rviz),
+            OpaqueFunction(function=start),
         ]
     )

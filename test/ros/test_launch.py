@@ -3,6 +3,7 @@
 Knows what comes out of them, not how they are made: test/packaging/test_launch.py does.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 pytest.importorskip("launch_ros", reason="needs launch_ros, which has no wheel: run in a ROS 2 installation")
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from colcon_workspace import colcon_build, copy_of_clone, need_colcon
 
 from sam2_ros.media.bag import BagWriter
@@ -69,6 +71,29 @@ def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
         assert "tracking on /camera/image_raw" in robot.log()
     assert "process has finished cleanly" in robot.log()
     assert robot.process_handle.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "arguments"),
+    [
+        ("rviz2", "sam2.launch.py", {"rviz": "true"}),
+        ("realsense2_camera", "realsense_detector.launch.py", {}),
+    ],
+)
+def test_what_cannot_start_whole_leaves_nothing_running(workspace, package, file, arguments):
+    with contextlib.suppress(PackageNotFoundError):
+        get_package_prefix(package)
+        pytest.skip(f"{package} is installed")
+    name = f"left_over_{os.getpid()}"
+    command = launch_command(workspace, file, name=name, **arguments)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
+    assert done.returncode == 1
+    assert f"apt install ros-<distro>-{package.replace('_', '-')}" in done.stdout + done.stderr
+    left = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # ended in the meantime
+            left += [path] if f"__node:={name}".encode() in path.read_bytes() else []
+    assert left == []
 
 
 @pytest.fixture(scope="module")

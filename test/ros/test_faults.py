@@ -3,6 +3,8 @@
 The faults of images, prompts and cameras are in test_node.py and test_prompt_stamps.py; docs/faults.md lists all.
 """
 
+import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -207,3 +209,18 @@ def test_a_missing_device_is_one_clear_line(make_robot):
     reply = robot.add(robot.prompt("box", box=BOX))
     assert not reply.success
     assert "the node is unconfigured, expected inactive or active" in reply.message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "package"),
+    [({"use_3d": True}, "message_filters"), ({"detection_mode": "reseed"}, "vision_msgs")],
+)
+def test_a_package_that_is_asked_for_and_missing_is_one_clear_line(make_robot, parameters, package):
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"needs a machine without {package}")
+    robot = make_robot(**parameters)
+    robot.wait_for("the error", lambda: "configure failed" in robot.log(), START_TIMEOUT_S)
+    assert robot.state() == "unconfigured"
+    message = robot.diagnostics()["tracking"]["message"]
+    assert f"ros-{os.environ.get('ROS_DISTRO', '<distro>')}-{package.replace('_', '-')}" in message
+    assert "Traceback" not in robot.log()

@@ -1,0 +1,201 @@
+"""Depth beside the camera on a live graph: positions in metres with every object, and tracking without them."""
+
+import array
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+pytest.importorskip("message_filters", reason="needs message_filters, which has no wheel")
+
+from geometry_msgs.msg import TransformStamped
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from visualization_msgs.msg import Marker, MarkerArray
+
+from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
+
+FOCAL_PX = 200.0
+BOX_M, WALL_M = 0.8, 1.5
+OK, WARN = 0, 1
+
+
+def header(message, stamp, frame_id="camera"):
+    message.header.frame_id = frame_id
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+    return message
+
+
+def camera_info() -> CameraInfo:
+    info = CameraInfo(height=HEIGHT_PX, width=WIDTH_PX, distortion_model="plumb_bob", d=[0.0] * 5)
+    cx, cy = WIDTH_PX / 2, HEIGHT_PX / 2
+    info.k = [FOCAL_PX, 0.0, cx, 0.0, FOCAL_PX, cy, 0.0, 0.0, 1.0]
+    info.p = [FOCAL_PX, 0.0, cx, 0.0, 0.0, FOCAL_PX, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def depth_image(encoding: str = "16UC1", shift_px: int = 0) -> Image:
+    metres = np.full((HEIGHT_PX, WIDTH_PX), WALL_M, np.float32)
+    metres[30:70, 30 + shift_px : 70 + shift_px] = BOX_M
+    pixels = np.rint(metres * 1000).astype("<u2") if encoding == "16UC1" else metres.astype("<f4")
+    message = Image(height=HEIGHT_PX, width=WIDTH_PX, encoding=encoding, step=pixels.strides[0])
+    message.data = array.array("B", pixels.tobytes())
+    return message
+
+
+def see(robot, depth=None, stamp=None, shift_px=0):
+    """One image with its depth, depth first so that it is there; returns the objects."""
+    stamp = stamp or robot.next_stamp_ns()
+    if depth is not None:
+        robot.publisher(Image, "/depth_image").publish(header(depth, stamp))
+    robot.publisher(CameraInfo, "/camera_info").publish(header(camera_info(), stamp))
+    return robot.process(scene(shift_px), stamp_ns=stamp)
+
+
+def located(robot, **fields):
+    """Images until the box has a position: what is published last may be seen first."""
+    return robot.wait_for(
+        "a position", lambda: next((o for o in see(robot, **fields).objects if o.has_position), None)
+    )
+
+
+@pytest.fixture(scope="module")
+def node(make_robot):
+    robot = make_robot(use_3d=True, max_objects=3)
+    robot.listen_to_outputs()
+    return robot
+
+
+@pytest.fixture
+def robot(node):
+    node.reset()
+    node.process(stamp_ns=node.next_stamp_ns(10_000_000_000))
+    node.add(node.prompt("box", box=BOX))
+    node.process()
+    return node
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
+def test_every_object_has_its_position_and_size_in_metres(robot, encoding):
+    box = located(robot, depth=depth_image(encoding))
+    # The box spans 30..70 px on both axes: its centre is 30.5 px left of the principal point and 10.5 above it.
+    assert box.position.z == pytest.approx(BOX_M, abs=0.01)
+    assert box.position.x == pytest.approx(-30.5 / FOCAL_PX * BOX_M, abs=0.02)
+    assert box.position.y == pytest.approx(-10.5 / FOCAL_PX * BOX_M, abs=0.02)
+    assert box.size.x == pytest.approx(40 / FOCAL_PX * BOX_M, abs=0.04)
+    assert (box.velocity.x, box.velocity.y, box.velocity.z) == pytest.approx((0, 0, 0), abs=0.05)
+
+
+def test_a_moving_object_has_a_velocity(robot):
+    located(robot, depth=depth_image())
+    for shift_px in range(0, 24, 4):  # 4 px in 0.1 s are 40 px/s
+        message = see(robot, depth_image(shift_px=shift_px), shift_px=shift_px)
+    (box,) = message.objects
+    assert box.velocity.x == pytest.approx(40 / FOCAL_PX * BOX_M, abs=0.06)
+    assert abs(box.velocity.z) < 0.1
+
+
+def test_cloud_and_markers_show_the_objects_under_the_images_stamp(robot):
+    clouds = robot.listen(PointCloud2, "/sam2/object_cloud")
+    markers = robot.listen(MarkerArray, "/sam2/markers")
+    robot.add(robot.prompt("disc", points=[(*DISC, True)]))
+    robot.wait_for("both", lambda: see(robot, depth_image()) and clouds and markers)
+    clouds.clear(), markers.clear()
+    message = see(robot, depth_image())
+    stamp = stamp_ns(message)
+    cloud = robot.wait_for("the cloud", lambda: next((m for m in clouds if stamp_ns(m) == stamp), None))
+    assert cloud.header.frame_id == "camera"
+    points = np.frombuffer(
+        bytes(cloud.data), np.dtype([(name, "<f4") for name in "xyz"] + [("rgb", "<u4"), ("label", "<u4")])
+    )
+    label = {obj.id: obj.label for obj in message.objects}
+    on_the_box = points[points["label"] == label["box"]]
+    assert len(on_the_box) > 100
+    assert np.median(on_the_box["z"]) == pytest.approx(BOX_M, abs=0.01)
+    red, blue = np.median(on_the_box["rgb"] >> 16 & 255), np.median(on_the_box["rgb"] & 255)
+    assert red > 150 > blue
+    shown = robot.wait_for("the markers", lambda: markers and markers[-1])
+    names = {marker.text.split()[0] for marker in shown.markers if marker.type == Marker.TEXT_VIEW_FACING}
+    assert names == {"box", "disc"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda depth: header(depth, 0, "depth_optical_frame"), "depth_optical_frame"),
+        (lambda depth: setattr(depth, "encoding", "rgb8"), "rgb8"),
+        (lambda depth: setattr(depth, "height", HEIGHT_PX // 2), f"{WIDTH_PX}"),
+    ],
+)
+def test_depth_that_cannot_be_used_costs_the_position_and_never_the_track(robot, spoil, said):
+    located(robot, depth=depth_image())
+
+    def lacking():
+        stamp = robot.next_stamp_ns()
+        depth = depth_image()
+        header(depth, stamp)
+        spoil(depth)
+        depth.header.stamp.sec, depth.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+        robot.publisher(Image, "/depth_image").publish(depth)
+        (box,) = robot.process(stamp_ns=stamp).objects
+        assert box.state == 1
+        status = robot.diagnostics()["depth"]
+        return not box.has_position and status["level"] == WARN and said in status["message"]
+
+    robot.wait_for("the warning with the reason", lacking)
+    assert located(robot, depth=depth_image()).position.z == pytest.approx(BOX_M, abs=0.01)
+
+
+def test_without_depth_at_its_stamp_an_image_is_tracked_without_a_position(robot):
+    located(robot, depth=depth_image())
+    (box,) = robot.process(stamp_ns=robot.next_stamp_ns(500_000_000)).objects
+    assert (box.state, box.has_position) == (1, False)
+
+
+def test_positions_are_in_the_target_frame_at_the_images_stamp(make_robot):
+    pytest.importorskip("tf2_ros", reason="needs tf2_ros, which has no wheel")
+    from tf2_msgs.msg import TFMessage
+
+    robot = make_robot(use_3d=True, target_frame="base")
+    robot.listen_to_outputs()
+    robot.add(robot.prompt("box", box=BOX))
+    transforms = robot.publisher(TFMessage, "/tf")
+
+    def arm_at(stamp, x):
+        """The camera looks along the base's x axis, `x` metres in front of it."""
+        transform = TransformStamped(child_frame_id="camera")
+        header(transform, stamp, "base")
+        transform.transform.translation.x = x
+        rotation = transform.transform.rotation
+        rotation.x, rotation.y, rotation.z, rotation.w = -0.5, 0.5, -0.5, 0.5
+        transforms.publish(TFMessage(transforms=[transform]))
+
+    def on_the_move():
+        """The arm moves on at 1 m/s; what is asked is where it was at the image's stamp, between two transforms."""
+        stamp = robot.next_stamp_ns()
+        arm_at(stamp - 50_000_000, 2.0 - 0.05)
+        arm_at(stamp + 50_000_000, 2.0 + 0.05)
+        message = see(robot, depth_image(), stamp)
+        return message if message.objects[0].has_position else None
+
+    message = robot.wait_for("a position in base", on_the_move)
+    assert message.position_frame_id == "base"
+    (box,) = message.objects
+    assert box.position.x == pytest.approx(2.0 + BOX_M, abs=0.015)
+    assert box.position.y == pytest.approx(30.5 / FOCAL_PX * BOX_M, abs=0.02)
+    assert box.position.z == pytest.approx(10.5 / FOCAL_PX * BOX_M, abs=0.02)
+    # Without a transform at the stamp there is no position, and the reason is told.
+    late = see(robot, depth_image(), robot.next_stamp_ns(3_000_000_000))
+    assert not late.objects[0].has_position
+
+
+def test_detections_3d_carry_id_class_position_and_size(robot):
+    vision = pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs, which has no wheel")
+    boxes = robot.listen(vision.Detection3DArray, "/sam2/detections_3d")
+    message = robot.wait_for(
+        "a detection", lambda: see(robot, depth_image()) and next((m for m in boxes if m.detections), None)
+    )
+    (found,) = message.detections
+    assert found.id == "box"
+    assert found.bbox.center.position.z == pytest.approx(BOX_M, abs=0.05)
+    assert found.bbox.size.x == pytest.approx(40 / FOCAL_PX * BOX_M, abs=0.04)

@@ -66,7 +66,7 @@ def to_tensor(frame_hwc: np.ndarray, device: torch.device) -> torch.Tensor:
     """``[H, W, 3]`` uint8 -> ``[1, 3, H, W]`` float32 in 0..1, uploaded as uint8."""
     # Images of a bag or a ROS message are read-only views, which PyTorch warns about: those are copied.
     pixels = torch.from_numpy(np.require(frame_hwc, requirements=["C", "W"])).to(device)
-    return pixels.permute(2, 0, 1)[None].float() / 255
+    return pixels.permute(2, 0, 1)[None].float().div_(255)  # in place: at full size a second copy is costly
 
 
 def resize_mask(mask_hw: np.ndarray, size: int, device: torch.device) -> torch.Tensor:

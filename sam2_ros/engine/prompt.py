@@ -113,7 +113,10 @@ class Prompt:
 
 
 def merge_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """One prompt per id, in order of first mention: clicks add up, the last box and the last mask count."""
+    """One prompt per id, in order of first mention: clicks add up, the last box and the last mask count.
+
+    A prompt that replaces forgets those before it.
+    """
     merged: dict[str, Prompt] = {}
     for prompt in prompts:
         earlier = merged.get(prompt.id)
@@ -122,6 +125,8 @@ def merge_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _merge(first: Prompt, second: Prompt) -> Prompt:
+    if second.replace:
+        return replace(second, class_id=second.class_id or first.class_id)
     clicks = [(p.points, p.labels) for p in (first, second) if p.points is not None and p.labels is not None]
     return Prompt(
         id=first.id,
@@ -130,5 +135,5 @@ def _merge(first: Prompt, second: Prompt) -> Prompt:
         box=second.box if second.box is not None else first.box,
         mask=second.mask if second.mask is not None else first.mask,
         class_id=second.class_id or first.class_id,
-        replace=first.replace or second.replace,
+        replace=first.replace,
     )

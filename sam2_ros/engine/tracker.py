@@ -27,7 +27,10 @@ DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dens
 class Tracker:
     """Follows prompted objects through a stream of frames."""
 
-    def __init__(self, model: Sam2Model, config: TrackerConfig | None = None) -> None:
+    def __init__(
+        self, model: Sam2Model, config: TrackerConfig | None = None, numbering: tuple[int, int] = (0, 0)
+    ) -> None:
+        """`numbering`: that of an earlier tracker whose labels and names are not to be given again."""
         self.model = model.eval()
         self.config = config or TrackerConfig()
         self.numerics = NUMERICS[self.config.numerics]
@@ -41,8 +44,8 @@ class Tracker:
         )
         self._tracks: dict[str, Track] = {}
         self._frame_index = 0
-        self._next_label = 1
-        self._reserved = 0
+        self._next_label = numbering[0] + 1
+        self._reserved = numbering[1]
 
     @torch.inference_mode()
     def step(
@@ -115,6 +118,11 @@ class Tracker:
     @property
     def free_slots(self) -> int:
         return self.config.max_objects - len(self._tracks)
+
+    @property
+    def numbering(self) -> tuple[int, int]:
+        """Labels and names given so far."""
+        return self._next_label - 1, self._reserved
 
     @property
     def bank_bytes(self) -> int:

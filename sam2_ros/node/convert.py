@@ -1,7 +1,7 @@
 """ROS messages in: images to RGB arrays, prompt messages to engine prompts, stamps to nanoseconds.
 
-Knows the field names of the messages, imports no ROS, and does not know which image a prompt will be applied
-to.
+Knows the field names of the messages and does not know which image a prompt will be applied to. Imports nothing of
+ROS but cv_bridge, when an encoding comes that only it can read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import Prompt, PromptError
-from sam2_ros.media.ros_image import as_uint8, compressed_to_rgb, image_to_rgb
+from sam2_ros.media.ros_image import ENCODINGS, ImageError, as_uint8, compressed_to_rgb, image_to_rgb
 from sam2_ros.node.prompts import PromptRequest
 
 MASK_ENCODINGS = ("mono8", "8UC1")
@@ -24,11 +24,29 @@ def stamp_to_ns(stamp: Any) -> int:
 
 def message_to_rgb(message: Any) -> np.ndarray:
     """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read."""
-    if hasattr(message, "encoding"):
-        return image_to_rgb(
-            message.height, message.width, message.encoding, message.is_bigendian, message.step, message.data
-        )
-    return compressed_to_rgb(message.data, message.format)
+    if not hasattr(message, "encoding"):
+        return compressed_to_rgb(message.data, message.format)
+    if message.encoding.strip().lower() not in ENCODINGS:
+        return _through_cv_bridge(message)
+    return image_to_rgb(
+        message.height, message.width, message.encoding, message.is_bigendian, message.step, message.data
+    )
+
+
+def _through_cv_bridge(message: Any) -> np.ndarray:
+    """Encodings that are not ours to read, such as rgb16 or 16-bit Bayer patterns."""
+    unknown = f"image encoding '{message.encoding}' is not supported, expected one of {', '.join(ENCODINGS)}"
+    try:
+        from cv_bridge import CvBridge
+    except Exception as error:  # absent, or built against another NumPy or OpenCV, which raises what it likes
+        raise ImageError(
+            f"{unknown}, or what cv_bridge knows, which is not usable here ({type(error).__name__}: {error}); "
+            "convert it upstream (for example with image_proc), or install ros-<distro>-cv-bridge"
+        ) from error
+    try:
+        return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
+    except Exception as error:
+        raise ImageError(f"{unknown}, and cv_bridge says: {error}; convert it upstream") from error
 
 
 def prompt_request(message: Any, position: str, default_header: Any = None) -> PromptRequest:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WINDOW_IMAGES = 300  # percentiles are over the last images, ten seconds of a 30 Hz camera
 LOSS_WARNING_S = 30.0  # how long a loss is worth a warning
+SLOW_MS = 1000.0  # from an image's receipt to its result: older results are no good to a gripper
 LOSSES = {
     "skipped": "images could not be read",
     "failed": "images failed",
@@ -179,18 +180,26 @@ def camera_line(camera: CameraView, timeout_s: float) -> Line:
 
 
 def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> Line:
-    """ERROR with the reason when the node stopped itself.
-
-    WARN when images or messages were lost lately.
-    """
+    """ERROR with the reason when the node stopped itself; WARN when something was lost lately or results are old."""
     if fault:
         return Line("tracking", ERROR, fault, values)
     if state != "active":
         return Line("tracking", OK, f"node is {state}", values)
-    if not statistics.lost_lately:
-        return Line("tracking", OK, "tracking", values)
-    said = [f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]]
-    return Line("tracking", WARN, f"since the start: {', '.join(said)}", values)
+    if statistics.lost_lately:
+        said = [
+            f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]
+        ]
+        return Line("tracking", WARN, f"since the start: {', '.join(said)}", values)
+    _, latency_ms, _ = statistics.percentiles_ms().get("latency", (0.0, 0.0, 0.0))
+    if latency_ms > SLOW_MS:
+        return Line(
+            "tracking",
+            WARN,
+            f"slow: one result in twenty comes more than {latency_ms:.0f} ms after its image; fewer objects, a "
+            "smaller model or a GPU would help",
+            values,
+        )
+    return Line("tracking", OK, "tracking", values)
 
 
 def resident_mb() -> float | None:

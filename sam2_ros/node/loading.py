@@ -56,14 +56,17 @@ class Loaded:
         return f"model {self.model.config.name} ({millions:.1f} M parameters, {self.hardware_id}{threads})"
 
 
-def load(params: NodeParams) -> Loaded:
-    """Load the model, warm it up and make its tracker. Raises what weights and engine raise."""
+def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
+    """Load the model, warm it up and make its trackers. Raises what weights and engine raise.
+
+    `numbering`: of the tracker before, whose labels and names are not given again.
+    """
     model = load_model(params.model, device=params.device, precision=params.precision)
     if model.device.type == "cpu":
         _leave_a_core()
     config = tracker_config(params)
     _warm_up(model, config)
-    return Loaded(model, Tracker(model, config), Tracker(model, config))
+    return Loaded(model, Tracker(model, config, numbering), Tracker(model, config))
 
 
 def tracker_config(params: NodeParams) -> TrackerConfig:

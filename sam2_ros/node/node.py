@@ -92,6 +92,7 @@ class Sam2Node(LifecycleNode):
         self._state = "unconfigured"
         self._fault = ""
         self._worker: Worker | None = None
+        self._numbering = (0, 0)  # labels and names given before the last cleanup
         self._statistics = Statistics()
         self._camera = Camera(self)
         self._camera.enable(self._params.enable)
@@ -116,7 +117,7 @@ class Sam2Node(LifecycleNode):
             log.warning(line)
         begun_s = time.monotonic()
         try:
-            loaded = load(params)
+            loaded = load(params, self._numbering)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             self._fault = f"configure failed: {type(error).__name__}: {error}"
             log.error(self._fault)
@@ -231,6 +232,7 @@ class Sam2Node(LifecycleNode):
     def _release(self) -> None:
         self._stop_work()
         if self._configured is not None:
+            self._numbering = self._configured.loaded.tracker.numbering
             for part in (self._configured.outputs, self._configured.spatial, self._configured.detector):
                 if part is not None:
                     part.destroy()

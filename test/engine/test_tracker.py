@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,19 @@ def test_a_repeated_id_on_one_frame_is_one_prompt(model, frames):
         frames[0], [Prompt("a", box=BOX, points=np.array([[50, 60]]), labels=np.array([1]))]
     )
     np.testing.assert_array_equal(split.objects[0].logits, whole.objects[0].logits)
+
+
+def test_a_prompt_that_replaces_forgets_those_before_it_on_the_same_frame(model, frames):
+    click = Prompt("a", points=np.array([[50.0, 60.0]]), class_id="mug")
+    both = Tracker(model).step(
+        frames[0], [Prompt("a", box=BOX, class_id="cup"), replace(click, replace=True)]
+    )
+    alone = Tracker(model).step(frames[0], [click])
+    assert np.array_equal(both.objects[0].logits, alone.objects[0].logits)
+    assert both.objects[0].class_id == "mug"
+    kept = Tracker(model).step(frames[0], [replace(click, replace=True), Prompt("a", box=BOX)])
+    merged = Tracker(model).step(frames[0], [click, Prompt("a", box=BOX)])
+    assert np.array_equal(kept.objects[0].logits, merged.objects[0].logits)
 
 
 def test_replace_gives_what_a_new_object_gives(model, frames):

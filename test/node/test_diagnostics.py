@@ -5,7 +5,16 @@ import math
 import pytest
 
 from sam2_ros.engine import FrameResult
-from sam2_ros.node.diagnostics import ERROR, OK, WARN, CameraView, Statistics, camera_line, tracking_line
+from sam2_ros.node.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    CameraView,
+    Rate,
+    Statistics,
+    camera_line,
+    tracking_line,
+)
 
 
 def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image: bool = True) -> CameraView:
@@ -54,3 +63,25 @@ def test_percentiles_are_over_the_last_images():
     assert values["frames_processed"] == "1000"
     assert values["frames_dropped"] == "3"
     assert values["encode_ms_p50"] == f"{p50:.2f}"
+
+
+def test_results_that_come_late_are_a_warning():
+    statistics = Statistics()
+    for latency_ms in (200.0, 300.0, 400.0):
+        statistics.processed(FrameResult(0, 0.0, 1, 1), latency_ms)
+    assert tracking_line("active", "", statistics, {}).level == OK
+    for _ in range(10):
+        statistics.processed(FrameResult(0, 0.0, 1, 1), 1500.0)
+    line = tracking_line("active", "", statistics, {})
+    assert line.level == WARN
+    assert "more than 1500 ms after its image" in line.message
+
+
+def test_a_rate_is_of_the_last_seconds_and_falls_when_nothing_comes():
+    rate = Rate()
+    assert rate.hz(0.0) == 0.0
+    for tick in range(100):
+        rate.tick(tick * 0.1)
+    assert rate.hz(9.9) == pytest.approx(10.0)
+    assert 4 < rate.hz(12.5) < 10.0
+    assert rate.hz(20.0) == 0.0

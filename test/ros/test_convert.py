@@ -12,7 +12,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from sam2_ros.engine import ObjectState, PromptError
-from sam2_ros.node.convert import prompt_request
+from sam2_ros.media.ros_image import ImageError
+from sam2_ros.node.convert import message_to_rgb, prompt_request
 
 ARRAY_HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id="camera")
 
@@ -75,3 +76,32 @@ def test_states_of_the_message_are_those_of_the_engine():
     assert {state.name: state.value for state in ObjectState} == {
         name: getattr(TrackedObject, name) for name in ("PENDING", "TRACKING", "OCCLUDED", "LOST")
     }
+
+
+def sixteen_bit(encoding: str = "bgr16") -> Image:
+    pixels = np.zeros((4, 6, 3), "<u2")
+    pixels[:, :3] = (10 * 257, 20 * 257, 200 * 257)
+    message = Image(height=4, width=6, encoding=encoding, step=6 * 6)
+    message.data = pixels.tobytes()
+    return message
+
+
+def test_what_only_cv_bridge_can_read_goes_through_it():
+    pytest.importorskip("cv_bridge", reason="needs cv_bridge, which has no wheel")
+    rgb = message_to_rgb(sixteen_bit())
+    assert rgb.dtype == np.uint8
+    assert np.abs(rgb[:, :3].astype(int) - (200, 20, 10)).max() <= 1
+    assert rgb[:, 3:].max() == 0
+    with pytest.raises(ImageError, match=r"'rainbow' is not supported.*cv_bridge says"):
+        message_to_rgb(sixteen_bit("rainbow"))
+
+
+def test_without_cv_bridge_an_unknown_encoding_names_the_package():
+    try:
+        import cv_bridge  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pytest.skip("needs a machine without cv_bridge")
+    with pytest.raises(ImageError, match=r"'bgr16' is not supported.*rgb8.*ros-<distro>-cv-bridge"):
+        message_to_rgb(sixteen_bit())

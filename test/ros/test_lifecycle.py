@@ -50,6 +50,33 @@ def test_the_node_walks_through_its_lifecycle(robot):
     assert robot.transition("activate")
     robot.wait_until_tracking()
     assert robot.process().objects == []
+    robot.add(robot.prompt("box", box=BOX))
+    assert robot.process().objects[0].label > label  # labels are never given twice, cleanup or not
+
+
+@pytest.mark.slow
+def test_cleanup_gives_the_memory_back(make_robot, tmp_path):
+    """With a model whose memory shows beside everything else: tiny, of random weights."""
+    from sam2_ros.engine import config_for
+    from sam2_ros.weights import random_model, save_model
+
+    save_model(random_model(config_for("tiny")), tmp_path / "tiny.safetensors")
+    robot = make_robot(autostart=False, model=str(tmp_path / "tiny.safetensors"))
+
+    def held_mb():
+        summary = robot.diagnostics()
+        return float(summary.get("device_memory_mb", 0.0)) + float(summary["resident_mb"])
+
+    before_mb = held_mb()
+    assert robot.transition("configure")
+    loaded_mb = held_mb()
+    assert robot.transition("cleanup")
+    after_mb = held_mb()
+    print(
+        f"\n{before_mb:.0f} MB unconfigured, {loaded_mb:.0f} MB configured, {after_mb:.0f} MB after cleanup"
+    )
+    assert loaded_mb - before_mb > 150  # its weights alone
+    assert after_mb - before_mb < 0.4 * (loaded_mb - before_mb)
 
 
 def test_every_parameter_is_declared_with_its_description_range_and_flag(robot):

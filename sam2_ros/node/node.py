@@ -146,7 +146,7 @@ class Sam2Node(LifecycleNode):
                 params.detection_mode,
                 lambda: self._params.min_detection_score,
                 params.max_objects,
-                params.prompt_history,
+                lambda: self._params.prompt_history,
                 desk,
                 active=lambda: self._state == "active",
             )

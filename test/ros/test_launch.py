@@ -4,6 +4,7 @@ Knows what comes out of them, not how they are made: test/packaging/test_launch.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -62,6 +63,8 @@ def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
         "model": model,
         "device": "cpu",
     }
+    if importlib.util.find_spec("vision_msgs") is not None:
+        given |= {"detections": "/boxes", "detection_mode": "track_all"}
     command = launch_command(workspace, "sam2.launch.py", autostart="true", **given)
     with Robot(tmp_path / "launch.log", command=command, name="robot/eye") as robot:
         robot.listen_to_outputs()
@@ -69,6 +72,7 @@ def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
         assert robot.add(robot.prompt("box", box=BOX)).success
         assert [obj.id for obj in robot.process().objects] == ["box"]
         assert "tracking on /camera/image_raw" in robot.log()
+        assert robot.node.count_subscribers("/boxes") == ("detections" in given)
     assert "process has finished cleanly" in robot.log()
     assert robot.process_handle.returncode == 0
 

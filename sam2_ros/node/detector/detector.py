@@ -29,7 +29,7 @@ class Detector:
 
     Args:
         mode: reseed or track_all.
-        min_score: the parameter, which may change.
+        min_score, history_s: parameters, which may change.
         active: whether images are being tracked; otherwise boxes mean nothing.
 
     Raises:
@@ -42,7 +42,7 @@ class Detector:
         mode: str,
         min_score: Callable[[], float],
         max_objects: int,
-        history_s: float,
+        history_s: Callable[[], float],
         desk: PromptDesk,
         active: Callable[[], bool],
     ) -> None:
@@ -53,7 +53,8 @@ class Detector:
         self._desk = desk
         self._active = active
         self._associator = Associator(mode, min_score(), max_objects)
-        self._sightings = Sightings(history_s)
+        self._history_s = history_s
+        self._sightings = Sightings(history_s())
         self._asked: dict[str, tuple[float, float, float, float]] = {}
         self._from = ("", 0.0)  # frame and stamp of the last message
         self._since_s = time.monotonic()
@@ -71,6 +72,7 @@ class Detector:
 
     def saw(self, result: FrameResult) -> None:
         """Called by the worker's thread, for every image tracked."""
+        self._sightings.seconds = self._history_s()
         self._sightings.saw(result)
 
     def line(self) -> Line:

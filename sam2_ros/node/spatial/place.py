@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from sam2_ros.engine import TrackedObject
-from sam2_ros.node.spatial.camera import Camera
 from sam2_ros.node.spatial.depth import DepthImage
+from sam2_ros.node.spatial.intrinsics import Camera
 from sam2_ros.node.spatial.location import Location, NoPositionError, Vector
 from sam2_ros.node.spatial.surface import MIN_SAMPLES, find_surface
 from sam2_ros.node.spatial.transform import Transform

@@ -16,8 +16,8 @@ import numpy as np
 from sam2_ros.engine import FrameResult, TrackedObject
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, Line
-from sam2_ros.node.spatial.camera import Camera
 from sam2_ros.node.spatial.depth import DepthImage, check_registered
+from sam2_ros.node.spatial.intrinsics import Camera
 from sam2_ros.node.spatial.location import Location, NoPositionError, SpatialResult
 from sam2_ros.node.spatial.place import locate_object
 from sam2_ros.node.spatial.sources import Sources

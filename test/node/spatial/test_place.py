@@ -19,8 +19,8 @@ from depth_scenes import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_ros.node.spatial.camera import Camera
 from sam2_ros.node.spatial.depth import DepthImage
+from sam2_ros.node.spatial.intrinsics import Camera
 from sam2_ros.node.spatial.location import Location, NoPositionError
 from sam2_ros.node.spatial.place import locate_object
 from sam2_ros.node.spatial.surface import MAX_SAMPLES

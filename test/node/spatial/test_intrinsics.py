@@ -9,7 +9,7 @@ from depth_scenes import FOCAL_PX, HEIGHT_PX, MATRIX, WIDTH_PX, camera_info, pin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam2_ros.node.spatial.camera import Camera
+from sam2_ros.node.spatial.intrinsics import Camera
 from sam2_ros.node.spatial.location import NoPositionError
 
 LENSES = {

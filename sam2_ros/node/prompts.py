@@ -249,12 +249,18 @@ class PromptDesk:
             prompt.mask.shape[:2] if prompt.mask is not None else (UNKNOWN_SIZE_PX, UNKNOWN_SIZE_PX)
         )
         prompt.validated(*size_hw)
+        image = self._own_image(request, newest)
         known = self._known()
         if not (request.named and prompt.id in known) and len(known) >= self._max_objects:
             raise PromptError(
                 f"prompt '{prompt.id}': {len(known)} objects are tracked, as many as max_objects = "
                 f"{self._max_objects} allows; remove one with ~/remove_objects or raise max_objects"
             )
+        return image
+
+    def _own_image(self, request: PromptRequest, newest: Arrival | None) -> Arrival | None:
+        """The image a prompt was made on; None when that is still to come, or any will do."""
+        prompt = request.prompt
         if not request.stamp_ns or newest is None or request.stamp_ns > newest.stamp_ns:
             return None
         age_s = (newest.stamp_ns - request.stamp_ns) / 1e9

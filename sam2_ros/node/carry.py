@@ -19,7 +19,7 @@ from sam2_ros.media.ros_image import ImageError
 from sam2_ros.node.history import Arrival, FrameHistory
 
 MAX_CARRIED_IMAGES = 8
-DEADLINE_S = 0.7  # after a prompt's arrival; its first current mask is to be out within 1 s
+DEADLINE_S = 0.6  # after a prompt's arrival; its first current mask is to be out within 1 s
 BUSY_SHARE = (
     0.18  # of the time, while the stream wants all of it: the other objects keep at least 80 % of their rate
 )

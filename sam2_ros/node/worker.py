@@ -21,7 +21,7 @@ from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.history import Arrival, FrameHistory
 from sam2_ros.node.loading import free_device_memory, out_of_memory
 from sam2_ros.node.mailbox import Mailbox
-from sam2_ros.node.prompts import PromptDesk, Removals, Work
+from sam2_ros.node.prompts import PromptDesk, Removals
 
 FAILURES_TO_GIVE_UP = 3
 WARNING_PERIOD_S = 1.0
@@ -146,9 +146,9 @@ class Worker:
         self._forget(work.removals)
         for reason in work.rejected.values():
             self._reject(reason)
-        self._await(work)
-        self._carrier.take(work.late, time.monotonic())
         prompts = self._usable(work.prompts, image)
+        self._await(work.awaited, prompts)
+        self._carrier.take(work.late, time.monotonic())
         result = self._step(image, prompts, _seconds(arrival))
         self._statistics.prompts_applied += len(prompts) - len(result.rejected)
         self._history.tracked(arrival.stamp_ns, result.frame_index)
@@ -195,13 +195,13 @@ class Worker:
         for line in report.said:
             self._log.info(line)
 
-    def _await(self, work: Work) -> None:
+    def _await(self, awaited: dict[str, str], prompts: list[Prompt]) -> None:
         """Objects that are asked for have their label from now on, and are PENDING until their prompt's turn."""
-        coming = {*work.awaited, *(prompt.id for prompt in work.prompts)}
+        coming = {*awaited, *(prompt.id for prompt in prompts)}
         for object_id in self._tracker.awaited_ids:
             if object_id not in coming:
                 self._tracker.remove(object_id)
-        for object_id, class_id in work.awaited.items():
+        for object_id, class_id in awaited.items():
             if refusal := self._tracker.announce(object_id, class_id):
                 self._warn_seldom(refusal, refusal)
 

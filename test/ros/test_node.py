@@ -376,3 +376,29 @@ def test_diagnostics_tell_times_states_model_and_device(robot):
     assert summary["state"] == "active"
     assert summary["device"]
     assert summary["model"]
+    assert summary["precision"] in ("float32", "bfloat16", "float16")
+    assert float(summary["resident_mb"]) > 50
+    assert float(summary["memory_bank_mb"]) > 0
+    assert float(summary["image_history_mb"]) >= 3 * HEIGHT_PX * WIDTH_PX / 1e6 - 0.05
+    assert float(summary["rate_in_hz"]) > 0
+    assert float(summary["rate_out_hz"]) > 0
+    assert int(summary["prompts_applied"]) <= int(summary["prompts_accepted"])
+
+
+def test_outputs_are_reliable_and_inputs_take_what_cameras_and_detectors_offer(robot):
+    from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+
+    def qos_of(topic, endpoints):
+        found = robot.wait_for(topic, lambda: [e for e in endpoints(topic) if e.node_name == "sam2"])
+        return found[0].qos_profile
+
+    for name in ("objects", "label_image", "debug_image"):
+        qos = qos_of(f"/sam2/{name}", robot.node.get_publishers_info_by_topic)
+        assert qos.reliability == ReliabilityPolicy.RELIABLE, name
+        assert qos.durability == DurabilityPolicy.VOLATILE, name
+    for name in ("prompts", "clicked_pixel", "clicked_point"):
+        qos = qos_of(f"/sam2/{name}", robot.node.get_subscriptions_info_by_topic)
+        assert qos.reliability == ReliabilityPolicy.RELIABLE, name
+    # The tests' camera is reliable; what a node takes that was not told so is best_effort.
+    qos = qos_of("/camera/image_raw", robot.node.get_subscriptions_info_by_topic)
+    assert qos.reliability == ReliabilityPolicy.RELIABLE

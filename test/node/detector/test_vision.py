@@ -168,7 +168,8 @@ def test_visible_objects_go_out_and_come_back_as_they_were():
 
 @pytest.mark.parametrize("distro", ["jazzy", None])
 def test_a_missing_package_is_named_in_one_line(distro, monkeypatch):
-    monkeypatch.setitem(sys.modules, "vision_msgs", None)  # what Python does when it is not there
+    for module in ("vision_msgs", "vision_msgs.msg"):
+        monkeypatch.setitem(sys.modules, module, None)  # what Python does when it is not there
     monkeypatch.delenv("ROS_DISTRO", raising=False)
     if distro:
         monkeypatch.setenv("ROS_DISTRO", distro)

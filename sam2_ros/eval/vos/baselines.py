@@ -1,6 +1,6 @@
-"""Simple trackers of OpenCV that start from the model's own answer: is the model worth its time beside them?
+"""Simple trackers of OpenCV that run beside the model: is it worth its time?
 
-Know a mask to start from and images; know no model and no truth.
+Know a mask and a box to start from, and images; know no model and no truth.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from sam2_ros.engine.postprocess import measure
-
 GRABCUT_LONG_SIDE_PX = 256
 GRABCUT_ROUNDS = 3
 CONTEXT_SHARE = 0.5
 """Of the sides of a box, that GrabCut sees around it: enough for what background looks like."""
+
+
+Box = tuple[float, float, float, float]
 
 
 class Baseline(Protocol):
@@ -24,8 +25,8 @@ class Baseline(Protocol):
     def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
         """Masks of all started objects, ``[H, W]`` bool, in the next frame."""
 
-    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray) -> None:
-        """Add an object by its mask in the frame that was followed last."""
+    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
+        """Add an object by its mask and box (x0, y0, x1, y1 px; None = not seen) in the last followed frame."""
 
 
 class FlowBaseline:
@@ -51,12 +52,12 @@ class FlowBaseline:
         self._grey = grey
         return {name: share > 0.5 for name, share in self._shares.items()}
 
-    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray) -> None:
+    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
         self._shares[name] = mask_hw.astype(np.float32)
 
 
 class GrabCutBaseline:
-    """Follows the mask's box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
+    """Follows the box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
 
     OpenCV seeds the box tracker by the clock: two runs differ by a point or so.
     """
@@ -72,10 +73,10 @@ class GrabCutBaseline:
             masks[name] = grabcut(image_hw3, box) if found else np.zeros(image_hw3.shape[:2], bool)
         return masks
 
-    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray) -> None:
-        (x0, y0, x1, y1), area_px, _ = measure(mask_hw)
-        self._trackers[name] = None  # nothing to follow: the model saw nothing
-        if area_px:
+    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
+        self._trackers[name] = None  # nothing to follow
+        if box is not None:
+            x0, y0, x1, y1 = (round(edge) for edge in box)
             tracker = self._trackers[name] = cv2.TrackerMIL.create()
             tracker.init(image_hw3, (x0, y0, x1 - x0, y1 - y0))
 
@@ -86,7 +87,7 @@ BASELINES: dict[str, type[FlowBaseline] | type[GrabCutBaseline]] = {
 }
 
 
-def grabcut(image_hw3: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+def grabcut(image_hw3: np.ndarray, box: Box) -> np.ndarray:
     """``[H, W]`` bool: what GrabCut finds in a box x0, y0, x1, y1 in pixels, empty when that leaves nothing.
 
     It works on the box with some context, scaled down to 256 px: its time does not depend on the camera then.

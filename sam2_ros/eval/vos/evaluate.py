@@ -6,7 +6,7 @@ Joins dataset, prompts, trackers, scores and files; does not know how any of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,9 @@ from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.numerics import NUMERICS
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.offline import precision_name
-from sam2_ros.eval.vos.baselines import BASELINES, Baseline
+from sam2_ros.eval.vos.baselines import BASELINES, Baseline, Box
 from sam2_ros.eval.vos.follow import Followed, Follower
-from sam2_ros.eval.vos.prompting import KINDS
+from sam2_ros.eval.vos.prompting import CLICKS, KINDS, tight_box
 from sam2_ros.eval.vos.results import SequenceWriter
 from sam2_ros.eval.vos.scores import ObjectJF, SequenceScorer, disjoint, objects_percent, percent
 from sam2_ros.media.datasets.layouts import open_dataset
@@ -186,8 +186,9 @@ def _evaluate(
                 followed = follower.step(index, image, new, truth)
                 masks = _as_scored(sequence, followed.masks())
                 _score(runs["model"], index, masks, truth, followed.step_ms)
+                starts = {name: _start(config.prompt, name, followed, truth) for name in new}
                 for name, method in methods.items():
-                    answer, step_ms = _follow(method, image, new, followed)
+                    answer, step_ms = _follow(method, image, starts)
                     _score(runs[name], index, _as_scored(sequence, answer), truth, step_ms)
             if writer is not None:
                 writer.add(index, image, followed.result if followed else None, masks)
@@ -203,15 +204,26 @@ def _score(
         run.scorer.add(index, masks, truth)
 
 
+def _start(
+    prompt: str, name: str, followed: Followed, truth: FrameTruth | None
+) -> tuple[np.ndarray, Box | None]:
+    """Mask and box a baseline starts from: as prompted, else the model's own answer on the prompted frame."""
+    answer = followed.masks()[name]
+    if prompt in CLICKS or truth is None:
+        return answer, tight_box(answer) if answer.any() else None
+    known = truth.mask(name)
+    return known if prompt == "mask" else answer, tight_box(known)
+
+
 def _follow(
-    method: Baseline, image_hw3: np.ndarray, new: list[str], followed: Followed
+    method: Baseline, image_hw3: np.ndarray, starts: Mapping[str, tuple[np.ndarray, Box | None]]
 ) -> tuple[dict[str, np.ndarray], float]:
-    """A baseline's masks; it starts from the model's own answer on the frame on which an object is prompted."""
+    """A baseline's masks of the objects it has, new ones as they start, and the milliseconds it took."""
     start_s = time.perf_counter()
     masks = method.follow(image_hw3)
-    for name in new:
-        masks[name] = followed.masks()[name]
-        method.start(name, image_hw3, masks[name])
+    for name, (mask, box) in starts.items():
+        method.start(name, image_hw3, mask, box)
+        masks[name] = mask
     return masks, (time.perf_counter() - start_s) * 1e3
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.eval.vos.baselines import BASELINES, FlowBaseline, grabcut
+from sam2_ros.eval.vos.prompting import tight_box
 
 SIZE = 120, 160
 
@@ -34,7 +35,7 @@ def test_it_follows_a_moving_disc_and_staying_put_would_not(name: str) -> None:
     baseline = BASELINES[name]()
     image, start = scene(40)
     assert baseline.follow(image) == {}
-    baseline.start("disc", image, start)
+    baseline.start("disc", image, start, tight_box(start))
     for step in range(1, 9):
         image, truth = scene(40 + 3 * step)
         masks = baseline.follow(image)
@@ -46,7 +47,7 @@ def test_flow_carries_motion_of_less_than_a_pixel() -> None:
     baseline = FlowBaseline()
     image, start = scene(60)
     baseline.follow(image)
-    baseline.start("disc", image, start)
+    baseline.start("disc", image, start, tight_box(start))
     for step in range(1, 21):
         image, truth = scene(60 + 0.4 * step)
         masks = baseline.follow(image)
@@ -59,7 +60,7 @@ def test_without_a_first_mask_there_is_none_later(name: str) -> None:
     baseline = BASELINES[name]()
     image, mask = scene(60)
     baseline.follow(image)
-    baseline.start("disc", image, mask & False)
+    baseline.start("disc", image, mask & False, None)
     assert not baseline.follow(scene(62)[0])["disc"].any()
 
 

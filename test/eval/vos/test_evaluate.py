@@ -83,6 +83,17 @@ def test_baselines_are_measured_in_the_same_run(rendered: Path, capsys: pytest.C
     assert [row for row in table if "id 7" in row]
 
 
+def test_baselines_start_from_the_true_mask_where_that_is_the_prompt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a picture that stands still flow keeps what it starts from: the truth, or the model's answer."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    write_sequence(tmp_path / "set" / "still", [noise] * 4, dict.fromkeys(range(4), ONE))
+    for prompt, exact in (("mask", True), ("click1", False)):
+        report = report_of(capsys, tmp_path / "set", "--prompt", prompt, "--baseline", "flow")
+        assert (report["baselines"]["flow"]["J"] == 100.0) is exact
+
+
 def test_online_says_how_often_it_asked(
     rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +102,19 @@ def test_online_says_how_often_it_asked(
     assert set(prompted) == {"3", "7"}
     assert all(1 <= count <= 8 for count in prompted.values())
     assert report["prompt"] == "online"
+
+
+def test_official_numerics_give_other_masks(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = []
+    for numerics in ("stream", "official_vos"):
+        out = tmp_path / numerics
+        report = report_of(capsys, rendered, "--prompt", "click3", "--numerics", numerics, "--out", out)
+        assert report["J"] > 30
+        assert json.loads((out / "summary.json").read_text())["numerics"] == numerics
+        masks.append([values(path) for path in sorted((out / "clip").glob("*.png"))])
+    assert not np.array_equal(*masks)
 
 
 def test_objects_that_overlap_have_folders_of_their_own(

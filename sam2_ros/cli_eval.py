@@ -80,8 +80,11 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
     others = report.get("baselines", {})
     columns = ("sequence", "object", "J", "F", "J&F", "fps", *(f"{name} J&F" for name in others))
     table = Table(
-        *columns, box=None, header_style="bold", title=_title(report, details), title_justify="left"
+        *columns,
+        box=None,
+        header_style="bold",
     )
+    show.out.print(_title(report, details), highlight=False, soft_wrap=True)
     for name, scores in report["sequences"].items():
         beside = [other["sequences"][name]["JF"] for other in others.values()]
         objects = details["objects"]["model"][name]

@@ -59,7 +59,7 @@ class FlowBaseline:
 class GrabCutBaseline:
     """Follows the box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
 
-    OpenCV seeds the box tracker by the clock: two runs differ by a point or so.
+    The box tracker's random choices decide much, and go on from object to object: only the same run repeats them.
     """
 
     def __init__(self) -> None:

@@ -54,10 +54,10 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
         TrainError: the loss is no longer a number.
     """
     with join_processes(config.device) as processes:
-        return _Run(config, processes, tell if processes.leads else _silent, progress).run()
+        return Run(config, processes, tell if processes.leads else _silent, progress).run()
 
 
-class _Run:
+class Run:
     """One process's side of a run."""
 
     def __init__(self, config: FinetuneConfig, processes: Processes, tell: Tell, progress: Progress) -> None:

@@ -23,7 +23,9 @@ def beads(seed: int, frames: int, size: int, things: int = 1) -> tuple[np.ndarra
         picture = ground.copy()
         for thing in range(things):
             for bead, angle in enumerate(np.arange(8) * np.pi / 4 + spin[thing] * t):
-                place = middle[thing] + step[thing] * t + size * 0.19 * np.array([np.cos(angle), np.sin(angle)])
+                place = (
+                    middle[thing] + step[thing] * t + size * 0.19 * np.array([np.cos(angle), np.sin(angle)])
+                )
                 colour = (235, 200, 30) if bead % 2 else (40, 30, 120)
                 at = (round(float(place[0])), round(float(place[1])))
                 cv2.circle(picture, at, round(size * 0.06), colour, -1)
@@ -51,7 +53,9 @@ def write_clip(folder: Path, frames: np.ndarray, labels: np.ndarray, davis: str 
         write_palette(masks / f"{number:05d}.png", values)
 
 
-def write_beads(folder: Path, clips: int, frames: int, size: int, things: int = 1, first_seed: int = 0) -> Path:
+def write_beads(
+    folder: Path, clips: int, frames: int, size: int, things: int = 1, first_seed: int = 0
+) -> Path:
     """Sequences clip_0, clip_1, ... in the folder layout."""
     for number in range(clips):
         write_clip(folder / f"clip_{number}", *beads(first_seed + number, frames, size, things))

@@ -71,6 +71,7 @@ class Run:
         self.model = student(config, processes.device)
         self.log = Log(self.out / "log.jsonl")
         self.scores: dict[str, Any] = {}
+        self.doing = "training"
         self.stepper = self._stepper()
 
     def run(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class Run:
         stream = batches(drawer, stepper.clip_numbers(first), config.workers)
         began, reported = time.monotonic(), first
         for number in range(first, config.steps):
-            self.progress("training", number, config.steps)
+            self.progress(self.doing, number, config.steps)
             stepper.step(number, stream)
             done = number + 1
             ends = done == config.steps
@@ -141,6 +142,12 @@ class Run:
                 f"{len(self.held_out)} held out; {self.processes.device}, {self._precision}, "
                 f"{self.processes.count} process(es)."
             )
+            own = config_for(self.model.config.name).image_size
+            if self.model.config.image_size != own:
+                self.tell(
+                    f"image_size {self.model.config.image_size}: the weights will be used at {own} px all the same, "
+                    "where they may do worse than here."
+                )
             return 0
         step, self.scores, differing = load_checkpoint(path, config, self.stepper.learning)
         changed = f" Changed since: {', '.join(differing)}." if differing else ""
@@ -168,6 +175,7 @@ class Run:
             line["gpu_gb"] = round(torch.cuda.max_memory_allocated(self.processes.device) / 1e9, 2)
         if self.processes.leads:
             self.log.add(line)
+            self.doing = f"training, loss {line['loss']:.3f}"
 
     def _picture(self, done: int) -> None:
         """Of a training clip as the model saw it; held-out sequences are drawn when they are scored."""
@@ -175,7 +183,7 @@ class Run:
         if not self.processes.leads or last is None:
             return
         if last[0].images_bt3hw is not None:
-            rows = {f"training, step {done}": clip_moments(last[0], last[1].logits_tmhw)}
+            rows = {f"training, step {done}": clip_moments(*last)}
             write_strip(self.out / "samples" / f"{done:06d}_training.png", rows)
         write_curves(self.out / "curves.png", self.log.lines())
 
@@ -211,6 +219,10 @@ class Run:
 
     def _summary(self, first: int) -> dict[str, Any]:
         best = self.out / "best.safetensors"
+        if self.scores.get("best", {}).get("step") == 0:
+            self.tell(
+                "No weights on the way were better than those it began with: best.safetensors are those."
+            )
         summary = {
             "model": self.model.config.name,
             "start": "random weights" if self.config.random_weights else self.config.model,

@@ -53,7 +53,7 @@ class Stepper:
     bridge: FeatureBridge | None = None
     cache: FeatureCache | None = None
     sums: Sums = field(default_factory=Sums)
-    last: tuple[TrainBatch, Followed] | None = None  # of the last pass, for a picture
+    last: tuple[TrainBatch, torch.Tensor] | None = None  # of the last pass and its answers, for a picture
 
     def clip_numbers(self, first_step: int) -> Iterator[Sequence[int]]:
         """Which clips this process draws, pass by pass, from a step on: no clip is drawn twice in a run."""
@@ -114,7 +114,7 @@ class Stepper:
         self._add_iou(batch, followed)
         if self.teacher is not None:
             loss = loss + self._resemble(batch, features, followed, objects)
-        self.last = batch, followed
+        self.last = batch, followed.logits_tmhw
         return loss
 
     def _features(self, batch: TrainBatch) -> ImageFeatures:
@@ -141,9 +141,8 @@ class Stepper:
             for frame, ours in followed.candidates.items()
         ]
         loss = torch.stack(masks).sum() / objects if masks else followed.terms_4.new_zeros(())
-        if masks:
-            frame_share = followed.answers / len(masks)
-            self.sums.add(teacher_mask=loss.item() * objects / len(batch.clip_m) * frame_share)
+        asked = max(1, len(masks)) * len(batch.clip_m)
+        self.sums.add(teacher_mask=loss.item() * objects / asked * followed.answers)
         loss = weights.mask_weight * loss
         if self.bridge is not None:
             difference = self.bridge(features, theirs)

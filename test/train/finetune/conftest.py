@@ -1,4 +1,4 @@
-"""One thread for PyTorch: small tensors on shared cores wait for each other otherwise, and runs can be repeated exactly.
+"""One thread for PyTorch: on shared cores threads wait for each other, and runs can be repeated exactly.
 
 Knows nothing of what is tested.
 """

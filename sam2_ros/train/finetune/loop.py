@@ -214,6 +214,8 @@ class Run:
             if score["JF"] > self.scores.get("best", {"JF": -1.0})["JF"]:
                 self.scores["best"] = {"step": done, **score}
                 save_model(self.model, self.out / "best.safetensors", notes | {"JF": str(score["JF"])})
+        elif self.held_out:
+            self.tell("Nothing to score: no object shows on two PNGs of a held-out sequence.")
         save_model(self.model, self.out / "last.safetensors", notes)
         write_curves(self.out / "curves.png", self.log.lines())
 

@@ -23,6 +23,7 @@ from own_clips import beads, write_beads
 from sam2_ros.cli import run
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.eval.metrics import mask_iou
+from sam2_ros.train.finetune.footage import find_footage, read_labels
 from sam2_ros.weights import load_model, read_state
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,8 +71,8 @@ def test_a_few_steps_on_own_clips_teach_nano_what_belongs_to_a_thing(tmp_path, c
     data = write_beads(tmp_path / "data", 4, 8, 256)
     held_out = [beads(seed, 6, 256) for seed in (100, 103, 104)]
     settings = {
-        "random_weights": False, "model": "nano", "image_size": 0, "frames": 3, "clips": 2, "steps": 16,
-        "validate_every": 16, "validation_frames": 3, "picture_every": 16, "checkpoint_every": 16, "name": "beads",
+        "random_weights": False, "model": "nano", "image_size": 0, "frames": 3, "clips": 2, "steps": 10,
+        "validate_every": 10, "validation_frames": 3, "picture_every": 10, "checkpoint_every": 10, "name": "beads",
         "learning_rate": 3e-4, "encoder_rate": 2e-4,
     }  # fmt: skip
     path, out = written(tmp_path, data, **settings)
@@ -260,3 +261,15 @@ def test_the_recipe_of_nano_is_a_configuration_too(tmp_path, capsys):
     weights = json.loads(shown.out.splitlines()[-1])["weights"]
     assert load_model(weights, "cpu").config.name == "nano"
     assert torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["step"] == 1
+
+
+def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
+    """Frames in SEQ/frames, `track --out SEQ --save masks`: SEQ is a sequence, its labels those of the objects."""
+    sequence = tmp_path / "mine" / "kitchen"
+    sequence.mkdir(parents=True)
+    (sequence / "frames").symlink_to(data / "clip_0" / "frames")
+    arguments = ["--box", "ring@0:8,8,56,56", "--out", str(sequence), "--save", "masks", "--device", "cpu"]
+    assert run(["track", str(sequence / "frames"), *arguments]) == 0
+    (footage,) = find_footage([tmp_path / "mine"])
+    assert (footage.name, footage.annotated) == ("kitchen", (0, 1, 2, 3))
+    assert set(np.unique(read_labels(footage.labels[0], (64, 64)))) == {0, 1}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from own_clips import write_beads
+from seeded_weights import fill_by_key
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.mask_decoder import DecodedMasks
+from sam2_ros.engine.mask_decoder import DecodedMasks, upsample_logits
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.engine.prompt_encoder import NEGATIVE, POSITIVE
 from sam2_ros.train.finetune.augment import draw_variation
 from sam2_ros.train.finetune.clicks import ClickScript, PromptPlan, corrective_click, draw_plan
@@ -66,23 +68,78 @@ def test_gradients_are_the_same_with_and_without_checkpointing(plan, model, batc
         torch.testing.assert_close(again[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_it_is_the_tracker(model, batch):
-    """A mask on the first frame, then tracked: the same masks as `Tracker.step`; its bank rounds to bfloat16."""
-    frames = batch.images_bt3hw[0].permute(0, 2, 3, 1).numpy() * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
-    frames = (frames * 255).round().astype(np.uint8)
-    tracker = Tracker(model, TrackerConfig(numerics="official_vos"))
+def test_checkpointing_keeps_hardly_anything(model, batch):
+    """Bytes that the forward pass keeps for the way back."""
+    kept = []
+    for again in (False, True):
+        seen: dict[int, int] = {}
+
+        def note(tensor, seen=seen):
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            features = encode_frames(model, batch.images_bt3hw, again)
+            followed = follow(model, features, batch, PLANS[1], 2, "focal", (1, 2), again)
+        kept.append(sum(seen.values()))
+        del followed
+    assert kept[1] < 0.1 * kept[0]
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """A model with every tensor filled at random, so that slots and distances show, and eleven frames."""
+    model = Sam2Model(config_for("nano").at_image_size(SIZE)).eval()
+    model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=3.0))
+    folder = write_beads(tmp_path_factory.mktemp("long"), 1, 11, SIZE, things=2)
+    config = FinetuneConfig(data=(str(folder),), out="unused", frames=11, reverse=0, augment=PLAIN)
+    batch = make_batch([ClipDrawer(find_footage(config.data), config, SIZE, SIZE)(0)])
+    frames = batch.images_bt3hw[0].permute(0, 2, 3, 1).numpy() * IMAGENET_STD + IMAGENET_MEAN
     with torch.inference_mode():
         features = encode_frames(model, batch.images_bt3hw, False)
+    return model, batch, (frames * 255).round().astype(np.uint8), features
+
+
+def relative_rms(ours: torch.Tensor, theirs: np.ndarray) -> float:
+    return float(np.sqrt(((ours.numpy() - theirs) ** 2).mean() / (theirs**2).mean()))
+
+
+def test_it_is_the_tracker(long_clip):
+    """A mask on the first frame, then ten more: the logits of `Tracker.step`, whose bank rounds to bfloat16."""
+    model, batch, frames, features = long_clip
+    with torch.inference_mode():
         followed = follow(model, features, batch, PromptPlan("mask", (0,), ()), 0, "focal", (1,))
+    tracker = Tracker(model, TrackerConfig(numerics="official_vos"))
     for t, frame in enumerate(frames):
-        prompts = (
-            [Prompt(str(i), mask=mask.numpy()) for i, mask in enumerate(batch.masks_tmhw[0])]
-            if t == 0
-            else []
-        )
-        for ours, theirs in zip(followed.logits_tmhw[t], tracker.step(frame, prompts).objects, strict=True):
-            scale = max(1.0, np.abs(theirs.logits).max())
-            assert np.abs(ours.numpy() - theirs.logits).max() < 0.05 * scale
+        masks = enumerate(batch.masks_tmhw[0]) if t == 0 else ()
+        result = tracker.step(frame, [Prompt(str(i), mask=mask.numpy()) for i, mask in masks])
+        for ours, theirs in zip(followed.logits_tmhw[t], result.objects, strict=True):
+            assert theirs.presence > 0
+            assert relative_rms(ours, theirs.logits) < 1e-3, t
+
+
+def test_a_correction_is_the_trackers(long_clip):
+    """One click where the tracked mask is wrong: decoded with memory and the mask so far, as a live correction."""
+    model, batch, frames, features = long_clip
+    plain, corrected = (PromptPlan("mask", (0,), frames_) for frames_ in ((), (2,)))
+    with torch.inference_mode():
+        before, after = (follow(model, features, batch, p, 1, "focal", (1,)) for p in (plain, corrected))
+    predicted = upsample_logits(before.logits_tmhw[2][:, None], (SIZE, SIZE))[:, 0] > 0
+    points, labels = ClickScript((1, 2)).click(0, predicted, batch.masks_tmhw[2])
+    tracker = Tracker(model, TrackerConfig(numerics="stream", memory_policy="official"))
+    for t in range(3):
+        prompts = [Prompt(str(i), mask=mask.numpy()) for i, mask in enumerate(batch.masks_tmhw[0])]
+        if t:
+            clicks = zip(points.numpy(), labels.numpy(), strict=True)
+            prompts = (
+                [Prompt(str(i), points=p, labels=k) for i, (p, k) in enumerate(clicks)] if t == 2 else []
+            )
+        result = tracker.step(frames[t], prompts)
+    for number, theirs in enumerate(result.objects):
+        # "stream" also sharpens the edge of the prompted mask in memory.
+        assert relative_rms(after.logits_tmhw[2][number], theirs.logits) < 5e-3
+        assert relative_rms(before.logits_tmhw[2][number], theirs.logits) > 2e-2
+        assert not torch.equal(before.logits_tmhw[3][number], after.logits_tmhw[3][number])
 
 
 def test_each_answer_counts_and_prompted_masks_do_not(model, batch):

@@ -28,10 +28,12 @@ def train(
     """
     from sam2_ros.train.run import run_training
 
+    if os.environ.get("RANK", "0") != "0":  # one of several processes: the first one speaks for all
+        run_training(config, lambda line: None, lambda step, done, total: None)
+        return
     with show.progress_bar("opening") as bar:
         summary = run_training(
             config, lambda line: show.err.print(escape(line), soft_wrap=True, highlight=False), bar.show
         )
-    if os.environ.get("RANK", "0") == "0":
-        show.print_table("sam2-ros train", summary)
-        show.print_json(as_json, summary)
+    show.print_table("sam2-ros train", summary)
+    show.print_json(as_json, summary)

@@ -33,6 +33,7 @@ from .teacher import FeatureBridge, Teacher
 from .validate import SequenceScore, track_and_score
 
 Tell = Callable[[str], None]
+PICTURED = 4  # held-out sequences; the frames of the others are not kept
 
 
 def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str, Any]:
@@ -195,13 +196,15 @@ class Run:
             self.progress(f"validating {footage.name}", done, config.steps)
             tracked = track_and_score(self.model, footage, config.validation_prompt, config.validation_frames)
             if tracked is not None:
-                mine.append(tracked)
+                pictured = len(mine) < PICTURED
+                mine.append(tracked if pictured else replace(tracked, moments=()))
         everyone = processes.gather([replace(score, moments=()) for score in mine])
         if not processes.leads:
             return
         if mine:
             rows = {
-                f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.moments for s in mine[:4]
+                f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.moments
+                for s in mine[:PICTURED]
             }
             write_strip(self.out / "samples" / f"{done:06d}_held_out.png", rows)
         score = _mean(everyone)

@@ -273,3 +273,24 @@ def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
     (footage,) = find_footage([tmp_path / "mine"])
     assert (footage.name, footage.annotated) == ("kitchen", (0, 1, 2, 3))
     assert set(np.unique(read_labels(footage.labels[0], (64, 64)))) == {0, 1}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_a_gpu_learns_with_everything_on(precision, data, tmp_path):
+    from sam2_ros.engine import config_for
+    from sam2_ros.weights import random_model, save_model
+
+    save_model(random_model(config_for("nano"), seed=3), tmp_path / "teacher.safetensors")
+    path, out = written(
+        tmp_path, data, device="cuda", precision=precision, accumulate=2, checkpoint_gradients=True,
+        teacher={"model": str(tmp_path / "teacher.safetensors")},
+    )  # fmt: skip
+    assert run(["train", str(path)]) == 0
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert all(line["gpu_gb"] > 0 and np.isfinite(line["loss"]) for line in lines if "loss" in line)
+    kept, cached = written(
+        tmp_path, data, name="kept", device="cuda", freeze_encoder=True, cache_features=True
+    )
+    assert run(["train", str(kept)]) == 0
+    assert (cached / "summary.json").exists()

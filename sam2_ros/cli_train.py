@@ -33,7 +33,9 @@ def train(
         return
     with show.progress_bar("opening") as bar:
         summary = run_training(
-            config, lambda line: show.err.print(escape(line), soft_wrap=True, highlight=False), bar.show
+            config,
+            lambda line: show.err.print(escape(line), soft_wrap=True, highlight=False),
+            lambda step, done, total: bar.show(escape(step), done, total),  # names of folders are in it
         )
     show.print_table("sam2-ros train", summary)
     show.print_json(as_json, summary)

@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from sam2_ros import cli_show as show
+from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
@@ -27,7 +28,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, time and train the models.",
+    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure and train the models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models", no_args_is_help=True)
 app.command()(soak)
 app.command()(train)
+app.command("eval")(evaluate)
 
 
 @app.command()
@@ -263,13 +265,14 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.process_watch import ProcessWatchError
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
+    from sam2_ros.eval.vos.evaluate import EvalConfigError
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    unusable = (PromptSyntaxError, PromptError, SourceError, ImageError, CheckpointError, TrackConfigError)
-    if isinstance(error, (*unusable, TrainConfigError)):
+    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
+    if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError)):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

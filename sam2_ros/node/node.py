@@ -42,6 +42,7 @@ from sam2_ros.node.diagnostics import (
 )
 from sam2_ros.node.history import Arrival, FrameHistory
 from sam2_ros.node.loading import Loaded, free_device_memory, load, tracker_config
+from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.params import (
     ENTRIES,
     NodeParams,
@@ -55,7 +56,6 @@ from sam2_ros.node.prompts import PromptDesk
 from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
-from sam2_ros.node.spatial.packages import MissingPackageError
 from sam2_ros.node.spatial.spatial import Spatial
 from sam2_ros.node.worker import Worker
 
@@ -126,7 +126,7 @@ class Sam2Node(LifecycleNode):
             return FAILURE  # interrupted meanwhile
         try:
             self._configured = self._assembled(loaded)
-        except (ImportError, MissingPackageError) as error:
+        except MissingPackageError as error:
             self._fault = f"configure failed: {error}"
             log.error(self._fault)
             return FAILURE
@@ -135,7 +135,7 @@ class Sam2Node(LifecycleNode):
         return super().on_configure(state)
 
     def _assembled(self, loaded: Loaded) -> Configured:
-        """Everything around a model; ImportError or MissingPackageError when a package for it is not installed."""
+        """Everything around a model; MissingPackageError when a package for it is not installed."""
         params = self._params
         history = FrameHistory(params.prompt_history)
         desk = PromptDesk(params.max_objects, history, loaded.tracker.reserve_id)

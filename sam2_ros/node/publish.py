@@ -29,6 +29,7 @@ from sam2_ros.media.tracked_message import ObjectFields, object_fields
 from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import TrackedObject, TrackedObjectArray
+from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.location import Location, SpatialResult
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
@@ -68,7 +69,7 @@ class Outputs:
         self._boxes = self._boxes_3d = None
         try:
             messages = import_vision_msgs()
-        except ImportError as error:
+        except MissingPackageError as error:
             node.get_logger().info(f"~/detections_2d and ~/detections_3d are not offered: {error}")
             return
         self._boxes = self._publisher(messages.Detection2DArray, "~/detections_2d")

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from sam2_ros.node.diagnostics import OK, WARN
-from sam2_ros.node.spatial.packages import MissingPackageError
+from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.sources import DEPTHS_KEPT, depths_kept
 from sam2_ros.node.spatial.spatial import Spatial
 

@@ -13,9 +13,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sam2_ros.media.overlay import colour_of
+from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.location import Location, SpatialResult
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
-from sam2_ros.node.spatial.packages import MissingPackageError
 
 HEADER = Header(stamp=Time(sec=7, nanosec=8), frame_id="camera")
 MASK = np.ones((4, 6), bool)

@@ -33,7 +33,7 @@ class Detector:
         active: whether images are being tracked; otherwise boxes mean nothing.
 
     Raises:
-        ImportError: vision_msgs is not installed; the message says how to get it.
+        MissingPackageError: vision_msgs is not installed; the message says how to get it.
     """
 
     def __init__(

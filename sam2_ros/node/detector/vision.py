@@ -7,29 +7,19 @@ vision_msgs itself is imported only when a message type or a message is asked fo
 from __future__ import annotations
 
 import math
-import os
-from types import ModuleType
 from typing import Any
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.node.detector.association import Detection
 from sam2_ros.node.detector.overlap import Box
+from sam2_ros.node.packages import require
 
 SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001
 
 
-def import_vision_msgs() -> ModuleType:
-    """The module vision_msgs.msg; ImportError says in one line how to get it."""
-    try:
-        import vision_msgs.msg
-    except ImportError as error:
-        distro = os.environ.get("ROS_DISTRO", "<distro>")
-        raise ImportError(
-            "boxes in and out (~/detections, ~/detections_2d) need the messages of vision_msgs, which this Python "
-            f"cannot import: apt install ros-{distro}-vision-msgs and source the ROS installation again. "
-            f"Python said: {error}"
-        ) from error
-    return vision_msgs.msg
+def import_vision_msgs() -> Any:
+    """The module vision_msgs.msg; MissingPackageError says in one line how to get it."""
+    return require("vision_msgs.msg", "vision_msgs", "boxes in and out (~/detections, ~/detections_2d)")
 
 
 def detections_from(message: Any) -> tuple[list[Detection], list[str]]:

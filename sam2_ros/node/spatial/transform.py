@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.node.packages import require
 from sam2_ros.node.spatial.location import NoPositionError
-from sam2_ros.node.spatial.packages import require
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pytest
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.node.detector.association import Detection
 from sam2_ros.node.detector.vision import detections_2d_message, detections_from, import_vision_msgs
+from sam2_ros.node.packages import MissingPackageError
 
 
 def plain_message(*boxes: tuple) -> SimpleNamespace:
@@ -167,14 +168,17 @@ def test_visible_objects_go_out_and_come_back_as_they_were():
 
 @pytest.mark.parametrize("distro", ["jazzy", None])
 def test_a_missing_package_is_named_in_one_line(distro, monkeypatch):
-    monkeypatch.setitem(sys.modules, "vision_msgs", None)  # what Python does when it is not there
+    for module in ("vision_msgs", "vision_msgs.msg"):
+        monkeypatch.setitem(sys.modules, module, None)  # what Python does when it is not there
     monkeypatch.delenv("ROS_DISTRO", raising=False)
     if distro:
         monkeypatch.setenv("ROS_DISTRO", distro)
-    with pytest.raises(ImportError, match=f"apt install ros-{distro or '<distro>'}-vision-msgs") as error:
+    with pytest.raises(
+        MissingPackageError, match=f"apt install ros-{distro or '<distro>'}-vision-msgs"
+    ) as error:
         import_vision_msgs()
     assert "\n" not in str(error.value)
-    with pytest.raises(ImportError, match="vision-msgs"):
+    with pytest.raises(MissingPackageError, match="vision-msgs"):
         detections_2d_message(FrameResult(0, 0.0, 48, 64), None)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sam2_ros.node.spatial.packages import MissingPackageError, require
+from sam2_ros.node.packages import MissingPackageError, require
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):

@@ -1,4 +1,4 @@
-"""ROS packages that only 3D needs, imported when it is wanted, so that a missing one is explained.
+"""ROS packages that not every use needs, imported when they are wanted, so that a missing one is explained.
 
 Does not know what they are used for.
 """

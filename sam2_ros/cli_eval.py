@@ -1,0 +1,132 @@
+"""`sam2-ros eval`: quality and speed on a dataset, as a table for people and one JSON line for programs.
+
+Does not score anything; it shows what `eval.vos` reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from sam2_ros import cli_show as show
+from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
+
+
+def evaluate(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="Folders of <seq>/frames + masks, one such sequence, DAVIS / MOSE / YouTube-VOS / LVOS / SA-V, "
+            "or photographs with instances.json."
+        ),
+    ],
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="What each object gets on its first frame: mask, box, click1, click3, click5; or online: three "
+            "clicks, and three more wherever it is covered badly."
+        ),
+    ],
+    model: ModelOption = "nano",
+    split: Annotated[str, typer.Option(help="A list of ImageSets (val, 2017/val) or a folder (valid).")] = "",
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for predicted masks, overlay.mp4 and summary.json.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run beside the model: flow (its first mask carried by optical flow) or grabcut (a box tracker, "
+            "filled by GrabCut). Repeatable."
+        ),
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="All baselines that fit.")] = False,
+    numerics: Annotated[
+        str, typer.Option(help="stream, or official_vos / official_video to compare with published numbers.")
+    ] = "stream",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU."""
+    from sam2_ros.eval.vos.baselines import BASELINES
+    from sam2_ros.eval.vos.evaluate import EvalConfig, run_eval
+    from sam2_ros.eval.vos.photographs import run_photographs
+    from sam2_ros.media.datasets.photographs import is_photographs
+
+    photographs = is_photographs(dataset)
+    asked = tuple(baseline or ())
+    if baselines:
+        asked = ("grabcut",) if photographs else tuple(BASELINES)
+    config = EvalConfig(
+        dataset, prompt, model, device, precision, split, tuple(sequence or ()), out, numerics, asked
+    )
+    with show.progress_bar("opening") as bar:
+        evaluation = (run_photographs if photographs else run_eval)(config, bar.show)
+    if photographs:
+        _print_photographs(evaluation.report)
+    else:
+        _print_videos(evaluation.report, evaluation.details)
+    show.print_json(as_json, evaluation.report)
+
+
+def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """Sequences and, where there are several, their objects; then the means over all objects."""
+    others = report.get("baselines", {})
+    columns = ("sequence", "object", "J", "F", "J&F", "fps", *(f"{name} J&F" for name in others))
+    table = Table(
+        *columns, box=None, header_style="bold", title=_title(report, details), title_justify="left"
+    )
+    for name, scores in report["sequences"].items():
+        beside = [other["sequences"][name]["JF"] for other in others.values()]
+        objects = details["objects"]["model"][name]
+        table.add_row(escape(name), str(len(objects)), *_numbers(scores, beside, scores["fps"]))
+        if len(objects) > 1:
+            for key, one in objects.items():
+                beside = [details["objects"][other][name][key]["JF"] for other in others]
+                table.add_row("", f"id {escape(key)}", *_numbers(one, beside, None))
+    beside = [other["JF"] for other in others.values()]
+    count = sum(len(objects) for objects in details["objects"]["model"].values())
+    table.add_row("[bold]mean over objects", str(count), *_numbers(report, beside, report["fps"]))
+    show.out.print(table)
+    for name, one in {report["model"]: report, **others}.items():
+        latency = one["latency_ms"]
+        show.out.print(
+            f"{name}: {one['fps']:.1f} frames per second, p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms",
+            highlight=False,
+        )
+
+
+def _print_photographs(report: Mapping[str, Any]) -> None:
+    methods = {report["model"]: report, **report.get("baselines", {})}
+    columns = ("method", "mean IoU", "up to 96 x 96 px", "larger")
+    title = f"{report['prompt']} on {report['instances']} instances of {report['photographs']} photographs"
+    table = Table(*columns, box=None, header_style="bold", title=title, title_justify="left")
+    for name, one in methods.items():
+        table.add_row(name, *(_number(one[key]) for key in ("IoU", "IoU_medium", "IoU_large")))
+    show.out.print(table)
+    show.out.print(
+        f"An image {report['encode_ms']['p50']:.1f} ms, an answer {report['latency_ms']['p50']:.1f} ms (p50).",
+        highlight=False,
+    )
+
+
+def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    title = f"{report['model']}, prompt {report['prompt']}, {details['device']}, {details['precision']}"
+    if report["prompt"] == "online":
+        counts = [count for one in details["prompted_frames"].values() for count in one.values()]
+        title += f", {sum(counts) / len(counts):.1f} frames prompted per object"
+    return title
+
+
+def _numbers(scores: Mapping[str, Any], beside: list[float | None], fps: float | None) -> list[str]:
+    return [_number(scores[key]) for key in ("J", "F", "JF")] + [_number(fps), *map(_number, beside)]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

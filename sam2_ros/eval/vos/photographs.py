@@ -1,0 +1,170 @@
+"""`sam2-ros eval` on photographs: every instance prompted alone, its mask compared with the known one.
+
+Joins photographs, prompts, the image segmenter and files; nothing here has a time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine import ImageSegmenter
+from sam2_ros.eval.metrics import mask_iou, spread
+from sam2_ros.eval.offline import precision_name
+from sam2_ros.eval.vos.baselines import grabcut
+from sam2_ros.eval.vos.evaluate import EvalConfig, EvalConfigError, Evaluation, Progress
+from sam2_ros.eval.vos.prompting import CLICKS, Clicks, tight_box
+from sam2_ros.eval.vos.scores import disjoint
+from sam2_ros.media.datasets.photographs import Photograph, open_photographs
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.weights import load_model
+
+LEAST_PX = 32 * 32
+LARGE_PX = 96 * 96
+"""COCO's bounds of small, medium and large instances; small ones do not count here."""
+PROMPTS = ("box", "click1", "click3", "click5")
+
+
+@dataclass(frozen=True)
+class InstanceScore:
+    """One instance: its pixels, the IoU of each method, and how long the model's last answer took."""
+
+    photograph: str
+    area_px: int
+    iou: dict[str, float]
+    answer_ms: float
+
+    def record(self) -> dict[str, Any]:
+        """As summary.json has it, IoU in percent."""
+        ious = {method: round(100 * iou, 2) for method, iou in self.iou.items()}
+        return {"photograph": self.photograph, "area_px": self.area_px, "IoU": ious}
+
+
+def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, done, total: None) -> Evaluation:
+    """Evaluate; raises SourceError, CheckpointError or EvalConfigError, each in one line."""
+    if config.prompt not in PROMPTS:
+        raise EvalConfigError(
+            f"--prompt {config.prompt} on photographs, one of {', '.join(PROMPTS)} expected"
+        )
+    if config.split or config.sequences:
+        raise EvalConfigError("--split and --sequence are for videos: leave them out for photographs")
+    if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):
+        raise EvalConfigError(
+            f"baselines {', '.join(config.baselines)} with --prompt {config.prompt} on photographs: "
+            "only grabcut with a box expected"
+        )
+    photographs = open_photographs(config.dataset)
+    on_progress("loading the model", 0, None)
+    segmenter = ImageSegmenter(load_model(config.model, device=config.device, precision=config.precision))
+    segmenter.set_image(photographs[0].image())  # the first image through a model takes longer
+    scores: list[InstanceScore] = []
+    encode_ms = []
+    for number, photograph in enumerate(photographs):
+        on_progress("segmenting", number, len(photographs))
+        image = photograph.image()
+        start_s = time.perf_counter()
+        segmenter.set_image(image)
+        encode_ms.append((time.perf_counter() - start_s) * 1e3)
+        truths = [mask for mask in photograph.masks() if mask.sum() > LEAST_PX]
+        answers = [_segment(segmenter, truth, config.prompt) for truth in truths]
+        for truth, (answer, answer_ms) in zip(truths, answers, strict=True):
+            iou = {"model": mask_iou(answer, truth)}
+            if config.baselines:
+                iou["grabcut"] = mask_iou(grabcut(image, tight_box(truth)), truth)
+            scores.append(InstanceScore(photograph.name, int(truth.sum()), iou, answer_ms))
+        if config.out is not None:
+            _write(config.out / Path(photograph.name).stem, image, [answer for answer, _ in answers])
+    if not scores:
+        raise SourceError(f"'{config.dataset}' has no instance larger than 32 x 32 px, at least one expected")
+    report = _report(config, segmenter, photographs, scores, encode_ms)
+    details = {
+        "dataset": str(config.dataset),
+        "device": str(segmenter.model.device),
+        "precision": precision_name(segmenter.model),
+        "of_instances": [one.record() for one in scores],
+    }
+    if config.out is not None:
+        write_json(config.out / "summary.json", report | details)
+    return Evaluation(report, details)
+
+
+def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:
+    """The answer to a prompt, and the milliseconds of the last pass of the decoder.
+
+    One click: the best of three candidates by the model's own predicted IoU. Each further click comes with the
+    logits of the answer before it, as SAM's evaluation does; a box and several clicks have one answer.
+    """
+    start_s = time.perf_counter()
+    if prompt not in CLICKS:
+        found = segmenter.predict(box=tight_box(truth_hw), multimask=False)
+        return found.masks[0], (time.perf_counter() - start_s) * 1e3
+    clicks, answer, logits, answer_ms = Clicks(), np.zeros_like(truth_hw), None, 0.0
+    for _ in range(CLICKS[prompt]):
+        if not clicks.add_on_error(answer, truth_hw):
+            break
+        start_s = time.perf_counter()
+        found = segmenter.predict(
+            points=np.array(clicks.points),
+            labels=np.array(clicks.labels),
+            mask=logits,
+            multimask=logits is None,
+        )
+        answer_ms = (time.perf_counter() - start_s) * 1e3
+        best = int(found.scores.argmax())
+        answer, logits = found.masks[best], found.logits[best]
+    return answer, answer_ms
+
+
+def _report(
+    config: EvalConfig,
+    segmenter: ImageSegmenter,
+    photographs: list[Photograph],
+    scores: list[InstanceScore],
+    encode_ms: list[float],
+) -> dict[str, Any]:
+    times = spread(one.answer_ms for one in scores)
+    report: dict[str, Any] = {
+        "model": segmenter.model.config.name,
+        "prompt": config.prompt,
+        "photographs": len(photographs),
+        "instances": len(scores),
+        **_ious(scores, "model"),
+        "encode_ms": {"p50": round(spread(encode_ms).p50, 2), "p95": round(spread(encode_ms).p95, 2)},
+        "latency_ms": {"p50": round(times.p50, 2), "p95": round(times.p95, 2)},
+    }
+    if config.baselines:
+        report["baselines"] = {name: _ious(scores, name) for name in config.baselines}
+    return report
+
+
+def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
+    """Mean IoU in percent over all instances, over those up to 96 x 96 px, and over larger ones."""
+
+    def mean(chosen: list[InstanceScore]) -> float | None:
+        return round(100 * float(np.mean([one.iou[method] for one in chosen])), 2) if chosen else None
+
+    return {
+        "IoU": mean(scores),
+        "IoU_medium": mean([one for one in scores if one.area_px <= LARGE_PX]),
+        "IoU_large": mean([one for one in scores if one.area_px > LARGE_PX]),
+    }
+
+
+def _write(folder: Path, image_hw3: np.ndarray, masks: list[np.ndarray]) -> None:
+    """labels.png (value k = the k-th instance that counts) and overlay.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parted = disjoint({str(number): mask for number, mask in enumerate(masks, start=1)})
+    labels = np.zeros(image_hw3.shape[:2], np.uint16)
+    for number, mask in parted.items():
+        labels[mask] = int(number)
+    write_label_png(folder / "labels.png", labels)
+    overlay = draw_masks(image_hw3, list(parted.values()))
+    if not cv2.imwrite(str(folder / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"'{folder / 'overlay.png'}' cannot be written")

@@ -1,0 +1,64 @@
+"""Prompts as evaluations draw them from the truth: the mask, its tight box, clicks where an answer is most wrong.
+
+Knows masks; does not know who answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine import Prompt
+
+CLICKS = {"click1": 1, "click3": 3, "click5": 5, "online": 3}
+"""Clicks on the frame on which an object is first prompted, by kind of prompt."""
+KINDS = ("mask", "box", *CLICKS)
+
+
+def tight_box(mask_hw: np.ndarray) -> tuple[float, float, float, float]:
+    """Half-open box x0, y0, x1, y1 in pixels of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def correcting_click(answer_hw: np.ndarray, truth_hw: np.ndarray) -> tuple[float, float, int] | None:
+    """x, y and label (1 = on the object) of the pixel deepest inside what is missing or too much; None = no error.
+
+    With an empty answer it is the centre of the object: the pixel farthest from everything else, the image's border
+    included (SAM 2 paper, section F.1.1; its public code asks the same distances).
+    """
+    missing, extra = truth_hw & ~answer_hw, answer_hw & ~truth_hw
+    depth_missing, depth_extra = _depth(missing), _depth(extra)
+    if max(depth_missing.max(), depth_extra.max()) == 0:
+        return None
+    on_object = depth_missing.max() >= depth_extra.max()
+    y, x = np.unravel_index(int((depth_missing if on_object else depth_extra).argmax()), truth_hw.shape)
+    return float(x), float(y), int(on_object)
+
+
+@dataclass
+class Clicks:
+    """Clicks on one object on one frame, in the order they were made."""
+
+    points: list[tuple[float, float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+
+    def add_on_error(self, answer_hw: np.ndarray, truth_hw: np.ndarray) -> bool:
+        """One more click; False when there is nothing left to correct."""
+        click = correcting_click(answer_hw, truth_hw)
+        if click is None:
+            return False
+        self.points.append(click[:2])
+        self.labels.append(click[2])
+        return True
+
+    def prompt(self, name: str) -> Prompt:
+        return Prompt(name, points=np.array(self.points), labels=np.array(self.labels))
+
+
+def _depth(region_hw: np.ndarray) -> np.ndarray:
+    """[H, W] distance of each pixel of a region to the nearest one outside it; the image ends in outside."""
+    padded = np.pad(region_hw, 1).astype(np.uint8)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

@@ -1,0 +1,72 @@
+"""Leaves what was predicted for a sequence in a folder: label images as the benchmarks' own tools read them, a video.
+
+Knows file names; does not know scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine import FrameResult
+from sam2_ros.media.datasets.sequence import VosSequence
+from sam2_ros.media.overlay import VideoWriter, draw_overlay
+from sam2_ros.media.results import write_label_png
+
+
+class SequenceWriter:
+    """`DIR/<sequence>/NNNNN.png`, value = object, named as the frames; `overlay.mp4`.
+
+    Where objects may overlap each has a folder of black and white masks, `DIR/<sequence>/<object>/NNNNN.png`.
+    Label images of an earlier run are removed first.
+    """
+
+    def __init__(self, out: Path, sequence: VosSequence) -> None:
+        self._folder = out / sequence.name
+        self._sequence = sequence
+        for folder in self._folders():
+            folder.mkdir(parents=True, exist_ok=True)
+            for earlier in folder.glob("*.png"):
+                earlier.unlink()
+        self._video = VideoWriter(self._folder / "overlay.mp4", sequence.fps)
+
+    def add(
+        self,
+        index: int,
+        image_hw3: np.ndarray,
+        result: FrameResult | None,
+        masks: Mapping[str, np.ndarray],
+    ) -> None:
+        """One frame; before the first prompt there is no result."""
+        name = f"{self._sequence.frame_files[index].stem}.png"
+        nothing = np.zeros(image_hw3.shape[:2], np.uint16)
+        if self._sequence.overlapping:
+            for folder in self._folders():
+                values = masks.get(folder.name, nothing).astype(np.uint8) * 255
+                if not cv2.imwrite(str(folder / name), values):
+                    raise OSError(f"'{folder / name}' cannot be written")
+        else:
+            for key, mask in masks.items():
+                nothing[mask] = int(key)
+            write_label_png(self._folder / name, nothing)
+        self._video.write(image_hw3 if result is None else draw_overlay(image_hw3, result))
+
+    def _folders(self) -> list[Path]:
+        if not self._sequence.overlapping:
+            return [self._folder]
+        return [self._folder / name for name in self._sequence.first_frames]
+
+    def __enter__(self) -> SequenceWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._video.close()
+        else:
+            self._video.abort()

@@ -1,0 +1,233 @@
+"""Finds the sequences of a dataset: our own folders, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V.
+
+Knows names of folders and files; reads no image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sam2_ros.media.datasets.sav import annotation_files, sav_sequences
+from sam2_ros.media.datasets.sequence import FolderTruth, PaletteTruth, Truth, VosSequence
+from sam2_ros.media.file_frames import image_files
+from sam2_ros.media.frame import SourceError, natural_key
+
+EXPECTED = (
+    "expected a folder with frames/ and masks/, a folder of such folders, one with JPEGImages/ and Annotations/ "
+    "(DAVIS, MOSE, YouTube-VOS, LVOS, SA-V), or SA-V *_manual.json with extracted frames"
+)
+VOS_FPS = 24.0  # DAVIS and SA-V; what others have is not written down in them
+_RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
+_IMAGES = ("JPEGImages", "JPEGImages_24fps")
+_ANNOTATIONS = ("Annotations", "Annotations_6fps")
+
+
+def open_dataset(path: Path, split: str = "", names: Sequence[str] = ()) -> list[VosSequence]:
+    """The sequences of a dataset, in natural order.
+
+    Args:
+        path: the dataset, or one sequence of it in our own layout.
+        split: a list of `ImageSets`, such as val or 2017/val; or a folder of the dataset, such as valid.
+        names: only these sequences; empty = all.
+
+    Raises SourceError, in one line, for anything that is not there or not understood.
+    """
+    if not path.exists():
+        raise SourceError(f"dataset '{path}' does not exist; {EXPECTED}")
+    if split and _images_folder(path) is None and (path / split).is_dir():
+        path, split = path / split, ""
+    sequences = _sequences(path, split)
+    if names:
+        known = {sequence.name: sequence for sequence in sequences}
+        if missing := [name for name in names if name not in known]:
+            raise SourceError(
+                f"sequence '{missing[0]}' is not in '{path}': expected of {_some(known)} (see --split)"
+            )
+        sequences = [known[name] for name in names]
+    return sequences
+
+
+def _sequences(path: Path, split: str) -> list[VosSequence]:
+    if path.is_file():
+        if path.suffix != ".json" or split:
+            raise SourceError(f"'{path}' is a single file; {EXPECTED}")
+        return sav_sequences([path], path.parent)
+    if (path / "frames").is_dir() and (path / "masks").is_dir():
+        return [_own(path)]
+    if (images := _images_folder(path)) is not None:
+        return _davis_like(path, images, split)
+    own = [p for p in _folders(path) if (p / "frames").is_dir() and (p / "masks").is_dir()]
+    if own:
+        chosen, _ = _chosen(path, split, {p.name for p in own})
+        return [_own(p) for p in own if p.name in chosen]
+    if files := annotation_files(path, split or "manual"):
+        return sav_sequences(files, path)
+    raise SourceError(f"'{path}' holds no sequence{_hint(path, split)}; {EXPECTED}")
+
+
+def _own(folder: Path) -> VosSequence:
+    """`frames/`, `masks/` (images, or a folder per object), `meta.json` with the rate, if it is there."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        fps = float(meta.get("fps", VOS_FPS))
+    except FileNotFoundError:
+        fps = VOS_FPS
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SourceError(f"'{folder / 'meta.json'}' cannot be read ({error}): expected JSON") from error
+    if not fps > 0:
+        raise SourceError(f"'{folder / 'meta.json'}' has fps {fps}, a number above 0 expected")
+    return _sequence(folder.name, folder / "frames", folder / "masks", fps)
+
+
+def _davis_like(path: Path, images: Path, split: str) -> list[VosSequence]:
+    annotations = next((path / name for name in _ANNOTATIONS if (path / name).is_dir()), None)
+    if annotations is None:
+        raise SourceError(f"'{images}' has no Annotations beside it, '{path / 'Annotations'}' expected")
+    images, annotations = _resolution(images, annotations)
+    there = {p.name for p in _folders(images)}
+    chosen, listed_in = _chosen(path, split, there)
+    if missing := sorted(chosen - there):
+        raise SourceError(
+            f"'{missing[0]}' of split '{split}' is not in '{images}': is it unpacked completely?"
+        )
+    objects = _youtube_objects(path)
+    # In its 2016 edition DAVIS has one object a sequence; the same folders hold several since 2017.
+    merged = listed_in is not None and listed_in.parent.name in ("2016", "480p", "1080p")
+    sequences = []
+    for folder in _folders(images):
+        if folder.name not in chosen:
+            continue
+        masks = annotations / folder.name
+        if masks.is_dir():
+            sequences.append(_sequence(folder.name, folder, masks, VOS_FPS, objects.get(folder.name), merged))
+        elif split:
+            raise SourceError(f"sequence '{folder.name}' has no annotations: '{masks}' expected")
+    if not sequences:
+        raise SourceError(f"no sequence of '{images}' has annotations in '{annotations}'")
+    return sequences
+
+
+def _sequence(
+    name: str,
+    frames: Path,
+    masks: Path,
+    fps: float,
+    objects: Mapping[str, Sequence[str]] | None = None,
+    merged: bool = False,
+) -> VosSequence:
+    """`objects`: frames by object, as YouTube-VOS lists them."""
+    files = image_files(frames)
+    if not files:
+        raise SourceError(f"sequence '{name}': '{frames}' holds no image")
+    index_of = {file.stem: index for index, file in enumerate(files)}
+    truth: Truth
+    of_objects = [folder for folder in _folders(masks) if image_files(folder)]
+    if of_objects:
+        truth = FolderTruth({folder.name: _by_frame(name, folder, index_of) for folder in of_objects})
+    else:
+        first = None if objects is None else _first_frames(objects, index_of)
+        truth = PaletteTruth(_by_frame(name, masks, index_of), first, merged)
+    return VosSequence(name, tuple(files), truth, fps, overlapping=bool(of_objects))
+
+
+def _first_frames(objects: Mapping[str, Sequence[str]], index_of: Mapping[str, int]) -> dict[str, int]:
+    """The first frame listed for each object; objects without one are left out."""
+    listed = {name: [index_of[stem] for stem in stems if stem in index_of] for name, stems in objects.items()}
+    return {name: min(indices) for name, indices in listed.items() if indices}
+
+
+def _by_frame(name: str, folder: Path, index_of: Mapping[str, int]) -> dict[int, Path]:
+    files = image_files(folder)
+    if not files:
+        raise SourceError(
+            f"sequence '{name}': '{folder}' holds no mask, PNG files named as the frames expected"
+        )
+    if stray := [file.name for file in files if file.stem not in index_of]:
+        raise SourceError(
+            f"sequence '{name}': mask '{stray[0]}' belongs to no frame, the name of one expected, such as "
+            f"'{next(iter(index_of))}.png'"
+        )
+    return {index_of[file.stem]: file for file in files}
+
+
+def _chosen(path: Path, split: str, there: set[str]) -> tuple[set[str], Path | None]:
+    """The names in a split, and the list they are from; without a split all that is there."""
+    if not split:
+        return there, None
+    lists = [*path.glob("ImageSets/*.txt"), *path.glob("ImageSets/*/*.txt"), *path.glob("*.txt")]
+    found = [file for file in lists if file.with_suffix("").as_posix().endswith(f"/{split}")]
+    if len(found) != 1:
+        shown = sorted(_split_name(path, file) for file in (found or lists))
+        which = "is not there" if not found else "is there more than once"
+        raise SourceError(
+            f"split '{split}' of '{path}' {which}: expected of {_some(shown)}"
+            if shown
+            else f"split '{split}' of '{path}' is not there: it has no ImageSets; leave --split out"
+        )
+    names = set()
+    for line in found[0].read_text("utf-8").split("\n"):
+        if line.strip():
+            # DAVIS 2016 lists pairs of files: /JPEGImages/480p/dog/00000.jpg /Annotations/480p/dog/00000.png
+            first = line.split()[0]
+            names.add(Path(first).parent.name if "/" in first else first)
+    return names, found[0]
+
+
+def _split_name(path: Path, file: Path) -> str:
+    return file.relative_to(path).with_suffix("").as_posix().removeprefix("ImageSets/")
+
+
+def _youtube_objects(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Sequence -> object -> frames, of YouTube-VOS' meta.json; empty where there is none."""
+    file = path / "meta.json"
+    if not file.is_file():
+        return {}
+    try:
+        videos = json.loads(file.read_text("utf-8"))["videos"]
+        return {
+            name: {str(key): [str(stem) for stem in one["frames"]] for key, one in video["objects"].items()}
+            for name, video in videos.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"'{file}' is no YouTube-VOS list ({error!r}): expected videos > NAME > objects > ID > frames"
+        ) from error
+
+
+def _images_folder(path: Path) -> Path | None:
+    return next((path / name for name in _IMAGES if (path / name).is_dir()), None)
+
+
+def _resolution(images: Path, annotations: Path) -> tuple[Path, Path]:
+    """DAVIS has its frames once for every resolution."""
+    there = [name for name in _RESOLUTIONS if (images / name).is_dir()]
+    if not there:
+        return images, annotations
+    both = [name for name in there if (annotations / name).is_dir()]
+    if not both:
+        raise SourceError(f"'{images / there[0]}' has no annotations, '{annotations / there[0]}' expected")
+    return images / both[0], annotations / both[0]
+
+
+def _hint(path: Path, split: str) -> str:
+    inside = [p.name for p in _folders(path) if _images_folder(p) is not None]
+    if split:
+        return f" in split '{split}'" + (f", its folders are {_some(inside)}" if inside else "")
+    if inside:
+        return f" itself: choose one of {_some(inside)} with --split"
+    parent = next((p for p in path.parents if p.name in _IMAGES or p.name in ("frames", "masks")), None)
+    if path.name in (*_IMAGES, *_ANNOTATIONS, "frames", "masks") or parent is not None:
+        return f": did you mean '{(parent or path).parent}'?"
+    return ""
+
+
+def _folders(path: Path) -> list[Path]:
+    found = (p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(found, key=lambda p: natural_key(p.name))
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = list(names)
+    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")

@@ -1,0 +1,217 @@
+"""A video with known masks: frames in files, and the truth of those frames that are annotated.
+
+Does not know how a dataset is laid out on disk; `layouts` and `sav` find the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+
+VOID = 255
+"""Value of pixels that count for nobody, in masks that also have objects of lower values (DAVIS 2017)."""
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """What is known of one annotated frame.
+
+    Attributes:
+        masks: ``[H, W]`` bool by object, only of those that show.
+        hw: size of the annotation, pixels.
+        void_hw: ``[H, W]`` bool, pixels that count neither way; None = there are none.
+    """
+
+    masks: Mapping[str, np.ndarray]
+    hw: tuple[int, int]
+    void_hw: np.ndarray | None = None
+
+    def mask(self, name: str) -> np.ndarray:
+        """The object's mask, without a pixel where it does not show."""
+        return self.masks.get(name, np.zeros(self.hw, bool))
+
+
+class Truth(Protocol):
+    """The annotated frames of one sequence."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Annotated frames, by position among all frames, in order."""
+
+    def at(self, index: int) -> FrameTruth:
+        """The truth of an annotated frame. Raises SourceError."""
+
+
+@dataclass(frozen=True)
+class VosSequence:
+    """One video.
+
+    Attributes:
+        name: of its folder or file.
+        frame_files: all frames in order.
+        truth: of some of them or of all.
+        fps: frames per second.
+        overlapping: objects have masks of their own that may overlap; else a pixel belongs to one object at most.
+    """
+
+    name: str
+    frame_files: tuple[Path, ...]
+    truth: Truth
+    fps: float
+    overlapping: bool = False
+
+    def image(self, index: int) -> np.ndarray:
+        """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
+        return read_image(self.frame_files[index])
+
+    def annotated(self, index: int, image_hw3: np.ndarray) -> FrameTruth | None:
+        """The truth of a frame that was read, None where it is not annotated. Raises SourceError."""
+        if index not in self.truth.indices:
+            return None
+        truth = self.truth.at(index)
+        if truth.hw != image_hw3.shape[:2]:
+            raise SourceError(
+                f"sequence '{self.name}': the mask of frame {self.frame_files[index].name} is "
+                f"{truth.hw[1]} x {truth.hw[0]} px, the size of the frame expected, "
+                f"{image_hw3.shape[1]} x {image_hw3.shape[0]}"
+            )
+        return truth
+
+    @cached_property
+    def first_frames(self) -> dict[str, int]:
+        """The first annotated frame that shows each object. Reads every annotation once."""
+        first: dict[str, int] = {}
+        for index in self.truth.indices:
+            for name in self.truth.at(index).masks:
+                first.setdefault(name, index)
+        return first
+
+
+@dataclass(frozen=True)
+class PaletteTruth:
+    """Masks as images whose value is the object, 0 = background; an image of 0 and 255 alone is one object, 1.
+
+    Attributes:
+        files: by frame.
+        first: with it only these objects count, each from its frame on (YouTube-VOS meta.json).
+        merged: all objects are one, "1" (DAVIS 2016).
+    """
+
+    files: Mapping[int, Path]
+    first: Mapping[str, int] | None = None
+    merged: bool = False
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return tuple(sorted(self.files))
+
+    def at(self, index: int) -> FrameTruth:
+        values = read_mask(self.files[index])
+        hw = (values.shape[0], values.shape[1])
+        if self.merged or self._binary:
+            return FrameTruth({"1": values > 0} if values.any() else {}, hw)
+        void = values == VOID
+        masks = {str(value): values == value for value in np.unique(values) if value not in (0, VOID)}
+        if self.first is not None:
+            masks = {name: mask for name, mask in masks.items() if index >= self.first.get(name, index + 1)}
+        return FrameTruth(masks, hw, void if void.any() else None)
+
+    @cached_property
+    def _binary(self) -> bool:
+        """Whether 255 is the object: where the first image with anything in it has nothing else."""
+        for index in self.indices:
+            found = set(np.unique(read_mask(self.files[index])).tolist()) - {0}
+            if found:
+                return found == {VOID}
+        return False
+
+
+@dataclass(frozen=True)
+class FolderTruth:
+    """A folder of black and white masks for each object (SA-V val and test); a missing file = not in view."""
+
+    files: Mapping[str, Mapping[int, Path]]  # by object, then by frame
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return tuple(sorted({index for files in self.files.values() for index in files}))
+
+    def at(self, index: int) -> FrameTruth:
+        masks = {name: read_mask(files[index]) > 0 for name, files in self.files.items() if index in files}
+        sizes = {mask.shape for mask in masks.values()}
+        if len(sizes) != 1:
+            raise SourceError(f"masks of frame {index} have sizes {sorted(sizes)}, one size expected")
+        height, width = sizes.pop()
+        return FrameTruth({name: mask for name, mask in masks.items() if mask.any()}, (height, width))
+
+
+@dataclass(frozen=True)
+class RunLengthTruth:
+    """COCO run lengths by frame and object (SA-V train), of frames of `hw` pixels."""
+
+    frames: Mapping[int, Mapping[str, Mapping[str, Any]]]
+    hw: tuple[int, int]
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return tuple(sorted(self.frames))
+
+    def at(self, index: int) -> FrameTruth:
+        masks = {name: decode_rle(rle) for name, rle in self.frames[index].items()}
+        return FrameTruth({name: mask for name, mask in masks.items() if mask.any()}, self.hw)
+
+
+def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
+    """``[H, W]`` bool of ``{"size": [H, W], "counts": str or [int]}``. Raises SourceError."""
+    try:
+        height, width = (int(side) for side in rle["size"])
+        counts = rle["counts"]
+        if isinstance(counts, list):
+            packed = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        else:
+            packed = {"size": [height, width], "counts": counts}
+        return np.asarray(coco.decode(packed)).astype(bool)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(
+            f"a mask is no run-length encoding ({error!r}): expected {{size: [H, W], counts: ...}}"
+        ) from error
+
+
+def read_image(path: Path) -> np.ndarray:
+    """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
+    try:
+        return compressed_to_rgb(path.read_bytes())
+    except (ImageError, OSError) as error:
+        raise SourceError(f"'{path}' is no readable image ({error}): expected a JPEG or PNG file") from error
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """``[H, W]`` values of a palette or grey image; of a colour image that is grey throughout, too.
+
+    Raises SourceError.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode == "1":
+                return np.asarray(image).astype(np.uint8) * VOID
+            values = np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise SourceError(f"mask '{path}' does not decode ({error}): expected a palette PNG") from error
+    if values.ndim == 3:
+        colours = values[..., :3] if values.shape[2] > 2 else values[..., :1]
+        if (colours != colours[..., :1]).any():
+            raise SourceError(
+                f"mask '{path}' is a colour image: expected a palette or grey PNG, value = number of the object"
+            )
+        values = colours[..., 0]
+    return values

@@ -1,0 +1,125 @@
+"""J and F of hand-made answers: which frames count, how absence counts, what a mean is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.morphology import disk
+from vos_layouts import grey_frames, labels_of, write_sequence
+
+from sam2_ros.eval.metrics import boundary_f
+from sam2_ros.eval.vos.scores import ObjectJF, SequenceScorer, disjoint, percent
+from sam2_ros.media.datasets.layouts import open_dataset
+from sam2_ros.media.datasets.sequence import VosSequence
+
+ONE = labels_of((1, 5, 5))
+HALF = ONE == 1
+HALF[10:] = False  # 50 of 100 px
+NONE = np.zeros_like(HALF)
+
+
+def sequence_of(tmp_path: Path, labels: dict[int, np.ndarray]) -> VosSequence:
+    count = max(labels) + 1
+    return open_dataset(write_sequence(tmp_path / "clip", grey_frames(count), labels))[0]
+
+
+def scored(sequence: VosSequence, answers: dict[int, dict[str, np.ndarray]]) -> dict[str, ObjectJF]:
+    scorer = SequenceScorer(sequence)
+    for index in sequence.truth.indices:
+        scorer.add(index, answers.get(index, {}), sequence.truth.at(index))
+    return {one.name: one for one in scorer.objects()}
+
+
+def test_first_and_last_frames_do_not_count(tmp_path: Path) -> None:
+    sequence = sequence_of(tmp_path, dict.fromkeys(range(5), ONE))
+    answers = {0: {"1": NONE}, 1: {"1": ONE == 1}, 2: {"1": HALF}, 3: {"1": ONE == 1}, 4: {"1": NONE}}
+    one = scored(sequence, answers)["1"]
+    assert one.frames == 3
+    assert one.j == pytest.approx((1 + 0.5 + 1) / 3)
+
+
+def test_absent_and_called_absent_is_right(tmp_path: Path) -> None:
+    labels = {0: ONE, 1: ONE * 0, 2: ONE * 0, 3: ONE, 4: ONE}
+    answers = {1: {}, 2: {"1": HALF}, 3: {"1": ONE == 1}}
+    one = scored(sequence_of(tmp_path, labels), answers)["1"]
+    assert (one.j, one.f, one.frames) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
+
+
+def test_an_object_that_comes_later_counts_after_its_first_frame(tmp_path: Path) -> None:
+    two = labels_of((1, 5, 5), (2, 30, 20))
+    sequence = sequence_of(tmp_path, {0: ONE, 5: two, 10: two, 15: two})
+    truth = {"1": two == 1, "2": two == 2}
+    objects = scored(sequence, {5: {"1": HALF}, 10: truth, 15: {}})
+    assert (objects["1"].frames, objects["1"].j) == (2, pytest.approx(0.75))
+    assert (objects["2"].frames, objects["2"].j, objects["2"].f) == (1, 1.0, 1.0)
+
+
+def test_an_object_that_first_shows_at_the_end_is_not_scored(tmp_path: Path) -> None:
+    two = labels_of((1, 5, 5), (2, 30, 20))
+    assert list(scored(sequence_of(tmp_path, {0: ONE, 1: ONE, 2: two}), {})) == ["1"]
+
+
+def test_void_pixels_count_neither_way(tmp_path: Path) -> None:
+    void = ONE.copy()
+    void[10:15, 5:15] = 255  # the lower half of the object is nobody's
+    sequence = sequence_of(tmp_path, {0: ONE, 1: void, 2: ONE})
+    for answer in (HALF, ONE == 1):
+        one = scored(sequence, {1: {"1": answer}})["1"]
+        assert (one.j, one.f) == (1.0, 1.0)
+
+
+def test_the_mean_gives_every_object_the_same_weight() -> None:
+    objects = [ObjectJF("1", 0.9, 0.7, 3), ObjectJF("2", 0.3, 0.5, 97)]
+    assert percent(objects) == {"J": 60.0, "F": 60.0, "JF": 60.0}
+    assert percent(objects[:1]) == {"J": 90.0, "F": 70.0, "JF": 80.0}
+    assert percent([]) == {"J": None, "F": None, "JF": None}
+
+
+def test_of_two_that_claim_a_pixel_the_smaller_has_it() -> None:
+    small, large = HALF, labels_of((1, 5, 5), (1, 15, 5)) == 1
+    parted = disjoint({"large": large, "small": small})
+    np.testing.assert_array_equal(parted["small"], small)
+    np.testing.assert_array_equal(parted["large"], large & ~small)
+    assert list(parted) == ["large", "small"]
+
+
+def square(x: int, y: int = 40) -> np.ndarray:
+    mask = np.zeros((480, 854), bool)  # the bound is ceil(0.008 * 979.6) = 8 px
+    mask[y : y + 100, x : x + 100] = True
+    return mask
+
+
+def test_f_forgives_a_shift_of_the_bound_and_no_more() -> None:
+    assert boundary_f(square(100), square(100)) == 1.0
+    assert boundary_f(square(108), square(100)) == 1.0
+    # 9 px: the vertical edges are out of reach, the ends of the horizontal ones too
+    assert 0.4 < boundary_f(square(109), square(100)) < 0.6
+    assert boundary_f(square(300), square(100)) == 0.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_f_is_that_of_a_dilation_by_a_disk(seed: int) -> None:
+    """The definition of the benchmark, written down anew: outline, dilation by a disk, precision and recall."""
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(20, 200)), int(rng.integers(20, 300)))
+    noise = rng.standard_normal((2, *size)).astype(np.float32)
+    predicted, truth = (cv2.GaussianBlur(one, (0, 0), 5) > 0.02 for one in noise)
+    outlines = []
+    for mask in (predicted, truth):
+        edge = np.zeros(size, bool)
+        edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+        edge[:-1] |= mask[:-1] != mask[1:]
+        edge[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
+        outlines.append(edge)
+    radius = int(np.ceil(0.008 * np.linalg.norm(size)))
+    near = [cv2.dilate(edge.astype(np.uint8), disk(radius).astype(np.uint8)) > 0 for edge in outlines]
+    precision = (outlines[0] & near[1]).sum() / outlines[0].sum()
+    recall = (outlines[1] & near[0]).sum() / outlines[1].sum()
+    expected = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    assert boundary_f(predicted, truth) == pytest.approx(expected, abs=1e-9)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sam2_ros.media.datasets.sequence import VOID
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
 
@@ -134,7 +135,7 @@ def read_frame(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path, hw: tuple[int, int] | None = None) -> np.ndarray:
-    """``[H, W]`` integers: 0 = background, any other value = an object.
+    """``[H, W]`` integers: 0 = background, any other value = an object; beside lower values 255 is nobody's.
 
     Raises:
         TrainConfigError: not an image with one value per pixel, or not of the size `hw` of its frame.
@@ -148,4 +149,7 @@ def read_labels(path: Path, hw: tuple[int, int] | None = None) -> np.ndarray:
         raise TrainConfigError(_not_labels(path, mode))
     if hw is not None and values.shape != hw:
         raise TrainConfigError(_other_size(path, values.shape[::-1], hw[::-1]))
-    return values.astype(np.int32)
+    labels = values.astype(np.int32)
+    if ((labels > 0) & (labels < VOID)).any():
+        labels[labels == VOID] = 0
+    return labels

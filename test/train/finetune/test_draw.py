@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from own_clips import beads, write_beads, write_clip
+from own_clips import beads, write_beads, write_clip, write_palette
 
 from sam2_ros.train.finetune.augment import draw_variation, vary_frame, vary_mask
 from sam2_ros.train.finetune.config import AugmentConfig, FinetuneConfig, TrainConfigError
@@ -40,6 +40,16 @@ def test_both_layouts_read_the_same(tmp_path):
     assert find_footage([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
     with pytest.raises(TrainConfigError, match="in another folder, too"):
         find_footage([tmp_path / "own", tmp_path / "davis"])
+
+
+def test_255_is_an_object_alone_and_nobodys_beside_others(tmp_path):
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:5] = 255
+    write_palette(tmp_path / "alone.png", labels)
+    assert set(np.unique(read_labels(tmp_path / "alone.png"))) == {0, 255}
+    labels[10:] = 2
+    write_palette(tmp_path / "beside.png", labels)
+    assert set(np.unique(read_labels(tmp_path / "beside.png"))) == {0, 2}
 
 
 def test_frames_without_a_label_image_are_not_drawn(tmp_path):

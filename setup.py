@@ -31,6 +31,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch/*.launch.py")),
         (f"share/{NAME}/config", files("config/*")),
+        (f"share/{NAME}/config/train", files("config/train/*")),
         (f"share/{NAME}/models", files("models/models.yaml")),
         (f"share/{NAME}/models/nano", files("models/nano/*")),
         (f"share/{NAME}/msgs/msg", files("sam2_ros_msgs/msg/*.msg")),

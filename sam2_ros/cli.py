@@ -21,19 +21,21 @@ from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_train import train
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure the models.",
+    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure and train the models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models", no_args_is_help=True)
 app.command()(soak)
+app.command()(train)
 app.command("eval")(evaluate)
 
 
@@ -266,12 +268,15 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.vos.evaluate import EvalConfigError
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
+    from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    options = (PromptSyntaxError, TrackConfigError, EvalConfigError)
+    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
     if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError)):
         return 2
-    return 1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, OSError)) else None
+    return (
+        1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None
+    )
 
 
 def _fail(status: int, message: str) -> int:

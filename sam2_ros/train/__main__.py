@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sam2_ros.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.jsonl")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="(bf16)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="(cpu)")
     parser.add_argument(
         "--phase",
         type=_phase,
@@ -35,10 +36,11 @@ def main() -> None:
             )
     options = vars(parser.parse_args())
     out_dir, precision, phases = options.pop("out"), options.pop("precision"), options.pop("phase")
+    device = options.pop("device")
     if not keep_freed_pages():
         print("no glibc here: freed memory goes back to the system, steps may take several times as long")
     config = TrainConfig(phases=tuple(phases or NANO_PHASES), **options)
-    train(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32)
+    train(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
 
 
 def _phase(text: str) -> Phase:

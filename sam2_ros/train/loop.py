@@ -1,6 +1,6 @@
 """The training loop: batches in, checkpoints, a log and weights out.
 
-Knows one process on one device. Does not know the command line.
+Knows one process on one device, and rendered clips only. Does not know the command line; fine-tuning is `finetune`.
 """
 
 from __future__ import annotations
@@ -52,10 +52,18 @@ class Run(NamedTuple):
     optimisers: list[torch.optim.Optimizer]
 
 
-def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.float32) -> Sam2Model:
+def train(
+    config: TrainConfig,
+    out_dir: Path,
+    precision: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Sam2Model:
     """Train from `config.start` or from scratch, or go on from the newest checkpoint in `out_dir`.
 
     Leaves `checkpoint.pt` (everything needed to go on) and `log.jsonl` (one line per report).
+
+    Args:
+        device: left out: the CPU.
 
     Returns:
         The model with exponentially averaged weights.
@@ -69,19 +77,19 @@ def train(config: TrainConfig, out_dir: Path, precision: torch.dtype = torch.flo
     out_dir.mkdir(parents=True, exist_ok=True)
     begin = 0
     for index in range(len(config.phases)):
-        averaged = _train_phase(config, index, begin, out_dir, precision)
+        averaged = _train_phase(config, index, begin, out_dir, precision, device or torch.device("cpu"))
         begin += config.phases[index].steps
     return averaged
 
 
 def _train_phase(
-    config: TrainConfig, index: int, begin: int, out_dir: Path, precision: torch.dtype
+    config: TrainConfig, index: int, begin: int, out_dir: Path, precision: torch.dtype, device: torch.device
 ) -> Sam2Model:
     """Run phase `index`, whose first step is `begin`, or what the checkpoint left of it."""
     phase = config.phases[index]
     end = begin + phase.steps
     torch.manual_seed(config.seed)
-    run = _first_run(config, phase.image_size)
+    run = _first_run(config, phase.image_size, device)
     start = _restore(out_dir / "checkpoint.pt", run)
     if start >= end:
         return run.averaged
@@ -92,7 +100,7 @@ def _train_phase(
         phase.image_size,
         config.objects,
         config.validation_frames,
-    )
+    ).to(device)
     batches = clip_batches(
         # A resumed run counts more clips than were used, and sees new ones.
         config.first_clip_seed * (index + 1) + (start - begin) * phase.clips,
@@ -108,8 +116,8 @@ def _train_phase(
     began, losses, ious = time.monotonic(), [], []
     for step, batch in enumerate(batches, start):
         rate = phase.learning_rate * config.rate_share_at(phase, step - begin)
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            loss, iou = _loss(run, batch, config, step, rng)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            loss, iou = _loss(run, batch.to(device), config, step, rng)
         _descend(run, loss, rate, config.clip_gradient)
         _average(run.averaged, run.model, min(config.ema, (1 + step) / (10 + step)))
         losses.append(loss.item())
@@ -150,7 +158,7 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
     Returns:
         Mean IoU over tracked frames where the object shows, and the share of frames with the right presence.
     """
-    teacher = torch.zeros(batch.visible_tm.shape[1], dtype=torch.bool)
+    teacher = torch.zeros_like(batch.visible_tm[0])
     predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
     ious, right = [], []
     for prediction, target, visible in zip(
@@ -166,12 +174,13 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
     }
 
 
-def _first_run(config: TrainConfig, image_size: int) -> Run:
+def _first_run(config: TrainConfig, image_size: int, device: torch.device) -> Run:
     model = initialise(Sam2Model(config_for(config.model).at_image_size(image_size)))
     if config.start:
         load_strictly(model, read_state(find_checkpoint(config.start)))
+    model.to(device)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    grouping = Grouping(model.config)
+    grouping = Grouping(model.config).to(device)
     return Run(model, averaged, grouping, make_optimisers(nn.ModuleList([model, grouping]), config))
 
 
@@ -179,12 +188,15 @@ def _loss(
     run: Run, batch: ClipBatch, config: TrainConfig, step: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, tuple[float, float]]:
     """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
-    balance = config.balance_at(step)
-    teacher = torch.from_numpy(rng.random(batch.visible_tm.shape[1]) < config.teacher_share_at(step))
+    balance, device = config.balance_at(step), batch.visible_tm.device
+    taught = rng.random(batch.visible_tm.shape[1]) < config.teacher_share_at(step)
+    teacher = torch.from_numpy(taught).to(device)
     features = encode(run.model, batch)
-    absence = draw_absence(rng, batch.visible_tm)
+    absence = draw_absence(rng, batch.visible_tm.cpu())
     b, t, n = batch.masks_btnhw.shape[:3]
     slip = draw_slip(rng, t, b, n)
+    absence = None if absence is None else absence.to(device)
+    slip = None if slip is None else slip.to(device)
     predictions = unroll(run.model, features, batch, draw_kind(rng), teacher, rng, absence, slip)
     frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
     presence_weight = 1.0 if len(predictions) > 1 else 0.0  # on one frame everything shows: nothing to learn
@@ -231,7 +243,7 @@ def _restore(path: Path, run: Run) -> int:
     """Load a checkpoint when there is one; the step to go on from."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     run.model.load_state_dict(state["model"])
     run.averaged.load_state_dict(state["averaged"])
     run.grouping.load_state_dict(state["grouping"])

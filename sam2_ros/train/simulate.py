@@ -34,6 +34,9 @@ class Absence(NamedTuple):
     times: int
     lost_m: torch.Tensor  # [b * n] bool: remembered as absent, even where they show
 
+    def to(self, device: torch.device) -> Absence:
+        return self._replace(lost_m=self.lost_m.to(device))
+
 
 class Slip(NamedTuple):
     """Objects whose memory goes wrong at some frame, and stays so.
@@ -48,12 +51,16 @@ class Slip(NamedTuple):
     cut_m: torch.Tensor  # [m] bool: remembered without what lies on one side of its middle
     side_m2: torch.Tensor  # [m, 2] that side, a unit vector
 
+    def to(self, device: torch.device) -> Slip:
+        return Slip(self.first_frame, *(tensor.to(device) for tensor in self[1:]))
+
     def remembered(self, frame: int, logits_m1hw: torch.Tensor) -> torch.Tensor:
         """The mask that enters memory in place of the predicted one, ``[m, 1, h, w]`` logits."""
         if frame < self.first_frame:
             return logits_m1hw
         height, width = logits_m1hw.shape[-2:]
-        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        rows, columns = (torch.arange(n, device=logits_m1hw.device) + 0.5 for n in (height, width))
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         inside = (logits_m1hw > 0).float()
         area = inside.sum(dim=(2, 3)).clamp(min=1)
         along = self.side_m2[:, 0, None, None] * x + self.side_m2[:, 1, None, None] * y

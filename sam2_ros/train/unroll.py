@@ -24,6 +24,15 @@ class ClipBatch(NamedTuple):
     targets_tmhw: torch.Tensor  # [t, b * n, S / 4, S / 4] covered share of each cell
     visible_tm: torch.Tensor  # [t, b * n] bool
 
+    def to(self, device: torch.device) -> ClipBatch:
+        """The tensors on a device; the masks at full size stay where prompts are drawn from them."""
+        return ClipBatch(
+            self.images_bt3hw.to(device),
+            self.masks_btnhw,
+            self.targets_tmhw.to(device),
+            self.visible_tm.to(device),
+        )
+
 
 class FramePrediction(NamedTuple):
     """All four candidates, and the one that the tracker would show."""

@@ -55,6 +55,7 @@ def test_a_wheel_works_in_a_fresh_environment(source: Path, tmp_path: Path) -> N
     assert (bin_dir / "sam2_node").is_file()
     assert (tmp_path / "venv" / "share" / "sam2_ros" / "launch" / "sam2.launch.py").is_file()
     assert (tmp_path / "venv" / "share" / "sam2_ros" / "config" / "fastdds.xml").is_file()
+    assert (tmp_path / "venv" / "share" / "sam2_ros" / "config" / "train" / "finetune.yaml").is_file()
 
 
 @pytest.fixture(scope="module")

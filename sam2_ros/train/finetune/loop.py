@@ -1,0 +1,304 @@
+"""The fine-tuning run: sequences and a model in; weights, a log, pictures and a checkpoint to go on from out.
+
+Does not know the command line or how a configuration is written.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam2_ros.engine.config import config_for
+from sam2_ros.engine.model import Sam2Model
+from sam2_ros.train.start import initialise
+from sam2_ros.weights import PRECISIONS, load_model, save_model
+
+from .checkpoint import Learning, Log, load_checkpoint, save_checkpoint
+from .config import FinetuneConfig, TrainConfigError
+from .draw import ClipDrawer, batches
+from .feature_cache import FeatureCache, Progress
+from .footage import Footage, find_footage
+from .losses import TERMS
+from .parameters import freeze, make_optimiser, rates_of
+from .pictures import clip_moments, write_curves, write_strip
+from .processes import Processes, join_processes
+from .step import Stepper, Sums
+from .teacher import FeatureBridge, Teacher
+from .validate import SequenceScore, track_and_score
+
+Tell = Callable[[str], None]
+PICTURED = 4  # held-out sequences; the frames of the others are not kept
+
+
+def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str, Any]:
+    """Train, or go on with the run that `config.out` holds.
+
+    Leaves best.safetensors and last.safetensors (float16, for `load_model`), checkpoint.pt, log.jsonl, curves.png,
+    samples/ and summary.json.
+
+    Args:
+        tell: shows one line to the user.
+        progress: is told a step's name, how much is done, of how much.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        TrainConfigError: data or settings that cannot be used.
+        CheckpointError: weights that cannot be used.
+        TrainError: the loss is no longer a number.
+    """
+    with join_processes(config.device) as processes:
+        return Run(config, processes, tell if processes.leads else _silent, progress).run()
+
+
+class Run:
+    """One process's side of a run."""
+
+    def __init__(self, config: FinetuneConfig, processes: Processes, tell: Tell, progress: Progress) -> None:
+        self.config, self.processes, self.tell = config, processes, tell
+        self.progress = progress if processes.leads else _silent_progress
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.out = Path(config.out).expanduser()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.footage, self.held_out = split(config)
+        self.model = student(config, processes.device)
+        self.log = Log(self.out / "log.jsonl")
+        self.scores: dict[str, Any] = {}
+        self.doing = "training"
+        self.stepper = self._stepper()
+
+    def run(self) -> dict[str, Any]:
+        config, stepper, processes = self.config, self.stepper, self.processes
+        first = self._resume()
+        processes.share_weights(self.model)
+        if first == 0:
+            self._validate(0)
+        drawer = self._drawer()
+        stream = batches(drawer, stepper.clip_numbers(first), config.workers)
+        began, reported = time.monotonic(), first
+        for number in range(first, config.steps):
+            self.progress(self.doing, number, config.steps)
+            stepper.step(number, stream)
+            done = number + 1
+            ends = done == config.steps
+            if done % config.log_every == 0 or ends:
+                self._report(done, (time.monotonic() - began) / (done - reported))
+                began, reported = time.monotonic(), done
+            if done % config.picture_every == 0 or ends:
+                self._picture(done)
+            if done % config.validate_every == 0 or ends:
+                self._validate(done)
+            if processes.leads and (done % config.checkpoint_every == 0 or ends):
+                save_checkpoint(self.out / "checkpoint.pt", config, done, stepper.learning, self.scores)
+        processes.wait()
+        return self._summary(first)
+
+    def _stepper(self) -> Stepper:
+        config, processes, model = self.config, self.processes, self.model
+        freeze(model, config.freeze_encoder)
+        teacher = bridge = cache = None
+        if config.teacher.model:
+            taught_by = load_model(config.teacher.model, str(processes.device), "fp32")
+            teacher = Teacher(taught_by)
+            if config.teacher.feature_weight:
+                torch.manual_seed(config.seed)
+                bridge = FeatureBridge(model.config, taught_by.config).to(processes.device)
+        if config.cache_features:
+            cache = FeatureCache(self.out / "features", model)
+            made = cache.fill(
+                self.footage, config.augment.flip > 0, processes.rank, processes.count, self.progress
+            )
+            self.tell(f"{made} pictures encoded into {cache.folder}, the others were there.")
+            processes.wait()
+        rates = rates_of(config, model.config.name)
+        optimiser = make_optimiser(model, [] if bridge is None else bridge.parameters(), config, rates)
+        scaler = torch.amp.GradScaler(processes.device.type, enabled=model.compute_dtype == torch.float16)
+        mask_loss = config.mask_loss or ("balanced" if config.random_weights else "focal")
+        learning = Learning(model, bridge, optimiser, scaler)
+        return Stepper(config, model, learning, processes, mask_loss, teacher, bridge, cache)
+
+    def _drawer(self) -> ClipDrawer:
+        size = self.model.config.image_size
+        teacher = self.stepper.teacher
+        picture = max(size, teacher.model.config.image_size) if teacher else size
+        return ClipDrawer(self.footage, self.config, size, 0 if self.config.cache_features else picture)
+
+    def _resume(self) -> int:
+        """The step to go on from."""
+        path, config = self.out / "checkpoint.pt", self.config
+        if not path.exists():
+            if self.processes.leads:
+                self.log.keep_until(-1)
+            weights = "seeded random weights" if config.random_weights else config.model
+            self.tell(
+                f"Fine-tuning {self.model.config.name} from {weights} on {len(self.footage)} sequences, "
+                f"{len(self.held_out)} held out; {self.processes.device}, {self._precision}, "
+                f"{self.processes.count} process(es)."
+            )
+            own = config_for(self.model.config.name).image_size
+            if self.model.config.image_size != own:
+                self.tell(
+                    f"image_size {self.model.config.image_size}: the weights will be used at {own} px all the same, "
+                    "where they may do worse than here."
+                )
+            return 0
+        step, self.scores, differing = load_checkpoint(path, config, self.stepper.learning)
+        changed = f" Changed since: {', '.join(differing)}." if differing else ""
+        self.tell(f"Going on from step {step} of {config.steps} in {self.out}.{changed}")
+        if self.processes.leads:
+            self.log.keep_until(step)
+        self.processes.wait()
+        return step
+
+    @property
+    def _precision(self) -> str:
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.model.compute_dtype)
+
+    def _report(self, done: int, seconds: float) -> None:
+        sums = {name: self.processes.total(value) for name, value in sorted(self.stepper.sums.values.items())}
+        self.stepper.sums = Sums()
+        answers, seen = max(1.0, sums.pop("answers", 0.0)), sums.pop("seen", 0.0)
+        tracked = sums.pop("iou_tracked", 0.0)
+        names = [name for name in ("loss", *TERMS, "teacher_mask", "teacher_features") if name in sums]
+        line: dict[str, Any] = {"step": done} | {name: round(sums[name] / answers, 5) for name in names}
+        line["iou_tracked"] = round(tracked / seen, 4) if seen else None
+        line["lr"] = max(group["lr"] for group in self.stepper.learning.optimiser.param_groups)
+        line["s_per_step"] = round(seconds, 3)
+        if self.processes.device.type == "cuda":
+            line["gpu_gb"] = round(torch.cuda.max_memory_allocated(self.processes.device) / 1e9, 2)
+        if self.processes.leads:
+            self.log.add(line)
+            self.doing = f"training, loss {line['loss']:.3f}"
+
+    def _picture(self, done: int) -> None:
+        """Of a training clip as the model saw it; held-out sequences are drawn when they are scored."""
+        last = self.stepper.last
+        if not self.processes.leads or last is None:
+            return
+        if last[0].images_bt3hw is not None:
+            rows = {f"training, step {done}": clip_moments(*last)}
+            write_strip(self.out / "samples" / f"{done:06d}_training.png", rows)
+        write_curves(self.out / "curves.png", self.log.lines())
+
+    def _validate(self, done: int) -> None:
+        """Score the held-out sequences, keep the best weights and the last."""
+        config, processes = self.config, self.processes
+        mine: list[SequenceScore] = []
+        for footage in self.held_out[processes.rank :: processes.count]:
+            self.progress(f"validating {footage.name}", done, config.steps)
+            tracked = track_and_score(self.model, footage, config.validation_prompt, config.validation_frames)
+            if tracked is not None:
+                pictured = len(mine) < PICTURED
+                mine.append(tracked if pictured else replace(tracked, moments=()))
+        everyone = processes.gather([replace(score, moments=()) for score in mine])
+        if not processes.leads:
+            return
+        if mine:
+            rows = {
+                f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.moments
+                for s in mine[:PICTURED]
+            }
+            write_strip(self.out / "samples" / f"{done:06d}_held_out.png", rows)
+        score = _mean(everyone)
+        notes = {"step": str(done), "start": "random" if config.random_weights else config.model}
+        if score:
+            self.log.add({"step": done, **score})
+            self.tell(f"step {done}: J {score['J']}, F {score['F']}, J&F {score['JF']} on held-out sequences")
+            self.scores.setdefault("before", score)
+            self.scores["last"] = {"step": done, **score}
+            if score["JF"] > self.scores.get("best", {"JF": -1.0})["JF"]:
+                self.scores["best"] = {"step": done, **score}
+                save_model(self.model, self.out / "best.safetensors", notes | {"JF": str(score["JF"])})
+        elif self.held_out:
+            self.tell("Nothing to score: no object shows on two PNGs of a held-out sequence.")
+        save_model(self.model, self.out / "last.safetensors", notes)
+        write_curves(self.out / "curves.png", self.log.lines())
+
+    def _summary(self, first: int) -> dict[str, Any]:
+        best = self.out / "best.safetensors"
+        if self.scores.get("best", {}).get("step") == 0:
+            self.tell(
+                "No weights on the way were better than those it began with: best.safetensors are those."
+            )
+        summary = {
+            "model": self.model.config.name,
+            "start": "random weights" if self.config.random_weights else self.config.model,
+            "steps": self.config.steps,
+            "resumed_from": first,
+            "sequences": len(self.footage),
+            "held_out": len(self.held_out),
+            "device": str(self.processes.device),
+            "precision": self._precision,
+            "processes": self.processes.count,
+            **self.scores,
+            "weights": str(best if self.scores.get("best") else self.out / "last.safetensors"),
+        }
+        if self.processes.leads:
+            (self.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+        return summary
+
+
+def split(config: FinetuneConfig) -> tuple[list[Footage], list[Footage]]:
+    """Sequences to learn from, and held-out ones: those of `validation_data`, or the last of `data` by name.
+
+    Raises:
+        TrainConfigError: nothing is left to learn from.
+    """
+    footage = find_footage(config.data)
+    if config.validation_data:
+        return footage, find_footage(config.validation_data)
+    count = config.validation_sequences
+    if count >= len(footage):
+        raise TrainConfigError(
+            f"data has {len(footage)} sequence(s) and {count} are to be held out: add some, name validation_data, "
+            "or set validation_sequences: 0"
+        )
+    return footage[: len(footage) - count], footage[len(footage) - count :]
+
+
+def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
+    """The model to train, float32, with its autocast type set."""
+    if config.random_weights:
+        try:
+            shape = config_for(config.model)
+        except ValueError as error:
+            raise TrainConfigError(f"{error}, as random_weights is set") from None
+        torch.manual_seed(config.seed)
+        model = initialise(Sam2Model(shape.at_image_size(config.image_size or shape.image_size)))
+    else:
+        model = load_model(config.model, "cpu", "fp32")
+        if config.image_size and config.image_size != model.config.image_size:
+            state = model.state_dict()
+            model = Sam2Model(model.config.at_image_size(config.image_size))
+            model.load_state_dict(state)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    model.compute_dtype = PRECISIONS[precision]
+    return model.to(device).eval()
+
+
+def _mean(scores: list[SequenceScore]) -> dict[str, float]:
+    """J, F and their mean over all objects, in percent; empty without a score."""
+    objects = sum(score.objects for score in scores)
+    if not objects:
+        return {}
+    j = 100 * sum(score.j * score.objects for score in scores) / objects
+    f = 100 * sum(score.f * score.objects for score in scores) / objects
+    return {"J": round(j, 2), "F": round(f, 2), "JF": round((j + f) / 2, 2)}
+
+
+def _silent(line: str) -> None:
+    del line
+
+
+def _silent_progress(step: str, done: int, total: int | None) -> None:
+    del step, done, total

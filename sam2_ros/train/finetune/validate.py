@@ -1,0 +1,103 @@
+"""Tracks held-out sequences as the node would, and scores them: J, F and their mean, as the DAVIS benchmark.
+
+Knows footage and the tracker; does not know training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.model import Sam2Model
+from sam2_ros.eval.metrics import boundary_f, region_j
+
+from .footage import Footage, read_frame, read_labels
+
+PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of a tracked sequence, for a picture: what there is, and what was found."""
+
+    frame_hwc: np.ndarray
+    truth_nhw: np.ndarray
+    found_nhw: np.ndarray
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    """Means over the objects of one sequence, 0..1, and some of its frames."""
+
+    name: str
+    j: float
+    f: float
+    objects: int
+    moments: tuple[Moment, ...]
+
+
+def track_and_score(model: Sam2Model, footage: Footage, prompt: str, frames: int) -> SequenceScore | None:
+    """Follow every object from the first label image that shows it; score the label images after that.
+
+    Args:
+        prompt: "box", "mask" or "click" (the pixel farthest from the edge of the mask).
+        frames: at most so many from the start.
+
+    Returns:
+        None when no object shows on two label images: there is nothing to score.
+    """
+    indices = [i for i in footage.annotated if i < frames]
+    truth = {i: read_labels(footage.labels[i]) for i in indices}  # type: ignore[arg-type]
+    ids = sorted({int(v) for labels in truth.values() for v in np.unique(labels) if v})
+    if not ids:
+        return None
+    tracker = Tracker(model, TrackerConfig(max_objects=len(ids), forget_after_s=0))
+    first: dict[int, int] = {}
+    scores: dict[int, list[tuple[float, float]]] = {i: [] for i in ids}
+    pictured = {indices[k] for k in np.linspace(0, len(indices) - 1, PICTURES).round().astype(int)}
+    moments = []
+    for index in range(indices[-1] + 1):
+        frame = read_frame(footage.frames[index])
+        labels = truth.get(index)
+        if labels is not None and labels.shape != frame.shape[:2]:
+            read_labels(footage.labels[index], frame.shape[:2])  # type: ignore[arg-type]
+        new = [] if labels is None else [i for i in ids if i not in first and (labels == i).any()]
+        first.update(dict.fromkeys(new, index))
+        result = tracker.step(frame, [_prompt(str(i), np.equal(truth[index], i), prompt) for i in new])
+        if labels is None:
+            continue
+        found = {int(obj.id): obj.mask for obj in result.objects}
+        for i in first:
+            if first[i] < index:
+                scores[i].append((region_j(found[i], labels == i), boundary_f(found[i], labels == i)))
+        if index in pictured:
+            empty = np.zeros(frame.shape[:2], bool)
+            moments.append(
+                Moment(
+                    frame, np.stack([labels == i for i in ids]), np.stack([found.get(i, empty) for i in ids])
+                )
+            )
+    means = [np.mean(pairs, axis=0) for pairs in scores.values() if pairs]
+    if not means:
+        return None
+    j, f = np.mean(means, axis=0)
+    return SequenceScore(footage.name, float(j), float(f), len(means), tuple(moments))
+
+
+def _prompt(id: str, mask_hw: np.ndarray, kind: str) -> Prompt:
+    if kind == "mask":
+        return Prompt(id, mask=mask_hw)
+    ys, xs = np.nonzero(mask_hw)
+    if kind == "box":
+        return Prompt(id, box=(float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)))
+    return Prompt(id, points=np.array([_innermost(mask_hw)], float))
+
+
+def _innermost(mask_hw: np.ndarray) -> tuple[int, int]:
+    """x, y of the pixel farthest from the mask's edge; the picture's border is an edge, too."""
+    distance = cv2.distanceTransform(np.pad(mask_hw, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    y, x = np.unravel_index(int(distance[1:-1, 1:-1].argmax()), mask_hw.shape)
+    return int(x), int(y)

@@ -1,0 +1,80 @@
+"""From a configuration file to a run: fine-tuning, or the recipe that made nano.
+
+Knows YAML and which of the two it names; does not know the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam2_ros.weights import save_model
+
+from .config import TrainConfig
+from .finetune.config import FinetuneConfig, TrainConfigError
+from .finetune.feature_cache import Progress
+from .finetune.loop import Tell, finetune
+from .finetune.processes import join_processes
+from .finetune.read_config import fill, read_yaml
+from .host_memory import keep_freed_pages
+from .loop import train
+
+RECIPES = ("nano",)
+RECIPE_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    """A recipe by name; other keys are those of `TrainConfig`, whose defaults are the recipe."""
+
+    recipe: str
+    out: str
+    precision: str = "bf16"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise TrainConfigError(f"recipe: {self.recipe!r} given, one of {', '.join(RECIPES)} expected")
+        if self.precision not in RECIPE_PRECISIONS:
+            raise TrainConfigError(f"precision: {self.precision!r} given, fp32 or bf16 expected of a recipe")
+
+
+def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
+    """Train as the YAML file says: a `FinetuneConfig`, or with a key `recipe` a `RecipeConfig`.
+
+    Returns:
+        What the run ended with, for people and programs.
+
+    Raises:
+        TrainConfigError: the file, its keys, its values, or the data it names.
+    """
+    values = read_yaml(path)
+    try:
+        if "recipe" in values:
+            return _cook(values, tell)
+        config = fill(FinetuneConfig, values)
+    except TrainConfigError as error:
+        raise TrainConfigError(f"{path}: {error}") from None
+    keep_freed_pages()  # where there is no glibc, steps take longer and nothing else happens
+    return finetune(config, tell, progress)
+
+
+def _cook(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Train nano from scratch on rendered clips; leaves last.safetensors beside checkpoint.pt and log.jsonl."""
+    own = {f.name for f in fields(RecipeConfig)}
+    recipe = fill(RecipeConfig, {key: value for key, value in values.items() if key in own})
+    config = fill(TrainConfig, {key: value for key, value in values.items() if key not in own})
+    if not keep_freed_pages():
+        tell("No glibc here: freed memory goes back to the system, steps may take several times as long.")
+    out = Path(recipe.out).expanduser()
+    tell(
+        f"Recipe {recipe.recipe}: {sum(phase.steps for phase in config.phases)} steps on rendered clips, into {out}."
+    )
+    with join_processes(recipe.device) as processes:
+        model = train(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
+    weights = out / "last.safetensors"
+    save_model(model, weights, {"start": "random", "recipe": recipe.recipe})
+    return {"recipe": recipe.recipe, "device": str(processes.device), "weights": str(weights)}

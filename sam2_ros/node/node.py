@@ -9,9 +9,11 @@ asked for.
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import time
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -82,6 +84,8 @@ class Sam2Node(LifecycleNode):
 
     # rclpy calls destroy_node() on a node whose constructor failed half way, too.
     _configured: Configured | None = None
+    _single_shot: SingleShot | None = None
+    loading = False  # a model is being loaded, which may take long
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
@@ -116,14 +120,17 @@ class Sam2Node(LifecycleNode):
         for line in params.unavailable():
             log.warning(line)
         begun_s = time.monotonic()
+        self.loading = True
         try:
             loaded = load(params, self._numbering)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             self._fault = f"configure failed: {type(error).__name__}: {error}"
             log.error(self._fault)
             return FAILURE
-        if not self.context.ok():
-            return FAILURE  # interrupted meanwhile
+        except KeyboardInterrupt:
+            return FAILURE
+        finally:
+            self.loading = False
         try:
             self._configured = self._assembled(loaded)
         except MissingPackageError as error:
@@ -212,6 +219,8 @@ class Sam2Node(LifecycleNode):
 
     def destroy_node(self) -> None:
         self._stop_work()
+        if self._single_shot is not None:
+            self._single_shot.destroy()
         super().destroy_node()
 
     def _autostart(self) -> None:
@@ -368,13 +377,19 @@ class Sam2Node(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; the exit status is 1 when its parameters are unusable."""
     node: Sam2Node | None = None
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
+        # would cut the tidy end short; it is of use only where the main thread may be busy for long.
+        if node is not None and node.loading:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, on_interrupt)
     rclpy.init(args=args)
-    # One thread for everything short, one for ~/segment.
-    executor = MultiThreadedExecutor(num_threads=2)
     try:
         node = Sam2Node()
-        rclpy.spin(node, executor)
-    except (ExternalShutdownException, KeyboardInterrupt):
+        rclpy.spin(node)
+    except ExternalShutdownException:
         pass
     except (ParameterError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         rclpy.logging.get_logger("sam2").fatal(str(error))
@@ -383,7 +398,6 @@ def main(args: list[str] | None = None) -> int:
         if rclpy.ok():
             raise  # otherwise interrupted while the node was being made
     finally:
-        executor.shutdown()  # when what runs has ended
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

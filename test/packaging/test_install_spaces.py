@@ -91,7 +91,7 @@ def test_a_colcon_workspace_builds_both_packages_and_runs_them(workspace: Path) 
     share = workspace / "install" / "sam2_ros" / "share" / "sam2_ros"
     for folder in ("launch", "config"):
         shipped = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
-        assert {path.name for path in (share / folder).iterdir()} == shipped
+        assert {path.name for path in (share / folder).iterdir() if path.is_file()} == shipped
     # The messages are the workspace's own, not those of the environment that built it.
     where = "import sam2_ros_msgs.msg as m; m.TrackedObjectArray(); print(m.__file__)"
     printed = run("bash", "-c", f"source install/setup.bash && python -c '{where}'", cwd=workspace)

@@ -77,12 +77,13 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
 
 
 def _background(rng: Rng, config: ClipConfig) -> np.ndarray:
-    background = make_backdrop(rng, config.textures, int(config.height_px * 1.3), int(config.width_px * 1.3))
+    height, width = int(config.height_px * 1.3), int(config.width_px * 1.3)
+    soft = in_share(rng, config.defocus)
+    drawn = (height // 2, width // 2) if soft else (height, width)  # what is blurred needs no fine pixels
+    background = make_backdrop(rng, config.textures, *drawn)
     if in_share(rng, config.clutter):
         background = cluttered(rng, config.textures, background, config.assemblies)
-    if in_share(rng, config.defocus):
-        background = defocused(rng, background)
-    return background
+    return defocused(rng, background, height, width) if soft else background
 
 
 def _parts(rng: Rng, config: ClipConfig, look: Look) -> tuple[Part, ...]:

@@ -19,7 +19,7 @@ from sam2_ros.media.render import ClipConfig, render_clip
 
 from .unroll import ClipBatch
 
-SIZE_RANGE = (0.15, 0.65)  # of the image; at less than a tenth an object is under two cells of the memory
+SIZE_RANGE = (0.1, 0.75)  # of the image; at less than a tenth an object is under two cells of the memory
 MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
 LONG_PROBABILITY, LONGEST_CLIP = 0.85, 60  # of which only some frames are drawn: what comes back is elsewhere
 HIDE_PROBABILITY = 0.8  # hidden frames are few, and the object score learns from nothing else

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sam2_ros.media.synthetic.clip import Clip, ClipConfig
+from sam2_ros.media.synthetic.cuts import Shot, shot_at, with_cuts
 from sam2_ros.media.synthetic.demo import DEMO_CONFIG, DEMO_SEED, demo_scene
 from sam2_ros.media.synthetic.scene import Scene
 from sam2_ros.media.synthetic.sensor import Sensor
@@ -32,7 +33,7 @@ def render_clip(seed: int, config: ClipConfig) -> Clip:
         scene = side_by_side(scene, config)
         first = scene.draw(0)
     sensor = Sensor.random(rng) if rng.random() < config.degrade else None
-    return _film(rng, scene, config, sensor, first)
+    return _film(rng, with_cuts(rng, config, scene), config, sensor, first)
 
 
 def demo_config() -> ClipConfig:
@@ -47,7 +48,10 @@ def demo_clip() -> Clip:
     """
     rng = np.random.default_rng(DEMO_SEED)
     return _film(
-        rng, demo_scene(rng), DEMO_CONFIG, Sensor(flicker=0.012, blur_px=3, noise=3.0, jpeg_quality=88)
+        rng,
+        (Shot(0, demo_scene(rng)),),
+        DEMO_CONFIG,
+        Sensor(flicker=0.012, blur_px=3, noise=3.0, jpeg_quality=88),
     )
 
 
@@ -63,7 +67,7 @@ def _label_counts(scene: Scene, owner_hw: np.ndarray, objects: int) -> np.ndarra
 
 def _film(
     rng: np.random.Generator,
-    scene: Scene,
+    shots: tuple[Shot, ...],
     config: ClipConfig,
     sensor: Sensor | None,
     first: Drawn | None = None,
@@ -72,10 +76,11 @@ def _film(
     times = config.times or range(config.frames)
     frames = np.empty((len(times), config.height_px, config.width_px, 3), np.uint8)
     masks = np.zeros((len(times), config.objects, config.height_px, config.width_px), bool)
-    label_of = {index + 1: layer.label for index, layer in enumerate(scene.layers) if layer.label >= 0}
     for index, t in enumerate(times):
-        frame, owner = first if t == 0 and first is not None else scene.draw(t)
+        shot = shot_at(shots, t)
+        frame, owner = first if t == 0 and first is not None else shot.draw(t)
         frames[index] = frame if sensor is None else sensor.expose(rng, frame)
-        for mark, label in label_of.items():
-            np.equal(owner, mark, out=masks[index, label])
+        for number, layer in enumerate(shot.scene.layers):
+            if layer.label >= 0:
+                np.equal(owner, number + 1, out=masks[index, layer.label])
     return Clip(frames, masks)

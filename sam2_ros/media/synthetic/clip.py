@@ -12,6 +12,11 @@ import numpy as np
 
 from sam2_ros.media.synthetic.textures import TextureBank
 
+SHARES = (
+    "assemblies", "turning", "approaching", "fast", "chasing", "rolling_shutter", "twins", "lighting", "clutter",
+    "defocus", "cuts",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ClipConfig:
@@ -31,6 +36,18 @@ class ClipConfig:
     camera_motion: float = 0.7  # share of clips with a moving camera
     degrade: float = 0.6  # share of clips with noise, blur, flicker or JPEG artefacts
     min_area_share: float = 0.001  # of the image, that each labelled object shows in frame 0
+    # What makes clips more like real video; each a share, and with 0 the clips are what they were without it.
+    assemblies: float = 0.0  # of the things: of several parts and materials
+    turning: float = 0.0  # of these, where they are in one piece: the surface passes within the outline
+    approaching: float = 0.0  # of the objects: grow or shrink up to fourfold over the clip
+    fast: float = 0.0  # of the clips: objects move by a good part of their own size per frame
+    chasing: float = 0.0  # of the moving cameras: zoom and roll strongly, and follow an object
+    rolling_shutter: float = 0.0  # of the moving cameras
+    twins: float = 0.0  # of the clips: a look-alike, labelled or not, crosses an object
+    lighting: float = 0.0  # of the clips: light that changes
+    clutter: float = 0.0  # of the backdrops: many still things over each other
+    defocus: float = 0.0  # of the backdrops: out of focus
+    cuts: float = 0.0  # of the clips: another place from some frame on, the objects elsewhere or absent
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < 32:
@@ -48,6 +65,9 @@ class ClipConfig:
             raise ValueError(f"times {self.times}: expected 0, then later frames of {self.frames}, in order")
         if not 0 < self.size_range[0] <= self.size_range[1] <= 1:
             raise ValueError(f"size_range {self.size_range}: expected 0 < low <= high <= 1")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected a share, 0 to 1")
 
 
 @dataclass

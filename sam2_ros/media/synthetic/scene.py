@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from sam2_ros.media.synthetic.lighting import Lighting
+
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
 _LONGEST_SMEAR_PX = 15
@@ -46,6 +48,7 @@ class Motion:
     grow: Wave = Wave()  # of the logarithm of the size
     squash: Wave = Wave()  # of the logarithm of width / height
     flip: float = 1.0  # -1 mirrors
+    approach: float = 0.0  # of the logarithm of the size, per frame: > 0 comes near, < 0 goes away
 
     def position(self, t: float) -> tuple[float, float]:
         x = self.start_xy[0] + self.velocity_xy[0] * t + sum(wave(t) for wave in self.sway_x)
@@ -55,7 +58,10 @@ class Motion:
     def matrix(self, t: float) -> np.ndarray:
         """[3, 3], own square -> world."""
         angle = self.angle_rad + self.spin * t + self.rock(t)
-        size, squash = self.half_size_px * np.exp(self.grow(t)), np.exp(self.squash(t) / 2)
+        size, squash = (
+            self.half_size_px * np.exp(self.grow(t) + self.approach * t),
+            np.exp(self.squash(t) / 2),
+        )
         x, y = self.position(t)
         cos, sin = np.cos(angle), np.sin(angle)
         return np.array(
@@ -68,6 +74,23 @@ class Motion:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """The skin of a part that turns: it passes within the outline, faster in the middle than at the rim."""
+
+    strip: np.ndarray  # [S, 2 S, 3] uint8 RGB, once around
+    shade: np.ndarray  # [S, S, 3] uint8, what the light does to it, 128 = nothing: it stays with the outline
+    speed: float  # turns per frame
+
+    def at(self, t: float) -> np.ndarray:
+        """What shows at time t, [S, S, 3] uint8."""
+        side = len(self.strip)
+        across = np.clip((2 * np.arange(side) + 1) / side - 1, -0.97, 0.97)
+        around = np.arcsin(across) / (2 * np.pi) + 0.25 + self.speed * t
+        column = np.floor(around * 2 * side).astype(int) % (2 * side)
+        return cv2.multiply(np.take(self.strip, column, axis=1), self.shade, scale=1 / 128)
+
+
+@dataclass(frozen=True)
 class Part:
     """A rigid piece of a thing: its sprite, placed by scale, pivot and swing in the thing's square."""
 
@@ -76,6 +99,14 @@ class Part:
     pivot_xy: tuple[float, float] = (0.0, 0.0)
     angle_rad: float = 0.0
     swing: Wave = Wave()
+    surface: Surface | None = None
+    extent: Box | None = None  # the sprite's pixels that are not fully transparent, inclusive; None: all
+
+    def picture(self, t: float) -> np.ndarray:
+        """The sprite at time t."""
+        if self.surface is None:
+            return self.sprite
+        return cv2.merge([*cv2.split(self.surface.at(t)), np.ascontiguousarray(self.sprite[..., 3])])
 
     def matrix(self, t: float) -> np.ndarray:
         """[3, 3], sprite pixel (centre at integer) -> the thing's square."""
@@ -112,6 +143,7 @@ class Camera:
     zoom: Wave = Wave()
     roll: Wave = Wave()
     shake_px: np.ndarray = field(default_factory=lambda: np.zeros((1, 2)))  # [T, 2]
+    readout: float = 0.0  # frames between the exposure of the first and of the last row (rolling shutter)
 
     def matrix(self, t: int) -> np.ndarray:
         """[3, 3], world -> frame pixels, whose centres are at integers as OpenCV has them.
@@ -125,7 +157,20 @@ class Camera:
         shake = self.shake_px[t % len(self.shake_px)]
         pan = np.array([sum(wave(t) for wave in self.pan_x), sum(wave(t) for wave in self.pan_y)])
         offset = centre - 0.5 - linear @ centre + pan + shake
-        return np.vstack([np.column_stack([linear, offset]), [0, 0, 1]])
+        matrix = np.vstack([np.column_stack([linear, offset]), [0, 0, 1]])
+        return self._rows(t) @ matrix if self.readout else matrix
+
+    def _rows(self, t: int) -> np.ndarray:
+        """[3, 3], a frame exposed at once -> one whose rows follow each other while the camera pans."""
+        before, after = (
+            np.array([sum(w(at) for w in self.pan_x), sum(w(at) for w in self.pan_y)])
+            for at in (t - 0.5, t + 0.5)
+        )
+        jolt = self.shake_px[(t + 1) % len(self.shake_px)] - self.shake_px[t % len(self.shake_px)]
+        late_x, late_y = self.readout * (after - before + jolt) / self.height_px  # px per row
+        middle = self.height_px / 2 - 0.5
+        late_y = float(np.clip(late_y, -0.5, 0.5))
+        return np.array([[1, late_x, -late_x * middle], [0, 1 + late_y, -late_y * middle], [0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -135,6 +180,7 @@ class Scene:
     camera: Camera
     background: np.ndarray  # [h, w, 3] uint8, its centre at the centre of the frame, one tile pixel per pixel
     layers: tuple[Layer, ...]
+    lighting: Lighting | None = None
 
     def draw(self, t: int, shutter: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
         """Frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
@@ -156,7 +202,14 @@ class Scene:
         owner = np.zeros((height, width), np.uint8)
         for index, layer in enumerate(self.layers):
             _draw_layer(frame, owner, layer, camera, t, index + 1, shutter)
-        return cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB), owner
+        frame = cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB)
+        return (frame if self.lighting is None else self.lighting.cast(frame, camera, t)), owner
+
+
+def paste(image: np.ndarray, layer: Layer) -> None:
+    """Draws a still layer into [h, w, 4] uint8, one pixel of the world per pixel, in place."""
+    place = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+    _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, place, 0, 1, 0.0)
 
 
 def _draw_layer(
@@ -174,10 +227,7 @@ def _draw_layer(
     half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
     bend_px = abs(layer.bend.amplitude) * 2 * half_size
     frame_box = (0, 0, owner.shape[1], owner.shape[0])
-    boxes = [
-        _bounds(matrix, part.sprite.shape[0], 2 + bend_px)
-        for part, matrix in zip(layer.parts, matrices, strict=True)
-    ]
+    boxes = [_bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)]
     x0, y0, x1, y1 = _intersection(_union(boxes, _LONGEST_SMEAR_PX // 2 if layer.smear else 0), frame_box)
     if x1 <= x0 or y1 <= y0:
         return
@@ -194,10 +244,13 @@ def _draw_layer(
     owner[y0:y1, x0:x1][alpha >= OWNED_ALPHA] = mark
 
 
-def _bounds(matrix: np.ndarray, side_px: int, margin_px: float) -> Box:
-    """The pixels that a sprite can touch, and a margin."""
-    last = side_px - 1
-    corners = matrix[:2, :2] @ np.array([[0, last, last, 0], [0, 0, last, last]]) + matrix[:2, 2:]
+def _bounds(matrix: np.ndarray, part: Part, margin_px: float) -> Box:
+    """The pixels that a part can touch, and a margin."""
+    last = part.sprite.shape[0] - 1
+    left, top, right, bottom = part.extent or (0, 0, last, last)
+    corners = (
+        matrix[:2, :2] @ np.array([[left, right, right, left], [top, top, bottom, bottom]]) + matrix[:2, 2:]
+    )
     (x0, y0), (x1, y1) = np.floor(corners.min(1) - margin_px), np.ceil(corners.max(1) + margin_px) + 1
     return int(x0), int(y0), int(x1), int(y1)
 
@@ -224,10 +277,10 @@ def _draw_parts(
         local[:2, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
         if layer.bend.amplitude:
-            drawn = _bent(part.sprite, local, size, layer, t)
+            drawn = _bent(part.picture(t), local, size, layer, t)
         else:
             # Colours go on beyond the sprite, where alpha is 0: blending never meets black.
-            drawn = cv2.warpAffine(part.sprite, local[:2], size, borderMode=cv2.BORDER_REPLICATE)
+            drawn = cv2.warpAffine(part.picture(t), local[:2], size, borderMode=cv2.BORDER_REPLICATE)
         if image is None:
             image = drawn
             continue

@@ -23,6 +23,16 @@ def rasterise(outlines: list[np.ndarray], size_px: int) -> np.ndarray:
     return cv2.resize(canvas, (size_px, size_px), interpolation=cv2.INTER_AREA)
 
 
+def filled(outlines: list[np.ndarray], size_px: int) -> np.ndarray:
+    """As `rasterise` in a tenth of its time; edges are up to half a pixel too far out, the rim is left empty."""
+    canvas = np.zeros((size_px, size_px), np.uint8)
+    points = [np.round(((o + 1) * 0.5 * size_px - 0.5) * 256).astype(np.int32) for o in outlines]
+    cv2.fillPoly(canvas, points, 255, cv2.LINE_AA, shift=8)
+    canvas[[0, -1], :] = 0
+    canvas[:, [0, -1]] = 0
+    return canvas
+
+
 def fit(outline: np.ndarray) -> np.ndarray:
     """Moves and scales an outline so that it just fills the square, proportions kept."""
     low, high = outline.min(0), outline.max(0)

@@ -5,29 +5,40 @@ It knows nothing of pixels: `scene` draws what is chosen here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from sam2_ros.media.synthetic.assemblies import make_assembly
 from sam2_ros.media.synthetic.clip import ClipConfig
-from sam2_ros.media.synthetic.scene import Camera, Layer, Motion, Scene, Wave
+from sam2_ros.media.synthetic.clutter import cluttered, defocused
+from sam2_ros.media.synthetic.courses import approaching, chasing, crossing, hurried
+from sam2_ros.media.synthetic.lighting import Lighting
+from sam2_ros.media.synthetic.scene import Camera, Layer, Motion, Part, Scene, Wave
 from sam2_ros.media.synthetic.textures import recolour
 from sam2_ros.media.synthetic.things import Look, make_backdrop, make_parts
 
 Rng = np.random.Generator
 
 
-def random_scene(rng: Rng, config: ClipConfig) -> Scene:
-    """Chooses background, things, motions and depth order."""
+def in_share(rng: Rng, share: float) -> bool:
+    """True with probability `share`; draws nothing at 0, so that an unused ability changes no clip."""
+    return share > 0 and bool(rng.random() < share)
+
+
+def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | None = None) -> Scene:
+    """Chooses background, things, motions and depth order; `actors` are labelled things made before, by label."""
     side = min(config.height_px, config.width_px)
-    background = make_backdrop(rng, config.textures, int(config.height_px * 1.3), int(config.width_px * 1.3))
+    background = _background(rng, config)
     hidden = int(rng.integers(config.objects)) if rng.random() < config.hide_probability else -1
     hides_by_leaving = rng.random() < 0.35
     light = rng.uniform(0, 2 * np.pi)
     things: list[Layer] = []
     fronts: list[Layer] = []
     pace = config.motion_scale * float(np.exp(rng.uniform(np.log(0.2), np.log(4.0))))
+    hurry = in_share(rng, config.fast)
     for label in range(config.objects):
         low, high = config.size_range
         if label == hidden:
@@ -37,24 +48,62 @@ def random_scene(rng: Rng, config: ClipConfig) -> Scene:
         motion = _motion(rng, config, length_px / 2, pace)
         if label == hidden and config.frames > 2 and hides_by_leaving:
             motion = _leaving(rng, config, motion)
-        look = Look(rng, config.textures, length_px, light, _under(background, motion.start_xy, config))
-        thing = _dress(rng, make_parts(rng, look), motion, label, pace)
+        elif label != hidden:
+            motion = hurried(rng, config, motion) if hurry else motion
+            motion = approaching(rng, config, motion) if in_share(rng, config.approaching) else motion
+        if actors is None:
+            look = Look(rng, config.textures, length_px, light, _under(background, motion.start_xy, config))
+            thing = _dress(rng, _parts(rng, config, look), motion, label, pace)
+        else:
+            thing = replace(actors[label], motion=motion)
         things.append(thing)
         if label == hidden and config.frames > 2 and not hides_by_leaving:
             fronts.append(_screen(rng, config, motion, light))
+    if in_share(rng, config.twins):
+        _add_twin(rng, config, things, hidden, pace)
     for _ in range(int(rng.integers(config.distractors + 1))):
         like = things[int(rng.integers(config.objects))]
         things.append(_distractor(rng, config, like, light, pace))
     for _ in range(int(rng.integers(config.occluders + 1))):
         length_px = side * float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
         motion = _motion(rng, config, length_px / 2, pace * 1.5)
-        fronts.append(
-            _dress(rng, make_parts(rng, Look(rng, config.textures, length_px, light)), motion, -1, pace)
-        )
+        parts = _parts(rng, config, Look(rng, config.textures, length_px, light))
+        fronts.append(_dress(rng, parts, motion, -1, pace))
     seen = [thing.motion for label, thing in enumerate(things[: config.objects]) if label != hidden]
     camera = _camera(rng, config, seen[0] if seen else None)
     order = rng.permutation(len(things))
-    return Scene(camera, background, tuple(things[i] for i in order) + tuple(fronts))
+    lighting = Lighting.random(rng, side, config.frames) if in_share(rng, config.lighting) else None
+    return Scene(camera, background, tuple(things[i] for i in order) + tuple(fronts), lighting)
+
+
+def _background(rng: Rng, config: ClipConfig) -> np.ndarray:
+    background = make_backdrop(rng, config.textures, int(config.height_px * 1.3), int(config.width_px * 1.3))
+    if in_share(rng, config.clutter):
+        background = cluttered(rng, config.textures, background, config.assemblies)
+    if in_share(rng, config.defocus):
+        background = defocused(rng, background)
+    return background
+
+
+def _parts(rng: Rng, config: ClipConfig, look: Look) -> tuple[Part, ...]:
+    if in_share(rng, config.assemblies):
+        return make_assembly(rng, look, config.turning)
+    return make_parts(rng, look)
+
+
+def _add_twin(rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, pace: float) -> None:
+    """The double of an object that stays in view crosses it: another object becomes it, or a thing without label."""
+    seen = [label for label in range(config.objects) if label != hidden]
+    if not seen:
+        return
+    first = seen[int(rng.integers(len(seen)))]
+    others = [label for label in seen if label != first]
+    label = others[int(rng.integers(len(others)))] if others and rng.random() < 0.4 else -1
+    twin = replace(things[first], motion=crossing(rng, config, things[first].motion), label=label)
+    if label >= 0:
+        things[label] = twin
+    else:
+        things.append(twin)
 
 
 def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: float) -> Layer:
@@ -78,7 +127,7 @@ def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: f
         if kind < 0.7:
             target = np.clip(_colour(like) + rng.normal(0, 18, 3), 10, 245)
             look.texture = recolour(rng, look.texture, 0.2, mean_rgb=target)
-        parts = make_parts(rng, look)
+        parts = _parts(rng, config, look)
     return _dress(rng, parts, motion, -1, pace)
 
 
@@ -210,7 +259,7 @@ def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> Camera:
         hold = rng.uniform(0.5, 1.0)  # 1: the object stays where it is in the image
         pan_x += tuple(Wave(-hold * w.amplitude, w.frequency, w.phase) for w in subject.sway_x)
         pan_y += tuple(Wave(-hold * w.amplitude, w.frequency, w.phase) for w in subject.sway_y)
-    return Camera(
+    camera = Camera(
         config.height_px,
         config.width_px,
         pan_x=pan_x,
@@ -219,6 +268,11 @@ def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> Camera:
         roll=_wave(rng, 0.1, 0.006 * pace),
         shake_px=shake,
     )
+    if in_share(rng, config.chasing):
+        camera = chasing(rng, config, camera, subject if rng.random() < 0.6 else None)
+    if in_share(rng, config.rolling_shutter):
+        camera = replace(camera, readout=float(rng.uniform(0.3, 1.0)))
+    return camera
 
 
 def side_by_side(scene: Scene, config: ClipConfig) -> Scene:
@@ -231,4 +285,4 @@ def side_by_side(scene: Scene, config: ClipConfig) -> Scene:
         x, y = (layer.label % columns + 0.5) * cell[0], (layer.label // columns + 0.5) * cell[1]
         motion = Motion((float(x), float(y)), float(0.5 * cell.min()), layer.motion.angle_rad)
         placed.append(Layer(layer.parts, motion, layer.label))
-    return Scene(scene.camera, scene.background, tuple(placed))
+    return Scene(scene.camera, scene.background, tuple(placed), scene.lighting)

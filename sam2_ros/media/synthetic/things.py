@@ -30,6 +30,8 @@ class Look:
         self.bank = bank
         self.size_px = int(np.clip(length_px * 1.15, 16, 320))
         self.light_rad = light_rad
+        self.under_rgb = under_rgb
+        self._other: np.ndarray | None = None
         self.relief = float(rng.choice([0.0, 0.25, 0.5, 0.9]))
         self.photo_share = float(rng.choice([0.3, 0.9]))
         self.texture = bank.crop(rng, self.size_px, self.size_px, photo_share=self.photo_share)
@@ -37,9 +39,20 @@ class Look:
             target = np.clip(under_rgb + rng.normal(0, 22, 3), 10, 245)
             self.texture = recolour(rng, self.texture, 0.2, mean_rgb=target)
 
+    def other(self, rng: Rng) -> np.ndarray:
+        """A second texture, the same one for all parts, [S, S, 3]: a crop takes longer than all else."""
+        if self._other is None:
+            self._other = self.bank.crop(rng, self.size_px, self.size_px, photo_share=self.photo_share)
+        return self._other
+
     def sprite(self, alpha: np.ndarray, texture: np.ndarray | None = None) -> np.ndarray:
         """[S, S, 4] uint8: texture under light, with the outline's alpha."""
         return shaded_sprite(self.texture if texture is None else texture, alpha, self.light_rad, self.relief)
+
+    def shade(self, alpha: np.ndarray) -> np.ndarray:
+        """What the light does to a grey thing with this outline, [S, S, 3] uint8, 128 = nothing."""
+        grey = np.full((*alpha.shape, 3), 128, np.uint8)
+        return _shade(grey, alpha, self.light_rad, self.relief) if self.relief > 0 else grey
 
 
 def shaded_sprite(texture: np.ndarray, alpha: np.ndarray, light_rad: float, relief: float) -> np.ndarray:

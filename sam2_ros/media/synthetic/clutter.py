@@ -1,0 +1,48 @@
+"""Backdrops full of things like those that are labelled, and backdrops out of focus.
+
+It knows nothing of what moves in front of them.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sam2_ros.media.synthetic.assemblies import make_assembly
+from sam2_ros.media.synthetic.scene import Layer, Motion, paste
+from sam2_ros.media.synthetic.textures import TextureBank
+from sam2_ros.media.synthetic.things import Look, make_parts
+
+Rng = np.random.Generator
+
+
+def cluttered(rng: Rng, bank: TextureBank, backdrop: np.ndarray, assemblies: float) -> np.ndarray:
+    """The backdrop ([h, w, 3] uint8) with 6 to 15 still things over each other, some of them several times."""
+    height, width = backdrop.shape[:2]
+    image = cv2.cvtColor(backdrop, cv2.COLOR_RGB2RGBA)
+    light = float(rng.uniform(0, 2 * np.pi))
+    made: list[tuple] = []
+    for _ in range(int(rng.integers(6, 16))):
+        half = 0.5 * min(height, width) * float(np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
+        if len(made) < 2 or (len(made) < 5 and rng.random() < 0.4):
+            look = Look(rng, bank, min(2 * half, 90.0), light)  # sharper than needed is time lost
+            made.append(make_assembly(rng, look) if rng.random() < assemblies else make_parts(rng, look))
+        parts = made[int(rng.integers(len(made)))]
+        motion = Motion(
+            (float(rng.uniform(0, width)), float(rng.uniform(0, height))),
+            half,
+            angle_rad=float(rng.normal(0, 0.3)),
+            flip=-1.0 if rng.random() < 0.5 else 1.0,
+        )
+        paste(image, Layer(parts, motion, shadow_xy=(0.1, 0.15), shadow_strength=0.3))
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
+
+
+def defocused(rng: Rng, backdrop: np.ndarray) -> np.ndarray:
+    """The backdrop as a lens shows it that is focused on what is nearer."""
+    height, width = backdrop.shape[:2]
+    small = cv2.resize(backdrop, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    radius = max(1, round(height * float(np.exp(rng.uniform(np.log(0.003), np.log(0.025))))))
+    side = 2 * radius + 1
+    soft = cv2.blur(cv2.blur(small, (side, side)), (side, side))
+    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -20,7 +20,7 @@ from sam2_ros import cli_show as show
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
-from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption, PrecisionOption
 from sam2_ros.cli_train import train
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
@@ -89,6 +89,7 @@ def track(
     model: ModelOption = "nano",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    image_size: ImageSizeOption = 0,
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
@@ -132,6 +133,7 @@ def track(
         model=model,
         device=device,
         precision=precision,
+        image_size=image_size,
         topic=topic,
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
@@ -170,6 +172,7 @@ def segment(
     model: ModelOption = "nano",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    image_size: ImageSizeOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Segment one image: what boxes and points ask for, or everything.
@@ -193,7 +196,14 @@ def segment(
         min_mask_region_area=min_mask_region_area,
     )
     config = SegmentConfig(
-        image, out, book.prompts().get(0, ()), grid if everything else None, model, device, precision
+        image,
+        out,
+        book.prompts().get(0, ()),
+        grid if everything else None,
+        model,
+        device,
+        precision,
+        image_size,
     )
     with show.progress_bar("opening") as bar:
         summary = run_segment(config, bar.show)
@@ -217,6 +227,7 @@ def bench(
     camera: Annotated[str, typer.Option(help="Size of the camera's images, WIDTHxHEIGHT.")] = "640x480",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    image_size: ImageSizeOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Time the tracker, frame in to masks out, on a rendered camera stream with a full memory bank."""
@@ -226,7 +237,7 @@ def bench(
     size = _numbers(camera, "x", "--camera", "WIDTHxHEIGHT such as 640x480")
     if len(size) != 2:
         raise typer.BadParameter(f"--camera '{camera}' cannot be read: expected WIDTHxHEIGHT such as 640x480")
-    config = BenchConfig(model, tuple(counts), frames, size[1], size[0], device, precision)
+    config = BenchConfig(model, tuple(counts), frames, size[1], size[0], device, precision, image_size)
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
     show.print_bench(report)

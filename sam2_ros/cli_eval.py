@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sam2_ros import cli_show as show
-from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption, PrecisionOption
 
 
 def evaluate(
@@ -51,6 +51,7 @@ def evaluate(
     ] = "stream",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    image_size: ImageSizeOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU."""
@@ -64,7 +65,17 @@ def evaluate(
     if baselines:
         asked = ("grabcut",) if photographs else tuple(BASELINES)
     config = EvalConfig(
-        dataset, prompt, model, device, precision, split, tuple(sequence or ()), out, numerics, asked
+        dataset,
+        prompt,
+        model,
+        device,
+        precision,
+        split,
+        tuple(sequence or ()),
+        out,
+        numerics,
+        asked,
+        image_size,
     )
     with show.progress_bar("opening") as bar:
         evaluation = (run_photographs if photographs else run_eval)(config, bar.show)
@@ -121,6 +132,7 @@ def _print_photographs(report: Mapping[str, Any]) -> None:
 
 def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
     title = f"{report['model']}, prompt {report['prompt']}, {details['device']}, {details['precision']}"
+    title += f", input {details['image_size']}"
     if report["prompt"] == "online":
         counts = [count for one in details["prompted_frames"].values() for count in one.values()]
         title += f", {sum(counts) / len(counts):.1f} frames prompted per object"

@@ -15,6 +15,12 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="auto (bf16 where the GPU has it, else fp32), bf16, fp16, fp32.")
 ]
+ImageSizeOption = Annotated[
+    int,
+    typer.Option(
+        "--image-size", help="Side of the square the model sees, a multiple of 32; 0: the model's own."
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
 ]

@@ -150,7 +150,9 @@ def _cached_from_hub(repository: str, info: ModelInfo | None) -> Path:
     )
 
 
-def load_model(name_or_path: str | Path, device: str = "auto", precision: str = "auto") -> Sam2Model:
+def load_model(
+    name_or_path: str | Path, device: str = "auto", precision: str = "auto", image_size: int = 0
+) -> Sam2Model:
     """A model ready for a `Tracker`; size and version are recognised from the keys.
 
     Args:
@@ -158,19 +160,25 @@ def load_model(name_or_path: str | Path, device: str = "auto", precision: str = 
             that of transformers' Sam2VideoModel), a folder with one of them, or a Hugging Face id that is cached.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda:0", ...
         precision: "fp32", "bf16", "fp16", or "auto" (bf16 on a GPU that has it, else fp32).
+        image_size: side of the square input in pixels, a multiple of 32; 0 is the model's own, at which it was
+            trained. Smaller is faster and loses small objects.
 
     Raises:
-        CheckpointError: see `find_checkpoint`; a file that is not a SAM 2 checkpoint; an unknown device or precision.
+        CheckpointError: see `find_checkpoint`; a file that is not a SAM 2 checkpoint; an unknown device or precision;
+            an image size that does not divide.
     """
     target = _device(device)
     dtype = _precision(precision, target)
+    if image_size < 0 or image_size % 32:
+        nearest = max(32, round(image_size / 32) * 32)
+        raise CheckpointError(f"image size {image_size}: expected 0 or a multiple of 32, such as {nearest}")
     path = find_checkpoint(name_or_path)
     state = read_state(path)
     try:
         if is_transformers_layout(state):
             state = from_transformers(state)
         config = recognise(state)
-        model = Sam2Model(config)
+        model = Sam2Model(config.at_image_size(image_size or config.image_size))
         load_strictly(model, state)
     except ValueError as error:  # StateDictError, and a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None

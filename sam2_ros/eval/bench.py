@@ -39,6 +39,7 @@ class BenchConfig:
     width_px: int = 640
     device: str = "auto"
     precision: str = "auto"
+    image_size: int = 0
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
@@ -97,13 +98,17 @@ def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
     info = next((known for known in list_models() if known.name == config.model), None)
     if info is None or info.path is not None:
-        model = load_model(config.model, device=config.device, precision=config.precision)
+        model = load_model(
+            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+        )
         return model, "nano" if model.config.name == "nano" else "official"
     # Through a file, so that device and precision are chosen as for any other weights.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "random.safetensors"
         save_model(random_model(config_for(info.name.split("-")[0], info.version)), path)
-        return load_model(path, device=config.device, precision=config.precision), "random"
+        return load_model(
+            path, device=config.device, precision=config.precision, image_size=config.image_size
+        ), "random"
 
 
 def _time_stream(

@@ -47,6 +47,7 @@ class SegmentConfig:
     model: str = "nano"
     device: str = "auto"
     precision: str = "auto"
+    image_size: int = 0
 
 
 def run_segment(
@@ -68,7 +69,9 @@ def run_segment(
     for prompt in config.prompts:
         prompt.validated(*image.shape[:2])
     on_progress("loading the model", 0, None)
-    model = load_model(config.model, device=config.device, precision=config.precision)
+    model = load_model(
+        config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    )
     began_s = time.perf_counter()
     if config.everything is None:
         masks, records = _prompted(model, image, config.prompts)

@@ -36,6 +36,7 @@ class TrackConfig:
     topic: str | None = None
     backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
+    image_size: int = 0
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -57,7 +58,9 @@ def run_track(
     with open_source(config.source, config.topic) as source:
         check_prompts(source, config.prompts)
         on_progress("loading the model", 0, source.length)
-        model = load_model(config.model, device=config.device, precision=config.precision)
+        model = load_model(
+            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+        )
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
         settings = TrackerConfig(max_objects=max(count, 1))
         info = RunInfo(

@@ -55,7 +55,11 @@ class Loaded:
     def summary(self) -> str:
         millions = self.model.parameter_count / 1e6
         threads = f", {torch.get_num_threads()} threads" if self.model.device.type == "cpu" else ""
-        return f"model {self.model.config.name} ({millions:.1f} M parameters, {self.hardware_id}{threads})"
+        config = self.model.config
+        return (
+            f"model {config.name} ({millions:.1f} M parameters, {self.hardware_id}{threads}, "
+            f"input {config.image_size} px)"
+        )
 
 
 def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
@@ -63,7 +67,9 @@ def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
 
     `numbering`: of the tracker before, whose labels and names are not given again.
     """
-    model = load_model(params.model, device=params.device, precision=params.precision)
+    model = load_model(
+        params.model, device=params.device, precision=params.precision, image_size=params.image_size
+    )
     if model.device.type == "cpu":
         _leave_a_core()
     config = tracker_config(params)

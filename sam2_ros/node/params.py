@@ -63,9 +63,9 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ParameterEntry(
         "image_size",
         0,
-        "Side in pixels of the square the model sees; 0 is the model's own size.",
+        "Side in pixels of the square the model sees, a multiple of 32; 0 is the model's own size. Smaller is "
+        "faster and loses small objects.",
         range=(0, 2048),
-        available=False,
     ),
     ParameterEntry(
         "compile",

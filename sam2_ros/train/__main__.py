@@ -22,7 +22,7 @@ def main() -> None:
         "--phase",
         type=_phase,
         action="append",
-        help="STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone]; again for each phase that "
+        help="STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone][,fresh]; again for each phase that "
         "follows (those that made nano)",
     )
     for field in fields(TrainConfig):
@@ -49,13 +49,14 @@ def _phase(text: str) -> Phase:
         return Phase(int(steps), int(size), int(frames), int(clips), float(rate), **_switches(words))
     except (ValueError, TypeError) as problem:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone] ({problem})"
+            f"{text!r}: expected STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone][,fresh] "
+            f"({problem})"
         ) from None
 
 
 def _switches(words: list[str]) -> dict[str, bool]:
     for word in words:
-        if word not in ("decays", "memory_alone"):
+        if word not in ("decays", "memory_alone", "fresh"):
             raise ValueError(f"no switch {word!r}")
     return dict.fromkeys(words, True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -19,11 +20,29 @@ from sam2_ros.media.render import ClipConfig, render_clip
 
 from .unroll import ClipBatch
 
-SIZE_RANGE = (0.15, 0.65)  # of the image; at less than a tenth an object is under two cells of the memory
+SIZE_RANGE = (0.08, 0.75)  # of the image; at less than a tenth an object is under two cells of the memory
 MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
 LONG_PROBABILITY, LONGEST_CLIP = 0.85, 60  # of which only some frames are drawn: what comes back is elsewhere
 HIDE_PROBABILITY = 0.8  # hidden frames are few, and the object score learns from nothing else
 
+
+VARIED = ClipConfig(
+    size_range=SIZE_RANGE,
+    hide_probability=HIDE_PROBABILITY,
+    distractors=3,
+    occluders=1,
+    assemblies=0.6,  # of parts that look different, as real things are
+    turning=0.3,
+    approaching=0.3,
+    fast=0.2,
+    chasing=0.35,
+    rolling_shutter=0.3,
+    twins=0.3,
+    lighting=0.35,
+    clutter=0.2,
+    defocus=0.25,
+    cuts=0.12,
+)
 
 RenderedClip = tuple[np.ndarray, np.ndarray]  # frames [t, S, S, 3] uint8 and masks [t, n, S, S] bool
 POOL_BATCHES = 12
@@ -106,16 +125,13 @@ def make_batch(clips: list[RenderedClip]) -> ClipBatch:
 def _render(seed: int, size: int, frames: int, objects: int) -> RenderedClip:
     rng = np.random.default_rng(seed)
     length = int(rng.integers(frames, LONGEST_CLIP)) if rng.random() < LONG_PROBABILITY else frames
-    config = ClipConfig(
+    config = replace(
+        VARIED,
         height_px=size,
         width_px=size,
         frames=length,
         times=start_middle_later(rng, length, frames),
         objects=objects,
-        size_range=SIZE_RANGE,
-        hide_probability=HIDE_PROBABILITY,
-        distractors=3,
-        occluders=1,
         motion_scale=float(rng.uniform(*MOTION_SCALE)),
     )
     clip = render_clip(seed, config)

@@ -19,6 +19,8 @@ class Phase:
         decays: the learning rate falls linearly to 2 % of its peak; otherwise it stays.
         memory_alone: change only what clips of one frame teach nothing: what an untrained memory tells would undo
             what encoder and decoder have learned.
+        fresh: every clip is rendered anew, instead of being used `TrainConfig.reuse` times: long clips of a large
+            input take far longer to learn from than to render.
     """
 
     steps: int
@@ -28,6 +30,7 @@ class Phase:
     learning_rate: float
     decays: bool = False
     memory_alone: bool = False
+    fresh: bool = False
 
 
 NANO_PHASES = (
@@ -48,7 +51,8 @@ class TrainConfig:
         model: family member to train.
         start: weights to start from, a name or path as `weights.load_model` takes it; empty: from scratch.
         objects: labelled objects per clip.
-        reuse: times that each rendered clip is used, see `clips.clip_batches`.
+        still_objects: objects per step that are prompted and corrected on some frame without memory, see `stills`.
+        reuse: times that a rendered clip is used in phases that are not `fresh`, see `clips.clip_batches`.
         matrix_rate: size of Muon's steps on matrices, as a multiple of AdamW's on the rest.
         grouping_weight: of the second loss, see `grouping`.
         teacher_steps: over these steps the share of clips whose memory holds the true mask instead of the
@@ -63,6 +67,7 @@ class TrainConfig:
     model: str = "nano"
     start: str = ""
     objects: int = 3
+    still_objects: int = 24
     reuse: int = 4
     matrix_rate: float = 3.0
     grouping_weight: float = 1.0

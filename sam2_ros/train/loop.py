@@ -29,6 +29,7 @@ from .losses import frame_loss, mask_iou
 from .optimisers import make_optimisers
 from .simulate import draw_absence, draw_kind, draw_slip
 from .start import initialise
+from .stills import stills_loss
 from .unroll import ClipBatch, encode, unroll
 
 MEMORY = (  # first parts of the names of parameters that clips of one frame teach nothing
@@ -109,7 +110,7 @@ def _train_phase(
         config.objects,
         repeat(phase.frames, end - start),
         config.render_workers,
-        config.reuse,
+        1 if phase.fresh else config.reuse,
     )
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))
@@ -211,6 +212,8 @@ def _loss(
         frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
         ious = [mask_iou(p.chosen_mhw, target)[visible].mean().item() for p, target, visible in frames]
     loss = torch.stack(losses).mean() + config.grouping_weight * grouped
+    if config.still_objects and t > 1:  # clips of one frame are prompted as they are
+        loss = loss + stills_loss(run.model, features, batch, config.still_objects, rng, balance)
     return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
 
 

@@ -14,7 +14,7 @@ import torch
 from sam2_ros.engine.prompt_encoder import BOX_MAX, BOX_MIN, POSITIVE
 
 KINDS = ("box", "click", "mask")
-KIND_SHARES = (0.8, 0.1, 0.1)
+KIND_SHARES = (0.45, 0.2, 0.35)
 BOX_JITTER = 0.1
 BOX_JITTER_LIMIT_PX = 20.0
 ABSENCE_PROBABILITY = 0.9

@@ -192,14 +192,15 @@ def test_track_of_one_kind_leaves_only_that_kind(frames: Path, tmp_path: Path) -
 
 
 def test_bench_reports_every_object_count(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["bench", "--objects", "1,2", "--frames", "3", "--camera", "96x64", "--json"]) == 0
+    asked = ["--objects", "1,2", "--frames", "3", "--camera", "96x64", "--image-size", "128"]
+    assert run(["bench", *asked, "--json"]) == 0
     report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert list(report["objects"]) == ["1", "2"]
     for timed in report["objects"].values():
         assert 0 < timed["frame_ms"]["p50"] <= timed["frame_ms"]["p99"]
         assert timed["fps"] > 0
         assert {"encode", "memory_attention", "decode", "memory_write"} <= set(timed["stages_ms"])
-    assert report["camera"] == "96x64"
+    assert (report["camera"], report["image_size"]) == ("96x64", 128)
 
 
 def test_models_list_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from seeded_weights import fill_by_key
 
+from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.transformers_layout import to_transformers
@@ -35,6 +37,20 @@ def test_every_layout_holds_the_same_model(version: str, tmp_path: Path) -> None
         assert (model.config.name, model.config.version) == ("nano", version)
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, state[key]), f"{key} of {name}"
+
+
+def test_a_model_can_see_another_size(tmp_path: Path) -> None:
+    torch.save({"model": official_state("nano", "2.1")}, tmp_path / "nano.pt")
+    model = load_model(tmp_path / "nano.pt", device="cpu", image_size=128)
+    result = Tracker(model).step(np.zeros((90, 120, 3), np.uint8), [Prompt("thing", box=(10, 10, 60, 60))])
+    assert result.objects[0].logits.shape == (32, 32)
+    assert result.objects[0].mask.shape == (90, 120)
+
+
+@pytest.mark.parametrize(("size", "instead"), [(100, 96), (-64, 32), (1, 32)])
+def test_a_size_that_does_not_divide_is_refused(size: int, instead: int) -> None:
+    with pytest.raises(CheckpointError, match=f"image size {size}: .* multiple of 32, such as {instead}$"):
+        load_model("nano", image_size=size)
 
 
 def test_a_key_that_is_in_no_layout_is_named(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class EvalConfig:
         split, sequences: which part of the dataset; empty = all.
         out: folder for predicted masks, overlays and summary.json; None = nothing is written.
         numerics: see `TrackerConfig`.
+        image_size: see `weights.load_model`.
         baselines: names of `BASELINES`, each run beside the model.
     """
 
@@ -59,6 +60,7 @@ class EvalConfig:
     out: Path | None = None
     numerics: str = "stream"
     baselines: tuple[str, ...] = ()
+    image_size: int = 0
 
     def __post_init__(self) -> None:
         if self.prompt not in KINDS:
@@ -132,7 +134,9 @@ def run_eval(config: EvalConfig, on_progress: Progress = lambda step, done, tota
             "count: expected a split whose truth is published, such as train"
         )
     on_progress("loading the model", 0, None)
-    model = load_model(config.model, device=config.device, precision=config.precision)
+    model = load_model(
+        config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    )
     _warm_up(model, sequences[0])
     if config.out is not None:
         (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
@@ -156,6 +160,7 @@ def run_eval(config: EvalConfig, on_progress: Progress = lambda step, done, tota
         "split": config.split,
         "device": str(model.device),
         "precision": precision_name(model),
+        "image_size": model.config.image_size,
         "numerics": config.numerics,
         "prompted_frames": prompted,
         "objects": {name: total.of_objects for name, total in totals.items()},

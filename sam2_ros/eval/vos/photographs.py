@@ -62,7 +62,11 @@ def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, don
         )
     photographs = open_photographs(config.dataset)
     on_progress("loading the model", 0, None)
-    segmenter = ImageSegmenter(load_model(config.model, device=config.device, precision=config.precision))
+    segmenter = ImageSegmenter(
+        load_model(
+            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+        )
+    )
     segmenter.set_image(photographs[0].image())  # the first image through a model takes longer
     scores: list[InstanceScore] = []
     encode_ms = []
@@ -88,6 +92,7 @@ def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, don
         "dataset": str(config.dataset),
         "device": str(segmenter.model.device),
         "precision": precision_name(segmenter.model),
+        "image_size": segmenter.model.config.image_size,
         "of_instances": [one.record() for one in scores],
     }
     if config.out is not None:

@@ -33,7 +33,7 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
     side = min(config.height_px, config.width_px)
     background = _background(rng, config)
     hidden = int(rng.integers(config.objects)) if rng.random() < config.hide_probability else -1
-    hides_by_leaving = rng.random() < 0.35
+    hides_by_leaving = rng.random() < config.leaving
     light = rng.uniform(0, 2 * np.pi)
     things: list[Layer] = []
     fronts: list[Layer] = []

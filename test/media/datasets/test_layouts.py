@@ -188,7 +188,7 @@ def test_what_is_wrong_with_a_set_is_said(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
     folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE, 1: labels_of((1, 5, 5), size=(20, 30))})
     (sequence,) = open_dataset(folder)
-    with pytest.raises(SourceError, match=r"mask of frame 00001.jpg is 30 x 20 px, .* expected, 60 x 40"):
+    with pytest.raises(SourceError, match=r"mask of frame 00001 is 30 x 20 px, .* expected, 60 x 40"):
         sequence.annotated(1, sequence.image(1))
     write_masks(tmp_path / "stray", {7: ONE})
     (tmp_path / "stray" / "00007.png").replace(folder / "masks" / "00007.png")

@@ -15,6 +15,7 @@ from sam2_ros.media.synthetic.lighting import Lighting
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
 _LONGEST_SMEAR_PX = 15
+SHUTTER = 0.5  # share of the time between two frames that light falls in
 OWNED_ALPHA = 128  # a pixel belongs to the topmost thing that covers at least half of it
 
 
@@ -192,7 +193,7 @@ class Scene:
         left, top = (self.camera.width_px - width) / 2 + 0.5, (self.camera.height_px - height) / 2 + 0.5
         return np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
 
-    def draw(self, t: int, shutter: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, t: int, shutter: float = SHUTTER) -> tuple[np.ndarray, np.ndarray]:
         """Frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
         camera = self.camera.matrix(t)
         height, width = self.camera.height_px, self.camera.width_px

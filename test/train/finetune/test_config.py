@@ -89,7 +89,7 @@ def test_numbers_as_people_write_them(tmp_path):
 
 def test_the_shipped_configurations_are_good():
     shipped = sorted(path.name for path in (ROOT / "config" / "train").glob("*.yaml"))
-    assert shipped == ["finetune.yaml", "nano.yaml"]
+    assert shipped == ["finetune.yaml", "nano.yaml", "nano_short.yaml"]
     fill(FinetuneConfig, read_yaml(ROOT / "config" / "train" / "finetune.yaml"))
     assert fill(RecipeConfig, read_yaml(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
 

@@ -5,13 +5,18 @@ Knows nothing of how a clip is drawn.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from sam2_ros.media.raster.clip import DeviceClip
-from sam2_ros.train.clips import clip_batches, make_batch, variation
+from sam2_ros.train.clip_cost import clip_cost
+from sam2_ros.train.clips import ClipMaker, clip_batches, make_batch, variation
+from sam2_ros.train.config import Phase, TrainConfig
 from sam2_ros.train.device_clips import on_device, stack, vary
+from sam2_ros.train.loop import train
 
 CPU = torch.device("cpu")
 
@@ -64,3 +69,32 @@ def test_workers_that_send_scripts_lead_to_the_same_batches(device):
         apart = (batch.images_bt3hw.cpu() - expected.images_bt3hw).abs().mean()  # noise of up to 9 of 255
         assert apart < 0.25
         assert (batch.targets_tmhw.cpu() - expected.targets_tmhw).abs().mean() < 0.002
+
+
+def test_the_cost_of_a_clip_says_what_a_worker_saves_and_sends():
+    pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
+    cost = clip_cost(1, 64, 2, 1, CPU)
+    assert cost["worker_leaves_drawing_ms"] > 0
+    assert cost["worker_draws_ms"] > 0
+    assert cost["device_draws_ms"] > 0
+    assert 0.02 < cost["sent_mb"] < 3
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_draws_its_clips_there(tmp_path, monkeypatch):
+    pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    drawn_on = []
+
+    def watched(device: torch.device) -> ClipMaker:
+        drawn_on.append(device)
+        return on_device(device)
+
+    monkeypatch.setattr("sam2_ros.train.loop.on_device", watched)
+    phase = Phase(2, 128, frames=2, clips=2, learning_rate=1e-3)
+    config = TrainConfig((phase,), objects=2, validation_clips=1, validation_frames=2, log_every=1)
+    train(config, tmp_path, torch.bfloat16, torch.device("cuda"))
+    assert [device.type for device in drawn_on] == ["cuda"]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)

@@ -118,6 +118,7 @@ WAYS = {
     "shadow": replace(PLAIN, layers=(replace(STILL, shadow_xy=(0.3, 0.35), shadow_strength=0.6),)),
     "size": replace(PLAIN, layers=(replace(STILL, motion=replace(STILL.motion, approach=-0.1), shadow_strength=0.5),)),
     "camera": replace(PLAIN, camera=PANNING),
+    "beyond the backdrop": replace(PLAIN, camera=Camera(HEIGHT, WIDTH, (Wave(70.0, 0.06),), (Wave(-50.0, 0.06),))),
     "rolling shutter": replace(PLAIN, camera=replace(PANNING, readout=1.0)),
     "light": replace(PLAIN, lighting=Lighting((0.3, -0.2, 0.1), 0.03, 0.5, BAND)),
     "partly outside": replace(PLAIN, layers=(replace(STILL, motion=BESIDE, smear=True, shadow_strength=0.6),)),

@@ -127,6 +127,15 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_nothing_that_is_drawn_with_stays_on_the_host(way: str) -> None:
+    """The meta device computes nothing, and refuses most mixing with another, as a GPU refuses all."""
+    config = replace(EVERYTHING, times=(0, 3), objects=1)
+    drawn = draw_script(Script(config, (Shot(0, WAYS[way]),)), 0, torch.device("meta"))
+    assert drawn.frames_t3hw.is_meta
+    assert drawn.masks_tnhw.is_meta
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_each_way_of_drawing_gives_the_same_pixels_and_is_seen(way: str, device: torch.device) -> None:
     scene, times = WAYS[way], (0, 3, 6)
     config = replace(EVERYTHING, times=times, objects=1)

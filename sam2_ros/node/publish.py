@@ -77,7 +77,11 @@ class Outputs:
             self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
 
     def _publisher(self, message_type: Any, topic: str) -> Any:
-        publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+        try:
+            publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+        except Exception:  # such as an object's id that is too long for a topic
+            self.destroy()
+            raise
         self._made.append(publisher)
         return publisher
 

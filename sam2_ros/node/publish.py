@@ -144,8 +144,12 @@ class Outputs:
 
 
 def mask_topic(object_id: str) -> str:
-    """Where the full-size mask of an object goes; what a topic name does not allow becomes an underscore."""
-    return "~/mask/" + re.sub(r"[^A-Za-z0-9_]", "_", object_id)
+    """Where the full-size mask of an object goes.
+
+    What a topic name does not allow becomes an underscore, and a digit, with which it must not begin, follows one.
+    """
+    name = re.sub(r"[^A-Za-z0-9_]", "_", object_id)
+    return f"~/mask/_{name}" if name[:1].isdigit() else f"~/mask/{name}"
 
 
 def image_message(fields: Any, header: Header) -> Image:

@@ -34,10 +34,8 @@ class FeatureCache:
         self.folder = folder / f"{model.config.image_size}px-{_fingerprint(model)}"
 
     def path(self, key: FrameKey) -> Path:
-        frame = key.sequence.frame_files[key.frame]
-        return (
-            self.folder / key.sequence.name / f"{frame.name}{'.mirrored' if key.mirrored else ''}.safetensors"
-        )
+        frame = key.sequence.frames.names[key.frame] + (".mirrored" if key.mirrored else "")
+        return self.folder / key.sequence.name / f"{frame}.safetensors"
 
     @torch.no_grad()
     def fill(

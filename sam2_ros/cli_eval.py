@@ -22,7 +22,7 @@ def evaluate(
         Path,
         typer.Argument(
             help="Folders of <seq>/frames + masks, one such sequence, DAVIS / MOSE / YouTube-VOS / LVOS / SA-V, "
-            "or photographs with instances.json."
+            "photographs with instances.json, or the word rendered: a test set that is drawn, in groups by difficulty."
         ),
     ],
     prompt: Annotated[
@@ -33,7 +33,10 @@ def evaluate(
         ),
     ],
     model: ModelOption = "nano",
-    split: Annotated[str, typer.Option(help="A list of ImageSets (val, 2017/val) or a folder (valid).")] = "",
+    split: Annotated[
+        str,
+        typer.Option(help="A list of ImageSets (val, 2017/val), a folder (valid) or a rendered group (cut)."),
+    ] = "",
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for predicted masks, overlay.mp4 and summary.json.")
@@ -87,9 +90,9 @@ def evaluate(
 
 
 def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-    """Sequences and, where there are several, their objects; then the means over all objects."""
+    """Sequences and, where there are several, their objects; then the means over the objects of groups and over all."""
     others = report.get("baselines", {})
-    columns = ("sequence", "object", "J", "F", "J&F", "fps", *(f"{name} J&F" for name in others))
+    columns = ("sequence", "object", "J", "F", "J&F", "absent", "fps", *(f"{name} J&F" for name in others))
     table = Table(
         *columns,
         box=None,
@@ -105,6 +108,9 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
                 beside = [details["objects"][other][name][key]["JF"] for other in others]
                 table.add_row("", f"id {escape(key)}", *_numbers(one, beside, None))
     beside = [other["JF"] for other in others.values()]
+    for name, scores in report.get("groups", {}).items():
+        beside = [other["groups"][name]["JF"] for other in others.values()]
+        table.add_row(f"[bold]mean of {escape(name)}", "", *_numbers(scores, beside, None))
     count = sum(len(objects) for objects in details["objects"]["model"].values())
     table.add_row("[bold]mean over objects", str(count), *_numbers(report, beside, report["fps"]))
     show.out.print(table)
@@ -140,7 +146,10 @@ def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
 
 
 def _numbers(scores: Mapping[str, Any], beside: list[float | None], fps: float | None) -> list[str]:
-    return [_number(scores[key]) for key in ("J", "F", "JF")] + [_number(fps), *map(_number, beside)]
+    return [_number(scores[key]) for key in ("J", "F", "JF", "absent")] + [
+        _number(fps),
+        *map(_number, beside),
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .attention import Attention, attention
+from .attention import Attention, attention, narrow_values_pay
 from .config import ModelConfig
 from .rewrites import Rewrites
 from .rope import axial_rope, pairs_apart, rotate, rotate_apart, sine_grid
@@ -37,7 +37,7 @@ class RopeAttention(Attention):
         spatial = k.shape[2] - unrotated_keys
         k = torch.cat([turn(k[:, :, :spatial], rope_2nc), k[:, :, spatial:]], dim=2)
         q = q.expand(len(k), -1, -1, -1)
-        if rewrites.late_values and v_bmc.shape[-1] < self.v_proj.out_features:
+        if rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k):
             found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         v = self.split_heads(self.v_proj(v_bmc))

@@ -16,7 +16,7 @@ class Rewrites:
     Attributes:
         late_values: cross-attention to memory averages the memories themselves and projects the average: rows of a
             softmax sum to 1, so that ``softmax(S) (M W + b) = (softmax(S) M) W + b``. A memory has 64 channels, its
-            projection 256.
+            projection 256. Done where `attention.narrow_values_pay`.
         shared_first_layer: what the first layer of memory attention does before it looks at memory is the same for all
             objects of a frame, and done once.
         pairs_apart: channels that turn together lie half a vector apart instead of side by side, in queries and keys

@@ -22,9 +22,9 @@ from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_fo
 from sam2_ros.eval.metrics import growth_per_step, mask_iou, spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.reference import REFERENCES, Box, Followed, run_official
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.eval.vos.prompting import tight_box
 from sam2_ros.media.render import ClipConfig, render_clip
-from sam2_ros.seeded_weights import fill_by_key
 from sam2_ros.weights import list_models, load_model
 
 CLIP_FRAMES = 12

@@ -12,7 +12,7 @@ from sam2_ros.engine.attention import attention, attention_by_rows
 from sam2_ros.engine.model import MemoryView, Sam2Model
 from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
 from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_apart
-from sam2_ros.seeded_weights import fill_by_key
+from sam2_ros.eval.seeded_weights import fill_by_key
 
 NAMES = [field.name for field in fields(Rewrites)]
 

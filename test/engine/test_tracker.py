@@ -11,7 +11,7 @@ import torch
 
 from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.model import Sam2Model
-from sam2_ros.seeded_weights import fill_by_key
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.weights import random_model
 
 HEIGHT, WIDTH = 120, 160

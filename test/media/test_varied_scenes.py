@@ -244,17 +244,17 @@ def test_cuts_hide_some_objects_and_some_clips_return_to_their_first_shot() -> N
 
 
 def test_clutter_covers_much_of_a_backdrop_and_defocus_takes_its_detail() -> None:
-    rng = np.random.default_rng(0)
-    board = (
-        np.kron(np.indices((20, 26)).sum(0) % 2, np.ones((8, 8)))[..., None].repeat(3, 2).astype(np.uint8)
-        * 255
-    )
-    full = cluttered(rng, PROCEDURAL, board, 0.5)
-    assert (full != board).any(axis=2).mean() > 0.2
-    soft = defocused(rng, board)
-    assert soft.shape == board.shape
+    board = (np.indices((160, 208)).sum(0) // 8 % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    covered = [
+        (cluttered(np.random.default_rng(seed), PROCEDURAL, board, 0.5) != board).any(axis=2).mean()
+        for seed in range(8)
+    ]
+    assert min(covered) > 0.04
+    assert np.mean(covered) > 0.1
+    soft = defocused(np.random.default_rng(0), board, 320, 416)
+    assert soft.shape == (320, 416, 3)
 
-    def detail(image: np.ndarray) -> float:
-        return float(np.abs(np.diff(image.astype(float), axis=1)).mean())
+    def steepest(image: np.ndarray) -> int:
+        return int(np.abs(np.diff(image.astype(int), axis=1)).max())
 
-    assert detail(soft) < 0.7 * detail(board)
+    assert steepest(soft) < 0.5 * steepest(board)

@@ -41,8 +41,8 @@ from sam2_ros.engine import (
     segment_everything,
 )
 from sam2_ros.engine.state_dict import load_strictly, recognise
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.media.annotations import annotation
-from sam2_ros.seeded_weights import fill_by_key
 
 MUTANT_ERROR = 5e-3
 

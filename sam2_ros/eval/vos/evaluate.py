@@ -22,7 +22,14 @@ from sam2_ros.eval.vos.baselines import BASELINES, Baseline, Box
 from sam2_ros.eval.vos.follow import Followed, Follower
 from sam2_ros.eval.vos.prompting import CLICKS, KINDS, tight_box
 from sam2_ros.eval.vos.results import SequenceWriter
-from sam2_ros.eval.vos.scores import ObjectJF, SequenceScorer, disjoint, objects_percent, percent
+from sam2_ros.eval.vos.scores import (
+    ObjectJF,
+    SequenceScorer,
+    absent_percent,
+    disjoint,
+    objects_percent,
+    percent,
+)
 from sam2_ros.media.datasets.layouts import open_dataset
 from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.media.frame import SourceError
@@ -99,22 +106,36 @@ class _Totals:
     objects: list[ObjectJF] = field(default_factory=list)
     steps_ms: list[float] = field(default_factory=list)
     of_objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: dict[str, list[ObjectJF]] = field(default_factory=dict)
 
-    def add(self, name: str, run: _Run) -> None:
+    def add(self, name: str, group: str, run: _Run) -> None:
         objects = run.scorer.objects()
         self.objects += objects
         self.steps_ms += run.steps_ms
-        self.sequences[name] = {**percent(objects), "fps": run.fps()}
+        self.sequences[name] = {**percent(objects), "absent": absent_percent(objects), "fps": run.fps()}
+        if group:
+            self.groups.setdefault(group, []).extend(objects)
         self.of_objects[name] = objects_percent(objects)
 
     def report(self) -> dict[str, Any]:
         times = spread(self.steps_ms)
         return {
             "sequences": self.sequences,
+            **self._of_groups(),
             **percent(self.objects),
+            "absent": absent_percent(self.objects),
             "fps": round(1000 * len(self.steps_ms) / sum(self.steps_ms), 2),
             "latency_ms": {"p50": round(times.p50, 2), "p95": round(times.p95, 2)},
         }
+
+    def _of_groups(self) -> dict[str, Any]:
+        if not self.groups:
+            return {}
+        means = {
+            name: {**percent(objects), "absent": absent_percent(objects)}
+            for name, objects in self.groups.items()
+        }
+        return {"groups": means}
 
 
 @dataclass(frozen=True)
@@ -144,11 +165,11 @@ def run_eval(config: EvalConfig, on_progress: Progress = lambda step, done, tota
     prompted: dict[str, dict[str, int]] = {}
     for number, sequence in enumerate(sequences):
         step = f"{sequence.name} ({number + 1} of {len(sequences)})"
-        on_progress(step, 0, len(sequence.frame_files))
+        on_progress(step, 0, len(sequence))
         runs, frames = _evaluate(model, sequence, config, lambda done, total, step=step: on_progress(step, done, total))  # type: ignore[misc]  # fmt: skip
         prompted[sequence.name] = frames
         for name, run in runs.items():
-            totals[name].add(sequence.name, run)
+            totals[name].add(sequence.name, sequence.group, run)
     if not totals["model"].objects:
         raise SourceError(f"no object of '{config.dataset}' shows before the last annotated frames")
     reports = {name: total.report() for name, total in totals.items()}
@@ -182,7 +203,7 @@ def _evaluate(
     start = min(sequence.first_frames.values())
     writer = SequenceWriter(config.out, sequence) if config.out is not None else None
     with writer or nullcontext():
-        for index in range(len(sequence.frame_files)):
+        for index in range(len(sequence)):
             image = sequence.image(index)
             followed, masks = None, {}
             if index >= start:
@@ -197,7 +218,7 @@ def _evaluate(
                     _score(runs[name], index, _as_scored(sequence, answer), truth, step_ms)
             if writer is not None:
                 writer.add(index, image, followed.result if followed else None, masks)
-            on_frame(index + 1, len(sequence.frame_files))
+            on_frame(index + 1, len(sequence))
     return runs, dict(follower.prompted_frames)
 
 

@@ -56,7 +56,7 @@ class Follower:
             max_objects=max(1, len(sequence.first_frames)),
             max_conditioning_frames=4 if numerics == "stream" else prompted,
             numerics=numerics,
-            clip_frames=0 if numerics == "stream" else len(sequence.frame_files),
+            clip_frames=0 if numerics == "stream" else len(sequence),
             non_overlap=not sequence.overlapping,
             forget_after_s=0.0,
         )

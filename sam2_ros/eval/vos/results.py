@@ -42,7 +42,7 @@ class SequenceWriter:
         masks: Mapping[str, np.ndarray],
     ) -> None:
         """One frame; before the first prompt there is no result."""
-        name = f"{self._sequence.frame_files[index].stem}.png"
+        name = f"{self._sequence.frames.names[index]}.png"
         nothing = np.zeros(image_hw3.shape[:2], np.uint16)
         if self._sequence.overlapping:
             for folder in self._folders():

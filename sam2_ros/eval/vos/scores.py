@@ -17,12 +17,17 @@ from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
 
 @dataclass(frozen=True)
 class ObjectJF:
-    """Means over the frames that count for one object; `frames` is their number, at least 1."""
+    """Means over the frames that count for one object; `frames` is their number, at least 1.
+
+    Of these it is hidden, or out of the image, in `hidden`, and the answer is empty there in `called_absent`.
+    """
 
     name: str
     j: float
     f: float
     frames: int
+    hidden: int = 0
+    called_absent: int = 0
 
     @property
     def jf(self) -> float:
@@ -41,6 +46,7 @@ class SequenceScorer:
         self._last = sequence.truth.indices[-1]
         self._j: dict[str, list[float]] = {name: [] for name in self._prompted}
         self._f: dict[str, list[float]] = {name: [] for name in self._prompted}
+        self._absent: dict[str, list[bool]] = {name: [] for name in self._prompted}  # called so, where it is
 
     def add(self, index: int, masks: Mapping[str, np.ndarray], truth: FrameTruth) -> None:
         """The answer for an annotated frame, ``[H, W]`` bool by object; an object without a mask = called absent."""
@@ -56,11 +62,20 @@ class SequenceScorer:
                 known, answer = known & counts_hw, answer & counts_hw
             self._j[name].append(region_j(answer, known))
             self._f[name].append(boundary_f(answer, known))
+            if not known.any():
+                self._absent[name].append(not answer.any())
 
     def objects(self) -> list[ObjectJF]:
         """Objects with at least one frame that counts, in the order they appear."""
         return [
-            ObjectJF(name, float(np.mean(j)), float(np.mean(self._f[name])), len(j))
+            ObjectJF(
+                name,
+                float(np.mean(j)),
+                float(np.mean(self._f[name])),
+                len(j),
+                len(self._absent[name]),
+                sum(self._absent[name]),
+            )
             for name, j in self._j.items()
             if j
         ]
@@ -75,9 +90,17 @@ def percent(objects: Sequence[ObjectJF]) -> dict[str, float | None]:
     }
 
 
+def absent_percent(objects: Sequence[ObjectJF]) -> float | None:
+    """Of the frames that do not show an object, those with an empty answer, in percent; None where all show."""
+    hidden = sum(one.hidden for one in objects)
+    return round(100 * sum(one.called_absent for one in objects) / hidden, 2) if hidden else None
+
+
 def objects_percent(objects: Sequence[ObjectJF]) -> dict[str, dict[str, Any]]:
     """The same for each object, and how many frames counted."""
-    return {one.name: {**percent([one]), "frames": one.frames} for one in objects}
+    return {
+        one.name: {**percent([one]), "absent": absent_percent([one]), "frames": one.frames} for one in objects
+    }
 
 
 def disjoint(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Finds the sequences of a dataset: our own folders, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V.
+"""Finds the sequences of a dataset: our own folders, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V, the rendered set.
 
 Knows names of folders and files; reads no image.
 """
@@ -9,14 +9,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from sam2_ros.media.datasets.rendered import is_rendered, rendered_sequences
 from sam2_ros.media.datasets.sav import annotation_files, sav_sequences
-from sam2_ros.media.datasets.sequence import FolderTruth, PaletteTruth, Truth, VosSequence
+from sam2_ros.media.datasets.sequence import FileFrames, FolderTruth, PaletteTruth, Truth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
 
 EXPECTED = (
     "expected a folder with frames/ and masks/, a folder of such folders, one with JPEGImages/ and Annotations/ "
-    "(DAVIS, MOSE, YouTube-VOS, LVOS, SA-V), or SA-V *_manual.json with extracted frames"
+    "(DAVIS, MOSE, YouTube-VOS, LVOS, SA-V), SA-V *_manual.json with extracted frames, or the word rendered"
 )
 VOS_FPS = 24.0  # DAVIS and SA-V; what others have is not written down in them
 _RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
@@ -28,12 +29,15 @@ def open_dataset(path: Path, split: str = "", names: Sequence[str] = ()) -> list
     """The sequences of a dataset, in natural order.
 
     Args:
-        path: the dataset, or one sequence of it in our own layout.
-        split: a list of `ImageSets`, such as val or 2017/val; or a folder of the dataset, such as valid.
+        path: the dataset, or one sequence of it in our own layout; or `rendered`, which is no folder.
+        split: a list of `ImageSets`, such as val or 2017/val; or a folder of the dataset, such as valid; or a group of
+            the rendered set.
         names: only these sequences; empty = all.
 
     Raises SourceError, in one line, for anything that is not there or not understood.
     """
+    if is_rendered(path):
+        return rendered_sequences(split, names)
     if not path.exists():
         raise SourceError(f"dataset '{path}' does not exist; {EXPECTED}")
     if split and _images_folder(path) is None and (path / split).is_dir():
@@ -78,7 +82,8 @@ def _own(folder: Path) -> VosSequence:
         raise SourceError(f"'{folder / 'meta.json'}' cannot be read ({error}): expected JSON") from error
     if not fps > 0:
         raise SourceError(f"'{folder / 'meta.json'}' has fps {fps}, a number above 0 expected")
-    return _sequence(folder.name, folder / "frames", folder / "masks", fps)
+    name = folder.absolute().name  # of the folder that `.` stands for, too
+    return _sequence(name, folder / "frames", folder / "masks", fps)
 
 
 def _davis_like(path: Path, images: Path, split: str) -> list[VosSequence]:
@@ -129,7 +134,7 @@ def _sequence(
     else:
         first = None if objects is None else _first_frames(objects, index_of)
         truth = PaletteTruth(_by_frame(name, masks, index_of), first, merged)
-    return VosSequence(name, tuple(files), truth, fps, overlapping=bool(of_objects))
+    return VosSequence(name, FileFrames(tuple(files)), truth, fps, overlapping=bool(of_objects))
 
 
 def _first_frames(objects: Mapping[str, Sequence[str]], index_of: Mapping[str, int]) -> dict[str, int]:
@@ -216,7 +221,7 @@ def _hint(path: Path, split: str) -> str:
     if split:
         return f" in split '{split}'" + (f", its folders are {_some(inside)}" if inside else "")
     if inside:
-        return f" itself: choose one of {_some(inside)} with --split"
+        return f" itself: choose one of {_some(inside)} with --split, or name that folder"
     parent = next((p for p in path.parents if p.name in _IMAGES or p.name in ("frames", "masks")), None)
     if path.name in (*_IMAGES, *_ANNOTATIONS, "frames", "masks") or parent is not None:
         return f": did you mean '{(parent or path).parent}'?"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.media.datasets.sequence import RunLengthTruth, VosSequence
+from sam2_ros.media.datasets.sequence import FileFrames, RunLengthTruth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
 
@@ -48,7 +48,7 @@ def _sequence(file: Path, folder: Path) -> VosSequence:
             f"'{file.name}' annotates frame {truth.indices[-1]} but '{frames}' has {count} images: "
             "extract every frame at 24 a second"
         )
-    return VosSequence(video, tuple(images), truth, FPS, overlapping=True)
+    return VosSequence(video, FileFrames(tuple(images)), truth, FPS, overlapping=True)
 
 
 def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:

@@ -1,4 +1,4 @@
-"""A video with known masks: frames in files, and the truth of those frames that are annotated.
+"""A video with known masks: its frames, and the truth of those that are annotated.
 
 Does not know how a dataset is laid out on disk; `layouts` and `sav` find the files.
 """
@@ -52,27 +52,58 @@ class Truth(Protocol):
         """The truth of an annotated frame. Raises SourceError."""
 
 
+class Frames(Protocol):
+    """The frames of one sequence, in order."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of each frame, without a suffix."""
+
+    def at(self, index: int) -> np.ndarray:
+        """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
+
+
+@dataclass(frozen=True)
+class FileFrames:
+    """Frames in files."""
+
+    files: tuple[Path, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(file.stem for file in self.files)
+
+    def at(self, index: int) -> np.ndarray:
+        return read_image(self.files[index])
+
+
 @dataclass(frozen=True)
 class VosSequence:
     """One video.
 
     Attributes:
         name: of its folder or file.
-        frame_files: all frames in order.
+        frames: all of them in order.
         truth: of some of them or of all.
         fps: frames per second.
+        group: sequences that are also scored together; "" = none.
         overlapping: objects have masks of their own that may overlap; else a pixel belongs to one object at most.
     """
 
     name: str
-    frame_files: tuple[Path, ...]
+    frames: Frames
     truth: Truth
     fps: float
     overlapping: bool = False
+    group: str = ""
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.frames.names)
 
     def image(self, index: int) -> np.ndarray:
         """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
-        return read_image(self.frame_files[index])
+        return self.frames.at(index)
 
     def annotated(self, index: int, image_hw3: np.ndarray) -> FrameTruth | None:
         """The truth of a frame that was read, None where it is not annotated. Raises SourceError."""
@@ -81,7 +112,7 @@ class VosSequence:
         truth = self.truth.at(index)
         if truth.hw != image_hw3.shape[:2]:
             raise SourceError(
-                f"sequence '{self.name}': the mask of frame {self.frame_files[index].name} is "
+                f"sequence '{self.name}': the mask of frame {self.frames.names[index]} is "
                 f"{truth.hw[1]} x {truth.hw[0]} px, the size of the frame expected, "
                 f"{image_hw3.shape[1]} x {image_hw3.shape[0]}"
             )

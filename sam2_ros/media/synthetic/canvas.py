@@ -62,41 +62,40 @@ class Canvas:
         return replace(part, surface=Surface(strip, self.look.shade(self.alpha), speed))
 
     def _painted(self) -> np.ndarray:
-        return material(self.rng, self.look, self.size_px) if self.texture is None else self.texture
+        if self.texture is None:
+            self.texture = material(self.rng, self.look, self.size_px, self.size_px)
+        return self.texture
 
     def _cover(self, alpha: np.ndarray, paint: np.ndarray | None) -> None:
-        paint = material(self.rng, self.look, self.size_px) if paint is None else self._fitted(paint)
-        if self.texture is None:
-            self.texture = paint.copy()
-            return
         x, y, width, height = cv2.boundingRect(alpha)
-        if width:
+        if self.texture is None:  # the first paint goes on beyond its outline: blending never meets black
+            self.texture = self._painted() if paint is None else paint[: self.size_px, : self.size_px].copy()
+        elif width:
             region = slice(y, y + height), slice(x, x + width)
+            top = material(self.rng, self.look, height, width) if paint is None else paint[region]
             weight = alpha[region].astype(np.float32) * (1 / 255)
             below = self.texture[region]
-            cv2.blendLinear(paint[region], below, weight, 1 - weight, below)
-
-    def _fitted(self, paint: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(paint[: self.size_px, : self.size_px])
+            cv2.blendLinear(np.ascontiguousarray(top), below, weight, 1 - weight, below)
 
 
-def material(rng: Rng, look: Look, size_px: int | None = None) -> np.ndarray:
-    """Plain paint, the thing's own texture in another colour, or another texture: [size_px, size_px, 3]."""
-    size = look.size_px if size_px is None else size_px
-    own = np.ascontiguousarray(look.texture[:size, :size])
+def material(rng: Rng, look: Look, height_px: int = 0, width_px: int = 0) -> np.ndarray:
+    """Plain paint, the thing's own texture in another colour, or another one: [height_px, width_px, 3] uint8.
+
+    Without a size it is as large as the thing.
+    """
+    height, width = height_px or look.size_px, width_px or look.size_px
+    own = np.ascontiguousarray(look.texture[:height, :width])
     draw = rng.random()
     if look.under_rgb is not None and rng.random() < 0.2:
         colour = np.clip(look.under_rgb + rng.normal(0, 16, 3), 5, 250)
-    elif rng.random() < 0.25:
-        colour = np.full(3, rng.choice([18.0, 45, 215, 240])) + rng.normal(
-            0, 6, 3
-        )  # tyres, glass, white paint
+    elif rng.random() < 0.25:  # tyres, glass, white paint
+        colour = rng.choice([18.0, 45, 215, 240]) + rng.normal(0, 6, 3)
     else:
         colour = random_colour(rng)
     if draw < 0.6:
         plain = np.empty_like(own)
-        plain[:] = colour
+        plain[:] = np.clip(colour, 0, 255)
         return cv2.addWeighted(own, float(rng.uniform(0.03, 0.3)), plain, 0.85, 0)
     if draw < 0.82:
         return recolour(rng, own, 0.3, mean_rgb=colour)
-    return np.ascontiguousarray(look.other(rng)[:size, :size])
+    return np.ascontiguousarray(look.other(rng)[:height, :width])

@@ -32,6 +32,7 @@ class ClipConfig:
     textures: TextureBank = field(default_factory=TextureBank)
     size_range: tuple[float, float] = (0.05, 0.75)  # length of an object / shorter side of the image
     hide_probability: float = 0.35  # that one object is fully hidden, or leaves the image, for some frames
+    leaving: float = 0.35  # of those that hide: leave the image and come back
     motion_scale: float = 1.0
     camera_motion: float = 0.7  # share of clips with a moving camera
     degrade: float = 0.6  # share of clips with noise, blur, flicker or JPEG artefacts
@@ -65,7 +66,7 @@ class ClipConfig:
             raise ValueError(f"times {self.times}: expected 0, then later frames of {self.frames}, in order")
         if not 0 < self.size_range[0] <= self.size_range[1] <= 1:
             raise ValueError(f"size_range {self.size_range}: expected 0 < low <= high <= 1")
-        for name in SHARES:
+        for name in (*SHARES, "leaving"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a share, 0 to 1")
 

@@ -23,9 +23,9 @@ def cluttered(rng: Rng, bank: TextureBank, backdrop: np.ndarray, assemblies: flo
     light = float(rng.uniform(0, 2 * np.pi))
     made: list[tuple] = []
     for _ in range(int(rng.integers(6, 16))):
-        half = 0.5 * min(height, width) * float(np.exp(rng.uniform(np.log(0.08), np.log(0.5))))
-        if len(made) < 2 or (len(made) < 5 and rng.random() < 0.4):
-            look = Look(rng, bank, min(2 * half, 90.0), light)  # sharper than needed is time lost
+        half = 0.5 * min(height, width) * float(np.exp(rng.uniform(np.log(0.12), np.log(0.5))))
+        if len(made) < 2 or (len(made) < 4 and rng.random() < 0.3):
+            look = Look(rng, bank, min(2 * half, 64.0), light)  # sharper than needed is time lost
             made.append(make_assembly(rng, look) if rng.random() < assemblies else make_parts(rng, look))
         parts = made[int(rng.integers(len(made)))]
         motion = Motion(
@@ -34,15 +34,13 @@ def cluttered(rng: Rng, bank: TextureBank, backdrop: np.ndarray, assemblies: flo
             angle_rad=float(rng.normal(0, 0.3)),
             flip=-1.0 if rng.random() < 0.5 else 1.0,
         )
-        paste(image, Layer(parts, motion, shadow_xy=(0.1, 0.15), shadow_strength=0.3))
+        paste(image, Layer(parts, motion))
     return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB)
 
 
-def defocused(rng: Rng, backdrop: np.ndarray) -> np.ndarray:
-    """The backdrop as a lens shows it that is focused on what is nearer."""
-    height, width = backdrop.shape[:2]
-    small = cv2.resize(backdrop, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    radius = max(1, round(height * float(np.exp(rng.uniform(np.log(0.003), np.log(0.025))))))
+def defocused(rng: Rng, small: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    """A backdrop, given at half its size, as a lens shows it that is focused on what is nearer."""
+    radius = max(1, round(height_px * float(np.exp(rng.uniform(np.log(0.003), np.log(0.025))))))
     side = 2 * radius + 1
     soft = cv2.blur(cv2.blur(small, (side, side)), (side, side))
-    return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(soft, (width_px, height_px), interpolation=cv2.INTER_LINEAR)

@@ -33,7 +33,7 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
     side = min(config.height_px, config.width_px)
     background = _background(rng, config)
     hidden = int(rng.integers(config.objects)) if rng.random() < config.hide_probability else -1
-    hides_by_leaving = rng.random() < 0.35
+    hides_by_leaving = rng.random() < config.leaving
     light = rng.uniform(0, 2 * np.pi)
     things: list[Layer] = []
     fronts: list[Layer] = []
@@ -77,12 +77,13 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
 
 
 def _background(rng: Rng, config: ClipConfig) -> np.ndarray:
-    background = make_backdrop(rng, config.textures, int(config.height_px * 1.3), int(config.width_px * 1.3))
+    height, width = int(config.height_px * 1.3), int(config.width_px * 1.3)
+    soft = in_share(rng, config.defocus)
+    drawn = (height // 2, width // 2) if soft else (height, width)  # what is blurred needs no fine pixels
+    background = make_backdrop(rng, config.textures, *drawn)
     if in_share(rng, config.clutter):
         background = cluttered(rng, config.textures, background, config.assemblies)
-    if in_share(rng, config.defocus):
-        background = defocused(rng, background)
-    return background
+    return defocused(rng, background, height, width) if soft else background
 
 
 def _parts(rng: Rng, config: ClipConfig, look: Look) -> tuple[Part, ...]:

@@ -38,8 +38,8 @@ def test_scores_are_those_of_the_masks_it_leaves(
 ) -> None:
     out = tmp_path / "out"
     report = report_of(capsys, rendered, "--prompt", "box", "--out", out)
-    assert list(report) == ["model", "prompt", "sequences", "J", "F", "JF", "fps", "latency_ms"]
-    assert list(report["sequences"]["clip"]) == ["J", "F", "JF", "fps"]
+    assert list(report) == ["model", "prompt", "sequences", "J", "F", "JF", "absent", "fps", "latency_ms"]
+    assert list(report["sequences"]["clip"]) == ["J", "F", "JF", "absent", "fps"]
     assert list(report["latency_ms"]) == ["p50", "p95"]
     assert (report["model"], report["prompt"]) == ("nano", "box")
     means = []
@@ -69,13 +69,39 @@ def test_scores_are_those_of_the_masks_it_leaves(
     assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FRAME_WIDTH)) == (6, 160)
 
 
+def test_the_rendered_set_is_scored_by_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["occlusion/1", "plain/1", "occlusion/2"]
+    arguments = [part for name in names for part in ("--sequence", name)]
+    out = tmp_path / "out"
+    assert run(["eval", "rendered", "--prompt", "mask", *arguments, "--out", str(out), "--json"]) == 0
+    *table, line = capsys.readouterr().out.splitlines()
+    report = json.loads(line)
+    assert list(report["sequences"]) == names
+    assert list(report["groups"]) == ["occlusion", "plain"]
+    objects = json.loads((out / "summary.json").read_text())["objects"]["model"]
+    of_group = [one for name in ("occlusion/1", "occlusion/2") for one in objects[name].values()]
+    assert len(of_group) == 4
+    for key in ("J", "F", "JF"):
+        assert report["groups"]["occlusion"][key] == pytest.approx(
+            np.mean([one[key] for one in of_group]), abs=0.02
+        )
+    assert report["groups"]["plain"]["absent"] is None
+    assert report["absent"] == report["groups"]["occlusion"]["absent"]
+    assert 0 <= report["absent"] <= 100
+    assert len([row for row in table if "mean of " in row]) == 2
+    assert len(list((out / "occlusion" / "2").glob("*.png"))) == 40
+
+
 def test_baselines_are_measured_in_the_same_run(rendered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", str(rendered), "--prompt", "mask", "--baselines", "--json"]) == 0
     *table, line = capsys.readouterr().out.splitlines()
     report = json.loads(line)
     assert list(report["baselines"]) == ["flow", "grabcut"]
     for name in ("flow", "grabcut"):
-        assert list(report["baselines"][name]) == ["sequences", "J", "F", "JF", "fps", "latency_ms"]
+        assert list(report["baselines"][name]) == ["sequences", "J", "F", "JF", "absent", "fps", "latency_ms"]
     assert report["baselines"]["flow"]["JF"] > 60  # a clip of slow motion: carrying the mask is enough
     text = "\n".join(table)
     assert "flow J&F" in text

@@ -23,7 +23,7 @@ def clip(rendered: Path) -> VosSequence:
 def follow(nano: Sam2Model, clip: VosSequence, kind: str) -> list[Followed]:
     follower = Follower(nano, clip, kind)
     answers = []
-    for index in range(len(clip.frame_files)):
+    for index in range(len(clip)):
         new = [name for name, first in clip.first_frames.items() if first == index]
         answers.append(follower.step(index, clip.image(index), new, clip.truth.at(index)))
     return answers

@@ -13,7 +13,7 @@ from skimage.morphology import disk
 from vos_layouts import grey_frames, labels_of, write_sequence
 
 from sam2_ros.eval.metrics import boundary_f
-from sam2_ros.eval.vos.scores import ObjectJF, SequenceScorer, disjoint, percent
+from sam2_ros.eval.vos.scores import ObjectJF, SequenceScorer, absent_percent, disjoint, percent
 from sam2_ros.media.datasets.layouts import open_dataset
 from sam2_ros.media.datasets.sequence import VosSequence
 
@@ -48,6 +48,17 @@ def test_absent_and_called_absent_is_right(tmp_path: Path) -> None:
     answers = {1: {}, 2: {"1": HALF}, 3: {"1": ONE == 1}}
     one = scored(sequence_of(tmp_path, labels), answers)["1"]
     assert (one.j, one.f, one.frames) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
+
+
+def test_of_the_frames_that_hide_an_object_those_called_absent_are_counted(tmp_path: Path) -> None:
+    labels = {0: ONE, 1: ONE * 0, 2: ONE * 0, 3: ONE, 4: ONE}
+    one = scored(sequence_of(tmp_path, labels), {1: {}, 2: {"1": HALF}, 3: {"1": ONE == 1}})["1"]
+    assert (one.hidden, one.called_absent) == (2, 1)
+    never = ObjectJF("2", 0.5, 0.5, 9)
+    always = ObjectJF("3", 0.5, 0.5, 9, hidden=6, called_absent=6)
+    assert absent_percent([one, never]) == 50.0
+    assert absent_percent([one, never, always]) == 87.5  # of the frames, not of the objects
+    assert absent_percent([never]) is None
 
 
 def test_an_object_that_comes_later_counts_after_its_first_frame(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_own_layout_gives_frames_masks_and_rate(tmp_path: Path) -> None:
     (folder / "meta.json").write_text('{"fps": 7.5}')
     for path in (tmp_path, folder):  # a set, and a single sequence of it
         (cup,) = open_dataset(path)
-        assert (cup.name, cup.fps, len(cup.frame_files), cup.overlapping) == ("cup", 7.5, 12, False)
+        assert (cup.name, cup.fps, len(cup), cup.overlapping) == ("cup", 7.5, 12, False)
         assert cup.truth.indices == (0, 4)
         assert cup.first_frames == {"1": 0, "2": 4}
     image = cup.image(11)
@@ -100,7 +100,7 @@ def test_the_resolution_with_annotations_is_taken(tmp_path: Path) -> None:
     write_frames(tmp_path / "JPEGImages" / "480p" / "dog", grey_frames(3))
     davis(tmp_path, ("dog",), resolution="Full-Resolution")
     (dog,) = open_dataset(tmp_path)
-    assert dog.frame_files[0].parent.parent.name == "Full-Resolution"
+    assert dog.frames.files[0].parent.parent.name == "Full-Resolution"
 
 
 def test_mose_and_lvos_have_a_folder_for_each_split(tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_real_sequences_are_what_their_note_says(shared_data: Path) -> None:
     sequences = {sequence.name: sequence for sequence in open_dataset(shared_data / "vos")}
     assert len(sequences) == 8
     fish = sequences["davis17_gold-fish_512"]
-    assert (len(fish.frame_files), sorted(fish.first_frames)) == (78, ["1", "2", "3", "4", "5"])
+    assert (len(fish), sorted(fish.first_frames)) == (78, ["1", "2", "3", "4", "5"])
     assert fish.image(0).shape == (512, 512, 3)
     for name, sequence in sequences.items():
         note = json.loads((shared_data / "vos" / name / "meta.json").read_text())
-        assert (len(sequence.frame_files), sequence.fps) == (note["frames"], note["fps"])
+        assert (len(sequence), sequence.fps) == (note["frames"], note["fps"])
         assert len(sequence.first_frames) == note["objects"]

@@ -228,6 +228,10 @@ def bench(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    against: Annotated[
+        str,
+        typer.Option(help="official: run Meta's package on the same weights and frames too, and compare."),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Time the tracker, frame in to masks out, on a rendered camera stream with a full memory bank."""
@@ -237,7 +241,9 @@ def bench(
     size = _numbers(camera, "x", "--camera", "WIDTHxHEIGHT such as 640x480")
     if len(size) != 2:
         raise typer.BadParameter(f"--camera '{camera}' cannot be read: expected WIDTHxHEIGHT such as 640x480")
-    config = BenchConfig(model, tuple(counts), frames, size[1], size[0], device, precision, image_size)
+    config = BenchConfig(
+        model, tuple(counts), frames, size[1], size[0], device, precision, image_size, against
+    )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
     show.print_bench(report)

@@ -85,6 +85,15 @@ def print_bench(report: Mapping[str, Any]) -> None:
         table.add_row(
             f"{stage} ms", *(f"{timed['stages_ms'].get(stage, 0.0):.1f}" for timed in runs.values())
         )
+    if against := report.get("against"):
+        table.add_row(
+            f"{against} p50 ms", *(f"{timed[against]['frame_ms']['p50']:.1f}" for timed in runs.values())
+        )
+        table.add_row(f"{against} / ours", *(f"{ratio:.2f}" for ratio in report["ratio"].values()))
+        table.add_row("masks agree, IoU", *(f"{iou:.4f}" for iou in report["agreement"].values()))
+        table.add_row(
+            "logits differ by", *(f"{timed[against]['logit_error']:.1e} of rms" for timed in runs.values())
+        )
     out.print(table)
     out.print(
         f"Stages: medians in ms. Memory grew {report['memory_growth_bytes_per_frame']} bytes per frame.",

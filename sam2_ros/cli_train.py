@@ -22,7 +22,7 @@ def train(
 ) -> None:
     """Fine-tune a model on your own clips; the same command goes on with a run that was interrupted.
 
-    CONFIG needs `data` (folders of SEQ/frames + SEQ/masks, or JPEGImages + Annotations) and `out`. Leaves
+    CONFIG needs `data` (folders of SEQ/frames + SEQ/masks, or a data set as eval reads it) and `out`. Leaves
     best.safetensors, last.safetensors, checkpoint.pt, log.jsonl, curves.png, samples/ and summary.json. Several GPUs:
     torchrun --nproc-per-node N -m sam2_ros.cli train CONFIG.
     """

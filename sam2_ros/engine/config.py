@@ -92,7 +92,7 @@ class ModelConfig:
 NANO = ModelConfig(
     name="nano",
     hiera=HieraConfig(48, 1, (1, 3, 4, 1), (4, 5, 6, 7), (8, 16, 8, 8), (8, 8)),
-    image_size=256,
+    image_size=384,
     d_model=128,
     mem_dim=64,
     memory_attention_layers=2,

@@ -136,9 +136,24 @@ class Hiera(nn.Module):
                 self.blocks.append(Block(dim, dim_out, heads, window, first_of_later_stage))
                 dim = dim_out
             self.stage_ends.append(len(self.blocks) - 1)
+        self._kept: tuple[tuple[object, ...], torch.Tensor] | None = None
 
     def position(self, hw: tuple[int, int]) -> torch.Tensor:
-        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it."""
+        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it.
+
+        Kept for the next image where it cannot change: resizing costs as much as a layer of a small model.
+        """
+        tables = (self.pos_embed, self.pos_embed_window)
+        if any(table.requires_grad or table.is_inference() for table in tables):
+            return self._position(hw)
+        of = (hw, *((table.data_ptr(), table._version) for table in tables))
+        if self._kept is not None and self._kept[0] == of:
+            return self._kept[1]
+        with torch.inference_mode(False):  # what inference keeps, training may use
+            self._kept = of, self._position(hw)
+        return self._kept[1]
+
+    def _position(self, hw: tuple[int, int]) -> torch.Tensor:
         background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
         window = self.pos_embed_window
         tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]

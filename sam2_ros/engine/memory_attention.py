@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .attention import Attention, attention
+from .attention import Attention, attention, narrow_values_pay
 from .config import ModelConfig
-from .rope import axial_rope, rotate, sine_grid
+from .rewrites import Rewrites
+from .rope import axial_rope, pairs_apart, rotate, rotate_apart, sine_grid
 
 
 class RopeAttention(Attention):
@@ -23,15 +24,31 @@ class RopeAttention(Attention):
         k_bmc: torch.Tensor,
         v_bmc: torch.Tensor,
         rope_2nc: torch.Tensor,
+        rewrites: Rewrites,
         unrotated_keys: int = 0,
     ) -> torch.Tensor:
-        """As `Attention`, with the last `unrotated_keys` keys (pointer tokens, which have no place) left alone."""
-        q = rotate(self.split_heads(self.q_proj(q_bnc)), rope_2nc)
-        k = self.split_heads(self.k_proj(k_bmc))
+        """As `Attention`, with the last `unrotated_keys` keys (pointer tokens, which have no place) left alone.
+
+        Queries with a first axis of 1 are the same for the whole batch.
+        """
+        turn = rotate_apart if rewrites.pairs_apart else rotate
+        q = turn(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc)
+        k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
         spatial = k.shape[2] - unrotated_keys
-        k = torch.cat([rotate(k[:, :, :spatial], rope_2nc), k[:, :, spatial:]], dim=2)
+        k = torch.cat([turn(k[:, :, :spatial], rope_2nc), k[:, :, spatial:]], dim=2)
+        q = q.expand(len(k), -1, -1, -1)
+        if rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k):
+            found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
+            return self.out_proj(self.v_proj(self.merge_heads(found)))
         v = self.split_heads(self.v_proj(v_bmc))
         return self.out_proj(self.merge_heads(attention(q, k, v)))
+
+    @staticmethod
+    def _project(projection: nn.Linear, x_bnc: torch.Tensor, rewrites: Rewrites) -> torch.Tensor:
+        if not rewrites.pairs_apart:
+            return projection(x_bnc)
+        order = pairs_apart(projection.out_features, x_bnc.device)
+        return F.linear(x_bnc, projection.weight[order], projection.bias[order])
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -55,11 +72,13 @@ class MemoryAttentionLayer(nn.Module):
         memory_pos_bmc: torch.Tensor,
         rope_2nc: torch.Tensor,
         pointer_tokens: int,
+        rewrites: Rewrites,
     ) -> torch.Tensor:
         y = self.norm1(x_bnc)
-        x = x_bnc + self.self_attn(y, y, y, rope_2nc)
+        x = x_bnc + self.self_attn(y, y, y, rope_2nc, rewrites)
         y = self.norm2(x)
-        x = x + self.cross_attn_image(y, memory_bmc + memory_pos_bmc, memory_bmc, rope_2nc, pointer_tokens)
+        keys = memory_bmc + memory_pos_bmc
+        x = x + self.cross_attn_image(y, keys, memory_bmc, rope_2nc, rewrites, pointer_tokens)
         y = self.norm3(x)
         return x + self.linear2(F.relu(self.linear1(y)))
 
@@ -80,11 +99,12 @@ class MemoryAttention(nn.Module):
         memory_bmc: torch.Tensor,
         memory_pos_bmc: torch.Tensor,
         pointer_tokens: int,
+        rewrites: Rewrites,
     ) -> torch.Tensor:
         """Fuse memory into features.
 
         Args:
-            feats_bchw: ``[b, d_model, side, side]`` stride-16 features, one entry per object.
+            feats_bchw: ``[1 or b, d_model, side, side]`` stride-16 features: of all objects, or one entry for each.
             memory_bmc: ``[b, m, mem_dim]``: spatial memories frame after frame, then pointer tokens.
             memory_pos_bmc: ``[b, m, mem_dim]``, added to the keys only.
             pointer_tokens: how many of the last tokens are pointer tokens.
@@ -92,10 +112,12 @@ class MemoryAttention(nn.Module):
         Returns:
             ``[b, d_model, side, side]``.
         """
-        b, c, side, _ = feats_bchw.shape
+        c, side = feats_bchw.shape[1:3]
+        if not rewrites.shared_first_layer:
+            feats_bchw = feats_bchw.expand(len(memory_bmc), -1, -1, -1)
         rope = axial_rope(side, c, feats_bchw.device)
         position = sine_grid(side, c, feats_bchw.device).to(feats_bchw.dtype)
         x = (feats_bchw + 0.1 * position).flatten(2).transpose(1, 2)
         for layer in self.layers:
-            x = layer(x, memory_bmc, memory_pos_bmc, rope, pointer_tokens)
-        return self.norm(x).transpose(1, 2).reshape(b, c, side, side)
+            x = layer(x, memory_bmc, memory_pos_bmc, rope, pointer_tokens, rewrites)
+        return self.norm(x).transpose(1, 2).reshape(-1, c, side, side)

@@ -21,6 +21,7 @@ from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .neck import Neck
 from .prompt_encoder import PADDING, PromptEncoder
+from .rewrites import Rewrites
 from .rope import sine_grid, sine_time
 
 NO_OBJECT_LOGIT = -1024.0
@@ -63,6 +64,7 @@ class Sam2Model(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.rewrites = Rewrites()
         d, m = config.d_model, config.mem_dim
         self.image_encoder = nn.ModuleDict(
             {"trunk": Hiera(config.hiera), "neck": Neck(config.hiera.channels, config.d_model)}
@@ -112,8 +114,7 @@ class Sam2Model(nn.Module):
         """Memory attention. Features ``[1 or b, d_model, side, side]`` -> ``[b, d_model, side, side]``."""
         tokens, position = self._memory_tokens(memory)
         pointer_tokens = memory.pointers_bpd.shape[1] * (self.config.d_model // self.config.mem_dim)
-        feats = s16_bchw.expand(len(tokens), -1, -1, -1)
-        return self.memory_attention(feats, tokens, position, pointer_tokens)
+        return self.memory_attention(s16_bchw, tokens, position, pointer_tokens, self.rewrites)
 
     def _memory_tokens(self, memory: MemoryView) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and their positions ``[b, m, mem_dim]``: spatial memories, then each pointer cut into tokens."""

@@ -1,15 +1,20 @@
 """Axial rotary position embedding in real numbers, and the sine encodings of positions and time.
 
-Pure functions of grid sizes and channels; knows no module and holds no state.
+Pure functions of grid sizes and channels, whose tables are kept for the next frame; knows no module.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 
+TABLES = 32  # kept at once: a handful for each size of input and device
 
+
+@lru_cache(TABLES)
+@torch.inference_mode(False)  # a table of inference could not be used in training later
 def axial_rope(side: int, channels: int, device: torch.device, theta: float = 10000.0) -> torch.Tensor:
     """Rotation angles of a square token grid (RoFormer, two axes; official sam2/modeling/position_encoding.py).
 
@@ -41,6 +46,25 @@ def rotate(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
     return turned.reshape(b, h, n, c).to(x_bhnc.dtype)
 
 
+@lru_cache(TABLES)
+@torch.inference_mode(False)
+def pairs_apart(channels: int, device: torch.device) -> torch.Tensor:
+    """The order of channels in which the first of every pair come first and the second ones after: ``[channels]``."""
+    index = torch.arange(channels, device=device)
+    return torch.cat([index[0::2], index[1::2]])
+
+
+def rotate_apart(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate`, for channels in the order of `pairs_apart`, in which it leaves them."""
+    b, h, n, c = x_bhnc.shape
+    cos, sin = rope_2nc
+    first, second = x_bhnc.view(b, h, n // cos.shape[0], cos.shape[0], c).float().split(c // 2, dim=-1)
+    turned = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return turned.view(b, h, n, c).to(x_bhnc.dtype)
+
+
+@lru_cache(TABLES)
+@torch.inference_mode(False)
 def sine_grid(side: int, channels: int, device: torch.device) -> torch.Tensor:
     """2-D sine encoding of a square grid, y half then x half (DETR; official PositionEmbeddingSine).
 

@@ -1,6 +1,7 @@
 """Times the tracker on a rendered camera stream: frame time, stage times, frames per second, memory growth.
 
-Does not know ROS: what a live node adds (transport, conversion, publishing) is in the demo's latency.
+With a reference, that too, on the same weights and frames. Does not know ROS: what a live node adds (transport,
+conversion, publishing) is in the demo's latency.
 """
 
 from __future__ import annotations
@@ -8,24 +9,30 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
-from sam2_ros.eval.demo import mask_box
-from sam2_ros.eval.metrics import growth_per_step, spread
+from sam2_ros.eval.metrics import growth_per_step, mask_iou, spread
 from sam2_ros.eval.offline import precision_name
-from sam2_ros.media.render import Clip, ClipConfig, render_clip
-from sam2_ros.weights import list_models, load_model, random_model, save_model
+from sam2_ros.eval.reference import REFERENCES, Box, Followed, run_official
+from sam2_ros.eval.seeded_weights import fill_by_key
+from sam2_ros.eval.vos.prompting import tight_box
+from sam2_ros.media.render import ClipConfig, render_clip
+from sam2_ros.weights import list_models, load_model
 
 CLIP_FRAMES = 12
 """Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
 FULL_BANK_FRAMES = 20
 """Frames before the clock counts: then 6 recent memories and 16 pointers are in use, as in the long run."""
+PRESENT = 6.0
+"""Added to the object score of random weights: they see the objects, and masks are compared, not their absence."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,13 @@ class BenchConfig:
     device: str = "auto"
     precision: str = "auto"
     image_size: int = 0
+    against: str = ""  # a reference to run beside it, one of `REFERENCES`
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
             raise ValueError(f"objects {self.objects} given, numbers from 1 to 64 expected, such as 1,4")
+        if self.against and self.against not in REFERENCES:
+            raise ValueError(f"--against {self.against} given, one of {', '.join(REFERENCES)} expected")
         if self.frames < 2:
             raise ValueError(
                 f"{self.frames} frames given, at least 2 expected: percentiles need more than one time"
@@ -64,23 +74,37 @@ def run_bench(
             objects=max(config.objects),
         ),
     )
-    steps_per_run = FULL_BANK_FRAMES + config.frames
-    runs, growths = {}, []
-    for number, count in enumerate(config.objects):
-        done_before = number * steps_per_run
-        total = len(config.objects) * steps_per_run
-        run, growth = _time_stream(
-            # Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
-            Tracker(model, TrackerConfig(max_objects=count, memory_policy="official")),
-            clip,
-            count,
-            config.frames,
-            str(model.device),
-            lambda done, before=done_before, total=total: on_progress(before + done, total),  # type: ignore[misc]
-        )
+    passes = 2 if config.against else 1
+    total = passes * len(config.objects) * (FULL_BANK_FRAMES + config.frames)
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, total)
+
+    runs, growths, ratios, agreements = {}, [], {}, {}
+    stream = [
+        clip.frames[to_and_fro(index, len(clip.frames))] for index in range(FULL_BANK_FRAMES + config.frames)
+    ]
+    for count in config.objects:
+        boxes = [tight_box(clip.masks[0, n]) for n in range(count)]
+        # Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
+        settings = TrackerConfig(max_objects=count, memory_policy="official", numerics="official_vos")
+        timed = _time_stream(Tracker(model, settings), stream, boxes, one_more, keep=bool(config.against))
+        run = timed.report
+        if config.against:
+            theirs = run_official(model, stream, boxes, one_more)
+            times = spread(theirs.frame_ms[FULL_BANK_FRAMES:])
+            run[config.against] = {
+                "frame_ms": times.as_dict(),
+                "logit_error": logit_error(theirs, timed.answers),
+            }
+            ratios[str(count)] = round(times.p50 / spread(timed.answers.frame_ms[FULL_BANK_FRAMES:]).p50, 3)
+            agreements[str(count)] = mask_agreement(theirs, timed.answers)
         runs[str(count)] = run
-        growths.append(growth)
-    return {
+        growths.append(timed.growth_bytes)
+    report = {
         "model": model.config.name,
         "device": str(model.device),
         "precision": precision_name(model),
@@ -92,6 +116,9 @@ def run_bench(
         "objects": runs,
         "memory_growth_bytes_per_frame": round(max(growths)),
     }
+    if config.against:
+        report |= {"against": config.against, "ratio": ratios, "agreement": agreements}
+    return report
 
 
 def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
@@ -102,42 +129,74 @@ def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
             config.model, device=config.device, precision=config.precision, image_size=config.image_size
         )
         return model, "nano" if model.config.name == "nano" else "official"
-    # Through a file, so that device and precision are chosen as for any other weights.
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # through a file: device and precision are chosen as for any other
         path = Path(folder) / "random.safetensors"
-        save_model(random_model(config_for(info.name.split("-")[0], info.version)), path)
-        return load_model(
-            path, device=config.device, precision=config.precision, image_size=config.image_size
-        ), "random"
+        with torch.device("meta"):
+            shapes = Sam2Model(config_for(info.name.split("-")[0], info.version)).state_dict()
+        save_file(fill_by_key(shapes, presence_bias=PRESENT), path)
+        return (
+            load_model(path, device=config.device, precision=config.precision, image_size=config.image_size),
+            "random",
+        )
+
+
+@dataclass(frozen=True)
+class _Timed:
+    report: dict[str, Any]
+    growth_bytes: float  # per frame
+    answers: Followed
 
 
 def _time_stream(
-    tracker: Tracker, clip: Clip, count: int, frames: int, device: str, on_progress: Callable[[int], None]
-) -> tuple[dict, float]:
-    """Frame and stage times of `frames` frames with a full bank, and memory growth in bytes per frame."""
-    prompts = [Prompt(id=f"object_{n + 1}", box=mask_box(clip.masks[0, n])) for n in range(count)]
-    frame_ms: list[float] = []
+    tracker: Tracker,
+    stream: Sequence[np.ndarray],
+    boxes: Sequence[Box],
+    on_frame: Callable[[], None],
+    keep: bool,
+) -> _Timed:
+    """Frame and stage times of the frames with a full bank, and memory growth; answers where they are to `keep`."""
+    prompts = [Prompt(id=f"object_{n + 1}", box=box) for n, box in enumerate(boxes)]
+    answers = Followed()
     stage_ms: dict[str, list[float]] = {}
     memory_bytes: list[float] = []
-    for index in range(FULL_BANK_FRAMES + frames):
-        image = clip.frames[to_and_fro(index, len(clip.frames))]
+    for index, image in enumerate(stream):
         start_s = time.perf_counter()
         # Masks come back as numpy arrays, so the device has finished when step returns.
         result = tracker.step(image, prompts if index == 0 else ())
-        elapsed_ms = (time.perf_counter() - start_s) * 1e3
-        on_progress(index + 1)
+        answers.frame_ms.append((time.perf_counter() - start_s) * 1e3)
+        if keep:
+            answers.logits.append(np.stack([obj.logits for obj in result.objects]))
+        on_frame()
         if index < FULL_BANK_FRAMES:
             continue
-        frame_ms.append(elapsed_ms)
-        memory_bytes.append(memory_in_use_bytes(device))
+        memory_bytes.append(memory_in_use_bytes(str(tracker.model.device)))
         for stage, duration_ms in result.timings_ms.items():
             stage_ms.setdefault(stage, []).append(duration_ms)
+    times = spread(answers.frame_ms[FULL_BANK_FRAMES:])
     report = {
-        "frame_ms": spread(frame_ms).as_dict(),
+        "frame_ms": times.as_dict(),
         "stages_ms": {stage: round(float(np.median(times)), 2) for stage, times in stage_ms.items()},
-        "fps": round(1e3 / spread(frame_ms).mean, 2),
+        "fps": round(1e3 / times.mean, 2),
     }
-    return report, growth_per_step(memory_bytes)
+    return _Timed(report, growth_per_step(memory_bytes), answers)
+
+
+def mask_agreement(theirs: Followed, ours: Followed) -> float:
+    """Mean IoU of the masks of all objects on all frames, at the resolution of the logits; 1 where both are empty."""
+    ious = [
+        mask_iou(a > 0, b > 0)
+        for one, other in zip(theirs.logits, ours.logits, strict=True)
+        for a, b in zip(one, other, strict=True)
+    ]
+    return round(float(np.mean(ious)), 5)
+
+
+def logit_error(theirs: Followed, ours: Followed) -> float:
+    """Root mean square of the difference over that of the reference, over all frames."""
+    a, b = np.stack(theirs.logits), np.stack(ours.logits)
+    return float(np.sqrt(((a - b) ** 2).mean() / (a**2).mean()))
 
 
 def to_and_fro(index: int, length: int) -> int:

@@ -20,9 +20,7 @@ from sam2_ros.node.history import Arrival, FrameHistory
 
 MAX_CARRIED_IMAGES = 8
 DEADLINE_S = 0.6  # after a prompt's arrival; its first current mask is to be out within 1 s
-BUSY_SHARE = (
-    0.18  # of the time, while the stream wants all of it: the other objects keep at least 80 % of their rate
-)
+BUSY_SHARE = 0.18  # of the time, while the stream wants all of it: the rest keep at least 80 % of their rate
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Carrier:
         return bool(self._journeys)
 
     def take(self, late: Iterable[LatePrompt], now_s: float) -> None:
-        """Plan journeys for late prompts; those of one image travel together, earlier images first."""
+        """Plan journeys for late prompts; those of one image travel together, in the order in which they came."""
         for prompt in late:
             if not self._journeys:
                 self._busy_since_s, self._spent_s = now_s, 0.0

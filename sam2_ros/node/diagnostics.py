@@ -6,7 +6,7 @@ Knows neither the tracker nor topics; `Statistics` needs no ROS, only `diagnosti
 from __future__ import annotations
 
 import math
-import resource
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -208,7 +208,7 @@ def resident_mb() -> float | None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
         return None
-    return pages * resource.getpagesize() / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:

@@ -27,11 +27,6 @@ class Loaded:
     scout: Tracker
 
     @property
-    def bank_bytes(self) -> int:
-        """What both memory banks hold; constant."""
-        return self.tracker.bank_bytes + self.scout.bank_bytes
-
-    @property
     def precision(self) -> str:
         """Number format of the arithmetic, such as "bfloat16"."""
         return str(self.model.compute_dtype).removeprefix("torch.")
@@ -41,15 +36,19 @@ class Loaded:
         """Device and number format, such as "cuda:0 bfloat16"."""
         return f"{self.model.device} {self.precision}"
 
-    def device_memory_mb(self) -> dict[str, float]:
-        """What this process holds on a GPU, in tensors and with PyTorch's cache; nothing on a CPU."""
+    def values(self) -> dict[str, str]:
+        """What /diagnostics shows: device, number format, and memory in MB.
+
+        `memory_bank_mb` is of both banks, constant; `device_memory_mb` and `device_reserved_mb`, only on a GPU, are
+        what this process holds there in tensors and with PyTorch's cache.
+        """
         device = self.model.device
-        if device.type != "cuda":
-            return {}
-        return {
-            "device_memory_mb": torch.cuda.memory_allocated(device) / 1e6,
-            "device_reserved_mb": torch.cuda.memory_reserved(device) / 1e6,
-        }
+        held_bytes = {"memory_bank_mb": self.tracker.bank_bytes + self.scout.bank_bytes}
+        if device.type == "cuda":
+            held_bytes["device_memory_mb"] = torch.cuda.memory_allocated(device)
+            held_bytes["device_reserved_mb"] = torch.cuda.memory_reserved(device)
+        memory = {name: f"{count / 1e6:.1f}" for name, count in held_bytes.items()}
+        return {"device": str(device), "precision": self.precision, **memory}
 
     @property
     def summary(self) -> str:

@@ -8,6 +8,7 @@ asked for.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import sys
@@ -35,16 +36,9 @@ from sam2_ros.node.camera import Camera
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.convert import message_to_rgb
 from sam2_ros.node.detector.detector import Detector
-from sam2_ros.node.diagnostics import (
-    Statistics,
-    camera_line,
-    diagnostic_message,
-    resident_mb,
-    tracking_line,
-)
+from sam2_ros.node.diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
 from sam2_ros.node.history import Arrival, FrameHistory
 from sam2_ros.node.loading import Loaded, free_device_memory, load, tracker_config
-from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.params import (
     ENTRIES,
     NodeParams,
@@ -77,6 +71,7 @@ class Configured:
     outputs: Outputs
     spatial: Spatial | None
     detector: Detector | None
+    on_graph: contextlib.ExitStack  # closing it destroys what subscribes and publishes
 
 
 class Sam2Node(LifecycleNode):
@@ -85,7 +80,7 @@ class Sam2Node(LifecycleNode):
     # rclpy calls destroy_node() on a node whose constructor failed half way, too.
     _configured: Configured | None = None
     _single_shot: SingleShot | None = None
-    loading = False  # a model is being loaded, which may take long
+    configuring = False  # a model is being loaded, which may take long
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
@@ -120,9 +115,10 @@ class Sam2Node(LifecycleNode):
         for line in params.unavailable():
             log.warning(line)
         begun_s = time.monotonic()
-        self.loading = True
+        self.configuring = True
         try:
             loaded = load(params, self._numbering)
+            self._configured = self._assembled(loaded)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             self._fault = f"configure failed: {type(error).__name__}: {error}"
             log.error(self._fault)
@@ -130,48 +126,48 @@ class Sam2Node(LifecycleNode):
         except KeyboardInterrupt:
             return FAILURE
         finally:
-            self.loading = False
-        try:
-            self._configured = self._assembled(loaded)
-        except MissingPackageError as error:
-            self._fault = f"configure failed: {error}"
-            log.error(self._fault)
-            return FAILURE
+            self.configuring = False
         self._state, self._fault = "inactive", ""
         log.info(f"{loaded.summary} loaded and warmed up in {time.monotonic() - begun_s:.1f} s")
         return super().on_configure(state)
 
     def _assembled(self, loaded: Loaded) -> Configured:
-        """Everything around a model; MissingPackageError when a package for it is not installed."""
+        """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
         params = self._params
         history = FrameHistory(params.prompt_history)
         desk = PromptDesk(params.max_objects, history, loaded.tracker.reserve_id)
         detector = spatial = None
-        if params.detection_mode != "off":
-            detector = Detector(
-                self,
-                params.detection_mode,
-                lambda: self._params.min_detection_score,
-                params.max_objects,
-                lambda: self._params.prompt_history,
-                desk,
-                active=lambda: self._state == "active",
+        with contextlib.ExitStack() as made:
+            if params.detection_mode != "off":
+                detector = Detector(
+                    self,
+                    params.detection_mode,
+                    lambda: self._params.min_detection_score,
+                    params.max_objects,
+                    lambda: self._params.prompt_history,
+                    desk,
+                    active=lambda: self._state == "active",
+                )
+                made.callback(detector.destroy)
+            if params.use_3d:
+                # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
+                rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
+                spatial = Spatial(
+                    self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
+                )
+                made.callback(spatial.destroy)
+            outputs = Outputs(self, self._statistics, params.mask_topics, params.use_3d)
+            made.callback(outputs.destroy)
+            return Configured(
+                loaded=loaded,
+                history=history,
+                desk=desk,
+                carrier=Carrier(loaded.tracker, loaded.scout, history, message_to_rgb),
+                outputs=outputs,
+                spatial=spatial,
+                detector=detector,
+                on_graph=made.pop_all(),
             )
-        if params.use_3d:
-            # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
-            rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
-            spatial = Spatial(
-                self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
-            )
-        return Configured(
-            loaded=loaded,
-            history=history,
-            desk=desk,
-            carrier=Carrier(loaded.tracker, loaded.scout, history, message_to_rgb),
-            outputs=Outputs(self, self._statistics, params.mask_topics, params.use_3d),
-            spatial=spatial,
-            detector=detector,
-        )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         configured, params = self._at_work(), self._params
@@ -242,9 +238,7 @@ class Sam2Node(LifecycleNode):
         self._stop_work()
         if self._configured is not None:
             self._numbering = self._configured.loaded.tracker.numbering
-            for part in (self._configured.outputs, self._configured.spatial, self._configured.detector):
-                if part is not None:
-                    part.destroy()
+            self._configured.on_graph.close()
         self._configured = None
         self._last_arrival = None
         self._state = "unconfigured"
@@ -340,38 +334,32 @@ class Sam2Node(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         if self._diagnostics.get_subscription_count() == 0:
             return
-        hardware_id, values = self._values()
         lines = [
-            tracking_line(self._state, self._fault, self._statistics, values),
+            tracking_line(self._state, self._fault, self._statistics, self._values()),
             camera_line(self._camera.view(), self._params.camera_timeout),
         ]
+        hardware_id = ""
         if self._configured is not None:
+            hardware_id = self._configured.loaded.hardware_id
             parts = (self._configured.spatial, self._configured.detector)
             lines += [part.line() for part in parts if part is not None]
         self._diagnostics.publish(
             diagnostic_message(self.get_clock().now().to_msg(), self.get_name(), hardware_id, lines)
         )
 
-    def _values(self) -> tuple[str, dict[str, str]]:
-        """The hardware's name, and what the tracking status shows."""
+    def _values(self) -> dict[str, str]:
+        """What the tracking status shows."""
         params, now_s = self._params, time.monotonic()
         values = {"state": self._state, "enable": str(params.enable).lower(), "model": params.model}
-        hardware_id = ""
         if self._configured is not None:
-            loaded = self._configured.loaded
-            hardware_id = loaded.hardware_id
-            values["device"] = str(loaded.model.device)
-            values["precision"] = loaded.precision
-            values["memory_bank_mb"] = f"{loaded.bank_bytes / 1e6:.1f}"
+            values.update(self._configured.loaded.values())
             values["image_history_mb"] = f"{self._configured.history.bytes / 1e6:.1f}"
-            values.update({name: f"{mb:.1f}" for name, mb in loaded.device_memory_mb().items()})
         if (resident := resident_mb()) is not None:
             values["resident_mb"] = f"{resident:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
         values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
         mailbox = self._camera.mailbox
-        values.update(self._statistics.values(mailbox.received, mailbox.dropped))
-        return hardware_id, values
+        return {**values, **self._statistics.values(mailbox.received, mailbox.dropped)}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -381,7 +369,7 @@ def main(args: list[str] | None = None) -> int:
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
         # would cut the tidy end short; it is of use only where the main thread may be busy for long.
-        if node is not None and node.loading:
+        if node is not None and node.configuring:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interrupt)

@@ -77,7 +77,11 @@ class Outputs:
             self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
 
     def _publisher(self, message_type: Any, topic: str) -> Any:
-        publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+        try:
+            publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+        except Exception:  # such as an object's id that is too long for a topic
+            self.destroy()
+            raise
         self._made.append(publisher)
         return publisher
 
@@ -123,7 +127,8 @@ class Outputs:
     def _send(self, publisher: Any, make: Callable[[], Any]) -> None:
         """Make and publish one message if somebody subscribes.
 
-        A reliable subscriber that does not keep up makes publish block up to 100 ms and then raise RCLError.
+        With KEEP_LAST 1 a new message takes the place of one that a slow subscriber has not taken yet, so that it makes
+        publish neither wait nor raise (with Fast DDS 3, at least). Whatever the middleware refuses raises RCLError.
         """
         try:
             if publisher is None or publisher.get_subscription_count() == 0:
@@ -140,8 +145,12 @@ class Outputs:
 
 
 def mask_topic(object_id: str) -> str:
-    """Where the full-size mask of an object goes; what a topic name does not allow becomes an underscore."""
-    return "~/mask/" + re.sub(r"[^A-Za-z0-9_]", "_", object_id)
+    """Where the full-size mask of an object goes.
+
+    What a topic name does not allow becomes an underscore, and a digit, with which it must not begin, follows one.
+    """
+    name = re.sub(r"[^A-Za-z0-9_]", "_", object_id)
+    return f"~/mask/_{name}" if name[:1].isdigit() else f"~/mask/{name}"
 
 
 def image_message(fields: Any, header: Header) -> Image:

@@ -22,8 +22,9 @@ from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.state_dict import load_strictly
 from sam2_ros.weights import find_checkpoint, read_state
 
-from .clips import clip_batches, rendered_batch
+from .clips import IN_WORKERS, clip_batches, rendered_batch
 from .config import TrainConfig
+from .device_clips import on_device
 from .grouping import Grouping
 from .losses import frame_loss, mask_iou
 from .optimisers import make_optimisers
@@ -111,6 +112,7 @@ def _train_phase(
         repeat(phase.frames, end - start),
         config.render_workers,
         1 if phase.fresh else config.reuse,
+        on_device(device) if device.type == "cuda" else IN_WORKERS,
     )
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))

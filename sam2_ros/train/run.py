@@ -49,7 +49,7 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
         What the run ended with, for people and programs.
 
     Raises:
-        TrainConfigError: the file, its keys, its values, or the data it names.
+        TrainConfigError, SourceError: the file, its keys, its values, or the data it names.
     """
     values = read_yaml(path)
     try:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from seeded_weights import fill_by_key
 
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.state_dict import StateDictError, load_strictly, recognise
+from sam2_ros.eval.seeded_weights import fill_by_key
 
 NAMES = ("nano", "tiny", "small", "base_plus", "large")
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from seeded_weights import fill_by_key
 
 from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.weights import random_model
 
 HEIGHT, WIDTH = 120, 160

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from seeded_weights import fill_by_key
 
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.transformers_layout import from_transformers, is_transformers_layout, to_transformers
+from sam2_ros.eval.seeded_weights import fill_by_key
 
 
 def official(name: str, version: str = "2.1") -> dict[str, torch.Tensor]:

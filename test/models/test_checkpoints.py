@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from seeded_weights import fill_by_key
 
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.transformers_layout import to_transformers
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.weights import CheckpointError, list_models, load_model
 
 

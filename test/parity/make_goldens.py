@@ -40,7 +40,8 @@ from parity.scene import normalised
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.build_sam import build_sam2, build_sam2_video_predictor
 from sam2.sam2_image_predictor import SAM2ImagePredictor
-from seeded_weights import fill_by_key
+
+from sam2_ros.eval.seeded_weights import fill_by_key
 
 CONFIGS = {"tiny": "configs/sam2.1/sam2.1_hiera_t.yaml", "base_plus": "configs/sam2.1/sam2.1_hiera_b+.yaml"}
 SMALL = f"++model.image_size={SIZE_PX}"

@@ -6,11 +6,11 @@ Knows both sides' constructors; runs neither.
 from __future__ import annotations
 
 import torch
-from seeded_weights import fill_by_key
 from torch import Tensor
 
 from sam2_ros.engine.config import TINY, ModelConfig, config_for
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.eval.seeded_weights import fill_by_key
 
 # Rounding in another order costs less than 1e-4 here (memories are stored in bfloat16, which amplifies it);
 # a real difference in what is computed costs 5e-3 and more. See the mutants in test_video.py.

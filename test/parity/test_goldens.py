@@ -29,7 +29,6 @@ from parity.golden_cases import (
     image,
 )
 from parity.pair import TOLERANCE, relative_error
-from seeded_weights import fill_by_key
 
 from sam2_ros.engine import (
     EverythingConfig,
@@ -42,6 +41,7 @@ from sam2_ros.engine import (
     segment_everything,
 )
 from sam2_ros.engine.state_dict import load_strictly, recognise
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.media.annotations import annotation
 
 MUTANT_ERROR = 5e-3

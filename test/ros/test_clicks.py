@@ -19,7 +19,7 @@ CENTRE = (50.0, 50.0)  # of the red box in scene()
 
 @pytest.fixture(scope="module")
 def node(make_robot):
-    robot = make_robot(max_objects=4, mask_topics=["cup", "left-cup"])
+    robot = make_robot(max_objects=4, mask_topics=["cup", "left-cup", "2nd cup"])
     robot.listen_to_outputs()
     return robot
 
@@ -89,9 +89,10 @@ def test_a_clicked_point_counts_in_the_images_frame_and_metres_from_rviz_are_exp
     assert len(robot.process().objects) == 1
 
 
-def test_a_mask_topic_has_the_full_mask_of_its_object_under_the_images_header(robot):
-    masks = robot.listen(Image, "/sam2/mask/left_cup")
-    robot.add(robot.prompt("left-cup", box=BOX), robot.prompt("other", points=[(*DISC, True)]))
+@pytest.mark.parametrize(("name", "topic"), [("left-cup", "left_cup"), ("2nd cup", "_2nd_cup")])
+def test_a_mask_topic_has_the_full_mask_of_its_object_under_the_images_header(robot, name, topic):
+    masks = robot.listen(Image, f"/sam2/mask/{topic}")
+    robot.add(robot.prompt(name, box=BOX), robot.prompt("other", points=[(*DISC, True)]))
     message = robot.process()
     stamp = stamp_ns(message)
     mask = robot.wait_for(
@@ -100,7 +101,7 @@ def test_a_mask_topic_has_the_full_mask_of_its_object_under_the_images_header(ro
     assert (mask.height, mask.width, mask.encoding, mask.step) == (HEIGHT_PX, WIDTH_PX, "mono8", WIDTH_PX)
     assert mask.header.frame_id == "camera"
     same = next(m for m in robot.received["/sam2/objects"] if stamp_ns(m) == stamp_ns(mask))
-    expected = next(obj.mask for obj in read_objects(same) if obj.id == "left-cup")
+    expected = next(obj.mask for obj in read_objects(same) if obj.id == name)
     assert np.array_equal(as_uint8(mask.data).reshape(HEIGHT_PX, WIDTH_PX) == 255, expected)
     assert expected.any()
 

@@ -210,31 +210,6 @@ def test_the_image_a_prompt_was_made_for_is_not_dropped_however_many_come_after_
     assert stamp_ns(first) == newest + 200_000_000
 
 
-def test_every_encoding_of_a_scene_gives_the_same_result(robot):
-    rgb = scene()
-    alpha = np.full((HEIGHT_PX, WIDTH_PX, 1), 255, np.uint8)
-    bgr = np.ascontiguousarray(rgb[..., ::-1])
-
-    def outcome(image, encoding):
-        robot.reset()
-        robot.add(robot.prompt("box", box=BOX))
-        robot.process(image, encoding)
-        return read_objects(robot.process(image, encoding))[0]
-
-    expected = outcome(rgb, "rgb8")
-    others = {
-        "bgr8": bgr,
-        "rgba8": np.concatenate([rgb, alpha], axis=2),
-        "bgra8": np.concatenate([bgr, alpha], axis=2),
-    }
-    for encoding, image in others.items():
-        got = outcome(image, encoding)
-        assert got.presence == expected.presence, encoding
-        assert np.array_equal(got.mask, expected.mask), encoding
-    # The comparison can tell colours apart: red and blue exchanged is another scene.
-    assert outcome(bgr, "rgb8").presence != expected.presence
-
-
 def test_a_corrupt_image_is_skipped_and_counted_and_the_objects_live_on(robot):
     robot.add(robot.prompt("box", box=BOX))
     before = labels(robot.process())

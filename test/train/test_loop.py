@@ -34,7 +34,7 @@ def batch():
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return initialise(Sam2Model(config_for("nano")))
+    return initialise(Sam2Model(config_for("nano").at_image_size(SIZE)))
 
 
 def test_targets_are_the_share_of_each_cell_that_the_object_covers(batch):

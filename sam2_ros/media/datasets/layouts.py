@@ -82,7 +82,8 @@ def _own(folder: Path) -> VosSequence:
         raise SourceError(f"'{folder / 'meta.json'}' cannot be read ({error}): expected JSON") from error
     if not fps > 0:
         raise SourceError(f"'{folder / 'meta.json'}' has fps {fps}, a number above 0 expected")
-    return _sequence(folder.name, folder / "frames", folder / "masks", fps)
+    name = folder.absolute().name  # of the folder that `.` stands for, too
+    return _sequence(name, folder / "frames", folder / "masks", fps)
 
 
 def _davis_like(path: Path, images: Path, split: str) -> list[VosSequence]:
@@ -220,7 +221,7 @@ def _hint(path: Path, split: str) -> str:
     if split:
         return f" in split '{split}'" + (f", its folders are {_some(inside)}" if inside else "")
     if inside:
-        return f" itself: choose one of {_some(inside)} with --split"
+        return f" itself: choose one of {_some(inside)} with --split, or name that folder"
     parent = next((p for p in path.parents if p.name in _IMAGES or p.name in ("frames", "masks")), None)
     if path.name in (*_IMAGES, *_ANNOTATIONS, "frames", "masks") or parent is not None:
         return f": did you mean '{(parent or path).parent}'?"

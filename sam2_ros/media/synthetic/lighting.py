@@ -25,6 +25,18 @@ class Band:
     soft_px: float
     strength: float  # 0..1
 
+    def light(self, height_px: int, width_px: int, camera: np.ndarray, t: float) -> np.ndarray:
+        """[_GRID, _GRID] float32 over the frame, 1 outside the band; `camera` is world -> frame, [3, 3]."""
+        x = (np.arange(_GRID) + 0.5) * (width_px / _GRID)
+        y = (np.arange(_GRID)[:, None] + 0.5) * (height_px / _GRID)
+        back = np.linalg.inv(camera)
+        cos, sin = np.cos(self.angle_rad), np.sin(self.angle_rad)
+        along = back[:2].T @ (cos, sin)  # of frame x, frame y, 1
+        across = along[0] * x + along[1] * y + along[2] - cos * width_px / 2 - sin * height_px / 2
+        inside = self.half_width_px - np.abs(across - self.start_px - self.speed * t)
+        shade = self.strength * np.clip(inside / self.soft_px + 0.5, 0, 1)
+        return (1 - shade).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Lighting:
@@ -55,25 +67,15 @@ class Lighting:
 
     def cast(self, frame: np.ndarray, camera: np.ndarray, t: float) -> np.ndarray:
         """The frame ([H, W, 3] uint8) under the light of time t; `camera` is world -> frame, [3, 3]."""
-        wave = np.sin(2 * np.pi * self.frequency * t + self.phase)
-        tables = np.arange(256)[:, None] * np.exp(np.array(self.swing_rgb) * wave)
+        tables = np.arange(256)[:, None] * self.gain_rgb(t)
         frame = cv2.LUT(frame, np.clip(tables, 0, 255).astype(np.uint8)[None])
         if self.band is not None:
-            light = self._light(self.band, frame.shape[0], frame.shape[1], camera, t)
+            height_px, width_px = frame.shape[:2]
+            coarse = self.band.light(height_px, width_px, camera, t)
+            light = cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_LINEAR)
             frame = cv2.blendLinear(frame, np.zeros_like(frame), light, 1 - light)
         return frame
 
-    @staticmethod
-    def _light(band: Band, height_px: int, width_px: int, camera: np.ndarray, t: float) -> np.ndarray:
-        """[H, W] float32, 1 outside the band."""
-        x = (np.arange(_GRID) + 0.5) * (width_px / _GRID)
-        y = (np.arange(_GRID)[:, None] + 0.5) * (height_px / _GRID)
-        back = np.linalg.inv(camera)
-        cos, sin = np.cos(band.angle_rad), np.sin(band.angle_rad)
-        along = back[:2].T @ (cos, sin)  # of frame x, frame y, 1
-        across = along[0] * x + along[1] * y + along[2] - cos * width_px / 2 - sin * height_px / 2
-        inside = band.half_width_px - np.abs(across - band.start_px - band.speed * t)
-        shade = band.strength * np.clip(inside / band.soft_px + 0.5, 0, 1)
-        return cv2.resize(
-            (1 - shade).astype(np.float32), (width_px, height_px), interpolation=cv2.INTER_LINEAR
-        )
+    def gain_rgb(self, t: float) -> np.ndarray:
+        """[3] float64."""
+        return np.exp(np.array(self.swing_rgb) * np.sin(2 * np.pi * self.frequency * t + self.phase))

@@ -15,6 +15,7 @@ from sam2_ros.media.synthetic.lighting import Lighting
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
 _LONGEST_SMEAR_PX = 15
+SHUTTER = 0.5  # share of the time between two frames that light falls in
 OWNED_ALPHA = 128  # a pixel belongs to the topmost thing that covers at least half of it
 
 
@@ -83,11 +84,14 @@ class Surface:
 
     def at(self, t: float) -> np.ndarray:
         """What shows at time t, [S, S, 3] uint8."""
+        return cv2.multiply(np.take(self.strip, self.columns(t), axis=1), self.shade, scale=1 / 128)
+
+    def columns(self, t: float) -> np.ndarray:
+        """The columns of the strip that show at time t, [S] int."""
         side = len(self.strip)
         across = np.clip((2 * np.arange(side) + 1) / side - 1, -0.97, 0.97)
         around = np.arcsin(across) / (2 * np.pi) + 0.25 + self.speed * t
-        column = np.floor(around * 2 * side).astype(int) % (2 * side)
-        return cv2.multiply(np.take(self.strip, column, axis=1), self.shade, scale=1 / 128)
+        return np.floor(around * 2 * side).astype(int) % (2 * side)
 
 
 @dataclass(frozen=True)
@@ -182,16 +186,20 @@ class Scene:
     layers: tuple[Layer, ...]
     lighting: Lighting | None = None
 
-    def draw(self, t: int, shutter: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def background_place(self) -> np.ndarray:
+        """[3, 3], background pixel (centre at integer) -> world."""
+        height, width = self.background.shape[:2]
+        left, top = (self.camera.width_px - width) / 2 + 0.5, (self.camera.height_px - height) / 2 + 0.5
+        return np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
+
+    def draw(self, t: int, shutter: float = SHUTTER) -> tuple[np.ndarray, np.ndarray]:
         """Frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
         camera = self.camera.matrix(t)
         height, width = self.camera.height_px, self.camera.width_px
-        tile_height, tile_width = self.background.shape[:2]
-        left, top = (width - tile_width) / 2 + 0.5, (height - tile_height) / 2 + 0.5
-        centre = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
         frame = cv2.warpAffine(
             self.background,
-            (camera @ centre)[:2],
+            (camera @ self.background_place)[:2],
             (width, height),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
@@ -206,10 +214,20 @@ class Scene:
         return (frame if self.lighting is None else self.lighting.cast(frame, camera, t)), owner
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A layer in one frame."""
+
+    matrices: list[np.ndarray]  # of each part: [3, 3], sprite pixel -> frame pixel
+    part_boxes: list[Box]  # what each part can touch
+    box: Box  # what the layer can touch but for its shadow; may reach out of the frame
+    half_size_px: float
+
+
 def paste(image: np.ndarray, layer: Layer) -> None:
     """Draws a still layer into [h, w, 4] uint8, one pixel of the world per pixel, in place."""
-    place = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-    _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, place, 0, 1, 0.0)
+    camera = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+    _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, camera, 0, 1, 0.0)
 
 
 def _draw_layer(
@@ -222,26 +240,32 @@ def _draw_layer(
     shutter: float,
 ) -> None:
     """Draws one layer in place, shadow first."""
-    world = camera @ layer.motion.matrix(t)
-    matrices = [world @ part.matrix(t) for part in layer.parts]
-    half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
-    bend_px = abs(layer.bend.amplitude) * 2 * half_size
-    frame_box = (0, 0, owner.shape[1], owner.shape[0])
-    boxes = [_bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)]
-    x0, y0, x1, y1 = _intersection(_union(boxes, _LONGEST_SMEAR_PX // 2 if layer.smear else 0), frame_box)
+    placed = place(layer, camera, t)
+    x0, y0, x1, y1 = intersection(placed.box, (0, 0, owner.shape[1], owner.shape[0]))
     if x1 <= x0 or y1 <= y0:
         return
-    image = _draw_parts(layer, matrices, boxes, (x0, y0, x1, y1), t)
+    image = _draw_parts(layer, placed.matrices, placed.part_boxes, (x0, y0, x1, y1), t)
     if layer.smear:
         image = _smear(image, layer.motion, camera, t, shutter)
     alpha = image[..., 3]
     if layer.shadow_strength > 0:
-        shift = np.round(np.array(layer.shadow_xy) * half_size).astype(int)
-        _cast_shadow(frame, alpha, (x0 + int(shift[0]), y0 + int(shift[1])), half_size, layer.shadow_strength)
+        dx, dy, blur = shadow_place(layer, placed.half_size_px)
+        _cast_shadow(frame, alpha, (x0 + dx, y0 + dy), blur, layer.shadow_strength)
     weight = alpha.astype(np.float32) * (1 / 255)
     region = frame[y0:y1, x0:x1]
     cv2.blendLinear(image, region, weight, 1 - weight, region)
     owner[y0:y1, x0:x1][alpha >= OWNED_ALPHA] = mark
+
+
+def place(layer: Layer, camera: np.ndarray, t: float) -> Placed:
+    """Where a layer is in the frame of time t; `camera` is world -> frame, [3, 3]."""
+    world = camera @ layer.motion.matrix(t)
+    matrices = [world @ part.matrix(t) for part in layer.parts]
+    half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
+    bend_px = abs(layer.bend.amplitude) * 2 * half_size
+    boxes = [_bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)]
+    whole = union(boxes, _LONGEST_SMEAR_PX // 2 if layer.smear else 0)
+    return Placed(matrices, boxes, whole, half_size)
 
 
 def _bounds(matrix: np.ndarray, part: Part, margin_px: float) -> Box:
@@ -255,12 +279,12 @@ def _bounds(matrix: np.ndarray, part: Part, margin_px: float) -> Box:
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def _union(boxes: list[Box], margin_px: int) -> Box:
+def union(boxes: list[Box], margin_px: int) -> Box:
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0) - margin_px, min(y0) - margin_px, max(x1) + margin_px, max(y1) + margin_px
 
 
-def _intersection(a: Box, b: Box) -> Box:
+def intersection(a: Box, b: Box) -> Box:
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
@@ -270,7 +294,7 @@ def _draw_parts(
     """The parts of a thing over each other: the `whole` box as RGB + alpha, [h, w, 4] uint8."""
     image: np.ndarray | None = None
     for part, matrix, own in zip(layer.parts, matrices, boxes, strict=True):
-        x0, y0, x1, y1 = whole if image is None else _intersection(own, whole)
+        x0, y0, x1, y1 = whole if image is None else intersection(own, whole)
         if x1 <= x0 or y1 <= y0:
             continue
         local = matrix.copy()
@@ -312,24 +336,35 @@ def _bent(
 
 def _smear(image: np.ndarray, motion: Motion, camera: np.ndarray, t: float, shutter: float) -> np.ndarray:
     """Motion blur along the path that the thing takes while the shutter is open."""
+    kernel = smear_kernel(motion, camera, t, shutter)
+    return image if kernel is None else cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+
+
+def smear_kernel(motion: Motion, camera: np.ndarray, t: float, shutter: float) -> np.ndarray | None:
+    """Weights of the pixels around one that motion blur mixes, [k, k] float32 with k odd; None: sharp."""
     before, after = np.array(motion.position(t - shutter / 2)), np.array(motion.position(t + shutter / 2))
     dx, dy = camera[:2, :2] @ (after - before)
     length = min(float(np.hypot(dx, dy)), _LONGEST_SMEAR_PX)
     if length < 1.5:
-        return image
+        return None
     side = 2 * int(np.ceil(length / 2)) + 1
     kernel = np.zeros((side, side), np.float32)
     middle, reach = side // 2, 0.5 * length / np.hypot(dx, dy)
     start = (round(middle - dx * reach), round(middle - dy * reach))
     cv2.line(kernel, start, (round(middle + dx * reach), round(middle + dy * reach)), 1.0)
-    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+    return kernel / kernel.sum()
+
+
+def shadow_place(layer: Layer, half_size_px: float) -> tuple[int, int, int]:
+    """How far the shadow lies from its thing (dx, dy px), and the side of the square that blurs it (px, odd)."""
+    dx, dy = np.round(np.array(layer.shadow_xy) * half_size_px).astype(int)
+    return int(dx), int(dy), max(3, int(half_size_px * 0.35) | 1)
 
 
 def _cast_shadow(
-    frame: np.ndarray, alpha: np.ndarray, corner_xy: tuple[int, int], half_size_px: float, strength: float
+    frame: np.ndarray, alpha: np.ndarray, corner_xy: tuple[int, int], blur: int, strength: float
 ) -> None:
     """Darkens the frame under a blurred, shifted copy of the outline."""
-    blur = max(3, int(half_size_px * 0.35) | 1)
     pad = blur
     soft = cv2.blur(cv2.copyMakeBorder(alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT), (blur, blur))
     left, top = corner_xy[0] - pad, corner_xy[1] - pad

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 
 Rng = np.random.Generator
+NOISE_SIGMA_PX, NOISE_GAIN = 0.55, 1.4  # blur of white noise, and what makes it nearly as strong again
 
 
 @functools.lru_cache(maxsize=4)
 def _noise(height_px: int, width_px: int) -> np.ndarray:
     """Unit noise, a little correlated as after demosaicing, [height_px, width_px, 3] float32."""
     field = np.random.default_rng(7).standard_normal((height_px, width_px, 3)).astype(np.float32)
-    return 1.4 * cv2.GaussianBlur(field, (3, 3), 0.55)
+    return NOISE_GAIN * cv2.GaussianBlur(field, (3, 3), NOISE_SIGMA_PX)
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,11 @@ class FinetuneConfig:
     """One run. Only `data` and `out` have no default; 0 or empty stands for "by the size of the model" where said.
 
     Attributes:
-        data: folders of sequences, see `footage.find_footage`.
+        data: data sets, each in one of the layouts of `media.datasets`.
         out: folder for weights, checkpoint, log and pictures; a run that stopped goes on from it.
         model: name or path of the weights to start from.
         random_weights: start from seeded random weights of the size `model` instead.
-        validation_data: folders of held-out sequences.
+        validation_data: data sets of held-out sequences.
         validation_sequences: without `validation_data`: so many sequences of `data` are held out.
         validation_prompt: what the tracker is given on the first frame of each object: box, mask or click.
         validation_frames: of each held-out sequence, at most so many from its start.

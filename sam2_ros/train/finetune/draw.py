@@ -1,6 +1,6 @@
 """Draws training clips from annotated sequences: which frames, which objects, how they are varied.
 
-Clip k of a run is always the same. Knows files through `footage`; does not know the model.
+Clip k of a run is always the same. Knows sequences, not how they lie on disk; does not know the model.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from sam2_ros.engine.preprocess import normalize
+from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
 
 from .augment import Variation, draw_variation, still, vary_frame, vary_mask
 from .config import AugmentConfig, FinetuneConfig, TrainConfigError
-from .footage import Footage, read_frame, read_labels
 
 LEAST_PX = 8  # of an object at the input's size: half a cell of the masks, which lie at stride 4
 ATTEMPTS = 8
@@ -27,7 +27,7 @@ ATTEMPTS = 8
 class FrameKey(NamedTuple):
     """One picture of a clip, by which its features are found again."""
 
-    footage: Footage
+    sequence: VosSequence
     frame: int
     mirrored: bool
 
@@ -74,66 +74,69 @@ class ClipDrawer:
     """
 
     def __init__(
-        self, footage: Sequence[Footage], config: FinetuneConfig, size: int, picture_size: int
+        self, footage: Sequence[VosSequence], config: FinetuneConfig, size: int, picture_size: int
     ) -> None:
         self.footage, self.config, self.size, self.picture_size = footage, config, size, picture_size
 
     def __call__(self, k: int) -> DrawnClip:
         rng = np.random.default_rng((self.config.seed, 1, k))
-        footage = self.footage[int(rng.integers(len(self.footage)))]
+        sequence = self.footage[int(rng.integers(len(self.footage)))]
         for _ in range(ATTEMPTS):
-            indices = self._indices(rng, footage)
-            if (clip := self._clip(rng, footage, indices)) is not None:
+            indices = self._indices(rng, sequence)
+            if (clip := self._clip(rng, sequence, indices)) is not None:
                 return clip
-        for start in footage.annotated:  # objects that show rarely
-            if (clip := self._clip(rng, footage, self._from(footage, start))) is not None:
+        for start in range(len(sequence.truth.indices)):  # objects that show rarely
+            if (clip := self._clip(rng, sequence, self._from(sequence, start))) is not None:
                 return clip
         raise TrainConfigError(
-            f"sequence '{footage.name}': no label image shows an object of {LEAST_PX} pixels or more at "
+            f"sequence '{sequence.name}': no mask shows an object of {LEAST_PX} pixels or more at "
             f"{self.size}x{self.size}"
         )
 
-    def _indices(self, rng: np.random.Generator, footage: Footage) -> list[int]:
-        config, annotated = self.config, footage.annotated
+    def _indices(self, rng: np.random.Generator, sequence: VosSequence) -> list[int]:
+        config, annotated = self.config, sequence.truth.indices
         step = int(rng.integers(1, config.frame_step + 1))
         start = int(rng.integers(max(1, len(annotated) - step * (config.frames - 1))))
         chosen = [annotated[i] for i in _there_and_back(start, step, len(annotated), config.frames)]
         return chosen[::-1] if rng.random() < config.reverse else chosen
 
-    def _from(self, footage: Footage, start: int) -> list[int]:
-        annotated = footage.annotated
-        first = annotated.index(start)
-        return [annotated[i] for i in _there_and_back(first, 1, len(annotated), self.config.frames)]
+    def _from(self, sequence: VosSequence, start: int) -> list[int]:
+        annotated = sequence.truth.indices
+        return [annotated[i] for i in _there_and_back(start, 1, len(annotated), self.config.frames)]
 
-    def _clip(self, rng: np.random.Generator, footage: Footage, indices: list[int]) -> DrawnClip | None:
+    def _clip(self, rng: np.random.Generator, sequence: VosSequence, indices: list[int]) -> DrawnClip | None:
         config = self.config
         augment = config.augment
         if not self.picture_size:  # features are of the plain picture or its mirror image
             augment = AugmentConfig(flip=augment.flip, rotation_deg=0, shear_deg=0)
         variation = draw_variation(rng, augment, len(indices))
-        frames = [read_frame(footage.frames[i]) for i in indices] if self.picture_size else None
-        labels = []
-        for position, index in enumerate(indices):
-            path = footage.labels[index]
-            assert path is not None
-            labels.append(read_labels(path, frames[position].shape[:2] if frames else None))
-        ids = [int(i) for i in np.unique(labels[0]) if i]
+        frames = [sequence.image(i) for i in indices] if self.picture_size else None
+        truths = [_truth(sequence, i, frames[t] if frames else None) for t, i in enumerate(indices)]
         for moved in (variation, still(variation)):  # a turn may push every object out of the picture
-            first = {i: vary_mask(labels[0] == i, self.size, moved) for i in ids}
-            shown = [i for i, mask in first.items() if mask.sum() >= LEAST_PX]
+            first = {name: vary_mask(mask, self.size, moved) for name, mask in truths[0].masks.items()}
+            shown = [name for name, mask in first.items() if mask.sum() >= LEAST_PX]
             if shown:
                 break
         else:
             return None
-        ids = sorted(rng.choice(shown, min(config.objects, len(shown)), replace=False).tolist())
-        masks = np.stack([[vary_mask(values == i, self.size, moved) for i in ids] for values in labels])
-        keys = tuple(FrameKey(footage, i, moved.mirrored) for i in indices)
+        chosen = sorted(rng.choice(len(shown), min(config.objects, len(shown)), replace=False).tolist())
+        masks = np.stack(
+            [[vary_mask(truth.mask(shown[i]), self.size, moved) for i in chosen] for truth in truths]
+        )
+        keys = tuple(FrameKey(sequence, i, moved.mirrored) for i in indices)
         return DrawnClip(masks, keys, self._pictures(frames, moved))
 
     def _pictures(self, frames: list[np.ndarray] | None, variation: Variation) -> np.ndarray | None:
         if frames is None:
             return None
         return np.stack([vary_frame(f, self.picture_size, variation, t) for t, f in enumerate(frames)])
+
+
+def _truth(sequence: VosSequence, index: int, frame_hwc: np.ndarray | None) -> FrameTruth:
+    """Of an annotated frame, in its size where the frame was read."""
+    truth = sequence.truth.at(index) if frame_hwc is None else sequence.annotated(index, frame_hwc)
+    assert truth is not None
+    return truth
 
 
 def _there_and_back(start: int, step: int, length: int, count: int) -> list[int]:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from sam2_ros.engine.model import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
+from sam2_ros.media.datasets.sequence import VosSequence
 
 from .draw import FrameKey
-from .footage import Footage, read_frame
 from .parameters import ENCODER
 
 Progress = Callable[[str, int, int | None], None]
@@ -34,23 +34,21 @@ class FeatureCache:
         self.folder = folder / f"{model.config.image_size}px-{_fingerprint(model)}"
 
     def path(self, key: FrameKey) -> Path:
-        frame = key.footage.frames[key.frame]
-        return (
-            self.folder / key.footage.name / f"{frame.name}{'.mirrored' if key.mirrored else ''}.safetensors"
-        )
+        frame = key.sequence.frames.names[key.frame] + (".mirrored" if key.mirrored else "")
+        return self.folder / key.sequence.name / f"{frame}.safetensors"
 
     @torch.no_grad()
     def fill(
-        self, footage: Sequence[Footage], mirrored: bool, rank: int, count: int, progress: Progress
+        self, footage: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
     ) -> int:
         """Compute what is missing of every `count`-th annotated frame from `rank` on; returns how many that were."""
         sides = (False, True) if mirrored else (False,)
-        keys = [FrameKey(f, index, side) for f in footage for index in f.annotated for side in sides]
+        keys = [FrameKey(s, index, side) for s in footage for index in s.truth.indices for side in sides]
         missing = [key for key in keys[rank::count] if not self.path(key).exists()]
         model = self.model
         for done, key in enumerate(missing):
             progress("encoding frames", done, len(missing))
-            frame = read_frame(key.footage.frames[key.frame])
+            frame = key.sequence.image(key.frame)
             pixels = frame[:, ::-1].copy() if key.mirrored else frame
             with model.precision():
                 features = model.encode_image(

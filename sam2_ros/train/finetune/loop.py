@@ -16,6 +16,7 @@ import torch
 
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.media.datasets.sequence import VosSequence
 from sam2_ros.train.start import initialise
 from sam2_ros.weights import PRECISIONS, load_model, save_model
 
@@ -23,7 +24,7 @@ from .checkpoint import Learning, Log, load_checkpoint, save_checkpoint
 from .config import FinetuneConfig, TrainConfigError
 from .draw import ClipDrawer, batches
 from .feature_cache import FeatureCache, Progress
-from .footage import Footage, find_footage
+from .footage import find_footage
 from .losses import TERMS
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_moments, write_curves, write_strip
@@ -50,7 +51,7 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
         The content of summary.json.
 
     Raises:
-        TrainConfigError: data or settings that cannot be used.
+        TrainConfigError, SourceError: settings or data that cannot be used.
         CheckpointError: weights that cannot be used.
         TrainError: the loss is no longer a number.
     """
@@ -192,9 +193,11 @@ class Run:
         """Score the held-out sequences, keep the best weights and the last."""
         config, processes = self.config, self.processes
         mine: list[SequenceScore] = []
-        for footage in self.held_out[processes.rank :: processes.count]:
-            self.progress(f"validating {footage.name}", done, config.steps)
-            tracked = track_and_score(self.model, footage, config.validation_prompt, config.validation_frames)
+        for sequence in self.held_out[processes.rank :: processes.count]:
+            self.progress(f"validating {sequence.name}", done, config.steps)
+            tracked = track_and_score(
+                self.model, sequence, config.validation_prompt, config.validation_frames
+            )
             if tracked is not None:
                 pictured = len(mine) < PICTURED
                 mine.append(tracked if pictured else replace(tracked, moments=()))
@@ -218,7 +221,7 @@ class Run:
                 self.scores["best"] = {"step": done, **score}
                 save_model(self.model, self.out / "best.safetensors", notes | {"JF": str(score["JF"])})
         elif self.held_out:
-            self.tell("Nothing to score: no object shows on two PNGs of a held-out sequence.")
+            self.tell("Nothing to score: no object shows on two annotated frames of a held-out sequence.")
         save_model(self.model, self.out / "last.safetensors", notes)
         write_curves(self.out / "curves.png", self.log.lines())
 
@@ -246,10 +249,11 @@ class Run:
         return summary
 
 
-def split(config: FinetuneConfig) -> tuple[list[Footage], list[Footage]]:
+def split(config: FinetuneConfig) -> tuple[list[VosSequence], list[VosSequence]]:
     """Sequences to learn from, and held-out ones: those of `validation_data`, or the last of `data` by name.
 
     Raises:
+        SourceError: data that cannot be read.
         TrainConfigError: nothing is left to learn from.
     """
     footage = find_footage(config.data)

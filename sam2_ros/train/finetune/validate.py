@@ -1,6 +1,6 @@
 """Tracks held-out sequences as the node would, and scores them: J, F and their mean, as the DAVIS benchmark.
 
-Knows footage and the tracker; does not know training.
+Knows sequences and the tracker; does not know training.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.eval.metrics import boundary_f, region_j
-
-from .footage import Footage, read_frame, read_labels
+from sam2_ros.media.datasets.sequence import VosSequence
 
 PICTURES = 6
 
@@ -39,52 +38,53 @@ class SequenceScore:
     moments: tuple[Moment, ...]
 
 
-def track_and_score(model: Sam2Model, footage: Footage, prompt: str, frames: int) -> SequenceScore | None:
-    """Follow every object from the first label image that shows it; score the label images after that.
+def track_and_score(
+    model: Sam2Model, sequence: VosSequence, prompt: str, frames: int
+) -> SequenceScore | None:
+    """Follow every object from the first annotated frame that shows it; score the annotated frames after that.
 
     Args:
         prompt: "box", "mask" or "click" (the pixel farthest from the edge of the mask).
         frames: at most so many from the start.
 
     Returns:
-        None when no object shows on two label images: there is nothing to score.
+        None when no object shows on two annotated frames: there is nothing to score.
     """
-    indices = [i for i in footage.annotated if i < frames]
-    truth = {i: read_labels(footage.labels[i]) for i in indices}  # type: ignore[arg-type]
-    ids = sorted({int(v) for labels in truth.values() for v in np.unique(labels) if v})
-    if not ids:
+    indices = [i for i in sequence.truth.indices if i < frames]
+    first = {name: index for name, index in sequence.first_frames.items() if index < frames}
+    if not first:
         return None
-    tracker = Tracker(model, TrackerConfig(max_objects=len(ids), forget_after_s=0))
-    first: dict[int, int] = {}
-    scores: dict[int, list[tuple[float, float]]] = {i: [] for i in ids}
+    tracker = Tracker(model, TrackerConfig(max_objects=len(first), forget_after_s=0))
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in first}
     pictured = {indices[k] for k in np.linspace(0, len(indices) - 1, PICTURES).round().astype(int)}
     moments = []
     for index in range(indices[-1] + 1):
-        frame = read_frame(footage.frames[index])
-        labels = truth.get(index)
-        if labels is not None and labels.shape != frame.shape[:2]:
-            read_labels(footage.labels[index], frame.shape[:2])  # type: ignore[arg-type]
-        new = [] if labels is None else [i for i in ids if i not in first and (labels == i).any()]
-        first.update(dict.fromkeys(new, index))
-        result = tracker.step(frame, [_prompt(str(i), np.equal(truth[index], i), prompt) for i in new])
-        if labels is None:
+        frame = sequence.image(index)
+        truth = sequence.annotated(index, frame)
+        if truth is None:
+            tracker.step(frame)
             continue
-        found = {int(obj.id): obj.mask for obj in result.objects}
-        for i in first:
-            if first[i] < index:
-                scores[i].append((region_j(found[i], labels == i), boundary_f(found[i], labels == i)))
+        new = [name for name, begin in first.items() if begin == index]
+        result = tracker.step(frame, [_prompt(name, truth.mask(name), prompt) for name in new])
+        found = {obj.id: obj.mask for obj in result.objects}
+        for name, begin in first.items():
+            if begin < index:
+                mask = truth.mask(name)
+                scores[name].append((region_j(found[name], mask), boundary_f(found[name], mask)))
         if index in pictured:
             empty = np.zeros(frame.shape[:2], bool)
             moments.append(
                 Moment(
-                    frame, np.stack([labels == i for i in ids]), np.stack([found.get(i, empty) for i in ids])
+                    frame,
+                    np.stack([truth.mask(name) for name in first]),
+                    np.stack([found.get(name, empty) for name in first]),
                 )
             )
     means = [np.mean(pairs, axis=0) for pairs in scores.values() if pairs]
     if not means:
         return None
     j, f = np.mean(means, axis=0)
-    return SequenceScore(footage.name, float(j), float(f), len(means), tuple(moments))
+    return SequenceScore(sequence.name, float(j), float(f), len(means), tuple(moments))
 
 
 def _prompt(id: str, mask_hw: np.ndarray, kind: str) -> Prompt:

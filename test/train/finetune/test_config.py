@@ -40,7 +40,7 @@ def data(tmp_path_factory):
         ({"cache_features": True}, "set freeze_encoder: true"),
         ({"cache_features": True, "freeze_encoder": True, "teacher": {"model": "tiny"}}, "teacher: "),
         ({"freeze_encoder": True, "teacher": {"model": "tiny"}}, "feature_weight: 0"),
-        ({"data": "nowhere"}, "data 'nowhere' is no folder"),
+        ({"data": "nowhere"}, "dataset 'nowhere' does not exist; expected a folder with frames/ and masks/"),
         ({"validation_sequences": 2}, "data has 2 sequence(s) and 2 are to be held out"),
         ({"model": "gigantic"}, "gigantic"),
         ({"model": "gigantic", "random_weights": True}, "gigantic"),
@@ -89,7 +89,7 @@ def test_numbers_as_people_write_them(tmp_path):
 
 def test_the_shipped_configurations_are_good():
     shipped = sorted(path.name for path in (ROOT / "config" / "train").glob("*.yaml"))
-    assert shipped == ["finetune.yaml", "nano.yaml"]
+    assert shipped == ["finetune.yaml", "nano.yaml", "nano_short.yaml"]
     fill(FinetuneConfig, read_yaml(ROOT / "config" / "train" / "finetune.yaml"))
     assert fill(RecipeConfig, read_yaml(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
 
@@ -115,7 +115,7 @@ def wrong_size(folder):
 
 def in_colour(folder):
     write_clip(folder / "s", *beads(0, 3, 64))
-    Image.new("RGB", (64, 64)).save(folder / "s" / "masks" / "00000.png")
+    Image.new("RGB", (64, 64), "red").save(folder / "s" / "masks" / "00000.png")
 
 
 def without_masks(folder):
@@ -138,12 +138,12 @@ def truncated(folder):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda folder: None, "none of the known layouts"),
-        (wrong_size, "64x32, its frame 64x64; expected one size"),
-        (in_colour, "is RGB; expected a palette or grey PNG"),
-        (without_masks, "has the name of a frame, such as 00000.png"),
-        (without_objects, "no label image shows an object"),
-        (truncated, "00001.png cannot be read"),
+        (lambda folder: None, "data' holds no sequence; expected a folder with frames/ and masks/"),
+        (wrong_size, "00000.jpg is 64 x 32 px, the size of the frame expected, 64 x 64"),
+        (in_colour, "00000.png' is a colour image: expected a palette or grey PNG"),
+        (without_masks, "belongs to no frame, the name of one expected, such as '00000.png'"),
+        (without_objects, "no mask shows an object"),
+        (truncated, "00001.png' does not decode"),
     ],
 )
 def test_data_that_cannot_be_used_is_one_line_that_names_the_file(spoil, expected, tmp_path, capsys):

@@ -1,18 +1,21 @@
-"""Clips as they are drawn: from both layouts, the masks where the pictures are, the same clip every time."""
+"""Clips as they are drawn: from every layout, the masks where the pictures are, the same clip every time."""
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from own_clips import beads, write_beads, write_clip, write_palette
+from own_clips import beads, write_beads, write_clip
+from vos_layouts import write_frames, write_masks
 
+from sam2_ros.media.annotations import coco_rle
 from sam2_ros.train.finetune.augment import draw_variation, vary_frame, vary_mask
 from sam2_ros.train.finetune.config import AugmentConfig, FinetuneConfig, TrainConfigError
 from sam2_ros.train.finetune.draw import LEAST_PX, ClipDrawer, batches, make_batch
-from sam2_ros.train.finetune.footage import find_footage, read_frame, read_labels
+from sam2_ros.train.finetune.footage import find_footage
 
 SIZE = 96
 
@@ -26,38 +29,81 @@ def config(folder, **settings):
     return FinetuneConfig(data=(str(folder),), out="unused", **{"frames": 4, **settings})
 
 
-def test_both_layouts_read_the_same(tmp_path):
+def labels_at(sequence, index, like):
+    """The masks of an annotated frame as the label image that was written."""
+    read = np.zeros_like(like)
+    for name, mask in sequence.truth.at(index).masks.items():
+        read[mask] = int(name)
+    return read
+
+
+def test_both_layouts_of_own_clips_read_the_same(tmp_path):
     frames, labels = beads(3, 3, SIZE, things=2)
     write_clip(tmp_path / "own" / "a", frames, labels)
     write_clip(tmp_path / "davis", frames, labels, davis="a")
     write_clip(tmp_path / "res", frames, labels, davis="480p/a")
     for name in ("own", "davis", "res"):
         (one,) = find_footage([tmp_path / name])
-        assert (one.name, one.annotated) == ("a", (0, 1, 2))
-        for index in one.annotated:
-            np.testing.assert_array_equal(read_labels(one.labels[index]), labels[index])
-            assert np.abs(read_frame(one.frames[index]).astype(int) - frames[index]).mean() < 8  # JPEG
+        assert (one.name, one.truth.indices) == ("a", (0, 1, 2))
+        for index in one.truth.indices:
+            np.testing.assert_array_equal(labels_at(one, index, labels[index]), labels[index])
+            assert np.abs(one.image(index).astype(int) - frames[index]).mean() < 8  # JPEG
     assert find_footage([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
     with pytest.raises(TrainConfigError, match="in another folder, too"):
         find_footage([tmp_path / "own", tmp_path / "davis"])
 
 
+def test_a_folder_is_named_however_it_is_reached(tmp_path, monkeypatch):
+    write_clip(tmp_path / "a", *beads(3, 2, SIZE))
+    monkeypatch.chdir(tmp_path / "a")
+    assert [sequence.name for sequence in find_footage(["."])] == ["a"]
+
+
+@pytest.mark.parametrize("layout", ["run lengths", "a folder of masks per object"])
+def test_objects_with_masks_of_their_own_are_drawn_where_they_overlap(layout, tmp_path):
+    """The two forms that SA-V comes in, annotated on every fourth frame."""
+    left, right = (np.zeros((SIZE, SIZE), bool) for _ in range(2))
+    left[20:60, 10:60] = right[30:70, 40:90] = True
+    pictures = [np.full((SIZE, SIZE, 3), 20 * number, np.uint8) for number in range(9)]
+    if layout == "run lengths":
+        write_frames(tmp_path / "sav_1", pictures)
+        record = {"video_id": "sav_1", "masklet_id": [3, 12]}
+        record["masklet"] = [[coco_rle(left), coco_rle(right)] for _ in range(3)]
+        (tmp_path / "sav_1_manual.json").write_text(json.dumps(record))
+    else:
+        write_frames(tmp_path / "JPEGImages_24fps" / "sav_1", pictures)
+        for name, mask in (("003", left), ("012", right)):
+            write_masks(
+                tmp_path / "Annotations_6fps" / "sav_1" / name, {i: mask * np.uint16(255) for i in (0, 4, 8)}
+            )
+    still = AugmentConfig(0, 0, 0, clip_jitter=(0, 0, 0), frame_jitter=(0, 0, 0), grey=0)
+    drawer = ClipDrawer(
+        find_footage([tmp_path]), config(tmp_path, frames=3, reverse=0.0, augment=still), SIZE, SIZE
+    )
+    clip = drawer(0)
+    assert [key.frame for key in clip.keys] == [0, 4, 8]
+    np.testing.assert_array_equal(clip.masks_tnhw, np.stack([[left, right]] * 3))
+    np.testing.assert_allclose(clip.frames_thwc[:, 0, 0, 0], [0, 80, 160], atol=3)
+
+
 def test_255_is_an_object_alone_and_nobodys_beside_others(tmp_path):
-    labels = np.zeros((20, 20), np.uint8)
-    labels[:5] = 255
-    write_palette(tmp_path / "alone.png", labels)
-    assert set(np.unique(read_labels(tmp_path / "alone.png"))) == {0, 255}
-    labels[10:] = 2
-    write_palette(tmp_path / "beside.png", labels)
-    assert set(np.unique(read_labels(tmp_path / "beside.png"))) == {0, 2}
+    labels = np.zeros((3, SIZE, SIZE), np.uint8)
+    labels[:, :20] = 255
+    pictures = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    write_clip(tmp_path / "alone", pictures, labels)
+    labels[:, 40:] = 2
+    write_clip(tmp_path / "beside", pictures, labels)
+    alone, beside = (sequence.truth.at(0).masks for sequence in find_footage([tmp_path]))
+    assert {name: mask.sum() for name, mask in alone.items()} == {"1": 20 * SIZE}
+    assert {name: mask.sum() for name, mask in beside.items()} == {"2": (SIZE - 40) * SIZE}
 
 
-def test_frames_without_a_label_image_are_not_drawn(tmp_path):
+def test_frames_without_a_mask_are_not_drawn(tmp_path):
     write_clip(tmp_path / "a", *beads(3, 6, SIZE))
     for number in (1, 2, 4):
         (tmp_path / "a" / "masks" / f"{number:05d}.png").unlink()
     footage = find_footage([tmp_path])
-    assert footage[0].annotated == (0, 3, 5)
+    assert footage[0].truth.indices == (0, 3, 5)
     drawer = ClipDrawer(footage, config(tmp_path, frames=5), SIZE, SIZE)
     for k in range(4):
         drawn = [key.frame for key in drawer(k).keys]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from own_clips import write_beads
-from seeded_weights import fill_by_key
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.mask_decoder import DecodedMasks, upsample_logits
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.engine.prompt_encoder import NEGATIVE, POSITIVE
+from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.train.finetune.augment import draw_variation
 from sam2_ros.train.finetune.clicks import ClickScript, PromptPlan, corrective_click, draw_plan
 from sam2_ros.train.finetune.config import SIZES, AugmentConfig, FinetuneConfig

@@ -23,7 +23,7 @@ from own_clips import beads, write_beads
 from sam2_ros.cli import run
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.train.finetune.footage import find_footage, read_labels
+from sam2_ros.train.finetune.footage import find_footage
 from sam2_ros.weights import load_model, read_state
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -270,9 +270,10 @@ def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
     (sequence / "frames").symlink_to(data / "clip_0" / "frames")
     arguments = ["--box", "ring@0:8,8,56,56", "--out", str(sequence), "--save", "masks", "--device", "cpu"]
     assert run(["track", str(sequence / "frames"), *arguments]) == 0
-    (footage,) = find_footage([tmp_path / "mine"])
-    assert (footage.name, footage.annotated) == ("kitchen", (0, 1, 2, 3))
-    assert set(np.unique(read_labels(footage.labels[0], (64, 64)))) == {0, 1}
+    (kitchen,) = find_footage([tmp_path / "mine"])
+    assert (kitchen.name, kitchen.truth.indices) == ("kitchen", (0, 1, 2, 3))
+    truth = kitchen.annotated(0, kitchen.image(0))
+    assert (truth.hw, list(truth.masks)) == ((64, 64), ["1"])
 
 
 @pytest.mark.gpu

@@ -1,0 +1,98 @@
+"""Exact rewrites: each gives what the official arithmetic gives, and none does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from sam2_ros.engine import config_for
+from sam2_ros.engine.attention import attention, attention_by_rows
+from sam2_ros.engine.model import MemoryView, Sam2Model
+from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
+from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_apart
+from sam2_ros.eval.seeded_weights import fill_by_key
+
+NAMES = [field.name for field in fields(Rewrites)]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Sam2Model:
+    model = Sam2Model(config_for("tiny").at_image_size(128)).eval().requires_grad_(False)
+    model.load_state_dict(fill_by_key(model.state_dict()))
+    return model
+
+
+def fused(model: Sam2Model, rewrites: Rewrites, objects: int = 3) -> torch.Tensor:
+    """Features of one frame after three objects' memories of two frames and three pointers each."""
+    config, draw = model.config, torch.Generator().manual_seed(1)
+    features = torch.randn(1, config.d_model, config.grid, config.grid, generator=draw)
+    memory = MemoryView(
+        torch.randn(objects, 2, config.grid**2, config.mem_dim, generator=draw),
+        torch.tensor([[config.num_maskmem - 1, 0]]).expand(objects, -1),
+        torch.randn(objects, 3, config.d_model, generator=draw),
+        torch.tensor([[5.0, 2.0, 1.0]]).expand(objects, -1),
+    )
+    model.rewrites = rewrites
+    with torch.inference_mode():
+        return model.fuse_memory(features, memory)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_rewrite_gives_what_the_official_arithmetic_gives(tiny: Sam2Model, name: str) -> None:
+    official = fused(tiny, AS_OFFICIAL)
+    rewritten = fused(tiny, replace(AS_OFFICIAL, **{name: True}))
+    rms = official.square().mean().sqrt()
+    assert (rewritten - official).abs().max() < 2e-5 * rms
+    assert not torch.equal(rewritten[0], rewritten[1])  # objects are told apart
+
+
+def test_all_of_them_together_as_well(tiny: Sam2Model) -> None:
+    official = fused(tiny, AS_OFFICIAL)
+    assert (fused(tiny, Rewrites()) - official).abs().max() < 2e-5 * official.square().mean().sqrt()
+    assert Rewrites() == replace(AS_OFFICIAL, **dict.fromkeys(NAMES, True))
+
+
+def test_what_is_the_same_for_all_objects_is_done_once(tiny: Sam2Model) -> None:
+    rows = []
+    watch = tiny.memory_attention.layers[0].self_attn.register_forward_hook(  # type: ignore[union-attr,operator]
+        lambda module, inputs, output: rows.append(len(output))
+    )
+    fused(tiny, AS_OFFICIAL)
+    fused(tiny, Rewrites())
+    watch.remove()
+    assert rows == [3, 1]
+
+
+@pytest.mark.parametrize(("n", "m", "channels"), [(1, 1, 16), (128, 300, 64), (300, 77, 16)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_by_rows_is_attention(n: int, m: int, channels: int, dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 3, count, 64, generator=draw).to(dtype) for count in (n, m))
+    v = torch.randn(2, 3, m, channels, generator=draw).to(dtype)
+    exact = (q.double() @ k.double().transpose(2, 3) / 8).softmax(dim=-1) @ v.double()
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for kernel in (attention, attention_by_rows):
+        torch.testing.assert_close(kernel(q, k, v).double(), exact, atol=tolerance, rtol=tolerance)
+
+
+def test_pairs_turn_apart_as_they_do_side_by_side() -> None:
+    x = torch.randn(2, 1, 3 * 16, 32, generator=torch.Generator().manual_seed(0))
+    rope, order = axial_rope(4, 32, x.device), pairs_apart(32, x.device)
+    assert sorted(order.tolist()) == list(range(32))
+    torch.testing.assert_close(rotate_apart(x[..., order], rope), rotate(x, rope)[..., order], atol=0, rtol=0)
+
+
+def test_training_can_use_tables_that_inference_made(tiny: Sam2Model) -> None:
+    fused(tiny, Rewrites())
+    features = torch.randn(1, tiny.config.d_model, tiny.config.grid, tiny.config.grid, requires_grad=True)
+    memory = MemoryView(
+        torch.randn(1, 1, tiny.config.grid**2, tiny.config.mem_dim),
+        torch.zeros(1, 1, dtype=torch.long),
+        torch.zeros(1, 0, tiny.config.d_model),
+        torch.zeros(1, 0),
+    )
+    tiny.fuse_memory(features, memory).sum().backward()
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0

@@ -13,7 +13,11 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:0.")
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="auto (bf16 where the GPU has it, else fp32), bf16, fp16, fp32.")
+    str,
+    typer.Option(
+        "--precision",
+        help="auto (bf16 where the GPU, or a CPU with AMX, is fast in it, else fp32), bf16, fp16, fp32.",
+    ),
 ]
 ImageSizeOption = Annotated[
     int,

@@ -159,7 +159,7 @@ def load_model(
         name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors`` (in the official key layout or
             that of transformers' Sam2VideoModel), a folder with one of them, or a Hugging Face id that is cached.
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda:0", ...
-        precision: "fp32", "bf16", "fp16", or "auto" (bf16 on a GPU that has it, else fp32).
+        precision: "fp32", "bf16", "fp16", or "auto" (bf16 on a GPU or CPU that is fast in it, else fp32).
         image_size: side of the square input in pixels, a multiple of 32; 0 is the model's own, at which it was
             trained. Smaller is faster and loses small objects.
 
@@ -259,9 +259,17 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _is_fast_in_bfloat16(device: torch.device) -> bool:
+    """A GPU that has it, or a CPU with matrix units (AMX); others emulate it and are slower than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private, and not in every torch
+    return device.type == "cpu" and has_amx is not None and bool(has_amx())
+
+
 def _precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if _is_fast_in_bfloat16(device) else torch.float32
     if name not in PRECISIONS:
         raise CheckpointError(f"precision '{name}': expected auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[name]

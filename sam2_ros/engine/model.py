@@ -101,6 +101,19 @@ class Sam2Model(nn.Module):
             self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
         )
 
+    def for_inference(self, dtype: torch.dtype) -> Sam2Model:
+        """Compute in `dtype` from now on, without gradients.
+
+        Autocast would convert the same weights at every call; here those of its layers are converted once, to the same
+        values. Call the model within `precision` then.
+        """
+        self.compute_dtype = dtype
+        if dtype != torch.float32:
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                    module.to(dtype)
+        return self.eval().requires_grad_(False)
+
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""
         maps = self.image_encoder["trunk"](image_b3hw)

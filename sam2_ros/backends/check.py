@@ -1,4 +1,4 @@
-"""Compares an exported stage with the engine: padded inputs through the graph, each object alone and unpadded through PyTorch.
+"""Compares an exported stage with the engine: padded inputs through the graph, each object alone through PyTorch.
 
 Does not know files, nor how a graph was made.
 """
@@ -17,7 +17,7 @@ Inputs = dict[str, torch.Tensor]
 
 
 def example_inputs(model: Sam2Model, layout: ExportLayout, stage: str) -> Inputs:
-    """Seeded inputs of a stage, of the size that real ones have; of all objects but the first, some entries are empty."""
+    """Seeded inputs of a stage, of the size that real ones have; some entries of later objects are empty."""
     generator = torch.Generator().manual_seed(STAGES.index(stage))
     inputs = {name: torch.randn(shape, generator=generator) for name, shape in layout.inputs(stage).items()}
     if stage == "memory_attention":
@@ -54,9 +54,7 @@ def engine_outputs(model: Sam2Model, stage: str, inputs: Inputs) -> list[torch.T
     }
     count = max(len(tensor) for tensor in inputs.values())
     each = [
-        of_object[stage](
-            model, {name: x[n, None] if len(x) == count else x for name, x in inputs.items()}
-        )
+        of_object[stage](model, {name: x[n, None] if len(x) == count else x for name, x in inputs.items()})
         for n in range(count)
     ]
     return [torch.cat(parts) for parts in zip(*each, strict=True)]
@@ -65,7 +63,9 @@ def engine_outputs(model: Sam2Model, stage: str, inputs: Inputs) -> list[torch.T
 def _fuse(model: Sam2Model, one: Inputs) -> Sequence[torch.Tensor]:
     frames, pointers = one["spatial_valid"][0] > 0, one["pointer_valid"][0] > 0
     ages = one.get("pointer_age", one["pointer_valid"])[:, pointers]
-    view = MemoryView(one["spatial"][:, frames], one["slots"][:, frames], one["pointers"][:, pointers], ages, 1)
+    view = MemoryView(
+        one["spatial"][:, frames], one["slots"][:, frames], one["pointers"][:, pointers], ages, 1
+    )
     return [model.fuse_memory(one["s16"], view)]
 
 

@@ -1,6 +1,6 @@
 """Writes a model's four stages as ONNX graphs of fixed shape, and checks each against PyTorch in onnxruntime.
 
-Does not know checkpoints, command lines or how the graphs are used.
+Does not know command lines, or how the graphs are used.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 from torch import nn
 
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.weights import load_model
 
 from .check import engine_outputs, example_inputs, largest_error
+from .fold import fold_shapes
 from .graphs import GRAPHS
-from .layout import STAGES, TABLES, BackendError, ExportLayout
+from .layout import MANIFEST, STAGES, TABLES, BackendError, ExportLayout
 from .sessions import IDENTITY, StageSession, import_onnxruntime
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
@@ -35,6 +38,46 @@ HOST_PARTS = (
     "no_obj_ptr",
 )
 """Parameters that the tracker uses outside the graphs."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export. `image_size` 0 is the model's own; the rest as in `ExportLayout`."""
+
+    model: str
+    out: Path
+    image_size: int = 0
+    precision: str = "fp32"
+    objects: int = 4
+    conditioning_frames: int = 4
+    memory_frames: int = 7
+    points: int = 8
+
+    def __post_init__(self) -> None:
+        if self.out.exists() and not self.out.is_dir():
+            raise BackendError(f"--out {self.out} is a file, a folder or a new name expected")
+
+
+def run_export(
+    config: ExportConfig, on_progress: Callable[[str], None] = lambda step: None
+) -> dict[str, Any]:
+    """Load a checkpoint and export it; returns what `sam2-ros export --json` prints. Raises CheckpointError."""
+    import_onnx()
+    import_onnxruntime()
+    model = load_model(config.model, device="cpu", precision="fp32", image_size=config.image_size)
+    layout = ExportLayout(
+        model.config.name,
+        model.config.version,
+        model.config.image_size,
+        config.precision,
+        config.objects,
+        config.conditioning_frames,
+        config.memory_frames - 1,
+        config.points,
+        weights_digest(model),
+        model.parameter_count,
+    )
+    return {"out": str(config.out), **asdict(layout), **export_onnx(model, layout, config.out, on_progress)}
 
 
 def import_onnx() -> Any:
@@ -72,24 +115,25 @@ def export_onnx(
 
     Args:
         model: on the CPU, in float32.
-        layout: of this model; its `weights` are filled in.
+        layout: of this model.
 
     Returns:
-        What the manifest says, and the size of every file in bytes.
+        `max_error` of every stage and `bytes` of every file.
 
     Raises:
         BackendError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
     """
-    import_onnx()
-    import_onnxruntime()
     out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
     stored = copy.deepcopy(model).to(torch.float16) if layout.precision == "fp16" else model
     errors = {}
     for stage in STAGES:
         on_progress(stage)
         inputs = example_inputs(model, layout, stage)
         _write_graph(GRAPHS[stage](stored, layout).eval(), inputs, stage, layout, out)
-        errors[stage] = largest_error(StageSession(out, stage, layout)(inputs), engine_outputs(model, stage, inputs))
+        errors[stage] = largest_error(
+            StageSession(out, stage, layout)(inputs), engine_outputs(model, stage, inputs)
+        )
         if not errors[stage] <= TOLERANCE[layout.precision]:  # NaN too
             raise BackendError(
                 f"{out / stage}.onnx differs from PyTorch by {errors[stage]:.2g} of its root mean square, at most "
@@ -109,7 +153,9 @@ def _write_graph(
     onnx = import_onnx()
     path = out / f"{stage}.onnx"
     partial = path.with_suffix(".partial")
-    graph(*inputs.values())  # what the engine keeps for the next image, such as its resized tables, becomes a constant
+    graph(
+        *inputs.values()
+    )  # what the engine keeps for the next image, such as its resized tables, becomes a constant
     with warnings.catch_warnings():
         # The shapes are fixed on purpose, and so is this exporter: the other one needs onnxscript.
         warnings.simplefilter("ignore")
@@ -122,7 +168,7 @@ def _write_graph(
             opset_version=OPSET,
             dynamo=False,
         )
-    written = onnx.load(str(partial))
+    written = fold_shapes(onnx.load(str(partial)), layout.outputs(stage))
     for name in IDENTITY:
         entry = written.metadata_props.add()
         entry.key, entry.value = name, str(getattr(layout, name))

@@ -5,6 +5,8 @@ Knows the engine's modules and which entries of a padded input count; does not k
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -42,13 +44,14 @@ class MemoryAttentionGraph(nn.Module):
         super().__init__()
         config = model.config
         self.attention = model.memory_attention
+        self.layers = [cast(MemoryAttentionLayer, layer) for layer in self.attention.layers]
         self.projections = nn.ModuleList(  # of every layer: queries and keys of its own, then of the memories
             nn.ModuleList(
                 _apart(projection)
                 for attention in (layer.self_attn, layer.cross_attn_image)
                 for projection in (attention.q_proj, attention.k_proj)
             )
-            for layer in self.attention.layers
+            for layer in self.layers
         )
         self.time = model.maskmem_tpos_enc
         self.pointer_time = model.obj_ptr_tpos_proj if config.version == "2.1" else None
@@ -91,7 +94,7 @@ class MemoryAttentionGraph(nn.Module):
         bias = (1 - valid)[:, None, None] * NOT_THERE
 
         x = (s16.to(dtype) + place.to(dtype)).flatten(2).transpose(1, 2)
-        for layer, projections in zip(self.attention.layers, self.projections, strict=True):
+        for layer, projections in zip(self.layers, self.projections, strict=True):
             x = self._layer(layer, projections, x, memory, memory + position, bias, rope, frames * cells)
         side = s16.shape[-1]
         return self.attention.norm(x).transpose(1, 2).reshape(n, -1, side, side).float()
@@ -99,7 +102,7 @@ class MemoryAttentionGraph(nn.Module):
     def _layer(
         self,
         layer: MemoryAttentionLayer,
-        projections: nn.ModuleList,
+        projections: nn.Module,
         x: torch.Tensor,
         memory: torch.Tensor,
         keys: torch.Tensor,
@@ -109,7 +112,7 @@ class MemoryAttentionGraph(nn.Module):
     ) -> torch.Tensor:
         """`MemoryAttentionLayer`, of one head, with a bias on the memories. ``[1 or n, cells, d] -> [n, cells, d]``."""
         own, cross = layer.self_attn, layer.cross_attn_image
-        own_q, own_k, cross_q, cross_k = projections
+        own_q, own_k, cross_q, cross_k = cast(nn.ModuleList, projections)
         y = layer.norm1(x)
         q, k = _turned(own_q(y), rope), _turned(own_k(y), rope)
         x = x + own.out_proj(attention_for_export(q, k, own.v_proj(y), None))

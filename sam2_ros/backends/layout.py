@@ -58,11 +58,13 @@ class ExportLayout:
         self._check("--memory-frames", self.recent_frames + 1, 1, 7)
         self._check("--points", self.prompt_points, 2, 64)
         if self.precision not in EXPORT_PRECISIONS:
-            raise BackendError(f"--precision {self.precision}: expected one of {', '.join(EXPORT_PRECISIONS)}")
+            raise BackendError(
+                f"--precision {self.precision}: expected one of {', '.join(EXPORT_PRECISIONS)}"
+            )
         if self.precision == "fp16" and self.keys > HALF_LIMIT:
             raise BackendError(
-                f"{self.keys} memory tokens per object given, in fp16 at most {HALF_LIMIT} expected: a softmax over more "
-                "overflows; export fewer --conditioning-frames, a smaller --image-size, or --precision fp32"
+                f"{self.keys} memory tokens per object given, in fp16 at most {HALF_LIMIT} expected: a softmax over "
+                "more overflows; export fewer --conditioning-frames, a smaller --image-size, or --precision fp32"
             )
 
     @staticmethod
@@ -173,7 +175,9 @@ class ExportLayout:
         try:
             held = json.loads(path.read_text())
             if held["format"] != FORMAT:
-                raise BackendError(f"{path}: format {held['format']}, expected {FORMAT}: export the model again")
+                raise BackendError(
+                    f"{path}: format {held['format']}, expected {FORMAT}: export the model again"
+                )
             layout = cls(**{entry.name: held[entry.name] for entry in fields(cls)})
             layout.config  # noqa: B018  a name or version that is not in the family
         except BackendError:

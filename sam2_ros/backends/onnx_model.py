@@ -109,15 +109,16 @@ class OnnxModel(Sam2Model):
             BackendError: it could hold more than the graphs have room for.
         """
         layout = self.layout
+        frames = layout.recent_frames + 1
         for name, wanted, room, option in (
-            ("objects", config.max_objects, layout.objects, "--objects"),
-            ("conditioning frames", config.max_conditioning_frames, layout.conditioning_frames, "--conditioning-frames"),
-            ("memory frames", config.memory_frames, layout.recent_frames + 1, "--memory-frames"),
+            ("objects", config.max_objects, layout.objects, "objects"),
+            ("conditioning frames", config.max_conditioning_frames, layout.conditioning_frames, "conditioning-frames"),
+            ("memory frames", config.memory_frames, frames, "memory-frames"),
         ):  # fmt: skip
             if wanted > room:
                 raise BackendError(
                     f"{wanted} {name} wanted, {self.folder} was exported for {room}: ask for at most {room}, or export "
-                    f"it again with {option} {wanted}"
+                    f"it again with --{option} {wanted}"
                 )
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
@@ -187,7 +188,9 @@ def _tables(folder: Path, layout: ExportLayout) -> dict[str, torch.Tensor]:
             tables = {key: torch.from_numpy(held[key]) for key in held.files if key != "weights"}
             weights = str(held["weights"])
     except (OSError, ValueError, KeyError) as error:
-        raise BackendError(f"{path} cannot be read ({type(error).__name__}): export the model again") from None
+        raise BackendError(
+            f"{path} cannot be read ({type(error).__name__}): export the model again"
+        ) from None
     if weights != layout.weights:
         raise BackendError(f"{path} is of other weights than its folder says: export the model again")
     return tables

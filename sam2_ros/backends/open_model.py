@@ -41,7 +41,9 @@ def open_model(
     folder = Path(name_or_path).expanduser()
     if backend == "torch":
         if (folder / MANIFEST).is_file():
-            raise BackendError(f"{folder} is an ONNX export: give backend onnx, or a checkpoint for backend torch")
+            raise BackendError(
+                f"{folder} is an ONNX export: give backend onnx, or a checkpoint for backend torch"
+            )
         return load_model(name_or_path, device=device, precision=precision, image_size=image_size)
     layout = ExportLayout.read(folder)
     if precision not in ("auto", layout.precision):

@@ -187,7 +187,9 @@ class MemoryBank:
         spatial_valid = pointer_valid = None
         if self.padded:
             slots, spatial_valid = _padded([spatial for spatial, _ in valid], self.spatial.shape[1])
-            pointer_slots, pointer_valid = _padded([pointers for _, pointers in valid], self.pointers.shape[1])
+            pointer_slots, pointer_valid = _padded(
+                [pointers for _, pointers in valid], self.pointers.shape[1]
+            )
         else:
             slots = np.stack([spatial for spatial, _ in valid])
             pointer_slots = np.stack([pointers for _, pointers in valid])

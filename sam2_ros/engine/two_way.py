@@ -46,9 +46,7 @@ class TwoWayLayer(nn.Module):
             tokens + self.cross_attn_token_to_image(tokens + token_pos_bnc, image_key, image_bmc)
         )
         tokens = self.norm3(tokens + self.mlp(tokens))
-        attended = self.cross_attn_image_to_token(
-            image_key, tokens + token_pos_bnc, tokens, token_bias_b11n
-        )
+        attended = self.cross_attn_image_to_token(image_key, tokens + token_pos_bnc, tokens, token_bias_b11n)
         return tokens, self.norm4(image_bmc + attended)
 
 

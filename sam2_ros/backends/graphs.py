@@ -14,6 +14,7 @@ from torch import nn
 from sam2_ros.engine.attention import NOT_THERE, attention_for_export
 from sam2_ros.engine.memory_attention import MemoryAttentionLayer
 from sam2_ros.engine.model import Sam2Model
+from sam2_ros.engine.neck import Neck
 from sam2_ros.engine.rope import axial_rope, pairs_apart, sine_grid, sine_time
 
 from .layout import ExportLayout
@@ -26,11 +27,14 @@ class ImageEncoderGraph(nn.Module):
 
     def __init__(self, model: Sam2Model, layout: ExportLayout) -> None:
         super().__init__()
-        self.model = model
+        self.trunk, self.neck = model.image_encoder["trunk"], cast(Neck, model.image_encoder["neck"])
+        decoder = model.sam_mask_decoder
+        self.s4 = _merged(self.neck.lateral(0), decoder.conv_s0)
+        self.s8 = _merged(self.neck.lateral(1), decoder.conv_s1)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features = self.model.encode_image(image.to(self.model.dtype))
-        return features.s4.float(), features.s8.float(), features.s16.float()
+        maps = self.trunk(image.to(self.s4.weight.dtype))
+        return self.s4(maps[0]).float(), self.s8(maps[1]).float(), self.neck.s16(maps).float()
 
 
 class MemoryAttentionGraph(nn.Module):
@@ -168,6 +172,17 @@ GRAPHS: dict[str, type[nn.Module]] = {
     "mask_decoder": MaskDecoderGraph,
     "memory_encoder": MemoryEncoderGraph,
 }
+
+
+def _merged(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Two convolutions of one pixel in a row as one, see `Rewrites.folded_skips`."""
+    dtype = first.weight.dtype
+    w1, w2 = first.weight.detach().flatten(1).float(), second.weight.detach().flatten(1).float()
+    b1, b2 = cast(torch.Tensor, first.bias).detach().float(), cast(torch.Tensor, second.bias).detach().float()
+    merged = nn.Conv2d(first.in_channels, second.out_channels, 1, dtype=dtype).requires_grad_(False)
+    merged.weight.copy_((w2 @ w1)[:, :, None, None])
+    cast(torch.Tensor, merged.bias).copy_(w2 @ b1 + b2)
+    return merged
 
 
 def _apart(projection: nn.Linear) -> nn.Linear:

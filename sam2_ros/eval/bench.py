@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from sam2_ros.backends.layout import BackendError
+from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.eval.metrics import growth_per_step, mask_iou, spread
 from sam2_ros.eval.offline import precision_name
@@ -48,6 +50,7 @@ class BenchConfig:
     precision: str = "auto"
     image_size: int = 0
     against: str = ""  # a reference to run beside it, one of `REFERENCES`
+    backend: str = "torch"  # see `backends.open_model`
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
@@ -89,9 +92,9 @@ def run_bench(
     ]
     for count in config.objects:
         boxes = [tight_box(clip.masks[0, n]) for n in range(count)]
-        # Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
-        settings = TrackerConfig(max_objects=count, memory_policy="official", numerics="official_vos")
-        timed = _time_stream(Tracker(model, settings), stream, boxes, one_more, keep=bool(config.against))
+        timed = _time_stream(
+            Tracker(model, _settings(count)), stream, boxes, one_more, keep=bool(config.against)
+        )
         run = timed.report
         if config.against:
             theirs = run_official(model, stream, boxes, one_more)
@@ -108,6 +111,7 @@ def run_bench(
         "model": model.config.name,
         "device": str(model.device),
         "precision": precision_name(model),
+        "backend": config.backend,
         "image_size": model.config.image_size,
         "camera": f"{config.width_px}x{config.height_px}",
         "frames": config.frames,
@@ -121,13 +125,30 @@ def run_bench(
     return report
 
 
+def _settings(objects: int) -> TrackerConfig:
+    """Every frame is remembered, so that the bank is full whatever the model says of the rendered things."""
+    return TrackerConfig(max_objects=objects, memory_policy="official", numerics="official_vos")
+
+
 def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
-    info = next((known for known in list_models() if known.name == config.model), None)
-    if info is None or info.path is not None:
-        model = load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    if config.against and config.backend != "torch":
+        raise BackendError(
+            f"--against {config.against} with backend {config.backend}: the reference needs the weights; "
+            "give backend torch"
         )
+    info = next((known for known in list_models() if known.name == config.model), None)
+    if info is None or info.path is not None or config.backend != "torch":
+        model = open_model(
+            config.model,
+            config.backend,
+            config.device,
+            config.precision,
+            config.image_size,
+            _settings(max(config.objects)),
+        )
+        if config.backend != "torch":
+            return model, "exported"
         return model, "nano" if model.config.name == "nano" else "official"
     with (
         tempfile.TemporaryDirectory() as folder

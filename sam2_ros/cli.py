@@ -20,7 +20,14 @@ from sam2_ros import cli_show as show
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
-from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_options import (
+    CompileOption,
+    DeviceOption,
+    ImageSizeOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+)
 from sam2_ros.cli_train import train
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
@@ -90,6 +97,7 @@ def track(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    compile: CompileOption = "off",
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
@@ -134,6 +142,7 @@ def track(
         device=device,
         precision=precision,
         image_size=image_size,
+        compile=compile,
         topic=topic,
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
@@ -228,6 +237,7 @@ def bench(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    compile: CompileOption = "off",
     against: Annotated[
         str,
         typer.Option(help="official: run Meta's package on the same weights and frames too, and compare."),
@@ -242,7 +252,7 @@ def bench(
     if len(size) != 2:
         raise typer.BadParameter(f"--camera '{camera}' cannot be read: expected WIDTHxHEIGHT such as 640x480")
     config = BenchConfig(
-        model, tuple(counts), frames, size[1], size[0], device, precision, image_size, against
+        model, tuple(counts), frames, size[1], size[0], device, precision, image_size, compile, against
     )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
@@ -278,6 +288,7 @@ def _status_of(error: Exception) -> int | None:
     """Exit status of an error that explains itself; None for a defect, which deserves its traceback."""
     from sam2_ros.cli_prompts import PromptSyntaxError
     from sam2_ros.engine import PromptError
+    from sam2_ros.engine.compiled import CompileError
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.process_watch import ProcessWatchError
     from sam2_ros.eval.soak import SoakError
@@ -289,7 +300,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.weights import CheckpointError
 
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
-    if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError)):
+    if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError, CompileError)):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

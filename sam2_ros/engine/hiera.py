@@ -143,6 +143,8 @@ class Hiera(nn.Module):
 
         Kept for the next image where it cannot change: resizing costs as much as a layer of a small model.
         """
+        if torch.compiler.is_compiling():
+            return self._position(hw)  # a constant of the compiled encoder
         tables = (self.pos_embed, self.pos_embed_window)
         if any(table.requires_grad or table.is_inference() for table in tables):
             return self._position(hw)

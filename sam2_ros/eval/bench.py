@@ -19,13 +19,14 @@ import torch
 from safetensors.torch import save_file
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.metrics import growth_per_step, mask_iou, spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.reference import REFERENCES, Box, Followed, run_official
 from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.eval.vos.prompting import tight_box
 from sam2_ros.media.render import ClipConfig, render_clip
-from sam2_ros.weights import list_models, load_model
+from sam2_ros.weights import compile_cache_dir, list_models, load_model
 
 CLIP_FRAMES = 12
 """Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
@@ -47,6 +48,7 @@ class BenchConfig:
     device: str = "auto"
     precision: str = "auto"
     image_size: int = 0
+    compile: str = "off"
     against: str = ""  # a reference to run beside it, one of `REFERENCES`
 
     def __post_init__(self) -> None:
@@ -84,14 +86,15 @@ def run_bench(
         on_progress(done, total)
 
     runs, growths, ratios, agreements = {}, [], {}, {}
+    compiled = compile_model(model, config.compile, _settings(max(config.objects)), compile_cache_dir())
     stream = [
         clip.frames[to_and_fro(index, len(clip.frames))] for index in range(FULL_BANK_FRAMES + config.frames)
     ]
     for count in config.objects:
         boxes = [tight_box(clip.masks[0, n]) for n in range(count)]
-        # Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
-        settings = TrackerConfig(max_objects=count, memory_policy="official", numerics="official_vos")
-        timed = _time_stream(Tracker(model, settings), stream, boxes, one_more, keep=bool(config.against))
+        timed = _time_stream(
+            Tracker(compiled, _settings(count)), stream, boxes, one_more, keep=bool(config.against)
+        )
         run = timed.report
         if config.against:
             theirs = run_official(model, stream, boxes, one_more)
@@ -113,12 +116,20 @@ def run_bench(
         "frames": config.frames,
         "threads": torch.get_num_threads(),
         "weights": weights,
+        "compile": config.compile,
         "objects": runs,
         "memory_growth_bytes_per_frame": round(max(growths)),
     }
+    if isinstance(compiled, CompiledModel):
+        report["compile_s"] = round(compiled.warm_up_s, 1)
     if config.against:
         report |= {"against": config.against, "ratio": ratios, "agreement": agreements}
     return report
+
+
+def _settings(objects: int) -> TrackerConfig:
+    """Every frame is remembered, so that the bank is full whatever the model says of the rendered things."""
+    return TrackerConfig(max_objects=objects, memory_policy="official", numerics="official_vos")
 
 
 def _load(config: BenchConfig) -> tuple[Sam2Model, str]:

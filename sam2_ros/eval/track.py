@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.compiled import compile_model
 from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
-from sam2_ros.weights import load_model
+from sam2_ros.weights import compile_cache_dir, load_model
 
 
 class TrackConfigError(ValueError):
@@ -37,6 +38,7 @@ class TrackConfig:
     backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
     image_size: int = 0
+    compile: str = "off"
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -63,6 +65,9 @@ def run_track(
         )
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
         settings = TrackerConfig(max_objects=max(count, 1))
+        if config.compile != "off":
+            on_progress("compiling the model", 0, source.length)
+        model = compile_model(model, config.compile, settings, compile_cache_dir())
         info = RunInfo(
             source=str(config.source),
             source_fps=source.fps,

@@ -70,10 +70,9 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ParameterEntry(
         "compile",
         "off",
-        "How far the model is compiled at start: off, graphs (CUDA graphs), max (slow start, fastest "
-        "stream).",
+        "How far the model is compiled while it is configured: off, graphs (CUDA graphs), max (generated kernels; "
+        "minutes at the first start, then the fastest stream).",
         choices=("off", "graphs", "max"),
-        available=False,
     ),
     ParameterEntry(
         "backend",

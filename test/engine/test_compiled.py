@@ -1,0 +1,195 @@
+"""A compiled model answers as the model does, is compiled before its stream begins, and says what it cannot do.
+
+On a CPU; what needs a GPU is in test_captured.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_ros.engine import ModelConfig, Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.compiled import CompiledModel, CompileError, buckets, compile_model, padded
+from sam2_ros.engine.config import HieraConfig
+from sam2_ros.engine.memory_bank import MemoryBank
+from sam2_ros.eval.seeded_weights import fill_by_key
+from sam2_ros.weights import load_model, random_model
+
+# Every part of the model once, so that compiling it takes seconds.
+SMALLEST = ModelConfig(
+    "smallest",
+    HieraConfig(16, 1, (1, 1, 1, 1), (3,), (8, 4, 4, 2), (4, 4)),
+    image_size=64,
+    d_model=32,
+    mem_dim=16,
+    memory_attention_layers=1,
+    memory_attention_ffn=32,
+    mask_decoder_heads=2,
+    mask_decoder_ffn=32,
+    head_hidden=32,
+)
+
+
+def smallest():
+    model = random_model(SMALLEST)
+    model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=6.0))
+    return model
+
+
+def compiled_graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def follow(model, config: TrackerConfig, frames: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """Logits of objects that come one after another, are corrected, lose their recent memories and go."""
+    tracker, answers = Tracker(model, config), []
+    for index, frame in enumerate(frames):
+        prompts = []
+        if index % 3 == 0 and index // 3 < config.max_objects:
+            prompts = [Prompt(f"object {index // 3}", box=(5 + index, 5, 30 + index, 40))]
+        if index == len(frames) - 10:
+            prompts = [Prompt("object 0", points=np.array([[20.0, 20.0]]))]
+        if index == len(frames) - 6:
+            tracker.discontinuity()
+        if index == len(frames) - 3 and config.max_objects > 1:
+            tracker.remove("object 0")
+        answers.append({obj.id: obj.logits for obj in tracker.step(frame, prompts).objects})
+    return answers
+
+
+def noise(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, 48, 64, 3), dtype=np.uint8)
+
+
+def largest_difference(ours, theirs) -> float:
+    assert [answer.keys() for answer in ours] == [answer.keys() for answer in theirs]
+    return max(np.abs(a[id] - b[id]).max() for a, b in zip(ours, theirs, strict=True) for id in a)
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        (1, (1,)),
+        (2, (1, 2)),
+        (5, (1, 2, 3, 4, 5)),
+        (8, (1, 2, 3, 4, 6, 8)),
+        (20, (1, 2, 3, 4, 6, 8, 12, 16, 20)),
+    ],
+)
+def test_numbers_of_objects_that_are_compiled(largest, expected):
+    assert buckets(largest) == expected
+
+
+def test_filling_up_repeats_the_last_object_and_keeps_the_memory_format():
+    x = torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last)
+    filled = padded(x, 4)
+    assert torch.equal(filled[:3], x)
+    assert torch.equal(filled[3], x[2])
+    assert filled.stride() == x.stride()
+    assert padded(x, 3) is x
+
+
+@torch.inference_mode()
+def test_objects_that_only_fill_up_change_nothing():
+    """Every stage of a model that is neither compiled nor captured, for 5 objects filled up to 6."""
+    model = smallest()
+    filled = CompiledModel(model, "off", max_objects=7)
+    assert filled.buckets == (1, 2, 3, 4, 6, 7)
+    config = TrackerConfig(max_objects=7)
+    frames = noise(24)
+    assert largest_difference(follow(filled, config, frames), follow(model, config, frames)) < 1e-4
+
+
+def test_off_is_the_model_itself(tmp_path):
+    model = smallest()
+    assert compile_model(model, "off", TrackerConfig(), tmp_path) is model
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("fast", "compile = 'fast': expected one of off, graphs, max"),
+        (
+            "graphs",
+            "compile = 'graphs' on device 'cpu': expected a CUDA device.*use compile = 'max' or 'off'",
+        ),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_line(tmp_path, mode, message):
+    with pytest.raises(CompileError, match=message) as error:
+        compile_model(smallest(), mode, TrackerConfig(), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_more_objects_than_it_was_compiled_for_are_refused():
+    tracker = Tracker(CompiledModel(smallest(), "off", max_objects=1), TrackerConfig(max_objects=2))
+    frame = noise(1)[0]
+    # The frame of the prompts is answered by the part that is not compiled, up to its memory.
+    with pytest.raises(CompileError, match=r"2 objects given, at most 1 expected.*larger max_objects"):
+        tracker.step(frame, [Prompt("a", box=(5, 5, 30, 40)), Prompt("b", box=(20, 5, 60, 40))])
+
+
+def check_compiled(model, config: TrackerConfig, folder, monkeypatch, frames: np.ndarray) -> float:
+    """Largest difference of logits; the stream runs in a thread of its own, as in the node."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    compiled = compile_model(model, "max", config, folder)
+    assert any(folder.rglob("*.so")), "the kernels are not kept where they are to be"
+    before, answers = compiled_graphs(), []
+    assert before > 0
+    thread = threading.Thread(target=lambda: answers.append(follow(compiled, config, frames)))
+    thread.start()
+    thread.join()
+    assert compiled_graphs() == before, "something was compiled while the stream ran"
+    return largest_difference(answers[0], follow(model, config, frames))
+
+
+@torch.inference_mode()
+def test_memory_attention_is_compiled_once_for_all_ages_of_a_memory(tmp_path, monkeypatch):
+    """From one frame to a full bank: two graphs, one of them for a single frame."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model, bank = smallest(), MemoryBank(SMALLEST, 1, 2, 6, torch.device("cpu"))
+    compiled, before = CompiledModel(model, "max", 1), compiled_graphs()
+    s16 = torch.randn(1, SMALLEST.d_model, SMALLEST.grid, SMALLEST.grid)
+    bank.write_conditioning(0, 0, torch.randn(SMALLEST.grid**2, 16), torch.randn(32))
+    for now in range(1, 20):
+        view = bank.view([0], now)
+        torch.testing.assert_close(
+            compiled.fuse_memory(s16, view), model.fuse_memory(s16, view), atol=1e-4, rtol=1e-4
+        )
+        bank.write_recents([0], now, torch.randn(1, SMALLEST.grid**2, 16), torch.randn(1, 32))
+    assert 1 <= compiled_graphs() - before <= 2
+
+
+@pytest.mark.slow
+def test_max_answers_as_the_model_and_compiles_nothing_later(tmp_path, monkeypatch):
+    config = TrackerConfig(max_objects=1, max_conditioning_frames=2, memory_policy="official")
+    assert check_compiled(smallest(), config, tmp_path, monkeypatch, noise(30)) < 1e-3
+
+
+@pytest.mark.slow
+def test_max_with_several_objects(tmp_path, monkeypatch):
+    config = TrackerConfig(max_objects=5, memory_policy="official")
+    assert check_compiled(smallest(), config, tmp_path, monkeypatch, noise(30)) < 1e-3
+
+
+@pytest.mark.slow
+def test_max_with_nano(tmp_path, monkeypatch):
+    config = TrackerConfig(max_objects=2, max_conditioning_frames=2, memory_policy="official")
+    model = load_model("nano", device="cpu", precision="fp32")
+    assert check_compiled(model, config, tmp_path, monkeypatch, noise(24)) < 1e-2
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_weights_in_the_number_format_of_the_arithmetic_change_nothing(precision):
+    """Autocast would convert them to the same numbers on every frame."""
+    model = smallest()
+    model.compute_dtype = precision
+    config = replace(TrackerConfig(), max_objects=1)
+    frames = noise(20)
+    theirs = follow(model, config, frames)
+    assert largest_difference(follow(CompiledModel(model, "off", 1), config, frames), theirs) == 0

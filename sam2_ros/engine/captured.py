@@ -22,6 +22,21 @@ class _Graph(NamedTuple):
     outputs: tuple[torch.Tensor, ...]
 
 
+class SharedBuffers:
+    """Memory for inputs, of which those of one name share one piece: give the largest first."""
+
+    def __init__(self) -> None:
+        self._flat: dict[tuple[str, int], torch.Tensor] = {}
+
+    def like(self, name: tuple[str, int], value: torch.Tensor) -> torch.Tensor:
+        """A tensor with the shape, memory format and content of `value` in the piece of this name."""
+        flat = self._flat.get(name)
+        if flat is None or flat.numel() < value.numel() or flat.dtype != value.dtype:
+            flat = self._flat[name] = torch.empty(value.numel(), dtype=value.dtype, device=value.device)
+        stride = torch.empty_like(value, device="meta").stride()
+        return flat.as_strided(value.shape, stride).copy_(value)
+
+
 class CapturedCalls:
     """CUDA graphs by name of a function and shapes of its inputs.
 
@@ -29,10 +44,11 @@ class CapturedCalls:
     the largest shapes first, so that the smaller ones use their buffers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: dict[tuple[Any, ...], _Graph] = {}
-        self._buffers: dict[tuple[str, int], torch.Tensor] = {}
+        self._buffers = SharedBuffers()
         self._one_at_a_time = threading.Lock()
 
     def __len__(self) -> int:
@@ -45,18 +61,20 @@ class CapturedCalls:
     def capture(self, name: str, function: Function, inputs: tuple[Any, ...]) -> None:
         """Capture ``function(*inputs)``; what is no tensor is a constant of the graph."""
         kept = tuple(
-            self._buffer((name, index), value) if isinstance(value, torch.Tensor) else value
+            self._buffers.like((name, index), value) if isinstance(value, torch.Tensor) else value
             for index, value in enumerate(inputs)
         )
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP_CALLS):
-                function(*kept)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = function(*kept)
+        with torch.cuda.device(self._device):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP_CALLS):
+                    function(*kept)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads of the node go on: only what this one does must be fit for a graph.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                outputs = function(*kept)
         self._graphs[_key(name, inputs)] = _Graph(graph, kept, outputs)
 
     def run(self, name: str, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
@@ -68,13 +86,6 @@ class CapturedCalls:
                     buffer.copy_(value)
             graph.replay()
             return tuple(output.clone() for output in outputs)
-
-    def _buffer(self, of: tuple[str, int], value: torch.Tensor) -> torch.Tensor:
-        """A contiguous tensor like `value`, with its content, in the memory kept for this input."""
-        flat = self._buffers.get(of)
-        if flat is None or flat.numel() < value.numel() or flat.dtype != value.dtype:
-            flat = self._buffers[of] = torch.empty(value.numel(), dtype=value.dtype, device=value.device)
-        return flat[: value.numel()].view(value.shape).copy_(value)
 
 
 def _key(name: str, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

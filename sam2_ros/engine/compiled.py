@@ -22,6 +22,7 @@ from .mask_decoder import DecodedMasks
 from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, MemoryView, Sam2Model
 from .numerics import TrackerConfig
+from .rope import axial_rope, pairs_apart, sine_grid
 
 OFF, GRAPHS, MAX = "off", "graphs", "max"
 COMPILE_MODES = (OFF, GRAPHS, MAX)
@@ -107,7 +108,7 @@ class CompiledModel(Sam2Model):
         self.compute_dtype, self.rewrites = model.compute_dtype, model.rewrites
         self.mode, self.buckets = mode, buckets(max_objects)
         self.warm_up_s = 0.0
-        self._graphs = CapturedCalls() if self.device.type == "cuda" else None
+        self._graphs = CapturedCalls(self.device) if self.device.type == "cuda" else None
         self._capturing = False
         self._encode = self._compiled(self._encode_function)
         self._attend = self._compiled(self._attend_function)
@@ -181,6 +182,14 @@ class CompiledModel(Sam2Model):
                     features.s16, output.logits_b1hw.float(), output.presence_b.float(), binarize
                 )
             self._capturing = False
+        # Graphs read these where they lie: they must outlive the cache of a process with many models.
+        c, side = self.config, self.config.grid
+        self._tables = (
+            axial_rope(side, c.d_model, self.device),
+            sine_grid(side, c.d_model, self.device),
+            sine_grid(side, c.mem_dim, self.device),
+            pairs_apart(c.d_model, self.device),
+        )
         self.warm_up_s = time.monotonic() - begun_s
 
     def _run(self, name: str, function: Function, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:

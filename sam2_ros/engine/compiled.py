@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .captured import CapturedCalls, Function
 from .mask_decoder import DecodedMasks
@@ -94,16 +93,12 @@ def padded(x_b: torch.Tensor, batch: int) -> torch.Tensor:
 
 
 class CompiledModel(Sam2Model):
-    """The model with the work of a tracked frame compiled; what answers prompts is as it was.
-
-    Weights of linear layers and convolutions are kept in the number format of the arithmetic, to which autocast would
-    convert them on every frame.
-    """
+    """The model, with the same weights and the work of a tracked frame compiled; what answers prompts is as it was."""
 
     def __init__(self, model: Sam2Model, mode: str, max_objects: int) -> None:
         with torch.device("meta"):
             super().__init__(model.config)
-        self.load_state_dict(_converted(model), assign=True)
+        self.load_state_dict(model.state_dict(), assign=True)
         self.requires_grad_(False).eval()
         self.compute_dtype, self.rewrites = model.compute_dtype, model.rewrites
         self.mode, self.buckets = mode, buckets(max_objects)
@@ -291,19 +286,6 @@ def _with_any_batch(compiled: Callable[..., Any], *inputs: torch.Tensor) -> Any:
         if x.ndim == 3:
             torch._dynamo.maybe_mark_dynamic(x, 1)
     return compiled(*inputs)
-
-
-def _converted(model: Sam2Model) -> dict[str, torch.Tensor]:
-    """The weights, those of products in the number format that autocast computes them in anyway."""
-    products = {
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))
-    }
-    return {
-        key: tensor.to(model.compute_dtype) if key.rpartition(".")[0] in products else tensor
-        for key, tensor in model.state_dict().items()
-    }
 
 
 def _memories(model: Sam2Model, config: TrackerConfig, count: int) -> Iterator[tuple[MemoryView, bool]]:

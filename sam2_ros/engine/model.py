@@ -7,7 +7,7 @@ the distances it is given.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -101,10 +101,29 @@ class Sam2Model(nn.Module):
             self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
         )
 
+    def for_inference(self, dtype: torch.dtype) -> Sam2Model:
+        """Compute in `dtype` from now on, without gradients.
+
+        Autocast would convert the same weights at every call; here those of its layers are converted once, to the same
+        values. Call the model within `precision` then.
+        """
+        self.compute_dtype = dtype
+        if dtype != torch.float32:
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                    module.to(dtype)
+        return self.eval().requires_grad_(False)
+
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""
-        s4, s8, s16 = self.image_encoder["neck"](self.image_encoder["trunk"](image_b3hw))
-        return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16)
+        maps = self.image_encoder["trunk"](image_b3hw)
+        neck, decoder = cast(Neck, self.image_encoder["neck"]), self.sam_mask_decoder
+        if self.rewrites.folded_skips:
+            s4 = neck.lateral_into(maps[0], 0, decoder.conv_s0)
+            s8 = neck.lateral_into(maps[1], 1, decoder.conv_s1)
+            return ImageFeatures(s4, s8, neck.s16(maps))
+        s4, s8, s16 = neck(maps)
+        return ImageFeatures(decoder.conv_s0(s4), decoder.conv_s1(s8), s16)
 
     def without_memory(self, s16_bchw: torch.Tensor) -> torch.Tensor:
         """Features of a frame on which an object has no memory yet: ``[b, d_model, side, side]``."""

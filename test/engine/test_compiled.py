@@ -6,7 +6,6 @@ On a CPU; what needs a GPU is in test_captured.py.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,15 +129,3 @@ def test_max_with_nano(tmp_path, monkeypatch):
     config = TrackerConfig(max_objects=2, max_conditioning_frames=2, memory_policy="official")
     model = load_model("nano", device="cpu", precision="fp32")
     assert check_compiled(model, config, tmp_path, monkeypatch, noise(24)) < 1e-2
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_weights_in_the_number_format_of_the_arithmetic_change_nothing(precision):
-    """Autocast would convert them to the same numbers on every frame."""
-    model = smallest()
-    model.compute_dtype = precision
-    config = replace(TrackerConfig(), max_objects=1)
-    frames = noise(20)
-    theirs = follow(model, config, frames)
-    assert largest_difference(follow(CompiledModel(model, "off", 1), config, frames), theirs) == 0

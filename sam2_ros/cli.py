@@ -18,9 +18,11 @@ from rich.markup import escape
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_eval import evaluate
+from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import (
+    BackendOption,
     CompileOption,
     DeviceOption,
     ImageSizeOption,
@@ -35,7 +37,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure and train the models.",
+    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure, train, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,6 +46,7 @@ app.add_typer(models_app, name="models", no_args_is_help=True)
 app.command()(soak)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(export)
 
 
 @app.command()
@@ -102,6 +105,7 @@ def track(
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
     compile: CompileOption = "off",
+    backend: BackendOption = "torch",
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
@@ -147,6 +151,7 @@ def track(
         precision=precision,
         image_size=image_size,
         compile=compile,
+        backend=backend,
         topic=topic,
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
@@ -242,6 +247,7 @@ def bench(
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
     compile: CompileOption = "off",
+    backend: BackendOption = "torch",
     against: Annotated[
         str,
         typer.Option(help="official: run Meta's package on the same weights and frames too, and compare."),
@@ -256,7 +262,17 @@ def bench(
     if len(size) != 2:
         raise typer.BadParameter(f"--camera '{camera}' cannot be read: expected WIDTHxHEIGHT such as 640x480")
     config = BenchConfig(
-        model, tuple(counts), frames, size[1], size[0], device, precision, image_size, compile, against
+        model,
+        tuple(counts),
+        frames,
+        size[1],
+        size[0],
+        device,
+        precision,
+        image_size,
+        compile,
+        against,
+        backend,
     )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))

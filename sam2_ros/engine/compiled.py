@@ -50,6 +50,11 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
         raise CompileError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
     if mode == OFF:
         return model
+    if model.takes_padded_memory:
+        raise CompileError(
+            f"compile = '{mode}' with backend onnx: expected backend torch, whose model is what is compiled; "
+            "use compile = 'off'"
+        )
     if mode == GRAPHS and model.device.type != "cuda":
         raise CompileError(
             f"compile = 'graphs' on device '{model.device}': expected a CUDA device, which alone has CUDA graphs; "

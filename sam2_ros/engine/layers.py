@@ -32,10 +32,12 @@ class LayerNorm2d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # Not taken from a tensor: a traced graph then has it as a constant.
+        self.shape = (channels,)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x_bchw: torch.Tensor) -> torch.Tensor:
         x = x_bchw.permute(0, 2, 3, 1)
-        x = F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, 1e-6)
+        x = F.layer_norm(x, self.shape, self.weight, self.bias, 1e-6)
         return x.permute(0, 3, 1, 2)

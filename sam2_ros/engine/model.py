@@ -46,6 +46,8 @@ class MemoryView(NamedTuple):
     pointers_bpd: torch.Tensor  # [b, pointers, d_model]
     distances_bp: torch.Tensor  # [b, pointers] frames ago, signed, as float
     pointer_span: int | None = None  # frames ago that the time encoding takes for 1; None = max_pointers - 1
+    spatial_valid_bf: torch.Tensor | None = None  # [b, frames] bool, which frames are there; None = all
+    pointer_valid_bp: torch.Tensor | None = None  # [b, pointers] bool, likewise
 
 
 class MaskOutput(NamedTuple):
@@ -59,6 +61,9 @@ class MaskOutput(NamedTuple):
 
 class Sam2Model(nn.Module):
     """Any member of the family; parameter names are those of the official checkpoints."""
+
+    # Whether `fuse_memory` heeds the validity of a `MemoryView`; else every entry must be valid.
+    takes_padded_memory = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

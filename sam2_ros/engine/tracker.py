@@ -42,6 +42,7 @@ class Tracker:
             recents=self.config.memory_frames - 1,
             device=model.device,
             pointer_span=_pointer_span(self.config.clip_frames, model.config.max_pointers),
+            padded=model.takes_padded_memory,
         )
         self._tracks: dict[str, Track] = {}
         self._frame_index = 0

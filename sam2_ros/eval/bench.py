@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from sam2_ros.backends.layout import BackendError
+from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.metrics import growth_per_step, mask_iou, spread
@@ -50,6 +52,7 @@ class BenchConfig:
     image_size: int = 0
     compile: str = "off"
     against: str = ""  # a reference to run beside it, one of `REFERENCES`
+    backend: str = "torch"  # see `backends.open_model`
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
@@ -111,6 +114,7 @@ def run_bench(
         "model": model.config.name,
         "device": str(model.device),
         "precision": precision_name(model),
+        "backend": config.backend,
         "image_size": model.config.image_size,
         "camera": f"{config.width_px}x{config.height_px}",
         "frames": config.frames,
@@ -134,11 +138,23 @@ def _settings(objects: int) -> TrackerConfig:
 
 def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
-    info = next((known for known in list_models() if known.name == config.model), None)
-    if info is None or info.path is not None:
-        model = load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    if config.against and config.backend != "torch":
+        raise BackendError(
+            f"--against {config.against} with backend {config.backend}: the reference needs the weights; "
+            "give backend torch"
         )
+    info = next((known for known in list_models() if known.name == config.model), None)
+    if info is None or info.path is not None or config.backend != "torch":
+        model = open_model(
+            config.model,
+            config.backend,
+            config.device,
+            config.precision,
+            config.image_size,
+            _settings(max(config.objects)),
+        )
+        if config.backend != "torch":
+            return model, "exported"
         return model, "nano" if model.config.name == "nano" else "official"
     with (
         tempfile.TemporaryDirectory() as folder

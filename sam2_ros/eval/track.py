@@ -11,13 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import compile_model
 from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
-from sam2_ros.weights import compile_cache_dir, load_model
+from sam2_ros.weights import compile_cache_dir
 
 
 class TrackConfigError(ValueError):
@@ -38,6 +39,7 @@ class TrackConfig:
     backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
     image_size: int = 0
+    backend: str = "torch"  # see `backends.open_model`
     compile: str = "off"
 
     def __post_init__(self) -> None:
@@ -60,11 +62,11 @@ def run_track(
     with open_source(config.source, config.topic) as source:
         check_prompts(source, config.prompts)
         on_progress("loading the model", 0, source.length)
-        model = load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
-        )
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
         settings = TrackerConfig(max_objects=max(count, 1))
+        model = open_model(
+            config.model, config.backend, config.device, config.precision, config.image_size, settings
+        )
         if config.compile != "off":
             on_progress("compiling the model", 0, source.length)
         model = compile_model(model, config.compile, settings, compile_cache_dir())

@@ -33,7 +33,6 @@ class ParameterEntry:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     read_only: bool = True
-    available: bool = True
 
     def problem(self, value: Any) -> str | None:
         """Why `value` cannot be used, in one line, or None when it can."""
@@ -77,9 +76,9 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ParameterEntry(
         "backend",
         "torch",
-        "What executes the model: torch or onnx.",
+        "What executes the model: torch, or onnx (onnxruntime; model is then a folder that `sam2-ros export` "
+        "wrote, with room for max_objects).",
         choices=("torch", "onnx"),
-        available=False,
     ),
     ParameterEntry(
         "max_objects",
@@ -272,15 +271,6 @@ class NodeParams:
             if name in ENTRIES and ENTRIES[name].read_only:
                 raise ParameterError(fixed_reason(name))
         return dataclasses.replace(self, **{name: value for name, value in values.items() if name in ENTRIES})
-
-    def unavailable(self) -> list[str]:
-        """One line for every value that asks for something this version does not do."""
-        return [
-            f"parameter {entry.name} = {getattr(self, entry.name)!r} is not available in this version and "
-            f"has no effect; leave it at {entry.default!r}"
-            for entry in PARAMETERS
-            if not entry.available and getattr(self, entry.name) != entry.default
-        ]
 
 
 def fixed_reason(name: str) -> str:

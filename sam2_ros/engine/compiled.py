@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import torch
 
 from .captured import CapturedCalls, Function
 from .mask_decoder import DecodedMasks
-from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, MemoryView, Sam2Model
 from .numerics import TrackerConfig
 from .rope import axial_rope, pairs_apart, sine_grid
+from .tracker import Tracker
 
 OFF, GRAPHS, MAX = "off", "graphs", "max"
 COMPILE_MODES = (OFF, GRAPHS, MAX)
@@ -295,9 +296,7 @@ def _with_any_batch(compiled: Callable[..., Any], *inputs: torch.Tensor) -> Any:
 
 def _memories(model: Sam2Model, config: TrackerConfig, count: int) -> Iterator[tuple[MemoryView, bool]]:
     """What objects have in memory: after one frame, and when it is full, with every number of prompted frames."""
-    bank = MemoryBank(
-        model.config, count, config.max_conditioning_frames, config.memory_frames - 1, model.device
-    )
+    bank = Tracker(model, replace(config, max_objects=count)).bank
     rows, spatial, pointers = range(count), torch.zeros_like(bank.spatial[:, 0]), bank.pointers[:, 0]
     last = model.config.max_pointers - 1
     for prompted in range(1, config.max_conditioning_frames + 1):

@@ -6,6 +6,7 @@ On a CPU; what needs a GPU is in test_captured.py.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from compiled_streams import SMALLEST, compiled_graphs, follow, largest_difference, noise, smallest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.captured import Function
 from sam2_ros.engine.compiled import CompiledModel, CompileError, buckets, compile_model, padded
 from sam2_ros.engine.memory_bank import MemoryBank
 from sam2_ros.weights import load_model
@@ -79,6 +81,53 @@ def test_more_objects_than_it_was_compiled_for_are_refused():
     # The frame of the prompts is answered by the part that is not compiled, up to its memory.
     with pytest.raises(CompileError, match=r"2 objects given, at most 1 expected.*larger max_objects"):
         tracker.step(frame, [Prompt("a", box=(5, 5, 30, 40)), Prompt("b", box=(20, 5, 60, 40))])
+
+
+class DirectCalls:
+    """In place of CUDA graphs, which need a GPU: knows what was captured, counts what is run, and computes it."""
+
+    def __init__(self) -> None:
+        self.captured: dict[tuple, Function] = {}
+        self.runs: Counter[str] = Counter()
+
+    @staticmethod
+    def key(name, inputs) -> tuple:
+        return (name, *(tuple(x.shape) if isinstance(x, torch.Tensor) else x for x in inputs))
+
+    def has(self, name, inputs) -> bool:
+        return self.key(name, inputs) in self.captured
+
+    def capture(self, name, function, inputs) -> None:
+        self.captured[self.key(name, inputs)] = function
+
+    def run(self, name, inputs):
+        self.runs[name] += 1
+        return self.captured[self.key(name, inputs)](*inputs)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("objects", [1, 3, 5])
+def test_what_is_captured_is_what_a_stream_runs(objects):
+    """All but memory attention always; that one from the 16th frame after a prompt on, with any number of prompts."""
+    model = CompiledModel(smallest(), "graphs", max_objects=6)
+    model._graphs = DirectCalls()
+    config = TrackerConfig(max_objects=6, max_conditioning_frames=2, memory_policy="official")
+    model.warm_up(config)
+    assert model._graphs.runs.keys() == {"encode", "attend", "decode", "choose", "memorise"}
+    model._graphs.runs.clear()
+    tracker, frames = Tracker(model, config), noise(42)
+    for index, frame in enumerate(frames):
+        prompted = range(objects) if index in (0, 24) else ()
+        tracker.step(frame, [Prompt(f"object {n}", box=(5 + n, 5, 30 + n, 40)) for n in prompted])
+    # 16 to 24 with one prompted frame; from 40 on with two. On 25 to 30 the second prompted frame stands in for the
+    # recent one that it is not: as many memories as before it.
+    assert model._graphs.runs == {
+        "encode": 42,
+        "attend": 9 + 6 + 2,
+        "decode": 41,
+        "choose": 41,
+        "memorise": 42,
+    }
 
 
 def check_compiled(model, config: TrackerConfig, folder, monkeypatch, frames: np.ndarray) -> float:

@@ -23,6 +23,7 @@ from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import (
     BackendOption,
+    CompileOption,
     DeviceOption,
     ImageSizeOption,
     JsonOption,
@@ -103,6 +104,7 @@ def track(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    compile: CompileOption = "off",
     backend: BackendOption = "torch",
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
@@ -148,6 +150,7 @@ def track(
         device=device,
         precision=precision,
         image_size=image_size,
+        compile=compile,
         backend=backend,
         topic=topic,
         backward=backward,
@@ -243,6 +246,7 @@ def bench(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    compile: CompileOption = "off",
     backend: BackendOption = "torch",
     against: Annotated[
         str,
@@ -258,7 +262,17 @@ def bench(
     if len(size) != 2:
         raise typer.BadParameter(f"--camera '{camera}' cannot be read: expected WIDTHxHEIGHT such as 640x480")
     config = BenchConfig(
-        model, tuple(counts), frames, size[1], size[0], device, precision, image_size, against, backend
+        model,
+        tuple(counts),
+        frames,
+        size[1],
+        size[0],
+        device,
+        precision,
+        image_size,
+        compile,
+        against,
+        backend,
     )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
@@ -294,6 +308,7 @@ def _status_of(error: Exception) -> int | None:
     """Exit status of an error that explains itself; None for a defect, which deserves its traceback."""
     from sam2_ros.cli_prompts import PromptSyntaxError
     from sam2_ros.engine import PromptError
+    from sam2_ros.engine.compiled import CompileError
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.process_watch import ProcessWatchError
     from sam2_ros.eval.soak import SoakError
@@ -305,7 +320,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.weights import CheckpointError
 
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
-    if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError)):
+    if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError, CompileError)):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

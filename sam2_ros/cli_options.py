@@ -29,6 +29,13 @@ ImageSizeOption = Annotated[
         "--image-size", help="Side of the square the model sees, a multiple of 32; 0: the model's own."
     ),
 ]
+CompileOption = Annotated[
+    str,
+    typer.Option(
+        "--compile",
+        help="off, graphs (CUDA graphs), max (generated kernels; minutes at the first start, kept for the next).",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
 ]

@@ -76,6 +76,10 @@ def print_bench(report: Mapping[str, Any]) -> None:
     )
     if report["weights"] == "random":
         out.print("The weights are not on this machine: timed with seeded random ones.")
+    if "compile_s" in report:
+        out.print(
+            f"compile {report['compile']}: {report['compile_s']} s before the first frame.", highlight=False
+        )
     runs = report["objects"]
     table = Table("objects", *runs, box=None, header_style="bold")
     table.add_row("frames per second", *(f"{timed['fps']:.1f}" for timed in runs.values()))

@@ -21,13 +21,14 @@ from safetensors.torch import save_file
 from sam2_ros.backends.layout import BackendError
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.metrics import growth_per_step, mask_iou, spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.reference import REFERENCES, Box, Followed, run_official
 from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.eval.vos.prompting import tight_box
 from sam2_ros.media.render import ClipConfig, render_clip
-from sam2_ros.weights import list_models, load_model
+from sam2_ros.weights import compile_cache_dir, list_models, load_model
 
 CLIP_FRAMES = 12
 """Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
@@ -49,6 +50,7 @@ class BenchConfig:
     device: str = "auto"
     precision: str = "auto"
     image_size: int = 0
+    compile: str = "off"
     against: str = ""  # a reference to run beside it, one of `REFERENCES`
     backend: str = "torch"  # see `backends.open_model`
 
@@ -87,13 +89,14 @@ def run_bench(
         on_progress(done, total)
 
     runs, growths, ratios, agreements = {}, [], {}, {}
+    compiled = compile_model(model, config.compile, _settings(max(config.objects)), compile_cache_dir())
     stream = [
         clip.frames[to_and_fro(index, len(clip.frames))] for index in range(FULL_BANK_FRAMES + config.frames)
     ]
     for count in config.objects:
         boxes = [tight_box(clip.masks[0, n]) for n in range(count)]
         timed = _time_stream(
-            Tracker(model, _settings(count)), stream, boxes, one_more, keep=bool(config.against)
+            Tracker(compiled, _settings(count)), stream, boxes, one_more, keep=bool(config.against)
         )
         run = timed.report
         if config.against:
@@ -117,9 +120,12 @@ def run_bench(
         "frames": config.frames,
         "threads": torch.get_num_threads(),
         "weights": weights,
+        "compile": config.compile,
         "objects": runs,
         "memory_growth_bytes_per_frame": round(max(growths)),
     }
+    if isinstance(compiled, CompiledModel):
+        report["compile_s"] = round(compiled.warm_up_s, 1)
     if config.against:
         report |= {"against": config.against, "ratio": ratios, "agreement": agreements}
     return report

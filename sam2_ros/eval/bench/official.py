@@ -37,6 +37,7 @@ def run_official(
     height, width = frames[0].shape[:2]
     module = importlib.import_module("sam2.sam2_video_predictor")
     module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
+    module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
     result = Followed()
     with torch.inference_mode(), model.precision():
         state = predictor.init_state("frames from memory")

@@ -53,6 +53,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/demo"),
     model: ModelOption = "nano",
     device: DeviceOption = "auto",
+    image_size: Annotated[
+        int, typer.Option(help="Side of the square the model sees; 0: 256 for nano, else the model's own.")
+    ] = 0,
     frames: Annotated[
         int | None, typer.Option(min=2, help="Only the first frames of the clip (default: all 150).")
     ] = None,
@@ -76,6 +79,7 @@ def demo(
         out=out,
         model=model,
         device=device,
+        image_size=image_size,
         node_command=None if reason else (sys.executable, "-m", "sam2_ros.node.node"),
         direct_because=reason or "",
         profiles_file=None if reason else fastdds_profile(),

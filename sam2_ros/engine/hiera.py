@@ -13,6 +13,8 @@ from .attention import attention
 from .config import HieraConfig
 from .layers import MLP
 
+STRIP_TOKENS = 8192
+
 
 def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
     """Cut a map into square windows, zero-padding it to a multiple of the side first.
@@ -26,7 +28,8 @@ def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tupl
         x_bhwc = F.pad(x_bhwc, (0, 0, 0, pad_w, 0, pad_h))
     ph, pw = h + pad_h, w + pad_w
     x = x_bhwc.view(b, ph // window, window, pw // window, window, c)
-    return x.transpose(2, 3).reshape(-1, window, window, c), (ph, pw)
+    # A single row of windows would stay a strided view, for which linear layers copy their weights per window.
+    return x.transpose(2, 3).reshape(-1, window, window, c).contiguous(), (ph, pw)
 
 
 def join_windows(
@@ -40,8 +43,24 @@ def join_windows(
 
 
 def pool2x2(x_bhwc: torch.Tensor) -> torch.Tensor:
-    """2 x 2 max pooling in channels-last layout."""
-    return F.max_pool2d(x_bhwc.permute(0, 3, 1, 2), 2, 2).permute(0, 2, 3, 1)
+    """2 x 2 max pooling in channels-last layout; a last row or column without a partner is dropped."""
+    h, w = x_bhwc.shape[1] // 2 * 2, x_bhwc.shape[2] // 2 * 2
+    upper, lower = x_bhwc[:, 0:h:2, :w], x_bhwc[:, 1:h:2, :w]
+    rows = torch.maximum(upper, lower)
+    return torch.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
+
+
+def strip_rows(x_bhwc: torch.Tensor, window: int) -> int:
+    """How many rows of a map to push through a block of windows at a time: whole windows, on a CPU a few.
+
+    What a block makes of a strip stays in the cache, and its memory is used again for the next one; the whole map's
+    layers are tens of megabytes each at 1024 x 1024, which the allocator fetches from the kernel anew every time.
+    """
+    height, width = x_bhwc.shape[1:3]
+    small = height * width <= 2 * STRIP_TOKENS
+    if small or window == 0 or x_bhwc.device.type != "cpu" or x_bhwc.requires_grad:
+        return height
+    return window * max(1, STRIP_TOKENS // (window * width))
 
 
 class WindowAttention(nn.Module):
@@ -80,6 +99,12 @@ class Block(nn.Module):
         self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
 
     def forward(self, x_bhwc: torch.Tensor) -> torch.Tensor:
+        strips = x_bhwc.split(strip_rows(x_bhwc, self.window), dim=1)
+        if len(strips) == 1:
+            return self._whole(x_bhwc)
+        return torch.cat([self._whole(strip) for strip in strips], dim=1)
+
+    def _whole(self, x_bhwc: torch.Tensor) -> torch.Tensor:
         shortcut = x_bhwc
         x = self.norm1(x_bhwc)
         if self.proj is not None:
@@ -108,7 +133,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, channels, 7, stride=4, padding=3)
 
     def forward(self, image_b3hw: torch.Tensor) -> torch.Tensor:
-        return self.proj(image_b3hw).permute(0, 2, 3, 1)
+        # Channels last from the start: every layer after this one reads a token's channels together.
+        return self.proj(image_b3hw.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
 
 
 class Hiera(nn.Module):
@@ -157,7 +183,7 @@ class Hiera(nn.Module):
         background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
         window = self.pos_embed_window
         tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]
-        return (background + window.tile(tiles)[:, :, : hw[0], : hw[1]]).permute(0, 2, 3, 1)
+        return (background + window.tile(tiles)[:, :, : hw[0], : hw[1]]).permute(0, 2, 3, 1).contiguous()
 
     def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
         x = self.patch_embed(image_b3hw)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -104,8 +104,14 @@ class Sam2Model(nn.Module):
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""
-        s4, s8, s16 = self.image_encoder["neck"](self.image_encoder["trunk"](image_b3hw))
-        return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16)
+        maps = self.image_encoder["trunk"](image_b3hw)
+        neck, decoder = cast(Neck, self.image_encoder["neck"]), self.sam_mask_decoder
+        if self.rewrites.folded_skips:
+            s4 = neck.lateral_into(maps[0], 0, decoder.conv_s0)
+            s8 = neck.lateral_into(maps[1], 1, decoder.conv_s1)
+            return ImageFeatures(s4, s8, neck.s16(maps))
+        s4, s8, s16 = neck(maps)
+        return ImageFeatures(decoder.conv_s0(s4), decoder.conv_s1(s8), s16)
 
     def without_memory(self, s16_bchw: torch.Tensor) -> torch.Tensor:
         """Features of a frame on which an object has no memory yet: ``[b, d_model, side, side]``."""

@@ -5,6 +5,8 @@ Gives stride-4, 8 and 16 features one width; does not know what they are used fo
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -32,6 +34,25 @@ class Neck(nn.Module):
         self.convs = nn.ModuleList(Lateral(c, d_model) for c in reversed(channels))
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        s4, s8, s16, s32 = (conv(m) for conv, m in zip(reversed(self.convs), maps, strict=True))
-        s16 = s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
-        return [s4, s8, s16]
+        return [self.lateral(0)(maps[0]), self.lateral(1)(maps[1]), self.s16(maps)]
+
+    def s16(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Stride-16 features ``[b, d_model, side, side]``, with those of stride 32 added."""
+        s16, s32 = self.lateral(2)(maps[2]), self.lateral(3)(maps[3])
+        return s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
+
+    def lateral(self, level: int) -> nn.Conv2d:
+        """The convolution of a trunk map; level 0 is stride 4."""
+        return cast(Lateral, self.convs[len(self.convs) - 1 - level]).conv
+
+    def lateral_into(self, map_bchw: torch.Tensor, level: int, following: nn.Conv2d) -> torch.Tensor:
+        """`following` of the level's features, both 1 x 1 convolutions done as one: ``[b, c_out, h, w]``.
+
+        Two convolutions of one pixel each are one matrix; the features between them are the widest of the model.
+        """
+        lateral = self.lateral(level)
+        first, second = lateral.weight.flatten(1).float(), following.weight.flatten(1).float()
+        with torch.autocast(first.device.type, enabled=False):  # rounded once, as a weight, not in between
+            weight = second @ first
+            bias = F.linear(cast(torch.Tensor, lateral.bias).float(), second, following.bias)
+        return F.conv2d(map_bchw, weight[:, :, None, None], bias)

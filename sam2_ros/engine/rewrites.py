@@ -21,11 +21,13 @@ class Rewrites:
             objects of a frame, and done once.
         pairs_apart: channels that turn together lie half a vector apart instead of side by side, in queries and keys
             alike, so that their products stay; rotating contiguous halves takes a fraction of the time.
+        folded_skips: the features of strides 4 and 8 pass two convolutions of one pixel in a row, done as one.
     """
 
     late_values: bool = True
     shared_first_layer: bool = True
     pairs_apart: bool = True
+    folded_skips: bool = True
 
 
-AS_OFFICIAL = Rewrites(late_values=False, shared_first_layer=False, pairs_apart=False)
+AS_OFFICIAL = Rewrites(late_values=False, shared_first_layer=False, pairs_apart=False, folded_skips=False)

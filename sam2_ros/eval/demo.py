@@ -30,6 +30,8 @@ from sam2_ros.weights import find_checkpoint, load_model
 IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
 RATE_HZ = 10.0
+NANO_IMAGE_SIZE = 256
+"""Side of nano's input, px: what one core of a CPU has time for ten times a second, with two objects."""
 OBJECT_IDS = ("cup", "robot")
 """The objects of the demo clip in the order of its masks; the robot drives behind a box for a while."""
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
@@ -52,6 +54,7 @@ class DemoConfig:
     out: Path
     model: str = "nano"
     device: str = "auto"
+    image_size: int = 0  # 0: `NANO_IMAGE_SIZE` for nano, else the model's own
     node_command: tuple[str, ...] | None = None
     direct_because: str = ""
     profiles_file: Path | None = None
@@ -62,6 +65,11 @@ class DemoConfig:
             raise ValueError(
                 f"{self.frames} frames given, at least 2 expected: the prompted frame is not scored"
             )
+
+    @property
+    def input_px(self) -> int:
+        """`image_size` as the node and `load_model` take it."""
+        return self.image_size or (NANO_IMAGE_SIZE if self.model == "nano" else 0)
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,11 @@ def _run_live(
         config.out / "node.log",
         LiveReplayConfig(
             node_command=config.node_command,
-            parameters={"model": config.model, "device": config.device},
+            parameters={
+                "model": config.model,
+                "device": config.device,
+                "image_size": config.input_px,
+            },
             image_topic=IMAGE_TOPIC,
             profiles_file=config.profiles_file,
         ),
@@ -196,7 +208,7 @@ def _run_direct(
     on_progress: Callable[[str, int, int], None],
 ) -> _Run:
     on_progress("loading the model", 0, total)
-    model = load_model(config.model, device=config.device)
+    model = load_model(config.model, device=config.device, image_size=config.input_px)
     tracker = Tracker(model, TrackerConfig())
     latency_ms: dict[int, float] = {}
     source = open_source(camera_bag, IMAGE_TOPIC)
@@ -220,6 +232,7 @@ def _summary(
         "source": "rendered clip, 640x480, 10 Hz",
         "model": run.model,
         "device": run.device,
+        "image_size": config.input_px,
         "frames_in": total,
         "frames_processed": processed,
         "dropped": total - processed,

@@ -40,6 +40,7 @@ NANO_PHASES = (
     Phase(1400, 256, frames=5, clips=6, learning_rate=4e-4, decays=True),
     Phase(1400, 256, frames=8, clips=4, learning_rate=2.5e-4, decays=True),
     Phase(280, 256, frames=8, clips=4, learning_rate=2e-4, decays=True),
+    Phase(620, 384, frames=8, clips=2, learning_rate=2.5e-4, decays=True, fresh=True),
 )
 
 

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam2_ros.engine import hiera
 from sam2_ros.engine.config import LARGE, TINY
-from sam2_ros.engine.hiera import Hiera, join_windows, pool2x2, split_windows
+from sam2_ros.engine.hiera import Hiera, join_windows, pool2x2, split_windows, strip_rows
 
 
 def trunk(config=TINY) -> Hiera:
@@ -69,6 +70,34 @@ def test_attention_does_not_cross_windows() -> None:
 def test_pooling_takes_the_largest_of_four() -> None:
     x = torch.tensor([[1.0, 5, 2, 0], [3, 4, -1, -7]]).view(1, 2, 4, 1)
     assert pool2x2(x)[..., 0].tolist() == [[[5.0, 2.0]]]
+
+
+def test_pooling_drops_what_has_no_partner() -> None:
+    x = torch.randn(2, 5, 7, 3, generator=torch.Generator().manual_seed(0))
+    expected = F.max_pool2d(x.permute(0, 3, 1, 2), 2, 2).permute(0, 2, 3, 1)
+    assert torch.equal(pool2x2(x), expected)
+
+
+@pytest.mark.parametrize(
+    "index", [0, 1, 4]
+)  # plain; pooled; windows of 14, padded at the right and the bottom
+@torch.inference_mode()
+def test_strips_give_what_the_whole_map_gives(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    block = Hiera(TINY.hiera).eval().blocks[index]
+    x = torch.randn(2, 40, 48, block.norm1.weight.shape[0])
+    whole = block(x)
+    monkeypatch.setattr(hiera, "STRIP_TOKENS", 800)
+    assert 0 < strip_rows(x, block.window) < 40
+    assert strip_rows(x, block.window) % block.window == 0
+    torch.testing.assert_close(block(x), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_map_that_is_looked_at_as_a_whole_is_not_cut() -> None:
+    x = torch.empty(1, 512, 512, 1)
+    assert strip_rows(x, window=0) == 512
+    assert strip_rows(x, window=8) == 16
+    assert strip_rows(x.requires_grad_(), window=8) == 512
 
 
 @pytest.mark.parametrize("hw", [(32, 32), (64, 64), (24, 40)])

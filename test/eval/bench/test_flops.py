@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sam2_ros.engine import config_for
 from sam2_ros.engine.model import MemoryView, Sam2Model
-from sam2_ros.engine.rewrites import AS_OFFICIAL
+from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
 from sam2_ros.eval.bench.flops import (
     Bank,
     decoder_flops,
@@ -67,11 +67,11 @@ def test_further_objects_share_the_encoder_and_what_no_memory_changes() -> None:
     official, least = official_flops(tiny, Bank()), rewritten_flops(tiny, Bank())
     assert (official.of(2) - official.of(1)) / 1e9 == pytest.approx(620.8, abs=0.2)
     assert least.shared_by_objects / 1e9 == pytest.approx(19.9, abs=0.05)
-    # 34 % of a further object's path, and 1.16 and 0.92 ms at 790 TFLOP/s for the first one
+    # 34 % of a further object's path; 1.16 and 0.92 ms at 790 TFLOP/s for the first one, less 0.01 of folded skips.
     assert 1 - (least.of(2) - least.of(1)) / (official.of(2) - official.of(1)) == pytest.approx(
         0.34, abs=0.005
     )
-    assert [flops.of(1) / 790e9 for flops in (official, least)] == pytest.approx([1.16, 0.92], abs=0.005)
+    assert [flops.of(1) / 790e9 for flops in (official, least)] == pytest.approx([1.16, 0.91], abs=0.005)
 
 
 @pytest.mark.parametrize(("name", "size"), [("tiny", 1024), ("large", 672), ("nano", 384)])
@@ -98,6 +98,16 @@ def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
     assert attention == pytest.approx(memory_attention_flops(config, Bank()), rel=1e-3)
     assert decoder == pytest.approx(decoder_flops(config), rel=1e-2)
     assert memory_encoder == pytest.approx(memory_encoder_flops(config), rel=1e-3)
+
+
+def test_the_rewritten_encoder_does_what_is_counted() -> None:
+    config = config_for("nano").at_image_size(128)
+    model = Sam2Model(config).eval().requires_grad_(False)
+    with sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
+        _, encoder = counted(lambda: model.encode_image(torch.zeros(1, 3, 128, 128)))
+    assert Rewrites() == model.rewrites
+    assert encoder == pytest.approx(rewritten_flops(config, Bank()).encoder, rel=3e-3)
+    assert encoder < 0.98 * encoder_flops(config)
 
 
 def counted(call):

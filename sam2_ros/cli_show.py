@@ -80,7 +80,7 @@ def print_bench(report: Mapping[str, Any]) -> None:
     memory = report["memory"]
     if memory["memory_pooling"] > 1 or memory["memory_every"] > 1:
         pooled, every = memory["memory_pooling"], memory["memory_every"]
-        out.print(f"Not exact: memory pooled by {pooled}, made of every {every}. frame.", highlight=False)
+        out.print(f"Not exact: memory pooling {pooled}, memory every {every}.", highlight=False)
     banks = {memory["conditioning"]: report["objects"], **report.get("objects_by_conditioning", {})}
     for conditioning, runs in banks.items():
         out.print(

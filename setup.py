@@ -54,7 +54,7 @@ setup(
         "typer",
     ],
     extras_require={
-        "onnx": ["onnxruntime"],
+        "onnx": ["onnx", "onnxruntime"],
         "ray": ["ray"],
         "test": ["hypothesis", "pytest", "transformers"],
     },

@@ -18,9 +18,11 @@ from rich.markup import escape
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_eval import evaluate
+from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import (
+    BackendOption,
     DeviceOption,
     ImageSizeOption,
     JsonOption,
@@ -37,7 +39,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure and train the models.",
+    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure, train, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,6 +48,7 @@ app.add_typer(models_app, name="models", no_args_is_help=True)
 app.command()(soak)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(export)
 
 
 @app.command()
@@ -103,6 +106,7 @@ def track(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    backend: BackendOption = "torch",
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
@@ -147,6 +151,7 @@ def track(
         device=device,
         precision=precision,
         image_size=image_size,
+        backend=backend,
         topic=topic,
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
@@ -241,6 +246,7 @@ def bench(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    backend: BackendOption = "torch",
     conditioning: Annotated[
         str,
         typer.Option(help="Prompted frames in memory, beside the recent ones; 1,4 times both banks."),
@@ -276,6 +282,7 @@ def bench(
         against=against,
         conditioning=tuple(_numbers(conditioning, ",", "--conditioning", "numbers such as 1,4")),
         memory=MemoryOptions(memory_frames, memory_pooling, memory_every),
+        backend=backend,
     )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))

@@ -19,6 +19,10 @@ PrecisionOption = Annotated[
         help="auto (bf16 where the GPU, or a CPU with AMX, is fast in it, else fp32), bf16, fp16, fp32.",
     ),
 ]
+BackendOption = Annotated[
+    str,
+    typer.Option("--backend", help="torch, or onnx: --model is then a folder that `sam2-ros export` wrote."),
+]
 ImageSizeOption = Annotated[
     int,
     typer.Option(

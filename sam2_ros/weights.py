@@ -182,8 +182,7 @@ def load_model(
         load_strictly(model, state)
     except ValueError as error:  # StateDictError, and a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None
-    model.compute_dtype = dtype
-    return model.to(target).eval().requires_grad_(False)
+    return model.to(target).for_inference(dtype)
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> Sam2Model:

@@ -10,20 +10,31 @@ import torch.nn.functional as F
 from torch import nn
 
 LARGE = 1 << 22  # queries x keys
+NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; float16 can hold it
 ROWS = 128  # queries at a time: with 28,700 keys their scores take 7 MB in bfloat16
 
 
-def attention(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """Scaled dot-product attention, ``softmax(q k^T / sqrt(c)) v``.
+def attention(
+    q_bhnc: torch.Tensor,
+    k_bhmc: torch.Tensor,
+    v_bhmc: torch.Tensor,
+    bias_b11m: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Scaled dot-product attention, ``softmax(q k^T / sqrt(c) + bias) v``.
 
     Args:
         q_bhnc: ``[b, h, n, c]``.
         k_bhmc: ``[b, h, m, c]``.
         v_bhmc: ``[b, h, m, cv]``.
+        bias_b11m: ``[b, 1, 1, m]``, `NOT_THERE` for keys that only fill a fixed shape.
 
     Returns:
         ``[b, h, n, cv]``.
     """
+    if torch.onnx.is_in_onnx_export():
+        return attention_for_export(q_bhnc, k_bhmc, v_bhmc, bias_b11m)
+    if bias_b11m is not None:
+        return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc, bias_b11m.to(q_bhnc.dtype))
     if q_bhnc.device.type == "cpu" and q_bhnc.requires_grad:
         # The fused CPU kernel's backward pass takes 39 % of a training step of nano; plain products are faster there.
         scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
@@ -31,6 +42,16 @@ def attention(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) 
     if q_bhnc.device.type == "cpu" and (v_bhmc.shape[-1] != q_bhnc.shape[-1]):
         return attention_by_rows(q_bhnc, k_bhmc, v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
+
+
+def attention_for_export(
+    q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor, bias_b11m: torch.Tensor | None
+) -> torch.Tensor:
+    """As `attention`, in two products and a softmax, whose state is float32 whatever the type of the queries is."""
+    scores = ((q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)).float()
+    if bias_b11m is not None:
+        scores = scores + bias_b11m.float()
+    return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
 
 
 def narrow_values_pay(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor) -> bool:
@@ -81,8 +102,14 @@ class Attention(nn.Module):
     def merge_heads(self, x_bhnc: torch.Tensor) -> torch.Tensor:
         return x_bhnc.transpose(1, 2).flatten(2)
 
-    def forward(self, q_bnc: torch.Tensor, k_bmc: torch.Tensor, v_bmc: torch.Tensor) -> torch.Tensor:
-        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``.
+    def forward(
+        self,
+        q_bnc: torch.Tensor,
+        k_bmc: torch.Tensor,
+        v_bmc: torch.Tensor,
+        bias_b11m: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``; `bias_b11m` as in `attention`.
 
         What is the same for the whole batch is given with a first axis of 1, and projected once.
         """
@@ -91,4 +118,4 @@ class Attention(nn.Module):
         v = self.split_heads(self.v_proj(v_bmc))
         b = max(len(q), len(k))
         q, k, v = (x.expand(b, -1, -1, -1) for x in (q, k, v))
-        return self.out_proj(self.merge_heads(attention(q, k, v)))
+        return self.out_proj(self.merge_heads(attention(q, k, v, bias_b11m)))

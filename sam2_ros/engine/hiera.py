@@ -58,7 +58,8 @@ def strip_rows(x_bhwc: torch.Tensor, window: int) -> int:
     """
     height, width = x_bhwc.shape[1:3]
     small = height * width <= 2 * STRIP_TOKENS
-    if small or window == 0 or x_bhwc.device.type != "cpu" or x_bhwc.requires_grad:
+    elsewhere = x_bhwc.device.type != "cpu" or torch.onnx.is_in_onnx_export()  # a graph may run on anything
+    if small or window == 0 or elsewhere or x_bhwc.requires_grad:
         return height
     return window * max(1, STRIP_TOKENS // (window * width))
 

@@ -32,10 +32,13 @@ class LayerNorm2d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.shape = (
+            channels,
+        )  # a number, not a tensor's shape, so that a traced graph has it as a constant
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x_bchw: torch.Tensor) -> torch.Tensor:
         x = x_bchw.permute(0, 2, 3, 1)
-        x = F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, 1e-6)
+        x = F.layer_norm(x, self.shape, self.weight, self.bias, 1e-6)
         return x.permute(0, 3, 1, 2)

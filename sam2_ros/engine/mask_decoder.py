@@ -59,6 +59,7 @@ class MaskDecoder(nn.Module):
         dense_bchw: torch.Tensor,
         s8_bchw: torch.Tensor,
         s4_bchw: torch.Tensor,
+        sparse_bias_bn: torch.Tensor | None = None,
     ) -> DecodedMasks:
         """Decode a batch of objects or prompts.
 
@@ -69,11 +70,13 @@ class MaskDecoder(nn.Module):
             dense_bchw: ``[1 or b, d_model, side, side]``.
             s8_bchw: ``[1 or b, d_model / 4, 2 side, 2 side]``, `conv_s1` already applied.
             s4_bchw: ``[1 or b, d_model / 8, 4 side, 4 side]``, `conv_s0` already applied.
+            sparse_bias_bn: ``[b, n]``, 0 or, for prompt tokens that only fill a fixed shape, `attention.NOT_THERE`.
         """
         b, side = len(sparse_bnc), image_bchw.shape[-1]
         own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(b, -1, -1), sparse_bnc], dim=1)
-        tokens, image = self.transformer(image_bchw + dense_bchw, image_pos_1chw, tokens)
+        bias = None if sparse_bias_bn is None else F.pad(sparse_bias_bn, (len(own), 0))[:, None, None]
+        tokens, image = self.transformer(image_bchw + dense_bchw, image_pos_1chw, tokens, bias)
         score_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2:6]
 
         deconv1, norm, act1, deconv2, act2 = self.output_upscaling

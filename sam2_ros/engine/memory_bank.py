@@ -41,8 +41,11 @@ class MemoryBank:
         dtype: torch.dtype = torch.bfloat16,
         pointer_span: int | None = None,
         pooling: int = 1,
+        padded: bool = False,
     ) -> None:
+        """`padded`: views hold every slot, with its validity, so that objects of any age are one group."""
         self.config = config
+        self.padded = padded
         self.pointer_span = pointer_span
         self.pooling = pooling
         self.conditioning = conditioning
@@ -184,6 +187,8 @@ class MemoryBank:
 
     def groups(self, rows: Sequence[int], now: int) -> list[list[int]]:
         """Rows that can be attended to in one batch: those with equal numbers of memories and pointers."""
+        if self.padded:
+            return [list(rows)] if rows else []
         by_count: dict[tuple[int, int], list[int]] = {}
         for row in rows:
             spatial, pointers = self._valid(row, now)
@@ -191,11 +196,18 @@ class MemoryBank:
         return list(by_count.values())
 
     def view(self, rows: Sequence[int], now: int) -> MemoryView:
-        """What one group of rows attends to on frame `now`; empty slots are left out, not masked."""
+        """What one group of rows attends to on frame `now`; empty slots are left out, not masked, unless `padded`."""
         device, index = self.spatial.device, torch.as_tensor(list(rows))[:, None]
         valid = [self._valid(row, now) for row in rows]
-        slots = np.stack([spatial for spatial, _ in valid])
-        pointer_slots = np.stack([pointers for _, pointers in valid])
+        spatial_valid = pointer_valid = None
+        if self.padded:
+            slots, spatial_valid = _padded([spatial for spatial, _ in valid], self.spatial.shape[1])
+            pointer_slots, pointer_valid = _padded(
+                [pointers for _, pointers in valid], self.pointers.shape[1]
+            )
+        else:
+            slots = np.stack([spatial for spatial, _ in valid])
+            pointer_slots = np.stack([pointers for _, pointers in valid])
         row_index = np.asarray(list(rows))[:, None]
         age = now - self.spatial_frame[row_index, slots]
         table_row = np.where(slots < self.conditioning, self.config.num_maskmem - 1, age - 1)
@@ -207,12 +219,21 @@ class MemoryBank:
             self.pointers[index, torch.as_tensor(pointer_slots, device=device)],
             torch.as_tensor(distance, device=device),
             self.pointer_span,
+            None if spatial_valid is None else torch.as_tensor(spatial_valid, device=device),
+            None if pointer_valid is None else torch.as_tensor(pointer_valid, device=device),
         )
 
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""
         spatial = _slots(self.spatial_frame[row], self.conditioning, now, self.recents)
         return spatial, _slots(self.pointer_frame[row], self.conditioning, now, self.recent_pointers)
+
+
+def _padded(valid: Sequence[np.ndarray], capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every row's slots, filled up with its first one to ``[b, capacity]``, and which of them count, bool."""
+    counts = np.array([len(slots) for slots in valid])
+    filled = np.stack([np.pad(slots, (0, capacity - len(slots)), mode="edge") for slots in valid])
+    return filled, np.arange(capacity) < counts[:, None]
 
 
 def _slots(frames: np.ndarray, conditioning: int, now: int, reach: int) -> np.ndarray:

@@ -47,6 +47,8 @@ class MemoryView(NamedTuple):
     pointers_bpd: torch.Tensor  # [b, pointers, d_model]
     distances_bp: torch.Tensor  # [b, pointers] frames ago, signed, as float
     pointer_span: int | None = None  # frames ago that the time encoding takes for 1; None = max_pointers - 1
+    spatial_valid_bf: torch.Tensor | None = None  # [b, frames] bool, which frames are there; None = all
+    pointer_valid_bp: torch.Tensor | None = None  # [b, pointers] bool, likewise
 
 
 class MaskOutput(NamedTuple):
@@ -60,6 +62,10 @@ class MaskOutput(NamedTuple):
 
 class Sam2Model(nn.Module):
     """Any member of the family; parameter names are those of the official checkpoints."""
+
+    takes_padded_memory = (
+        False  # `fuse_memory` heeds the validity of a `MemoryView`; else every entry must be valid
+    )
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -101,6 +107,19 @@ class Sam2Model(nn.Module):
         return torch.autocast(
             self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
         )
+
+    def for_inference(self, dtype: torch.dtype) -> Sam2Model:
+        """Compute in `dtype` from now on, without gradients.
+
+        Autocast would convert the same weights at every call; here those of its layers are converted once, to the same
+        values. Call the model within `precision` then.
+        """
+        self.compute_dtype = dtype
+        if dtype != torch.float32:
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                    module.to(dtype)
+        return self.eval().requires_grad_(False)
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""

@@ -52,7 +52,8 @@ class Neck(nn.Module):
         """
         lateral = self.lateral(level)
         first, second = lateral.weight.flatten(1).float(), following.weight.flatten(1).float()
-        with torch.autocast(first.device.type, enabled=False):  # rounded once, as a weight, not in between
+        with torch.autocast(first.device.type, enabled=False):
             weight = second @ first
-            bias = F.linear(cast(torch.Tensor, lateral.bias).float(), second, following.bias)
+            first_bias, second_bias = cast(torch.Tensor, lateral.bias), cast(torch.Tensor, following.bias)
+            bias = second @ first_bias.float() + second_bias.float()
         return F.conv2d(map_bchw, weight[:, :, None, None], bias)

@@ -42,6 +42,7 @@ class Tracker:
             device=model.device,
             pointer_span=_pointer_span(self.config.clip_frames, model.config.max_pointers),
             pooling=self.config.memory_pooling,
+            padded=model.takes_padded_memory,
         )
         self._tracks: dict[str, Track] = {}
         self._frame_index = 0

@@ -11,12 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
-from sam2_ros.weights import load_model
 
 
 class TrackConfigError(ValueError):
@@ -37,6 +37,7 @@ class TrackConfig:
     backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
     image_size: int = 0
+    backend: str = "torch"  # see `backends.open_model`
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -58,11 +59,11 @@ def run_track(
     with open_source(config.source, config.topic) as source:
         check_prompts(source, config.prompts)
         on_progress("loading the model", 0, source.length)
-        model = load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
-        )
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
         settings = TrackerConfig(max_objects=max(count, 1))
+        model = open_model(
+            config.model, config.backend, config.device, config.precision, config.image_size, settings
+        )
         info = RunInfo(
             source=str(config.source),
             source_fps=source.fps,

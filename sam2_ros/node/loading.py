@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.node.params import NodeParams
-from sam2_ros.weights import load_model
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,14 @@ def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
 
     `numbering`: of the tracker before, whose labels and names are not given again.
     """
-    model = load_model(
-        params.model, device=params.device, precision=params.precision, image_size=params.image_size
+    config = tracker_config(params)
+    if params.backend == "onnx":
+        _leave_a_core()  # onnxruntime takes its threads when it opens the model
+    model = open_model(
+        params.model, params.backend, params.device, params.precision, params.image_size, config
     )
     if model.device.type == "cpu":
         _leave_a_core()
-    config = tracker_config(params)
     _warm_up(model, config)
     return Loaded(model, Tracker(model, config, numbering), Tracker(model, config))
 

@@ -78,9 +78,9 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ParameterEntry(
         "backend",
         "torch",
-        "What executes the model: torch or onnx.",
+        "What executes the model: torch, or onnx (onnxruntime; model is then a folder that `sam2-ros export` "
+        "wrote, with room for max_objects).",
         choices=("torch", "onnx"),
-        available=False,
     ),
     ParameterEntry(
         "max_objects",

@@ -139,6 +139,34 @@ def test_rows_are_grouped_by_how_much_they_remember() -> None:
     assert memory.groups([0, 1, 2], 40) == [[0, 1, 2]]
 
 
+def test_a_padded_view_holds_what_each_row_alone_holds_and_says_what_counts() -> None:
+    plain = bank(objects=3)
+    padded = MemoryBank(CONFIG, 3, 4, 6, torch.device("cpu"), torch.float32, padded=True)
+    for memory in (plain, padded):
+        memory.write_conditioning(2, 0, spatial(0)[0], pointer(0)[0])
+        for frame in range(1, 9):
+            memory.write_recents([2], frame, spatial(frame), pointer(frame))
+        memory.write_conditioning(0, 7, spatial(7)[0], pointer(7)[0])
+    assert len(plain.groups([0, 2], 9)) == 2
+    assert padded.groups([0, 2], 9) == [[0, 2]]
+    assert padded.groups([], 9) == []
+    view = padded.view([0, 2], 9)
+    assert view.spatial_bftc.shape[:2] == (2, 4 + 6)
+    assert view.pointers_bpd.shape[:2] == (2, 4 + 15)
+    assert view.spatial_valid_bf is not None
+    assert view.pointer_valid_bp is not None
+    assert int(view.slots_bf.max()) < CONFIG.num_maskmem
+    for index, row in enumerate((0, 2)):
+        alone = plain.view([row], 9)
+        for found, valid, expected in (
+            (view.spatial_bftc, view.spatial_valid_bf, alone.spatial_bftc),
+            (view.slots_bf, view.spatial_valid_bf, alone.slots_bf),
+            (view.pointers_bpd, view.pointer_valid_bp, alone.pointers_bpd),
+            (view.distances_bp, view.pointer_valid_bp, alone.distances_bp),
+        ):
+            assert torch.equal(found[index][valid[index]], expected[0])
+
+
 def test_memory_does_not_grow() -> None:
     memory = bank()
     before = memory.bytes

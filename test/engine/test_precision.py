@@ -5,7 +5,8 @@ import threading
 import numpy as np
 import torch
 
-from sam2_ros.engine import Prompt, Tracker, config_for
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.rewrites import AS_OFFICIAL
 from sam2_ros.weights import random_model
 
 
@@ -27,3 +28,28 @@ def test_precision_ends_with_its_block_and_stays_in_its_thread():
     Tracker(model).step(np.zeros((48, 64, 3), np.uint8), [Prompt("cup", box=(8.0, 8.0, 30.0, 30.0))])
     assert not autocast_is_on()
     assert not torch.is_inference_mode_enabled()
+
+
+def test_weights_converted_once_answer_as_weights_converted_at_every_call():
+    state = random_model(config_for("nano")).state_dict()
+    models = []
+    for convert in (False, True):
+        model = random_model(config_for("nano").at_image_size(128))
+        model.load_state_dict(state)
+        model.rewrites = AS_OFFICIAL  # one of them joins two weights, and rounds what comes out
+        if convert:
+            model.for_inference(torch.bfloat16)
+        model.compute_dtype = torch.bfloat16
+        models.append(model)
+    kept, converted = models
+    assert converted.image_encoder["trunk"].blocks[0].attn.qkv.weight.dtype == torch.bfloat16
+    assert converted.image_encoder["trunk"].blocks[0].norm1.weight.dtype == torch.float32
+    frames = np.random.default_rng(0).integers(0, 255, (4, 96, 128, 3), dtype=np.uint8)
+    answers = []
+    for model in (kept, converted):
+        tracker = Tracker(model, TrackerConfig(memory_policy="official"))
+        prompts = [Prompt("cup", box=(20.0, 20.0, 80.0, 70.0))]
+        results = [tracker.step(frame, () if index else prompts) for index, frame in enumerate(frames)]
+        answers.append(np.stack([result.objects[0].logits for result in results]))
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert np.ptp(answers[0]) > 0

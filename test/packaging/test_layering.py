@@ -19,11 +19,12 @@ MAY_IMPORT = {
     "engine": set(),
     "weights": {"engine"},
     "download": {"weights"},  # the one that knows the web
+    "backends": {"engine", "weights"},  # the one that knows onnxruntime
     "media": {"engine"},
-    "eval": {"engine", "weights", "media"},
+    "eval": {"engine", "weights", "backends", "media"},
     "train": {"engine", "weights", "media", "eval"},
-    "node": {"engine", "weights", "media"},
-    "cli": {"engine", "weights", "download", "media", "eval", "train", "node"},
+    "node": {"engine", "weights", "backends", "media"},
+    "cli": {"engine", "weights", "backends", "download", "media", "eval", "train", "node"},
 }
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from sam2_ros.backends.layout import BackendError
+from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
@@ -49,6 +51,7 @@ class BenchConfig:
         conditioning: prompted frames in memory; the first entry is the bank that is reported first, further ones are
             timed beside it.
         against: a reference to run beside it, one of `REFERENCES`.
+        backend: see `backends.open_model`.
     """
 
     model: str = "nano"
@@ -62,6 +65,7 @@ class BenchConfig:
     against: str = ""
     conditioning: tuple[int, ...] = (1,)
     memory: MemoryOptions = field(default_factory=MemoryOptions)
+    backend: str = "torch"
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
@@ -124,6 +128,7 @@ def run_bench(
         "model": model.config.name,
         "device": str(model.device),
         "precision": precision_name(model),
+        "backend": config.backend,
         "image_size": model.config.image_size,
         "camera": f"{config.width_px}x{config.height_px}",
         "frames": config.frames,
@@ -165,8 +170,22 @@ def _time(
     count: int,
     on_frame: Callable[[], None],
 ) -> Timed:
-    # Every frame is remembered, so that the bank is full whatever the model says of the rendered things. The port
-    # chooses masks as the official predictor does in an interactive session, but fills no holes.
+    tracker = Tracker(model, _settings(config, conditioning, count))
+    return time_stream(
+        tracker,
+        stream.of(count),
+        conditioning,
+        on_frame,
+        keep=bool(config.against),
+        launches=config.backend == "torch",  # what another one launches does not come through PyTorch
+    )
+
+
+def _settings(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
+    """Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
+
+    The port chooses masks as the official predictor does in an interactive session, but fills no holes.
+    """
     settings = TrackerConfig(
         max_objects=count,
         max_conditioning_frames=conditioning,
@@ -175,8 +194,7 @@ def _time(
         fill_hole_area=0,
         forget_after_s=0.0,
     )
-    tracker = Tracker(model, config.memory.within(settings))
-    return time_stream(tracker, stream.of(count), conditioning, on_frame, keep=bool(config.against))
+    return config.memory.within(settings)
 
 
 def _share(
@@ -225,11 +243,19 @@ def _beside(
 
 def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
-    info = next((known for known in list_models() if known.name == config.model), None)
-    if info is None or info.path is not None:
-        model = load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    if config.against and config.backend != "torch":
+        raise BackendError(
+            f"--against {config.against} with backend {config.backend}: the reference needs the weights; "
+            "give backend torch"
         )
+    info = next((known for known in list_models() if known.name == config.model), None)
+    if info is None or info.path is not None or config.backend != "torch":
+        most = _settings(config, max(config.conditioning), max(config.objects))
+        model = open_model(
+            config.model, config.backend, config.device, config.precision, config.image_size, most
+        )
+        if config.backend != "torch":
+            return model, "exported"
         return model, "nano" if model.config.name == "nano" else "official"
     with (
         tempfile.TemporaryDirectory() as folder

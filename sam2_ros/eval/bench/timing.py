@@ -47,7 +47,12 @@ class Timed:
 
 
 def time_stream(
-    tracker: Tracker, stream: Stream, conditioning: int, on_frame: Callable[[], None], keep: bool
+    tracker: Tracker,
+    stream: Stream,
+    conditioning: int,
+    on_frame: Callable[[], None],
+    keep: bool,
+    launches: bool,
 ) -> Timed:
     """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
 
@@ -55,6 +60,7 @@ def time_stream(
         conditioning: the first frames, so many, are prompted; with the boxes of the first one, as times do not depend
             on where they lie.
         keep: logits of all frames.
+        launches: count them.
 
     Raises:
         RuntimeError: the memory bank changed its size.
@@ -81,7 +87,6 @@ def time_stream(
             stages.setdefault(stage, np.full(len(stream), np.nan))[index] = duration_ms
         if index >= stream.warm_up:
             memory[index - stream.warm_up] = memory_in_use_bytes(device)
-    launches, counted = count_launches(lambda: tracker.step(stream.images[-1]), device)
     answers.frame_ms.extend(frame_ms.tolist())
     times = spread(frame_ms[stream.warm_up :])
     report = {
@@ -94,7 +99,9 @@ def time_stream(
             )  # in the order of a frame
         },
         "fps": round(1e3 / times.mean, 2),
-        "launches": {counted: launches},
         "bank_bytes_per_object": bank_bytes // len(stream.boxes),
     }
+    if launches:
+        count, counted = count_launches(lambda: tracker.step(stream.images[-1]), device)
+        report["launches"] = {counted: count}
     return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()), answers)

@@ -1,0 +1,1 @@
+"""What executes the model: PyTorch, or ONNX graphs exported from it. Knows neither ROS nor how a stream is followed."""

@@ -1,0 +1,37 @@
+"""What the tests of the backends share: nano exported once for two objects, and a rendered clip. Knows no test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sam2_ros.backends.export import ExportConfig, run_export
+from sam2_ros.engine import Sam2Model
+from sam2_ros.media.render import ClipConfig, render_clip
+from sam2_ros.media.synthetic.clip import Clip
+from sam2_ros.weights import load_model
+
+
+@pytest.fixture(scope="session")
+def onnx_packages() -> None:
+    pytest.importorskip("onnx", reason="the export needs it: pip install sam2_ros[onnx]")
+    pytest.importorskip("onnxruntime", reason="backend onnx needs it: pip install sam2_ros[onnx]")
+
+
+@pytest.fixture(scope="session")
+def nano() -> Sam2Model:
+    return load_model("nano", device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def nano_export(onnx_packages: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """nano for two objects, with room for two prompted frames and five clicks."""
+    folder = tmp_path_factory.mktemp("export") / "nano"
+    run_export(ExportConfig("nano", folder, objects=2, conditioning_frames=2, points=5))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip() -> Clip:
+    return render_clip(seed=0, config=ClipConfig(height_px=240, width_px=320, frames=12, objects=2))

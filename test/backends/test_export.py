@@ -1,0 +1,161 @@
+"""What `sam2-ros export` leaves: graphs that onnxruntime reads back and that say what the engine says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_ros.backends import export
+from sam2_ros.backends.check import engine_outputs, example_inputs, largest_error
+from sam2_ros.backends.export import ExportConfig, export_onnx, run_export, weights_digest
+from sam2_ros.backends.layout import MANIFEST, STAGES, BackendError, ExportLayout
+from sam2_ros.backends.sessions import StageSession
+from sam2_ros.engine import Sam2Model, config_for
+from sam2_ros.eval.seeded_weights import fill_by_key
+
+TOLERANCE = 1e-4
+
+
+def seeded(name: str, version: str, image_size: int) -> Sam2Model:
+    model = Sam2Model(config_for(name, version).at_image_size(image_size)).eval().requires_grad_(False)
+    model.load_state_dict(fill_by_key(model.state_dict(), seed=1, presence_bias=3.0))
+    return model
+
+
+def layout_of(model: Sam2Model, **shape: int) -> ExportLayout:
+    config = model.config
+    return ExportLayout(
+        config.name, config.version, config.image_size, weights=weights_digest(model), **shape
+    )
+
+
+def test_the_folder_holds_four_graphs_and_says_what_they_are(nano_export: Path, nano: Sam2Model) -> None:
+    import onnx
+
+    held = json.loads((nano_export / MANIFEST).read_text())
+    assert (held["model"], held["version"], held["image_size"], held["objects"]) == ("nano", "2.1", 384, 2)
+    assert held["bank"] == {"frames": 8, "pointers": 17, "keys": 8 * 24 * 24 + 17 * 2}
+    assert held["parameters"] == nano.parameter_count
+    assert list(held["stages"]) == list(STAGES)
+    for stage in held["stages"].values():
+        graph = onnx.load(str(nano_export / stage["file"]))
+        onnx.checker.check_model(graph)
+        shapes = {
+            entry.name: [axis.dim_value for axis in entry.type.tensor_type.shape.dim]
+            for entry in (*graph.graph.input, *graph.graph.output)
+        }
+        assert shapes == stage["inputs"] | stage["outputs"]  # fixed: a dimension without a number reads as 0
+        assert graph.opset_import[0].version == export.OPSET
+        operators = {node.op_type for node in graph.graph.node}
+        left = operators & {"Shape", "Mod", "ConstantOfShape", "If", "Loop", "NonZero"}
+        assert not left, "something of fixed shape is still decided at run time"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_graph_says_what_the_engine_says_of_each_object_alone(
+    stage: str, nano_export: Path, nano: Sam2Model
+) -> None:
+    layout = ExportLayout.read(nano_export)
+    inputs = example_inputs(nano, layout, stage)
+    generator = torch.Generator().manual_seed(100)  # other values than those that the export has checked
+    for name, x in inputs.items():
+        if name not in ("slots", "pointer_age", "binarize") and "valid" not in name:
+            inputs[name] = 1.5 * torch.randn(x.shape, generator=generator)
+    with torch.inference_mode():
+        expected = engine_outputs(nano, stage, inputs)
+    found = StageSession(nano_export, stage, layout)(inputs)
+    assert [tuple(x.shape) for x in found] == list(layout.outputs(stage).values())
+    assert largest_error(found, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("stage", "validity"),
+    [
+        ("memory_attention", {"spatial_valid": ["spatial"], "pointer_valid": ["pointers", "pointer_age"]}),
+        ("mask_decoder", {"token_valid": ["tokens"]}),
+    ],
+)
+def test_what_is_not_valid_changes_not_a_bit(
+    stage: str, validity: dict[str, list[str]], nano_export: Path, nano: Sam2Model
+) -> None:
+    layout = ExportLayout.read(nano_export)
+    session, inputs = StageSession(nano_export, stage, layout), example_inputs(nano, layout, stage)
+    before = session(inputs)
+    for flags, names in validity.items():
+        empty = inputs[flags] == 0
+        assert empty.any()
+        for name in names:
+            inputs[name][empty] = 7.0
+    for a, b in zip(before, session(inputs), strict=True):
+        assert torch.equal(a, b)
+    valid = next(iter(validity))
+    inputs[validity[valid][0]][inputs[valid] == 1] += 0.1
+    assert not torch.equal(before[0], session(inputs)[0])
+
+
+@pytest.mark.usefixtures("onnx_packages")
+@pytest.mark.parametrize(
+    ("name", "version", "image_size"),
+    [("tiny", "2.1", 160), ("tiny", "2.0", 128), ("nano", "2.0", 96), ("nano", "2.1", 544)],
+)
+def test_other_sizes_and_versions_are_exported(
+    name: str, version: str, image_size: int, tmp_path: Path
+) -> None:
+    model = seeded(name, version, image_size)
+    report = export_onnx(model, layout_of(model, objects=3, conditioning_frames=1), tmp_path)
+    assert max(report["max_error"].values()) < TOLERANCE
+    assert min(report["bytes"].values()) > 0
+
+
+@pytest.mark.usefixtures("onnx_packages")
+def test_scores_of_a_large_image_are_computed_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sam2_ros.backends.graphs.SCORES", 1 << 12)
+    model = seeded("nano", "2.1", 128)
+    report = export_onnx(model, layout_of(model, objects=1), tmp_path)
+    assert report["max_error"]["memory_attention"] < TOLERANCE
+
+
+def test_half_precision_is_close_and_half_as_large(nano_export: Path, tmp_path: Path) -> None:
+    report = run_export(ExportConfig("nano", tmp_path, image_size=128, precision="fp16", objects=1))
+    assert 1e-5 < max(report["max_error"].values()) < 2e-2
+    full = (nano_export / "mask_decoder.onnx").stat().st_size
+    assert report["bytes"]["mask_decoder.onnx"] < 0.6 * full
+
+
+def test_an_export_that_differs_from_pytorch_is_an_error(
+    nano_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = ExportLayout.read(nano_export)
+    other = seeded("nano", "2.1", 384)
+    for stage in STAGES:
+        inputs = example_inputs(other, layout, stage)
+        found = StageSession(nano_export, stage, layout)(inputs)
+        assert largest_error(found, engine_outputs(other, stage, inputs)) > export.TOLERANCE["fp16"]
+    monkeypatch.setitem(export.TOLERANCE, "fp32", 0.0)
+    with pytest.raises(BackendError, match=r"image_encoder\.onnx differs from PyTorch by"):
+        run_export(ExportConfig("nano", tmp_path, image_size=96, objects=1))
+    assert not (tmp_path / MANIFEST).exists()
+    assert np.isnan(largest_error([torch.tensor([float("nan")])], [torch.ones(1)]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"objects": 0}, "--objects 0: expected a number from 1 to 256"),
+        ({"conditioning_frames": 0}, "--conditioning-frames 0"),
+        ({"recent_frames": 7}, "--memory-frames 8"),
+        ({"prompt_points": 1}, "--points 1"),
+        ({"precision": "bf16"}, "--precision bf16: expected one of fp32, fp16"),
+        ({"precision": "fp16", "conditioning_frames": 10}, "65636 memory tokens per object"),
+    ],
+)
+def test_shapes_that_cannot_be_are_one_line(shape: dict, words: str) -> None:
+    with pytest.raises(BackendError, match=words) as error:
+        ExportLayout("tiny", "2.1", 1024, **shape)
+    assert "\n" not in str(error.value)

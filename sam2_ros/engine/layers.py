@@ -32,9 +32,8 @@ class LayerNorm2d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shape = (
-            channels,
-        )  # a number, not a tensor's shape, so that a traced graph has it as a constant
+        # Not taken from a tensor: a traced graph then has it as a constant.
+        self.shape = (channels,)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 

@@ -63,9 +63,8 @@ class MaskOutput(NamedTuple):
 class Sam2Model(nn.Module):
     """Any member of the family; parameter names are those of the official checkpoints."""
 
-    takes_padded_memory = (
-        False  # `fuse_memory` heeds the validity of a `MemoryView`; else every entry must be valid
-    )
+    # Whether `fuse_memory` heeds the validity of a `MemoryView`; else every entry must be valid.
+    takes_padded_memory = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

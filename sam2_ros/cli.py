@@ -23,6 +23,7 @@ from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import (
     BackendOption,
+    CompileOption,
     DeviceOption,
     ImageSizeOption,
     JsonOption,
@@ -106,6 +107,7 @@ def track(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    compile: CompileOption = "off",
     backend: BackendOption = "torch",
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
@@ -151,6 +153,7 @@ def track(
         device=device,
         precision=precision,
         image_size=image_size,
+        compile=compile,
         backend=backend,
         topic=topic,
         backward=backward,
@@ -246,6 +249,7 @@ def bench(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    compile: CompileOption = "off",
     backend: BackendOption = "torch",
     conditioning: Annotated[
         str,
@@ -283,6 +287,7 @@ def bench(
         conditioning=tuple(_numbers(conditioning, ",", "--conditioning", "numbers such as 1,4")),
         memory=MemoryOptions(memory_frames, memory_pooling, memory_every),
         backend=backend,
+        compile=compile,
     )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
@@ -318,6 +323,7 @@ def _status_of(error: Exception) -> int | None:
     """Exit status of an error that explains itself; None for a defect, which deserves its traceback."""
     from sam2_ros.cli_prompts import PromptSyntaxError
     from sam2_ros.engine import PromptError
+    from sam2_ros.engine.compiled import CompileError
     from sam2_ros.eval.bench.reference import ReferenceMissingError
     from sam2_ros.eval.bench.run import BenchConfigError
     from sam2_ros.eval.live_replay import LiveReplayError
@@ -333,7 +339,9 @@ def _status_of(error: Exception) -> int | None:
 
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
-    if isinstance(error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError)):
+    if isinstance(
+        error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)
+    ):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

@@ -39,6 +39,13 @@ MemoryPoolingOption = Annotated[
 MemoryEveryOption = Annotated[
     int, typer.Option("--memory-every", help="Make a memory of every so many frames. Not exact. 1: exact.")
 ]
+CompileOption = Annotated[
+    str,
+    typer.Option(
+        "--compile",
+        help="off, graphs (CUDA graphs), max (generated kernels; minutes at the first start, kept for the next).",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
 ]

@@ -77,6 +77,10 @@ def print_bench(report: Mapping[str, Any]) -> None:
     )
     if report["weights"] == "random":
         out.print("The weights are not on this machine: timed with seeded random ones.")
+    if "compile_s" in report:
+        out.print(
+            f"compile {report['compile']}: {report['compile_s']} s before the first frame.", highlight=False
+        )
     memory = report["memory"]
     if memory["memory_pooling"] > 1 or memory["memory_every"] > 1:
         pooled, every = memory["memory_pooling"], memory["memory_every"]

@@ -67,6 +67,11 @@ def download_dir() -> Path:
     return Path(os.environ.get("SAM2_ROS_MODELS", Path.home() / ".cache" / "sam2_ros"))
 
 
+def compile_cache_dir() -> Path:
+    """Where a compiled model's kernels are kept: beside the checkpoints, one folder for each version of PyTorch."""
+    return download_dir() / f"inductor-torch-{torch.__version__}"
+
+
 def list_models() -> list[ModelInfo]:
     """All models known by name."""
     entries = yaml.safe_load((models_dir() / "models.yaml").read_text())["models"]

@@ -40,7 +40,8 @@ def attention(
         scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
         return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
     if q_bhnc.device.type == "cpu" and (v_bhmc.shape[-1] != q_bhnc.shape[-1]):
-        return attention_by_rows(q_bhnc, k_bhmc, v_bhmc)
+        by_rows = whole_attention_by_rows if torch.compiler.is_compiling() else attention_by_rows
+        return by_rows(q_bhnc, k_bhmc, v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 
 
@@ -81,6 +82,17 @@ def attention_by_rows(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.
                 scores = queries[begin : begin + ROWS] @ keys
                 out[batch, head, begin : begin + ROWS] = scores.softmax(dim=-1) @ values
     return out
+
+
+@torch.library.custom_op("sam2_ros::attention_by_rows", mutates_args=())
+def whole_attention_by_rows(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """`attention_by_rows` as one step to a compiler, which would unroll its loops into thousands."""
+    return attention_by_rows(q_bhnc, k_bhmc, v_bhmc)
+
+
+@whole_attention_by_rows.register_fake
+def _(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
 
 
 class Attention(nn.Module):

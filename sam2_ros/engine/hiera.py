@@ -55,8 +55,11 @@ def strip_rows(x_bhwc: torch.Tensor, window: int) -> int:
 
     What a block makes of a strip stays in the cache, and its memory is used again for the next one; the whole map's
     layers are tens of megabytes each at 1024 x 1024, which the allocator fetches from the kernel anew every time.
+    A compiler plans memory itself, and takes as many times longer as there are strips.
     """
     height, width = x_bhwc.shape[1:3]
+    if torch.compiler.is_compiling():
+        return height
     small = height * width <= 2 * STRIP_TOKENS
     elsewhere = x_bhwc.device.type != "cpu" or torch.onnx.is_in_onnx_export()  # a graph may run on anything
     if small or window == 0 or elsewhere or x_bhwc.requires_grad:
@@ -170,6 +173,8 @@ class Hiera(nn.Module):
 
         Kept for the next image where it cannot change: resizing costs as much as a layer of a small model.
         """
+        if torch.compiler.is_compiling():
+            return self._position(hw)  # a constant of the compiled encoder
         tables = (self.pos_embed, self.pos_embed_window)
         if any(table.requires_grad or table.is_inference() for table in tables):
             return self._position(hw)

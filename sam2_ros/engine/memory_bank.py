@@ -12,6 +12,7 @@ import torch
 
 from .config import ModelConfig
 from .model import MemoryView
+from .transfer import upload
 
 EMPTY = -(1 << 40)  # far below any frame number; those of frames seen elsewhere may be negative
 
@@ -123,7 +124,7 @@ class MemoryBank:
     def write_pointers(self, rows: Sequence[int], frame: int, pointers_bd: torch.Tensor) -> None:
         """Keep nothing of a tracked frame but the pointers of several objects: ``[b, d_model]``."""
         slot = self.conditioning + frame % self.recent_pointers
-        index = torch.as_tensor(list(rows), device=self.spatial.device)
+        index = upload(list(rows), self.spatial.device)
         self.pointers[index, slot] = pointers_bd.to(self.pointers.dtype)
         self.pointer_frame[list(rows), slot] = frame
 
@@ -197,7 +198,7 @@ class MemoryBank:
 
     def view(self, rows: Sequence[int], now: int) -> MemoryView:
         """What one group of rows attends to on frame `now`; empty slots are left out, not masked, unless `padded`."""
-        device, index = self.spatial.device, torch.as_tensor(list(rows))[:, None]
+        device = self.spatial.device
         valid = [self._valid(row, now) for row in rows]
         spatial_valid = pointer_valid = None
         if self.padded:
@@ -212,15 +213,15 @@ class MemoryBank:
         age = now - self.spatial_frame[row_index, slots]
         table_row = np.where(slots < self.conditioning, self.config.num_maskmem - 1, age - 1)
         distance = (now - self.pointer_frame[row_index, pointer_slots]).astype(np.float32)
-        index = index.to(device)
+        index = upload(row_index, device)
         return MemoryView(
-            self.spatial[index, torch.as_tensor(slots, device=device)].to(self.pointers.dtype),
-            torch.as_tensor(table_row, device=device),
-            self.pointers[index, torch.as_tensor(pointer_slots, device=device)],
-            torch.as_tensor(distance, device=device),
+            self.spatial[index, upload(slots, device)].to(self.pointers.dtype),
+            upload(table_row, device),
+            self.pointers[index, upload(pointer_slots, device)],
+            upload(distance, device),
             self.pointer_span,
-            None if spatial_valid is None else torch.as_tensor(spatial_valid, device=device),
-            None if pointer_valid is None else torch.as_tensor(pointer_valid, device=device),
+            None if spatial_valid is None else upload(spatial_valid, device),
+            None if pointer_valid is None else upload(pointer_valid, device),
         )
 
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:

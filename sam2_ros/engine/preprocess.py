@@ -5,6 +5,8 @@ Knows pixels only, of the frame and of the input. Does not know where frames com
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 
 from .prompt import Prompt
 from .prompt_encoder import BOX_MAX, BOX_MIN
+from .transfer import upload
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,9 +34,18 @@ def checked_frame(frame: np.ndarray) -> np.ndarray:
 
 def normalize(image_b3hw: torch.Tensor) -> torch.Tensor:
     """RGB in 0..1 -> ImageNet mean 0, deviation 1."""
-    mean = image_b3hw.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = image_b3hw.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    mean, std = _statistics(image_b3hw.device, image_b3hw.dtype)
     return (image_b3hw - mean) / std
+
+
+@lru_cache(8)
+@torch.inference_mode(False)
+def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation, ``[1, 3, 1, 1]``: kept, so that they are uploaded once and not with every image."""
+    mean, std = (
+        torch.tensor(x, device=device, dtype=dtype).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std
 
 
 def preprocess(frame_hwc: np.ndarray, size: int, resize: str, device: torch.device) -> torch.Tensor:
@@ -55,7 +67,7 @@ def preprocess(frame_hwc: np.ndarray, size: int, resize: str, device: torch.devi
     elif resize == "video":
         pixels = torch.from_numpy(np.require(frame_hwc, requirements=["C", "W"])).permute(2, 0, 1)[None]
         small = F.interpolate(pixels, (size, size), mode="bicubic", align_corners=False, antialias=True)
-        image = small.to(device).float() / 255
+        image = upload(small.numpy(), device).float() / 255
     else:
         image = to_tensor(frame_hwc, device)
         image = F.interpolate(image, (size, size), mode="bilinear", align_corners=False, antialias=True)
@@ -65,7 +77,7 @@ def preprocess(frame_hwc: np.ndarray, size: int, resize: str, device: torch.devi
 def to_tensor(frame_hwc: np.ndarray, device: torch.device) -> torch.Tensor:
     """``[H, W, 3]`` uint8 -> ``[1, 3, H, W]`` float32 in 0..1, uploaded as uint8."""
     # Images of a bag or a ROS message are read-only views, which PyTorch warns about: those are copied.
-    pixels = torch.from_numpy(np.require(frame_hwc, requirements=["C", "W"])).to(device)
+    pixels = upload(np.require(frame_hwc, requirements=["C", "W"]), device)
     return pixels.permute(2, 0, 1)[None].float().div_(255)  # in place: at full size a second copy is costly
 
 

@@ -14,12 +14,13 @@ from .life import Track
 from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, Sam2Model
 from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
-from .policies import admits_recent
+from .policies import OFFICIAL, admits_recent
 from .postprocess import fill_holes, masks_at_frame, measure
 from .preprocess import checked_frame, preprocess, resize_mask, sparse_prompt
 from .prompt import Prompt, merge_prompts
 from .result import FrameResult, TrackedObject
 from .stage_clock import StageClock
+from .transfer import upload
 
 DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
 
@@ -290,27 +291,28 @@ class Tracker:
         """Encode this frame's memories of all objects at once and put them into the bank."""
         if not outputs:
             return
-        policy = self.config.memory_policy
-        presences = torch.cat([output.presence_b for output in outputs.values()]).tolist()
-        outputs = {
-            row: output
-            for (row, output), presence in zip(outputs.items(), presences, strict=True)
-            if row in prompted or admits_recent(policy, presence)
-        }
+        if self.config.memory_policy != OFFICIAL:  # to read the scores is to wait for the device
+            presences = torch.cat([output.presence_b for output in outputs.values()]).tolist()
+            outputs = {
+                row: output
+                for (row, output), presence in zip(outputs.items(), presences, strict=True)
+                if row in prompted or admits_recent(self.config.memory_policy, presence)
+            }
         if now % self.config.memory_every:
             outputs = self._remember_pointers(now, outputs, prompted)
         if not outputs:
             return
         rows = list(outputs)
         output = _together(list(outputs.values()))
-        binarize = torch.tensor([self.numerics.binarize_prompted and row in prompted for row in rows])
-        memory = self.model.encode_memory(
-            features.s16, output.logits_b1hw, output.presence_b, binarize.to(self.model.device)
+        binarize = upload(
+            [self.numerics.binarize_prompted and row in prompted for row in rows], self.model.device
         )
+        memory = self.model.encode_memory(features.s16, output.logits_b1hw, output.presence_b, binarize)
         tracked = [index for index, row in enumerate(rows) if row not in prompted]
         if tracked:
+            chosen = upload(tracked, self.model.device)
             self.bank.write_recents(
-                [rows[i] for i in tracked], now, memory[tracked], output.pointer_bd[tracked]
+                [rows[i] for i in tracked], now, memory[chosen], output.pointer_bd[chosen]
             )
         for index, row in enumerate(rows):
             if row in prompted:
@@ -360,9 +362,8 @@ class Tracker:
         output = _together(outputs)
         masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px, self.config.non_overlap)
         logits = output.logits_b1hw[:, 0].float().cpu().numpy()
-        return list(
-            zip(masks, logits, output.iou_b.float().tolist(), output.presence_b.float().tolist(), strict=True)
-        )
+        scores, presences = torch.stack([output.iou_b, output.presence_b]).float().tolist()
+        return list(zip(masks, logits, scores, presences, strict=True))
 
     def _unseen(self, track: Track, result: FrameResult) -> TrackedObject:
         side = self.model.config.image_size // 4

@@ -13,10 +13,12 @@ from typing import Any
 
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.compiled import compile_model
 from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
+from sam2_ros.weights import compile_cache_dir
 
 
 class TrackConfigError(ValueError):
@@ -38,6 +40,7 @@ class TrackConfig:
     save: tuple[str, ...] = SAVE_KINDS
     image_size: int = 0
     backend: str = "torch"  # see `backends.open_model`
+    compile: str = "off"
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -64,6 +67,9 @@ def run_track(
         model = open_model(
             config.model, config.backend, config.device, config.precision, config.image_size, settings
         )
+        if config.compile != "off":
+            on_progress("compiling the model", 0, source.length)
+        model = compile_model(model, config.compile, settings, compile_cache_dir())
         info = RunInfo(
             source=str(config.source),
             source_fps=source.fps,

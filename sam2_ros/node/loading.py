@@ -15,7 +15,9 @@ import torch
 
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.node.params import NodeParams
+from sam2_ros.weights import compile_cache_dir
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,15 @@ class Loaded:
         millions = self.model.parameter_count / 1e6
         threads = f", {torch.get_num_threads()} threads" if self.model.device.type == "cpu" else ""
         config = self.model.config
+        compiled = f", {self.model.summary}" if isinstance(self.model, CompiledModel) else ""
         return (
             f"model {config.name} ({millions:.1f} M parameters, {self.hardware_id}{threads}, "
-            f"input {config.image_size} px)"
+            f"input {config.image_size} px{compiled})"
         )
 
 
 def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
-    """Load the model, warm it up and make its trackers. Raises what weights and engine raise.
+    """Load the model, compile it if asked, warm it up and make its trackers. Raises what weights and engine raise.
 
     `numbering`: of the tracker before, whose labels and names are not given again.
     """
@@ -74,6 +77,7 @@ def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
     )
     if model.device.type == "cpu":
         _leave_a_core()
+    model = compile_model(model, params.compile, config, compile_cache_dir())
     _warm_up(model, config)
     return Loaded(model, Tracker(model, config, numbering), Tracker(model, config))
 

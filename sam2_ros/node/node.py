@@ -112,8 +112,6 @@ class Sam2Node(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         params, log = self._params, self.get_logger()
-        for line in params.unavailable():
-            log.warning(line)
         begun_s = time.monotonic()
         self.configuring = True
         try:
@@ -320,10 +318,7 @@ class Sam2Node(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply(self, params: NodeParams) -> None:
-        before, self._params = self._params, params
-        for line in params.unavailable():
-            if line not in before.unavailable():
-                self.get_logger().warning(line)
+        self._params = params
         self._camera.enable(params.enable)
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history

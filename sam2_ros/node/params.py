@@ -33,7 +33,6 @@ class ParameterEntry:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     read_only: bool = True
-    available: bool = True
 
     def problem(self, value: Any) -> str | None:
         """Why `value` cannot be used, in one line, or None when it can."""
@@ -70,10 +69,9 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ParameterEntry(
         "compile",
         "off",
-        "How far the model is compiled at start: off, graphs (CUDA graphs), max (slow start, fastest "
-        "stream).",
+        "How far the model is compiled while it is configured: off, graphs (CUDA graphs), max (generated kernels; "
+        "minutes at the first start, then the fastest stream).",
         choices=("off", "graphs", "max"),
-        available=False,
     ),
     ParameterEntry(
         "backend",
@@ -273,15 +271,6 @@ class NodeParams:
             if name in ENTRIES and ENTRIES[name].read_only:
                 raise ParameterError(fixed_reason(name))
         return dataclasses.replace(self, **{name: value for name, value in values.items() if name in ENTRIES})
-
-    def unavailable(self) -> list[str]:
-        """One line for every value that asks for something this version does not do."""
-        return [
-            f"parameter {entry.name} = {getattr(self, entry.name)!r} is not available in this version and "
-            f"has no effect; leave it at {entry.default!r}"
-            for entry in PARAMETERS
-            if not entry.available and getattr(self, entry.name) != entry.default
-        ]
 
 
 def fixed_reason(name: str) -> str:

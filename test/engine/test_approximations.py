@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.compiled import CompileError, compile_model
 from sam2_ros.engine.memory_bank import MemoryBank
 from sam2_ros.engine.model import MemoryView
 from sam2_ros.engine.rope import axial_rope
@@ -134,3 +135,9 @@ def test_memory_every_second_frame_is_made_half_as_often_and_keeps_its_age(model
 def test_what_they_cannot_be_is_one_clear_line(settings, words):
     with pytest.raises(ValueError, match=words):
         TrackerConfig(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"memory_pooling": 2}, {"memory_every": 2}])
+def test_they_are_not_compiled(model, settings, tmp_path):
+    with pytest.raises(CompileError, match="expected 1 and 1, whose full bank is what is compiled"):
+        compile_model(model, "max", TrackerConfig(**settings), tmp_path)

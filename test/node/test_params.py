@@ -82,11 +82,3 @@ def test_what_may_change_changes_and_the_original_does_not():
 def test_what_is_read_once_says_so(name):
     with pytest.raises(ParameterError, match=f"parameter {name} is read once.*restart"):
         NodeParams().changed({name: ENTRIES[name].default})
-
-
-def test_what_this_version_does_not_do_is_said_once_per_parameter():
-    assert NodeParams().unavailable() == []
-    lines = NodeParams(compile="max", backend="onnx").unavailable()
-    assert len(lines) == 1
-    assert all("not available in this version" in line for line in lines)
-    assert any("compile = 'max'" in line for line in lines)

@@ -26,7 +26,7 @@ def test_the_node_walks_through_its_lifecycle(robot):
     assert robot.transition("configure")
     assert robot.state() == "inactive"
     assert robot.node.count_subscribers("/camera/image_raw") == 0
-    robot.wait_for("the warning", lambda: "image_size = 512 is not available in this version" in robot.log())
+    robot.wait_for("the line on the model", lambda: "input 512 px" in robot.log())
 
     assert robot.transition("activate")
     robot.listen_to_outputs()

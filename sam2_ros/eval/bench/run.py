@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from sam2_ros.backends.layout import BackendError
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
 from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement, run_reference
@@ -28,7 +29,7 @@ from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.eval.vos.prompting import tight_box
 from sam2_ros.media.render import ClipConfig, render_clip
-from sam2_ros.weights import list_models, load_model
+from sam2_ros.weights import compile_cache_dir, list_models, load_model
 
 CLIP_FRAMES = 12
 """Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
@@ -52,6 +53,7 @@ class BenchConfig:
             timed beside it.
         against: a reference to run beside it, one of `REFERENCES`.
         backend: see `backends.open_model`.
+        compile: see `engine.compiled`.
     """
 
     model: str = "nano"
@@ -66,6 +68,7 @@ class BenchConfig:
     conditioning: tuple[int, ...] = (1,)
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     backend: str = "torch"
+    compile: str = "off"
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
@@ -107,10 +110,12 @@ def run_bench(
         done += 1
         on_progress(done, total)
 
+    most = _settings(config, max(config.conditioning), max(config.objects))
+    compiled = compile_model(model, config.compile, most, compile_cache_dir())
     # Twice, as the machine may be busy with something else for a while: a share above 1 would be the outcome.
     peak_flops = product_peak_flops(model.device, model.compute_dtype)
     timed = {
-        (conditioning, count): _time(model, config, stream, conditioning, count, one_more)
+        (conditioning, count): _time(compiled, config, stream, conditioning, count, one_more)
         for conditioning in config.conditioning
         for count in config.objects
     }
@@ -134,12 +139,15 @@ def run_bench(
         "frames": config.frames,
         "threads": torch.get_num_threads(),
         "weights": weights,
+        "compile": config.compile,
         "memory": config.memory.as_dict() | {"conditioning": first},
         "peak_gflops": round(peak_flops / 1e9, 1),
         "objects": runs[first],
         "memory_bytes": max(one.memory_bytes for one in timed.values()),
         "memory_growth_bytes_per_frame": round(max(one.growth_bytes for one in timed.values())),
     }
+    if isinstance(compiled, CompiledModel):
+        report["compile_s"] = round(compiled.warm_up_s, 1)
     if others:
         report["objects_by_conditioning"] = {str(conditioning): runs[conditioning] for conditioning in others}
     if config.against:

@@ -27,6 +27,9 @@ from sam2_ros.cli_options import (
     DeviceOption,
     ImageSizeOption,
     JsonOption,
+    MemoryEveryOption,
+    MemoryFramesOption,
+    MemoryPoolingOption,
     ModelOption,
     PrecisionOption,
 )
@@ -248,31 +251,43 @@ def bench(
     image_size: ImageSizeOption = 0,
     compile: CompileOption = "off",
     backend: BackendOption = "torch",
+    conditioning: Annotated[
+        str,
+        typer.Option(help="Prompted frames in memory, beside the recent ones; 1,4 times both banks."),
+    ] = "1",
+    memory_frames: MemoryFramesOption = 7,
+    memory_pooling: MemoryPoolingOption = 1,
+    memory_every: MemoryEveryOption = 1,
     against: Annotated[
         str,
-        typer.Option(help="official: run Meta's package on the same weights and frames too, and compare."),
+        typer.Option(
+            help="official (Meta's package) or transformers: run it on the same weights and frames too, and compare."
+        ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Time the tracker, frame in to masks out, on a rendered camera stream with a full memory bank."""
-    from sam2_ros.eval.bench import BenchConfig, run_bench
+    from sam2_ros.eval.bench.run import BenchConfig, run_bench
+    from sam2_ros.eval.memory_options import MemoryOptions
 
     counts = _numbers(objects, ",", "--objects", "numbers such as 1,4")
     size = _numbers(camera, "x", "--camera", "WIDTHxHEIGHT such as 640x480")
     if len(size) != 2:
         raise typer.BadParameter(f"--camera '{camera}' cannot be read: expected WIDTHxHEIGHT such as 640x480")
     config = BenchConfig(
-        model,
-        tuple(counts),
-        frames,
-        size[1],
-        size[0],
-        device,
-        precision,
-        image_size,
-        compile,
-        against,
-        backend,
+        model=model,
+        objects=tuple(counts),
+        frames=frames,
+        height_px=size[1],
+        width_px=size[0],
+        device=device,
+        precision=precision,
+        image_size=image_size,
+        against=against,
+        conditioning=tuple(_numbers(conditioning, ",", "--conditioning", "numbers such as 1,4")),
+        memory=MemoryOptions(memory_frames, memory_pooling, memory_every),
+        backend=backend,
+        compile=compile,
     )
     with show.progress_bar("loading the model") as bar:
         report = run_bench(config, lambda done, total: bar.show("timing", done, total))
@@ -309,7 +324,10 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.cli_prompts import PromptSyntaxError
     from sam2_ros.engine import PromptError
     from sam2_ros.engine.compiled import CompileError
+    from sam2_ros.eval.bench.reference import ReferenceMissingError
+    from sam2_ros.eval.bench.run import BenchConfigError
     from sam2_ros.eval.live_replay import LiveReplayError
+    from sam2_ros.eval.memory_options import MemoryOptionsError
     from sam2_ros.eval.process_watch import ProcessWatchError
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
@@ -320,7 +338,10 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.weights import CheckpointError
 
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
-    if isinstance(error, (*options, PromptError, SourceError, ImageError, CheckpointError, CompileError)):
+    timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
+    if isinstance(
+        error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)
+    ):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

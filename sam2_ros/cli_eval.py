@@ -14,7 +14,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from sam2_ros import cli_show as show
-from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_options import (
+    DeviceOption,
+    ImageSizeOption,
+    JsonOption,
+    MemoryEveryOption,
+    MemoryFramesOption,
+    MemoryPoolingOption,
+    ModelOption,
+    PrecisionOption,
+)
 
 
 def evaluate(
@@ -55,9 +64,13 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    memory_frames: MemoryFramesOption = 7,
+    memory_pooling: MemoryPoolingOption = 1,
+    memory_every: MemoryEveryOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU."""
+    from sam2_ros.eval.memory_options import MemoryOptions
     from sam2_ros.eval.vos.baselines import BASELINES
     from sam2_ros.eval.vos.evaluate import EvalConfig, run_eval
     from sam2_ros.eval.vos.photographs import run_photographs
@@ -79,6 +92,7 @@ def evaluate(
         numerics,
         asked,
         image_size,
+        MemoryOptions(memory_frames, memory_pooling, memory_every),
     )
     with show.progress_bar("opening") as bar:
         evaluation = (run_photographs if photographs else run_eval)(config, bar.show)
@@ -137,8 +151,12 @@ def _print_photographs(report: Mapping[str, Any]) -> None:
 
 
 def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    from sam2_ros.eval.memory_options import MemoryOptions
+
     title = f"{report['model']}, prompt {report['prompt']}, {details['device']}, {details['precision']}"
     title += f", input {details['image_size']}"
+    if words := MemoryOptions(**details["memory"]).words():
+        title += f", {words}"
     if report["prompt"] == "online":
         counts = [count for one in details["prompted_frames"].values() for count in one.values()]
         title += f", {sum(counts) / len(counts):.1f} frames prompted per object"

@@ -29,6 +29,16 @@ ImageSizeOption = Annotated[
         "--image-size", help="Side of the square the model sees, a multiple of 32; 0: the model's own."
     ),
 ]
+MemoryFramesOption = Annotated[
+    int, typer.Option("--memory-frames", help="Frames in memory, 1..7: a prompted one and recent ones.")
+]
+MemoryPoolingOption = Annotated[
+    int,
+    typer.Option("--memory-pooling", help="2: keep means of 2 x 2 cells of memories. Not exact. 1: exact."),
+]
+MemoryEveryOption = Annotated[
+    int, typer.Option("--memory-every", help="Make a memory of every so many frames. Not exact. 1: exact.")
+]
 CompileOption = Annotated[
     str,
     typer.Option(

@@ -120,6 +120,10 @@ class OnnxModel(Sam2Model):
                     f"{wanted} {name} wanted, {self.folder} was exported for {room}: ask for at most {room}, or export "
                     f"it again with --{option} {wanted}"
                 )
+        if config.memory_pooling > 1:
+            raise BackendError(
+                f"memory_pooling {config.memory_pooling}: exports hold whole memories; give 1, or backend torch"
+            )
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         maps = [self._sessions["image_encoder"]({"image": one[None]}) for one in image_b3hw]

@@ -56,6 +56,11 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
             f"compile = '{mode}' with backend onnx: expected backend torch, whose model is what is compiled; "
             "use compile = 'off'"
         )
+    if config.memory_pooling > 1 or config.memory_every > 1:
+        raise CompileError(
+            f"compile = '{mode}' with memory_pooling {config.memory_pooling} and memory_every {config.memory_every}: "
+            "expected 1 and 1, whose full bank is what is compiled; use compile = 'off'"
+        )
     if mode == GRAPHS and model.device.type != "cuda":
         raise CompileError(
             f"compile = 'graphs' on device '{model.device}': expected a CUDA device, which alone has CUDA graphs; "

@@ -26,16 +26,18 @@ class RopeAttention(Attention):
         rope_2nc: torch.Tensor,
         rewrites: Rewrites,
         unrotated_keys: int = 0,
+        key_rope_2nc: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """As `Attention`, with the last `unrotated_keys` keys (pointer tokens, which have no place) left alone.
 
-        Queries with a first axis of 1 are the same for the whole batch.
+        Queries with a first axis of 1 are the same for the whole batch. `key_rope_2nc`: where keys lie on another grid.
         """
         turn = rotate_apart if rewrites.pairs_apart else rotate
         q = turn(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc)
         k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
         spatial = k.shape[2] - unrotated_keys
-        k = torch.cat([turn(k[:, :, :spatial], rope_2nc), k[:, :, spatial:]], dim=2)
+        key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
+        k = torch.cat([turn(k[:, :, :spatial], key_rope), k[:, :, spatial:]], dim=2)
         q = q.expand(len(k), -1, -1, -1)
         if rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k):
             found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
@@ -71,6 +73,7 @@ class MemoryAttentionLayer(nn.Module):
         memory_bmc: torch.Tensor,
         memory_pos_bmc: torch.Tensor,
         rope_2nc: torch.Tensor,
+        memory_rope_2nc: torch.Tensor,
         pointer_tokens: int,
         rewrites: Rewrites,
     ) -> torch.Tensor:
@@ -78,7 +81,9 @@ class MemoryAttentionLayer(nn.Module):
         x = x_bnc + self.self_attn(y, y, y, rope_2nc, rewrites)
         y = self.norm2(x)
         keys = memory_bmc + memory_pos_bmc
-        x = x + self.cross_attn_image(y, keys, memory_bmc, rope_2nc, rewrites, pointer_tokens)
+        x = x + self.cross_attn_image(
+            y, keys, memory_bmc, rope_2nc, rewrites, pointer_tokens, memory_rope_2nc
+        )
         y = self.norm3(x)
         return x + self.linear2(F.relu(self.linear1(y)))
 
@@ -100,6 +105,7 @@ class MemoryAttention(nn.Module):
         memory_pos_bmc: torch.Tensor,
         pointer_tokens: int,
         rewrites: Rewrites,
+        pooling: int = 1,
     ) -> torch.Tensor:
         """Fuse memory into features.
 
@@ -108,6 +114,7 @@ class MemoryAttention(nn.Module):
             memory_bmc: ``[b, m, mem_dim]``: spatial memories frame after frame, then pointer tokens.
             memory_pos_bmc: ``[b, m, mem_dim]``, added to the keys only.
             pointer_tokens: how many of the last tokens are pointer tokens.
+            pooling: a spatial memory token stands for so many cells in each direction.
 
         Returns:
             ``[b, d_model, side, side]``.
@@ -116,8 +123,9 @@ class MemoryAttention(nn.Module):
         if not rewrites.shared_first_layer:
             feats_bchw = feats_bchw.expand(len(memory_bmc), -1, -1, -1)
         rope = axial_rope(side, c, feats_bchw.device)
+        memory_rope = axial_rope(side // pooling, c, feats_bchw.device, pitch=pooling)
         position = sine_grid(side, c, feats_bchw.device).to(feats_bchw.dtype)
         x = (feats_bchw + 0.1 * position).flatten(2).transpose(1, 2)
         for layer in self.layers:
-            x = layer(x, memory_bmc, memory_pos_bmc, rope, pointer_tokens, rewrites)
+            x = layer(x, memory_bmc, memory_pos_bmc, rope, memory_rope, pointer_tokens, rewrites)
         return self.norm(x).transpose(1, 2).reshape(-1, c, side, side)

@@ -26,7 +26,7 @@ class MemoryBank:
 
     Attributes:
         spatial: ``[objects, conditioning + recents, cells, mem_dim]``, bfloat16 unless told otherwise, as the
-            official video predictor stores it.
+            official video predictor stores it. With `pooling` a cell is the mean of so many in each direction.
         pointers: ``[objects, conditioning + max_pointers - 1, d_model]`` float32.
         spatial_frame: ``[objects, conditioning + recents]`` frame number of each slot, `EMPTY` = none.
         pointer_frame: ``[objects, conditioning + max_pointers - 1]``, likewise.
@@ -41,16 +41,18 @@ class MemoryBank:
         device: torch.device,
         dtype: torch.dtype = torch.bfloat16,
         pointer_span: int | None = None,
+        pooling: int = 1,
         padded: bool = False,
     ) -> None:
         """`padded`: views hold every slot, with its validity, so that objects of any age are one group."""
         self.config = config
         self.padded = padded
         self.pointer_span = pointer_span
+        self.pooling = pooling
         self.conditioning = conditioning
         self.recents = recents
         self.recent_pointers = config.max_pointers - 1
-        cells = config.grid**2
+        cells = (config.grid // pooling) ** 2
         self.spatial = torch.zeros(
             objects, conditioning + recents, cells, config.mem_dim, device=device, dtype=dtype
         )
@@ -111,30 +113,43 @@ class MemoryBank:
     def write_recents(
         self, rows: Sequence[int], frame: int, spatial_bnc: torch.Tensor, pointers_bd: torch.Tensor
     ) -> None:
-        """Keep a tracked frame of several objects: ``[b, cells, mem_dim]`` and ``[b, d_model]``."""
+        """Keep a tracked frame of several objects: ``[b, side * side, mem_dim]`` and ``[b, d_model]``."""
+        self.write_pointers(rows, frame, pointers_bd)
+        if self.recents:
+            slot = self.conditioning + frame % self.recents
+            index = torch.as_tensor(list(rows), device=self.spatial.device)
+            self.spatial[index, slot] = self._pooled(spatial_bnc).to(self.spatial.dtype)
+            self.spatial_frame[list(rows), slot] = frame
+
+    def write_pointers(self, rows: Sequence[int], frame: int, pointers_bd: torch.Tensor) -> None:
+        """Keep nothing of a tracked frame but the pointers of several objects: ``[b, d_model]``."""
         slot = self.conditioning + frame % self.recent_pointers
         index = upload(list(rows), self.spatial.device)
         self.pointers[index, slot] = pointers_bd.to(self.pointers.dtype)
         self.pointer_frame[list(rows), slot] = frame
-        if self.recents:
-            slot = self.conditioning + frame % self.recents
-            self.spatial[index, slot] = spatial_bnc.to(self.spatial.dtype)
-            self.spatial_frame[list(rows), slot] = frame
 
     def write_conditioning(
         self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor
     ) -> None:
-        """Keep a prompted frame of one object: ``[cells, mem_dim]`` and ``[d_model]``.
+        """Keep a prompted frame of one object: ``[side * side, mem_dim]`` and ``[d_model]``.
 
         When all conditioning slots are taken, the oldest one but the object's first makes room.
         """
         if self.first_frame[row] == EMPTY:
             self.first_frame[row] = frame
         slot = self._conditioning_slot(row)
-        self.spatial[row, slot] = spatial_nc.to(self.spatial.dtype)
+        self.spatial[row, slot] = self._pooled(spatial_nc[None])[0].to(self.spatial.dtype)
         self.pointers[row, slot] = pointer_d.to(self.pointers.dtype)
         self.spatial_frame[row, slot] = frame
         self.pointer_frame[row, slot] = frame
+
+    def _pooled(self, spatial_bnc: torch.Tensor) -> torch.Tensor:
+        """Means over squares of `pooling` x `pooling` cells: ``[b, cells, mem_dim]``."""
+        if self.pooling == 1:
+            return spatial_bnc
+        b, _, c = spatial_bnc.shape
+        side, k = self.config.grid // self.pooling, self.pooling
+        return spatial_bnc.view(b, side, k, side, k, c).mean(dim=(2, 4)).view(b, side * side, c)
 
     def downgrade(self, row: int, frame: int) -> bool:
         """Make a prompted frame one that was only tracked: it stays for as long as a recent frame would.

@@ -6,6 +6,7 @@ the distances it is given.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from typing import NamedTuple, cast
 
@@ -39,7 +40,7 @@ class ImageFeatures(NamedTuple):
 class MemoryView(NamedTuple):
     """The memories a batch of objects attends to on one frame; all objects have the same number of each."""
 
-    spatial_bftc: torch.Tensor  # [b, frames, side * side, mem_dim]
+    spatial_bftc: torch.Tensor  # [b, frames, side * side, mem_dim]; fewer tokens where they are pooled
     slots_bf: (
         torch.Tensor
     )  # [b, frames] rows of the temporal table: 0 = previous frame ... last = conditioning
@@ -138,13 +139,17 @@ class Sam2Model(nn.Module):
         """Memory attention. Features ``[1 or b, d_model, side, side]`` -> ``[b, d_model, side, side]``."""
         tokens, position = self._memory_tokens(memory)
         pointer_tokens = memory.pointers_bpd.shape[1] * (self.config.d_model // self.config.mem_dim)
-        return self.memory_attention(s16_bchw, tokens, position, pointer_tokens, self.rewrites)
+        pooling = self._pooling(memory)
+        return self.memory_attention(s16_bchw, tokens, position, pointer_tokens, self.rewrites, pooling)
+
+    def _pooling(self, memory: MemoryView) -> int:
+        return self.config.grid // math.isqrt(memory.spatial_bftc.shape[2])
 
     def _memory_tokens(self, memory: MemoryView) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and their positions ``[b, m, mem_dim]``: spatial memories, then each pointer cut into tokens."""
         config = self.config
         b, frames, cells, c = memory.spatial_bftc.shape
-        grid = sine_grid(config.grid, c, self.device).flatten(1).t()
+        grid = F.avg_pool2d(sine_grid(config.grid, c, self.device), self._pooling(memory)).flatten(1).t()
         time = self.maskmem_tpos_enc[memory.slots_bf].view(b, frames, 1, c)
         spatial_pos = (grid + time).reshape(b, frames * cells, c)
 

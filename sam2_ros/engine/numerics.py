@@ -64,6 +64,12 @@ class TrackerConfig:
             conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
         clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
             distances to object pointers by min(clip_frames, 16) - 1. 0 = 16 or more.
+        memory_pooling: 1 or 2; 2 keeps the means of 2 x 2 cells of every spatial memory, a quarter of the tokens that
+            memory attention looks at and of the bytes. Pointers stay whole. **Not exact**: the official models were not
+            trained for it. 1 = exact.
+        memory_every: of tracked frames, spatial memories are made of those only whose number it divides, at most
+            `memory_frames` - 1; pointers of all. The bank then looks as far back as before and finds fewer memories
+            there, each at its true age. **Not exact**. 1 = exact.
         resize: "image", "video" or "fast", see `preprocess`.
         fill_hole_area: holes of up to so many low-resolution cells are filled, see `postprocess.fill_holes`; 0 = none;
             -1 = as the numerics say. (The official code fills them where its CUDA extension is installed.)
@@ -77,6 +83,8 @@ class TrackerConfig:
     memory_policy: str = ""
     numerics: str = "stream"
     clip_frames: int = 0
+    memory_pooling: int = 1
+    memory_every: int = 1
     resize: str = "image"
     fill_hole_area: int = -1
     non_overlap: bool = False
@@ -99,6 +107,10 @@ class TrackerConfig:
         known = self.memory_policy in MEMORY_POLICIES
         _check("memory_policy", self.memory_policy, known, f"one of {', '.join(MEMORY_POLICIES)}")
         _check("clip_frames", self.clip_frames, self.clip_frames >= 0, ">= 0 (0 = 16 or more)")
+        _check("memory_pooling", self.memory_pooling, self.memory_pooling in (1, 2), "1 (exact) or 2")
+        most = max(1, self.memory_frames - 1)
+        expected = f"1 (exact)..{most}, one less than memory_frames"
+        _check("memory_every", self.memory_every, 1 <= self.memory_every <= most, expected)
         _check("resize", self.resize, self.resize in RESIZE_MODES, f"one of {', '.join(RESIZE_MODES)}")
         if self.fill_hole_area == -1:
             object.__setattr__(self, "fill_hole_area", NUMERICS[self.numerics].fill_hole_area)

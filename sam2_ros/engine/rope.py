@@ -15,18 +15,21 @@ TABLES = 32  # kept at once: a handful for each size of input and device
 
 @lru_cache(TABLES)
 @torch.inference_mode(False)  # a table of inference could not be used in training later
-def axial_rope(side: int, channels: int, device: torch.device, theta: float = 10000.0) -> torch.Tensor:
+def axial_rope(
+    side: int, channels: int, device: torch.device, theta: float = 10000.0, pitch: int = 1
+) -> torch.Tensor:
     """Rotation angles of a square token grid (RoFormer, two axes; official sam2/modeling/position_encoding.py).
 
-    The first half of the channel pairs turns with x, the second half with y.
+    The first half of the channel pairs turns with x, the second half with y. A token that stands for `pitch` x `pitch`
+    cells lies in the middle of them.
 
     Returns:
         ``[2, side * side, channels // 2]`` float32: cosines and sines.
     """
     frequency = theta ** (-torch.arange(0, channels, 4, device=device, dtype=torch.float32) / channels)
     cell = torch.arange(side * side, device=device)
-    x_angle = (cell % side).float()[:, None] * frequency
-    y_angle = (cell // side).float()[:, None] * frequency
+    x, y = ((index * pitch).float() + (pitch - 1) / 2 for index in (cell % side, cell // side))
+    x_angle, y_angle = x[:, None] * frequency, y[:, None] * frequency
     angle = torch.cat([x_angle, y_angle], dim=1)
     return torch.stack([angle.cos(), angle.sin()])
 

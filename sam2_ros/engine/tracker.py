@@ -42,6 +42,7 @@ class Tracker:
             recents=self.config.memory_frames - 1,
             device=model.device,
             pointer_span=_pointer_span(self.config.clip_frames, model.config.max_pointers),
+            pooling=self.config.memory_pooling,
             padded=model.takes_padded_memory,
         )
         self._tracks: dict[str, Track] = {}
@@ -297,6 +298,8 @@ class Tracker:
                 for (row, output), presence in zip(outputs.items(), presences, strict=True)
                 if row in prompted or admits_recent(self.config.memory_policy, presence)
             }
+        if now % self.config.memory_every:
+            outputs = self._remember_pointers(now, outputs, prompted)
         if not outputs:
             return
         rows = list(outputs)
@@ -314,6 +317,15 @@ class Tracker:
         for index, row in enumerate(rows):
             if row in prompted:
                 self.bank.write_conditioning(row, now, memory[index], output.pointer_bd[index])
+
+    def _remember_pointers(
+        self, now: int, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
+    ) -> dict[int, MaskOutput]:
+        """Keep the pointers alone of what was only tracked; returns the rest."""
+        rows = [row for row in outputs if row not in prompted]
+        if rows:
+            self.bank.write_pointers(rows, now, _together([outputs[row] for row in rows]).pointer_bd)
+        return {row: output for row, output in outputs.items() if row in prompted}
 
     def _report(
         self, result: FrameResult, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]

@@ -94,6 +94,13 @@ def test_bench_says_which_backend_was_timed(nano_export: Path, capsys: pytest.Ca
     assert_one_line(bench, "is an ONNX export: give backend onnx", capsys)
     against = [*bench, "--backend", "onnx", "--against", "official"]
     assert_one_line(against, "the reference needs the weights", capsys)
+    pooled = [*bench, "--backend", "onnx", "--objects", "1", "--memory-pooling", "2"]
+    assert_one_line(pooled, "memory_pooling 2: exports hold whole memories", capsys)
+    timed = [*bench, "--backend", "onnx", "--objects", "1", "--frames", "2", "--memory-every", "2", "--json"]
+    assert run(timed) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (report["backend"], report["weights"]) == ("onnx", "exported")
+    assert "launches" not in report["objects"]["1"]
 
 
 def test_the_node_loads_an_export_and_its_tracker_follows(

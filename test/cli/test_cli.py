@@ -114,7 +114,13 @@ def test_bad_sources_of_track(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["bench", "--objects", "one"], ["bench", "--camera", "640"], ["models", "info", "gigantic"]]
+    "arguments",
+    [
+        ["bench", "--objects", "one"],
+        ["bench", "--camera", "640"],
+        ["bench", "--conditioning", "few"],
+        ["models", "info", "gigantic"],
+    ],
 )
 def test_bad_arguments_of_other_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_line(run(arguments), capsys, arguments[-1])
@@ -191,10 +197,35 @@ def test_track_of_one_kind_leaves_only_that_kind(frames: Path, tmp_path: Path) -
     assert sorted(path.name for path in out.iterdir()) == ["objects.json", "summary.json"]
 
 
-def test_bench_reports_every_object_count(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["--objects", "1,2", "--frames", "3", "--camera", "96x64", "--image-size", "128"]
-    assert run(["bench", *asked, "--json"]) == 0
-    report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--objects", "65"], "numbers from 1 to 64 expected"),
+        (["--conditioning", "1,9"], "numbers from 1 to 4 expected"),
+        (["--against", "caffe"], "one of official, transformers expected"),
+        (["--memory-pooling", "3"], "memory_pooling = 3: expected 1 (exact) or 2"),
+    ],
+)
+def test_what_bench_cannot_time_is_one_line(
+    options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_one_line(run(["bench", *options]), capsys, expected)
+
+
+def test_bench_reports_every_object_count_and_bank(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--objects", "1,2", "--frames", "2", "--camera", "96x64", "--image-size", "128"]
+    assert run(["bench", *asked, "--conditioning", "1,4", "--memory-every", "2", "--json"]) == 0
+    shown = capsys.readouterr().out.strip().splitlines()
+    assert any(line.startswith("Not exact") for line in shown)
+    for words in (
+        "share of the peak",
+        "operations a frame",
+        "memory bank MB per object",
+        "Memory of 4 prompted",
+    ):
+        assert any(words in line for line in shown), words
+    report = json.loads(shown[-1])
+    assert list(report["objects_by_conditioning"]["4"]) == ["1", "2"]
     assert list(report["objects"]) == ["1", "2"]
     for timed in report["objects"].values():
         assert 0 < timed["frame_ms"]["p50"] <= timed["frame_ms"]["p99"]

@@ -89,4 +89,11 @@ def test_spread_interpolates_percentiles() -> None:
 def test_growth_is_the_slope_of_a_series_with_noise() -> None:
     noise = np.random.default_rng(0).normal(0, 5, 400)
     assert growth_per_step(list(7.0 * np.arange(400) + noise)) == pytest.approx(7.0, abs=0.05)
+    assert growth_per_step(list(7.0 * np.arange(20))) == pytest.approx(7.0)
     assert growth_per_step([3.0]) == 0.0
+
+
+def test_growth_does_not_count_a_jump_but_a_leak_under_it() -> None:
+    jump = np.where(np.arange(5000) < 1000, 0.0, 8e6)
+    assert growth_per_step(list(jump)) == 0.0
+    assert growth_per_step(list(jump + 40.0 * np.arange(5000))) == pytest.approx(40.0, rel=0.01)

@@ -16,6 +16,7 @@ import numpy as np
 
 from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.numerics import NUMERICS
+from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.vos.baselines import BASELINES, Baseline, Box
@@ -55,6 +56,7 @@ class EvalConfig:
         numerics: see `TrackerConfig`.
         image_size: see `weights.load_model`.
         baselines: names of `BASELINES`, each run beside the model.
+        memory: what the tracker remembers.
     """
 
     dataset: Path
@@ -68,6 +70,7 @@ class EvalConfig:
     numerics: str = "stream"
     baselines: tuple[str, ...] = ()
     image_size: int = 0
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
 
     def __post_init__(self) -> None:
         if self.prompt not in KINDS:
@@ -183,6 +186,7 @@ def run_eval(config: EvalConfig, on_progress: Progress = lambda step, done, tota
         "precision": precision_name(model),
         "image_size": model.config.image_size,
         "numerics": config.numerics,
+        "memory": config.memory.as_dict(),
         "prompted_frames": prompted,
         "objects": {name: total.of_objects for name, total in totals.items()},
     }
@@ -197,7 +201,7 @@ def _evaluate(
     """Every frame through the model and the baselines; also the number of prompted frames of each object."""
     if not sequence.first_frames:
         raise SourceError(f"sequence '{sequence.name}' shows no object in any annotated frame")
-    follower = Follower(model, sequence, config.prompt, config.numerics)
+    follower = Follower(model, sequence, config.prompt, config.numerics, config.memory)
     methods: dict[str, Baseline] = {name: BASELINES[name]() for name in config.baselines}
     runs = {name: _Run(SequenceScorer(sequence)) for name in ("model", *methods)}
     start = min(sequence.first_frames.values())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.eval.vos.prompting import CLICKS, KINDS, Clicks, tight_box
 from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
@@ -45,7 +46,14 @@ class Followed:
 class Follower:
     """One tracker over one sequence, from its first prompted frame to its end; give it every frame, in order."""
 
-    def __init__(self, model: Sam2Model, sequence: VosSequence, kind: str, numerics: str = "stream") -> None:
+    def __init__(
+        self,
+        model: Sam2Model,
+        sequence: VosSequence,
+        kind: str,
+        numerics: str = "stream",
+        memory: MemoryOptions | None = None,
+    ) -> None:
         """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`."""
         if kind not in KINDS:
             raise ValueError(f"prompt '{kind}' given, one of {', '.join(KINDS)} expected")
@@ -60,7 +68,7 @@ class Follower:
             non_overlap=not sequence.overlapping,
             forget_after_s=0.0,
         )
-        self._tracker = Tracker(model, config)
+        self._tracker = Tracker(model, (memory or MemoryOptions()).within(config))
         self._prompted_frames: dict[str, int] = {}
 
     def step(

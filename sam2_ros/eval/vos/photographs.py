@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from sam2_ros.engine import ImageSegmenter
+from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.vos.baselines import grabcut
@@ -55,6 +56,8 @@ def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, don
         )
     if config.split or config.sequences:
         raise EvalConfigError("--split and --sequence are for videos: leave them out for photographs")
+    if config.memory != MemoryOptions():
+        raise EvalConfigError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
     if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):
         raise EvalConfigError(
             f"baselines {', '.join(config.baselines)} with --prompt {config.prompt} on photographs: "

@@ -143,6 +143,23 @@ def test_official_numerics_give_other_masks(
     assert not np.array_equal(*masks)
 
 
+def test_less_memory_gives_other_masks_and_is_said(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = []
+    for number, options in enumerate(
+        ([], ["--memory-frames", "4", "--memory-pooling", "2", "--memory-every", "2"])
+    ):
+        out = tmp_path / str(number)
+        assert run(["eval", str(rendered), "--prompt", "box", "--out", str(out), *options]) == 0
+        shown = capsys.readouterr().out.splitlines()[0]
+        memory = json.loads((out / "summary.json").read_text())["memory"]
+        assert ("memory frames 4, memory pooling 2, memory every 2" in shown) == bool(options)
+        assert list(memory.values()) == ([4, 2, 2] if options else [7, 1, 1])
+        masks.append([values(path) for path in sorted((out / "clip").glob("*.png"))])
+    assert not np.array_equal(*masks)
+
+
 def test_objects_that_overlap_have_folders_of_their_own(
     rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +201,9 @@ def test_options_that_cannot_be_used(
     )
     assert "--numerics exact given, one of stream" in error_of(
         capsys, rendered, "--prompt", "box", "--numerics", "exact"
+    )
+    assert "memory_every = 6: expected 1 (exact)..3, one less than memory_frames" in error_of(
+        capsys, rendered, "--prompt", "box", "--memory-frames", "4", "--memory-every", "6"
     )
     assert "does not exist" in error_of(capsys, tmp_path / "nowhere", "--prompt", "box")
 

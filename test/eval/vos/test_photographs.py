@@ -92,6 +92,7 @@ def test_grabcut_beside_a_box(photographs: Path, capsys: pytest.CaptureFixture[s
         (["--prompt", "mask"], "--prompt mask on photographs, one of box, click1"),
         (["--prompt", "click1", "--baselines"], "only grabcut with a box expected"),
         (["--prompt", "box", "--split", "val"], "are for videos"),
+        (["--prompt", "box", "--memory-frames", "4"], "memory frames 4 on photographs, which have no memory"),
     ],
 )
 def test_options_that_do_not_fit_photographs(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,22 +15,9 @@ import torch
 
 from sam2_ros.engine import Sam2Model
 from sam2_ros.engine.preprocess import preprocess
+from sam2_ros.eval.bench.reference import Box, Followed, ReferenceMissingError
 
-REFERENCES = ("official",)
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
-Box = tuple[float, float, float, float]
-
-
-class ReferenceMissingError(ValueError):
-    """The reference cannot run here; one line that names the remedy."""
-
-
-@dataclass
-class Followed:
-    """What a tracker said of a stream: one entry per frame."""
-
-    frame_ms: list[float] = field(default_factory=list)
-    logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
 
 
 def run_official(
@@ -40,18 +26,10 @@ def run_official(
     boxes: Sequence[Box],
     on_frame: Callable[[], None] = lambda: None,
 ) -> Followed:
-    """Follow boxes on the first frame through a clip with facebookresearch/sam2's `SAM2VideoPredictor`.
+    """As `run_reference`, with facebookresearch/sam2's `SAM2VideoPredictor`.
 
-    Its frames are resized and normalised beforehand and that is not timed, nor is what it does on the prompted frame
-    before tracking starts; its answer on the first frame is its entry for it.
-
-    Args:
-        model: whose weights, input size and precision are taken.
-        frames: ``[H, W, 3]`` uint8 RGB.
-        boxes: x0, y0, x1, y1 pixels of the first frame.
-
-    Raises:
-        ReferenceMissingError: the package is not installed, or has no such model.
+    What it does on the prompted frame before tracking starts is not timed; its answer on the first frame is its entry
+    for it.
     """
     predictor = _predictor(model)
     size = model.config.image_size
@@ -59,6 +37,7 @@ def run_official(
     height, width = frames[0].shape[:2]
     module = importlib.import_module("sam2.sam2_video_predictor")
     module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
+    module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
     result = Followed()
     with torch.inference_mode(), model.precision():
         state = predictor.init_state("frames from memory")

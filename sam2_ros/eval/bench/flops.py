@@ -1,0 +1,191 @@
+"""Floating-point operations of one tracked frame, counted by hand from a model's shapes: two for each multiply-add.
+
+Knows the official arithmetic and what the exact rewrites leave of it; does not run anything. Counted are matrix
+products, convolutions and attention. Norms, activations, softmax, resizing and additions are not: together they are
+below a hundredth, and no matrix unit does them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sam2_ros.engine.config import HieraConfig, ModelConfig
+
+PROMPT_TOKENS = 8
+"""Tokens of the mask decoder on a frame that is only tracked: object score, IoU, four masks, two of padding."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """What memory attention looks at.
+
+    Attributes:
+        conditioning: spatial memories of prompted frames.
+        recents: frames that recent spatial memories reach back.
+        pointers: object pointers.
+        pooling, every: see `TrackerConfig.memory_pooling` and `memory_every`.
+    """
+
+    conditioning: int = 1
+    recents: int = 6
+    pointers: int = 16
+    pooling: int = 1
+    every: int = 1
+
+    def tokens(self, config: ModelConfig) -> int:
+        """Keys of cross-attention, on average over the frames."""
+        return self.frame_tokens(config, self.conditioning + self.recents / self.every)
+
+    def frame_tokens(self, config: ModelConfig, frames: float) -> int:
+        """Of so many spatial memories and all pointers."""
+        cells = (config.grid // self.pooling) ** 2
+        return round(frames * cells) + self.pointers * (config.d_model // config.mem_dim)
+
+
+@dataclass(frozen=True)
+class FrameFlops:
+    """One tracked frame, by the part of the model; all but the encoder for one object."""
+
+    encoder: int
+    memory_attention: int
+    decoder: int
+    memory_encoder: int
+    shared_by_objects: int = 0  # what further objects do not repeat
+
+    def of(self, objects: int) -> int:
+        """A frame with so many objects."""
+        each = self.memory_attention + self.decoder + self.memory_encoder
+        return self.encoder + objects * each - (objects - 1) * self.shared_by_objects
+
+
+def official_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
+    """As the official code computes it: every object by itself, keys and values projected anew on every frame."""
+    return FrameFlops(
+        encoder_flops(config),
+        memory_attention_flops(config, bank),
+        decoder_flops(config),
+        memory_encoder_flops(config) // bank.every,
+    )
+
+
+def rewritten_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
+    """The least that gives the same answers: all exact rewrites of docs/performance.md, in use here or not."""
+    return FrameFlops(
+        encoder_flops(config) - _folded_skips(config),
+        rewritten_memory_attention_flops(config, bank),
+        decoder_flops(config),
+        memory_encoder_flops(config) // bank.every,
+        shared_by_objects=_self_attention(config) + linear(config.grid**2, config.d_model, config.d_model),
+    )
+
+
+def linear(tokens: int, c_in: int, c_out: int) -> int:
+    """A linear layer, or a 1 x 1 convolution, on so many tokens."""
+    return 2 * tokens * c_in * c_out
+
+
+def attention(queries: int, keys: int, channels: int, value_channels: int | None = None) -> int:
+    """Scores and averages of all heads together: `channels` is their sum."""
+    return 2 * queries * keys * (channels + (channels if value_channels is None else value_channels))
+
+
+def encoder_flops(config: ModelConfig) -> int:
+    """Hiera, the neck on all four of its maps, and the decoder's two convolutions on the fine ones."""
+    size, d = config.image_size, config.d_model
+    sides = [size // stride for stride in (4, 8, 16, 32)]
+    neck = sum(linear(side**2, c, d) for side, c in zip(sides, config.hiera.channels, strict=True))
+    return (
+        hiera_flops(config.hiera, size)
+        + neck
+        + linear(sides[0] ** 2, d, d // 8)
+        + linear(sides[1] ** 2, d, d // 4)
+    )
+
+
+def hiera_flops(config: HieraConfig, size: int) -> int:
+    """The trunk. Windows that do not fit the grid are padded, and the padding is computed like the rest."""
+    side, dim = size // 4, config.embed_dim
+    total = linear(side**2, 3 * 7 * 7, dim)
+    index = 0
+    for stage, depth in enumerate(config.stages):
+        for position in range(depth):
+            halves = stage > 0 and position == 0
+            window = config.window_spec[stage - 1 if halves else stage]
+            if index in config.global_blocks:
+                window = side
+            windows = (-(-side // window)) ** 2
+            dim_out = 2 * dim if halves else dim
+            queries = (window // 2) ** 2 if halves else window**2
+            total += linear(windows * window**2, dim, 3 * dim_out)
+            total += windows * attention(queries, window**2, dim_out)
+            total += linear(windows * queries, dim_out, dim_out)
+            if halves:
+                total += linear(side**2, dim, dim_out)  # of the shortcut, before it is pooled
+                side //= 2
+            total += 2 * linear(side**2, dim_out, 4 * dim_out)
+            dim = dim_out
+            index += 1
+    return total
+
+
+def memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
+    """Self-attention, cross-attention to the bank and feed-forward, layer by layer; one object."""
+    n, d, c = config.grid**2, config.d_model, config.mem_dim
+    memories = bank.tokens(config)
+    cross = 2 * linear(n, d, d) + 2 * linear(memories, c, d) + attention(n, memories, d)
+    return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
+
+
+def rewritten_memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
+    """With late values, their projection folded into the output's, and keys projected once, when they are written."""
+    n, d, c = config.grid**2, config.d_model, config.mem_dim
+    memories = bank.tokens(config)
+    written = bank.frame_tokens(config, 1)
+    cross = linear(n, d, d) + linear(written, c, d) + attention(n, memories, d, c) + linear(n, c, d)
+    return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
+
+
+def decoder_flops(config: ModelConfig) -> int:
+    """Two-way transformer, up-scaling and heads, for the prompt of a frame that is only tracked."""
+    n, t, d = config.grid**2, PROMPT_TOKENS, config.d_model
+    half = d // 2
+    to_image = 2 * linear(t, d, half) + 2 * linear(n, d, half) + attention(t, n, half)
+    to_tokens = 2 * linear(n, d, half) + 2 * linear(t, d, half) + attention(n, t, half)
+    within = 4 * linear(t, d, d) + attention(t, t, d)
+    layer = within + to_image + 2 * linear(t, d, config.mask_decoder_ffn) + to_tokens
+    upscale = linear(n, d, 4 * (d // 4)) + linear(4 * n, d // 4, 4 * (d // 8)) + linear(16 * n, d // 8, 4)
+    weights = 4 * (2 * linear(1, d, d) + linear(1, d, d // 8))
+    hidden = config.head_hidden
+    iou = linear(1, d, hidden) + linear(1, hidden, hidden) + linear(1, hidden, 4)
+    presence, pointer = 2 * linear(1, d, d) + linear(1, d, 1), 3 * linear(1, d, d)
+    return 2 * layer + to_image + upscale + weights + iou + presence + pointer
+
+
+def memory_encoder_flops(config: ModelConfig) -> int:
+    """Mask down-sampler, fuser and projections; one object."""
+    n, d = config.grid**2, config.d_model
+    down, side, channels = 0, config.image_size, 1
+    for _ in range(4):
+        side //= 2
+        down += linear(side**2, 9 * channels, 4 * channels)
+        channels *= 4
+    fuser = 2 * (linear(n, 49, d) + 2 * linear(n, d, 4 * d))
+    return down + linear(n, channels, d) + linear(n, d, d) + fuser + linear(n, d, config.mem_dim)
+
+
+def _folded_skips(config: ModelConfig) -> int:
+    """What two convolutions of one pixel in a row take more than the one that they are, at strides 4 and 8."""
+    d, saved = config.d_model, 0
+    for stride, c, narrow in zip((4, 8), config.hiera.channels, (d // 8, d // 4), strict=False):
+        n = (config.image_size // stride) ** 2
+        saved += linear(n, c, d) + linear(n, d, narrow) - linear(n, c, narrow)
+    return saved
+
+
+def _self_attention(config: ModelConfig) -> int:
+    n, d = config.grid**2, config.d_model
+    return 4 * linear(n, d, d) + attention(n, n, d)
+
+
+def _feed_forward(config: ModelConfig) -> int:
+    return 2 * linear(config.grid**2, config.d_model, config.memory_attention_ffn)

@@ -1,0 +1,64 @@
+"""How many pieces of work one call hands to the device: kernels of a GPU, operations of a CPU.
+
+Knows PyTorch's dispatcher and profiler; does not know what is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+
+KERNELS, OPERATIONS = "kernels", "operations"
+_NO_KERNELS = ("Memcpy", "Memset")
+_FREE = {"aten::detach", "aten::empty", "aten::lift_fresh"}
+"""Operations that compute nothing and are no views by their schema."""
+
+
+def count_launches(call: Callable[[], object], device: torch.device) -> tuple[int, str]:
+    """Run it once, and count what it launched.
+
+    Returns:
+        The count, and what was counted: "kernels" that ran on a GPU, copies left out, or on a CPU "operations" that
+        came through the dispatcher and are not views. An operation is about one kernel of an eager GPU run.
+    """
+    if device.type == "cuda":
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+            call()
+            torch.cuda.synchronize(device)
+        return sum(_is_kernel(event) for event in profiled.events() or ()), KERNELS
+    with _Counter() as counter:
+        call()
+    return counter.count, OPERATIONS
+
+
+def _is_kernel(event: Any) -> bool:
+    on_device = event.device_type == torch.autograd.DeviceType.CUDA
+    return on_device and not event.name.startswith(_NO_KERNELS)
+
+
+class _Counter(TorchDispatchMode):
+    """Sees every operation below autograd and autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += not is_view(func)
+        return func(*args, **(kwargs or {}))
+
+
+def is_view(operation: Any) -> bool:
+    """Whether it only looks at its input in another way: what it returns shares memory that it does not write."""
+    if operation._schema.name in _FREE:
+        return True
+    returned = operation._schema.returns
+    return bool(returned) and all(
+        value.alias_info is not None and not value.alias_info.is_write for value in returned
+    )

@@ -1,0 +1,73 @@
+"""What `bench` needs of a reference, whichever it is: what it is called, what it said, how far two answers agree.
+
+Does not know how a reference is driven: `official` and `port` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sam2_ros.engine import Sam2Model
+from sam2_ros.eval.metrics import mask_iou
+
+REFERENCES = ("official", "transformers")
+Box = tuple[float, float, float, float]
+
+
+class ReferenceMissingError(ValueError):
+    """The reference cannot run here; one line that names the remedy."""
+
+
+@dataclass
+class Followed:
+    """What a tracker said of a stream: one entry per frame."""
+
+    frame_ms: list[float] = field(default_factory=list)
+    logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
+
+
+def run_reference(
+    name: str,
+    model: Sam2Model,
+    frames: Sequence[np.ndarray],
+    boxes: Sequence[Box],
+    on_frame: Callable[[], None] = lambda: None,
+) -> Followed:
+    """Follow boxes on the first frame through a clip with one of `REFERENCES` on the same weights.
+
+    Its frames are resized and normalised beforehand, and that is not timed.
+
+    Args:
+        model: whose weights, input size and precision are taken.
+        frames: ``[H, W, 3]`` uint8 RGB.
+        boxes: x0, y0, x1, y1 pixels of the first frame.
+
+    Raises:
+        ReferenceMissingError: the package is not installed, or has no such model.
+    """
+    if name == "official":
+        from sam2_ros.eval.bench.official import run_official
+
+        return run_official(model, frames, boxes, on_frame)
+    from sam2_ros.eval.bench.port import run_port
+
+    return run_port(model, frames, boxes, on_frame)
+
+
+def mask_agreement(theirs: Followed, ours: Followed) -> float:
+    """Mean IoU of the masks of all objects on all frames, at the resolution of the logits; 1 where both are empty."""
+    ious = [
+        mask_iou(a > 0, b > 0)
+        for one, other in zip(theirs.logits, ours.logits, strict=True)
+        for a, b in zip(one, other, strict=True)
+    ]
+    return round(float(np.mean(ious)), 5)
+
+
+def logit_error(theirs: Followed, ours: Followed) -> float:
+    """Root mean square of the difference over that of the reference, over all frames."""
+    a, b = np.stack(theirs.logits), np.stack(ours.logits)
+    return float(np.sqrt(((a - b) ** 2).mean() / (a**2).mean()))

@@ -1,0 +1,107 @@
+"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is.
+
+Knows the tracker from outside; does not know what its arithmetic should take.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.engine import Prompt, Tracker
+from sam2_ros.eval.bench.launches import count_launches
+from sam2_ros.eval.bench.machine import memory_in_use_bytes
+from sam2_ros.eval.bench.reference import Box, Followed
+from sam2_ros.eval.metrics import growth_per_step, spread
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Images, a box on the first of them for every object, and how many pass before times count."""
+
+    images: Sequence[np.ndarray]
+    boxes: Sequence[Box]
+    warm_up: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def of(self, objects: int) -> Stream:
+        """The same images with the first so many objects."""
+        return Stream(self.images, self.boxes[:objects], self.warm_up)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What one run showed; `growth_bytes` is per frame, `answers` is empty unless they were to be kept."""
+
+    report: dict[str, Any]
+    p50_ms: float
+    growth_bytes: float
+    memory_bytes: int
+    answers: Followed
+
+
+def time_stream(
+    tracker: Tracker,
+    stream: Stream,
+    conditioning: int,
+    on_frame: Callable[[], None],
+    keep: bool,
+    launches: bool,
+) -> Timed:
+    """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
+
+    Args:
+        conditioning: the first frames, so many, are prompted; with the boxes of the first one, as times do not depend
+            on where they lie.
+        keep: logits of all frames.
+        launches: count them.
+
+    Raises:
+        RuntimeError: the memory bank changed its size.
+    """
+    prompts = [Prompt(id=f"object_{n + 1}", box=box) for n, box in enumerate(stream.boxes)]
+    device, answers = tracker.model.device, Followed()
+    frame_ms = np.full(len(stream), np.nan)  # written to before the clock runs: what it holds is no growth
+    memory = np.full(len(stream) - stream.warm_up, np.nan)
+    stages: dict[str, np.ndarray] = {}
+    bank_bytes = tracker.bank_bytes
+    for index, image in enumerate(stream.images):
+        start_s = time.perf_counter()
+        # Masks come back as numpy arrays, so the device has finished when step returns.
+        result = tracker.step(image, prompts if index < conditioning else ())
+        frame_ms[index] = (time.perf_counter() - start_s) * 1e3
+        if keep:
+            answers.logits.append(np.stack([obj.logits for obj in result.objects]))
+        if tracker.bank_bytes != bank_bytes:
+            raise RuntimeError(
+                f"frame {index}: the memory bank has {tracker.bank_bytes} bytes, {bank_bytes} expected as at the start"
+            )
+        on_frame()
+        for stage, duration_ms in result.timings_ms.items():
+            stages.setdefault(stage, np.full(len(stream), np.nan))[index] = duration_ms
+        if index >= stream.warm_up:
+            memory[index - stream.warm_up] = memory_in_use_bytes(device)
+    answers.frame_ms.extend(frame_ms.tolist())
+    times = spread(frame_ms[stream.warm_up :])
+    report = {
+        "frame_ms": times.as_dict(),
+        "first_frame_ms": round(float(frame_ms[0]), 2),
+        "stages_ms": {
+            stage: round(float(np.median(values[stream.warm_up :])), 2)
+            for stage, values in (
+                (name, stages[name]) for name in result.timings_ms
+            )  # in the order of a frame
+        },
+        "fps": round(1e3 / times.mean, 2),
+        "bank_bytes_per_object": bank_bytes // len(stream.boxes),
+    }
+    if launches:
+        count, counted = count_launches(lambda: tracker.step(stream.images[-1]), device)
+        report["launches"] = {counted: count}
+    return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()), answers)

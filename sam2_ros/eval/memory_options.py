@@ -1,0 +1,52 @@
+"""How much memory the tracker is given where its cost is measured, in quality by `eval` and in time by `bench`.
+
+Does not know what the settings do; `TrackerConfig` says so, and checks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from sam2_ros.engine import TrackerConfig
+
+
+class MemoryOptionsError(ValueError):
+    """A setting that cannot be used: one line with what was given and what was expected."""
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Settings of `TrackerConfig` by the same names; the defaults are those of the official models.
+
+    Raises:
+        MemoryOptionsError: what `TrackerConfig` does not take.
+    """
+
+    memory_frames: int = 7
+    memory_pooling: int = 1
+    memory_every: int = 1
+
+    def __post_init__(self) -> None:
+        try:
+            self.within(TrackerConfig())
+        except ValueError as error:
+            raise MemoryOptionsError(str(error)) from None
+
+    def within(self, config: TrackerConfig) -> TrackerConfig:
+        """The same configuration with this memory."""
+        return replace(
+            config,
+            memory_frames=self.memory_frames,
+            memory_pooling=self.memory_pooling,
+            memory_every=self.memory_every,
+        )
+
+    def as_dict(self) -> dict[str, int]:
+        """By name."""
+        return asdict(self)
+
+    def words(self) -> str:
+        """What differs from the official models, for a title; empty when nothing does."""
+        usual = MemoryOptions().as_dict()
+        changed = {name: value for name, value in self.as_dict().items() if value != usual[name]}
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())

@@ -179,13 +179,14 @@ def _time(
     on_frame: Callable[[], None],
 ) -> Timed:
     tracker = Tracker(model, _settings(config, conditioning, count))
+    # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
     return time_stream(
         tracker,
         stream.of(count),
         conditioning,
         on_frame,
         keep=bool(config.against),
-        launches=config.backend == "torch",  # what another one launches does not come through PyTorch
+        launches=config.backend == "torch" and (config.compile == "off" or model.device.type == "cuda"),
     )
 
 

@@ -74,7 +74,8 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
         with _compiler(model.device) if mode == MAX else nullcontext():
             compiled.warm_up(config)
     except torch._dynamo.exc.TorchDynamoException as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        cause = getattr(error, "inner_exception", error)
+        reason = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
         raise CompileError(
             f"compile = '{mode}' failed on device '{model.device}' ({reason}); a C++ compiler, on a GPU "
             "Triton too, is expected: install g++, or use compile = 'off'"

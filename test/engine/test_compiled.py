@@ -178,3 +178,19 @@ def test_max_with_nano(tmp_path, monkeypatch):
     config = TrackerConfig(max_objects=2, max_conditioning_frames=2, memory_policy="official")
     model = load_model("nano", device="cpu", precision="fp32")
     assert check_compiled(model, config, tmp_path, monkeypatch, noise(24)) < 1e-2
+
+
+@pytest.mark.slow
+def test_without_a_c_plus_plus_compiler_max_is_one_line(tmp_path, monkeypatch):
+    import torch._inductor.config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    expected = (
+        r"compile = 'max' failed on device 'cpu' \(InvalidCxxCompiler.*install g\+\+, or use compile = 'off'"
+    )
+    with (
+        torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",)}),
+        pytest.raises(CompileError, match=expected) as error,
+    ):
+        compile_model(smallest(), "max", TrackerConfig(max_objects=1), tmp_path)
+    assert "\n" not in str(error.value)

@@ -117,7 +117,7 @@ class MemoryBank:
         self.write_pointers(rows, frame, pointers_bd)
         if self.recents:
             slot = self.conditioning + frame % self.recents
-            index = torch.as_tensor(list(rows), device=self.spatial.device)
+            index = upload(list(rows), self.spatial.device)
             self.spatial[index, slot] = self._pooled(spatial_bnc).to(self.spatial.dtype)
             self.spatial_frame[list(rows), slot] = frame
 

@@ -12,7 +12,7 @@ OTHER_BOX = (80.0, 10.0, 150.0, 60.0)
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(config_for("nano"), seed=3)
+    return random_model(config_for("nano").at_image_size(256), seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("nano", device="cpu")
+    return load_model("nano", device="cpu", image_size=256)
 
 
 def found(box, score=0.9, hw=(40, 40)):

@@ -15,7 +15,7 @@ def autocast_is_on() -> bool:
 
 
 def test_precision_ends_with_its_block_and_stays_in_its_thread():
-    model = random_model(config_for("nano"))
+    model = random_model(config_for("nano").at_image_size(128))
     model.compute_dtype = torch.bfloat16
     elsewhere: list[bool] = []
     with model.precision():

@@ -88,7 +88,7 @@ def stamp_of(frame: int) -> int:
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("nano", device="cpu")
+    return load_model("nano", device="cpu", image_size=256)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(config_for("nano"))
+    return random_model(config_for("nano").at_image_size(256))
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Robot:
         self.name = name
         self.log_path = log_path
         self._command = command or [sys.executable, "-m", "sam2_ros.node.node"]
-        self._parameters = {"image_reliability": "reliable", **(parameters or {})}
+        self._parameters = {"image_reliability": "reliable", "image_size": 256, **(parameters or {})}
         self.domain_id = next(_domains)
         self._stamp_ns = 1_000_000_000_000
         self._clients: dict[str, Any] = {}

@@ -71,7 +71,7 @@ def test_a_few_steps_on_own_clips_teach_nano_what_belongs_to_a_thing(tmp_path, c
     data = write_beads(tmp_path / "data", 4, 8, 256)
     held_out = [beads(seed, 6, 256) for seed in (100, 103, 104)]
     settings = {
-        "random_weights": False, "model": "nano", "image_size": 0, "frames": 3, "clips": 2, "steps": 10,
+        "random_weights": False, "model": "nano", "image_size": 256, "frames": 3, "clips": 2, "steps": 10,
         "validate_every": 10, "validation_frames": 3, "picture_every": 10, "checkpoint_every": 10, "name": "beads",
         "learning_rate": 3e-4, "encoder_rate": 2e-4,
     }  # fmt: skip

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 
 HEIGHT_PX, WIDTH_PX = 120, 160
+IMAGE_SIZE = 256  # what the node under test resizes images to: half the time of nano's own
 START_TIMEOUT_S = 240.0
 TIMEOUT_S = 60.0
 FRAME_NS = 100_000_000
@@ -57,7 +58,7 @@ class Robot:
         self.name = name
         self.log_path = log_path
         self._command = command or [sys.executable, "-m", "sam2_ros.node.node"]
-        self._parameters = {"image_reliability": "reliable", "image_size": 256, **(parameters or {})}
+        self._parameters = {"image_reliability": "reliable", "image_size": IMAGE_SIZE, **(parameters or {})}
         self.domain_id = next(_domains)
         self._stamp_ns = 1_000_000_000_000
         self._clients: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from sam2_ros.media.ros_image import ENCODINGS, compressed_to_rgb, image_to_rgb
 from sam2_ros.media.tracked_message import ReadObject, read_objects
 from sam2_ros.weights import load_model
 
-from .conftest import BOX, HEIGHT_PX, WIDTH_PX, scene
+from .conftest import BOX, HEIGHT_PX, IMAGE_SIZE, WIDTH_PX, scene
 
 SAME_PIXELS = ("rgb8", "bgr8", "rgba8", "bgra8")
 OTHERS = tuple(name for name in ENCODINGS if name not in SAME_PIXELS)
@@ -50,7 +50,7 @@ def expected(robot) -> ReadObject:
 @pytest.fixture(scope="module")
 def direct(model) -> Callable[[np.ndarray], np.ndarray]:
     """The mask that the tracker gives for the same two images, without a node."""
-    loaded = load_model(model, device="cpu")
+    loaded = load_model(model, device="cpu", image_size=IMAGE_SIZE)
 
     def mask(image_rgb: np.ndarray) -> np.ndarray:
         tracker = Tracker(loaded, TrackerConfig())

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from sam2_ros.cli import run
@@ -132,14 +131,28 @@ def test_a_run_in_which_nothing_was_processed_fails() -> None:
 
 @needs_proc
 def test_the_footprint_shows_what_a_process_takes_and_does() -> None:
-    before = read_footprint(os.getpid())
-    block = np.ones(50_000_000, np.uint8)
-    while read_footprint(os.getpid()).cpu_s < before.cpu_s + 0.05:
-        block += 1
-    after = read_footprint(os.getpid())
+    # A process of its own: the memory of the tests' one, whose libraries are large, goes up and down by itself.
+    code = (
+        "print(flush=True); input(); block = bytearray(b'x') * 50_000_000\n"
+        "for _ in range(3_000_000): pass\n"
+        "print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = read_footprint(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        after = read_footprint(process.pid)
+        process.stdin.write(b"\n")
     assert after.anonymous_mb - before.anonymous_mb == pytest.approx(50, abs=5)
     assert after.resident_mb - before.resident_mb == pytest.approx(50, abs=5)
     assert after.resident_mb > after.anonymous_mb
+    assert after.cpu_s > before.cpu_s
 
 
 @needs_proc

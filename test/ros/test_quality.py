@@ -11,6 +11,8 @@ from sam2_ros.media.render import ClipConfig, render_clip
 from sam2_ros.media.tracked_message import read_objects
 from sam2_ros.weights import CheckpointError, load_model
 
+from .conftest import IMAGE_SIZE
+
 
 def iou(first_hw: np.ndarray, second_hw: np.ndarray) -> float:
     union = np.count_nonzero(first_hw | second_hw)
@@ -24,7 +26,7 @@ def tight_box(mask_hw: np.ndarray) -> tuple[float, float, float, float]:
 
 def test_a_rendered_object_is_followed_through_the_node_as_without_it(make_robot):
     try:
-        tracker = Tracker(load_model("nano", device="cpu"))
+        tracker = Tracker(load_model("nano", device="cpu", image_size=IMAGE_SIZE))
     except CheckpointError as error:
         pytest.skip(f"needs the trained weights of nano: {error}")
     robot = make_robot(model="nano", device="cpu")

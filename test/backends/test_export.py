@@ -100,7 +100,12 @@ def test_what_is_not_valid_changes_not_a_bit(
 @pytest.mark.usefixtures("onnx_packages")
 @pytest.mark.parametrize(
     ("name", "version", "image_size"),
-    [("tiny", "2.1", 160), ("tiny", "2.0", 128), ("nano", "2.0", 96), ("nano", "2.1", 544)],
+    [
+        ("tiny", "2.1", 160),
+        ("nano", "2.0", 96),
+        pytest.param("tiny", "2.0", 128, marks=pytest.mark.slow),
+        pytest.param("nano", "2.1", 544, marks=pytest.mark.slow),
+    ],
 )
 def test_other_sizes_and_versions_are_exported(
     name: str, version: str, image_size: int, tmp_path: Path

@@ -82,7 +82,7 @@ def test_objects_of_any_age_are_one_batch_and_what_they_get_alone(exported: Sam2
 
 
 @pytest.mark.usefixtures("onnx_packages")
-@pytest.mark.parametrize("version", ["2.1", "2.0"])
+@pytest.mark.parametrize("version", [pytest.param("2.1", marks=pytest.mark.slow), "2.0"])
 def test_a_stream_of_an_official_size_with_seeded_weights(version: str, clip: Clip, tmp_path: Path) -> None:
     config = config_for("tiny", version).at_image_size(128)
     model = Sam2Model(config).eval().requires_grad_(False)

@@ -144,6 +144,7 @@ def check_compiled(model, config: TrackerConfig, folder, monkeypatch, frames: np
     return largest_difference(answers[0], follow(model, config, frames))
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_memory_attention_is_compiled_once_for_all_ages_of_a_memory(tmp_path, monkeypatch):
     """From one frame to a full bank: two graphs, one of them for a single frame."""

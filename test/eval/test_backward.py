@@ -52,7 +52,7 @@ def test_every_frame_shows_what_is_prompted_on_any(clip: Path, tmp_path: Path) -
     prompts = {3: [Prompt("red", box=box("red", 3))], 6: [Prompt("green", box=box("green", 6))]}
     for backward in (False, True):
         out = tmp_path / f"backward {backward}"
-        run_track(TrackConfig(clip, out, prompts, device="cpu", backward=backward))
+        run_track(TrackConfig(clip, out, prompts, device="cpu", image_size=256, backward=backward))
         records = json.loads((out / "objects.json").read_text())
         for frame, record in enumerate(records):
             here = {obj["id"]: obj for obj in record["objects"]}
@@ -66,7 +66,7 @@ def test_every_frame_shows_what_is_prompted_on_any(clip: Path, tmp_path: Path) -
 
 
 def test_backward_is_a_stream_turned_round(clip: Path, tmp_path: Path) -> None:
-    model = load_model("nano", device="cpu")
+    model = load_model("nano", device="cpu", image_size=256)
     prompt = Prompt("red", box=box("red", 5))
     with open_source(clip) as source:
         frames = list(source)

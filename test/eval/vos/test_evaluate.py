@@ -76,7 +76,23 @@ def test_the_rendered_set_is_scored_by_group(
     names = ["occlusion/1", "plain/1", "occlusion/2"]
     arguments = [part for name in names for part in ("--sequence", name)]
     out = tmp_path / "out"
-    assert run(["eval", "rendered", "--prompt", "mask", *arguments, "--out", str(out), "--json"]) == 0
+    assert (
+        run(
+            [
+                "eval",
+                "rendered",
+                "--prompt",
+                "mask",
+                "--image-size",
+                "128",
+                *arguments,
+                "--out",
+                str(out),
+                "--json",
+            ]
+        )
+        == 0
+    )
     *table, line = capsys.readouterr().out.splitlines()
     report = json.loads(line)
     assert list(report["sequences"]) == names

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .layers import Linear
+
 LARGE = 1 << 22  # queries x keys
 NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; float16 can hold it
-ROWS = 128  # queries at a time: with 28,700 keys their scores take 7 MB in bfloat16
+ROWS = 256  # queries at a time: with 28,700 keys their scores take 15 MB in bfloat16
 
 
 def attention(
@@ -41,7 +43,7 @@ def attention(
         return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
     if q_bhnc.device.type == "cpu" and (v_bhmc.shape[-1] != q_bhnc.shape[-1]):
         by_rows = whole_attention_by_rows if torch.compiler.is_compiling() else attention_by_rows
-        return by_rows(q_bhnc, k_bhmc, v_bhmc)
+        return by_rows(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 
 
@@ -55,7 +57,7 @@ def attention_for_export(
     return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
 
 
-def narrow_values_pay(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor) -> bool:
+def narrow_values_pay(q_bhnc: torch.Tensor, keys: int) -> bool:
     """Whether values of fewer channels than the keys are worth leaving the fused kernel for.
 
     On a CPU in float32 always; in bfloat16, whose fused kernel is far better, for large products only (measured: equal
@@ -63,35 +65,38 @@ def narrow_values_pay(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor) -> bool:
     """
     if q_bhnc.device.type != "cpu":
         return False
-    return q_bhnc.dtype == torch.float32 or q_bhnc.shape[2] * k_bhmc.shape[2] > LARGE
+    return q_bhnc.dtype == torch.float32 or q_bhnc.shape[2] * keys > LARGE
 
 
-def attention_by_rows(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """As `attention`, some queries at a time by plain matrix products, whose scores stay in the cache.
+def attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """As `attention`, for keys with channels first: some queries at a time by plain matrix products.
 
-    For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not take.
+    For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not take. All scores lie in one
+    place after each other: allocated anew they would cost more than half of the time, as the system clears new pages.
     """
     scale = q_bhnc.shape[-1] ** -0.5
     out = q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
+    scores = q_bhnc.new_empty(min(ROWS, q_bhnc.shape[2]), k_bhcm.shape[3])
     # One product of two matrices at a time: batched ones are several times slower in bfloat16.
     for batch in range(q_bhnc.shape[0]):
         for head in range(q_bhnc.shape[1]):
-            queries, values = q_bhnc[batch, head] * scale, v_bhmc[batch, head]
-            keys = k_bhmc[batch, head].t().contiguous()
+            queries, keys, values = q_bhnc[batch, head] * scale, k_bhcm[batch, head], v_bhmc[batch, head]
             for begin in range(0, len(queries), ROWS):
-                scores = queries[begin : begin + ROWS] @ keys
-                out[batch, head, begin : begin + ROWS] = scores.softmax(dim=-1) @ values
+                some = queries[begin : begin + ROWS]
+                weights = torch.mm(some, keys, out=scores[: len(some)])
+                torch.softmax(weights, -1, out=weights)
+                torch.mm(weights, values, out=out[batch, head, begin : begin + ROWS])
     return out
 
 
 @torch.library.custom_op("sam2_ros::attention_by_rows", mutates_args=())
-def whole_attention_by_rows(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+def whole_attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     """`attention_by_rows` as one step to a compiler, which would unroll its loops into thousands."""
-    return attention_by_rows(q_bhnc, k_bhmc, v_bhmc)
+    return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
 
 
 @whole_attention_by_rows.register_fake
-def _(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+def _(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
 
 
@@ -102,10 +107,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = dim // downsample
         self.num_heads = num_heads
-        self.q_proj = nn.Linear(dim, inner)
-        self.k_proj = nn.Linear(kv_dim or dim, inner)
-        self.v_proj = nn.Linear(kv_dim or dim, inner)
-        self.out_proj = nn.Linear(inner, dim)
+        self.q_proj = Linear(dim, inner)
+        self.k_proj = Linear(kv_dim or dim, inner)
+        self.v_proj = Linear(kv_dim or dim, inner)
+        self.out_proj = Linear(inner, dim)
 
     def split_heads(self, x_bnc: torch.Tensor) -> torch.Tensor:
         b, n, c = x_bnc.shape

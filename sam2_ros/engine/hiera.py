@@ -11,7 +11,7 @@ from torch import nn
 
 from .attention import attention
 from .config import HieraConfig
-from .layers import MLP
+from .layers import MLP, Linear
 
 STRIP_TOKENS = 8192
 
@@ -74,8 +74,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.pool_queries = pool_queries
-        self.qkv = nn.Linear(dim, 3 * dim_out)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.qkv = Linear(dim, 3 * dim_out)
+        self.proj = Linear(dim_out, dim_out)
 
     def forward(self, x_nwwc: torch.Tensor) -> torch.Tensor:
         n, h, w, _ = x_nwwc.shape
@@ -100,7 +100,7 @@ class Block(nn.Module):
         self.attn = WindowAttention(dim, dim_out, num_heads, pool_queries)
         self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
         self.mlp = MLP(dim_out, 4 * dim_out, dim_out, 2, gelu=True)
-        self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
+        self.proj = Linear(dim, dim_out) if dim != dim_out else None
 
     def forward(self, x_bhwc: torch.Tensor) -> torch.Tensor:
         strips = x_bhwc.split(strip_rows(x_bhwc, self.window), dim=1)

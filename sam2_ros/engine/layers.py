@@ -1,4 +1,4 @@
-"""Small layers that several boxes share: the MLP head and LayerNorm over channels of a map.
+"""Small layers that several boxes share: linear layers, the MLP head, LayerNorm over channels of a map.
 
 No model knowledge; names of parameters follow the official checkpoints.
 """
@@ -6,10 +6,48 @@ No model knowledge; names of parameters follow the official checkpoints.
 from __future__ import annotations
 
 import itertools
+import platform
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
+# PyTorch's own compiler turns linear layers into this operator of oneDNN; there is no public name for it.
+ONE_STEP = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+)
+ON_X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+def linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"
+) -> torch.Tensor:
+    """A linear layer and one of `ACTIVATIONS` behind it: one step in inference on a CPU.
+
+    PyTorch's own first fills the output with the bias, and writes it anew for the activation: on a CPU with AMX that
+    takes longer than the product.
+    """
+    if ONE_STEP is not None and _in_one_step(x, weight):
+        return ONE_STEP(x.to(weight.dtype), weight, bias, activation, [], "none")
+    return ACTIVATIONS[activation](F.linear(x, weight, bias))
+
+
+def _in_one_step(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    if not ON_X86 or x.device.type != "cpu" or x.requires_grad or weight.requires_grad:
+        return False
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return False
+    # Weights that autocast would convert: `Sam2Model.for_inference` has not been called.
+    computed = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return weight.dtype == computed and computed in (torch.float32, torch.bfloat16)
+
+
+class Linear(nn.Linear):
+    """As PyTorch's, by `linear`."""
+
+    def forward(self, x: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        return linear(x, self.weight, self.bias, activation)
 
 
 class MLP(nn.Module):
@@ -18,12 +56,12 @@ class MLP(nn.Module):
     def __init__(self, c_in: int, hidden: int, c_out: int, depth: int, gelu: bool = False) -> None:
         super().__init__()
         widths = [c_in] + [hidden] * (depth - 1) + [c_out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.activation = F.gelu if gelu else F.relu
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.activation = "gelu" if gelu else "relu"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
+            x = layer(x, self.activation)
         return self.layers[-1](x)
 
 

@@ -6,13 +6,17 @@ A pure function of tokens; does not know which frames the memories come from or 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from .attention import Attention, attention, narrow_values_pay
+from .attention import Attention, attention, attention_by_rows, narrow_values_pay
 from .config import ModelConfig
+from .layers import Linear, linear
 from .rewrites import Rewrites
-from .rope import axial_rope, pairs_apart, rotate, rotate_apart, sine_grid
+from .rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart, sine_grid
+
+FEED_FORWARD_TOKENS = (
+    1024  # at a time on a CPU: their hidden layer takes 4 MB in bfloat16 and stays in the cache
+)
 
 
 class RopeAttention(Attention):
@@ -34,23 +38,38 @@ class RopeAttention(Attention):
         """
         turn = rotate_apart if rewrites.pairs_apart else rotate
         q = turn(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc)
-        k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
-        spatial = k.shape[2] - unrotated_keys
+        q = q.expand(len(k_bmc), -1, -1, -1)
+        spatial = k_bmc.shape[1] - unrotated_keys
         key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
+        late = rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k_bmc.shape[1])
+        if late and rewrites.pairs_apart and not (q.requires_grad or torch.compiler.is_compiling()):
+            keys = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial)
+            found = attention_by_rows(q, keys, self.split_heads(v_bmc.to(q.dtype)))
+            return self.out_proj(self.v_proj(self.merge_heads(found)))
+        k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
         k = torch.cat([turn(k[:, :, :spatial], key_rope), k[:, :, spatial:]], dim=2)
-        q = q.expand(len(k), -1, -1, -1)
-        if rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k):
+        if late:
             found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         v = self.split_heads(self.v_proj(v_bmc))
         return self.out_proj(self.merge_heads(attention(q, k, v)))
+
+    def _keys_across(self, k_bmc: torch.Tensor, rope_2nc: torch.Tensor, spatial: int) -> torch.Tensor:
+        """The keys, channels first and with pairs apart, ``[b, 1, c, m]``; the first `spatial` tokens are rotated."""
+        order = pairs_apart(self.k_proj.out_features, k_bmc.device)
+        weight, bias = (x[order].to(k_bmc.dtype) for x in (self.k_proj.weight, self.k_proj.bias[:, None]))
+        keys = k_bmc.new_empty(len(k_bmc), 1, len(weight), k_bmc.shape[1])
+        for tokens_mc, across_cm in zip(k_bmc, keys[:, 0], strict=True):
+            torch.addmm(bias, weight, tokens_mc.t(), out=across_cm)
+            rotate_across_(across_cm[:, :spatial], rope_2nc)
+        return keys
 
     @staticmethod
     def _project(projection: nn.Linear, x_bnc: torch.Tensor, rewrites: Rewrites) -> torch.Tensor:
         if not rewrites.pairs_apart:
             return projection(x_bnc)
         order = pairs_apart(projection.out_features, x_bnc.device)
-        return F.linear(x_bnc, projection.weight[order], projection.bias[order])
+        return linear(x_bnc, projection.weight[order], projection.bias[order])
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -61,8 +80,8 @@ class MemoryAttentionLayer(nn.Module):
         d = config.d_model
         self.self_attn = RopeAttention(d, 1)
         self.cross_attn_image = RopeAttention(d, 1, kv_dim=config.mem_dim)
-        self.linear1 = nn.Linear(d, config.memory_attention_ffn)
-        self.linear2 = nn.Linear(config.memory_attention_ffn, d)
+        self.linear1 = Linear(d, config.memory_attention_ffn)
+        self.linear2 = Linear(config.memory_attention_ffn, d)
         self.norm1 = nn.LayerNorm(d)
         self.norm2 = nn.LayerNorm(d)
         self.norm3 = nn.LayerNorm(d)
@@ -84,8 +103,13 @@ class MemoryAttentionLayer(nn.Module):
         x = x + self.cross_attn_image(
             y, keys, memory_bmc, rope_2nc, rewrites, pointer_tokens, memory_rope_2nc
         )
-        y = self.norm3(x)
-        return x + self.linear2(F.relu(self.linear1(y)))
+        return x + self._feed_forward(self.norm3(x))
+
+    def _feed_forward(self, y_bnc: torch.Tensor) -> torch.Tensor:
+        if y_bnc.device.type != "cpu" or y_bnc.requires_grad or torch.compiler.is_compiling():
+            return self.linear2(self.linear1(y_bnc, "relu"))
+        strips = y_bnc.split(FEED_FORWARD_TOKENS, dim=1)
+        return torch.cat([self.linear2(self.linear1(strip, "relu")) for strip in strips], dim=1)
 
 
 class MemoryAttention(nn.Module):

@@ -6,11 +6,10 @@ A pure function; does not know where the memory is kept.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .config import ModelConfig
-from .layers import LayerNorm2d
+from .layers import LayerNorm2d, Linear
 
 
 class MaskDownsampler(nn.Module):
@@ -38,12 +37,12 @@ class FuserLayer(nn.Module):
         self.gamma = nn.Parameter(1e-6 * torch.ones(channels))
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm2d(channels)
-        self.pwconv1 = nn.Linear(channels, 4 * channels)
-        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.pwconv1 = Linear(channels, 4 * channels)
+        self.pwconv2 = Linear(4 * channels, channels)
 
     def forward(self, x_bchw: torch.Tensor) -> torch.Tensor:
         y = self.norm(self.dwconv(x_bchw)).permute(0, 2, 3, 1)
-        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
+        y = self.gamma * self.pwconv2(self.pwconv1(y, "gelu"))
         return x_bchw + y.permute(0, 3, 1, 2)
 
 

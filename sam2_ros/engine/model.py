@@ -16,7 +16,7 @@ from torch import nn
 
 from .config import ModelConfig
 from .hiera import Hiera
-from .layers import MLP
+from .layers import MLP, Linear
 from .mask_decoder import ChosenMask, DecodedMasks, MaskDecoder, choose_mask, upsample_logits
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
@@ -87,7 +87,7 @@ class Sam2Model(nn.Module):
         self.no_obj_ptr = nn.Parameter(0.02 * torch.randn(1, d))
         if config.version == "2.1":
             self.no_obj_embed_spatial = nn.Parameter(0.02 * torch.randn(1, m))
-            self.obj_ptr_tpos_proj = nn.Linear(d, m)
+            self.obj_ptr_tpos_proj = Linear(d, m)
 
     @property
     def device(self) -> torch.device:

@@ -66,6 +66,21 @@ def rotate_apart(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
     return turned.view(b, h, n, c).to(x_bhnc.dtype)
 
 
+def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate_apart`, in place and for channels first, ``[c, m]``: one table's worth of tokens after the other.
+
+    What is computed in float32 on the way stays in the cache like that, instead of filling new pages.
+    """
+    cos, sin = rope_2nc.transpose(1, 2).contiguous()
+    tokens = cos.shape[1]
+    for begin in range(0, x_cm.shape[1], tokens):
+        first, second = x_cm[:, begin : begin + tokens].chunk(2)
+        turned = (first * cos).addcmul_(second.to(cos.dtype), sin, value=-1)
+        second.copy_((first * sin).addcmul_(second.to(cos.dtype), cos))
+        first.copy_(turned)
+    return x_cm
+
+
 @lru_cache(TABLES)
 @torch.inference_mode(False)
 def sine_grid(side: int, channels: int, device: torch.device) -> torch.Tensor:

@@ -14,7 +14,7 @@ BOX = (60.0, 30.0, 120.0, 90.0)
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model("nano", device="cpu", image_size=256)
+    return load_model("nano", device="cpu", precision="fp32", image_size=256)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from sam2_ros.engine import config_for
 from sam2_ros.engine.attention import attention, attention_by_rows
 from sam2_ros.engine.model import MemoryView, Sam2Model
 from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
-from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_apart
+from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart
 from sam2_ros.eval.seeded_weights import fill_by_key
 
 NAMES = [field.name for field in fields(Rewrites)]
@@ -88,15 +88,18 @@ def test_attention_by_rows_is_attention(n: int, m: int, channels: int, dtype: to
     v = torch.randn(2, 3, m, channels, generator=draw).to(dtype)
     exact = (q.double() @ k.double().transpose(2, 3) / 8).softmax(dim=-1) @ v.double()
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
-    for kernel in (attention, attention_by_rows):
-        torch.testing.assert_close(kernel(q, k, v).double(), exact, atol=tolerance, rtol=tolerance)
+    for found in (attention(q, k, v), attention_by_rows(q, k.transpose(2, 3).contiguous(), v)):
+        torch.testing.assert_close(found.double(), exact, atol=tolerance, rtol=tolerance)
 
 
 def test_pairs_turn_apart_as_they_do_side_by_side() -> None:
     x = torch.randn(2, 1, 3 * 16, 32, generator=torch.Generator().manual_seed(0))
     rope, order = axial_rope(4, 32, x.device), pairs_apart(32, x.device)
     assert sorted(order.tolist()) == list(range(32))
-    torch.testing.assert_close(rotate_apart(x[..., order], rope), rotate(x, rope)[..., order], atol=0, rtol=0)
+    expected = rotate(x, rope)[..., order]
+    torch.testing.assert_close(rotate_apart(x[..., order], rope), expected, atol=0, rtol=0)
+    across = rotate_across_(x[1, 0][:, order].t().contiguous(), rope)
+    torch.testing.assert_close(across.t(), expected[1, 0])
 
 
 def test_training_can_use_tables_that_inference_made(tiny: Sam2Model) -> None:

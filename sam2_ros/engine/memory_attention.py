@@ -39,7 +39,8 @@ class RopeAttention(Attention):
         key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
         k = torch.cat([turn(k[:, :, :spatial], key_rope), k[:, :, spatial:]], dim=2)
         q = q.expand(len(k), -1, -1, -1)
-        if rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k):
+        value_channels = v_bmc.shape[-1]
+        if rewrites.late_values and value_channels < q.shape[-1] and narrow_values_pay(q, k, value_channels):
             found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         v = self.split_heads(self.v_proj(v_bmc))

@@ -28,13 +28,9 @@ class Tiles(NamedTuple):
     stages: int  # tiles of keys and values that are on their way
 
 
-TILES = (
-    Tiles(128, 64, 8, 3),
-    Tiles(128, 64, 8, 2),
-    Tiles(64, 64, 4, 2),
-    Tiles(64, 32, 4, 2),
-    Tiles(32, 32, 4, 2),
-)
+# The largest first. On Hopper and Blackwell the matrix units read from shared memory, elsewhere from registers.
+TILES_IN_SHARED_MEMORY = (Tiles(128, 128, 8, 2), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2))
+TILES_IN_REGISTERS = (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2))
 
 
 class Kernel(NamedTuple):
@@ -104,31 +100,24 @@ def candidates(shape: Shape, dtype: torch.dtype, gpu: Gpu, only: str = "") -> li
 
     cuDNN is 1.7 to 2.3 times as fast as FlashAttention-2 on Hopper (9.x), 0.82 to 0.93 times on Ampere (8.x), about
     equal on Ada (8.9). For all new sizes it makes a plan, which takes longer than a frame may: it is not for keys that
-    grow.
+    grow. In float32 our own kernel needs more registers than there are.
 
     Args:
         only: the one of `KERNELS` that is to be used where it can be. Where it cannot, narrow values are projected, so
             that it can.
     """
-    half, ampere = dtype in (torch.float16, torch.bfloat16), gpu.capability >= (8, 0)
-    hopper = gpu.capability[0] == 9
+    ampere, hopper = gpu.capability >= (8, 0), gpu.capability[0] == 9
     in_eights = shape.channels % 8 == 0 and shape.value_channels % 8 == 0
+    half = dtype in (torch.float16, torch.bfloat16) and ampere and in_eights
+    cudnn_channels = 256 if gpu.capability == (9, 0) and gpu.cudnn >= 91000 else 128
     found = []
-    if half and ampere and in_eights and not shape.is_narrow and shape.channels <= 256:
+    if half and not shape.is_narrow and shape.channels <= 256:
         found.append(Kernel(FLASH))
-    most = 256 if gpu.capability == (9, 0) and gpu.cudnn >= 91000 else 128
-    if (
-        half
-        and ampere
-        and in_eights
-        and not shape.keys_grow
-        and shape.channels <= most
-        and gpu.cudnn >= 90000
-    ):
+    if half and not shape.keys_grow and shape.channels <= cudnn_channels and gpu.cudnn >= 90000:
         found.insert(0 if hopper else len(found), Kernel(CUDNN))
     if in_eights and (ampere or dtype != torch.bfloat16):
         found.append(Kernel(EFFICIENT))
-    if shape.is_narrow and ampere and gpu.has_triton and _is_power(shape.channels, shape.value_channels):
+    if half and shape.is_narrow and gpu.has_triton and _is_power(shape.channels, shape.value_channels):
         found += [Kernel(OURS, tiles) for tiles in fitting_tiles(shape, dtype, gpu.capability)]
     pinned = [kernel for kernel in found if kernel.name == only]
     if shape.is_narrow:
@@ -141,14 +130,29 @@ def _is_power(*sizes: int) -> bool:
 
 
 def fitting_tiles(shape: Shape, dtype: torch.dtype, capability: tuple[int, int]) -> list[Tiles]:
-    """The two largest tiles whose queries, keys, values and weights fit into a multiprocessor's shared memory."""
-    kilobytes = {(8, 0): 163, (8, 7): 163}.get(capability, {9: 227, 10: 227, 11: 227}.get(capability[0], 99))
+    """The two largest tiles whose queries, keys and values fit into a multiprocessor's shared memory."""
+    tiles = TILES_IN_SHARED_MEMORY if _reads_shared_memory(capability) else TILES_IN_REGISTERS
+    limit = shared_memory_limit(capability)
+    return [each for each in tiles if shared_memory(each, shape, dtype, capability) <= limit][:2]
 
-    def bytes_of(tiles: Tiles) -> int:
-        on_their_way = tiles.stages * tiles.keys * (shape.channels + shape.value_channels)
-        return dtype.itemsize * (tiles.queries * (shape.channels + tiles.keys) + on_their_way)
 
-    return [tiles for tiles in TILES if bytes_of(tiles) <= kilobytes * 1024][:2]
+def _reads_shared_memory(capability: tuple[int, int]) -> bool:
+    return capability[0] in (9, 10, 11)
+
+
+def shared_memory_limit(capability: tuple[int, int]) -> int:
+    """What one program may take, in bytes (CUDA C++ programming guide, technical specifications)."""
+    if _reads_shared_memory(capability):
+        return 227 * 1024
+    return (163 if capability in ((8, 0), (8, 7)) else 99) * 1024
+
+
+def shared_memory(tiles: Tiles, shape: Shape, dtype: torch.dtype, capability: tuple[int, int]) -> int:
+    """What a program of these tiles takes, in bytes; where matrix units read from registers one stage is there."""
+    stages = tiles.stages if _reads_shared_memory(capability) else tiles.stages - 1
+    on_their_way = stages * tiles.keys * (shape.channels + shape.value_channels)
+    barriers = 1024
+    return dtype.itemsize * (tiles.queries * shape.channels + on_their_way) + barriers
 
 
 def splits_for(blocks: int, key_tiles: int, processors: int) -> int:

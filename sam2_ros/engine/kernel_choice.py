@@ -65,16 +65,15 @@ def measure(
     running, left_out = {}, {}
     for kernel, call in calls.items():
         try:
-            error = (
-                call().double() - expected
-            ).square().mean().sqrt() / expected.double().square().mean().sqrt()
+            difference = (call().double() - expected).square().mean().sqrt()
+            error = float(difference / expected.double().square().mean().sqrt())
         except Exception as refusal:  # every library has its own for what it does not take
             left_out[kernel] = f"{type(refusal).__name__}: {(str(refusal).splitlines() or [''])[0]}"
             continue
         if error <= TOLERANCE:  # false for what is no number, too
             running[kernel] = call
         else:
-            left_out[kernel] = f"its answer is wrong, rms error {float(error):.2g} of the answer's"
+            left_out[kernel] = f"its answer is wrong, rms error {error:.2g} of the answer's"
     seconds = dict.fromkeys(running, float("inf"))
     for _ in range(ROUNDS):
         for kernel, call in running.items():

@@ -13,10 +13,12 @@ from sam2_ros.engine.attention_kernels import (
     KERNELS,
     OURS,
     PROJECTED,
-    TILES,
+    TILES_IN_REGISTERS,
+    TILES_IN_SHARED_MEMORY,
     Gpu,
     Kernel,
     Shape,
+    Tiles,
     candidates,
     fitting_tiles,
     run,
@@ -84,7 +86,7 @@ def test_candidates_in_half_precision(shape, gpu, expected):
 def test_candidates_elsewhere():
     turing = Gpu((7, 5), 91002, has_triton=True)
     assert names(SELF, H200, torch.float32) == [EFFICIENT]
-    assert names(NARROW, H200, torch.float32) == [PROJECTED.name, EFFICIENT, OURS]
+    assert names(NARROW, H200, torch.float32) == [PROJECTED.name, EFFICIENT]
     assert names(SELF, turing, torch.float16) == [EFFICIENT]
     assert names(SELF, turing, torch.bfloat16) == []
     assert names(NARROW, turing, torch.float16) == [PROJECTED.name, EFFICIENT]
@@ -104,14 +106,13 @@ def test_one_kernel_wherever_it_can_be(only, self_attention, narrow):
     assert names(NARROW, H200, only=only) == narrow
 
 
-def test_tiles_fit_into_shared_memory():
-    half, single = torch.bfloat16, torch.float32
-    assert fitting_tiles(NARROW, half, (9, 0)) == [TILES[0], TILES[1]]
-    assert fitting_tiles(NARROW, half, (8, 7)) == [TILES[1], TILES[2]]
-    assert fitting_tiles(NARROW, half, (8, 6)) == [TILES[3], TILES[4]]
-    assert fitting_tiles(NARROW, single, (8, 0)) == [TILES[3], TILES[4]]
-    assert fitting_tiles(NARROW, single, (8, 6)) == []
-    assert len(fitting_tiles(NARROW._replace(channels=128), single, (8, 6))) == 2
+def test_the_largest_tiles_that_fit_into_shared_memory():
+    half = torch.bfloat16
+    assert fitting_tiles(NARROW, half, (9, 0)) == [Tiles(128, 128, 8, 2), Tiles(128, 64, 8, 3)]
+    assert fitting_tiles(NARROW, half, (11, 0)) == list(TILES_IN_SHARED_MEMORY[:2])
+    assert fitting_tiles(NARROW, half, (8, 7)) == [Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)]
+    assert fitting_tiles(NARROW, half, (8, 6)) == [Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2)]
+    assert fitting_tiles(NARROW._replace(channels=128), half, (8, 6)) == list(TILES_IN_REGISTERS[:2])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_each_kernel_takes_what_it_is_given(name, batch):
     q = torch.empty(1, 1, 128, 256, device="meta", dtype=torch.bfloat16).expand(batch, -1, -1, -1)
     values = narrow if name in (EFFICIENT, OURS) else wide
     if name == OURS:
-        tiles = TILES[0]
+        tiles = TILES_IN_REGISTERS[0]
         found = torch.ops.sam2_ros.narrow_attention(q, wide, values, *tiles)
     else:
         found = run(Kernel(name), q, wide, values)

@@ -11,11 +11,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sam2_ros.engine import config_for, kernel_choice
 from sam2_ros.engine.attention import attention, narrow_values_pay
-from sam2_ros.engine.attention_kernels import CUDNN, EFFICIENT, FLASH, OURS, PROJECTED, TILES, Kernel
+from sam2_ros.engine.attention_kernels import CUDNN, EFFICIENT, FLASH, OURS, PROJECTED, Kernel, Tiles
 from sam2_ros.engine.kernel_choice import KernelError, Measured, choose_kernels, chosen_kernel, measure
 from sam2_ros.weights import load_model
 
-A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, TILES[0])
+A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, Tiles(128, 64, 8, 3))
 
 
 def exact() -> torch.Tensor:

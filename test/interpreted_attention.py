@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sam2_ros.engine.attention_kernels import Tiles
+from sam2_ros.engine.attention_kernels import OURS, PROJECTED, Kernel, Shape, Tiles
+from sam2_ros.engine.kernel_choice import Measured, time_kernels
 
 SMALL_TILES = Tiles(32, 32, 4, 2)
 
@@ -67,6 +68,12 @@ def largest_error(case: Case, device: str = "cpu") -> float:
     found = narrow_attention(q, k, v, case.tiles, case.splits)
     assert found.dtype == v.dtype
     return float((found.double() - exact).abs().max() / exact.abs().max())
+
+
+def timed_beside_projected_values(shape: Shape) -> Measured:
+    """What would happen when a model is loaded onto a GPU, of which the answers are of interest here."""
+    kernels, cpu = [PROJECTED, Kernel(OURS, SMALL_TILES)], torch.device("cpu")
+    return time_kernels(shape, kernels, None, cpu, torch.float16, lambda call: 1.0)
 
 
 def _repair_interpreter() -> None:

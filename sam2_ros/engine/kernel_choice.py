@@ -100,7 +100,7 @@ def chosen_kernel(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, value_channels: in
     """The kernel for these sizes; None where PyTorch chooses: small ones, gradients, nothing chosen beforehand."""
     b, _, n, c = q_bhnc.shape
     m = k_bhmc.shape[2]
-    if q_bhnc.requires_grad or n * m <= FEW:
+    if torch.is_grad_enabled() or n * m <= FEW:
         return None
     return _chosen.get(_Use(q_bhnc.device, q_bhnc.dtype, c, value_channels, n != m, b == 1))
 
@@ -120,32 +120,51 @@ def choose_kernels(config: ModelConfig, device: torch.device, dtype: torch.dtype
     if only and only not in KERNELS:
         raise KernelError(f"attention kernel '{only}': expected one of {', '.join(KERNELS)}")
     with _one_at_a_time, torch.inference_mode(), torch.cuda.device(device):
-        gpu, lines = _gpu(device), []
-        found: dict[_Use, Kernel | None] = {}
-        for shape in shapes_of(config):
-            use = _Use(device, dtype, shape.channels, shape.value_channels, shape.keys_grow, True)
-            if only or use not in _chosen:
-                wide = (_chosen | found).get(use._replace(value_channels=shape.channels))
-                measured = _measure_on_gpu(shape, candidates(shape, dtype, gpu, only), wide, device, dtype)
-                found[use] = measured.winner()
-                # One object more would be another plan of cuDNN's, made while the stream waits.
-                found[use._replace(is_alone=False)] = measured.winner(without=CUDNN)
-                lines.append(f"{shape.name}: {measured}")
-        if only and not any(kernel is not None and kernel.name == only for kernel in found.values()):
-            raise KernelError(
-                f"attention kernel '{only}' on {device} in {dtype}: expected one that runs there "
-                f"({', '.join(lines) or 'this model has small attentions only'}); leave the choice to the timing"
-            )
-        _chosen.update(found)
-        if lines:
-            _log.info("attention on %s in %s, by channels: %s", device, dtype, ", ".join(lines))
+        timer = partial(time_kernels, device=device, dtype=dtype, clock=_clock(device))
+        lines = _choose(shapes_of(config), device, dtype, _gpu(device), only, timer)
+    if lines:
+        _log.info("attention on %s in %s, by channels: %s", device, dtype, ", ".join(lines))
+
+
+def _choose(
+    shapes: list[Shape],
+    device: torch.device,
+    dtype: torch.dtype,
+    gpu: Gpu,
+    only: str,
+    timer: Callable[[Shape, list[Kernel], Kernel | None], Measured],
+) -> list[str]:
+    """Keep the fastest kernel of each shape; returns what was measured.
+
+    Args:
+        timer: what a shape, its kernels, and the kernel that was chosen for projected values of this shape measure as.
+    """
+    found: dict[_Use, Kernel | None] = {}
+    lines = []
+    for shape in shapes:
+        use = _Use(device, dtype, shape.channels, shape.value_channels, shape.keys_grow, True)
+        if use in _chosen and not only:
+            continue
+        wide = (_chosen | found).get(use._replace(value_channels=shape.channels))
+        measured = timer(shape, candidates(shape, dtype, gpu, only), wide)
+        found[use] = measured.winner()
+        # One object more would be another plan of cuDNN's, made while the stream waits.
+        found[use._replace(is_alone=False)] = measured.winner(without=CUDNN)
+        lines.append(f"{shape.name}: {measured}")
+    if only and not any(kernel is not None and kernel.name == only for kernel in found.values()):
+        raise KernelError(
+            f"attention kernel '{only}' on {device} in {dtype}: expected one that runs there "
+            f"({', '.join(lines) or 'this model has small attentions only'}); leave the choice to the timing"
+        )
+    _chosen.update(found)
+    return lines
 
 
 def kernels_chosen(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """What one object's attentions use, by channels: ``{"256": "flash", "256 over 64": "triton 64x64x4x2"}``."""
     return {
         Shape(1, 1, 2 if use.keys_grow else 1, use.channels, use.value_channels).name: str(kernel or PYTORCHS)
-        for use, kernel in _chosen.items()
+        for use, kernel in list(_chosen.items())
         if (use.device, use.dtype, use.is_alone) == (device, dtype, True)
     }
 
@@ -156,8 +175,13 @@ def _gpu(device: torch.device) -> Gpu:
     return Gpu(torch.cuda.get_device_capability(device), cudnn or 0, has_triton)
 
 
-def _measure_on_gpu(
-    shape: Shape, kernels: list[Kernel], wide: Kernel | None, device: torch.device, dtype: torch.dtype
+def time_kernels(
+    shape: Shape,
+    kernels: list[Kernel],
+    wide: Kernel | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    clock: Clock,
 ) -> Measured:
     """Time kernels on random numbers.
 
@@ -175,9 +199,7 @@ def _measure_on_gpu(
         q, k, v = random(1, 1, n, c), random(1, 1, m, c), random(1, 1, m, cv)
     if not shape.is_narrow:
         expected = F.scaled_dot_product_attention(q, k, v)
-        return measure(
-            {kernel: partial(run, kernel, q, k, v) for kernel in kernels}, expected, _clock(device)
-        )
+        return measure({kernel: partial(run, kernel, q, k, v) for kernel in kernels}, expected, clock)
     projection = random(cv, c)
     expected = F.scaled_dot_product_attention(q, k, v @ projection)
 
@@ -191,15 +213,16 @@ def _measure_on_gpu(
     calls: dict[Kernel, Callable[[], torch.Tensor]] = {
         kernel: before if kernel == PROJECTED else partial(after, kernel) for kernel in kernels
     }
-    return measure(calls, expected, _clock(device))
+    return measure(calls, expected, clock)
 
 
 def _clock(device: torch.device) -> Clock:
-    """Seconds of a call on the device, launched twice so that the second one does not wait for Python."""
+    """Seconds of a call on the device alone: it sleeps for about a millisecond, in which the calls are launched."""
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
     def seconds(call: Callable[[], object]) -> float:
         torch.cuda.synchronize(device)
+        torch.cuda._sleep(1 << 21)
         begin.record()
         for _ in range(CALLS):
             call()

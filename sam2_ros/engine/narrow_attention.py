@@ -39,8 +39,7 @@ def narrow_attention(
     m, cv = v_bhmc.shape[2:]
     blocks = triton.cdiv(n, tiles.queries) * b * h
     if splits is None:
-        processors = torch.cuda.get_device_properties(q_bhnc.device).multi_processor_count
-        splits = splits_for(blocks, triton.cdiv(m, tiles.keys), processors)
+        splits = splits_for(blocks, triton.cdiv(m, tiles.keys), _processors(q_bhnc.device))
     keys_per_split = triton.cdiv(triton.cdiv(m, splits), tiles.keys) * tiles.keys
     splits = triton.cdiv(m, keys_per_split)  # none of them is without keys
     shared_queries = b > 1 and q_bhnc.stride(0) == 0  # those of the first layer are the same for all objects
@@ -73,6 +72,12 @@ def narrow_attention(
             sums, peaks, totals, out, b * h * n, splits, CV=cv, ROWS=ROWS_JOINED
         )
     return out
+
+
+def _processors(device: torch.device) -> int:
+    if device.type == "cpu":  # Triton's interpreter
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 # Sizes are no constants of the generated code: a memory that grows must not compile a kernel while a stream runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +12,26 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sam2_ros.engine import config_for, kernel_choice
 from sam2_ros.engine.attention import attention, narrow_values_pay
-from sam2_ros.engine.attention_kernels import CUDNN, EFFICIENT, FLASH, OURS, PROJECTED, Kernel, Tiles
-from sam2_ros.engine.kernel_choice import KernelError, Measured, choose_kernels, chosen_kernel, measure
+from sam2_ros.engine.attention_kernels import (
+    CUDNN,
+    EFFICIENT,
+    FLASH,
+    OURS,
+    PROJECTED,
+    Gpu,
+    Kernel,
+    Shape,
+    Tiles,
+    shapes_of,
+)
+from sam2_ros.engine.kernel_choice import (
+    KernelError,
+    Measured,
+    choose_kernels,
+    chosen_kernel,
+    measure,
+    time_kernels,
+)
 from sam2_ros.weights import load_model
 
 A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, Tiles(128, 64, 8, 3))
@@ -73,16 +92,14 @@ def test_cudnn_is_left_out_where_the_number_of_objects_changes():
     assert Measured({Kernel(CUDNN): 1.0}, {}).winner(without=CUDNN) is None
 
 
-def test_kernels_are_timed_by_a_real_clock_on_real_attention():
-    """What happens on a GPU, with kernels of a CPU: the one that does the work four times takes longer."""
-    import time
+def by_the_clock(call: Callable[[], object]) -> float:
+    begun_s = time.perf_counter()
+    call()
+    return time.perf_counter() - begun_s
 
+
+def test_the_one_that_does_the_work_four_times_loses():
     q, k = torch.randn(1, 1, 256, 64), torch.randn(1, 1, 1024, 64)
-
-    def clock(call) -> float:
-        begun_s = time.perf_counter()
-        call()
-        return time.perf_counter() - begun_s
 
     def once() -> torch.Tensor:
         return F.scaled_dot_product_attention(q, k, k)
@@ -90,7 +107,70 @@ def test_kernels_are_timed_by_a_real_clock_on_real_attention():
     def four_times() -> torch.Tensor:
         return [once() for _ in range(4)][-1]
 
-    assert measure({A: four_times, B: once}, once(), clock).winner() == B
+    assert measure({A: four_times, B: once}, once(), by_the_clock).winner() == B
+
+
+@torch.inference_mode()
+def test_kernels_that_this_device_does_not_have_are_left_out():
+    """On a CPU all of them: values projected before the attention are what remains, by PyTorch's."""
+    cpu, half = torch.device("cpu"), torch.bfloat16
+    timed = time_kernels(Shape(1, 50, 300, 64, 32), [PROJECTED, B], None, cpu, half, by_the_clock)
+    assert timed.winner() == PROJECTED
+    assert 0 < timed.seconds[PROJECTED] < 1
+    assert "NotImplementedError" in timed.left_out[B]
+    timed = time_kernels(Shape(4, 50, 50, 64, 64), [A, B], None, cpu, half, by_the_clock)
+    assert timed.winner() is None
+    assert list(timed.left_out) == [A, B]
+
+
+HOPPER = Gpu((9, 0), 91002, has_triton=True)
+TINY = shapes_of(config_for("tiny"))
+
+
+def choose(faster: list[str], shapes: list[Shape] = TINY, only: str = "") -> list[str]:
+    """Choose on a Hopper GPU where kernels take as long as their place in `faster` says."""
+
+    def timer(shape: Shape, kernels: list[Kernel], wide: Kernel | None) -> Measured:
+        assert not shape.is_narrow or wide is not None, "what projected values are attended to by comes first"
+        return Measured({kernel: 1.0 + faster.index(kernel.name) for kernel in kernels}, {})
+
+    return kernel_choice._choose(shapes, torch.device("cuda:0"), torch.bfloat16, HOPPER, only, timer)
+
+
+def names(is_alone: bool = True) -> list[str]:
+    known = {use: kernel for use, kernel in kernel_choice._chosen.items() if use.is_alone == is_alone}
+    return [kernel.name if kernel else "" for kernel in known.values()]
+
+
+def test_each_attention_of_a_model_gets_its_fastest_kernel_once(monkeypatch):
+    monkeypatch.setattr(kernel_choice, "_chosen", {})
+    lines = choose([CUDNN, OURS, EFFICIENT, FLASH, PROJECTED.name])
+    assert [line.split(" (")[0] for line in lines] == [
+        "96: cudnn",
+        "256: cudnn",
+        "256 to memory: efficient",
+        "256 over 64: triton 128x128x8x2",
+    ]
+    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
+    assert names(is_alone=False) == [EFFICIENT, EFFICIENT, EFFICIENT, OURS]
+    assert choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS]) == [], "what is known is not timed again"
+    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS], shapes_of(config_for("large")))
+    assert [line.split(" (")[0] for line in large] == ["72: flash"]
+
+
+def test_one_that_is_asked_for_takes_the_place_of_what_was_chosen(monkeypatch):
+    monkeypatch.setattr(kernel_choice, "_chosen", {})
+    order = [CUDNN, OURS, EFFICIENT, FLASH, PROJECTED.name]
+    choose(order)
+    choose(order, only=FLASH)
+    assert names() == [FLASH, FLASH, FLASH, PROJECTED.name]
+    choose(order, only=OURS)
+    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
+    with pytest.raises(
+        KernelError, match=r"attention kernel 'triton' on cuda:0.*this model has small attentions only"
+    ):
+        choose(order, shapes_of(config_for("tiny").at_image_size(128)), only=OURS)
+    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
 
 
 def test_a_name_that_is_no_kernel_is_one_line():
@@ -104,7 +184,8 @@ def test_nothing_is_chosen_on_a_cpu():
     load_model("nano", device="cpu", precision="bf16", image_size=256)
     assert kernel_choice.kernels_chosen(torch.device("cpu"), torch.bfloat16) == {}
     q = torch.randn(1, 1, 1024, 256)
-    assert chosen_kernel(q, q, 256) is None
+    with torch.inference_mode():
+        assert chosen_kernel(q, q, 256) is None
 
 
 @pytest.fixture
@@ -123,6 +204,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     return device
 
 
+@torch.inference_mode()
 def test_what_was_chosen_is_found_by_sizes_and_named(chosen):
     assert kernel_choice.kernels_chosen(chosen, torch.bfloat16) == {
         "256": "cudnn",
@@ -143,7 +225,8 @@ def test_what_was_chosen_is_found_by_sizes_and_named(chosen):
         half = torch.empty_like(one, dtype=torch.float16)
         assert chosen_kernel(half, half, 256) is None
         assert chosen_kernel(few, one, 256) is None, "small: PyTorch chooses"
-        assert chosen_kernel(one.requires_grad_(), one, 256) is None, "these kernels give no gradients"
+        with torch.inference_mode(False), torch.enable_grad():
+            assert chosen_kernel(one, one, 256) is None, "these kernels give no gradients"
 
 
 @torch.inference_mode()

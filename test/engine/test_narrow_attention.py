@@ -9,7 +9,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from interpreted_attention import SMALL_TILES, Case, in_interpreter, largest_error
+from interpreted_attention import (
+    SMALL_TILES,
+    Case,
+    in_interpreter,
+    largest_error,
+    timed_beside_projected_values,
+)
 
 from sam2_ros.engine.attention_kernels import Shape, Tiles, fitting_tiles, shared_memory
 
@@ -36,7 +42,7 @@ CASES = {
 def interpreter():
     pytest.importorskip("triton", reason=NO_TRITON)
     with in_interpreter() as process:
-        yield lambda case: process.submit(largest_error, case).result()
+        yield lambda case, function=largest_error: process.submit(function, case).result()
 
 
 @pytest.mark.parametrize("dtype", list(ROUNDING))
@@ -55,6 +61,11 @@ def test_what_a_model_asks_of_it(interpreter, case):
 def test_scores_beyond_what_float16_holds(interpreter, dtype):
     """Products of queries and keys of up to a hundred thousand, nearly all of the weight on one key."""
     assert interpreter(Case(40, 300, dtype, size=40.0, splits=2)) < max(1e-3, ROUNDING[dtype])
+
+
+def test_projecting_its_answer_is_attending_to_projected_values(interpreter):
+    timed = interpreter(Shape(1, 30, 200, 64, 32), timed_beside_projected_values)
+    assert len(timed.seconds) == 2, timed.left_out
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,8 @@ def load_model(
 ) -> Sam2Model:
     """A model ready for a `Tracker`; size and version are recognised from the keys.
 
+    On a GPU its attention kernels are chosen by timing them there, see `engine.kernel_choice`.
+
     Args:
         name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors`` (in the official key layout or
             that of transformers' Sam2VideoModel), a folder with one of them, or a Hugging Face id that is cached.

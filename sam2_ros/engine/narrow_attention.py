@@ -3,8 +3,7 @@
 The softmax's state is float32. Needs Triton, so it is imported where it is called. Does not know when that pays.
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed here: the interpreter of older versions of Triton looks for tl.constexpr itself.
 import math
 
 import torch

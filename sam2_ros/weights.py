@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .engine.config import ModelConfig
+from .engine.kernel_choice import choose_kernels
 from .engine.model import Sam2Model
 from .engine.state_dict import load_strictly, recognise
 from .engine.transformers_layout import from_transformers, is_transformers_layout
@@ -160,6 +161,8 @@ def load_model(
 ) -> Sam2Model:
     """A model ready for a `Tracker`; size and version are recognised from the keys.
 
+    On a GPU its attention kernels are chosen by timing them there, see `engine.kernel_choice`.
+
     Args:
         name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors`` (in the official key layout or
             that of transformers' Sam2VideoModel), a folder with one of them, or a Hugging Face id that is cached.
@@ -187,7 +190,10 @@ def load_model(
         load_strictly(model, state)
     except ValueError as error:  # StateDictError, and a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None
-    return model.to(target).for_inference(dtype)
+    model = model.to(target).for_inference(dtype)
+    if target.type == "cuda":
+        choose_kernels(model.config, model.device, dtype)
+    return model
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> Sam2Model:

@@ -1,4 +1,4 @@
-"""The one place that chooses an attention kernel.
+"""The one place that chooses an attention kernel; among those of a GPU, as kernel_choice.py timed them.
 
 Knows query, key and value of shape [batch, heads, tokens, channels]; not what they stand for.
 """
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .attention_kernels import PROJECTED, run
+from .kernel_choice import chosen_kernel
 from .layers import Linear
 
 LARGE = 1 << 22  # queries x keys
@@ -44,6 +46,10 @@ def attention(
     if q_bhnc.device.type == "cpu" and (v_bhmc.shape[-1] != q_bhnc.shape[-1]):
         by_rows = whole_attention_by_rows if torch.compiler.is_compiling() else attention_by_rows
         return by_rows(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
+    if q_bhnc.device.type == "cuda":
+        kernel = chosen_kernel(q_bhnc, k_bhmc.shape[2], v_bhmc.shape[-1])
+        if kernel is not None:
+            return run(kernel, q_bhnc, k_bhmc, v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 
 
@@ -57,12 +63,15 @@ def attention_for_export(
     return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
 
 
-def narrow_values_pay(q_bhnc: torch.Tensor, keys: int) -> bool:
-    """Whether values of fewer channels than the keys are worth leaving the fused kernel for.
+def narrow_values_pay(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> bool:
+    """Whether values of fewer channels than the keys are worth a kernel that takes them.
 
     On a CPU in float32 always; in bfloat16, whose fused kernel is far better, for large products only (measured: equal
-    at 1,024 queries and 7,200 keys, 0.6 times as fast at 576 and 4,100). On a GPU not measured, and not used.
+    at 1,024 queries and 7,200 keys, 0.6 times as fast at 576 and 4,100). On a GPU where a kernel that takes them was
+    the fastest when the model was loaded.
     """
+    if q_bhnc.device.type == "cuda":
+        return chosen_kernel(q_bhnc, keys, value_channels) not in (None, PROJECTED)
     if q_bhnc.device.type != "cpu":
         return False
     return q_bhnc.dtype == torch.float32 or q_bhnc.shape[2] * keys > LARGE

@@ -41,10 +41,12 @@ class RopeAttention(Attention):
         q = q.expand(len(k_bmc), -1, -1, -1)
         spatial = k_bmc.shape[1] - unrotated_keys
         key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
-        late = rewrites.late_values and v_bmc.shape[-1] < q.shape[-1] and narrow_values_pay(q, k_bmc.shape[1])
-        if late and rewrites.pairs_apart and not (q.requires_grad or torch.compiler.is_compiling()):
-            keys = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial)
-            found = attention_by_rows(q, keys, self.split_heads(v_bmc.to(q.dtype)))
+        keys, channels = k_bmc.shape[1], v_bmc.shape[-1]
+        late = rewrites.late_values and channels < q.shape[-1] and narrow_values_pay(q, keys, channels)
+        in_place = q.device.type == "cpu" and not (q.requires_grad or torch.compiler.is_compiling())
+        if late and in_place and rewrites.pairs_apart:
+            across = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial)
+            found = attention_by_rows(q, across, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
         k = torch.cat([turn(k[:, :, :spatial], key_rope), k[:, :, spatial:]], dim=2)

@@ -16,6 +16,7 @@ import torch
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import CompiledModel, compile_model
+from sam2_ros.engine.kernel_choice import kernels_chosen
 from sam2_ros.node.params import NodeParams
 from sam2_ros.weights import compile_cache_dir
 
@@ -58,9 +59,11 @@ class Loaded:
         threads = f", {torch.get_num_threads()} threads" if self.model.device.type == "cpu" else ""
         config = self.model.config
         compiled = f", {self.model.summary}" if isinstance(self.model, CompiledModel) else ""
+        kernels = kernels_chosen(self.model.device, self.model.compute_dtype)
+        attention = "".join(f", attention {channels}: {kernel}" for channels, kernel in kernels.items())
         return (
             f"model {config.name} ({millions:.1f} M parameters, {self.hardware_id}{threads}, "
-            f"input {config.image_size} px{compiled})"
+            f"input {config.image_size} px{compiled}{attention})"
         )
 
 

@@ -76,7 +76,8 @@ def test_a_module_imports_only_the_layers_below_it(source: Path) -> None:
 @pytest.mark.parametrize("source", named(sorted((PACKAGE / "engine").rglob("*.py"))))
 def test_the_engine_imports_torch_numpy_and_cv2_only(source: Path) -> None:
     tops = {name.split(".")[0] for name in imports_of(source)}
-    assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy", "cv2", "sam2_ros"}
+    ours = {"triton"} if source.name == "narrow_attention.py" else set()  # a kernel, imported on a GPU alone
+    assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy", "cv2", "sam2_ros"} | ours
 
 
 @pytest.mark.parametrize("source", named(SOURCES))

@@ -19,6 +19,7 @@ from sam2_ros.backends.layout import BackendError
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.compiled import CompiledModel, compile_model
+from sam2_ros.engine.kernel_choice import kernels_chosen
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
 from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement, run_reference
@@ -146,6 +147,8 @@ def run_bench(
         "memory_bytes": max(one.memory_bytes for one in timed.values()),
         "memory_growth_bytes_per_frame": round(max(one.growth_bytes for one in timed.values())),
     }
+    if kernels := kernels_chosen(model.device, model.compute_dtype):
+        report["attention_kernels"] = kernels
     if isinstance(compiled, CompiledModel):
         report["compile_s"] = round(compiled.warm_up_s, 1)
     if others:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+import numpy as np
+
+from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.eval.live_replay import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
 from sam2_ros.eval.offline import precision_name, track_frames
 from sam2_ros.eval.replay.config import DIRECT, NODE, RECORDED, ReplayConfig
@@ -67,7 +69,9 @@ def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) 
     total = len(timeline.images)
     on_progress("loading the model", 0, total)
     model = load_model(config.model, config.device, config.precision, config.image_size)
-    tracker = Tracker(model, TrackerConfig(max_objects=len(config.object_ids)))
+    settings = TrackerConfig(max_objects=len(config.object_ids))
+    _warm_up(model, settings)
+    tracker = Tracker(model, settings)
     latency_ms: dict[int, float] = {}
     recording = config.recording(DIRECT)
     with (
@@ -99,7 +103,16 @@ def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) 
     )
 
 
-def _stamped(frames: Iterator[Frame] | Any, timeline: BagTimeline) -> Iterator[Frame]:
+def _warm_up(model: Sam2Model, settings: TrackerConfig) -> None:
+    """The prompted and the tracked path once, as the node does before its first image."""
+    side_px = model.config.image_size
+    tracker = Tracker(model, settings)
+    black = np.zeros((side_px, side_px, 3), np.uint8)
+    tracker.step(black, [Prompt("warm-up", box=(0.0, 0.0, side_px / 2, side_px / 2))])
+    tracker.step(black)
+
+
+def _stamped(frames: Iterable[Frame], timeline: BagTimeline) -> Iterator[Frame]:
     """The frames under the stamps of the timeline."""
     for frame in frames:
         yield dataclasses.replace(frame, stamp_ns=timeline.images[frame.index].stamp_ns)

@@ -162,7 +162,7 @@ def _node(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) ->
         {index_by_stamp[stamp]: ms for stamp, ms in sorted(replay.latency_ms.items())},
         NODE_LATENCY,
         fps=len(replay.objects_s) / playing_s if playing_s > 0 else None,
-        skipped=int(told["frames_skipped"]) if "frames_skipped" in told else None,
+        skipped=int(told["frames_skipped"]) + replay.broken if "frames_skipped" in told else None,
         words=_words(told),
         extra={"node_latency_ms": _node_latency(told), "node_exit_status": replay.node_exit_status},
     )

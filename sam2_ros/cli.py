@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from sam2_ros import cli_show as show
+from sam2_ros.cli_compare import compare
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
@@ -49,6 +50,7 @@ app.add_typer(models_app, name="models", no_args_is_help=True)
 app.command()(soak)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(compare)
 app.command()(export)
 
 
@@ -326,6 +328,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.engine.compiled import CompileError
     from sam2_ros.eval.bench.reference import ReferenceMissingError
     from sam2_ros.eval.bench.run import BenchConfigError
+    from sam2_ros.eval.compare.summaries import CompareError
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.memory_options import MemoryOptionsError
     from sam2_ros.eval.process_watch import ProcessWatchError
@@ -337,7 +340,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError)
+    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError, CompareError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
     if isinstance(
         error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)

@@ -58,12 +58,12 @@ def paired_difference(
     values = np.asarray(differences, dtype=np.float64)
     names = sorted(set(clusters))
     clustered = 1 < len(names) < len(values)
+    sums: np.ndarray = values
+    counts: np.ndarray = np.ones(len(values))
     if clustered:
         place = {name: number for number, name in enumerate(names)}
         unit_of = np.array([place[name] for name in clusters])
         sums, counts = np.bincount(unit_of, values), np.bincount(unit_of)
-    else:
-        sums, counts = values, np.ones(len(values), dtype=np.int64)
     mean, units = float(values.mean()), len(sums)
     if not values.any():
         return PairedDifference(0.0, 0.0, 0.0, len(values), units, clustered)

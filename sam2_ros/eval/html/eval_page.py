@@ -45,6 +45,12 @@ _COLUMNS = {
     "fps": ("fps", 1),
 }
 
+_MEANT = {
+    "decay": " Decay: points of J&F lost from the first to the last quarter of the frames; below 0 it got better.",
+    "absent": " Absent: of the frames that do not show an object, those with an empty answer, in percent.",
+    "false_presence": " False presence: of the same frames, those in which it was called visible, in percent.",
+}
+
 
 def write_eval_page(path: Path, run: EvalRun, scenes: strips.Scenes) -> None:
     """Write the report of an evaluation; `scenes` is asked for the frames that are shown."""
@@ -62,7 +68,7 @@ def write_eval_page(path: Path, run: EvalRun, scenes: strips.Scenes) -> None:
             if summary.get("failed")
             else []
         ),
-        Section("made", "How it was made", page.facts(facts_of(summary, _FACTS))),
+        Section("made", "How it was made", page.facts(facts_of(summary, _FACTS), ("Command",))),
     ]
     data = Path(str(summary["dataset"])).name
     title = f"{summary['model']} on {data}"
@@ -127,7 +133,7 @@ def _sequences(run: EvalRun) -> str:
     methods = list(run.summary.get("baselines", {}))
     header = [
         Cell("sequence"),
-        *(Cell(_COLUMNS[name][0], number=True) for name in columns),
+        *(page.heading(_COLUMNS[name][0], bar=name == "JF") for name in columns),
         *(Cell(f"{method} J&F", number=True) for method in methods),
     ]
     rows = []
@@ -149,10 +155,7 @@ def _sequences(run: EvalRun) -> str:
     rows.append(
         _row(f"mean over {count_of(len(run.objects), 'object')}", run.summary, columns, others, "total")
     )
-    note = (
-        "J, F and J&F in percent. Decay: points of J&F lost from the first to the last quarter of the frames; below 0 "
-        "it got better. Absent: of the frames that do not show an object, those with an empty answer, in percent."
-    )
+    note = "J, F and J&F in percent." + "".join(_MEANT[name] for name in columns if name in _MEANT)
     return page.table(header, rows, "Scores of every sequence and object") + page.paragraph(note, "note")
 
 
@@ -182,7 +185,7 @@ def _groups(summary: Mapping[str, Any]) -> str:
     methods = summary.get("baselines", {})
     header = [
         Cell("group"),
-        *(Cell(_COLUMNS[name][0], number=True) for name in columns),
+        *(page.heading(_COLUMNS[name][0], bar=name == "JF") for name in columns),
         *(Cell(f"{method} J&F", number=True) for method in methods),
     ]
     rows = [
@@ -223,13 +226,10 @@ def _speed(run: EvalRun) -> str:
     if not times:
         return page.paragraph("No frame was timed.")
     rows = [Row([Cell(name), page.number(value)]) for name, value in times.items()]
-    return (
-        page.paragraph(text)
-        + page.image(
-            "image/svg+xml", plots.histogram_svg(steps, times), f"Histogram of {len(steps)} step times"
-        )
-        + page.table([Cell("percentile"), Cell("ms", number=True)], rows, "Percentiles of the latency")
-    )
+    svg = plots.histogram_svg(steps, times)
+    figure = page.image("image/svg+xml", svg, f"Histogram of the times of {count_of(len(steps), 'frame')}")
+    table = page.table([Cell("percentile"), Cell("ms", number=True)], rows, "Percentiles of the latency")
+    return page.paragraph(text) + page.grid("curves", [figure, table])
 
 
 def _failed(failed: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +51,12 @@ td.long { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 thead th { color: var(--quiet); font-weight: 600; font-size: .84rem; border-bottom: 1.5px solid var(--ink); }
 tbody th { font-weight: 500; }
 tbody tr { border-bottom: 1px solid var(--line); }
-.number { text-align: right; font-variant-numeric: tabular-nums lining-nums; }
+.number { text-align: right; font-variant-numeric: tabular-nums lining-nums; padding-left: 1.1rem; padding-right: 0; }
 tr.part th { padding-left: 1.3rem; color: var(--quiet); font-weight: 400; }
 tr.total { border-bottom: 0; } tr.total th, tr.total td { font-weight: 700; border-top: 1.5px solid var(--ink); }
+th.bar { padding-right: .45rem; }
 td.bar { background: linear-gradient(to left, var(--wash) var(--share), transparent var(--share)) no-repeat right
-  center / 100% 72%; padding-right: .45rem; }
+  center / 100% 72%; padding-right: .45rem; min-width: 6.5rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--least)), 1fr)); gap: 1.6rem
   1.8rem; }
 .curves { --least: 26rem; } .frames { --least: 20rem; } .frames.pairs { --least: 26rem; }
@@ -149,13 +150,15 @@ def table(header: Sequence[Cell], rows: Sequence[Row], label: str, caption: str 
     )
 
 
-def facts(values: Mapping[str, str]) -> str:
-    """Names and values, one pair a line."""
+def facts(values: Mapping[str, str], code: Collection[str] = ()) -> str:
+    """Names and values, one pair a line; values of the names in `code` are set as commands."""
+
+    def shown(key: str, value: str) -> str:
+        return f"<code>{html.escape(value)}</code>" if key in code else html.escape(value)
+
     return (
         '<dl class="facts">'
-        + "".join(
-            f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in values.items()
-        )
+        + "".join(f"<dt>{html.escape(key)}</dt><dd>{shown(key, value)}</dd>" for key, value in values.items())
         + "</dl>"
     )
 
@@ -190,6 +193,11 @@ def number(value: float | None, digits: int = 1, bar: bool = False) -> Cell:
     if value is None:
         return Cell("", number=True)
     return Cell(f"{value:.{digits}f}", number=True, share=min(max(value / 100, 0.0), 1.0) if bar else None)
+
+
+def heading(text: str, bar: bool = False) -> Cell:
+    """The heading of a column of numbers."""
+    return Cell(text, number=True, share=0.0 if bar else None)
 
 
 def _hero(headlines: Sequence[Headline]) -> str:

@@ -33,7 +33,7 @@ def moments_section(moments: Sequence[strips.Moment], scenes: strips.Scenes) -> 
 
 def moment_figure(whose: str, when: str, one: ObjectRun, j: float | None, scene: strips.Scene | None) -> str:
     """One picture with its caption, or only the caption where the frame could not be read."""
-    told = f"{whose}, {when}" + ("" if j is None else f": J {j:.1f} %")
+    told = f"{whose}, {when}" + ("" if j is None else f": J\u00a0{j:.1f}\u00a0%")
     if scene is None:
         return page.paragraph(f"{told}. The frame does not decode.", "note")
     answer = scene.answers.get(one.id)
@@ -65,22 +65,11 @@ def calibration_section(calibrations: Mapping[str, Mapping[str, Any] | None], co
         "The presence as a probability, and the share of frames in which the object could be seen. On the broken line "
         "the two agree; above it the tracker is too timid, below it too sure. ECE: the mean distance over the frames."
     )
-    body = (
-        page.paragraph(text)
-        + page.grid(
-            "curves",
-            [
-                page.image(
-                    "image/svg+xml", plots.reliability_svg(bins, counted), "Reliability of the presence"
-                )
-            ],
-        )
-        + page.table(
-            [Cell("run"), Cell("ECE", number=True), Cell("frames", number=True)],
-            rows,
-            "Expected calibration error",
-        )
-    )
+    svg = plots.reliability_svg(bins, counted)
+    figure = page.image("image/svg+xml", svg, "Reliability of the presence")
+    header = [Cell("run"), Cell("ECE", number=True), Cell("frames", number=True)]
+    table = page.table(header, rows, "Expected calibration error")
+    body = page.paragraph(text) + page.grid("curves", [figure, table])
     return [Section("calibration", "Can the presence be believed?", body)]
 
 
@@ -100,9 +89,7 @@ def count_of(count: int, what: str) -> str:
 
 def _words(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{name.replace('_', ' ')} {entry}" for name, entry in value.items() if entry is not None
-        )
+        return ", ".join(f"{name} {entry}" for name, entry in value.items() if entry is not None)
     if isinstance(value, list):
         return " ".join(str(entry) for entry in value)
     return str(value).replace("T", " ") if key == "created" else str(value)

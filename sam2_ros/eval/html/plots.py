@@ -85,6 +85,8 @@ def curve_svg(
         score.set(ylim=(-4, 104), yticks=(0, 50, 100), ylabel="J, %")
         presence.set_ylabel("presence")
         score.grid(axis="y")
+        for axes in (score, presence):
+            axes.tick_params(bottom=False)
         score.set_title(title, fontweight="bold")
         if bands > 1:
             score.legend(

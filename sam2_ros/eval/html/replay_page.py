@@ -94,7 +94,7 @@ def _price(runs: Sequence[ReplayedRun]) -> str:
     """Every measure of every run, one column each, and what the live run lost where there are two."""
     main, direct = _main(runs), next((run for run in runs if run.name == "direct"), None)
     compared = direct is not None and direct is not main
-    header = [Cell(""), *(Cell(_CALLED[run.name], number=True) for run in runs)]
+    header = [Cell("measure"), *(Cell(_CALLED[run.name], number=True) for run in runs)]
     if compared:
         header.append(Cell("difference", number=True))
     rows = []
@@ -148,12 +148,15 @@ _MEASURES: Sequence[tuple[str, int, Any]] = (
 )
 
 
+_OBJECT_COLUMNS = ("J&F", "J", "F", "frames", "missed", "false presence")
+
+
 def _objects(runs: Sequence[ReplayedRun]) -> str:
     """One row for each object and run."""
     header = [
         Cell("object"),
         Cell("run"),
-        *(Cell(title, number=True) for title in ("J&F", "J", "F", "frames", "missed", "false presence")),
+        *(page.heading(title, bar=title == "J&F") for title in _OBJECT_COLUMNS),
     ]
     rows = []
     for first in runs[0].objects:
@@ -241,19 +244,17 @@ def _speed(runs: Sequence[ReplayedRun]) -> str:
         Row([Cell(name), *(page.number(times.get(one)) for one in percentiles)])
         for name, times in latencies.items()
     ]
-    svg = plots.times_svg(latencies)
-    return (
-        page.grid("curves", [page.image("image/svg+xml", svg, "Latency of each run: p50, p95 and p99")])
-        + page.table(header, rows, "Percentiles of the latency")
-        + meanings
-    )
+    figure = page.image("image/svg+xml", plots.times_svg(latencies), "Latency of each run: p50, p95 and p99")
+    table = page.table(header, rows, "Percentiles of the latency")
+    return page.grid("curves", [figure, table]) + meanings
 
 
 def _made(summary: Mapping[str, Any]) -> str:
     shown = dict(summary)
     if truth := summary.get("truth"):
         shown["truth"] = truth["source"] + (f", {truth['topic']}" if truth.get("topic") else "")
-    return page.facts({**facts_of(shown, _FACTS), "Prompts": _prompts(summary["prompts"])})
+    values = {**facts_of(shown, _FACTS), "Prompts": _prompts(summary["prompts"])}
+    return page.facts(values, ("Command",))
 
 
 def _prompts(prompts: Mapping[str, Any]) -> str:

@@ -79,26 +79,30 @@ def worst_moments(
 
 def draw_moment(scene: Scene, object_id: str, number: int) -> np.ndarray:
     """A copy of the frame, at most `PICTURE_PX` wide, with one object's answer in the colour of `number`."""
-    image = scene.image_hw3.copy()
+    image = scene.image_hw3
     answer, truth = scene.answers.get(object_id), scene.truths.get(object_id)
+    scale = min(1.0, PICTURE_PX / max(image.shape[:2]))
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # a copy, whatever the size
     if answer is not None:
+        answer = cv2.resize(answer.astype(np.uint8), size).astype(bool)
         colour = np.array(colour_of(number), np.float32)
         image[answer] = (image[answer] * (1 - TINT) + colour * TINT).astype(np.uint8)
-    scale = min(1.0, PICTURE_PX / max(image.shape[:2]))
-    if scale < 1:
-        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        truth = None if truth is None else cv2.resize(truth.astype(np.uint8), size).astype(bool)
+        _outline(image, answer, colour_of(number), 1)
     if truth is not None:
-        outline_truth(image, truth)
+        outline_truth(image, cv2.resize(truth.astype(np.uint8), size).astype(bool))
     return image
 
 
 def outline_truth(image_hw3: np.ndarray, truth_hw: np.ndarray) -> None:
     """Draw the outline of a known mask into the picture."""
-    outlines, _ = cv2.findContours(truth_hw.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image_hw3, outlines, -1, _SHADE_RGB, 3)
-    cv2.drawContours(image_hw3, outlines, -1, TRUTH_RGB, 1)
+    _outline(image_hw3, truth_hw, _SHADE_RGB, 3)
+    _outline(image_hw3, truth_hw, TRUTH_RGB, 1)
+
+
+def _outline(image_hw3: np.ndarray, mask_hw: np.ndarray, colour: tuple[int, int, int], line_px: int) -> None:
+    outlines, _ = cv2.findContours(mask_hw.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image_hw3, outlines, -1, colour, line_px)
 
 
 def jpeg(image_hw3: np.ndarray, quality: int = 85) -> bytes:

@@ -57,7 +57,7 @@ def write_report(path: Path, data: ReportData) -> None:
         Section(
             "overlap",
             "Overlap with the known masks",
-            page.image("image/png", overlap_plot(data), overlap, overlap),
+            page.image("image/png", plot, overlap, overlap),
         ),
         Section(
             "latency",

@@ -59,33 +59,47 @@ def run_eval(
     config = _for_other_machines(config) if config.ray else config
     failed: dict[str, str] = {}
     sequences = _usable(open_dataset(config.dataset, config.split, config.sequences, failed), config, failed)
+    # Of a single sequence the line is the error of the run.
+    on_failed = on_note if len(sequences) + len(failed) > 1 else lambda line: None
     for name, line in failed.items():
-        on_note(f"{name} failed: {line}")
-    done, to_do = _split(config, sequences, failed, on_note)
-    taken_over = len(done)
-    runner, workers, threads = _runner(config, len(to_do))
-    make_run = MakeRun(_as_resolved(config), threads)
-    board = _Board(
-        on_progress, on_note, {one.sequence.name: len(one.sequence) for one in to_do}, done, failed
-    )
-    on_progress("loading the model", 0, None)
+        on_failed(f"{name} failed: {line}")
+    done, to_do = _split(config, sequences, failed, on_note, on_failed)
+    taken_over, (runner, workers, threads) = len(done), _runner(config, len(to_do))
+    lengths = {one.sequence.name: len(one.sequence) for one in to_do}
+    board = _Board(on_progress, on_note, on_failed, lengths, done, failed)
     if to_do:
+        on_progress("loading the model", 0, None)
         if config.out is not None:
             (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
+        jobs = [Job(one.sequence.name, one) for one in to_do]
         try:
-            runner.run(make_run, [Job(one.sequence.name, one) for one in to_do], board.on_event)
+            runner.run(MakeRun(_as_resolved(config), threads), jobs, board.on_event)
         except KeyboardInterrupt:
             raise EvalInterrupted(_how_to_go_on(config, len(done), len(sequences))) from None
-    for one in to_do:
-        if one.sequence.name not in done and one.sequence.name not in failed:
-            failed[one.sequence.name] = (
-                "not run, as the one before it ended the run; give the same command again"
-            )
+        for name in [name for name in lengths if name not in done and name not in failed]:
+            failed[name] = "not run, as one before it ended the run: give the same command again"
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]
     if not any(record["objects"] for record in records):
         raise SourceError(_none_scored(config.dataset, failed))
+    run = {"workers": workers, "taken_over": taken_over, "command": list(command)}
+    evaluation = _evaluation(config, records, failed, run)
+    if config.out is not None:
+        try:
+            write_json(config.out / "summary.json", evaluation.report | evaluation.details)
+        except OSError as error:  # what was found out is shown all the same
+            failed["summary.json"] = (
+                f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: "
+                "free some space and give the same command again"
+            )
+            on_note(failed["summary.json"])
+    return evaluation
+
+
+def _evaluation(
+    config: EvalConfig, records: list[dict[str, Any]], failed: dict[str, str], run: dict[str, Any]
+) -> Evaluation:
+    """The means over records, with what they were made with. `run`: how this time."""
     summary, first = summarise(records), records[0]
-    report = {"model": first["model"], "prompt": config.prompt, **summary.report, "failed": failed}
     details = {
         "dataset": str(config.dataset),
         "split": config.split,
@@ -93,10 +107,8 @@ def run_eval(
         "numerics": config.numerics,
         "memory": config.memory.as_dict(),
         **summary.details,
-        "workers": workers,
         "threads": first["threads"],
-        "taken_over": taken_over,
-        "command": list(command),
+        **run,
         "versions": {
             "sam2_ros": __version__,
             "torch": torch.__version__,
@@ -106,7 +118,7 @@ def run_eval(
     }
     if config.out is not None:
         details["results"] = {one["name"]: result_file(Path(), one["name"]).as_posix() for one in records}
-        write_json(config.out / "summary.json", report | details)
+    report = {"model": first["model"], "prompt": config.prompt, **summary.report, "failed": failed}
     return Evaluation(report, details)
 
 
@@ -130,7 +142,11 @@ def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, 
 
 
 def _split(
-    config: EvalConfig, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote
+    config: EvalConfig,
+    sequences: list[VosSequence],
+    failed: dict[str, str],
+    on_note: OnNote,
+    on_failed: OnNote,
 ) -> tuple[dict[str, dict[str, Any]], list[Assignment]]:
     """Records of an earlier run, and what is left to do."""
     if config.out is None:
@@ -143,7 +159,7 @@ def _split(
             assignments.append(Assignment(one, prints.of_sequence(one)))
         except SourceError as error:
             failed[one.name] = str(error)
-            on_note(f"{one.name} failed: {error}")
+            on_failed(f"{one.name} failed: {error}")
     if config.fresh:
         return {}, assignments
     found = sort_out(assignments, config.out)
@@ -193,6 +209,7 @@ class _Board:
 
     on_progress: OnProgress
     on_note: OnNote
+    on_failed: OnNote
     lengths: dict[str, int]
     records: dict[str, dict[str, Any]]
     failed: dict[str, str]
@@ -207,7 +224,7 @@ class _Board:
             self.records[event.name] = event.value
         elif isinstance(event, Failed):
             self.failed[event.name] = event.line
-            self.on_note(f"{event.name} failed: {event.line}")
+            self.on_failed(f"{event.name} failed: {event.line}")
             if event.trace:
                 self.on_note(event.trace)
         ended = [name for name in self.lengths if name in self.records or name in self.failed]

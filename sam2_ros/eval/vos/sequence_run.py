@@ -88,7 +88,8 @@ class SequenceRun:
             remedy = (
                 "free some space and give the same command again" if full else "see that it can be written"
             )
-            raise JobError(f"'{error.filename or out}': {error.strerror or error}; {remedy}", full) from error
+            where = error.filename or f"{out}/{assignment.sequence.name}"
+            raise JobError(f"'{where}': {error.strerror or error}; {remedy}", full) from error
 
     def _run(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
         sequence, model, config = assignment.sequence, self._model, self._config

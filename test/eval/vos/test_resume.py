@@ -96,8 +96,8 @@ def test_an_ended_run_goes_on(
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert error.strip().splitlines() == [
-            f"sam2-ros: interrupted; {len(complete)} of 4 sequences are complete in '{tmp_path}': the same command goes "
-            "on with the others"
+            f"sam2-ros: interrupted; {len(complete)} of 4 sequences are complete in '{tmp_path}': "
+            "the same command goes on with the others"
         ]
     written = {file: file.stat().st_mtime_ns for file in complete}
     steps = {file: json.loads(file.read_text())["steps_ms"] for file in complete}

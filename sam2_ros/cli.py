@@ -308,11 +308,14 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit status. Errors are one line on standard error."""
     command = typer.main.get_command(app)
     try:
-        status = command.main(args=list(arguments), prog_name="sam2-ros", standalone_mode=False)
+        status = command.main(
+            args=list(arguments), prog_name="sam2-ros", standalone_mode=False, obj=tuple(arguments)
+        )
     except _UsageError as error:
         return _fail(2, _usage_text(error))
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(130, "interrupted")
+    except (KeyboardInterrupt, typer.Abort) as error:
+        said = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        return _fail(130, str(said or "") or "interrupted")
     except Exception as error:
         known = _status_of(error)
         if known is None:
@@ -329,18 +332,19 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.bench.reference import ReferenceMissingError
     from sam2_ros.eval.bench.run import BenchConfigError
     from sam2_ros.eval.compare.summaries import CompareError
+    from sam2_ros.eval.jobs.ray_cluster import RayError
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.memory_options import MemoryOptionsError
     from sam2_ros.eval.process_watch import ProcessWatchError
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
-    from sam2_ros.eval.vos.evaluate import EvalConfigError
+    from sam2_ros.eval.vos.config import EvalConfigError
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError, CompareError)
+    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError, CompareError, RayError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
     if isinstance(
         error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)

@@ -5,6 +5,7 @@ Know a mask and a box to start from, and images; know no model and no truth.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Protocol
 
 import cv2
@@ -59,10 +60,12 @@ class FlowBaseline:
 class GrabCutBaseline:
     """Follows the box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
 
-    The box tracker's random choices decide much, and go on from object to object: only the same run repeats them.
+    The box tracker's random choices decide much, and go on from object to object; each sequence starts them anew, so
+    that its numbers do not depend on what ran before.
     """
 
     def __init__(self) -> None:
+        ctypes.CDLL(None).srand(1)  # OpenCV's tracker draws from C's rand(), which starts like this
         self._trackers: dict[str, cv2.TrackerMIL | None] = {}
 
     def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.vos.baselines import grabcut
-from sam2_ros.eval.vos.evaluate import EvalConfig, EvalConfigError, Evaluation, Progress
+from sam2_ros.eval.vos.config import EvalConfig, EvalConfigError, Evaluation, Progress
 from sam2_ros.eval.vos.prompting import CLICKS, Clicks, tight_box
 from sam2_ros.eval.vos.scores import disjoint
 from sam2_ros.media.datasets.photographs import Photograph, open_photographs
@@ -56,6 +56,8 @@ def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, don
         )
     if config.split or config.sequences:
         raise EvalConfigError("--split and --sequence are for videos: leave them out for photographs")
+    if config.workers or config.ray or config.fresh:
+        raise EvalConfigError("--workers, --ray and --fresh are for videos: leave them out for photographs")
     if config.memory != MemoryOptions():
         raise EvalConfigError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
     if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):

@@ -34,6 +34,7 @@ from sam2_ros.cli_options import (
     ModelOption,
     PrecisionOption,
 )
+from sam2_ros.cli_replay import replay
 from sam2_ros.cli_train import train
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models", no_args_is_help=True)
 app.command()(soak)
+app.command()(replay)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(compare)
@@ -336,6 +338,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.memory_options import MemoryOptionsError
     from sam2_ros.eval.process_watch import ProcessWatchError
+    from sam2_ros.eval.replay.config import ReplayConfigError
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
     from sam2_ros.eval.vos.config import EvalConfigError
@@ -344,7 +347,15 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError, CompareError, RayError)
+    options = (
+        PromptSyntaxError,
+        TrackConfigError,
+        EvalConfigError,
+        TrainConfigError,
+        CompareError,
+        RayError,
+        ReplayConfigError,
+    )
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
     if isinstance(
         error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)

@@ -28,7 +28,7 @@ _JSON_FORM = (
     '[{"id": "cup", "frame": 0, "box": [100, 80, 260, 300], "points": [[180, 150, 1], [20, 20, 0]], '
     '"mask": "cup.png"}], of box, points and mask at least one'
 )
-_JSON_KEYS = {"id", "frame", "box", "points", "mask", "class_id", "replace"}
+_JSON_KEYS = {"id", "frame", "box", "points", "mask", "class_id", "replace", "truth"}
 
 
 class PromptSyntaxError(ValueError):
@@ -54,6 +54,8 @@ class PromptBook:
     def __init__(self, of_image: bool = False) -> None:
         self._of_image = of_image
         self._drafts: dict[int, dict[str, _Draft]] = {}
+        self.truth_values: dict[str, int] = {}
+        """Object -> its value in images of the truth, where a file says so (`"truth": 3`)."""
 
     def add_box(self, spec: str) -> None:
         """`ID@FRAME:x0,y0,x1,y1`"""
@@ -121,6 +123,8 @@ class PromptBook:
             raise ValueError(
                 f"id {object_id!r} on frame {frame!r}, a name and a whole number from 0 on expected"
             )
+        if entry.get("truth") is not None:
+            self._set_truth(object_id, entry["truth"])
         draft = self._draft(object_id, frame)
         draft.class_id = str(entry.get("class_id", draft.class_id))
         draft.replace = bool(entry.get("replace", draft.replace))
@@ -131,6 +135,10 @@ class PromptBook:
             self._add_point(object_id, frame, float(x), float(y), int(label))
         if entry.get("mask") is not None:
             self._set_mask(object_id, frame, folder / str(entry["mask"]))
+
+    def _set_truth(self, object_id: str, value: Any) -> None:
+        if not isinstance(value, int) or value < 1 or self.truth_values.setdefault(object_id, value) != value:
+            raise ValueError(f"truth {value!r} of '{object_id}', one whole number from 1 on expected")
 
     def _draft(self, object_id: str, frame: int) -> _Draft:
         return self._drafts.setdefault(frame, {}).setdefault(object_id, _Draft())

@@ -21,6 +21,7 @@ from sam2_ros.eval.recording import read_results
 from sam2_ros.eval.report import ReportData, write_report
 from sam2_ros.eval.scoring import ClipScore, ObjectTruth, score_clip
 from sam2_ros.media.bag import BagWriter
+from sam2_ros.media.bag_timeline import read_timeline
 from sam2_ros.media.frames import SourceError, open_source
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.render import Clip, demo_clip
@@ -166,7 +167,7 @@ def _run_live(
 ) -> _Run:
     assert config.node_command is not None
     replay = replay_live(
-        camera_bag,
+        read_timeline(camera_bag, IMAGE_TOPIC),
         {stamp_ns(0): prompts},
         tracked_bag,
         config.out / "node.log",
@@ -177,7 +178,6 @@ def _run_live(
                 "device": config.device,
                 "image_size": config.input_px,
             },
-            image_topic=IMAGE_TOPIC,
             profiles_file=config.profiles_file,
         ),
         lambda step, images: on_progress(step, images, total),

@@ -19,12 +19,17 @@ from sam2_ros.eval.live_graph import (
     own_domain_id,
     ros_arguments,
 )
-from sam2_ros.eval.live_messages import header_stamp_ns, header_to_ns, image_message, prompt_message
+from sam2_ros.eval.live_messages import prompt_message
 from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.media.bag import BagReader, BagWriter
+from sam2_ros.media.bag_timeline import BagTimeline
+from sam2_ros.media.cdr_header import header_stamp_ns, with_stamp
+from sam2_ros.media.frame import NS_PER_S
 
 DIAGNOSTICS_TOPIC = "/diagnostics"
 DIAGNOSTICS_PATIENCE_S = 2.5
+COMPRESSED_SUFFIX = "/compressed"
+"""What image_transport, and the node, append to a topic's name for its compressed images."""
 
 
 class LiveReplayError(RuntimeError):
@@ -33,12 +38,11 @@ class LiveReplayError(RuntimeError):
 
 @dataclass(frozen=True)
 class LiveReplayConfig:
-    """How to start the node, and how patiently to wait for it."""
+    """How to start the node, and how patiently to wait for it; the camera's topic is the bag's."""
 
     node_command: tuple[str, ...]  # starts the node; ROS arguments are appended
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     node_name: str = "sam2_node"
-    image_topic: str = "/camera/image_raw"
     rate: float = 1.0  # 2 = twice as fast as recorded
     domain_id: int | None = None  # ROS_DOMAIN_ID; None = one of this process's own
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
@@ -105,31 +109,47 @@ def fastdds_profile() -> Path:
 
 
 def replay_live(
-    camera_bag: Path,
+    camera: BagTimeline,
     prompts: Mapping[int, Sequence[Prompt]],
     tracked_bag: Path,
     log_path: Path,
     config: LiveReplayConfig,
     on_progress: Callable[[str, int], None] = lambda step, images: None,
 ) -> LiveReplay:
-    """Start the node, play `camera_bag` to it, record into `tracked_bag`, end the node.
+    """Start the node, play `camera` to it, record into `tracked_bag`, end the node.
 
-    `prompts` are keyed by the stamp (ns) of the image they were made on. `on_progress` is told the step and
-    the number of images played. The node's output goes to `log_path`. Raises LiveReplayError.
+    Images go out as they were recorded, raw or compressed, under the stamps of the timeline. `prompts` are keyed by
+    the stamp (ns) of the image they were made on. `on_progress` is told the step and the number of images played. The
+    node's output goes to `log_path`. Raises LiveReplayError; what was heard until then is in `tracked_bag`.
     """
+    unknown = sorted(set(prompts) - set(camera.stamps_ns))
+    if unknown:
+        raise LiveReplayError(
+            f"prompts stamped {unknown} belong to no image of {camera.bag}: use the stamp of an image in the bag"
+        )
+    topic, parameters = camera.topic, dict(config.parameters)
+    if camera.compressed:
+        topic, parameters = (
+            topic.removesuffix(COMPRESSED_SUFFIX),
+            {**parameters, "image_transport": "compressed"},
+        )
     environment = dds_environment(config.resolved_domain_id, config.profiles_file)
-    arguments = ros_arguments(config.node_name, config.image_topic, config.parameters)
-    command = [*config.node_command, *arguments]
+    command = [*config.node_command, *ros_arguments(config.node_name, topic, parameters)]
     # The player's own images need the profile and the domain too: DDS reads them when the context is made.
     with environment_set(environment), NodeProcess(command, log_path, environment) as process:
         try:
-            with _Player(config, process) as player, BagWriter(tracked_bag, storage="mcap") as writer:
-                on_progress("waiting for the node", 0)
-                player.wait_until_ready()
-                player.play(camera_bag, prompts, on_progress)
-                on_progress("waiting for the last result", len(player.sent_s))
-                player.drain()
-                player.write(writer)
+            with (
+                _Player(config, camera, topic, process) as player,
+                BagWriter(tracked_bag, storage="mcap") as writer,
+            ):
+                try:
+                    on_progress("waiting for the node", 0)
+                    player.wait_until_ready()
+                    player.play(prompts, on_progress)
+                    on_progress("waiting for the last result", len(player.sent_s))
+                    player.drain()
+                finally:
+                    player.write(writer)
                 diagnostics = player.last_diagnostics()
         except NodeProcessError as error:
             raise LiveReplayError(str(error)) from error
@@ -148,8 +168,12 @@ class _Received:
 class _Player:
     """The camera, the prompting user and the recorder in one rclpy node."""
 
-    def __init__(self, config: LiveReplayConfig, process: NodeProcess) -> None:
+    def __init__(
+        self, config: LiveReplayConfig, camera: BagTimeline, image_topic: str, process: NodeProcess
+    ) -> None:
         self._config = config
+        self._camera = camera
+        self._image_topic = f"{image_topic}{COMPRESSED_SUFFIX}" if camera.compressed else image_topic
         self._process = process
         self._received: list[_Received] = []  # appended by the executor's thread only
         self.sent_s: dict[int, float] = {}
@@ -159,7 +183,7 @@ class _Player:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sam2_ros_msgs.msg import PromptArray, TrackedObjectArray
-        from sensor_msgs.msg import Image
+        from sensor_msgs.msg import CompressedImage, Image
 
         config = self._config
         self._graph = LiveGraph(
@@ -170,7 +194,8 @@ class _Player:
         self._objects_topic = f"{own}/objects"
         # As camera drivers publish.
         camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._images = self._node.create_publisher(Image, config.image_topic, camera_qos)
+        image_type = CompressedImage if self._camera.compressed else Image
+        self._images = self._node.create_publisher(image_type, self._image_topic, camera_qos)
         self._prompts = self._node.create_publisher(PromptArray, f"{own}/prompts", QoSProfile(depth=10))
         self._listen(TrackedObjectArray, "sam2_ros_msgs/msg/TrackedObjectArray", self._objects_topic)
         self._listen(Image, "sensor_msgs/msg/Image", f"{own}/label_image")
@@ -204,47 +229,41 @@ class _Player:
                 and self._node.count_publishers(self._objects_topic) > 0
             ),
             self._config.discovery_timeout_s,
-            f"subscribing to {self._config.image_topic} and ~/prompts and offering ~/objects",
+            f"subscribing to {self._image_topic} and ~/prompts and offering ~/objects",
         )
 
-    def play(
-        self,
-        camera_bag: Path,
-        prompts: Mapping[int, Sequence[Prompt]],
-        on_progress: Callable[[str, int], None],
-    ) -> None:
-        """Publish the bag's images at its pace; prompts go out just before the image of their stamp."""
-        reader = BagReader(camera_bag)
-        start_s, first_ns = 0.0, 0
-        waiting = dict(prompts)
-        for _, stamp_ns, recorded in reader.messages([self._config.image_topic]):
-            message = image_message(recorded)
-            image_ns = header_to_ns(recorded.header)
-            if image_ns in waiting:
-                self._prompts.publish(prompt_message(waiting.pop(image_ns), message.header))
-                # Topics overtake each other. The rest of the clip shifts by the wait and keeps its rhythm.
-                time.sleep(self._config.prompt_lead_s)
-                start_s += self._config.prompt_lead_s
-            if not self.sent_s:
-                start_s, first_ns = time.monotonic(), stamp_ns
-            due_s = start_s + (stamp_ns - first_ns) * 1e-9 / self._config.rate
-            time.sleep(max(0.0, due_s - time.monotonic()))
-            self._process.check()
-            self.sent_s[image_ns] = time.monotonic()
-            self._images.publish(message)
-            on_progress("playing", len(self.sent_s))
-        if waiting:
-            raise LiveReplayError(
-                f"prompts stamped {sorted(waiting)} belong to no image of {camera_bag}: "
-                "use the stamp of an image in the bag"
-            )
+    def play(self, prompts: Mapping[int, Sequence[Prompt]], on_progress: Callable[[str, int], None]) -> None:
+        """Publish the bag's images at its pace; prompts go out `prompt_lead_s` before the image of their stamp.
+
+        Topics overtake each other, and a camera does not wait: the lead delays no image but the first.
+        """
+        images, rate = self._camera.images, self._config.rate
+        due_s = [(image.received_ns - images[0].received_ns) / NS_PER_S / rate for image in images]
+        waiting = [
+            (due, image) for due, image in zip(due_s, images, strict=True) if image.stamp_ns in prompts
+        ]
+        start_s = time.monotonic() + self._config.prompt_lead_s
+        with BagReader(self._camera.bag) as reader:
+            raw_images = reader.raw_messages([self._camera.topic])
+            for due, image, raw in zip(due_s, images, raw_images, strict=True):
+                while waiting and waiting[0][0] - self._config.prompt_lead_s <= due:
+                    prompt_due, prompted = waiting.pop(0)
+                    _sleep_until(start_s + prompt_due - self._config.prompt_lead_s)
+                    given = prompts[prompted.stamp_ns]
+                    self._prompts.publish(prompt_message(given, prompted.stamp_ns, prompted.frame_id))
+                message = (
+                    bytes(raw.cdr)
+                    if image.stamp_ns == image.header_ns
+                    else with_stamp(raw.cdr, image.stamp_ns)
+                )
+                _sleep_until(start_s + due)
+                self._process.check()
+                self.sent_s[image.stamp_ns] = time.monotonic()
+                self._images.publish(message)
+                on_progress("playing", len(self.sent_s))
 
     def drain(self) -> None:
         """Until the newest image's objects are there: the node always gets to the newest one."""
-        if not self.sent_s:
-            raise LiveReplayError(
-                f"the bag has no image on {self._config.image_topic}: check the topic's name"
-            )
         newest_ns = max(self.sent_s)
         deadline_s = time.monotonic() + self._config.drain_timeout_s
         while newest_ns not in self.objects_s and time.monotonic() < deadline_s:
@@ -282,3 +301,7 @@ class _Player:
             for status in deserialize_message(message.cdr, DiagnosticArray).status:
                 values.update({entry.key: entry.value for entry in status.values})
         return values
+
+
+def _sleep_until(due_s: float) -> None:
+    time.sleep(max(0.0, due_s - time.monotonic()))

@@ -5,7 +5,7 @@ Does not know who recorded it: a live node's messages and a tracker's results wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,18 @@ def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) ->
 
     `frame_by_stamp_ns` numbers the images. What a message does not carry (logits, stage times) is empty.
     """
-    results: dict[int, FrameResult] = {}
-    for _, _, message in BagReader(bag).messages([topic]):
-        stamp_ns = int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
-        frame = frame_by_stamp_ns.get(stamp_ns)
-        if frame is not None:
-            results[frame] = _frame_result(message, frame, stamp_ns)
+    results = {result.frame_index: result for result in each_result(bag, topic, frame_by_stamp_ns)}
     return [results[frame] for frame in sorted(results)]
+
+
+def each_result(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> Iterator[FrameResult]:
+    """The same one by one as they were recorded, for recordings that do not fit into memory as masks."""
+    with BagReader(bag) as reader:
+        for _, _, message in reader.messages([topic]):
+            stamp_ns = int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
+            frame = frame_by_stamp_ns.get(stamp_ns)
+            if frame is not None:
+                yield _frame_result(message, frame, stamp_ns)
 
 
 def _frame_result(message: Any, frame: int, stamp_ns: int) -> FrameResult:

@@ -110,15 +110,15 @@ def _score_object(results: Sequence[FrameResult], truth: ObjectTruth) -> ObjectS
 
 def reappearances(truth: ObjectTruth) -> list[tuple[int, int]]:
     """(first, end) frames of each visible stretch after a hidden one and the prompt; end exclusive."""
-    return [(start, end) for start, end in _stretches(truth.visible_t, True) if start > truth.prompted_frame]
+    return [(start, end) for start, end in stretches(truth.visible_t, True) if start > truth.prompted_frame]
 
 
 def hidden_stretches(truth: ObjectTruth) -> list[tuple[int, int]]:
     """(first, end) frames of each stretch in which the object cannot be seen; end exclusive."""
-    return _stretches(truth.visible_t, False)
+    return stretches(truth.visible_t, False)
 
 
-def _stretches(flags_t: np.ndarray, wanted: bool) -> list[tuple[int, int]]:
+def stretches(flags_t: np.ndarray, wanted: bool) -> list[tuple[int, int]]:
     """Runs of `wanted` in a [T] series of booleans as half-open intervals."""
     match = np.concatenate(([False], np.asarray(flags_t, dtype=bool) == wanted, [False]))
     edges = np.flatnonzero(match[1:] != match[:-1])

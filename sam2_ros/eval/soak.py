@@ -20,11 +20,12 @@ import numpy as np
 from sam2_ros.engine import ObjectState, Prompt
 from sam2_ros.eval.demo import mask_box
 from sam2_ros.eval.live_graph import LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
-from sam2_ros.eval.live_messages import header_stamp_ns, prompt_message
+from sam2_ros.eval.live_messages import prompt_message
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.eval.process_watch import read_footprint
 from sam2_ros.eval.soak_report import Reading, StampCheck, check_stamps, compare_minutes, draw, failures
+from sam2_ros.media.cdr_header import header_stamp_ns
 from sam2_ros.media.render import Clip, ClipConfig, render_clip
 from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.media.tracked_message import read_objects
@@ -252,15 +253,12 @@ class _Camera:
     def _prompt(self, stamp_ns: int) -> None:
         """Every object as a box, made on the image of `stamp_ns`, by service."""
         from sam2_ros_msgs.srv import AddObjects
-        from std_msgs.msg import Header
 
-        header = Header(frame_id=FRAME_ID)
-        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
         prompts = [
             Prompt(id=_object_id(number), box=mask_box(mask_hw))
             for number, mask_hw in enumerate(self._clip.masks[0])
         ]
-        request = AddObjects.Request(prompts=prompt_message(prompts, header).prompts)
+        request = AddObjects.Request(prompts=prompt_message(prompts, stamp_ns, FRAME_ID).prompts)
         reply = self._graph.call(AddObjects, "add_objects", request)
         if not reply.success:
             raise SoakError(f"the node refused the objects: {reply.message}")

@@ -31,6 +31,8 @@ _EIGHT_BIT: dict[str, tuple[int, int | None]] = {
     "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
+LABEL_ENCODINGS: dict[str, str] = {"mono8": "u1", "8uc1": "u1", "mono16": "u2", "16uc1": "u2", "32sc1": "i4"}
+"""Encodings, in lower case, whose pixels can be numbers of objects, and the numbers' type."""
 ENCODINGS: tuple[str, ...] = (*_EIGHT_BIT, "mono16")
 _PAIRED = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")
 
@@ -78,6 +80,20 @@ def image_to_rgb(
     if name.startswith("bayer") and (height < 2 or width < 2):
         raise ImageError(f"{name} image of {width}x{height} px is smaller than its 2x2 pattern")
     return cv2.cvtColor(pixels, conversion)
+
+
+def image_to_labels(
+    height: int, width: int, encoding: str, is_bigendian: int | bool, step: int, data: Buffer
+) -> np.ndarray:
+    """The image as [height, width] numbers, one per pixel, as they are. ImageError for any other encoding."""
+    name = encoding.strip().lower()
+    if name not in LABEL_ENCODINGS:
+        raise ImageError(
+            f"label image has encoding '{encoding}', expected one of {', '.join(LABEL_ENCODINGS)}"
+        )
+    kind = np.dtype(LABEL_ENCODINGS[name]).newbyteorder(">" if is_bigendian else "<")
+    pixels = np.ascontiguousarray(_rows(height, width, kind.itemsize, step, data, name))
+    return pixels.view(kind)[:, :, 0]
 
 
 def compressed_to_rgb(data: Buffer, format: str = "") -> np.ndarray:

@@ -21,6 +21,7 @@ from sam2_ros.eval.live_replay import (
     replay_live,
 )
 from sam2_ros.media.bag import BagReader, BagWriter
+from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
 from sam2_ros.media.frames import SourceError
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 
@@ -75,25 +76,32 @@ def test_demo_directly_processes_every_frame(tmp_path: Path) -> None:
     assert again["mean_iou"] == summary["mean_iou"]
 
 
+def black_camera(folder: Path) -> BagTimeline:
+    """A bag of one black image."""
+    with BagWriter(folder / "camera") as writer:
+        writer.write_image("/camera/image_raw", 1_000_000_000, "camera", np.zeros((48, 64, 3), np.uint8))
+    return read_timeline(folder / "camera")
+
+
 @needs_ros
 def test_a_node_that_cannot_load_its_model_is_reported_with_its_log(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "camera") as writer:
-        writer.write_image("/camera/image_raw", 1_000_000_000, "camera", np.zeros((48, 64, 3), np.uint8))
+    camera = black_camera(tmp_path)
     config = LiveReplayConfig(
         node_command=(sys.executable, "-m", "sam2_ros.node.node"),
         parameters={"model": "/nowhere/model.pt"},
         start_timeout_s=180.0,
     )
     with pytest.raises(LiveReplayError, match=r"(?s)unconfigured.*/nowhere/model\.pt"):
-        replay_live(tmp_path / "camera", {}, tmp_path / "tracked", tmp_path / "node.log", config)
+        replay_live(camera, {}, tmp_path / "tracked", tmp_path / "node.log", config)
 
 
 @needs_ros
 def test_a_process_that_never_becomes_a_node_is_reported_in_time(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import time; print('not a node', flush=True); time.sleep(60)")
     config = LiveReplayConfig(node_command=command, start_timeout_s=3.0)
+    camera = black_camera(tmp_path)
     with pytest.raises(LiveReplayError, match=r"(?s)becoming active within 3 s.*not a node"):
-        replay_live(tmp_path / "camera", {}, tmp_path / "tracked", tmp_path / "node.log", config)
+        replay_live(camera, {}, tmp_path / "tracked", tmp_path / "node.log", config)
 
 
 def test_a_folder_that_is_no_bag_is_not_removed(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""One bag, replayed and measured: the runs one after the other, each scored against the truth as soon as it is done.
+
+Does not know the command line; what it returns is what it leaves in summary.json.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+import sam2_ros
+from sam2_ros.eval.metrics import spread
+from sam2_ros.eval.offline import check_prompts
+from sam2_ros.eval.recording import each_result
+from sam2_ros.eval.replay.config import RECORDED, ReplayConfig
+from sam2_ros.eval.replay.measures import longest_gap_s
+from sam2_ros.eval.replay.runs import Progress, Run, run
+from sam2_ros.eval.replay.score import follow
+from sam2_ros.eval.replay.tally import tally
+from sam2_ros.eval.replay.truth import KnownObjects, find_truth
+from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
+from sam2_ros.media.frames import open_source
+from sam2_ros.media.results import write_json
+from sam2_ros.weights import find_checkpoint
+
+
+def run_replay(
+    config: ReplayConfig, on_progress: Progress = lambda step, done, total: None
+) -> dict[str, Any]:
+    """Make and score every run that is asked for; returns the content of summary.json.
+
+    Whatever can be wrong with the bag, prompts, truth and folder is found before a model is loaded. A run that fails
+    takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done. Raises
+    ReplayConfigError, SourceError, PromptError, CheckpointError, LiveReplayError.
+    """
+    config.prepare_out()
+    on_progress("reading the bag", 0, 1)
+    timeline = read_timeline(config.bag, config.topic)
+    with open_source(config.bag, timeline.topic) as source:
+        image_hw = check_prompts(source, config.prompts)
+    if set(config.runs) != {RECORDED}:
+        find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
+    on_progress("reading the truth", 0, 1)
+    known = find_truth(config, timeline, image_hw)
+    summary = _heading(config, timeline, known)
+    for name in config.runs:
+        made = run(name, config, timeline, on_progress)
+        on_progress(f"scoring {name}", 0, 1)
+        summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
+        for key in ("model", "device", "precision", "image_size"):
+            if summary[key] is None and key in made.words:
+                summary[key] = made.words[key]
+        write_json(config.out / "summary.json", summary)
+    return summary
+
+
+def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | None) -> dict[str, Any]:
+    stamps_s = timeline.stamps_s
+    values = {} if known is None else known.values
+    # What a run says of itself fills in what is not known yet.
+    return {
+        "kind": "replay",
+        "bag": str(config.bag),
+        "topic": timeline.topic,
+        "transport": "compressed" if timeline.compressed else "raw",
+        "images": len(timeline.images),
+        "duration_s": round(timeline.duration_s, 4),
+        "model": None,
+        "device": None,
+        "precision": None,
+        "image_size": config.image_size or None,
+        "prompts": {
+            "file": config.prompts_file,
+            "objects": {
+                object_id: {
+                    "frame": frame,
+                    "stamp_s": round(stamps_s[frame], 4),
+                    "truth": int(values[object_id]) if object_id in values else None,
+                }
+                for object_id, frame in config.first_prompts.items()
+            },
+        },
+        "truth": None
+        if known is None
+        else {"source": known.source, "topic": known.topic, "images": len(known.truth.indices)},
+        "rate": config.rate,
+        "runs": {},
+        "notes": [*timeline.notes, *(known.notes if known is not None else ())],
+        "command": config.command,
+        "versions": {
+            "sam2_ros": sam2_ros.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "ros": os.environ.get("ROS_DISTRO"),
+        },
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _scored(
+    name: str,
+    made: Run,
+    config: ReplayConfig,
+    timeline: BagTimeline,
+    known: KnownObjects | None,
+    notes: list[str],
+) -> dict[str, Any]:
+    results = each_result(made.recording, made.objects_topic, made.index_by_stamp)
+    stamps_s = timeline.stamps_s
+    tracks = follow(stamps_s, results, config.first_prompts, known)
+    processed = tracks[0].processed
+    images, done, skipped = len(timeline.images), sum(processed), made.skipped
+    for track in tracks:
+        if not any(sighting.state is not None for sighting in track.sightings):
+            notes.append(f"{name}: '{track.id}' is in no answer; its prompt did not arrive or was rejected")
+    own = name != RECORDED
+    return {
+        "recording": str(made.recording.relative_to(config.out) if own else made.recording.resolve()),
+        "images_in": images,
+        "processed": done,
+        "skipped": skipped,
+        "dropped": images - done - (skipped or 0),
+        "longest_gap_s": round(longest_gap_s(stamps_s, processed), 4),
+        "fps": None if made.fps is None else round(made.fps, 2),
+        "latency_ms": spread(made.latency_ms.values()).as_dict(),
+        "latency_meaning": made.latency_meaning,
+        **made.extra,
+        **tally(tracks, made.latency_ms),
+    }

@@ -1,0 +1,249 @@
+"""The ways to get a recording of what is said about a bag: the tracker directly, the live node, one made elsewhere.
+
+Does not know the truth; what a run leaves is a rosbag2 and how long each answer took.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.eval.live_replay import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
+from sam2_ros.eval.offline import precision_name, track_frames
+from sam2_ros.eval.replay.config import DIRECT, NODE, RECORDED, ReplayConfig
+from sam2_ros.media.bag import BagReader, BagWriter
+from sam2_ros.media.bag_timeline import BagTimeline
+from sam2_ros.media.frame import Frame, SourceError
+from sam2_ros.media.frames import open_source
+from sam2_ros.media.message_types import OBJECTS_TYPE
+from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.weights import load_model
+
+DIRECT_LATENCY = "duration of Tracker.step in this process: no ROS graph, no image dropped"
+NODE_LATENCY = "image published to ~/objects received, by the player: DDS both ways, the node, the recorder"
+RECORDED_LATENCY = "image recorded to ~/objects recorded, by the recorder's clock"
+NO_LATENCY = "the recording has no images, so that it does not say when they were sent"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left.
+
+    Attributes:
+        recording, objects_topic: where its answers are.
+        index_by_stamp: image of the bag by the stamp (ns) that answers carry.
+        latency_ms: by image.
+        fps: images processed per second; None = not known.
+        skipped: images that did not decode; None = not known.
+        words: model, device, precision, image_size, as far as the run itself told.
+        extra: more for summary.json.
+    """
+
+    recording: Path
+    objects_topic: str
+    index_by_stamp: Mapping[int, int]
+    latency_ms: Mapping[int, float]
+    latency_meaning: str
+    fps: float | None
+    skipped: int | None
+    words: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(name: str, config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+    """Make one of `config.runs`. Raises what models, bags and the live graph raise."""
+    return {DIRECT: _direct, NODE: _node, RECORDED: _recorded}[name](config, timeline, on_progress)
+
+
+def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+    total = len(timeline.images)
+    on_progress("loading the model", 0, total)
+    model = load_model(config.model, config.device, config.precision, config.image_size)
+    settings = TrackerConfig(max_objects=len(config.object_ids))
+    _warm_up(model, settings)
+    tracker = Tracker(model, settings)
+    latency_ms: dict[int, float] = {}
+    recording = config.recording(DIRECT)
+    with (
+        open_source(config.bag, timeline.topic) as source,
+        _in_place_when_done(recording) as partial,
+        BagWriter(partial) as writer,
+    ):
+        for tracked in track_frames(tracker, _stamped(source, timeline), config.prompts):
+            frame, result = tracked.frame, tracked.result
+            writer.write_objects(OBJECTS_TOPIC, frame.stamp_ns, frame.frame_id, result)
+            writer.write_label_image(LABEL_TOPIC, frame.stamp_ns, frame.frame_id, result.label_image())
+            latency_ms[frame.index] = tracked.step_ms
+            on_progress("tracking directly", len(latency_ms), total)
+        skipped = source.skipped
+    return Run(
+        recording,
+        OBJECTS_TOPIC,
+        timeline.index_by_stamp,
+        latency_ms,
+        DIRECT_LATENCY,
+        fps=1e3 * len(latency_ms) / sum(latency_ms.values()),
+        skipped=skipped,
+        words={
+            "model": model.config.name,
+            "device": str(model.device),
+            "precision": precision_name(model),
+            "image_size": model.config.image_size,
+        },
+    )
+
+
+def _warm_up(model: Sam2Model, settings: TrackerConfig) -> None:
+    """The prompted and the tracked path once, as the node does before its first image."""
+    side_px = model.config.image_size
+    tracker = Tracker(model, settings)
+    black = np.zeros((side_px, side_px, 3), np.uint8)
+    tracker.step(black, [Prompt("warm-up", box=(0.0, 0.0, side_px / 2, side_px / 2))])
+    tracker.step(black)
+
+
+def _stamped(frames: Iterable[Frame], timeline: BagTimeline) -> Iterator[Frame]:
+    """The frames under the stamps of the timeline."""
+    for frame in frames:
+        yield dataclasses.replace(frame, stamp_ns=timeline.images[frame.index].stamp_ns)
+
+
+def _node(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+    assert config.node_command is not None
+    total = len(timeline.images)
+    recording = config.recording(NODE)
+    log_path = recording.parent / "node.log"
+    prompts: dict[int, Sequence[Prompt]] = {
+        timeline.images[index].stamp_ns: given for index, given in config.prompts.items()
+    }
+    with _in_place_when_done(recording) as partial:
+        replay = replay_live(
+            timeline,
+            prompts,
+            partial,
+            log_path,
+            LiveReplayConfig(
+                node_command=config.node_command,
+                parameters={
+                    "model": config.model,
+                    "device": config.device,
+                    "precision": config.precision,
+                    "image_size": config.image_size,
+                    "max_objects": len(config.object_ids),
+                },
+                rate=config.rate,
+                profiles_file=config.profiles_file,
+            ),
+            lambda step, images: on_progress(f"node: {step}", images, total),
+        )
+    index_by_stamp = timeline.index_by_stamp
+    sent_s = list(replay.sent_s.values())
+    playing_s = max(*replay.objects_s.values(), *sent_s) - sent_s[0] if sent_s else 0.0
+    told = replay.diagnostics
+    return Run(
+        recording,
+        OBJECTS_TOPIC,
+        index_by_stamp,
+        {index_by_stamp[stamp]: ms for stamp, ms in sorted(replay.latency_ms.items())},
+        NODE_LATENCY,
+        fps=len(replay.objects_s) / playing_s if playing_s > 0 else None,
+        skipped=int(told["frames_skipped"]) if "frames_skipped" in told else None,
+        words={key: told[key] for key in ("model", "device", "precision") if key in told},
+        extra={"node_latency_ms": _node_latency(told), "node_exit_status": replay.node_exit_status},
+    )
+
+
+def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+    """Answers find their image by the header's stamp; latency by when the recorder received both, if it did."""
+    assert config.recorded is not None
+    on_progress("reading the recording", 0, len(timeline.images))
+    index_by_stamp = timeline.index_by_header(f"the recording '{config.recorded}'")
+    told: dict[str, str] = {}
+    sent_ns: dict[int, int] = {}
+    answered_ns: dict[int, int] = {}
+    with BagReader(config.recorded) as reader:
+        objects_topic = _objects_topic(reader, config)
+        of_images = timeline.topic if config.recorded.resolve() != config.bag.resolve() else ""
+        for raw in reader.raw_messages([objects_topic, of_images, DIAGNOSTICS_TOPIC]):
+            if raw.topic == DIAGNOSTICS_TOPIC:
+                for status in reader.decode(raw).status:
+                    told.update({entry.key: entry.value for entry in status.values})
+                continue
+            index = index_by_stamp.get(_stamp_ns(reader, raw))
+            if index is not None:
+                received = answered_ns if raw.topic == objects_topic else sent_ns
+                received.setdefault(index, raw.stamp_ns)
+    if not answered_ns:
+        raise SourceError(
+            f"no message on {objects_topic} of '{config.recorded}' has the stamp of an image on {timeline.topic} of "
+            f"'{config.bag}': expected a recording made while this bag was played"
+        )
+    latency_ms = {
+        index: (at - sent_ns[index]) * 1e-6 for index, at in answered_ns.items() if index in sent_ns
+    }
+    spanned_s = timeline.duration_s
+    return Run(
+        config.recorded,
+        objects_topic,
+        index_by_stamp,
+        latency_ms,
+        RECORDED_LATENCY if latency_ms else NO_LATENCY,
+        fps=len(answered_ns) / spanned_s if spanned_s > 0 else None,
+        skipped=int(told["frames_skipped"]) if "frames_skipped" in told else None,
+        words={key: told[key] for key in ("model", "device", "precision") if key in told},
+        extra={"node_latency_ms": _node_latency(told)},
+    )
+
+
+def _stamp_ns(reader: BagReader, raw: Any) -> int:
+    header = reader.decode(raw).header
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def _objects_topic(reader: BagReader, config: ReplayConfig) -> str:
+    topics = [info for info in reader.topics() if info.type == OBJECTS_TYPE and info.count]
+    listed = ", ".join(f"{info.name} ({info.count})" for info in topics) or "none"
+    if config.recorded_topic is not None:
+        if config.recorded_topic not in {info.name for info in topics}:
+            raise SourceError(
+                f"recording '{config.recorded}' has no tracked objects on '{config.recorded_topic}'; it has {listed}"
+            )
+        return config.recorded_topic
+    if len(topics) != 1:
+        raise SourceError(
+            f"recording '{config.recorded}' has {len(topics)} topics of tracked objects ({listed}), one expected: "
+            + ("choose it with --recorded-topic" if topics else "record ~/objects of the node")
+        )
+    return topics[0].name
+
+
+def _node_latency(told: Mapping[str, str]) -> dict[str, float]:
+    """Receipt to publish, as the node's diagnostics say."""
+    return {
+        share: float(told[f"latency_ms_{share}"])
+        for share in ("p50", "p95", "p99")
+        if f"latency_ms_{share}" in told
+    }
+
+
+@contextmanager
+def _in_place_when_done(recording: Path) -> Iterator[Path]:
+    """Where to record. An earlier recording is replaced by a whole one only; one that was cut off stays beside it."""
+    partial = recording.parent / "partial" / recording.name
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    yield partial
+    if recording.exists():
+        shutil.rmtree(recording)
+    partial.rename(recording)
+    partial.parent.rmdir()

@@ -1,0 +1,173 @@
+"""Scores what a run said about every image of a bag beside the truth: of processed images, and as a robot sees it.
+
+Knows results, truth and stamps; does not know which run it was or where it goes.
+
+A robot goes by the newest answer there is: an image that was dropped has the answer of the processed one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
+from sam2_ros.eval.metrics import boundary_f, mask_iou, region_j
+from sam2_ros.eval.replay.measures import holder
+from sam2_ros.eval.replay.truth import KnownObjects
+from sam2_ros.eval.scoring import REACQUIRED_IOU
+from sam2_ros.media.datasets.sequence import FrameTruth
+from sam2_ros.media.frame import SourceError
+
+
+@dataclass
+class Sighting:
+    """One object in one image, by the newest answer.
+
+    Attributes:
+        stamp_s: of the image, seconds from the first one.
+        processed: whether the answer is of this image.
+        state, presence: None and NaN where the answer does not name the object.
+        has_mask: whether the answer has a pixel.
+        scored: whether the truth is known and the object was prompted on an earlier image; the rest is not set else.
+        visible: by the truth.
+        j, f: 0..1.
+        holder: whose truth the answer lies on, see `measures.holder`.
+        answer_iou, truth_iou: with the scored image before; NaN without one, and where the object is in neither truth.
+        answer_iou_processed, truth_iou_processed: with the scored and processed image before.
+    """
+
+    stamp_s: float
+    processed: bool
+    state: ObjectState | None
+    presence: float
+    has_mask: bool
+    scored: bool = False
+    visible: bool = False
+    j: float = np.nan
+    f: float = np.nan
+    holder: str | None = None
+    answer_iou: float = np.nan
+    truth_iou: float = np.nan
+    answer_iou_processed: float = np.nan
+    truth_iou_processed: float = np.nan
+
+    @property
+    def tracking(self) -> bool:
+        return self.state == ObjectState.TRACKING
+
+    @property
+    def found(self) -> bool:
+        """TRACKING, on the right pixels."""
+        return self.tracking and self.j >= REACQUIRED_IOU
+
+
+@dataclass
+class ObjectTrack:
+    """One object over all images of a bag; `prompted` is the image of its first prompt."""
+
+    id: str
+    prompted: int
+    sightings: list[Sighting] = field(default_factory=list)
+
+    @property
+    def processed(self) -> list[bool]:
+        return [sighting.processed for sighting in self.sightings]
+
+
+@dataclass
+class _Pair:
+    """The masks of the scored image before."""
+
+    answer: np.ndarray | None = None
+    truth: np.ndarray | None = None
+
+    def advance(self, answer: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+        """IoU of the answer and of the truth with those before; NaN where the pair does not count."""
+        before_answer, before_truth = self.answer, self.truth
+        self.answer, self.truth = answer, truth
+        if before_answer is None or before_truth is None or answer.shape != before_answer.shape:
+            return np.nan, np.nan
+        # An object that is hidden has no outline, and two empty answers are no proof of a steady one.
+        if not (truth.any() and before_truth.any()) or not (answer.any() or before_answer.any()):
+            return np.nan, np.nan
+        return mask_iou(answer, before_answer), mask_iou(truth, before_truth)
+
+
+def follow(
+    stamps_s: Sequence[float],
+    results: Iterable[FrameResult],
+    prompted: Mapping[str, int],
+    known: KnownObjects | None,
+) -> list[ObjectTrack]:
+    """Every prompted object over all images. Reads results and truth one by one, each once.
+
+    Args:
+        stamps_s: of the images.
+        results: `frame_index` counts the images; one that comes out of order is left out.
+        prompted: object -> image of its first prompt.
+        known: the truth, None = nothing is scored.
+
+    Raises:
+        SourceError: the truth of an image has not the size of its answer.
+    """
+    tracks = [ObjectTrack(object_id, first) for object_id, first in prompted.items()]
+    before = {track.id: (_Pair(), _Pair()) for track in tracks}
+    for index, (stamp_s, newest) in enumerate(zip(stamps_s, _newest(results, len(stamps_s)), strict=True)):
+        truth = known.at(index) if known is not None else None
+        if truth is not None and newest is not None and truth.hw != (newest.height_px, newest.width_px):
+            raise SourceError(
+                f"the truth of image {index} is {truth.hw[1]} x {truth.hw[0]} px, the answer to it "
+                f"{newest.width_px} x {newest.height_px}: one size expected"
+            )
+        objects = {obj.id: obj for obj in newest.objects} if newest is not None else {}
+        processed = newest is not None and newest.frame_index == index
+        for track in tracks:
+            obj = objects.get(track.id)
+            sighting = Sighting(
+                stamp_s,
+                processed,
+                None if obj is None else obj.state,
+                np.nan if obj is None else obj.presence,
+                obj is not None and bool(obj.mask.any()),
+            )
+            if (
+                truth is not None
+                and known is not None
+                and track.id in known.values
+                and index > track.prompted
+            ):
+                _score(sighting, track.id, obj, truth, *before[track.id])
+            track.sightings.append(sighting)
+    return tracks
+
+
+def _score(
+    sighting: Sighting, own: str, obj: TrackedObject | None, truth: FrameTruth, every: _Pair, processed: _Pair
+) -> None:
+    truth_hw = truth.mask(own)
+    answer_hw = np.zeros(truth.hw, bool) if obj is None else obj.mask
+    if truth.void_hw is not None:
+        truth_hw, answer_hw = truth_hw & ~truth.void_hw, answer_hw & ~truth.void_hw
+    sighting.scored = True
+    sighting.visible = bool(truth_hw.any())
+    sighting.j, sighting.f = region_j(answer_hw, truth_hw), boundary_f(answer_hw, truth_hw)
+    if answer_hw.any():
+        sighting.holder = holder(own, {name: mask_iou(answer_hw, mask) for name, mask in truth.masks.items()})
+    sighting.answer_iou, sighting.truth_iou = every.advance(answer_hw, truth_hw)
+    if sighting.processed:
+        sighting.answer_iou_processed, sighting.truth_iou_processed = processed.advance(answer_hw, truth_hw)
+
+
+def _newest(results: Iterable[FrameResult], images: int) -> Iterator[FrameResult | None]:
+    """For each image the answer of the newest processed one up to it; None before the first."""
+    coming = iter(results)
+    newest: FrameResult | None = None
+    following = next(coming, None)
+    for index in range(images):
+        while following is not None and following.frame_index <= index:
+            if newest is None or following.frame_index > newest.frame_index:
+                newest = following
+            following = next(coming, None)
+        yield newest

@@ -1,0 +1,104 @@
+"""`sam2-ros replay` as it is typed: a table, a JSON line, and one line with status 2 for what cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam2_ros import cli
+from sam2_ros.eval.live_replay import missing_ros
+from sam2_ros.media.bag import BagWriter
+
+HW = (64, 96)
+
+
+def image(x: int) -> np.ndarray:
+    picture = np.full((*HW, 3), 90, np.uint8)
+    picture[20:44, x : x + 24] = (200, 30, 20)
+    return picture
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    """Three images of a red square that moves, and label images that call it 7."""
+    with BagWriter(tmp_path / "camera") as writer:
+        for number in range(3):
+            stamp = 1_700_000_000_000_000_000 + 100_000_000 * number
+            picture = image(20 + 2 * number)
+            writer.write_image("/camera/image_raw", stamp, "camera", picture)
+            writer.write_label_image(
+                "/labels", stamp, "camera", np.where(picture[..., 0] > 150, 7, 0).astype(np.uint16)
+            )
+    return tmp_path / "camera"
+
+
+def prompts(folder: Path, **fields: object) -> Path:
+    path = folder / "prompts.json"
+    path.write_text(json.dumps([{"id": "square", "frame": 0, "box": [20, 20, 44, 44], **fields}]))
+    return path
+
+
+def replay(bag: Path, *options: str, **fields: object) -> int:
+    given = [str(bag), "--prompts", str(prompts(bag.parent, **fields)), "--out", str(bag.parent / "out")]
+    topics = ["--topic", "/camera/image_raw", "--device", "cpu", "--image-size", "256"]
+    return cli.run(["replay", *given, *topics, *options])
+
+
+def test_a_direct_replay_prints_a_table_and_a_json_line(
+    bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = replay(bag, "--direct", "--truth", str(bag), "--truth-topic", "/labels", "--json", truth=7)
+    assert status == 0
+    printed = capsys.readouterr().out
+    summary = json.loads(printed.splitlines()[-1])
+    assert summary == json.loads((bag.parent / "out" / "summary.json").read_text())
+    assert list(summary["runs"]) == ["direct"]
+    assert summary["prompts"]["objects"]["square"]["truth"] == 7
+    assert summary["runs"]["direct"]["J"] > 50
+    assert f"{summary['runs']['direct']['JF']:.4g}" in printed
+    assert "J&F, as a robot sees it" in printed
+
+
+def test_the_option_says_whose_value_it_is_before_the_prompts_file_does(bag: Path) -> None:
+    options = ("--direct", "--truth", str(bag), "--truth-topic", "/labels", "--truth-ids", "7=square")
+    assert replay(bag, *options, truth=3) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--direct", "--truth-ids", "square=7"), "--truth-ids 'square=7' cannot be read"),
+        (("--direct", "--truth", "/nowhere"), "--truth /nowhere does not exist"),
+        (("--direct", "--rate", "0"), "--rate 0 given"),
+        (("--direct", "--model", "no-such-model"), "no-such-model"),
+        (("--recorded-topic", "/objects", "--direct"), "needs --recorded BAG"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_status_2(
+    bag: Path, options: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag, *options) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("sam2-ros: ")
+    assert said in error
+    assert "\n" not in error
+
+
+def test_a_truth_value_that_is_no_number_is_refused_with_the_form(
+    bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag, "--direct", truth="red") == 2
+    assert "truth 'red' of 'square', one whole number" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(missing_ros() is None, reason="ROS 2 is here")
+def test_without_ros_only_the_tracker_runs_and_the_node_is_refused(
+    bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag) == 0
+    assert "the tracker directly, as rclpy cannot be imported" in capsys.readouterr().err
+    assert replay(bag, "--node") == 1
+    assert "--node needs a live ROS 2 graph" in capsys.readouterr().err

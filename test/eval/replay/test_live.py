@@ -1,0 +1,110 @@
+"""The live node on a bag of JPEG images with a later prompt, and its recording scored again as one made elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sam2_ros.engine import Prompt
+from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC
+from sam2_ros.eval.live_replay import fastdds_profile, missing_ros
+from sam2_ros.eval.replay.config import ReplayConfig
+from sam2_ros.eval.replay.replay import run_replay
+from sam2_ros.media.bag import BagReader, BagWriter
+from sam2_ros.media.bag_frames import BagFrames
+
+from .conftest import HIDDEN, LABELS_TOPIC, DemoBag
+
+needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
+LATER = 6  # the cup is prompted on this image
+
+
+@needs_ros
+def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
+    demo_bag: DemoBag, tmp_path: Path
+) -> None:
+    camera = tmp_path / "camera"
+    with BagFrames(demo_bag.path, IMAGE_TOPIC) as source, BagWriter(camera, storage="sqlite3") as writer:
+        for frame, _ in zip(source, range(HIDDEN[0] + 12), strict=False):
+            writer.write_image("/cam/compressed", frame.stamp_ns, FRAME_ID, frame.image, compressed=True)
+    images = HIDDEN[0] + 12
+    prompts = {
+        0: [Prompt("robot", box=tuple(demo_bag.boxes["robot"]))],  # type: ignore[arg-type]
+        LATER: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))],  # type: ignore[arg-type]
+    }
+    given = {"truth": demo_bag.path, "truth_topic": LABELS_TOPIC, "truth_ids": {"cup": 1, "robot": 2}}
+    summary = run_replay(
+        ReplayConfig(
+            camera,
+            tmp_path / "out",
+            prompts,
+            node_command=(sys.executable, "-m", "sam2_ros.node.node"),
+            direct=False,
+            device="cpu",
+            image_size=256,
+            profiles_file=fastdds_profile(),
+            **given,  # type: ignore[arg-type]
+        )
+    )
+    run = summary["runs"]["node"]
+    assert (summary["transport"], summary["device"], summary["notes"]) == ("compressed", "cpu", [])
+    assert run["node_exit_status"] == 0
+    assert run["images_in"] == images
+    assert run["processed"] + run["dropped"] == images
+    assert run["processed"] >= 4
+    assert run["longest_gap_s"] >= 0.1
+    assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p99"]
+    robot, cup = run["objects"]["robot"], run["objects"]["cup"]
+    # The prompted images wait for their turn, whatever is dropped around them.
+    assert robot["curve"]["processed"][0]
+    assert cup["curve"]["processed"][LATER]
+    assert cup["curve"]["state"][:LATER].count("TRACKING") == 0
+    assert (cup["time_to_first_mask_s"], cup["frames"]) == (0.0, images - LATER - 1)
+    assert cup["JF"] > 60
+    assert robot["frames_hidden"] == 12
+    assert len(robot["time_to_lost_s"]) == 1
+    assert run["processed_only"]["JF"] > 50
+    # As if somebody had run the node and `ros2 bag record` themselves.
+    again = run_replay(
+        ReplayConfig(
+            camera,
+            tmp_path / "again",
+            prompts,
+            direct=False,
+            recorded=tmp_path / "out/node/tracked",
+            **given,  # type: ignore[arg-type]
+        )
+    )
+    scored = again["runs"]["recorded"]
+    assert scored["objects"]["robot"]["curve"] == robot["curve"]
+    assert (scored["processed"], scored["JF"], scored["missed"]) == (
+        run["processed"],
+        run["JF"],
+        run["missed"],
+    )
+
+
+@needs_ros
+def test_a_node_that_fails_leaves_the_direct_run_and_says_why(demo_bag: DemoBag, tmp_path: Path) -> None:
+    from sam2_ros.eval.live_replay import LiveReplayError
+
+    camera = tmp_path / "camera"
+    with BagFrames(demo_bag.path, IMAGE_TOPIC) as source, BagWriter(camera) as writer:
+        for frame, _ in zip(source, range(3), strict=False):
+            writer.write_image("/cam", frame.stamp_ns, FRAME_ID, frame.image)
+    command = (sys.executable, "-c", "print('no node today')")
+    config = ReplayConfig(
+        camera,
+        tmp_path / "out",
+        {0: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]},  # type: ignore[arg-type]
+        node_command=command,
+        device="cpu",
+        image_size=256,
+    )
+    with pytest.raises(LiveReplayError, match=r"(?s)ended with exit status 0.*no node today"):
+        run_replay(config)
+    with BagReader(tmp_path / "out" / "direct" / "tracked") as bag:
+        assert sum(topic.count for topic in bag.topics()) == 6
+    assert '"direct"' in (tmp_path / "out" / "summary.json").read_text()

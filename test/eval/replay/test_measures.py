@@ -1,0 +1,117 @@
+"""What a robot asks of a tracker, on series made by hand whose answers can be counted on fingers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sam2_ros.eval.replay.measures import (
+    calibration,
+    first_mask_at,
+    holder,
+    identity_switches,
+    longest_gap_s,
+    mean,
+    share,
+    stability,
+    times_to_lost,
+    times_to_recover,
+)
+
+NAN = math.nan
+SECONDS = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+#          seen      hidden               seen again
+VISIBLE = [True, True, False, False, False, True, True, True]
+
+
+def test_the_first_mask_counts_from_the_prompt_on() -> None:
+    assert first_mask_at([True, False, False, True], since=1) == 3
+    assert first_mask_at([True, False, True, True], since=2) == 2
+    assert first_mask_at([True, False, False], since=1) is None
+
+
+def test_time_to_lost_runs_from_the_first_hidden_image_to_the_first_honest_answer() -> None:
+    tracking = [True, True, True, True, False, True, True, True]
+    assert times_to_lost(SECONDS, VISIBLE, SECONDS, tracking) == [1.0]
+    assert times_to_lost(SECONDS, VISIBLE, SECONDS, [not seen for seen in VISIBLE]) == [None]
+    assert times_to_lost(SECONDS, VISIBLE, SECONDS, VISIBLE) == [0.0]
+
+
+def test_time_to_lost_of_dropped_images_is_that_of_the_next_processed_one() -> None:
+    answered_s, tracking = [0.0, 1.5, 2.5], [True, False, True]
+    assert times_to_lost(SECONDS, VISIBLE, answered_s, tracking) == [0.5]
+    assert times_to_lost(SECONDS, VISIBLE, [0.0, 2.5], [True, False]) == [None]  # said only when it was back
+
+
+def test_an_object_that_hides_twice_and_stays_away_has_two_times_to_lost() -> None:
+    visible = [False, True, True, False, False, True, False, False]
+    tracking = [True, True, True, True, False, True, True, True]
+    assert times_to_lost(SECONDS, visible, SECONDS, tracking) == [None, 0.5, None]
+
+
+def test_time_to_recover_runs_from_the_first_image_that_shows_it_again() -> None:
+    found = [True, True, False, False, False, False, False, True]
+    assert times_to_recover(SECONDS, VISIBLE, SECONDS, found) == [1.0]
+    assert times_to_recover(SECONDS, VISIBLE, SECONDS, [True] * 5 + [False] * 3) == [None]
+    assert times_to_recover(SECONDS, VISIBLE, [0.0, 3.0], [True, True]) == [0.5]
+    assert times_to_recover(SECONDS, [True] * 8, SECONDS, [True] * 8) == []  # it never went away
+    assert times_to_recover(SECONDS[:3], [False, False, True], SECONDS[:3], [False, False, True]) == [0.0]
+
+
+def test_shares_count_only_what_they_are_shares_of() -> None:
+    assert share([True, True, False, True], among=[True, True, True, False]) == pytest.approx(2 / 3)
+    assert share([True, True], among=[False, False]) is None
+
+
+def test_an_answer_lies_on_the_truth_it_overlaps_most_and_a_touch_is_nobodys() -> None:
+    assert holder("a", {"a": 0.3, "b": 0.4}) == "b"
+    assert holder("a", {"b": 0.4, "a": 0.4}) == "a"
+    assert holder("a", {"a": 0.02, "b": 0.05}) is None
+    assert holder("a", {}) is None
+
+
+def test_a_switch_is_each_change_to_another_object_and_coming_home_is_none() -> None:
+    assert identity_switches("a", ["a", "a", "b", "b", "a", "b"]) == 2
+    assert identity_switches("a", ["b", "c", "b"]) == 3
+    assert identity_switches("a", ["b", None, None, "b"]) == 1
+    assert identity_switches("a", [None, "a", None]) == 0
+
+
+def test_stability_compares_successive_answers_with_successive_truths() -> None:
+    flickering = stability([NAN, 0.4, 0.6, 0.9], [NAN, 0.8, 1.0, NAN])
+    assert (flickering.answers, flickering.truth, flickering.pairs) == (0.5, 0.9, 2)
+    assert flickering.difference == pytest.approx(-0.4)
+    nothing = stability([NAN, NAN], [NAN, 0.5])
+    assert (nothing.answers, nothing.difference, nothing.pairs) == (None, None, 0)
+
+
+def test_presence_that_means_what_it_says_has_no_calibration_error() -> None:
+    even = calibration([0.0] * 4, [True, False, True, False])  # sigmoid(0) = 0.5, half of them visible
+    assert even.counts[5] == 4
+    assert even.error == 0.0
+    sure_and_right = calibration([1000.0, -1000.0], [True, False])
+    assert sure_and_right.counts == (1, 0, 0, 0, 0, 0, 0, 0, 0, 1)
+    assert sure_and_right.error == pytest.approx(0.0, abs=1e-12)
+
+
+def test_calibration_error_weighs_the_bins_by_their_counts() -> None:
+    # Three answers say 0.5 of which none is visible, one says 1.0 and is.
+    found = calibration([0.0, 0.0, 0.0, 50.0, NAN], [False, False, False, True, True])
+    assert sum(found.counts) == 4
+    assert found.error == pytest.approx(3 / 4 * 0.5)
+    assert found.presence[5] == 0.5
+    assert found.visible[5] == 0.0
+    assert math.isnan(found.visible[2])
+    assert calibration([NAN], [True]).error is None
+
+
+def test_the_longest_gap_has_the_ends_of_the_bag_in_it() -> None:
+    assert longest_gap_s([0.0, 1.0, 2.0, 3.0], [True, True, False, True]) == 2.0
+    assert longest_gap_s([0.0, 1.0, 2.0, 3.0], [True, False, False, False]) == 3.0
+    assert longest_gap_s([0.0, 1.0, 2.0, 3.0], [False] * 4) == 3.0
+
+
+def test_a_mean_is_of_the_numbers_there_are() -> None:
+    assert mean([1.0, None, NAN, 2.0]) == 1.5
+    assert mean([None, NAN]) is None

@@ -22,6 +22,7 @@ from sam2_ros.eval.vos.config import EvalConfig, Evaluation
 from sam2_ros.eval.vos.config import Progress as OnProgress
 from sam2_ros.eval.vos.kept import Fingerprints, sort_out
 from sam2_ros.eval.vos.results import result_file
+from sam2_ros.eval.vos.scenes import write_report
 from sam2_ros.eval.vos.sequence_run import Assignment, MakeRun
 from sam2_ros.eval.vos.summary import summarise
 from sam2_ros.media.datasets.layouts import open_dataset
@@ -92,7 +93,19 @@ def run_eval(
                 "free some space and give the same command again"
             )
             on_note(failed["summary.json"])
+        else:
+            on_progress("writing the report", 0, None)
+            _write_report(config.out, sequences, failed, on_note)
     return evaluation
+
+
+def _write_report(out: Path, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote) -> None:
+    """The numbers are safe by now: a report that cannot be written is a note."""
+    try:
+        write_report(out, sequences)
+    except (OSError, SourceError) as error:
+        failed["report.html"] = f"'{out / 'report.html'}' is not written: {error}"
+        on_note(failed["report.html"])
 
 
 def _evaluation(

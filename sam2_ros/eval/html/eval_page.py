@@ -58,7 +58,7 @@ def write_eval_page(path: Path, run: EvalRun, scenes: strips.Scenes) -> None:
     moments = strips.worst_moments(run.objects, PICTURES_AT_MOST)
     sections = [
         Section("sequences", "Sequences and objects", _sequences(run)),
-        *([Section("groups", "Groups", _groups(summary))] if summary.get("groups") else []),
+        *([Section("groups", "Groups", _groups(summary))] if len(summary.get("groups", ())) > 1 else []),
         moments_section(moments, scenes),
         Section("curves", "Over time", _curves(run, moments)),
         Section("speed", "Speed", _speed(run)),
@@ -129,7 +129,9 @@ def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
 
 
 def _sequences(run: EvalRun) -> str:
-    columns = [name for name in _COLUMNS if any(_value(one, name) is not None for one in run.sequences)]
+    of_sequences = [{name: _value(one, name) for name in _COLUMNS} for one in run.sequences]
+    known = [*of_sequences, *(one.scores for one in run.objects)]
+    columns = [name for name in _COLUMNS if any(scores.get(name) is not None for scores in known)]
     methods = list(run.summary.get("baselines", {}))
     header = [
         Cell("sequence"),
@@ -137,8 +139,7 @@ def _sequences(run: EvalRun) -> str:
         *(Cell(f"{method} J&F", number=True) for method in methods),
     ]
     rows = []
-    for sequence in run.sequences:
-        whole = {name: _value(sequence, name) for name in columns}
+    for sequence, whole in zip(run.sequences, of_sequences, strict=True):
         rows.append(_row(sequence.name, whole, columns, [sequence.beside.get(method) for method in methods]))
         for one in sequence.objects if len(sequence.objects) > 1 else ():
             beside = sequence.objects_beside.get(one.id, {})

@@ -192,7 +192,9 @@ def number(value: float | None, digits: int = 1, bar: bool = False) -> Cell:
     """A number, right-aligned; `bar`: a percentage with a bar behind it. None: an empty cell."""
     if value is None:
         return Cell("", number=True)
-    return Cell(f"{value:.{digits}f}", number=True, share=min(max(value / 100, 0.0), 1.0) if bar else None)
+    share = min(max(value / 100, 0.0), 1.0) if bar else None
+    rounded = round(value, digits) + 0.0  # no -0.0
+    return Cell(f"{rounded:.{digits}f}", number=True, share=share)
 
 
 def heading(text: str, bar: bool = False) -> Cell:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import ScalarFormatter
 
 from sam2_ros.eval.html.data import Curve
 from sam2_ros.media.overlay import colour_of
@@ -168,8 +169,13 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
         share.set(ylim=(-0.03, 1.03), xlim=(0, 1), ylabel="share visible")
         numbers.set(xlabel="presence as a probability", ylabel="frames", yscale="symlog")
         numbers.set_ylim(bottom=0)
+        numbers.yaxis.set_major_formatter(ScalarFormatter())
         share.grid()
         return _svg(figure)
+
+
+# p95 and p99 are often close: their names stand above and below.
+_MARKS = (("o", 5, "bottom"), ("s", 5, "bottom"), ("D", -5, "top"))
 
 
 def times_svg(latencies: Mapping[str, Mapping[str, float]]) -> bytes:
@@ -179,18 +185,19 @@ def times_svg(latencies: Mapping[str, Mapping[str, float]]) -> bytes:
         for row, times in enumerate(latencies.values()):
             colour = SERIES_COLOURS[row % len(SERIES_COLOURS)]
             axes.plot(list(times.values()), [row] * len(times), "-", color=colour, lw=1)
-            for mark, (percentile, value) in zip(("o", "s", "D"), times.items(), strict=False):
+            for (mark, shift, edge), (percentile, value) in zip(_MARKS, times.items(), strict=False):
                 axes.plot(value, row, mark, color=colour, ms=4.5)
                 axes.annotate(
                     percentile,
                     (value, row),
-                    xytext=(0, 6),
+                    xytext=(0, shift),
                     textcoords="offset points",
                     ha="center",
+                    va=edge,
                     color=QUIET,
                 )
         axes.set(yticks=range(len(latencies)), yticklabels=list(latencies), xlabel="ms", xlim=(0, None))
-        axes.set_ylim(len(latencies) - 0.5, -0.6)
+        axes.set_ylim(len(latencies) - 0.4, -0.6)
         axes.grid(axis="x")
         return _svg(figure)
 
@@ -236,7 +243,8 @@ def _band(axes: Axes, series: Series, named: bool) -> None:
         length = len(list(entries))
         if state is not None:
             end = _end(curve, position + length)
-            axes.axvspan(curve.at[position], end, color=STATE_COLOURS.get(state, HIDDEN_COLOUR), lw=0)
+            colour = STATE_COLOURS.get(state, HIDDEN_COLOUR)
+            axes.axvspan(curve.at[position], end, 0.1, 0.9, color=colour, lw=0)
         position += length
     axes.set_yticks([])
     axes.set_ylabel(series.name if named else "state", rotation=0, ha="right", va="center")

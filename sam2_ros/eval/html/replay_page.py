@@ -154,13 +154,12 @@ _OBJECT_COLUMNS = ("J&F", "J", "F", "frames", "missed", "false presence")
 def _objects(runs: Sequence[ReplayedRun]) -> str:
     """One row for each object and run."""
     header = [
-        Cell("object"),
-        Cell("run"),
+        Cell("object and run"),
         *(page.heading(title, bar=title == "J&F") for title in _OBJECT_COLUMNS),
     ]
     rows = []
     for first in runs[0].objects:
-        for place, run in enumerate(runs):
+        for run in runs:
             one = _same(run, first)
             scores = one.scores
             missed, false = (
@@ -170,8 +169,7 @@ def _objects(runs: Sequence[ReplayedRun]) -> str:
             rows.append(
                 Row(
                     [
-                        Cell(first.id if place == 0 else ""),
-                        Cell(_CALLED[run.name]),
+                        Cell(f"{first.id}, {_CALLED[run.name]}"),
                         page.number(scores.get("JF"), bar=True),
                         page.number(scores.get("J")),
                         page.number(scores.get("F")),

@@ -37,7 +37,7 @@ _MOST_WORKERS = 8
 _LEAST_ANNOTATED = 3
 
 
-class EvalInterrupted(Exception):  # noqa: N818 -- no error: it was asked for
+class EvalInterrupted(Exception):
     """Ended by the user; the message says how to go on."""
 
 

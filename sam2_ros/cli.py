@@ -315,14 +315,15 @@ def run(arguments: Sequence[str]) -> int:
         )
     except _UsageError as error:
         return _fail(2, _usage_text(error))
-    except (KeyboardInterrupt, typer.Abort) as error:
-        said = error if isinstance(error, KeyboardInterrupt) else error.__cause__
-        return _fail(130, str(said or "") or "interrupted")
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(130, "interrupted")
     except Exception as error:
         known = _status_of(error)
         if known is None:
             raise
         return _fail(known, str(error))
+    if status == 130:  # what some versions of typer make of an interrupt
+        return _fail(130, "interrupted")
     return status if isinstance(status, int) else 0
 
 
@@ -342,24 +343,19 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
     from sam2_ros.eval.vos.config import EvalConfigError
+    from sam2_ros.eval.vos.evaluate import EvalInterrupted
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    options = (
-        PromptSyntaxError,
-        TrackConfigError,
-        EvalConfigError,
-        TrainConfigError,
-        CompareError,
-        RayError,
-        ReplayConfigError,
-    )
+    if isinstance(error, EvalInterrupted):
+        return 130
+    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
-    if isinstance(
-        error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)
-    ):
+    scoring = (CompareError, ReplayConfigError)
+    content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
+    if isinstance(error, (*options, *timing, *scoring, *content)):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

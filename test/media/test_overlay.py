@@ -165,7 +165,7 @@ def test_abort_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_that_a_full_disk_cut_short_is_no_video(small_disk: Path) -> None:
+def test_a_video_that_a_full_disk_cut_short_is_no_video(small_disk):
     noise = np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3), dtype=np.uint8)
     writer = VideoWriter(small_disk / "clip.mp4", 24.0)
     for image in noise:

@@ -65,7 +65,9 @@ class GrabCutBaseline:
     """
 
     def __init__(self) -> None:
-        ctypes.CDLL(None).srand(1)  # OpenCV's tracker draws from C's rand(), which starts like this
+        # OpenCV's tracker draws from C's rand(), which starts like this, and from a generator of OpenCV's.
+        ctypes.CDLL(None).srand(1)
+        cv2.setRNGSeed(0)
         self._trackers: dict[str, cv2.TrackerMIL | None] = {}
 
     def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:

@@ -38,7 +38,7 @@ _MOST_WORKERS = 8
 _LEAST_ANNOTATED = 3
 
 
-class EvalInterrupted(KeyboardInterrupt):
+class EvalInterrupted(Exception):
     """Ended by the user; the message says how to go on."""
 
 

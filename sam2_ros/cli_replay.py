@@ -141,7 +141,9 @@ def _print(summary: Mapping[str, Any]) -> None:
     table = Table("", *runs, box=None, header_style="bold")
 
     def row(name: str, cell: Callable[[Mapping[str, Any]], Any]) -> None:
-        table.add_row(name, *(_cell(cell(one)) for one in runs.values()))
+        cells = [_cell(cell(one)) for one in runs.values()]
+        if any(cells):  # nothing hid, or no truth: there is nothing to say
+            table.add_row(name, *cells)
 
     for key in ("images_in", "processed", "skipped", "dropped"):
         row(key.replace("_", " "), lambda one, key=key: one[key])  # type: ignore[misc]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.eval.live_replay import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
@@ -21,6 +22,7 @@ from sam2_ros.eval.offline import precision_name, track_frames
 from sam2_ros.eval.replay.config import DIRECT, NODE, RECORDED, ReplayConfig
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_timeline import BagTimeline
+from sam2_ros.media.cdr_header import header_stamp_ns
 from sam2_ros.media.frame import Frame, SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.message_types import OBJECTS_TYPE
@@ -62,7 +64,10 @@ class Run:
 
 def run(name: str, config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
     """Make one of `config.runs`. Raises what models, bags and the live graph raise."""
-    return {DIRECT: _direct, NODE: _node, RECORDED: _recorded}[name](config, timeline, on_progress)
+    made = {DIRECT: _direct, NODE: _node, RECORDED: _recorded}[name](config, timeline, on_progress)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # PyTorch keeps what the direct run's model held; a node beside it may need it
+    return made
 
 
 def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
@@ -173,13 +178,12 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
     answered_ns: dict[int, int] = {}
     with BagReader(config.recorded) as reader:
         objects_topic = _objects_topic(reader, config)
-        of_images = timeline.topic if config.recorded.resolve() != config.bag.resolve() else ""
-        for raw in reader.raw_messages([objects_topic, of_images, DIAGNOSTICS_TOPIC]):
+        for raw in reader.raw_messages([objects_topic, timeline.topic, DIAGNOSTICS_TOPIC]):
             if raw.topic == DIAGNOSTICS_TOPIC:
                 for status in reader.decode(raw).status:
                     told.update({entry.key: entry.value for entry in status.values})
                 continue
-            index = index_by_stamp.get(_stamp_ns(reader, raw))
+            index = index_by_stamp.get(header_stamp_ns(raw.cdr))
             if index is not None:
                 received = answered_ns if raw.topic == objects_topic else sent_ns
                 received.setdefault(index, raw.stamp_ns)
@@ -203,11 +207,6 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
         words={key: told[key] for key in ("model", "device", "precision") if key in told},
         extra={"node_latency_ms": _node_latency(told)},
     )
-
-
-def _stamp_ns(reader: BagReader, raw: Any) -> int:
-    header = reader.decode(raw).header
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def _objects_topic(reader: BagReader, config: ReplayConfig) -> str:

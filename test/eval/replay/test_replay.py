@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,12 @@ def test_a_recording_that_was_made_while_images_were_dropped_is_held_between_ans
     assert run["JF"] < run["processed_only"]["JF"]
     assert run["processed_only"]["frames"] == 2 * 14
     assert run["frames"] == every["frames"]
+    # A robot that records its camera and its tracker into one bag: that bag is both.
+    itself = run_replay(
+        replace(config(demo_bag, tmp_path / "itself", direct=False, recorded=recording), bag=recording)
+    )
+    assert itself["runs"]["recorded"]["latency_ms"] == run["latency_ms"]
+    assert itself["runs"]["recorded"]["processed"] == run["processed"]
 
 
 def test_a_later_prompt_and_an_image_that_does_not_decode(demo_bag: DemoBag, tmp_path: Path) -> None:

@@ -170,6 +170,39 @@ def test_an_outline_that_flickers_is_less_steady_than_the_truth() -> None:
     assert found == {"answers": 0.5, "truth": 1.0, "difference": -0.5, "pairs": 4}
 
 
+def test_a_held_answer_is_steady_and_the_pair_across_a_dropped_image_is_of_processed_ones() -> None:
+    places = [square(0), square(0), square(4), square(8)]  # IoU 16/24 from image to image, 12/28 over two
+    truth = known({index: {"1": mask} for index, mask in enumerate(places)})
+    results = [result(index, answer("a", places[index])) for index in (0, 1, 3)]
+    numbers = tally(follow(STAMPS_S[:4], results, {"a": 0}, truth), {})
+    assert numbers["stability"]["answers"] == pytest.approx((1 + 12 / 28) / 2, abs=1e-4)
+    assert numbers["stability"]["truth"] == pytest.approx(16 / 24, abs=1e-4)
+    assert numbers["stability"]["pairs"] == 2
+    only = numbers["processed_only"]["stability"]
+    assert (only["answers"], only["truth"], only["pairs"]) == (
+        pytest.approx(12 / 28, abs=1e-4),
+        only["answers"],
+        1,
+    )
+
+
+def test_two_empty_answers_are_no_proof_of_a_steady_outline() -> None:
+    truth = known({index: {"1": LEFT} for index in range(4)})
+    masks = [LEFT, NOTHING, NOTHING, LEFT]
+    tracks = follow(
+        STAMPS_S[:4], [result(i, answer("a", mask)) for i, mask in enumerate(masks)], {"a": 0}, truth
+    )
+    found = tally(tracks, {})["stability"]
+    assert (found["answers"], found["pairs"]) == (0.0, 1)
+
+
+def test_the_first_mask_is_that_of_an_answer_to_the_prompted_image_or_a_later_one() -> None:
+    results = [result(index, answer("a", LEFT)) for index in (0, 1, 3)]  # of an earlier life of the name
+    (track,) = follow(STAMPS_S[:4], results, {"a": 2}, None)
+    entry = tally([track], {3: 40.0})["objects"]["a"]
+    assert (entry["time_to_first_mask_s"], entry["first_mask_latency_ms"]) == (0.1, 40.0)
+
+
 def test_an_object_that_is_in_no_answer_is_missed_and_has_no_presence() -> None:
     truth = known({index: {"1": LEFT} for index in range(3)})
     numbers = tally(follow(STAMPS_S[:3], map(result, range(3)), {"a": 0}, truth), {})
@@ -194,7 +227,7 @@ def test_void_pixels_count_neither_way() -> None:
 
 
 def test_an_answer_that_comes_twice_or_late_is_left_out() -> None:
-    results = [perfect(0), perfect(3), perfect(1), perfect(3), perfect(5)]
+    results = [perfect(0), perfect(3), perfect(3), perfect(1), perfect(5)]
     tracks = follow(STAMPS_S, results, {"a": 0, "b": 0}, one_hiding())
     assert tracks[0].processed == [True, False, False, True, False, True]
 

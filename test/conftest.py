@@ -1,4 +1,4 @@
-"""For all tests: a ROS graph that no robot hears, set before all imports; where the data lies; a disk that is soon full.
+"""For all tests: a ROS graph that no robot hears, set before all imports; where the data lies; a full disk.
 
 Knows nothing of what is tested.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from sam2_ros.eval.jobs.job import ATTEMPTS, Event, Failed, Finished, Job, Work, attempt
 
 LOCAL = "local"
+_ANSWERS_WITHIN_S = 10.0
 
 
 class RayError(ValueError):
@@ -72,6 +74,7 @@ def _connected(address: str, cpus: int) -> Any:
     else:
         options["address"] = address
     try:
+        _answers(address)
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = (str(error).splitlines() or [""])[0]
@@ -80,6 +83,13 @@ def _connected(address: str, cpus: int) -> Any:
             "the address that `ray start --head` shows"
         ) from None
     return ray
+
+
+def _answers(address: str) -> None:
+    """Raises OSError where nothing listens: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_ANSWERS_WITHIN_S).close()
 
 
 def _outcome(ray: Any, done: Any, name: str) -> Finished | Failed:

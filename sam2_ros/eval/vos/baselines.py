@@ -60,14 +60,11 @@ class FlowBaseline:
 class GrabCutBaseline:
     """Follows the box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
 
-    The box tracker's random choices decide much, and go on from object to object; each sequence starts them anew, so
-    that its numbers do not depend on what ran before.
+    The box tracker's random choices decide much; each object starts them anew, so that its numbers do not depend on
+    what ran before.
     """
 
     def __init__(self) -> None:
-        # OpenCV's tracker draws from C's rand(), which starts like this, and from a generator of OpenCV's.
-        ctypes.CDLL(None).srand(1)
-        cv2.setRNGSeed(0)
         self._trackers: dict[str, cv2.TrackerMIL | None] = {}
 
     def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
@@ -82,6 +79,9 @@ class GrabCutBaseline:
         self._trackers[name] = None  # nothing to follow
         if box is not None:
             x0, y0, x1, y1 = (round(edge) for edge in box)
+            # It draws from C's rand(), which starts like this, and from a generator of OpenCV's.
+            ctypes.CDLL(None).srand(1)
+            cv2.setRNGSeed(0)
             tracker = self._trackers[name] = cv2.TrackerMIL.create()
             tracker.init(image_hw3, (x0, y0, x1 - x0, y1 - y0))
 

@@ -23,7 +23,6 @@ def test_without_ray_or_a_cluster_one_line_says_so(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.slow
 def test_killed_processes_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
@@ -44,7 +43,6 @@ def test_killed_processes_are_replaced(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tries["die once 1"], tries["die 3"], tries["plain 0"]) == (2, 2, 1)
 
 
-@pytest.mark.slow
 def test_a_model_that_does_not_load_is_an_error_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,8 @@ def _print(comparison: Comparison) -> None:
     for name, (a, b) in comparison.speed().items():
         ratio = f", B / A {b / a:.2f}" if a else ""
         show.out.print(f"{name}: A {a:.2f}, B {b:.2f}{ratio}", highlight=False)
+    if comparison.only_in_a or comparison.only_in_b:
+        show.out.print("Speed is of all that each run did, not of what they share.", highlight=False)
     for name, keys in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
         if keys:
             listed = ", ".join("/".join(key) for key in keys)

@@ -49,7 +49,8 @@ def evaluate(
     ] = "",
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for predicted masks, overlay.mp4 and summary.json.")
+        Path | None,
+        typer.Option(help="Folder for predicted masks, overlay.mp4, report.html and summary.json."),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -128,6 +129,8 @@ def evaluate(
         _print_photographs(evaluation.report)
     else:
         _print_videos(evaluation.report, evaluation.details)
+        if out is not None:
+            show.out.print(f"  {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
     show.print_json(as_json, evaluation.report)
     return 1 if evaluation.report.get("failed") else 0
 

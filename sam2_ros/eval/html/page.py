@@ -55,6 +55,7 @@ tbody tr { border-bottom: 1px solid var(--line); }
 tr.part th { padding-left: 1.3rem; color: var(--quiet); font-weight: 400; }
 tr.total { border-bottom: 0; } tr.total th, tr.total td { font-weight: 700; border-top: 1.5px solid var(--ink); }
 th.bar { padding-right: .45rem; }
+.number + :not(.number) { padding-left: 1.4rem; }
 td.bar { background: linear-gradient(to left, var(--wash) var(--share), transparent var(--share)) no-repeat right
   center / 100% 72%; padding-right: .45rem; min-width: 6.5rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--least)), 1fr)); gap: 1.6rem

@@ -5,6 +5,7 @@ Does not know the node's code: it starts the command it is given and speaks thro
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.cdr_header import header_stamp_ns, with_stamp
-from sam2_ros.media.frame import NS_PER_S
+from sam2_ros.media.frame import NS_PER_S, SourceError
+
+_log = logging.getLogger(__name__)
 
 DIAGNOSTICS_TOPIC = "/diagnostics"
 DIAGNOSTICS_PATIENCE_S = 2.5
@@ -68,6 +71,7 @@ class LiveReplay:
     objects_s: Mapping[int, float]  # every ~/objects message: stamp_ns of its image -> when it arrived
     diagnostics: Mapping[str, str]  # the node's last diagnostics, key -> value
     node_exit_status: int | None
+    broken: int = 0  # messages of the bag that are no images: not sent
 
     @property
     def latency_ms(self) -> dict[int, float]:
@@ -154,7 +158,7 @@ def replay_live(
         except NodeProcessError as error:
             raise LiveReplayError(str(error)) from error
         status = process.stop()
-    return LiveReplay(player.sent_s, player.objects_s, diagnostics, status)
+    return LiveReplay(player.sent_s, player.objects_s, diagnostics, status, player.broken)
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ class _Player:
         self._received: list[_Received] = []  # appended by the executor's thread only
         self.sent_s: dict[int, float] = {}
         self.objects_s: dict[int, float] = {}
+        self.broken = 0
 
     def __enter__(self) -> _Player:
         from diagnostic_msgs.msg import DiagnosticArray
@@ -256,6 +261,13 @@ class _Player:
                     if image.stamp_ns == image.header_ns
                     else with_stamp(raw.cdr, image.stamp_ns)
                 )
+                try:
+                    reader.decode(raw)
+                except SourceError as error:
+                    # A camera sends whole messages; rclpy gives up on one that does not deserialize.
+                    _log.warning("not played: %s", error)
+                    self.broken += 1
+                    continue
                 _sleep_until(start_s + due)
                 self._process.check()
                 self.sent_s[image.stamp_ns] = time.monotonic()
@@ -264,6 +276,10 @@ class _Player:
 
     def drain(self) -> None:
         """Until the newest image's objects are there: the node always gets to the newest one."""
+        if not self.sent_s:
+            raise LiveReplayError(
+                f"no message on {self._camera.topic} of {self._camera.bag} is a whole image"
+            )
         newest_ns = max(self.sent_s)
         deadline_s = time.monotonic() + self._config.drain_timeout_s
         while newest_ns not in self.objects_s and time.monotonic() < deadline_s:

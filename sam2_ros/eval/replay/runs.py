@@ -27,7 +27,7 @@ from sam2_ros.media.frame import Frame, SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.message_types import OBJECTS_TYPE
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.weights import load_model
+from sam2_ros.weights import PRECISIONS, load_model
 
 DIRECT_LATENCY = "duration of Tracker.step in this process: no ROS graph, no image dropped"
 NODE_LATENCY = "image published to ~/objects received, by the player: DDS both ways, the node, the recorder"
@@ -162,8 +162,8 @@ def _node(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) ->
         {index_by_stamp[stamp]: ms for stamp, ms in sorted(replay.latency_ms.items())},
         NODE_LATENCY,
         fps=len(replay.objects_s) / playing_s if playing_s > 0 else None,
-        skipped=int(told["frames_skipped"]) if "frames_skipped" in told else None,
-        words={key: told[key] for key in ("model", "device", "precision") if key in told},
+        skipped=int(told["frames_skipped"]) + replay.broken if "frames_skipped" in told else None,
+        words=_words(told),
         extra={"node_latency_ms": _node_latency(told), "node_exit_status": replay.node_exit_status},
     )
 
@@ -204,7 +204,7 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
         RECORDED_LATENCY if latency_ms else NO_LATENCY,
         fps=len(answered_ns) / spanned_s if spanned_s > 0 else None,
         skipped=int(told["frames_skipped"]) if "frames_skipped" in told else None,
-        words={key: told[key] for key in ("model", "device", "precision") if key in told},
+        words=_words(told),
         extra={"node_latency_ms": _node_latency(told)},
     )
 
@@ -224,6 +224,15 @@ def _objects_topic(reader: BagReader, config: ReplayConfig) -> str:
             + ("choose it with --recorded-topic" if topics else "record ~/objects of the node")
         )
     return topics[0].name
+
+
+def _words(told: Mapping[str, str]) -> dict[str, str]:
+    """What the node's diagnostics say of its model, in the words of the options."""
+    words = {key: told[key] for key in ("model", "device", "precision") if key in told}
+    options = {str(dtype).removeprefix("torch."): option for option, dtype in PRECISIONS.items()}
+    if "precision" in words:
+        words["precision"] = options.get(words["precision"], words["precision"])
+    return words
 
 
 def _node_latency(told: Mapping[str, str]) -> dict[str, float]:

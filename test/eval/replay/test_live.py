@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt
@@ -14,10 +15,12 @@ from sam2_ros.eval.replay.config import ReplayConfig
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_frames import BagFrames
+from sam2_ros.media.message_types import COMPRESSED_TYPE, compressed_message, standard_types
 
 from .conftest import HIDDEN, LABELS_TOPIC, DemoBag
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
+CUT_OFF_AFTER = 2  # a message that ends early follows this image
 LATER = 6  # the cup is prompted on this image
 
 
@@ -27,9 +30,14 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
 ) -> None:
     camera = tmp_path / "camera"
     with BagFrames(demo_bag.path, IMAGE_TOPIC) as source, BagWriter(camera, storage="sqlite3") as writer:
-        for frame, _ in zip(source, range(HIDDEN[0] + 12), strict=False):
+        for frame, number in zip(source, range(HIDDEN[0] + 12), strict=False):
             writer.write_image("/cam/compressed", frame.stamp_ns, FRAME_ID, frame.image, compressed=True)
-    images = HIDDEN[0] + 12
+            if number == CUT_OFF_AFTER:
+                stamp = frame.stamp_ns + 50_000_000
+                cut = compressed_message(standard_types(), stamp, FRAME_ID, "jpeg", np.zeros(100, np.uint8))
+                cdr = bytes(standard_types().serialize_cdr(cut, COMPRESSED_TYPE))
+                writer.write_raw("/cam/compressed", COMPRESSED_TYPE, stamp, cdr[:-60])
+    images = HIDDEN[0] + 12 + 1
     prompts = {
         0: [Prompt("robot", box=tuple(demo_bag.boxes["robot"]))],  # type: ignore[arg-type]
         LATER: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))],  # type: ignore[arg-type]
@@ -48,11 +56,13 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
             **given,  # type: ignore[arg-type]
         )
     )
+    assert summary["precision"] in ("fp32", "bf16", "fp16")  # the node has other words for them
     run = summary["runs"]["node"]
     assert (summary["transport"], summary["device"], summary["notes"]) == ("compressed", "cpu", [])
     assert run["node_exit_status"] == 0
     assert run["images_in"] == images
-    assert run["processed"] + run["dropped"] == images
+    assert run["skipped"] == 1
+    assert run["processed"] + run["dropped"] + run["skipped"] == images
     assert run["processed"] >= 4
     assert run["longest_gap_s"] >= 0.1
     assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p99"]

@@ -235,3 +235,30 @@ def test_an_interrupted_run_leaves_the_earlier_recording_and_its_own(
     assert tracked.joinpath("tracked.mcap").stat() == before
     with BagReader(out / "direct" / "partial" / "tracked") as bag:
         assert {topic.name: topic.count for topic in bag.topics()} == {OBJECTS_TOPIC: 3, LABEL_TOPIC: 3}
+
+
+def test_a_real_bag_of_jpeg_images_and_masks_drawn_by_people(shared_data: Path, tmp_path: Path) -> None:
+    prompts = {0: [Prompt("surfer", box=(277.0, 73.0, 415.0, 245.0))]}
+    given = ReplayConfig(
+        shared_data / "bags/derived_kite-surf_compressed_mcap",
+        tmp_path,
+        prompts,
+        truth=shared_data / "vos/davis16_kite-surf/masks",
+        device="cpu",
+        image_size=256,
+    )
+    summary = run_replay(given)
+    run = summary["runs"]["direct"]
+    assert (summary["images"], summary["transport"], summary["notes"]) == (50, "compressed", [])
+    assert (run["processed"], run["frames_visible"], run["frames_hidden"]) == (50, 49, 0)
+    assert 35 < run["JF"] < 80
+    assert run["missed"] < 0.2
+
+
+def test_masks_of_every_frame_do_not_fit_a_bag_of_every_third(shared_data: Path, tmp_path: Path) -> None:
+    prompts = {0: [Prompt("dog", box=(90.0, 40.0, 230.0, 170.0))]}
+    bag, masks = shared_data / "bags/derived_libby_raw320_db3", shared_data / "vos/davis16_libby/masks"
+    with pytest.raises(
+        SourceError, match=r"\(32 of 49\) belongs to no image of the bag: a number from 0 to 16"
+    ):
+        run_replay(ReplayConfig(bag, tmp_path, prompts, truth=masks))

@@ -25,6 +25,7 @@ from sam2_ros.eval.replay.score import follow
 from sam2_ros.eval.replay.tally import tally
 from sam2_ros.eval.replay.truth import KnownObjects, find_truth
 from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
+from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import write_json
 from sam2_ros.weights import find_checkpoint
@@ -59,7 +60,10 @@ def run_replay(
                 summary[key] = made.words[key]
         write_json(config.out / "summary.json", summary)
     on_progress("writing the report", 0, 1)
-    write_report(config.out, config.bag, timeline, known, runs)
+    try:
+        write_report(config.out, config.bag, timeline, known, runs)
+    except (OSError, SourceError) as error:  # the numbers are safe by now
+        summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     return summary
 
 

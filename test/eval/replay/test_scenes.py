@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.runs import Run
 from sam2_ros.eval.replay.scenes import read_scenes
 from sam2_ros.eval.replay.truth import find_truth
+from sam2_ros.media.bag import BagWriter
 from sam2_ros.media.bag_timeline import read_timeline
+from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import OBJECTS_TOPIC
 
 from .conftest import LABELS_TOPIC, DemoBag
@@ -50,3 +53,19 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tm
     assert held["node", 1].answers == {}
     assert (held["node", 6].answers["cup"] == scenes["direct", 3].answers["cup"]).all()
     assert (held["node", 6].image_hw3 == scenes["direct", 6].image_hw3).all()
+
+
+def test_a_report_that_cannot_be_written_is_a_note(demo_bag: DemoBag, tmp_path: Path) -> None:
+    (tmp_path / "out" / ".report.html.partial").mkdir(parents=True)
+    bag = first_images(demo_bag.path, tmp_path / "short", 3)
+    prompts = {0: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]}  # type: ignore[arg-type]
+    summary = run_replay(ReplayConfig(bag, tmp_path / "out", prompts, device="cpu", image_size=256))
+    assert summary["runs"]["direct"]["processed"] == 3
+    assert "report.html' is not written" in summary["notes"][-1]
+
+
+def first_images(bag: Path, path: Path, count: int) -> Path:
+    with open_source(bag, IMAGE_TOPIC) as source, BagWriter(path) as writer:
+        for frame in itertools.islice(source, count):
+            writer.write_image(IMAGE_TOPIC, frame.stamp_ns, "camera", frame.image)
+    return path

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from report_pages import check
 
@@ -13,6 +17,7 @@ from sam2_ros.eval.vos.config import EvalConfig
 from sam2_ros.eval.vos.evaluate import run_eval
 from sam2_ros.eval.vos.scenes import read_scene
 from sam2_ros.media.datasets.layouts import open_dataset
+from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
 
 
 def test_the_masks_that_are_shown_have_the_j_of_the_curves(rendered: Path, tmp_path: Path) -> None:
@@ -42,3 +47,42 @@ def test_a_report_that_cannot_be_written_is_a_note(rendered: Path, tmp_path: Pat
     assert evaluation.report["JF"] > 0
     assert (tmp_path / "summary.json").exists()
     assert any("report.html' is not written" in note for note in notes)
+
+
+def test_objects_that_overlap_are_read_from_their_folders(tmp_path: Path) -> None:
+    image = np.full((40, 60, 3), 50, np.uint8)
+    masks = {"cup": np.zeros((40, 60), bool), "lid": np.zeros((40, 60), bool)}
+    masks["cup"][5:30, 5:30], masks["lid"][10:20, 10:40] = True, True
+    sequence = VosSequence("kitchen", OneFrame(image), OneTruth(masks), 10.0, overlapping=True)
+    for name, mask in masks.items():
+        (tmp_path / "kitchen" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "kitchen" / name / "00000.png"), mask[:, ::-1].astype(np.uint8) * 255)
+    scene = read_scene(tmp_path, sequence, 0)
+    assert (scene.image_hw3 == image).all()
+    for name, mask in masks.items():
+        assert (scene.answers[name] == mask[:, ::-1]).all()
+        assert (scene.truths[name] == mask).all()
+
+
+@dataclass(frozen=True)
+class OneFrame:
+    image: np.ndarray
+    names: tuple[str, ...] = ("00000",)
+
+    def at(self, index: int) -> np.ndarray:
+        return self.image
+
+    def identity(self) -> Iterator[str]:
+        yield "one"
+
+
+@dataclass(frozen=True)
+class OneTruth:
+    masks: dict[str, np.ndarray]
+    indices: tuple[int, ...] = (0,)
+
+    def at(self, index: int) -> FrameTruth:
+        return FrameTruth(self.masks, (40, 60))
+
+    def identity(self) -> Iterator[str]:
+        yield "one"

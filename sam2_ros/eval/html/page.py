@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Contrasts on the page's ground: ink 15:1, quiet text 6:1. Widths: text to 72 rem, wide tables scroll in a box of
-# their own, so that the page itself never scrolls sideways.
+# their own, with a shadow where there is more, so that the page itself never scrolls sideways.
 _STYLE = """
 :root { color-scheme: light; --ground: #fbfaf7; --ink: #1b222c; --quiet: #56606d; --line: #dcd8ce; --tint: #0b6171;
   --wash: #e3eef0; --bad: #9c2a1c; }
@@ -42,7 +42,11 @@ nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.3rem; padding: 0; margin: 
   font-size: .92rem; }
 a { color: var(--tint); text-underline-offset: .2em; }
 a:focus-visible, .scroll:focus-visible { outline: 2px solid var(--tint); outline-offset: 3px; }
-.scroll { overflow-x: auto; margin: .8rem 0; }
+.scroll { overflow-x: auto; margin: .8rem 0; background:
+  linear-gradient(to left, #fbfaf700, var(--ground) 70%) left / 2rem 100% no-repeat local,
+  linear-gradient(to right, #fbfaf700, var(--ground) 70%) right / 2rem 100% no-repeat local,
+  linear-gradient(to right, #1b222c33, #1b222c00) left / .7rem 100% no-repeat scroll,
+  linear-gradient(to left, #1b222c33, #1b222c00) right / .7rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .92rem; min-width: 100%; }
 caption { text-align: left; color: var(--quiet); font-size: .88rem; padding-bottom: .5rem; }
 th, td { padding: .42rem .9rem .42rem 0; text-align: left; vertical-align: baseline; white-space: nowrap; }
@@ -74,6 +78,7 @@ code { font: .88em/1.6 ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mo
 .alarm { border-left: 4px solid var(--bad); padding: .1rem 0 .1rem 1rem; margin: 1.6rem 0 0; }
 .alarm b { color: var(--bad); }
 main { padding-bottom: 4rem; }
+@media (max-width: 34rem) { td.bar { min-width: 4.6rem; } }
 @media print { nav { display: none; } section { break-inside: avoid-page; } .scroll { overflow: visible; } }
 """
 

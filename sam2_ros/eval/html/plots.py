@@ -148,7 +148,7 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
         share.plot((0, 1), (0, 1), color=QUIET, lw=0.8, ls=(0, (4, 3)))
         width = 0.09 / len(bins)
         for place, (name, entries) in enumerate(bins.items()):
-            colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
+            colour = SERIES_COLOURS[place % len(SERIES_COLOURS)] if len(bins) > 1 else TINT
             filled = [one for one in entries if one[counted] and one["presence"] is not None]
             share.plot(
                 [one["presence"] for one in filled],

@@ -43,26 +43,6 @@ def test_it_follows_a_moving_disc_and_staying_put_would_not(name: str) -> None:
     assert mask_iou(start, truth) < 0.3
 
 
-def test_the_box_tracker_repeats_itself_whatever_ran_before() -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 255, (120, 200, 3), dtype=np.uint8)  # nothing to hold on to: chance decides
-    images = [
-        np.roll(noise, 7 * step, axis=1) // 2 + rng.integers(0, 127, noise.shape, dtype=np.uint8)
-        for step in range(6)
-    ]
-    mask = np.zeros(noise.shape[:2], bool)
-    mask[40:80, 60:100] = True
-
-    def followed() -> np.ndarray:
-        baseline = BASELINES["grabcut"]()
-        baseline.start("1", images[0], mask, tight_box(mask))
-        return np.array([baseline.follow(image)["1"] for image in images[1:]])
-
-    first = followed()
-    BASELINES["grabcut"]().start("other", images[3], mask, (10, 10, 50, 60))
-    np.testing.assert_array_equal(followed(), first)
-
-
 def test_flow_carries_motion_of_less_than_a_pixel() -> None:
     baseline = FlowBaseline()
     image, start = scene(60)

@@ -122,7 +122,7 @@ def evaluate(
     )
     with show.progress_bar("opening") as bar:
         if photographs:
-            evaluation = run_photographs(config, bar.show)
+            evaluation = run_photographs(config, bar.show, show.note)
         else:
             evaluation = run_eval(config, bar.show, show.note, ("sam2-ros", *context.obj))
     if photographs:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam2_ros.eval.jobs.job import JobError
+from sam2_ros.eval.jobs.job import Job, JobError
+from sam2_ros.eval.jobs.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Squares:
         on_progress(1)
         if kind == "wait":
             time.sleep(0.5)
+        elif kind == "steps":
+            for step in range(1000):
+                time.sleep(0.02)
+                on_progress(step)
         elif kind == "die" or (kind == "die once" and f" die once {value}\n" not in earlier):
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind == "error":
@@ -45,3 +51,9 @@ class Squares:
         elif kind == "full":
             raise JobError(os.strerror(errno.ENOSPC), ends_all=True)
         return value**2
+
+
+if __name__ == "__main__":  # a run of two long jobs, for tests that kill it
+    Processes(2).run(
+        Squares(Path(sys.argv[1])), [Job(str(n), ("steps", n)) for n in range(2)], lambda event: None
+    )

@@ -132,7 +132,7 @@ def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
     while True:
         try:
             job: Job = pipe.recv()
-        except EOFError:
-            return
-        name = job.name
-        pipe.send(attempt(work, job, lambda done, name=name: pipe.send(Progress(name, done))))  # type: ignore[misc]
+            name = job.name
+            pipe.send(attempt(work, job, lambda done, name=name: pipe.send(Progress(name, done))))  # type: ignore[misc]
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # nobody listens any more

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,3 +71,28 @@ def test_a_job_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> Non
     assert "ended 2 times while it ran (signal SIGKILL)" in died.line
     tries = Counter(line.split(" ", 1)[1] for line in (tmp_path / "log").read_text().splitlines())
     assert tries == {"plain 0": 1, "die once 1": 2, "die 2": 2, "plain 3": 1, "plain 4": 1}
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    root, shared = Path(__file__).parents[3], Path(__file__).parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "small_jobs", str(log)],
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{shared}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: log.exists() and log.read_text().count("\n") == 2)
+    parent.kill()
+    parent.wait()
+    pids = [line.split()[0] for line in log.read_text().splitlines()]
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    _, error = parent.communicate()
+    assert "Traceback" not in error
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)

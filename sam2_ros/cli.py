@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from sam2_ros import cli_show as show
+from sam2_ros.cli_compare import compare
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
@@ -51,6 +52,7 @@ app.command()(soak)
 app.command()(replay)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(compare)
 app.command()(export)
 
 
@@ -308,7 +310,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit status. Errors are one line on standard error."""
     command = typer.main.get_command(app)
     try:
-        status = command.main(args=list(arguments), prog_name="sam2-ros", standalone_mode=False)
+        status = command.main(
+            args=list(arguments), prog_name="sam2-ros", standalone_mode=False, obj=tuple(arguments)
+        )
     except _UsageError as error:
         return _fail(2, _usage_text(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -318,6 +322,8 @@ def run(arguments: Sequence[str]) -> int:
         if known is None:
             raise
         return _fail(known, str(error))
+    if status == 130:  # what some versions of typer make of an interrupt
+        return _fail(130, "interrupted")
     return status if isinstance(status, int) else 0
 
 
@@ -328,23 +334,28 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.engine.compiled import CompileError
     from sam2_ros.eval.bench.reference import ReferenceMissingError
     from sam2_ros.eval.bench.run import BenchConfigError
+    from sam2_ros.eval.compare.summaries import CompareError
+    from sam2_ros.eval.jobs.ray_cluster import RayError
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.memory_options import MemoryOptionsError
     from sam2_ros.eval.process_watch import ProcessWatchError
     from sam2_ros.eval.replay.config import ReplayConfigError
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
-    from sam2_ros.eval.vos.evaluate import EvalConfigError
+    from sam2_ros.eval.vos.config import EvalConfigError
+    from sam2_ros.eval.vos.evaluate import EvalInterrupted
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, TrainConfigError, ReplayConfigError)
+    if isinstance(error, EvalInterrupted):
+        return 130
+    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
-    if isinstance(
-        error, (*options, *timing, PromptError, SourceError, ImageError, CheckpointError, CompileError)
-    ):
+    scoring = (CompareError, ReplayConfigError)
+    content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
+    if isinstance(error, (*options, *timing, *scoring, *content)):
         return 2
     return (
         1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None

@@ -27,6 +27,7 @@ from sam2_ros.cli_options import (
 
 
 def evaluate(
+    context: typer.Context,
     dataset: Annotated[
         Path,
         typer.Argument(
@@ -48,7 +49,8 @@ def evaluate(
     ] = "",
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for predicted masks, overlay.mp4 and summary.json.")
+        Path | None,
+        typer.Option(help="Folder for predicted masks, overlay.mp4, report.html and summary.json."),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -67,12 +69,33 @@ def evaluate(
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
     memory_every: MemoryEveryOption = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes, each with its share of the cores. 0: one on a GPU or on fewer than 4 cores, else one for "
+            "every two cores, 8 at most: a rule, nothing is measured. Frames per second are then those of such a share."
+        ),
+    ] = 0,
+    ray: Annotated[
+        str,
+        typer.Option(
+            help="Run on this Ray cluster (its address), or on one that is started here: local. Needs --out."
+        ),
+    ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run sequences again that are complete in --out.")
+    ] = False,
     as_json: JsonOption = False,
-) -> None:
-    """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU."""
+) -> int:
+    """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU.
+
+    With --out a run that was interrupted goes on where it was. A sequence that cannot be evaluated is listed as failed,
+    the others are scored, and the exit status is 1.
+    """
     from sam2_ros.eval.memory_options import MemoryOptions
     from sam2_ros.eval.vos.baselines import BASELINES
-    from sam2_ros.eval.vos.evaluate import EvalConfig, run_eval
+    from sam2_ros.eval.vos.config import EvalConfig
+    from sam2_ros.eval.vos.evaluate import run_eval
     from sam2_ros.eval.vos.photographs import run_photographs
     from sam2_ros.media.datasets.photographs import is_photographs
 
@@ -93,20 +116,39 @@ def evaluate(
         asked,
         image_size,
         MemoryOptions(memory_frames, memory_pooling, memory_every),
+        workers,
+        ray,
+        fresh,
     )
     with show.progress_bar("opening") as bar:
-        evaluation = (run_photographs if photographs else run_eval)(config, bar.show)
+        if photographs:
+            evaluation = run_photographs(config, bar.show, show.note)
+        else:
+            evaluation = run_eval(config, bar.show, show.note, ("sam2-ros", *context.obj))
     if photographs:
         _print_photographs(evaluation.report)
     else:
         _print_videos(evaluation.report, evaluation.details)
+        if out is not None:
+            show.out.print(f"  {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
     show.print_json(as_json, evaluation.report)
+    return 1 if evaluation.report.get("failed") else 0
 
 
 def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None:
     """Sequences and, where there are several, their objects; then the means over the objects of groups and over all."""
     others = report.get("baselines", {})
-    columns = ("sequence", "object", "J", "F", "J&F", "absent", "fps", *(f"{name} J&F" for name in others))
+    columns = (
+        "sequence",
+        "object",
+        "J",
+        "F",
+        "J&F",
+        "decay",
+        "absent",
+        "fps",
+        *(f"{name} J&F" for name in others),
+    )
     table = Table(
         *columns,
         box=None,
@@ -122,12 +164,20 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
                 beside = [details["objects"][other][name][key]["JF"] for other in others]
                 table.add_row("", f"id {escape(key)}", *_numbers(one, beside, None))
     beside = [other["JF"] for other in others.values()]
+    for name in report["failed"]:
+        table.add_row(escape(name), "failed")
     for name, scores in report.get("groups", {}).items():
         beside = [other["groups"][name]["JF"] for other in others.values()]
         table.add_row(f"[bold]mean of {escape(name)}", "", *_numbers(scores, beside, None))
     count = sum(len(objects) for objects in details["objects"]["model"].values())
     table.add_row("[bold]mean over objects", str(count), *_numbers(report, beside, report["fps"]))
     show.out.print(table)
+    if details["calibration"] is not None:
+        show.out.print(
+            f"Presence: expected calibration error {details['calibration']['ece']:.3f}; TRACKING in "
+            f"{report['false_presence']:.1f} % of the frames that do not show an object",
+            highlight=False,
+        )
     for name, one in {report["model"]: report, **others}.items():
         latency = one["latency_ms"]
         show.out.print(
@@ -155,6 +205,8 @@ def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
 
     title = f"{report['model']}, prompt {report['prompt']}, {details['device']}, {details['precision']}"
     title += f", input {details['image_size']}"
+    if details["workers"] > 1:
+        title += f", {details['workers']} workers of {details['threads']} threads"
     if words := MemoryOptions(**details["memory"]).words():
         title += f", {words}"
     if report["prompt"] == "online":
@@ -164,7 +216,7 @@ def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
 
 
 def _numbers(scores: Mapping[str, Any], beside: list[float | None], fps: float | None) -> list[str]:
-    return [_number(scores[key]) for key in ("J", "F", "JF", "absent")] + [
+    return [_number(scores[key]) for key in ("J", "F", "JF", "decay", "absent")] + [
         _number(fps),
         *map(_number, beside),
     ]

@@ -109,7 +109,8 @@ def replay(
     _print(summary)
     for name in summary["runs"]:
         show.out.print(f"  {config.recording(name)}", highlight=False, soft_wrap=True)
-    show.out.print(f"  {out / 'summary.json'}", highlight=False, soft_wrap=True)
+    for name in ("report.html", "summary.json"):
+        show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
     show.print_json(as_json, summary)
 
 

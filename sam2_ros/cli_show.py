@@ -54,6 +54,11 @@ def progress_bar(first: str) -> Iterator[Bar]:
         yield Bar(progress, first)
 
 
+def note(line: str) -> None:
+    """A line for people on standard error, above a progress bar that runs."""
+    err.print(escape(line), highlight=False, soft_wrap=True)
+
+
 def print_table(title: str, values: Mapping[str, Any]) -> None:
     """Names and values, one per line."""
     table = Table(title=title, show_header=False, box=None, title_justify="left", title_style="bold")

@@ -196,6 +196,13 @@ def load_model(
     return model
 
 
+def device_and_precision(device: str = "auto", precision: str = "auto") -> tuple[str, str]:
+    """What `load_model` would use, by names it takes: ("cuda:0", "bf16"). Raises CheckpointError."""
+    target = _device(device)
+    dtype = _precision(precision, target)
+    return str(target), next(name for name, known in PRECISIONS.items() if known == dtype)
+
+
 def random_model(config: ModelConfig, seed: int = 0) -> Sam2Model:
     """A model with seeded random weights, for timing and for tests of mechanics: it cannot see."""
     with torch.random.fork_rng():

@@ -1,9 +1,11 @@
-"""For all tests: a ROS graph that no robot hears, set before anything else is imported, and where the data lies.
+"""For all tests: a ROS graph that no robot hears, set before all imports; where the data lies; a full disk.
 
 Knows nothing of what is tested.
 """
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"evaluation data not found in {folder} (set SAM2_ROS_DATA)")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 128 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here, which needs root: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -5,35 +5,18 @@ Does not know how the run was made: it gets frames, results, truths and a score.
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from sam2_ros.engine import FrameResult
+from sam2_ros.eval.html import page, plots, strips
+from sam2_ros.eval.html.page import Cell, Headline, Row, Section
+from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.scoring import ClipScore, ObjectTruth, hidden_stretches
-from sam2_ros.media.overlay import colour_of, draw_overlay
-
-TRUTH_RGB = (255, 255, 255)
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2330; max-width: 68rem; margin: 2rem auto; }
-body { padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; } td, th { text-align: left; padding: .25rem 1.2rem .25rem 0; }
-th { border-bottom: 1px solid #9aa3b5; font-weight: 600; } td { border-bottom: 1px solid #e6e9f0; }
-.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } img { max-width: 100%; border-radius: 4px; }
-figcaption, .note { color: #5b6477; font-size: .88rem; }
-"""
+from sam2_ros.media.overlay import draw_overlay
 
 
 @dataclass(frozen=True)
@@ -62,35 +45,55 @@ class ReportData:
 
 def write_report(path: Path, data: ReportData) -> None:
     """Write the report; plots as PNG and pictures as JPEG inside the file."""
-    sections = [
-        f"<h1>{html.escape(data.title)}</h1>",
-        *(f'<p class="note">{html.escape(note)}</p>' for note in data.notes),
-        "<h2>Summary</h2>",
-        _table(("what", "value"), [(key, _plain(value)) for key, value in data.summary.items()]),
-        "<h2>Objects</h2>",
-        _object_table(data),
-        "<h2>Overlap with the known masks</h2>",
-        _image("image/png", overlap_plot(data), "IoU per processed frame; grey: the object cannot be seen"),
-        f"<h2>Latency</h2><p>{html.escape(data.latency_meaning)}</p>",
-        _image(
-            "image/png", latency_plot(data), "every processed frame; left in order, right sorted into bins"
-        ),
-        "<h2>Frames</h2>",
-        '<p class="note">Tinted: what was tracked. White outline: the known mask.</p>',
-        '<div class="frames">',
-        *(
-            _image("image/jpeg", _picture(data, picture), picture.caption)
-            for picture in choose_pictures(data)
-        ),
-        "</div>",
+    overlap = "IoU per processed frame; grey: the object cannot be seen"
+    latency = "every processed frame; left in order, right sorted into bins"
+    plot = overlap_plot(data)
+    pictures = [
+        page.image("image/jpeg", _picture(data, picture), f"Picture: {picture.caption}", picture.caption)
+        for picture in choose_pictures(data)
     ]
-    path.write_text(
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(data.title)}</title><style>{_STYLE}</style></head><body>\n"
-        + "\n".join(sections)
-        + "\n</body></html>\n",
-        encoding="utf-8",
-    )
+    sections = [
+        Section("objects", "Objects", _object_table(data)),
+        Section(
+            "overlap",
+            "Overlap with the known masks",
+            page.image("image/png", plot, overlap, overlap),
+        ),
+        Section(
+            "latency",
+            "Latency",
+            page.paragraph(data.latency_meaning)
+            + page.image("image/png", latency_plot(data), latency, latency),
+        ),
+        Section(
+            "frames",
+            "Frames",
+            page.paragraph("Tinted: what was tracked. White outline: the known mask.", "note")
+            + page.grid("frames", pictures),
+        ),
+        Section(
+            "made", "How it was made", page.facts({key: _plain(value) for key, value in data.summary.items()})
+        ),
+    ]
+    lead = "".join(page.paragraph(note) for note in data.notes)
+    page.write_page(path, "sam2-ros demo", data.title, lead, _headlines(data), sections)
+
+
+def _headlines(data: ReportData) -> list[Headline]:
+    score, times = data.score, spread(data.latency_ms_by_frame.values())
+    found = []
+    for share, what in (
+        (score.mean_iou, "mean IoU"),
+        (score.missed, "visible, but missed"),
+        (score.false_presence, "hidden, but called visible"),
+    ):
+        if share is not None:
+            found.append(Headline(f"{100 * share:.1f}", "%", what))
+    found.append(Headline(f"{len(data.results)} / {len(data.frames_thwc)}", "", "frames processed"))
+    if times.count:
+        found.append(Headline(f"{times.p50:.0f}", "ms", "latency, p50"))
+        found.append(Headline(f"{times.p95:.0f}", "ms", "latency, p95"))
+    return found
 
 
 def choose_pictures(data: ReportData) -> list[Picture]:
@@ -124,9 +127,9 @@ def choose_pictures(data: ReportData) -> list[Picture]:
 
 def overlap_plot(data: ReportData) -> bytes:
     """PNG: IoU over time per object, with the stretches in which it is hidden."""
-    figure, axes = _axes(rows=max(len(data.truths), 1), columns=1, height_in=1.9)
+    figure, axes = plots.plain_axes(rows=max(len(data.truths), 1), columns=1, height_in=1.9)
     for axis, truth, scored in zip(axes, data.truths, data.score.per_object, strict=False):
-        colour = _colour(_label_of(data.results, truth.id))
+        colour = plots.line_colour(_label_of(data.results, truth.id))
         for start, end in hidden_stretches(truth):
             axis.axvspan(start / data.fps, end / data.fps, color="#d9dde6", lw=0)
         # Frames in which it is hidden have no IoU: the line breaks there.
@@ -142,12 +145,12 @@ def overlap_plot(data: ReportData) -> bytes:
         axis.set(ylim=(-0.05, 1.05), xlim=(0, len(truth.visible_t) / data.fps), ylabel="IoU", title=truth.id)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("s   (red x: called visible although hidden)")
-    return _png(figure)
+    return plots.png(figure)
 
 
 def latency_plot(data: ReportData) -> bytes:
     """PNG: latency per processed frame, and its histogram."""
-    figure, axes = _axes(rows=1, columns=2, height_in=2.6)
+    figure, axes = plots.plain_axes(rows=1, columns=2, height_in=2.6)
     latencies = list(data.latency_ms_by_frame.values())
     seconds = [frame / data.fps for frame in data.latency_ms_by_frame]
     axes[0].plot(seconds, latencies, ".", color="#2b5fb4", ms=4)
@@ -160,19 +163,15 @@ def latency_plot(data: ReportData) -> bytes:
     axes[1].set(xlabel="ms", ylabel="frames")
     for axis in axes:
         axis.grid(alpha=0.3)
-    return _png(figure)
+    return plots.png(figure)
 
 
 def _picture(data: ReportData, picture: Picture) -> bytes:
     result = next(found for found in data.results if found.frame_index == picture.frame)
     image = np.ascontiguousarray(draw_overlay(data.frames_thwc[picture.frame], result))
     for truth in data.truths:
-        outlines, _ = cv2.findContours(
-            truth.masks_thw[picture.frame].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
-        cv2.drawContours(image, outlines, -1, TRUTH_RGB, 1)
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return encoded.tobytes()
+        strips.outline_truth(image, truth.masks_thw[picture.frame])
+    return strips.jpeg(image)
 
 
 def _object_table(data: ReportData) -> str:
@@ -182,35 +181,31 @@ def _object_table(data: ReportData) -> str:
             "not found again" if frames is None else f"{frames / data.fps:.1f} s"
             for frames in scored.reacquired_frames
         )
+        numbers = (scored.mean_iou, scored.missed, scored.false_presence)
+        iou, missed, false = (None if share is None else 100 * share for share in numbers)
         rows.append(
-            (
-                scored.id,
-                _plain(scored.mean_iou),
-                str(scored.frames_visible),
-                _plain(scored.missed),
-                str(scored.frames_hidden),
-                _plain(scored.false_presence),
-                back or "was never hidden",
+            Row(
+                [
+                    Cell(scored.id),
+                    page.number(iou, bar=True),
+                    page.number(scored.frames_visible, 0),
+                    page.number(missed),
+                    page.number(scored.frames_hidden, 0),
+                    page.number(false),
+                    Cell(back or "was never hidden"),
+                ]
             )
         )
-    header = (
-        "object",
-        "mean IoU",
-        "frames visible",
-        "missed",
-        "frames hidden",
-        "false presence",
-        "found again",
-    )
-    return _table(header, rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    header = [
+        Cell("object"),
+        page.heading("mean IoU, %", bar=True),
+        *(
+            page.heading(text)
+            for text in ("frames visible", "missed, %", "frames hidden", "false presence, %")
+        ),
+        Cell("found again"),
+    ]
+    return page.table(header, rows, "Scores of every object")
 
 
 def _plain(value: object) -> str:
@@ -223,32 +218,5 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _image(media_type: str, content: bytes, caption: str) -> str:
-    encoded = base64.b64encode(content).decode("ascii")
-    return (
-        f'<figure><img alt="{html.escape(caption, quote=True)}" src="data:{media_type};base64,{encoded}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
-
-
 def _label_of(results: Sequence[FrameResult], object_id: str) -> int:
     return next((found.label for result in results for found in result.objects if found.id == object_id), 0)
-
-
-def _colour(label: int) -> tuple[float, float, float]:
-    # Darker than on the pictures: a bright line on white paper is hard to see.
-    red, green, blue = (0.75 * channel / 255 for channel in colour_of(label))
-    return red, green, blue
-
-
-def _axes(rows: int, columns: int, height_in: float) -> tuple[Figure, list[Axes]]:
-    # The object-oriented interface: no pyplot, hence no global state and no display.
-    figure = Figure(figsize=(9.5, height_in * rows + 0.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -6,8 +6,11 @@ Knows pixels, masks and one FrameResult; knows nothing of files other than the v
 from __future__ import annotations
 
 import colorsys
+import errno
 import logging
 import math
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from sam2_ros.media.opencv_log import quiet_opencv
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38
+_PAGE = 4096  # of less room nothing can be made
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 pixels, max exclusive
@@ -179,18 +183,29 @@ class VideoWriter:
         image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
         if size != self._size:  # OpenCV would drop the frame without a word
             image_bgr = cv2.resize(image_bgr, self._size, interpolation=cv2.INTER_AREA)
-        self._writer.write(image_bgr)
+        with quiet_opencv():  # a frame that it cannot write is missed when the file is completed
+            self._writer.write(image_bgr)
         self.frames += 1
 
     def close(self) -> None:
-        """Completes the file; without a frame there is none. VideoError when the codec wrote nothing."""
+        """Completes the file; without a frame there is none.
+
+        Raises VideoError when frames are missing in it, OSError when that is because the disk is full.
+        """
         if self._writer is None:
             return
-        self._writer.release()
-        self._writer = None
-        if not self._partial.exists() or not self._partial.stat().st_size:
-            raise self._failed("the codec wrote nothing")
-        self._partial.replace(self.path)
+        with quiet_opencv():
+            self._writer.release()
+            self._writer = None
+            written = int(cv2.VideoCapture(str(self._partial)).get(cv2.CAP_PROP_FRAME_COUNT))
+        if written >= self.frames:
+            self._partial.replace(self.path)
+            return
+        free = shutil.disk_usage(self.path.parent).free  # OpenCV does not tell why it failed
+        self._partial.unlink(missing_ok=True)
+        if free < _PAGE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        raise self._failed(f"{written} of {self.frames} frames are in it")
 
     def abort(self) -> None:
         """Drops what was written so far."""

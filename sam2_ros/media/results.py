@@ -235,11 +235,15 @@ def write_label_png(path: Path, labels_hw: np.ndarray) -> None:
     image.save(path)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes beside `path` and renames, so that no reader ever sees half a file."""
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Writes beside `path` and renames, so that no reader ever sees half a file. `indent` None: one line."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _clear_ours(out_dir: Path, folder: Path) -> None:

@@ -163,3 +163,13 @@ def test_abort_leaves_nothing(tmp_path):
     writer.abort()
     writer.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_a_full_disk_cut_short_is_no_video(small_disk):
+    noise = np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3), dtype=np.uint8)
+    writer = VideoWriter(small_disk / "clip.mp4", 24.0)
+    for image in noise:
+        writer.write(image)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/clip.mp4'"):
+        writer.close()
+    assert list(small_disk.iterdir()) == []

@@ -20,10 +20,12 @@ from sam2_ros.eval.recording import each_result
 from sam2_ros.eval.replay.config import RECORDED, ReplayConfig
 from sam2_ros.eval.replay.measures import longest_gap_s
 from sam2_ros.eval.replay.runs import Progress, Run, run
+from sam2_ros.eval.replay.scenes import write_report
 from sam2_ros.eval.replay.score import follow
 from sam2_ros.eval.replay.tally import tally
 from sam2_ros.eval.replay.truth import KnownObjects, find_truth
 from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
+from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import write_json
 from sam2_ros.weights import find_checkpoint
@@ -48,14 +50,20 @@ def run_replay(
     on_progress("reading the truth", 0, 1)
     known = find_truth(config, timeline, image_hw)
     summary = _heading(config, timeline, known)
+    runs: dict[str, Run] = {}
     for name in config.runs:
-        made = run(name, config, timeline, on_progress)
+        made = runs[name] = run(name, config, timeline, on_progress)
         on_progress(f"scoring {name}", 0, 1)
         summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
         for key in ("model", "device", "precision", "image_size"):
             if summary[key] is None and key in made.words:
                 summary[key] = made.words[key]
         write_json(config.out / "summary.json", summary)
+    on_progress("writing the report", 0, 1)
+    try:
+        write_report(config.out, config.bag, timeline, known, runs)
+    except (OSError, SourceError) as error:  # the numbers are safe by now
+        summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     return summary
 
 

@@ -114,7 +114,9 @@ def follow(
     """
     tracks = [ObjectTrack(object_id, first) for object_id, first in prompted.items()]
     before = {track.id: (_Pair(), _Pair()) for track in tracks}
-    for index, (stamp_s, newest) in enumerate(zip(stamps_s, _newest(results, len(stamps_s)), strict=True)):
+    for index, (stamp_s, newest) in enumerate(
+        zip(stamps_s, newest_results(results, len(stamps_s)), strict=True)
+    ):
         truth = known.at(index) if known is not None else None
         if truth is not None and newest is not None and truth.hw != (newest.height_px, newest.width_px):
             raise SourceError(
@@ -160,7 +162,7 @@ def _score(
         sighting.answer_iou_processed, sighting.truth_iou_processed = processed.advance(answer_hw, truth_hw)
 
 
-def _newest(results: Iterable[FrameResult], images: int) -> Iterator[FrameResult | None]:
+def newest_results(results: Iterable[FrameResult], images: int) -> Iterator[FrameResult | None]:
     """For each image the answer of the newest processed one up to it; None before the first."""
     coming = iter(results)
     newest: FrameResult | None = None

@@ -17,7 +17,7 @@ from sam2_ros.eval.replay.config import ReplayConfig
 from sam2_ros.media.bag import BagReader, TopicInfo, is_bag
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.cdr_header import header_stamp_ns
-from sam2_ros.media.datasets.sequence import VOID, FrameTruth, PaletteTruth, Truth
+from sam2_ros.media.datasets.sequence import VOID, FrameTruth, PaletteTruth
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.message_types import IMAGE_TYPE
@@ -38,7 +38,7 @@ class KnownObjects:
         notes: one line each, on what of it is not used.
     """
 
-    truth: Truth
+    truth: PaletteTruth | _BagTruth
     values: Mapping[str, str]
     source: str
     topic: str | None = None
@@ -65,7 +65,7 @@ def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int,
     if config.truth is None:
         return None
     source, topic = str(config.truth), None
-    truth: Truth
+    truth: PaletteTruth | _BagTruth
     if is_bag(config.truth):
         truth, topic = _truth_of_bag(config.truth, config.truth_topic, timeline)
     elif config.truth.is_dir():

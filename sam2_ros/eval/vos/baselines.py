@@ -5,6 +5,7 @@ Know a mask and a box to start from, and images; know no model and no truth.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Protocol
 
 import cv2
@@ -59,7 +60,8 @@ class FlowBaseline:
 class GrabCutBaseline:
     """Follows the box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
 
-    The box tracker's random choices decide much, and go on from object to object: only the same run repeats them.
+    The box tracker's random choices decide much; each object starts them anew, so that its numbers do not depend on
+    what ran before.
     """
 
     def __init__(self) -> None:
@@ -77,6 +79,9 @@ class GrabCutBaseline:
         self._trackers[name] = None  # nothing to follow
         if box is not None:
             x0, y0, x1, y1 = (round(edge) for edge in box)
+            # It draws from C's rand(), which starts like this, and from a generator of OpenCV's.
+            ctypes.CDLL(None).srand(1)
+            cv2.setRNGSeed(0)
             tracker = self._trackers[name] = cv2.TrackerMIL.create()
             tracker.init(image_hw3, (x0, y0, x1 - x0, y1 - y0))
 

@@ -1,267 +1,266 @@
 """`sam2-ros eval` on videos: every sequence once through the model, and through simple trackers beside it.
 
-Joins dataset, prompts, trackers, scores and files; does not know how any of them works.
+Joins dataset, earlier results, the way to run and the summary; does not know how any of them works.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from sam2_ros.engine import Sam2Model, Tracker
-from sam2_ros.engine.numerics import NUMERICS
-from sam2_ros.eval.memory_options import MemoryOptions
-from sam2_ros.eval.metrics import spread
-from sam2_ros.eval.offline import precision_name
-from sam2_ros.eval.vos.baselines import BASELINES, Baseline, Box
-from sam2_ros.eval.vos.follow import Followed, Follower
-from sam2_ros.eval.vos.prompting import CLICKS, KINDS, tight_box
-from sam2_ros.eval.vos.results import SequenceWriter
-from sam2_ros.eval.vos.scores import (
-    ObjectJF,
-    SequenceScorer,
-    absent_percent,
-    disjoint,
-    objects_percent,
-    percent,
-)
+from sam2_ros import __version__
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, InThisProcess, Job, Progress, Runner
+from sam2_ros.eval.jobs.processes import Processes
+from sam2_ros.eval.jobs.ray_cluster import RayCluster
+from sam2_ros.eval.vos.config import EvalConfig, Evaluation
+from sam2_ros.eval.vos.config import Progress as OnProgress
+from sam2_ros.eval.vos.kept import Fingerprints, sort_out
+from sam2_ros.eval.vos.results import result_file
+from sam2_ros.eval.vos.scenes import write_report
+from sam2_ros.eval.vos.sequence_run import Assignment, MakeRun
+from sam2_ros.eval.vos.summary import summarise
 from sam2_ros.media.datasets.layouts import open_dataset
-from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
+from sam2_ros.media.datasets.rendered import is_rendered
+from sam2_ros.media.datasets.sequence import VosSequence
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
-from sam2_ros.weights import load_model
+from sam2_ros.weights import device_and_precision, find_checkpoint
 
-Progress = Callable[[str, int, int | None], None]
+OnNote = Callable[[str], None]
+_LEAST_CORES = 4
+_MOST_WORKERS = 8
+_LEAST_ANNOTATED = 3
 
 
-class EvalConfigError(ValueError):
-    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
+class EvalInterrupted(Exception):
+    """Ended by the user; the message says how to go on."""
 
 
-@dataclass(frozen=True)
-class EvalConfig:
-    """What to evaluate on what.
+def run_eval(
+    config: EvalConfig,
+    on_progress: OnProgress = lambda step, done, total: None,
+    on_note: OnNote = lambda line: None,
+    command: tuple[str, ...] = (),
+) -> Evaluation:
+    """Evaluate; sequences that cannot be are in the report's `failed`, and the others are not lost.
 
-    Attributes:
-        dataset: see `media.datasets`.
-        prompt: one of `KINDS`.
-        split, sequences: which part of the dataset; empty = all.
-        out: folder for predicted masks, overlays and summary.json; None = nothing is written.
-        numerics: see `TrackerConfig`.
-        image_size: see `weights.load_model`.
-        baselines: names of `BASELINES`, each run beside the model.
-        memory: what the tracker remembers.
+    Args:
+        on_note: gets a line for people whenever there is one: what was taken over, what failed.
+        command: as given, for summary.json.
+
+    Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError or RayError, each in one line;
+    EvalInterrupted.
     """
-
-    dataset: Path
-    prompt: str
-    model: str = "nano"
-    device: str = "auto"
-    precision: str = "auto"
-    split: str = ""
-    sequences: tuple[str, ...] = ()
-    out: Path | None = None
-    numerics: str = "stream"
-    baselines: tuple[str, ...] = ()
-    image_size: int = 0
-    memory: MemoryOptions = field(default_factory=MemoryOptions)
-
-    def __post_init__(self) -> None:
-        if self.prompt not in KINDS:
-            raise EvalConfigError(f"--prompt {self.prompt} given, one of {', '.join(KINDS)} expected")
-        if self.numerics not in NUMERICS:
-            raise EvalConfigError(f"--numerics {self.numerics} given, one of {', '.join(NUMERICS)} expected")
-        if unknown := sorted(set(self.baselines) - set(BASELINES)):
-            raise EvalConfigError(f"--baseline {unknown[0]} given, one of {', '.join(BASELINES)} expected")
-        if self.out is not None:
-            if self.out.exists() and not self.out.is_dir():
-                raise EvalConfigError(f"--out {self.out} is a file, a folder or a new name expected")
-            out, dataset = self.out.resolve(), self.dataset.resolve()
-            if out.is_relative_to(dataset) or dataset.is_relative_to(out):
-                raise EvalConfigError(
-                    f"--out {self.out} and the dataset {self.dataset} lie in each other: predicted masks could replace "
-                    "true ones; choose another folder"
-                )
-
-
-@dataclass
-class _Run:
-    """What one method did on one sequence."""
-
-    scorer: SequenceScorer
-    steps_ms: list[float] = field(default_factory=list)
-
-    def fps(self) -> float:
-        return round(1000 * len(self.steps_ms) / sum(self.steps_ms), 2)
-
-
-@dataclass
-class _Totals:
-    """One method over all sequences."""
-
-    sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
-    objects: list[ObjectJF] = field(default_factory=list)
-    steps_ms: list[float] = field(default_factory=list)
-    of_objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-    groups: dict[str, list[ObjectJF]] = field(default_factory=dict)
-
-    def add(self, name: str, group: str, run: _Run) -> None:
-        objects = run.scorer.objects()
-        self.objects += objects
-        self.steps_ms += run.steps_ms
-        self.sequences[name] = {**percent(objects), "absent": absent_percent(objects), "fps": run.fps()}
-        if group:
-            self.groups.setdefault(group, []).extend(objects)
-        self.of_objects[name] = objects_percent(objects)
-
-    def report(self) -> dict[str, Any]:
-        times = spread(self.steps_ms)
-        return {
-            "sequences": self.sequences,
-            **self._of_groups(),
-            **percent(self.objects),
-            "absent": absent_percent(self.objects),
-            "fps": round(1000 * len(self.steps_ms) / sum(self.steps_ms), 2),
-            "latency_ms": {"p50": round(times.p50, 2), "p95": round(times.p95, 2)},
-        }
-
-    def _of_groups(self) -> dict[str, Any]:
-        if not self.groups:
-            return {}
-        means = {
-            name: {**percent(objects), "absent": absent_percent(objects)}
-            for name, objects in self.groups.items()
-        }
-        return {"groups": means}
+    config = _for_other_machines(config) if config.ray else config
+    failed: dict[str, str] = {}
+    sequences = _usable(open_dataset(config.dataset, config.split, config.sequences, failed), config, failed)
+    # Of a single sequence the line is the error of the run.
+    on_failed = on_note if len(sequences) + len(failed) > 1 else lambda line: None
+    for name, line in failed.items():
+        on_failed(f"{name} failed: {line}")
+    done, to_do = _split(config, sequences, failed, on_note, on_failed)
+    taken_over, (runner, workers, threads) = len(done), _runner(config, len(to_do))
+    lengths = {one.sequence.name: len(one.sequence) for one in to_do}
+    board = _Board(on_progress, on_note, on_failed, lengths, done, failed)
+    if to_do:
+        on_progress("loading the model", 0, None)
+        if config.out is not None:
+            (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
+        jobs = [Job(one.sequence.name, one) for one in to_do]
+        try:
+            runner.run(MakeRun(_as_resolved(config), threads), jobs, board.on_event)
+        except KeyboardInterrupt:
+            raise EvalInterrupted(_how_to_go_on(config, len(done), len(sequences))) from None
+        for name in [name for name in lengths if name not in done and name not in failed]:
+            failed[name] = "not run, as one before it ended the run: give the same command again"
+    records = [done[sequence.name] for sequence in sequences if sequence.name in done]
+    if not any(record["objects"] for record in records):
+        raise SourceError(_none_scored(config.dataset, failed))
+    run = {"workers": workers, "taken_over": taken_over, "command": list(command)}
+    evaluation = _evaluation(config, records, failed, run)
+    if config.out is not None:
+        try:
+            write_json(config.out / "summary.json", evaluation.report | evaluation.details)
+        except OSError as error:  # what was found out is shown all the same
+            failed["summary.json"] = (
+                f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: "
+                "free some space and give the same command again"
+            )
+            on_note(failed["summary.json"])
+        else:
+            on_progress("writing the report", 0, None)
+            _write_report(config.out, sequences, failed, on_note)
+    return evaluation
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """`report` is what `--json` prints; `details` has each object of each sequence, by method."""
+def _write_report(out: Path, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote) -> None:
+    """The numbers are safe by now: a report that cannot be written is a note."""
+    try:
+        write_report(out, sequences)
+    except (OSError, SourceError) as error:
+        failed["report.html"] = f"'{out / 'report.html'}' is not written: {error}"
+        on_note(failed["report.html"])
 
-    report: dict[str, Any]
-    details: dict[str, Any]
+
+def _evaluation(
+    config: EvalConfig, records: list[dict[str, Any]], failed: dict[str, str], run: dict[str, Any]
+) -> Evaluation:
+    """The means over records, with what they were made with. `run`: how this time."""
+    summary, first = summarise(records), records[0]
+    details = {
+        "dataset": str(config.dataset),
+        "split": config.split,
+        **{key: first[key] for key in ("device", "precision", "image_size")},
+        "numerics": config.numerics,
+        "memory": config.memory.as_dict(),
+        **summary.details,
+        "threads": first["threads"],
+        **run,
+        "versions": {
+            "sam2_ros": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if config.out is not None:
+        details["results"] = {one["name"]: result_file(Path(), one["name"]).as_posix() for one in records}
+    report = {"model": first["model"], "prompt": config.prompt, **summary.report, "failed": failed}
+    return Evaluation(report, details)
 
 
-def run_eval(config: EvalConfig, on_progress: Progress = lambda step, done, total: None) -> Evaluation:
-    """Evaluate; raises SourceError, CheckpointError or EvalConfigError, each in one line."""
-    sequences = open_dataset(config.dataset, config.split, config.sequences)
-    if all(len(sequence.truth.indices) < 3 for sequence in sequences):
+def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, str]) -> list[VosSequence]:
+    """Those with frames that count; the others go to `failed`. Raises SourceError when none is left."""
+    short = [one for one in sequences if len(one.truth.indices) < _LEAST_ANNOTATED]
+    if len(short) == len(sequences) and not failed:
         raise SourceError(
             f"'{config.dataset}' has no sequence with three annotated frames, of which the first and the last do not "
             "count: expected a split whose truth is published, such as train"
         )
-    on_progress("loading the model", 0, None)
-    model = load_model(
-        config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    for one in short:
+        failed[one.name] = (
+            f"sequence '{one.name}' has {len(one.truth.indices)} annotated frames, of which the first and the last do "
+            f"not count: at least {_LEAST_ANNOTATED} expected"
+        )
+    usable = [one for one in sequences if one not in short]
+    if not usable:
+        raise SourceError(_none_scored(config.dataset, failed))
+    return usable
+
+
+def _split(
+    config: EvalConfig,
+    sequences: list[VosSequence],
+    failed: dict[str, str],
+    on_note: OnNote,
+    on_failed: OnNote,
+) -> tuple[dict[str, dict[str, Any]], list[Assignment]]:
+    """Records of an earlier run, and what is left to do."""
+    if config.out is None:
+        find_checkpoint(config.model)  # before processes are started
+        return {}, [Assignment(one, {}) for one in sequences]
+    prints = Fingerprints.of(config)
+    assignments = []
+    for one in sequences:
+        try:
+            assignments.append(Assignment(one, prints.of_sequence(one)))
+        except SourceError as error:
+            failed[one.name] = str(error)
+            on_failed(f"{one.name} failed: {error}")
+    if config.fresh:
+        return {}, assignments
+    found = sort_out(assignments, config.out)
+    for note in found.notes:
+        on_note(note)
+    return found.records, found.to_do
+
+
+def _runner(config: EvalConfig, jobs: int) -> tuple[Runner, int, int]:
+    """How the jobs are run, in how many processes, and with how many threads each (0 = as PyTorch has it)."""
+    device, _ = device_and_precision(config.device, config.precision)
+    on_gpu, cores = device.startswith("cuda"), torch.get_num_threads()
+    workers = config.workers
+    if not workers:
+        # Two cores to a process lose little to each other; below that, one that has them all is as good.
+        workers = 1 if on_gpu or cores < _LEAST_CORES else min(cores // 2, _MOST_WORKERS)
+    workers = max(1, min(workers, jobs))
+    threads = max(1, cores // workers)
+    if config.ray:
+        return RayCluster(config.ray, threads, int(on_gpu), workers), workers, threads
+    if workers == 1:
+        return InThisProcess(), 1, 0
+    return Processes(workers), workers, threads
+
+
+def _as_resolved(config: EvalConfig) -> EvalConfig:
+    """Other processes use the same device and precision, whatever they would choose."""
+    device, precision = device_and_precision(config.device, config.precision)
+    return replace(config, device=device, precision=precision)
+
+
+def _for_other_machines(config: EvalConfig) -> EvalConfig:
+    """Paths that mean the same in every folder."""
+    dataset = config.dataset if is_rendered(config.dataset) else config.dataset.absolute()
+    model = Path(config.model).expanduser()
+    return replace(
+        config,
+        dataset=dataset,
+        out=config.out.absolute() if config.out is not None else None,
+        model=str(model.absolute()) if model.exists() else config.model,
     )
-    _warm_up(model, sequences[0])
-    if config.out is not None:
-        (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
-    totals = {name: _Totals() for name in ("model", *config.baselines)}
-    prompted: dict[str, dict[str, int]] = {}
-    for number, sequence in enumerate(sequences):
-        step = f"{sequence.name} ({number + 1} of {len(sequences)})"
-        on_progress(step, 0, len(sequence))
-        runs, frames = _evaluate(model, sequence, config, lambda done, total, step=step: on_progress(step, done, total))  # type: ignore[misc]  # fmt: skip
-        prompted[sequence.name] = frames
-        for name, run in runs.items():
-            totals[name].add(sequence.name, sequence.group, run)
-    if not totals["model"].objects:
-        raise SourceError(f"no object of '{config.dataset}' shows before the last annotated frames")
-    reports = {name: total.report() for name, total in totals.items()}
-    report = {"model": model.config.name, "prompt": config.prompt, **reports.pop("model")}
-    if reports:
-        report["baselines"] = reports
-    details = {
-        "dataset": str(config.dataset),
-        "split": config.split,
-        "device": str(model.device),
-        "precision": precision_name(model),
-        "image_size": model.config.image_size,
-        "numerics": config.numerics,
-        "memory": config.memory.as_dict(),
-        "prompted_frames": prompted,
-        "objects": {name: total.of_objects for name, total in totals.items()},
-    }
-    if config.out is not None:
-        write_json(config.out / "summary.json", report | details)
-    return Evaluation(report, details)
 
 
-def _evaluate(
-    model: Sam2Model, sequence: VosSequence, config: EvalConfig, on_frame: Callable[[int, int], None]
-) -> tuple[dict[str, _Run], dict[str, int]]:
-    """Every frame through the model and the baselines; also the number of prompted frames of each object."""
-    if not sequence.first_frames:
-        raise SourceError(f"sequence '{sequence.name}' shows no object in any annotated frame")
-    follower = Follower(model, sequence, config.prompt, config.numerics, config.memory)
-    methods: dict[str, Baseline] = {name: BASELINES[name]() for name in config.baselines}
-    runs = {name: _Run(SequenceScorer(sequence)) for name in ("model", *methods)}
-    start = min(sequence.first_frames.values())
-    writer = SequenceWriter(config.out, sequence) if config.out is not None else None
-    with writer or nullcontext():
-        for index in range(len(sequence)):
-            image = sequence.image(index)
-            followed, masks = None, {}
-            if index >= start:
-                truth = sequence.annotated(index, image)
-                new = [name for name, first in sequence.first_frames.items() if first == index]
-                followed = follower.step(index, image, new, truth)
-                masks = _as_scored(sequence, followed.masks())
-                _score(runs["model"], index, masks, truth, followed.step_ms)
-                starts = {name: _start(config.prompt, name, followed, truth) for name in new}
-                for name, method in methods.items():
-                    answer, step_ms = _follow(method, image, starts)
-                    _score(runs[name], index, _as_scored(sequence, answer), truth, step_ms)
-            if writer is not None:
-                writer.add(index, image, followed.result if followed else None, masks)
-            on_frame(index + 1, len(sequence))
-    return runs, dict(follower.prompted_frames)
+@dataclass
+class _Board:
+    """What is known of a run while it goes on: records by sequence, what failed, frames done."""
+
+    on_progress: OnProgress
+    on_note: OnNote
+    on_failed: OnNote
+    lengths: dict[str, int]
+    records: dict[str, dict[str, Any]]
+    failed: dict[str, str]
+    frames: dict[str, int] = field(default_factory=dict)
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.frames[event.name] = event.done
+        else:
+            self.frames[event.name] = self.lengths[event.name]
+        if isinstance(event, Finished):
+            self.records[event.name] = event.value
+        elif isinstance(event, Failed):
+            self.failed[event.name] = event.line
+            self.on_failed(f"{event.name} failed: {event.line}")
+            if event.trace:
+                self.on_note(event.trace)
+        ended = [name for name in self.lengths if name in self.records or name in self.failed]
+        running = [name for name in self.frames if name not in self.records and name not in self.failed]
+        step = f"{len(ended)} of {len(self.lengths)} done" + (f", at {', '.join(running)}" if running else "")
+        self.on_progress(step, sum(self.frames.values()), sum(self.lengths.values()))
 
 
-def _score(
-    run: _Run, index: int, masks: dict[str, np.ndarray], truth: FrameTruth | None, step_ms: float
-) -> None:
-    run.steps_ms.append(step_ms)
-    if truth is not None:
-        run.scorer.add(index, masks, truth)
+def _none_scored(dataset: Path, failed: dict[str, str]) -> str:
+    if not failed:
+        return f"no object of '{dataset}' shows before the last annotated frames"
+    line = next(iter(failed.values()))
+    return (
+        line
+        if len(failed) == 1
+        else f"none of {len(failed)} sequences of '{dataset}' can be used; the first: {line}"
+    )
 
 
-def _start(
-    prompt: str, name: str, followed: Followed, truth: FrameTruth | None
-) -> tuple[np.ndarray, Box | None]:
-    """Mask and box a baseline starts from: as prompted, else the model's own answer on the prompted frame."""
-    answer = followed.masks()[name]
-    if prompt in CLICKS or truth is None:
-        return answer, tight_box(answer) if answer.any() else None
-    known = truth.mask(name)
-    return known if prompt == "mask" else answer, tight_box(known)
-
-
-def _follow(
-    method: Baseline, image_hw3: np.ndarray, starts: Mapping[str, tuple[np.ndarray, Box | None]]
-) -> tuple[dict[str, np.ndarray], float]:
-    """A baseline's masks of the objects it has, new ones as they start, and the milliseconds it took."""
-    start_s = time.perf_counter()
-    masks = method.follow(image_hw3)
-    for name, (mask, box) in starts.items():
-        method.start(name, image_hw3, mask, box)
-        masks[name] = mask
-    return masks, (time.perf_counter() - start_s) * 1e3
-
-
-def _as_scored(sequence: VosSequence, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Where the truth is a label image, a pixel has one owner in the answer, too."""
-    return masks if sequence.overlapping else disjoint(masks)
-
-
-def _warm_up(model: Sam2Model, sequence: VosSequence) -> None:
-    """The first frame through a model takes longer; it is not what is asked for."""
-    Tracker(model).step(sequence.image(0))
+def _how_to_go_on(config: EvalConfig, done: int, count: int) -> str:
+    if config.out is None:
+        return "interrupted; nothing is kept without --out DIR, with it the same command goes on where it was"
+    return (
+        f"interrupted; {done} of {count} sequences are complete in '{config.out}': the same command goes on with the "
+        "others"
+    )

@@ -6,6 +6,7 @@ Joins photographs, prompts, the image segmenter and files; nothing here has a ti
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.vos.baselines import grabcut
-from sam2_ros.eval.vos.evaluate import EvalConfig, EvalConfigError, Evaluation, Progress
+from sam2_ros.eval.vos.config import EvalConfig, EvalConfigError, Evaluation, Progress
 from sam2_ros.eval.vos.prompting import CLICKS, Clicks, tight_box
 from sam2_ros.eval.vos.scores import disjoint
-from sam2_ros.media.datasets.photographs import Photograph, open_photographs
+from sam2_ros.media.datasets.photographs import open_photographs
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks
 from sam2_ros.media.results import write_json, write_label_png
@@ -48,14 +49,23 @@ class InstanceScore:
         return {"photograph": self.photograph, "area_px": self.area_px, "IoU": ious}
 
 
-def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, done, total: None) -> Evaluation:
-    """Evaluate; raises SourceError, CheckpointError or EvalConfigError, each in one line."""
+def run_photographs(
+    config: EvalConfig,
+    on_progress: Progress = lambda step, done, total: None,
+    on_note: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
+
+    Raises SourceError, CheckpointError or EvalConfigError, each in one line.
+    """
     if config.prompt not in PROMPTS:
         raise EvalConfigError(
             f"--prompt {config.prompt} on photographs, one of {', '.join(PROMPTS)} expected"
         )
     if config.split or config.sequences:
         raise EvalConfigError("--split and --sequence are for videos: leave them out for photographs")
+    if config.workers or config.ray or config.fresh:
+        raise EvalConfigError("--workers, --ray and --fresh are for videos: leave them out for photographs")
     if config.memory != MemoryOptions():
         raise EvalConfigError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
     if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):
@@ -70,16 +80,23 @@ def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, don
             config.model, device=config.device, precision=config.precision, image_size=config.image_size
         )
     )
-    segmenter.set_image(photographs[0].image())  # the first image through a model takes longer
+    side = segmenter.model.config.image_size
+    segmenter.set_image(np.zeros((side, side, 3), np.uint8))  # the first image through a model takes longer
     scores: list[InstanceScore] = []
+    failed: dict[str, str] = {}
     encode_ms = []
     for number, photograph in enumerate(photographs):
         on_progress("segmenting", number, len(photographs))
-        image = photograph.image()
+        try:
+            image, known = photograph.image(), photograph.masks()
+        except SourceError as error:
+            failed[photograph.name] = str(error)
+            on_note(f"{photograph.name} failed: {error}")
+            continue
         start_s = time.perf_counter()
         segmenter.set_image(image)
         encode_ms.append((time.perf_counter() - start_s) * 1e3)
-        truths = [mask for mask in photograph.masks() if mask.sum() > LEAST_PX]
+        truths = [mask for mask in known if mask.sum() > LEAST_PX]
         answers = [_segment(segmenter, truth, config.prompt) for truth in truths]
         for truth, (answer, answer_ms) in zip(truths, answers, strict=True):
             iou = {"model": mask_iou(answer, truth)}
@@ -88,9 +105,16 @@ def run_photographs(config: EvalConfig, on_progress: Progress = lambda step, don
             scores.append(InstanceScore(photograph.name, int(truth.sum()), iou, answer_ms))
         if config.out is not None:
             _write(config.out / Path(photograph.name).stem, image, [answer for answer, _ in answers])
+    if not scores and failed:
+        raise SourceError(
+            f"no photograph of '{config.dataset}' can be used; the first: {next(iter(failed.values()))}"
+        )
     if not scores:
         raise SourceError(f"'{config.dataset}' has no instance larger than 32 x 32 px, at least one expected")
-    report = _report(config, segmenter, photographs, scores, encode_ms)
+    report = {
+        **_report(config, segmenter, len(photographs) - len(failed), scores, encode_ms),
+        "failed": failed,
+    }
     details = {
         "dataset": str(config.dataset),
         "device": str(segmenter.model.device),
@@ -133,7 +157,7 @@ def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tu
 def _report(
     config: EvalConfig,
     segmenter: ImageSegmenter,
-    photographs: list[Photograph],
+    photographs: int,
     scores: list[InstanceScore],
     encode_ms: list[float],
 ) -> dict[str, Any]:
@@ -141,7 +165,7 @@ def _report(
     report: dict[str, Any] = {
         "model": segmenter.model.config.name,
         "prompt": config.prompt,
-        "photographs": len(photographs),
+        "photographs": photographs,
         "instances": len(scores),
         **_ious(scores, "model"),
         "encode_ms": {"p50": round(spread(encode_ms).p50, 2), "p95": round(spread(encode_ms).p95, 2)},

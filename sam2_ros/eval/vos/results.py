@@ -8,31 +8,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.media.datasets.sequence import VosSequence
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.results import write_label_png
 
+OVERLAY = "overlay.mp4"
+
+
+def result_file(out: Path, name: str) -> Path:
+    """Of a sequence: where it is, everything else of that sequence is complete."""
+    return out / name / "result.json"
+
 
 class SequenceWriter:
-    """`DIR/<sequence>/NNNNN.png`, value = object, named as the frames; `overlay.mp4`.
+    """`DIR/<sequence>/NNNNN.png`, value = object, named as the frames; `overlay.mp4`; at last `result.json`.
 
     Where objects may overlap each has a folder of black and white masks, `DIR/<sequence>/<object>/NNNNN.png`.
-    Label images of an earlier run are removed first.
+    The result and the label images of an earlier run are removed first. Raises OSError, VideoError.
     """
 
     def __init__(self, out: Path, sequence: VosSequence) -> None:
         self._folder = out / sequence.name
         self._sequence = sequence
+        result_file(out, sequence.name).unlink(missing_ok=True)
         for folder in self._folders():
             folder.mkdir(parents=True, exist_ok=True)
             for earlier in folder.glob("*.png"):
                 earlier.unlink()
-        self._video = VideoWriter(self._folder / "overlay.mp4", sequence.fps)
+        self._video = VideoWriter(self._folder / OVERLAY, sequence.fps)
 
     def add(
         self,
@@ -46,14 +55,20 @@ class SequenceWriter:
         nothing = np.zeros(image_hw3.shape[:2], np.uint16)
         if self._sequence.overlapping:
             for folder in self._folders():
-                values = masks.get(folder.name, nothing).astype(np.uint8) * 255
-                if not cv2.imwrite(str(folder / name), values):
-                    raise OSError(f"'{folder / name}' cannot be written")
+                Image.fromarray(masks.get(folder.name, nothing).astype(np.uint8) * 255).save(folder / name)
         else:
             for key, mask in masks.items():
                 nothing[mask] = int(key)
             write_label_png(self._folder / name, nothing)
         self._video.write(image_hw3 if result is None else draw_overlay(image_hw3, result))
+
+    def files(self) -> dict[str, Any]:
+        """What it leaves, relative to the sequence's folder, as result.json names it."""
+        return {
+            "overlay": OVERLAY,
+            "masks": [f"{name}.png" for name in self._sequence.frames.names],
+            "overlapping": self._sequence.overlapping,
+        }
 
     def _folders(self) -> list[Path]:
         if not self._sequence.overlapping:

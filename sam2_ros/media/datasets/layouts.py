@@ -6,11 +6,12 @@ Knows names of folders and files; reads no image.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sam2_ros.media.datasets.rendered import is_rendered, rendered_sequences
-from sam2_ros.media.datasets.sav import annotation_files, sav_sequences
+from sam2_ros.media.datasets.sav import annotation_files, sav_name, sav_sequence
 from sam2_ros.media.datasets.sequence import FileFrames, FolderTruth, PaletteTruth, Truth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
@@ -25,7 +26,13 @@ _IMAGES = ("JPEGImages", "JPEGImages_24fps")
 _ANNOTATIONS = ("Annotations", "Annotations_6fps")
 
 
-def open_dataset(path: Path, split: str = "", names: Sequence[str] = ()) -> list[VosSequence]:
+Openers = dict[str, Callable[[], VosSequence]]
+"""What opens each sequence, by its name."""
+
+
+def open_dataset(
+    path: Path, split: str = "", names: Sequence[str] = (), broken: dict[str, str] | None = None
+) -> list[VosSequence]:
     """The sequences of a dataset, in natural order.
 
     Args:
@@ -33,6 +40,7 @@ def open_dataset(path: Path, split: str = "", names: Sequence[str] = ()) -> list
         split: a list of `ImageSets`, such as val or 2017/val; or a folder of the dataset, such as valid; or a group of
             the rendered set.
         names: only these sequences; empty = all.
+        broken: gets a line for each sequence that cannot be opened, which is then left out. None = it is an error.
 
     Raises SourceError, in one line, for anything that is not there or not understood.
     """
@@ -42,37 +50,49 @@ def open_dataset(path: Path, split: str = "", names: Sequence[str] = ()) -> list
         raise SourceError(f"dataset '{path}' does not exist; {EXPECTED}")
     if split and _images_folder(path) is None and (path / split).is_dir():
         path, split = path / split, ""
-    sequences = _sequences(path, split)
-    if names:
-        known = {sequence.name: sequence for sequence in sequences}
-        if missing := [name for name in names if name not in known]:
-            raise SourceError(
-                f"sequence '{missing[0]}' is not in '{path}': expected of {_some(known)} (see --split)"
-            )
-        sequences = [known[name] for name in names]
+    openers = _openers(path, split, lenient=broken is not None)
+    if missing := [name for name in names if name not in openers]:
+        raise SourceError(
+            f"sequence '{missing[0]}' is not in '{path}': expected of {_some(openers)} (see --split)"
+        )
+    sequences = []
+    for name in dict.fromkeys(names or openers):
+        try:
+            sequences.append(openers[name]())
+        except SourceError as error:
+            if broken is None:
+                raise
+            broken[name] = str(error)
     return sequences
 
 
-def _sequences(path: Path, split: str) -> list[VosSequence]:
+def _openers(path: Path, split: str, lenient: bool) -> Openers:
+    """`lenient`: a folder that is half of a sequence is one that cannot be opened, rather than none."""
     if path.is_file():
         if path.suffix != ".json" or split:
             raise SourceError(f"'{path}' is a single file; {EXPECTED}")
-        return sav_sequences([path], path.parent)
+        return {sav_name(path): partial(sav_sequence, path, path.parent)}
     if (path / "frames").is_dir() and (path / "masks").is_dir():
-        return [_own(path)]
+        return {path.absolute().name: partial(_own, path)}  # of the folder that `.` stands for, too
     if (images := _images_folder(path)) is not None:
         return _davis_like(path, images, split)
-    own = [p for p in _folders(path) if (p / "frames").is_dir() and (p / "masks").is_dir()]
+    halves = [p for p in _folders(path) if (p / "frames").is_dir() or (p / "masks").is_dir()]
+    own = [p for p in halves if (p / "frames").is_dir() and (p / "masks").is_dir()]
     if own:
-        chosen, _ = _chosen(path, split, {p.name for p in own})
-        return [_own(p) for p in own if p.name in chosen]
+        there = {p.name: p for p in (halves if lenient else own)}
+        chosen, _ = _chosen(path, split, set(there))
+        return {name: partial(_own, p) for name, p in there.items() if name in chosen}
     if files := annotation_files(path, split or "manual"):
-        return sav_sequences(files, path)
+        return {sav_name(file): partial(sav_sequence, file, path) for file in files}
     raise SourceError(f"'{path}' holds no sequence{_hint(path, split)}; {EXPECTED}")
 
 
 def _own(folder: Path) -> VosSequence:
     """`frames/`, `masks/` (images, or a folder per object), `meta.json` with the rate, if it is there."""
+    name = folder.absolute().name
+    for part in ("frames", "masks"):
+        if not (folder / part).is_dir():
+            raise SourceError(f"sequence '{name}' has no {part}: '{folder / part}' expected")
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         fps = float(meta.get("fps", VOS_FPS))
@@ -82,36 +102,44 @@ def _own(folder: Path) -> VosSequence:
         raise SourceError(f"'{folder / 'meta.json'}' cannot be read ({error}): expected JSON") from error
     if not fps > 0:
         raise SourceError(f"'{folder / 'meta.json'}' has fps {fps}, a number above 0 expected")
-    name = folder.absolute().name  # of the folder that `.` stands for, too
     return _sequence(name, folder / "frames", folder / "masks", fps)
 
 
-def _davis_like(path: Path, images: Path, split: str) -> list[VosSequence]:
+def _davis_like(path: Path, images: Path, split: str) -> Openers:
     annotations = next((path / name for name in _ANNOTATIONS if (path / name).is_dir()), None)
     if annotations is None:
         raise SourceError(f"'{images}' has no Annotations beside it, '{path / 'Annotations'}' expected")
     images, annotations = _resolution(images, annotations)
     there = {p.name for p in _folders(images)}
     chosen, listed_in = _chosen(path, split, there)
-    if missing := sorted(chosen - there):
-        raise SourceError(
-            f"'{missing[0]}' of split '{split}' is not in '{images}': is it unpacked completely?"
-        )
     objects = _youtube_objects(path)
     # In its 2016 edition DAVIS has one object a sequence; the same folders hold several since 2017.
     merged = listed_in is not None and listed_in.parent.name in ("2016", "480p", "1080p")
-    sequences = []
-    for folder in _folders(images):
-        if folder.name not in chosen:
-            continue
-        masks = annotations / folder.name
-        if masks.is_dir():
-            sequences.append(_sequence(folder.name, folder, masks, VOS_FPS, objects.get(folder.name), merged))
-        elif split:
-            raise SourceError(f"sequence '{folder.name}' has no annotations: '{masks}' expected")
-    if not sequences:
+    openers: Openers = {}
+    for name in sorted(chosen, key=natural_key):
+        frames, masks = images / name, annotations / name
+        if masks.is_dir() or split:
+            openers[name] = partial(_listed, name, frames, masks, split, objects.get(name), merged)
+    if not openers:
         raise SourceError(f"no sequence of '{images}' has annotations in '{annotations}'")
-    return sequences
+    return openers
+
+
+def _listed(
+    name: str,
+    frames: Path,
+    masks: Path,
+    split: str,
+    objects: Mapping[str, Sequence[str]] | None,
+    merged: bool,
+) -> VosSequence:
+    if not frames.is_dir():
+        raise SourceError(
+            f"'{name}' of split '{split}' is not in '{frames.parent}': is it unpacked completely?"
+        )
+    if not masks.is_dir():
+        raise SourceError(f"sequence '{name}' has no annotations: '{masks}' expected")
+    return _sequence(name, frames, masks, VOS_FPS, objects, merged)
 
 
 def _sequence(

@@ -6,10 +6,11 @@ Knows what a group asks of the renderer; its textures are those that training ne
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from sam2_ros.media.datasets.sequence import FrameTruth, VosSequence
@@ -100,6 +101,9 @@ class RenderedFrames:
     def at(self, index: int) -> np.ndarray:
         return _clip(self.seed, self.config).frames[index]
 
+    def identity(self) -> Iterator[str]:
+        yield f"{self.seed} {self.config} OpenCV {cv2.__version__}"
+
 
 @dataclass(frozen=True)
 class RenderedTruth:
@@ -116,6 +120,9 @@ class RenderedTruth:
         masks = _clip(self.seed, self.config).masks[index]
         shown = {str(number): mask for number, mask in enumerate(masks, start=1) if mask.any()}
         return FrameTruth(shown, (self.config.height_px, self.config.width_px))
+
+    def identity(self) -> Iterator[str]:
+        return iter(())  # what draws the frames draws the masks
 
 
 def _sequence(group: str, number: int, seed: int, config: ClipConfig) -> VosSequence:

@@ -6,7 +6,6 @@ Knows that format; frames must be there as images already.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,15 @@ def annotation_files(folder: Path, kind: str) -> list[Path]:
     return sorted(folder.glob(f"*_{kind}.json"), key=lambda p: natural_key(p.name))
 
 
-def sav_sequences(files: Sequence[Path], folder: Path) -> list[VosSequence]:
-    """A sequence for each file; its frames are in a folder of the video's name. Raises SourceError."""
-    return [_sequence(file, folder) for file in files]
+def sav_name(file: Path) -> str:
+    """Of the video that an annotation file is about, as its name has it."""
+    return file.stem.rsplit("_", 1)[0]
 
 
-def _sequence(file: Path, folder: Path) -> VosSequence:
+def sav_sequence(file: Path, folder: Path) -> VosSequence:
+    """The video of an annotation file; its frames are in a folder of the video's name. Raises SourceError."""
     record = _read(file)
-    video = str(record.get("video_id") or file.stem.rsplit("_", 1)[0])
+    video = str(record.get("video_id") or sav_name(file))
     places = [folder / video, folder / "JPEGImages_24fps" / video, folder / "JPEGImages" / video]
     frames = next((place for place in places if place.is_dir()), None)
     if frames is None:

@@ -5,7 +5,8 @@ Does not know how a dataset is laid out on disk; `layouts` and `sav` find the fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,11 +31,13 @@ class FrameTruth:
         masks: ``[H, W]`` bool by object, only of those that show.
         hw: size of the annotation, pixels.
         void_hw: ``[H, W]`` bool, pixels that count neither way; None = there are none.
+        file: where it is from, for messages; "" = no file of its own.
     """
 
     masks: Mapping[str, np.ndarray]
     hw: tuple[int, int]
     void_hw: np.ndarray | None = None
+    file: str = ""
 
     def mask(self, name: str) -> np.ndarray:
         """The object's mask, without a pixel where it does not show."""
@@ -51,6 +54,9 @@ class Truth(Protocol):
     def at(self, index: int) -> FrameTruth:
         """The truth of an annotated frame. Raises SourceError."""
 
+    def identity(self) -> Iterator[str]:
+        """Words that change when the truth does: names, sizes and times of files, without reading them."""
+
 
 class Frames(Protocol):
     """The frames of one sequence, in order."""
@@ -61,6 +67,9 @@ class Frames(Protocol):
 
     def at(self, index: int) -> np.ndarray:
         """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
+
+    def identity(self) -> Iterator[str]:
+        """Words that change when the frames do: names, sizes and times of files, without reading them."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,9 @@ class FileFrames:
 
     def at(self, index: int) -> np.ndarray:
         return read_image(self.files[index])
+
+    def identity(self) -> Iterator[str]:
+        return map(_file_identity, self.files)
 
 
 @dataclass(frozen=True)
@@ -111,12 +123,24 @@ class VosSequence:
             return None
         truth = self.truth.at(index)
         if truth.hw != image_hw3.shape[:2]:
+            where = f"'{truth.file}'" if truth.file else f"the mask of frame {self.frames.names[index]}"
             raise SourceError(
-                f"sequence '{self.name}': the mask of frame {self.frames.names[index]} is "
-                f"{truth.hw[1]} x {truth.hw[0]} px, the size of the frame expected, "
-                f"{image_hw3.shape[1]} x {image_hw3.shape[0]}"
+                f"sequence '{self.name}': {where} is {truth.hw[1]} x {truth.hw[0]} px, the size of its frame "
+                f"expected, {image_hw3.shape[1]} x {image_hw3.shape[0]}: replace one of them"
             )
         return truth
+
+    def identity(self) -> str:
+        """Changes when one of its files does, or how it is read; stays when it is moved. Raises SourceError."""
+        digest = hashlib.sha256(f"{self.fps} {self.overlapping} {self.group}".encode())
+        try:
+            for word in (*self.frames.identity(), *self.truth.identity()):
+                digest.update(f"\n{word}".encode())
+        except OSError as error:
+            raise SourceError(
+                f"sequence '{self.name}': a file is gone ({error}); expected as listed"
+            ) from error
+        return digest.hexdigest()
 
     @cached_property
     def first_frames(self) -> dict[str, int]:
@@ -150,12 +174,16 @@ class PaletteTruth:
         values = read_mask(self.files[index])
         hw = (values.shape[0], values.shape[1])
         if self.merged or self._binary:
-            return FrameTruth({"1": values > 0} if values.any() else {}, hw)
+            return FrameTruth({"1": values > 0} if values.any() else {}, hw, file=str(self.files[index]))
         void = values == VOID
         masks = {str(value): values == value for value in np.unique(values) if value not in (0, VOID)}
         if self.first is not None:
             masks = {name: mask for name, mask in masks.items() if index >= self.first.get(name, index + 1)}
-        return FrameTruth(masks, hw, void if void.any() else None)
+        return FrameTruth(masks, hw, void if void.any() else None, str(self.files[index]))
+
+    def identity(self) -> Iterator[str]:
+        yield f"{self.first} {self.merged}"
+        yield from (_file_identity(self.files[index]) for index in self.indices)
 
     @cached_property
     def _binary(self) -> bool:
@@ -179,11 +207,21 @@ class FolderTruth:
 
     def at(self, index: int) -> FrameTruth:
         masks = {name: read_mask(files[index]) > 0 for name, files in self.files.items() if index in files}
-        sizes = {mask.shape for mask in masks.values()}
+        files = [str(of_object[index]) for of_object in self.files.values() if index in of_object]
+        sizes = {mask.shape: file for mask, file in zip(masks.values(), files, strict=True)}
         if len(sizes) != 1:
-            raise SourceError(f"masks of frame {index} have sizes {sorted(sizes)}, one size expected")
-        height, width = sizes.pop()
-        return FrameTruth({name: mask for name, mask in masks.items() if mask.any()}, (height, width))
+            said = " and ".join(
+                f"'{file}' is {width} x {height} px" for (height, width), file in sizes.items()
+            )
+            raise SourceError(f"{said}: masks of one size expected in one frame")
+        height, width = next(iter(sizes))
+        shown = {name: mask for name, mask in masks.items() if mask.any()}
+        return FrameTruth(shown, (height, width), file=files[0])
+
+    def identity(self) -> Iterator[str]:
+        for name, files in self.files.items():
+            yield name
+            yield from (_file_identity(files[index]) for index in sorted(files))
 
 
 @dataclass(frozen=True)
@@ -200,6 +238,9 @@ class RunLengthTruth:
     def at(self, index: int) -> FrameTruth:
         masks = {name: decode_rle(rle) for name, rle in self.frames[index].items()}
         return FrameTruth({name: mask for name, mask in masks.items() if mask.any()}, self.hw)
+
+    def identity(self) -> Iterator[str]:
+        yield repr((self.hw, self.frames))
 
 
 def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
@@ -218,12 +259,19 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
         ) from error
 
 
+def _file_identity(path: Path) -> str:
+    status = path.stat()
+    return f"{path.name} {status.st_size} {status.st_mtime_ns}"
+
+
 def read_image(path: Path) -> np.ndarray:
     """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
     try:
         return compressed_to_rgb(path.read_bytes())
     except (ImageError, OSError) as error:
-        raise SourceError(f"'{path}' is no readable image ({error}): expected a JPEG or PNG file") from error
+        raise SourceError(
+            f"'{path}' is no readable image ({error}): expected a JPEG or PNG file: copy it anew"
+        ) from error
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -237,7 +285,9 @@ def read_mask(path: Path) -> np.ndarray:
                 return np.asarray(image).astype(np.uint8) * VOID
             values = np.asarray(image)
     except (OSError, ValueError, SyntaxError) as error:
-        raise SourceError(f"mask '{path}' does not decode ({error}): expected a palette PNG") from error
+        raise SourceError(
+            f"mask '{path}' does not decode ({error}): expected a palette PNG: copy it anew"
+        ) from error
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] > 2 else values[..., :1]
         if (colours != colours[..., :1]).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from vos_layouts import grey_frames, labels_of, write_frames, write_masks, write
 from sam2_ros.cli import run
 from sam2_ros.eval.metrics import boundary_f, region_j
 
+MEANS = ("J", "F", "JF", "absent", "decay", "false_presence")
 ONE = labels_of((1, 5, 5))
 
 
@@ -38,8 +40,9 @@ def test_scores_are_those_of_the_masks_it_leaves(
 ) -> None:
     out = tmp_path / "out"
     report = report_of(capsys, rendered, "--prompt", "box", "--out", out)
-    assert list(report) == ["model", "prompt", "sequences", "J", "F", "JF", "absent", "fps", "latency_ms"]
-    assert list(report["sequences"]["clip"]) == ["J", "F", "JF", "absent", "fps"]
+    assert set(report) == {"model", "prompt", "sequences", "failed", "latency_ms", *MEANS, "fps"}
+    assert set(report["sequences"]["clip"]) == {*MEANS, "fps"}
+    assert report["failed"] == {}
     assert list(report["latency_ms"]) == ["p50", "p95"]
     assert (report["model"], report["prompt"]) == ("nano", "box")
     means = []
@@ -65,6 +68,18 @@ def test_scores_are_those_of_the_masks_it_leaves(
         "3": 4,
         "7": 2,
     }
+    result = json.loads((out / summary["results"]["clip"]).read_text())
+    for key, one in result["objects"].items():
+        assert {**summary["objects"]["model"]["clip"][key], "curve": one["curve"]} == one
+        assert np.mean(one["curve"]["J"]) == pytest.approx(one["J"], abs=0.01)
+        assert set(one["curve"]["state"]) <= {"PENDING", "TRACKING", "OCCLUDED", "LOST"}
+        assert len(one["curve"]["presence"]) == len(one["curve"]["visible"]) == one["frames"]
+    assert (result["first_frames"], result["frames"], result["hw"]) == ({"3": 0, "7": 2}, 6, [120, 160])
+    assert all((out / "clip" / name).is_file() for name in (*result["masks"], result["overlay"]))
+    assert len(result["steps_ms"]) == 6
+    assert summary["command"][:2] == ["sam2-ros", "eval"]
+    assert set(summary["versions"]) == {"sam2_ros", "torch", "python"}
+    assert datetime.fromisoformat(summary["created"]).tzinfo is not None
     video = cv2.VideoCapture(str(out / "clip" / "overlay.mp4"))
     assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FRAME_WIDTH)) == (6, 160)
 
@@ -76,23 +91,8 @@ def test_the_rendered_set_is_scored_by_group(
     names = ["occlusion/1", "plain/1", "occlusion/2"]
     arguments = [part for name in names for part in ("--sequence", name)]
     out = tmp_path / "out"
-    assert (
-        run(
-            [
-                "eval",
-                "rendered",
-                "--prompt",
-                "mask",
-                "--image-size",
-                "128",
-                *arguments,
-                "--out",
-                str(out),
-                "--json",
-            ]
-        )
-        == 0
-    )
+    arguments += ["--image-size", "128", "--out", str(out), "--json"]
+    assert run(["eval", "rendered", "--prompt", "mask", *arguments]) == 0
     *table, line = capsys.readouterr().out.splitlines()
     report = json.loads(line)
     assert list(report["sequences"]) == names
@@ -107,6 +107,11 @@ def test_the_rendered_set_is_scored_by_group(
     assert report["groups"]["plain"]["absent"] is None
     assert report["absent"] == report["groups"]["occlusion"]["absent"]
     assert 0 <= report["absent"] <= 100
+    assert 0 <= report["false_presence"] <= 100
+    found = json.loads((out / "summary.json").read_text())["calibration"]
+    assert found["frames"] == sum(one["frames"] for one in found["bins"]) == 3 * 2 * 38
+    assert found["hidden"] > 0
+    assert f"expected calibration error {found['ece']:.3f}" in "\n".join(table)
     assert len([row for row in table if "mean of " in row]) == 2
     assert len(list((out / "occlusion" / "2").glob("*.png"))) == 40
 
@@ -117,7 +122,7 @@ def test_baselines_are_measured_in_the_same_run(rendered: Path, capsys: pytest.C
     report = json.loads(line)
     assert list(report["baselines"]) == ["flow", "grabcut"]
     for name in ("flow", "grabcut"):
-        assert list(report["baselines"][name]) == ["sequences", "J", "F", "JF", "absent", "fps", "latency_ms"]
+        assert set(report["baselines"][name]) == {"sequences", "latency_ms", *MEANS, "fps"}
     assert report["baselines"]["flow"]["JF"] > 60  # a clip of slow motion: carrying the mask is enough
     text = "\n".join(table)
     assert "flow J&F" in text
@@ -201,7 +206,7 @@ def test_a_longer_earlier_run_leaves_no_masks_behind(
     (tmp_path / "out" / "clip" / "notes.txt").write_text("mine")
     report_of(capsys, rendered, "--prompt", "mask", "--out", tmp_path / "out")
     left = sorted(path.name for path in (tmp_path / "out" / "clip").iterdir())
-    assert left == [*(f"{i:05d}.png" for i in range(6)), "notes.txt", "overlay.mp4"]
+    assert left == [*(f"{i:05d}.png" for i in range(6)), "notes.txt", "overlay.mp4", "result.json"]
 
 
 def test_options_that_cannot_be_used(
@@ -221,6 +226,11 @@ def test_options_that_cannot_be_used(
     assert "memory_every = 6: expected 1 (exact)..3, one less than memory_frames" in error_of(
         capsys, rendered, "--prompt", "box", "--memory-frames", "4", "--memory-every", "6"
     )
+    assert "--workers -1 given, 1 or more expected" in error_of(
+        capsys, rendered, "--prompt", "box", "--workers", "-1"
+    )
+    assert "--fresh without --out" in error_of(capsys, rendered, "--prompt", "box", "--fresh")
+    assert "--ray local without --out" in error_of(capsys, rendered, "--prompt", "box", "--ray", "local")
     assert "does not exist" in error_of(capsys, tmp_path / "nowhere", "--prompt", "box")
 
 

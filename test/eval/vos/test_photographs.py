@@ -92,6 +92,7 @@ def test_grabcut_beside_a_box(photographs: Path, capsys: pytest.CaptureFixture[s
         (["--prompt", "mask"], "--prompt mask on photographs, one of box, click1"),
         (["--prompt", "click1", "--baselines"], "only grabcut with a box expected"),
         (["--prompt", "box", "--split", "val"], "are for videos"),
+        (["--prompt", "box", "--workers", "2"], "--workers, --ray and --fresh are for videos"),
         (["--prompt", "box", "--memory-frames", "4"], "memory frames 4 on photographs, which have no memory"),
     ],
 )
@@ -100,6 +101,26 @@ def test_options_that_do_not_fit_photographs(
 ) -> None:
     assert run(["eval", str(photographs), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_photograph_that_does_not_decode_costs_itself_only(
+    photographs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = photographs / "instances.json"
+    record = json.loads(file.read_text())
+    record["images"].append({"id": 8, "file_name": "half.png", "height": HEIGHT, "width": WIDTH})
+    record["annotations"].append({"image_id": 8, "segmentation": coco_rle(RED)})
+    file.write_text(json.dumps(record))
+    whole = (photographs / "images" / "things.png").read_bytes()
+    (photographs / "images" / "half.png").write_bytes(whole[: len(whole) // 2])
+    assert run(["eval", str(photographs), "--prompt", "box", "--json"]) == 1
+    said = capsys.readouterr()
+    report = json.loads(said.out.splitlines()[-1])
+    assert (report["photographs"], report["instances"], list(report["failed"])) == (1, 2, ["half.png"])
+    assert "images/half.png' is no readable image" in said.err
+    (photographs / "images" / "things.png").write_bytes(b"no image")
+    assert run(["eval", str(photographs), "--prompt", "box"]) == 2
+    assert "no photograph of" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_what_is_wrong_with_a_set_is_said(photographs: Path) -> None:

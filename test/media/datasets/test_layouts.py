@@ -188,7 +188,7 @@ def test_what_is_wrong_with_a_set_is_said(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
     folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE, 1: labels_of((1, 5, 5), size=(20, 30))})
     (sequence,) = open_dataset(folder)
-    with pytest.raises(SourceError, match=r"mask of frame 00001 is 30 x 20 px, .* expected, 60 x 40"):
+    with pytest.raises(SourceError, match=r"00001.png' is 30 x 20 px, .* expected, 60 x 40: replace one"):
         sequence.annotated(1, sequence.image(1))
     write_masks(tmp_path / "stray", {7: ONE})
     (tmp_path / "stray" / "00007.png").replace(folder / "masks" / "00007.png")
@@ -203,6 +203,39 @@ def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
     (folder / "masks" / "00000.png").write_bytes(b"no image")
     with pytest.raises(SourceError, match=r"00000.png' does not decode"):
         open_dataset(folder)[0].truth.at(0)
+
+
+def test_sequences_that_do_not_open_can_be_set_aside(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_sequence(tmp_path / name, grey_frames(3), {0: ONE})
+    (tmp_path / "a" / "masks" / "00000.png").unlink()
+    (tmp_path / "b" / "masks").rename(tmp_path / "b" / "old")
+    for file in (tmp_path / "d" / "frames").iterdir():
+        file.unlink()
+    broken: dict[str, str] = {}
+    assert [one.name for one in open_dataset(tmp_path, broken=broken)] == ["c"]
+    assert list(broken) == ["a", "b", "d"]
+    assert "masks' holds no mask, PNG files named as the frames expected" in broken["a"]
+    assert f"has no masks: '{tmp_path / 'b' / 'masks'}' expected" in broken["b"]
+    assert "frames' holds no image" in broken["d"]
+    with pytest.raises(SourceError, match="holds no mask"):
+        open_dataset(tmp_path)
+    assert [one.name for one in open_dataset(tmp_path, names=["c"])] == ["c"]
+
+
+def test_its_identity_changes_with_its_files(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE, 1: ONE})
+    before = open_dataset(folder)[0].identity()
+    assert open_dataset(folder)[0].identity() == before
+    moved = folder.rename(tmp_path / "moved").rename(folder)
+    assert open_dataset(moved)[0].identity() == before
+    write_masks(tmp_path / "new", {1: labels_of((1, 6, 6))})
+    (tmp_path / "new" / "00001.png").replace(folder / "masks" / "00001.png")
+    assert open_dataset(folder)[0].identity() != before
+    (sequence,) = open_dataset(folder)
+    (folder / "frames" / "00002.jpg").unlink()
+    with pytest.raises(SourceError, match="a file is gone"):
+        sequence.identity()
 
 
 def test_real_sequences_are_what_their_note_says(shared_data: Path) -> None:

@@ -1,0 +1,1 @@
+"""`sam2-ros compare`."""

@@ -1,0 +1,277 @@
+"""Compares two runs object by object, and says in one sentence what can be told.
+
+Gets two summaries; does not know files, tables or exit statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.eval.compare.paired import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
+from sam2_ros.eval.compare.summaries import CompareError, Key, RunSummary, read_summary, runs_of
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a score is called, and which way is better. All are in percent or points."""
+
+    title: str
+    higher_is_better: bool = True
+
+
+METRICS: Mapping[str, Metric] = {
+    "JF": Metric("J&F"),
+    "J": Metric("J"),
+    "F": Metric("F"),
+    "IoU": Metric("IoU"),
+    "decay": Metric("decay", higher_is_better=False),
+    "absent": Metric("absent"),
+    "false_presence": Metric("false presence", higher_is_better=False),
+    "missed": Metric("missed", higher_is_better=False),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One object in both runs."""
+
+    key: Key
+    a: float
+    b: float
+
+    @property
+    def difference(self) -> float:
+        return self.b - self.a
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything `sam2-ros compare` shows.
+
+    Attributes:
+        pairs: the objects that both runs scored, in A's order.
+        only_in_a, only_in_b: objects that only one of them scored; left out.
+        found: B - A over all pairs.
+        unlike_task, unlike_setup: settings that differ -> (A's, B's).
+    """
+
+    a: RunSummary
+    b: RunSummary
+    metric: str
+    pairs: tuple[Pair, ...]
+    only_in_a: tuple[Key, ...]
+    only_in_b: tuple[Key, ...]
+    found: PairedDifference
+    unlike_task: Mapping[str, tuple[str, str]]
+    unlike_setup: Mapping[str, tuple[str, str]]
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, else -1."""
+        return 1 if METRICS[self.metric].higher_is_better else -1
+
+    @property
+    def worse_by(self) -> float:
+        """Points by which B is worse than A on average; negative where it is better."""
+        return round(-self.sign * self.found.mean, 6)
+
+    @property
+    def surely_worse_by(self) -> float | None:
+        """The bound of the interval nearest to B: it is worse by at least this. None without a usable interval."""
+        if not self.found.enough or self.found.low is None or self.found.high is None:
+            return None
+        return round(min(-self.sign * self.found.low, -self.sign * self.found.high), 6)
+
+    @property
+    def failed_in_b(self) -> tuple[str, ...]:
+        """Sequences that A scored and on which B failed."""
+        scored = {sequence for sequence, _ in self.a.scores}
+        return tuple(name for name in self.b.failed if name in scored)
+
+    def verdict(self) -> str:
+        """`same`, `better`, `worse` (of B), or `unknown`."""
+        if not any(pair.difference for pair in self.pairs):
+            return "same"
+        if not self.found.enough or self.found.low is None or self.found.high is None:
+            return "unknown"
+        if self.found.low <= 0 <= self.found.high:
+            return "unknown"
+        return "better" if self.sign * self.found.mean > 0 else "worse"
+
+    def sentence(self) -> str:
+        """What can be told, in words."""
+        title, found, verdict = METRICS[self.metric].title, self.found, self.verdict()
+        counted, groups = _count(found.pairs, "object"), len(self.by_sequence())
+        if self.a.kind != "replay" and groups != found.pairs:
+            counted += f" of {_count(groups, self.sequence_word())}"
+        if verdict == "same":
+            return f"A and B score the same {title}, {counted}."
+        interval = _interval(found)
+        if verdict in ("better", "worse"):
+            turned = found.mean if found.mean > 0 else -found.mean
+            bounds = sorted(abs(bound) for bound in (found.low, found.high) if bound is not None)
+            return f"B is {verdict} by {turned:.1f} points {title} [{bounds[0]:.1f}, {bounds[1]:.1f}], {counted}."
+        measured = f"B - A = {found.mean:+.1f} points {title}{interval}, {counted}"
+        if found.enough:
+            return f"No difference can be told: {measured}."
+        drawn = _count(found.units, self.sequence_word() if found.clustered else "object")
+        return f"No difference can be told from {drawn}, at least {LEAST_UNITS} are needed: {measured}."
+
+    def sequence_word(self) -> str:
+        """What holds several objects."""
+        return "photograph" if self.a.kind == "photographs" else "sequence"
+
+    def method(self) -> str:
+        """How the interval was made, in words; empty without one."""
+        if self.found.low is None:
+            return ""
+        what = f"{self.sequence_word()}s with all their objects" if self.found.clustered else "objects"
+        return (
+            f"{100 * LEVEL:.0f} % interval of the mean over objects: paired bootstrap, "
+            f"{self.found.units} {what} drawn with replacement."
+        )
+
+    def by_sequence(self) -> dict[str, list[Pair]]:
+        """The pairs of each sequence, in A's order."""
+        grouped: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            grouped.setdefault(pair.key[0], []).append(pair)
+        return grouped
+
+    def by_group(self) -> dict[str, list[Pair]]:
+        """The pairs of each group of sequences; empty where the data set has none."""
+        grouped: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            if group := self.a.groups.get(pair.key[0]):
+                grouped.setdefault(group, []).append(pair)
+        return grouped
+
+    def speed(self) -> dict[str, tuple[float, float]]:
+        """What both measured: name -> (A's, B's)."""
+        return {
+            name: (value, self.b.speed[name]) for name, value in self.a.speed.items() if name in self.b.speed
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "a": str(self.a.path),
+            "b": str(self.b.path),
+            "kind": self.a.kind,
+            "metric": self.metric,
+            **_means(self.pairs),
+            "interval": None
+            if self.found.low is None
+            else [round(self.found.low, 3), round(self.found.high or 0.0, 3)],
+            "resampled": f"{self.sequence_word()}s" if self.found.clustered else "objects",
+            "units": self.found.units,
+            "verdict": self.verdict(),
+            "sentence": self.sentence(),
+            "sequences": {
+                name: {
+                    **_means(pairs),
+                    "per_object": {pair.key[1]: _means([pair]) for pair in pairs},
+                }
+                for name, pairs in self.by_sequence().items()
+            },
+            "groups": {name: _means(pairs) for name, pairs in self.by_group().items()},
+            "only_in_a": ["/".join(key) for key in self.only_in_a],
+            "only_in_b": ["/".join(key) for key in self.only_in_b],
+            "failed_in_b": list(self.failed_in_b),
+            "speed": {
+                name: {"A": a, "B": b, "ratio": round(b / a, 4) if a else None}
+                for name, (a, b) in self.speed().items()
+            },
+            "unlike_task": {name: list(both) for name, both in self.unlike_task.items()},
+            "unlike_setup": {name: list(both) for name, both in self.unlike_setup.items()},
+        }
+
+
+def compare_files(path_a: Path, path_b: Path, metric: str = "", run: str = "") -> Comparison:
+    """Read and compare. `metric`: of `METRICS`, empty = J&F (photographs: IoU). `run`: which one of two replays,
+    empty = the first of `RUNS` that both have. Raises CompareError.
+    """
+    both_runs = [runs_of(path) for path in (path_a, path_b)]
+    if not run and all(both_runs):
+        shared = [name for name in both_runs[0] if name in both_runs[1]]
+        if not shared:
+            raise CompareError(
+                f"'{path_a}' has the runs {', '.join(both_runs[0])} and '{path_b}' {', '.join(both_runs[1])}: "
+                "one that both have expected"
+            )
+        run = shared[0]
+    elif run and not all(both_runs):
+        raise CompareError(f"--run {run} is for two summaries of `sam2-ros replay`: leave it out")
+    elif not run:
+        run = next((runs[0] for runs in both_runs if runs), "")
+    return compare_runs(read_summary(path_a, run), read_summary(path_b, run), metric)
+
+
+def compare_runs(a: RunSummary, b: RunSummary, metric: str = "") -> Comparison:
+    """Raises CompareError where the two have nothing in common."""
+    if a.kind != b.kind:
+        raise CompareError(
+            f"'{a.path}' is {_NAMES[a.kind]} and '{b.path}' {_NAMES[b.kind]}: two of one kind expected"
+        )
+    metric = metric or ("IoU" if a.kind == "photographs" else "JF")
+    if metric not in METRICS:
+        raise CompareError(f"--metric {metric} given, one of {', '.join(METRICS)} expected")
+    scored_a, scored_b = _scored(a, metric), _scored(b, metric)
+    pairs = tuple(Pair(key, value, scored_b[key]) for key, value in scored_a.items() if key in scored_b)
+    if not pairs:
+        raise CompareError(
+            f"'{a.path}' and '{b.path}' have no object with {METRICS[metric].title} in common: runs over the same "
+            "sequences expected"
+        )
+    return Comparison(
+        a,
+        b,
+        metric,
+        pairs,
+        only_in_a=tuple(key for key in scored_a if key not in scored_b),
+        only_in_b=tuple(key for key in scored_b if key not in scored_a),
+        found=paired_difference([pair.difference for pair in pairs], [pair.key[0] for pair in pairs]),
+        unlike_task=_unlike(a.task, b.task),
+        unlike_setup=_unlike(a.setup, b.setup),
+    )
+
+
+_NAMES = {
+    "eval": "an evaluation on videos",
+    "photographs": "an evaluation on photographs",
+    "replay": "a replay",
+}
+
+
+def mean_of(pairs: list[Pair]) -> tuple[float, float]:
+    """Means of A and of B."""
+    return float(np.mean([pair.a for pair in pairs])), float(np.mean([pair.b for pair in pairs]))
+
+
+def _scored(run: RunSummary, metric: str) -> dict[Key, float]:
+    values = {key: one.get(metric) for key, one in run.scores.items()}
+    return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _unlike(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    names = [*a, *(name for name in b if name not in a)]
+    both = {name: (a.get(name, "not said"), b.get(name, "not said")) for name in names}
+    return {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs}
+
+
+def _means(pairs: list[Pair] | tuple[Pair, ...]) -> dict[str, Any]:
+    a, b = mean_of(list(pairs))
+    return {"objects": len(pairs), "A": round(a, 3), "B": round(b, 3), "difference": round(b - a, 3)}
+
+
+def _interval(found: PairedDifference) -> str:
+    return "" if found.low is None else f" [{found.low:.1f}, {found.high:.1f}]"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

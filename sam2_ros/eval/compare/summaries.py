@@ -1,0 +1,194 @@
+"""Reads a summary.json of `eval` or `replay` for comparison: settings, speed, and scores of every object.
+
+Knows the files' keys; does not know what is compared or shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Key = tuple[str, str]
+"""Sequence and object."""
+
+
+class CompareError(ValueError):
+    """Files or options that cannot be compared: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run.
+
+    Attributes:
+        path: the file it was read from.
+        kind: "eval", "photographs" or "replay".
+        task: what was asked, as text by name: where it differs, a comparison of scores is not fair.
+        setup: what it was asked of, likewise: what a comparison may be about.
+        scores: by sequence and object, metric name -> value; None where there was nothing to count.
+        groups: sequence -> group, where the data set has groups.
+        speed: "fps", "latency p50 ms", ... as far as measured.
+        failed: sequences that gave no score -> why.
+    """
+
+    path: Path
+    kind: str
+    task: Mapping[str, str]
+    setup: Mapping[str, str]
+    scores: Mapping[Key, Mapping[str, float | None]]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    speed: Mapping[str, float] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+TASK = ("dataset", "split", "prompt", "image_size", "bag", "topic", "transport", "prompts", "truth", "rate")
+SETUP = (
+    "model",
+    "precision",
+    "numerics",
+    "memory",
+    "backend",
+    "compile",
+    "device",
+    "threads",
+    "workers",
+    "versions",
+)
+RUNS = ("node", "recorded", "direct")
+"""The runs of a replay in the order in which one is chosen: what a robot would see comes first."""
+_SHARES = ("missed", "false_presence", "identity_wrong")  # 0..1 in a replay, compared in percent
+
+
+def read_summary(path: Path, run: str = "") -> RunSummary:
+    """`path`: the file, or the folder it is in. `run`: which one of a replay, see `runs_of`. Raises CompareError."""
+    file, content = _open(path)
+    kind = _kind(content)
+    if kind is None:
+        raise CompareError(
+            f"'{file}' has no scores of objects: expected a summary.json of `sam2-ros eval` or `sam2-ros replay`"
+        )
+    try:
+        if kind == "replay":
+            return _replay(file, content, run)
+        return _photographs(file, content) if kind == "photographs" else _eval(file, content)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, CompareError):
+            raise
+        raise CompareError(
+            f"'{file}' is not complete ({error!r}): write it again with `sam2-ros "
+            f"{'replay' if kind == 'replay' else 'eval'} --out`"
+        ) from error
+
+
+def runs_of(path: Path) -> tuple[str, ...]:
+    """The runs in a summary of `replay`, in the order of `RUNS`; empty for any other. Raises CompareError."""
+    _, content = _open(path)
+    runs = content["runs"] if _kind(content) == "replay" else {}
+    return tuple(name for name in RUNS if name in runs)
+
+
+def _open(path: Path) -> tuple[Path, Any]:
+    file = path / "summary.json" if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CompareError(
+            f"'{file}' cannot be read ({error.strerror}): expected the summary.json that `sam2-ros eval --out` leaves"
+        ) from error
+    except ValueError as error:
+        raise CompareError(
+            f"'{file}' is not JSON ({error}): expected a summary.json of `sam2-ros eval`"
+        ) from error
+    return file, content
+
+
+def _kind(content: Any) -> str | None:
+    if not isinstance(content, Mapping):
+        return None
+    if "of_instances" in content:
+        return "photographs"
+    if "runs" in content:
+        return "replay"
+    return "eval" if "sequences" in content and "objects" in content else None
+
+
+def _eval(file: Path, content: Mapping[str, Any]) -> RunSummary:
+    scores = {
+        (sequence, key): dict(one)
+        for sequence, objects in content["objects"]["model"].items()
+        for key, one in objects.items()
+    }
+    groups = {name: name.partition("/")[0] for name in content["sequences"]} if "groups" in content else {}
+    return RunSummary(
+        file,
+        "eval",
+        _texts(content, TASK),
+        _texts(content, SETUP),
+        scores,
+        groups,
+        _speed(content),
+        content.get("failed", {}),
+    )
+
+
+def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
+    """An instance has no name: its number within its photograph is one, where both runs have the same instances."""
+    scores: dict[Key, dict[str, float | None]] = {}
+    count: dict[str, int] = {}
+    for one in content["of_instances"]:
+        name = one["photograph"]
+        count[name] = count.get(name, 0) + 1
+        scores[name, str(count[name])] = {"IoU": one["IoU"]["model"]}
+    return RunSummary(
+        file,
+        "photographs",
+        _texts(content, TASK),
+        _texts(content, SETUP),
+        scores,
+        speed=_speed(content),
+    )
+
+
+def _replay(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
+    runs = content["runs"]
+    if run not in runs:
+        raise CompareError(f"'{file}' has no run '{run}', one of {', '.join(runs)} expected: see --run")
+    scores = {
+        (run, key): {
+            name: 100 * value if name in _SHARES and value is not None else value
+            for name, value in one.items()
+            if value is None or isinstance(value, (int, float))
+        }
+        for key, one in runs[run]["objects"].items()
+    }
+    counted = {
+        f"{name} per image": runs[run][name] / runs[run]["images_in"]
+        for name in ("dropped",)
+        if runs[run]["images_in"]
+    }
+    return RunSummary(
+        file,
+        "replay",
+        _texts(content, TASK),
+        _texts(content, SETUP),
+        scores,
+        speed=_speed(runs[run]) | counted,
+    )
+
+
+def _texts(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    return {name: _text(content[name]) for name in names if name in content}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+    return "none" if value in (None, "") else str(value)
+
+
+def _speed(content: Mapping[str, Any]) -> dict[str, float]:
+    speed = {f"latency {name} ms": value for name, value in content.get("latency_ms", {}).items()}
+    return ({"fps": content["fps"]} if "fps" in content else {}) | speed

@@ -1,0 +1,153 @@
+"""What `eval` and `replay` leave as JSON, as the plain data that their reports are made of.
+
+Knows the files' keys; does not know how anything is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Scores = Mapping[str, float | None]
+"""Name -> value in the units of the JSON, null where there was nothing to count."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One object over time; all series have the length of `at`.
+
+    Attributes:
+        at: frame numbers, or seconds since the first image of a bag.
+        j: percent; None where a frame is not scored.
+        presence: logit, above 0 = believed visible; None without an answer.
+        state: name of the state; None without an answer.
+        visible: the truth; None without truth.
+    """
+
+    at: Sequence[float]
+    j: Sequence[float | None]
+    presence: Sequence[float | None]
+    state: Sequence[str | None]
+    visible: Sequence[bool | None]
+
+
+@dataclass(frozen=True)
+class ObjectRun:
+    """One object of one sequence, or of one run of a replay. `number` counts from 1 within it and picks its colour."""
+
+    sequence: str
+    id: str
+    number: int
+    scores: Scores
+    curve: Curve | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)  # as in the JSON
+
+    @property
+    def name(self) -> str:
+        return f"{self.sequence}, object {self.id}"
+
+
+@dataclass(frozen=True)
+class SequenceRun:
+    """One sequence. `beside`: J&F of each baseline, of the sequence and of its objects by id."""
+
+    name: str
+    group: str
+    scores: Scores
+    objects: Sequence[ObjectRun]
+    steps_ms: Sequence[float] = ()
+    beside: Mapping[str, float | None] = field(default_factory=dict)
+    objects_beside: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvalRun:
+    """A whole evaluation; `summary` is summary.json as it is."""
+
+    summary: Mapping[str, Any]
+    sequences: Sequence[SequenceRun]
+
+    @property
+    def objects(self) -> list[ObjectRun]:
+        return [one for sequence in self.sequences for one in sequence.objects]
+
+
+@dataclass(frozen=True)
+class ReplayedRun:
+    """One way a bag went through the tracker: "direct", "node" or "recorded"; `measures` is its part of the JSON."""
+
+    name: str
+    measures: Mapping[str, Any]
+    objects: Sequence[ObjectRun]
+
+
+@dataclass(frozen=True)
+class ReplayRun:
+    """A whole replay; `summary` is summary.json as it is."""
+
+    summary: Mapping[str, Any]
+    runs: Sequence[ReplayedRun]
+
+
+def read_eval(folder: Path) -> EvalRun:
+    """What `sam2-ros eval --out` left in a folder. Raises OSError, and KeyError where it is not complete."""
+    summary = _json(folder / "summary.json")
+    sequences = [
+        _sequence(name, scores, summary, _json(folder / summary["results"][name]))
+        for name, scores in summary["sequences"].items()
+    ]
+    return EvalRun(summary, sequences)
+
+
+def read_replay(folder: Path) -> ReplayRun:
+    """What `sam2-ros replay` left in a folder. Raises OSError, and KeyError where it is not complete."""
+    summary = _json(folder / "summary.json")
+    runs = [
+        ReplayedRun(
+            name,
+            run,
+            [
+                ObjectRun(name, key, number, _numbers(one), _curve(one["curve"], "stamp_s"), one)
+                for number, (key, one) in enumerate(run["objects"].items(), start=1)
+            ],
+        )
+        for name, run in summary["runs"].items()
+    ]
+    return ReplayRun(summary, runs)
+
+
+def _sequence(
+    name: str, scores: Scores, summary: Mapping[str, Any], result: Mapping[str, Any]
+) -> SequenceRun:
+    baselines = summary.get("baselines", {})
+    objects = [
+        ObjectRun(name, key, number, _numbers(one), _curve(one["curve"], "frame"), one)
+        for number, (key, one) in enumerate(result["objects"].items(), start=1)
+    ]
+    return SequenceRun(
+        name,
+        result.get("group", ""),
+        scores,
+        objects,
+        result["steps_ms"],
+        {method: one["sequences"][name]["JF"] for method, one in baselines.items()},
+        {
+            one.id: {method: summary["objects"][method][name][one.id]["JF"] for method in baselines}
+            for one in objects
+        },
+    )
+
+
+def _curve(curve: Mapping[str, Sequence[Any]], at: str) -> Curve:
+    return Curve(curve[at], curve["J"], curve["presence"], curve["state"], curve["visible"])
+
+
+def _numbers(one: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in one.items() if value is None or isinstance(value, (int, float))}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

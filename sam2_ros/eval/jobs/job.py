@@ -1,0 +1,105 @@
+"""What a job is, what becomes of it, and the simplest way to run some: one after the other, in this process.
+
+Does not know what a job does; other ways to run them are in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+ATTEMPTS = 2
+"""A job whose process dies is given to another one, once."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do, by a name that no other job of the run has. The payload can be pickled."""
+
+    name: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is, in steps of its own."""
+
+    name: str
+    done: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a job gave back."""
+
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a job gave nothing back.
+
+    Attributes:
+        line: one line.
+        ends_all: no other job can do better: those that wait are not started.
+        trace: of a defect, empty for an error that explains itself.
+    """
+
+    name: str
+    line: str
+    ends_all: bool = False
+    trace: str = ""
+
+
+Outcome = Finished | Failed
+Event = Progress | Finished | Failed
+Work = Callable[[Any, Callable[[int], None]], Any]
+"""Does a job: payload and `on_progress(done)` in, value out. Raises JobError, or anything else for a defect."""
+
+
+class JobError(Exception):
+    """A job cannot be done; the message is the line that says why. `ends_all`: see `Failed`."""
+
+    def __init__(self, line: str, ends_all: bool = False) -> None:
+        super().__init__(line)
+        self.ends_all = ends_all
+
+
+class Runner(Protocol):
+    """A way to run jobs."""
+
+    def run(
+        self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
+    ) -> None:
+        """Every job once, in any order; tells of each one its progress, perhaps, and at the end one outcome.
+
+        Args:
+            make_work: makes what does the jobs, once in every process; can be pickled. What it raises is raised here.
+        """
+
+
+def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome:
+    """One job in this process."""
+    try:
+        return Finished(job.name, work(job.payload, on_progress))
+    except JobError as error:
+        return Failed(job.name, str(error), error.ends_all)
+    except Exception as error:
+        return Failed(job.name, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+
+class InThisProcess:
+    """One job after the other."""
+
+    def run(
+        self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
+    ) -> None:
+        work = make_work()
+        for job in jobs:
+            outcome = attempt(work, job, lambda done, name=job.name: on_event(Progress(name, done)))  # type: ignore[misc]
+            on_event(outcome)
+            if isinstance(outcome, Failed) and outcome.ends_all:
+                return

@@ -1,0 +1,120 @@
+"""Runs jobs as tasks of a Ray cluster, or of one that Ray starts here; the only module that knows Ray.
+
+Does not know what a job does. Ray comes with the extra `ray`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sam2_ros.eval.jobs.job import ATTEMPTS, Event, Failed, Finished, Job, Work, attempt
+
+LOCAL = "local"
+_ANSWERS_WITHIN_S = 10.0
+
+
+class RayError(ValueError):
+    """Ray cannot be used: one line with what was given, what was expected, the remedy."""
+
+
+class RayCluster:
+    """The cluster at an address, or `local`: one on this machine, which ends with the run.
+
+    Every machine of a cluster has this package, and sees the files that jobs name under the same paths.
+
+    Args:
+        cpus, gpus: what a job takes of a machine.
+        at_once: jobs at one time; 0 = as many as the cluster has room for.
+    """
+
+    def __init__(self, address: str, cpus: int = 1, gpus: int = 0, at_once: int = 0) -> None:
+        self._address, self._cpus, self._gpus, self._at_once = address, cpus, gpus, at_once
+
+    def run(
+        self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
+    ) -> None:
+        """See `Runner`; `make_work` is hashable, and made once in each of Ray's processes. Raises RayError."""
+        ray = _connected(self._address, self._at_once * self._cpus)
+        try:
+            task = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=ATTEMPTS - 1)(_task)
+            waiting = deque(jobs)
+            names: dict[Any, str] = {}  # by what will hold the outcome
+            while waiting or names:
+                while waiting and len(names) < (self._at_once or len(jobs)):
+                    job = waiting.popleft()
+                    names[task.remote(make_work, job)] = job.name
+                (done, *_), _ = ray.wait(list(names), num_returns=1)
+                event = _outcome(ray, done, names.pop(done))
+                on_event(event)
+                if isinstance(event, Failed) and event.ends_all:
+                    return  # what still runs ends with the connection
+        finally:
+            ray.shutdown()
+
+
+def _connected(address: str, cpus: int) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise RayError(
+            f"--ray {address} needs Ray, which is not installed ({error}): pip install 'sam2_ros[ray]'"
+        ) from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == LOCAL:
+        os.environ.setdefault(
+            "RAY_USAGE_STATS_ENABLED", "0"
+        )  # nothing is sent anywhere unless it was asked for
+        options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus or None}
+    else:
+        options["address"] = address
+    try:
+        _answers(address)
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise RayError(
+            f"--ray {address}: no cluster answers there ({type(error).__name__}: {first}); expected local, or "
+            "the address that `ray start --head` shows"
+        ) from None
+    return ray
+
+
+def _answers(address: str) -> None:
+    """Raises OSError where nothing listens: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_ANSWERS_WITHIN_S).close()
+
+
+def _outcome(ray: Any, done: Any, name: str) -> Finished | Failed:
+    try:
+        said = ray.get(done)
+    except ray.exceptions.RayError as error:
+        first = (str(error).splitlines() or [""])[0]
+        return Failed(
+            name,
+            f"its process ended {ATTEMPTS} times while it ran ({type(error).__name__}: {first}): see `ray logs`",
+        )
+    if isinstance(said, Exception):
+        raise said
+    return said
+
+
+def _task(make_work: Callable[[], Work], job: Job) -> Finished | Failed | Exception:
+    """Runs in one of Ray's processes, which does many jobs."""
+    try:
+        work = _made(make_work)
+    except Exception as error:
+        return error
+    return attempt(work, job, lambda done: None)
+
+
+@functools.lru_cache(maxsize=1)
+def _made(make_work: Callable[[], Work]) -> Work:
+    return make_work()

@@ -1,0 +1,76 @@
+"""Gives the report of a replay its images: from the bag, with what each run said of them and the truth.
+
+Knows recordings and truth; does not know what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sam2_ros.eval.html.data import read_replay
+from sam2_ros.eval.html.replay_page import write_replay_page
+from sam2_ros.eval.html.strips import Place, Scene
+from sam2_ros.eval.recording import each_result
+from sam2_ros.eval.replay.runs import Run
+from sam2_ros.eval.replay.score import newest_results
+from sam2_ros.eval.replay.truth import KnownObjects
+from sam2_ros.media.bag_timeline import BagTimeline
+from sam2_ros.media.frames import open_source
+
+
+def write_report(
+    out: Path, bag: Path, timeline: BagTimeline, known: KnownObjects | None, runs: Mapping[str, Run]
+) -> None:
+    """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
+
+    def scenes(places: Collection[Place]) -> dict[Place, Scene]:
+        return read_scenes(places, bag, timeline, known, runs)
+
+    write_replay_page(out / "report.html", read_replay(out), scenes)
+
+
+def read_scenes(
+    places: Collection[Place],
+    bag: Path,
+    timeline: BagTimeline,
+    known: KnownObjects | None,
+    runs: Mapping[str, Run],
+) -> dict[Place, Scene]:
+    """Reads the bag once and each recording once; an image that does not decode has no scene. Raises SourceError."""
+    images = _images({index for _, index in places}, bag, timeline)
+    answers = {
+        name: _answers({index for run, index in places if run == name}, runs[name], len(timeline.images))
+        for name in {run for run, _ in places}
+    }
+    scenes = {}
+    for name, index in places:
+        if index in images:
+            truth = known.at(index) if known is not None else None
+            scenes[name, index] = Scene(
+                images[index], answers[name].get(index, {}), {} if truth is None else truth.masks
+            )
+    return scenes
+
+
+def _images(wanted: set[int], bag: Path, timeline: BagTimeline) -> dict[int, np.ndarray]:
+    found: dict[int, np.ndarray] = {}
+    with open_source(bag, timeline.topic) as source:
+        for frame in source:
+            if frame.index in wanted:
+                found[frame.index] = frame.image
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _answers(wanted: set[int], run: Run, images: int) -> dict[int, dict[str, np.ndarray]]:
+    """The masks by object of the newest answer at each image."""
+    results = each_result(run.recording, run.objects_topic, run.index_by_stamp)
+    return {
+        index: {obj.id: obj.mask for obj in result.objects}
+        for index, result in enumerate(newest_results(results, images))
+        if index in wanted and result is not None
+    }

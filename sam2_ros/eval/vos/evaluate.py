@@ -17,7 +17,7 @@ import torch
 from sam2_ros import __version__
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, InThisProcess, Job, Progress, Runner
 from sam2_ros.eval.jobs.processes import Processes
-from sam2_ros.eval.jobs.ray_cluster import RayCluster
+from sam2_ros.eval.jobs.ray_cluster import LOCAL, RayCluster
 from sam2_ros.eval.vos.config import EvalConfig, Evaluation
 from sam2_ros.eval.vos.config import Progress as OnProgress
 from sam2_ros.eval.vos.kept import Fingerprints, sort_out
@@ -33,7 +33,7 @@ from sam2_ros.media.results import write_json
 from sam2_ros.weights import device_and_precision, find_checkpoint
 
 OnNote = Callable[[str], None]
-_LEAST_CORES = 4
+_CORES = 2  # of a worker, where it is not said how many there are to be
 _MOST_WORKERS = 8
 _LEAST_ANNOTATED = 3
 
@@ -182,13 +182,18 @@ def _split(
 
 
 def _runner(config: EvalConfig, jobs: int) -> tuple[Runner, int, int]:
-    """How the jobs are run, in how many processes, and with how many threads each (0 = as PyTorch has it)."""
+    """How the jobs are run, in how many processes (0 = as the cluster has room), and with how many threads each.
+
+    0 threads = as PyTorch has it.
+    """
     device, _ = device_and_precision(config.device, config.precision)
     on_gpu, cores = device.startswith("cuda"), torch.get_num_threads()
+    if config.ray not in ("", LOCAL):
+        return RayCluster(config.ray, _CORES, int(on_gpu), config.workers), config.workers, _CORES
     workers = config.workers
     if not workers:
-        # Two cores to a process lose little to each other; below that, one that has them all is as good.
-        workers = 1 if on_gpu or cores < _LEAST_CORES else min(cores // 2, _MOST_WORKERS)
+        # Few cores to a process lose little to each other; below that, one that has them all is as good.
+        workers = 1 if on_gpu or cores < 2 * _CORES else min(cores // _CORES, _MOST_WORKERS)
     workers = max(1, min(workers, jobs))
     threads = max(1, cores // workers)
     if config.ray:

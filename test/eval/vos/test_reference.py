@@ -15,7 +15,7 @@ from vos_layouts import write_frames, write_masks
 from sam2_ros.cli import run
 from sam2_ros.media.render import ClipConfig, render_clip
 
-AGREE_POINTS = 0.1
+AGREE_POINTS = 0.01
 
 
 def test_scores_are_those_of_the_benchmarks_tool(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def _truth_ids(given: Any) -> dict[str, int]:
     for value, object_id in given.items() if isinstance(given, dict) else [(given, None)]:
         if not str(value).isdecimal() or not isinstance(object_id, str) or object_id in found:
             raise ReplayConfigError(
-                f"truth_ids {given!r} given, the object of each value of the truth expected, such as {{1: cup, 2: robot}}"
+                f"truth_ids {given!r} given, the object of each value expected, such as {{1: cup, 2: robot}}"
             )
         found[object_id] = int(value)
     return found

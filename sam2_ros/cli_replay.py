@@ -107,12 +107,7 @@ def replay(
     }  # fmt: skip
     of_list = {"--workers": workers, "--ray": ray, "--fresh": fresh}
     listed = read_bag_list(bag) if is_bag_list(bag) else None
-    if wrong := [option for option, value in (of_list if listed is None else of_one).items() if value]:
-        raise ReplayConfigError(
-            f"{wrong[0]} is of a list of bags, and {bag} is a single one: leave it out"
-            if listed is None
-            else f"{wrong[0]} is of a single bag, and {bag} is a list: say it in its entries"
-        )
+    _check_options(bag, of_list if listed is None else of_one, listed is not None)
     if listed is None and prompts is None:
         raise ReplayConfigError(
             f"--prompts is missing: a JSON file that says what to track in {bag} expected"
@@ -215,6 +210,19 @@ def _config(
         direct=direct,
         **given,
     )
+
+
+def _check_options(bag: Path, not_for_it: Mapping[str, Any], is_list: bool) -> None:
+    """Raises ReplayConfigError for an option that was given and says nothing to what `bag` is."""
+    from sam2_ros.eval.replay.config import ReplayConfigError
+
+    for option, value in not_for_it.items():
+        if value:
+            raise ReplayConfigError(
+                f"{option} is of a single bag, and {bag} is a list: say it in its entries"
+                if is_list
+                else f"{option} is of a list of bags, and {bag} is a single one: leave it out"
+            )
 
 
 def _default_runs(ray: str) -> tuple[bool, bool]:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from sam2_ros.eval.replay.config import ReplayConfigError
+from sam2_ros.media.bag import STORAGE_SUFFIXES
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")
@@ -102,14 +103,23 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
     rate = given.get("rate")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0):
         raise ReplayConfigError(f"rate {rate!r} given, a number above 0 expected: 1 plays as recorded")
-    texts = {key: given[key] for key in _TEXTS if key in given and key != "name"}
-    name = _name(given.get("name"), paths["bag"])
-    return ListedBag(name, **paths, **texts, truth_ids=_truth_ids(given.get("truth_ids")), rate=rate)
+    return ListedBag(
+        name=_name(given.get("name"), paths["bag"]),
+        bag=paths["bag"],
+        prompts=paths["prompts"],
+        truth=paths.get("truth"),
+        recorded=paths.get("recorded"),
+        topic=given.get("topic"),
+        truth_topic=given.get("truth_topic"),
+        recorded_topic=given.get("recorded_topic"),
+        truth_ids=_truth_ids(given.get("truth_ids")),
+        rate=rate,
+    )
 
 
 def _name(given: str | None, bag: Path) -> str:
     place = bag.resolve()
-    name = given or (place.name if place.is_dir() else place.stem)
+    name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
     if name in ("", ".", "..", "summary.json") or "/" in name or "\\" in name:
         raise ReplayConfigError(f"name '{name}' given, one that a folder can have expected")
     return name

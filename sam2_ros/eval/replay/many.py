@@ -22,6 +22,7 @@ from sam2_ros.eval.live_replay import LiveReplayError
 from sam2_ros.eval.replay.config import NODE, RECORDED, ReplayConfig, ReplayConfigError
 from sam2_ros.eval.replay.kept import kept_summary
 from sam2_ros.eval.replay.replay import run_replay, versions
+from sam2_ros.eval.replay.runs import LoadModel
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
 from sam2_ros.weights import CheckpointError, device_and_precision, load_model
@@ -228,7 +229,7 @@ class Replays:
     def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:
         """What of a bag's summary the board wants. Raises JobError."""
         # A model that stays would take a GPU's memory from the node beside it.
-        load = load_model if NODE in config.runs else self._load
+        load: LoadModel = load_model if NODE in config.runs else self._load
         try:
             return headlines(run_replay(config, lambda step, done, total: on_progress(done), load))
         except CheckpointError as error:

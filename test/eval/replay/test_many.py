@@ -219,6 +219,23 @@ def test_an_ended_run_goes_on(
     same_numbers(tmp_path, uninterrupted)
 
 
+def test_a_full_disk_is_said_and_the_next_run_goes_on(
+    bags: Path, uninterrupted: dict[str, Any], small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay(bags / "all.yaml", small_disk, "--direct", "--workers", "1")
+    said = capsys.readouterr()
+    assert "No space left on device" in said.err
+    assert "Traceback" not in said.err
+    assert (
+        json.loads(said.out.splitlines()[-1])["bags"]["a"]["direct"] is not None
+    )  # it is shown all the same
+    assert complete(small_disk) == []  # not even the first report fits
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert replay(bags / "all.yaml", small_disk, "--direct", "--workers", "1") == 0
+    assert complete(small_disk) == list(FIRST)
+    same_numbers(small_disk, uninterrupted)
+
+
 def test_what_decides_the_numbers_makes_a_bag_run_again(
     bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,7 +97,7 @@ def run_many(
     if to_do:
         _run(config, to_do, board)
     names = [*config.bags, *config.failed]
-    summary = {
+    summary: dict[str, Any] = {
         "bags": {name: board.bags[name] for name in names if name in board.bags},
         "failed": {name: board.failed[name] for name in names if name in board.failed},
         "means": _means(board.bags),

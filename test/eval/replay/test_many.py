@@ -139,6 +139,23 @@ def files_of(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
+def test_an_entry_with_a_recording_needs_no_model(
+    bags: Path, uninterrupted: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_list(bags / "one.yaml", "a")
+    assert replay(bags / "one.yaml", tmp_path / "made", "--direct") == 0
+    (entry,) = json.loads((bags / "one.yaml").read_text())
+    entry |= {"name": "elsewhere", "recorded": str(tmp_path / "made" / "a" / "direct" / "tracked")}
+    (bags / "recorded.yaml").write_text(json.dumps([entry]))
+    capsys.readouterr()
+    assert replay(bags / "recorded.yaml", tmp_path / "scored", "--model", "no-such-model") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    runs = json.loads(said.out.splitlines()[-1])["bags"]["elsewhere"]
+    assert list(runs) == ["recorded"]
+    assert runs["recorded"]["objects"] == uninterrupted["bags"]["a"]["direct"]["objects"]
+
+
 def test_nothing_but_broken_bags_is_status_2(bags: Path, tmp_path: Path) -> None:
     write_list(bags / "none.yaml", "broken.mcap")
     assert replay(bags / "none.yaml", tmp_path, "--direct") == 2

@@ -199,8 +199,10 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) ->
     try:
         chosen.runner.run(MakeReplays(chosen.threads), jobs, board.on_event)
     except KeyboardInterrupt:
+        # By the files: a process may have ended a bag and not have said so yet.
+        complete = [one for name, one in config.bags.items() if name not in to_do or kept_summary(one)[0]]
         raise Interrupted(
-            f"interrupted; {len(board.bags)} of {board.count} bags are complete in '{config.out}': the same command "
+            f"interrupted; {len(complete)} of {board.count} bags are complete in '{config.out}': the same command "
             "goes on with the others"
         ) from None
     for name in [name for name in to_do if name not in board.bags and name not in board.failed]:

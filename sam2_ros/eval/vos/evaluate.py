@@ -71,7 +71,11 @@ def run_eval(
         try:
             runner.run(MakeRun(_as_resolved(config), threads), jobs, board.on_event)
         except KeyboardInterrupt:
-            raise Interrupted(_how_to_go_on(config, len(done), len(sequences))) from None
+            # By the files: a process may have ended a sequence and not have said so yet.
+            complete = taken_over + (
+                len(sort_out(to_do, config.out).records) if config.out is not None else 0
+            )
+            raise Interrupted(_how_to_go_on(config, complete, len(sequences))) from None
         for name in [name for name in lengths if name not in done and name not in failed]:
             failed[name] = "not run, as one before it ended the run: give the same command again"
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]

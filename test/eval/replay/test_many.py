@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from started_processes import WAIT_S, child_named, wait_for
 
 from sam2_ros.cli import run
@@ -29,6 +31,15 @@ QUICK = ("--device", "cpu", "--image-size", "128", "--json")
 IMAGES = 6
 FIRST = {"a": 0, "b": 36, "c": 38}  # of the demo's images, both objects are in sight
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Throughout, in other processes, too: sums of several are rounded in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +210,7 @@ def started(bags: Path, out: Path, *options: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 

@@ -139,7 +139,10 @@ def truncated(folder):
     ("spoil", "expected"),
     [
         (lambda folder: None, "data' holds no sequence; expected a folder with frames/ and masks/"),
-        (wrong_size, "the mask of frame 00000 is 64 x 32 px, the size of the frame expected, 64 x 64"),
+        (
+            wrong_size,
+            "00000.png' is 64 x 32 px, the size of its frame expected, 64 x 64: replace one of them",
+        ),
         (in_colour, "00000.png' is a colour image: expected a palette or grey PNG"),
         (without_masks, "belongs to no frame, the name of one expected, such as '00000.png'"),
         (without_objects, "no mask shows an object"),

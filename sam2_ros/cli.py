@@ -335,6 +335,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.bench.reference import ReferenceMissingError
     from sam2_ros.eval.bench.run import BenchConfigError
     from sam2_ros.eval.compare.summaries import CompareError
+    from sam2_ros.eval.jobs.job import Interrupted
     from sam2_ros.eval.jobs.ray_cluster import RayError
     from sam2_ros.eval.live_replay import LiveReplayError
     from sam2_ros.eval.memory_options import MemoryOptionsError
@@ -343,13 +344,12 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.soak import SoakError
     from sam2_ros.eval.track import TrackConfigError
     from sam2_ros.eval.vos.config import EvalConfigError
-    from sam2_ros.eval.vos.evaluate import EvalInterrupted
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
-    if isinstance(error, EvalInterrupted):
+    if isinstance(error, Interrupted):
         return 130
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)

@@ -1,33 +1,43 @@
-"""`sam2-ros replay`: a bag through the live node, the tracker or both, measured as a robot would see it.
+"""`sam2-ros replay`: bags through the live node, the tracker or both, measured as a robot would see it.
 
-Does not score anything; it reads arguments and lays out what `eval.replay` reports, run beside run.
+Does not score anything; it reads arguments and hands them on to `eval.replay`.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_replay_show import print_bags, print_runs
+
+if TYPE_CHECKING:  # the command line starts without loading what it does not run
+    from sam2_ros.eval.replay.bag_list import ListedBag
+    from sam2_ros.eval.replay.config import ReplayConfig
 
 
 def replay(
     bag: Annotated[
-        Path, typer.Argument(help="rosbag2 with images, raw or compressed (folder, .mcap, .db3).")
-    ],
-    prompts: Annotated[
         Path,
-        typer.Option(help="JSON list of {id, frame, box, points [[x, y, 1 or 0]], mask, class_id, truth}."),
+        typer.Argument(
+            help="rosbag2 with images, raw or compressed (folder, .mcap, .db3); or a list of several, YAML or JSON: "
+            "{bag, prompts, name, truth, truth_topic, truth_ids, topic, recorded, recorded_topic, rate} each."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; of a list, DIR/name for each bag.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON list of {id, frame, box, points [[x, y, 1 or 0]], mask, class_id, truth}. In a list of bags "
+            "each entry names its own."
+        ),
+    ] = None,
     node: Annotated[
         bool, typer.Option("--node", help="The live ROS 2 node, in real time, drops and all.")
     ] = False,
@@ -62,56 +72,169 @@ def replay(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Of a list: processes, each with its share of the cores. 0: one with --node, as its times count, else "
+            "as `eval` chooses."
+        ),
+    ] = 0,
+    ray: Annotated[
+        str,
+        typer.Option(
+            help="Of a list: replay on this Ray cluster (its address), or on one that is started here: local."
+        ),
+    ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Of a list: replay bags again that are complete in --out.")
+    ] = False,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Replay a rosbag and measure it as a robot sees it: masks, states, identities, latency, dropped images.
 
     Without --node, --direct or --recorded both of the first two, where ROS 2 is installed. Leaves
-    direct/tracked and node/tracked (rosbag2), node/node.log and summary.json.
+    direct/tracked and node/tracked (rosbag2), node/node.log, report.html and summary.json. Of a list every bag leaves
+    them in a folder of its own; one that fails costs itself only. The exit status is then 1, and 2 when all fail.
     """
-    from sam2_ros.cli_prompts import PromptBook
-    from sam2_ros.eval.live_replay import LiveReplayError, fastdds_profile, missing_ros
-    from sam2_ros.eval.replay.config import ReplayConfig
+    from sam2_ros.eval.live_replay import LiveReplayError, missing_ros
+    from sam2_ros.eval.replay.bag_list import is_bag_list, read_bag_list
+    from sam2_ros.eval.replay.config import ReplayConfigError
     from sam2_ros.eval.replay.replay import run_replay
 
-    if not (node or direct or recorded):
-        reason = missing_ros()
-        node, direct = reason is None, True
-        said = "the live node and the tracker directly" if node else f"the tracker directly, as {reason}"
-        show.err.print(f"Replaying through {escape(said)}.", highlight=False, soft_wrap=True)
-    elif node and (reason := missing_ros()) is not None:
+    of_one = {
+        "--prompts": prompts, "--recorded": recorded, "--truth": truth, "--truth-ids": truth_ids, "--topic": topic,
+        "--truth-topic": truth_topic, "--recorded-topic": recorded_topic,
+    }  # fmt: skip
+    of_list = {"--workers": workers, "--ray": ray, "--fresh": fresh}
+    listed = read_bag_list(bag) if is_bag_list(bag) else None
+    _check_options(bag, of_list if listed is None else of_one, listed is not None)
+    if listed is None and prompts is None:
+        raise ReplayConfigError(
+            f"--prompts is missing: a JSON file that says what to track in {bag} expected"
+        )
+    without = recorded is None if listed is None else any(one.recorded is None for one in listed)
+    if node and (reason := missing_ros()) is not None:
         raise LiveReplayError(f"--node needs a live ROS 2 graph, and {reason}")
-    book = PromptBook()
-    book.add_file(prompts)
-    config = ReplayConfig(
+    default_runs = (node, direct)
+    if without and not (node or direct):
+        default_runs = _default_runs(ray)
+    settings: dict[str, Any] = {
+        "model": model, "device": device, "precision": precision, "image_size": image_size,
+        "command": shlex.join(["sam2-ros", *sys.argv[1:]]),
+    }  # fmt: skip
+    if listed is not None:
+        runs = {one.name: (node, direct) if one.recorded else default_runs for one in listed}
+        return _replay_list(listed, runs, out, {"rate": rate, **settings}, workers, ray, fresh, as_json)
+    assert prompts is not None
+    config = _config(
+        *default_runs,
+        prompts,
+        _truth_ids(truth_ids),
         bag=bag,
         out=out,
-        prompts=book.prompts(),
-        node_command=(sys.executable, "-m", "sam2_ros.node.node") if node else None,
-        direct=direct,
         recorded=recorded,
         recorded_topic=recorded_topic,
         topic=topic,
         truth=truth,
         truth_topic=truth_topic,
-        truth_ids=_truth_ids(truth_ids) or book.truth_values,
         rate=rate,
-        model=model,
-        device=device,
-        precision=precision,
-        image_size=image_size,
-        profiles_file=fastdds_profile() if node else None,
-        prompts_file=str(prompts),
-        command=shlex.join(["sam2-ros", *sys.argv[1:]]),
+        **settings,
     )
     with show.progress_bar("opening") as bar:
         summary = run_replay(config, bar.show)
-    _print(summary)
+    print_runs(summary)
     for name in summary["runs"]:
         show.out.print(f"  {config.recording(name)}", highlight=False, soft_wrap=True)
     for name in ("report.html", "summary.json"):
         show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
     show.print_json(as_json, summary)
+    return 0
+
+
+def _replay_list(
+    listed: Sequence[ListedBag],
+    runs: Mapping[str, tuple[bool, bool]],
+    out: Path,
+    settings: Mapping[str, Any],
+    workers: int,
+    ray: str,
+    fresh: bool,
+    as_json: bool,
+) -> int:
+    """Several bags. `runs`: node and direct of each; `settings`: what they have in common. Returns the exit status."""
+    from sam2_ros.cli_prompts import PromptSyntaxError
+    from sam2_ros.eval.replay.config import ReplayConfigError
+    from sam2_ros.eval.replay.many import ManyConfig, run_many
+
+    configs, failed = {}, {}
+    if ray:  # paths that mean the same in every folder
+        model = Path(settings["model"]).expanduser()
+        settings = {**settings, **({"model": str(model.absolute())} if model.exists() else {})}
+        out = out.absolute()
+    for one in listed:
+        given = {key: value for key, value in vars(one).items() if value is not None}
+        name, prompts, truth_ids = (given.pop(key) for key in ("name", "prompts", "truth_ids"))
+        try:
+            configs[name] = _config(
+                *runs[name], prompts, truth_ids, **{**settings, **given, "out": out / name}
+            )
+        except (PromptSyntaxError, ReplayConfigError) as error:
+            failed[name] = str(error)
+    config = ManyConfig(out, configs, failed, workers, ray, fresh, str(settings["command"]))
+    with show.progress_bar("opening") as bar:
+        summary = run_many(config, bar.show, show.note)
+    print_bags(summary)
+    show.out.print(f"  {out / 'summary.json'}", highlight=False, markup=False, soft_wrap=True)
+    show.print_json(as_json, summary)
+    if not summary["bags"]:
+        return 2
+    return 1 if summary["failed"] else 0
+
+
+def _config(
+    node: bool, direct: bool, prompts: Path, truth_ids: Mapping[str, int], **given: Any
+) -> ReplayConfig:
+    """What a file says to track, and the other fields as they are. Raises PromptSyntaxError, ReplayConfigError."""
+    from sam2_ros.cli_prompts import PromptBook
+    from sam2_ros.eval.live_replay import fastdds_profile
+    from sam2_ros.eval.replay.config import ReplayConfig
+
+    book = PromptBook()
+    book.add_file(prompts)
+    return ReplayConfig(
+        prompts=book.prompts(),
+        prompts_file=str(prompts),
+        truth_ids=truth_ids or book.truth_values,
+        node_command=(sys.executable, "-m", "sam2_ros.node.node") if node else None,
+        profiles_file=fastdds_profile() if node else None,
+        direct=direct,
+        **given,
+    )
+
+
+def _check_options(bag: Path, not_for_it: Mapping[str, Any], is_list: bool) -> None:
+    """Raises ReplayConfigError for an option that was given and says nothing to what `bag` is."""
+    from sam2_ros.eval.replay.config import ReplayConfigError
+
+    for option, value in not_for_it.items():
+        if value:
+            raise ReplayConfigError(
+                f"{option} is of a single bag, and {bag} is a list: say it in its entries"
+                if is_list
+                else f"{option} is of a list of bags, and {bag} is a single one: leave it out"
+            )
+
+
+def _default_runs(ray: str) -> tuple[bool, bool]:
+    """Node and direct, where nobody asked for either; says which."""
+    from sam2_ros.eval.live_replay import missing_ros
+
+    reason = "a cluster has no live graph" if ray else missing_ros()
+    said = (
+        "the live node and the tracker directly" if reason is None else f"the tracker directly, as {reason}"
+    )
+    show.note(f"Replaying through {said}.")
+    return reason is None, True
 
 
 def _truth_ids(text: str) -> dict[str, int]:
@@ -125,66 +248,3 @@ def _truth_ids(text: str) -> dict[str, int]:
             )
         found[object_id] = int(value)
     return found
-
-
-def _print(summary: Mapping[str, Any]) -> None:
-    """The runs side by side: what they differ by is the price of real time."""
-    runs = summary["runs"]
-    show.out.print(
-        f"{summary['bag']}, {summary['topic']} ({summary['transport']}): {summary['images']} images in "
-        f"{summary['duration_s']:g} s; {summary['model']}, {summary['device']}, {summary['precision']}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for note in summary["notes"]:
-        show.out.print(f"Note: {escape(note)}.", highlight=False, soft_wrap=True)
-    table = Table("", *runs, box=None, header_style="bold")
-
-    def row(name: str, cell: Callable[[Mapping[str, Any]], Any]) -> None:
-        cells = [_cell(cell(one)) for one in runs.values()]
-        if any(cells):  # nothing hid, or no truth: there is nothing to say
-            table.add_row(name, *cells)
-
-    for key in ("images_in", "processed", "skipped", "dropped"):
-        row(key.replace("_", " "), lambda one, key=key: one[key])  # type: ignore[misc]
-    row("longest gap, s", lambda one: one["longest_gap_s"])
-    row("images a second", lambda one: one["fps"])
-    for share in ("p50", "p95", "p99"):
-        row(f"latency {share}, ms", lambda one, share=share: one["latency_ms"].get(share))  # type: ignore[misc]
-    row("first mask after, s (mean)", lambda one: one["time_to_first_mask_s"]["mean"])
-    if summary["truth"] is not None:
-        for label, read in _ROWS.items():
-            row(f"{label}, as a robot sees it", read)
-            row("  processed images only", lambda one, read=read: read(one["processed_only"]))  # type: ignore[misc]
-        if len(summary["prompts"]["objects"]) > 1:
-            for object_id in summary["prompts"]["objects"]:
-                row(f"J&F of {escape(object_id)}", lambda one, key=object_id: one["objects"][key]["JF"])  # type: ignore[misc]
-    show.out.print(table)
-
-
-_ROWS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "J&F": lambda one: one["JF"],
-    "J": lambda one: one["J"],
-    "F": lambda one: one["F"],
-    "missed (share of visible)": lambda one: one["missed"],
-    "false presence (share of hidden)": lambda one: one["false_presence"],
-    "time to lost, s": lambda one: _times(one["time_to_lost_s"]),
-    "time to recover, s": lambda one: _times(one["time_to_recover_s"]),
-    "identity switches": lambda one: one["identity_switches"],
-    "outline: answers - truth": lambda one: one["stability"]["difference"],
-    "calibration error": lambda one: one["calibration"]["ece"],
-}
-
-
-def _times(spread: Mapping[str, Any]) -> str:
-    """Of the stretches of all objects: the mean, and how often it never came."""
-    if not spread["count"]:
-        return ""
-    mean = "never" if spread["mean"] is None else f"{spread['mean']:.2f}"
-    return mean + (f" ({spread['never']} of {spread['count']} never)" if spread["never"] else "")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,13 +5,16 @@ Does not know what a job does; other ways to run them are in the modules beside 
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 ATTEMPTS = 2
 """A job whose process dies is given to another one, once."""
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class JobError(Exception):
         self.ends_all = ends_all
 
 
+class Interrupted(Exception):
+    """A run of jobs that its user ended; the message says how to go on."""
+
+
 class Runner(Protocol):
     """A way to run jobs."""
 
@@ -79,6 +86,13 @@ class Runner(Protocol):
         Args:
             make_work: makes what does the jobs, once in every process; can be pickled. What it raises is raised here.
         """
+
+
+def disk_error(error: OSError, folder: Path) -> JobError:
+    """Of a job that could not write below `folder`; a full disk ends all of them."""
+    full = error.errno in _DISK_FULL
+    remedy = "free some space and give the same command again" if full else "see that it can be written"
+    return JobError(f"'{error.filename or folder}': {error.strerror or error}; {remedy}", full)
 
 
 def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome:

@@ -18,8 +18,9 @@ from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.offline import check_prompts
 from sam2_ros.eval.recording import each_result
 from sam2_ros.eval.replay.config import RECORDED, ReplayConfig
+from sam2_ros.eval.replay.kept import fingerprint
 from sam2_ros.eval.replay.measures import longest_gap_s
-from sam2_ros.eval.replay.runs import Progress, Run, run
+from sam2_ros.eval.replay.runs import LoadModel, Progress, Run, run
 from sam2_ros.eval.replay.scenes import write_report
 from sam2_ros.eval.replay.score import follow
 from sam2_ros.eval.replay.tally import tally
@@ -28,31 +29,33 @@ from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import write_json
-from sam2_ros.weights import find_checkpoint
+from sam2_ros.weights import load_model
 
 
 def run_replay(
-    config: ReplayConfig, on_progress: Progress = lambda step, done, total: None
+    config: ReplayConfig,
+    on_progress: Progress = lambda step, done, total: None,
+    load: LoadModel = load_model,
 ) -> dict[str, Any]:
     """Make and score every run that is asked for; returns the content of summary.json.
 
     Whatever can be wrong with the bag, prompts, truth and folder is found before a model is loaded. A run that fails
-    takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done. Raises
-    ReplayConfigError, SourceError, PromptError, CheckpointError, LiveReplayError.
+    takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done; it has a
+    `fingerprint` when all are. `load`: called as `load_model`. Raises ReplayConfigError, SourceError, PromptError,
+    CheckpointError, LiveReplayError.
     """
     config.prepare_out()
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
     with open_source(config.bag, timeline.topic) as source:
         image_hw = check_prompts(source, config.prompts)
-    if set(config.runs) != {RECORDED}:
-        find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
+    made_with = fingerprint(config)  # a wrong model is told at once, not by a node that stays unconfigured
     on_progress("reading the truth", 0, 1)
     known = find_truth(config, timeline, image_hw)
     summary = _heading(config, timeline, known)
     runs: dict[str, Run] = {}
     for name in config.runs:
-        made = runs[name] = run(name, config, timeline, on_progress)
+        made = runs[name] = run(name, config, timeline, on_progress, load)
         on_progress(f"scoring {name}", 0, 1)
         summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
         for key in ("model", "device", "precision", "image_size"):
@@ -64,6 +67,9 @@ def run_replay(
         write_report(config.out, config.bag, timeline, known, runs)
     except (OSError, SourceError) as error:  # the numbers are safe by now
         summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
+    else:
+        summary["fingerprint"] = made_with  # last: where it is, everything is
+        write_json(config.out / "summary.json", summary)
     return summary
 
 
@@ -100,14 +106,19 @@ def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | 
         "runs": {},
         "notes": [*timeline.notes, *(known.notes if known is not None else ())],
         "command": config.command,
-        "versions": {
-            "sam2_ros": sam2_ros.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "ros": os.environ.get("ROS_DISTRO"),
-        },
+        "versions": versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """What a replay was made with; None where there is no ROS."""
+    return {
+        "sam2_ros": sam2_ros.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "ros": os.environ.get("ROS_DISTRO"),
     }
 
 

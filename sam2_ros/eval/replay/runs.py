@@ -27,7 +27,7 @@ from sam2_ros.media.frame import Frame, SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.message_types import OBJECTS_TYPE
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.weights import PRECISIONS, load_model
+from sam2_ros.weights import PRECISIONS
 
 DIRECT_LATENCY = "duration of Tracker.step in this process: no ROS graph, no image dropped"
 NODE_LATENCY = "image published to ~/objects received, by the player: DDS both ways, the node, the recorder"
@@ -35,6 +35,8 @@ RECORDED_LATENCY = "image recorded to ~/objects recorded, by the recorder's cloc
 NO_LATENCY = "the recording has no images, so that it does not say when they were sent"
 
 Progress = Callable[[str, int, int], None]
+LoadModel = Callable[[str, str, str, int], Sam2Model]
+"""Called as `weights.load_model`: model, device, precision, image size."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,23 @@ class Run:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(name: str, config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+def run(
+    name: str, config: ReplayConfig, timeline: BagTimeline, on_progress: Progress, load: LoadModel
+) -> Run:
     """Make one of `config.runs`. Raises what models, bags and the live graph raise."""
-    made = {DIRECT: _direct, NODE: _node, RECORDED: _recorded}[name](config, timeline, on_progress)
+    if name == DIRECT:
+        made = _direct(config, timeline, on_progress, load)
+    else:
+        made = {NODE: _node, RECORDED: _recorded}[name](config, timeline, on_progress)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # PyTorch keeps what the direct run's model held; a node beside it may need it
     return made
 
 
-def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress, load: LoadModel) -> Run:
     total = len(timeline.images)
     on_progress("loading the model", 0, total)
-    model = load_model(config.model, config.device, config.precision, config.image_size)
+    model = load(config.model, config.device, config.precision, config.image_size)
     settings = TrackerConfig(max_objects=len(config.object_ids))
     _warm_up(model, settings)
     tracker = Tracker(model, settings)

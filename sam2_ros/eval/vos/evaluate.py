@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from sam2_ros import __version__
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, InThisProcess, Job, Progress, Runner
-from sam2_ros.eval.jobs.processes import Processes
-from sam2_ros.eval.jobs.ray_cluster import LOCAL, RayCluster
+from sam2_ros.eval.jobs.choose import choose_runner
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, Progress
 from sam2_ros.eval.vos.config import EvalConfig, Evaluation
 from sam2_ros.eval.vos.config import Progress as OnProgress
 from sam2_ros.eval.vos.kept import Fingerprints, sort_out
@@ -33,13 +32,7 @@ from sam2_ros.media.results import write_json
 from sam2_ros.weights import device_and_precision, find_checkpoint
 
 OnNote = Callable[[str], None]
-_CORES = 2  # of a worker, where it is not said how many there are to be
-_MOST_WORKERS = 8
 _LEAST_ANNOTATED = 3
-
-
-class EvalInterrupted(Exception):
-    """Ended by the user; the message says how to go on."""
 
 
 def run_eval(
@@ -55,7 +48,7 @@ def run_eval(
         command: as given, for summary.json.
 
     Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError or RayError, each in one line;
-    EvalInterrupted.
+    Interrupted.
     """
     config = _for_other_machines(config) if config.ray else config
     failed: dict[str, str] = {}
@@ -65,7 +58,9 @@ def run_eval(
     for name, line in failed.items():
         on_failed(f"{name} failed: {line}")
     done, to_do = _split(config, sequences, failed, on_note, on_failed)
-    taken_over, (runner, workers, threads) = len(done), _runner(config, len(to_do))
+    taken_over = len(done)
+    device, _ = device_and_precision(config.device, config.precision)
+    runner, workers, threads = choose_runner(len(to_do), device, config.workers, config.ray)
     lengths = {one.sequence.name: len(one.sequence) for one in to_do}
     board = _Board(on_progress, on_note, on_failed, lengths, done, failed)
     if to_do:
@@ -80,7 +75,7 @@ def run_eval(
             complete = taken_over + (
                 len(sort_out(to_do, config.out).records) if config.out is not None else 0
             )
-            raise EvalInterrupted(_how_to_go_on(config, complete, len(sequences))) from None
+            raise Interrupted(_how_to_go_on(config, complete, len(sequences))) from None
         for name in [name for name in lengths if name not in done and name not in failed]:
             failed[name] = "not run, as one before it ended the run: give the same command again"
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]
@@ -183,28 +178,6 @@ def _split(
     for note in found.notes:
         on_note(note)
     return found.records, found.to_do
-
-
-def _runner(config: EvalConfig, jobs: int) -> tuple[Runner, int, int]:
-    """How the jobs are run, in how many processes (0 = as the cluster has room), and with how many threads each.
-
-    0 threads = as PyTorch has it.
-    """
-    device, _ = device_and_precision(config.device, config.precision)
-    on_gpu, cores = device.startswith("cuda"), torch.get_num_threads()
-    if config.ray not in ("", LOCAL):
-        return RayCluster(config.ray, _CORES, int(on_gpu), config.workers), config.workers, _CORES
-    workers = config.workers
-    if not workers:
-        # Few cores to a process lose little to each other; below that, one that has them all is as good.
-        workers = 1 if on_gpu or cores < 2 * _CORES else min(cores // _CORES, _MOST_WORKERS)
-    workers = max(1, min(workers, jobs))
-    threads = max(1, cores // workers)
-    if config.ray:
-        return RayCluster(config.ray, threads, int(on_gpu), workers), workers, threads
-    if workers == 1:
-        return InThisProcess(), 1, 0
-    return Processes(workers), workers, threads
 
 
 def _as_resolved(config: EvalConfig) -> EvalConfig:

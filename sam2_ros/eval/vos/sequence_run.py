@@ -5,11 +5,11 @@ Knows nothing of other sequences, nor of where it runs: see `eval.jobs`.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import PromptError, Sam2Model, Tracker
-from sam2_ros.eval.jobs.job import JobError
+from sam2_ros.eval.jobs.job import JobError, disk_error
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.vos.baselines import BASELINES, Baseline, Box
 from sam2_ros.eval.vos.config import EvalConfig
@@ -33,7 +33,6 @@ from sam2_ros.media.results import write_json
 from sam2_ros.weights import load_model
 
 OnFrame = Callable[[int], None]
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,7 @@ class SequenceRun:
                 f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers"
             ) from error
         except OSError as error:
-            full = error.errno in _DISK_FULL
-            remedy = (
-                "free some space and give the same command again" if full else "see that it can be written"
-            )
-            where = error.filename or f"{out}/{assignment.sequence.name}"
-            raise JobError(f"'{where}': {error.strerror or error}; {remedy}", full) from error
+            raise disk_error(error, Path(f"{out}/{assignment.sequence.name}")) from error
 
     def _run(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
         sequence, model, config = assignment.sequence, self._model, self._config

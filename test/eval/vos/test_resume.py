@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from started_processes import WAIT_S, child_named, wait_for
 from vos_layouts import labels_of, write_masks, write_sequence
 
 from sam2_ros.cli import run
@@ -20,7 +19,6 @@ from sam2_ros.media.render import ClipConfig, render_clip
 
 NAMES = ("a", "b", "c")
 QUICK = ("--prompt", "mask", "--image-size", "256", "--json")
-WAIT_S = 90
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +57,6 @@ def started(clips: Path, out: Path, *options: str) -> subprocess.Popen:
         start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-def wait_for(what: Callable[[], object], process: subprocess.Popen) -> None:
-    until = time.monotonic() + WAIT_S
-    while not what():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def same_scores(out: Path, expected: dict) -> None:
@@ -132,18 +122,6 @@ def test_on_a_ray_cluster_a_killed_process_costs_nothing(
     _, error = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, error
     same_scores(tmp_path, uninterrupted)
-
-
-def child_named(pid: int, name: str) -> int:
-    """The first descendant of a process whose command line has these words."""
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop(0)
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            waiting += map(int, (task / "children").read_text().split())
-        if parent != pid and name in Path(f"/proc/{parent}/cmdline").read_text():
-            return parent
-    raise AssertionError(f"no process {name} below {pid}")
 
 
 def test_what_decides_the_numbers_makes_it_run_again(

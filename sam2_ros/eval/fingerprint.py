@@ -1,0 +1,92 @@
+"""What decides the numbers of a run, as plain data in its result: would a run now repeat them, and if not, why?
+
+Does not know what was run.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam2_ros import __version__
+from sam2_ros.weights import device_and_precision, find_checkpoint, sha256
+
+
+def versions_print() -> dict[str, Any]:
+    """Of the code that computes."""
+    return {"version": __version__, "torch": torch.__version__}
+
+
+def model_print(model: str, device: str, precision: str, image_size: int) -> dict[str, Any]:
+    """Of a model as it would be loaded. Reads its file once in a process. Raises CheckpointError."""
+    target, kind = device_and_precision(device, precision)
+    path = find_checkpoint(model)
+    status = path.stat()
+    return {
+        "model": _digest(path, status.st_size, status.st_mtime_ns),
+        "device": target.partition(":")[0],
+        "precision": kind,
+        "image size": image_size,
+    }
+
+
+def files_print(path: Path) -> str:
+    """Changes when a file does, or one in a folder: names, sizes and times, without reading any."""
+    digest = hashlib.sha256()
+    try:
+        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        for file in files:
+            status = file.stat()
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    except OSError as error:  # what reads it says what is wrong
+        return f"unreadable: {error.strerror}"
+    return digest.hexdigest()
+
+
+def kept_record(
+    file: Path, fingerprint: Mapping[str, Any], unsaid: Mapping[str, str]
+) -> tuple[dict[str, Any] | None, str]:
+    """The record in a JSON file if it has this `fingerprint`; else None and why, empty where there is no file.
+
+    `unsaid`: for keys whose values are hashes, what to say when they differ.
+    """
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        known = record.get("fingerprint", {})
+        changed = [key for key in fingerprint if known.get(key) != fingerprint[key]]
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError, AttributeError):
+        return None, f"{file.name} does not decode"
+    if not known:
+        return None, f"{file.name} is not of a complete run"
+    if known == fingerprint:
+        return record, ""
+    return None, "; ".join(
+        unsaid.get(key) or _change(key, known.get(key), fingerprint[key]) for key in changed
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256(path)
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    if key == "image size":
+        before, now = (f"{size}" if size else "the model's own" for size in (before, now))
+    return f"{key} was {_word(before)}, is {_word(now)}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items()) or "none"
+    if isinstance(value, list):
+        return " and ".join(value) or "none"
+    return "not given" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""Chooses where jobs run that each want a model: here, in how many processes and with how many threads, or on Ray.
+
+Does not know what the jobs do. A rule, nothing is measured.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from sam2_ros.eval.jobs.job import InThisProcess, Runner
+from sam2_ros.eval.jobs.processes import Processes
+from sam2_ros.eval.jobs.ray_cluster import LOCAL, RayCluster
+
+_CORES = 2  # of a worker, where it is not said how many there are to be
+_MOST_WORKERS = 8
+
+
+class Chosen(NamedTuple):
+    """A way to run jobs.
+
+    `workers`: processes; 0 = as a cluster has room. `threads`: of each; 0 = as PyTorch has it.
+    """
+
+    runner: Runner
+    workers: int
+    threads: int
+
+
+def choose_runner(jobs: int, device: str, workers: int = 0, ray: str = "") -> Chosen:
+    """For so many jobs on a device as `device_and_precision` names it.
+
+    Args:
+        workers: as many processes, where they are needed; 0 = chosen.
+        ray: address of a cluster, or `local`; empty = none.
+    """
+    on_gpu, cores = device.startswith("cuda"), torch.get_num_threads()
+    if ray not in ("", LOCAL):
+        return Chosen(RayCluster(ray, _CORES, int(on_gpu), workers), workers, _CORES)
+    if not workers:
+        # Few cores to a process lose little to each other; below that, one that has them all is as good.
+        workers = 1 if on_gpu or cores < 2 * _CORES else min(cores // _CORES, _MOST_WORKERS)
+    workers = max(1, min(workers, jobs))
+    threads = max(1, cores // workers)
+    if ray:
+        return Chosen(RayCluster(ray, threads, int(on_gpu), workers), workers, threads)
+    if workers == 1:
+        return Chosen(InThisProcess(), 1, 0)
+    return Chosen(Processes(workers), workers, threads)

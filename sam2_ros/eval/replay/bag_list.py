@@ -1,0 +1,139 @@
+"""Reads a list of bags to replay, YAML or JSON: what is in it, under which names, with paths as they are meant.
+
+Does not know whether the files are there: a bag that cannot be used costs itself only.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sam2_ros.eval.replay.config import ReplayConfigError
+from sam2_ros.media.bag import STORAGE_SUFFIXES
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_PATHS = ("bag", "prompts", "truth", "recorded")
+_TEXTS = ("name", "topic", "truth_topic", "recorded_topic")
+_KEYS = (*_PATHS, *_TEXTS, "truth_ids", "rate")
+_NEEDED = ("bag", "prompts")
+
+
+@dataclass(frozen=True)
+class ListedBag:
+    """One entry; the fields are those of `ReplayConfig`, paths are absolute.
+
+    Attributes:
+        name: of its folder, which no other entry has.
+        prompts: a file.
+        rate: None where the entry gives none.
+    """
+
+    name: str
+    bag: Path
+    prompts: Path
+    truth: Path | None = None
+    recorded: Path | None = None
+    topic: str | None = None
+    truth_topic: str | None = None
+    recorded_topic: str | None = None
+    truth_ids: dict[str, int] = field(default_factory=dict)
+    rate: float | None = None
+
+
+def is_bag_list(path: Path) -> bool:
+    """Whether a path is taken for a list rather than for a bag."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+def read_bag_list(path: Path) -> list[ListedBag]:
+    """The entries of a file, in its order. Raises ReplayConfigError, which names the entry."""
+    try:
+        entries = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ReplayConfigError(
+            f"list of bags '{path}' cannot be read ({error.strerror}): a YAML or JSON file expected"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReplayConfigError(
+            f"'{path}' is neither YAML nor JSON: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(entries, list) or not entries:
+        raise ReplayConfigError(
+            f"'{path}' holds no list of bags: entries such as `- {{bag: run1, prompts: run1.json, truth: run1_masks}}` "
+            "expected"
+        )
+    bags: list[ListedBag] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            one = _listed(entry, path.absolute().parent)
+            if other := next((known for known in bags if known.name.lower() == one.name.lower()), None):
+                raise ReplayConfigError(
+                    f"the name '{one.name}' is that of {other.bag}, too: give it a `name:`"
+                )
+        except ReplayConfigError as error:
+            raise ReplayConfigError(f"'{path}', entry {number}{_called(entry)}: {error}") from None
+        bags.append(one)
+    return bags
+
+
+def _called(entry: Any) -> str:
+    called = entry.get("name") or entry.get("bag") if isinstance(entry, dict) else None
+    return f" ({called})" if called else ""
+
+
+def _listed(entry: Any, folder: Path) -> ListedBag:
+    if not isinstance(entry, dict):
+        raise ReplayConfigError(f"{entry!r} given, `bag: ...` and `prompts: ...` expected")
+    for key in entry:
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key), _KEYS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"expected are {', '.join(_KEYS)}"
+            raise ReplayConfigError(f"unknown key '{key}'; {hint}")
+    given = {key: value for key, value in entry.items() if value is not None}
+    if missing := [key for key in _NEEDED if key not in given]:
+        raise ReplayConfigError(f"`{missing[0]}:` is missing")
+    for key in (*_PATHS, *_TEXTS):
+        if key in given and (not isinstance(given[key], str) or not given[key]):
+            raise ReplayConfigError(f"{key} {given[key]!r} given, text expected: put it in quotes")
+    paths = {key: folder / Path(given[key]).expanduser() for key in _PATHS if key in given}
+    rate = given.get("rate")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0):
+        raise ReplayConfigError(f"rate {rate!r} given, a number above 0 expected: 1 plays as recorded")
+    return ListedBag(
+        name=_name(given.get("name"), paths["bag"]),
+        bag=paths["bag"],
+        prompts=paths["prompts"],
+        truth=paths.get("truth"),
+        recorded=paths.get("recorded"),
+        topic=given.get("topic"),
+        truth_topic=given.get("truth_topic"),
+        recorded_topic=given.get("recorded_topic"),
+        truth_ids=_truth_ids(given.get("truth_ids")),
+        rate=rate,
+    )
+
+
+def _name(given: str | None, bag: Path) -> str:
+    place = bag.resolve()
+    name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
+    if name in ("", ".", "..", "summary.json") or "/" in name or "\\" in name:
+        raise ReplayConfigError(f"name '{name}' given, one that a folder can have expected")
+    return name
+
+
+def _truth_ids(given: Any) -> dict[str, int]:
+    """`{4: cup}`, as --truth-ids has it -> {"cup": 4}"""
+    if given is None:
+        return {}
+    found: dict[str, int] = {}
+    for value, object_id in given.items() if isinstance(given, dict) else [(given, None)]:
+        if not str(value).isdecimal() or not isinstance(object_id, str) or object_id in found:
+            raise ReplayConfigError(
+                f"truth_ids {given!r} given, the object of each value expected, such as {{1: cup, 2: robot}}"
+            )
+        found[object_id] = int(value)
+    return found

@@ -1,0 +1,281 @@
+"""Several bags, each replayed as if it were the only one: in parallel or not, over Ray, or taken over when complete.
+
+Does not know how a bag is replayed, nor the command line; what it returns is what it leaves in the upper summary.json.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from sam2_ros.engine import PromptError
+from sam2_ros.eval.jobs.choose import choose_runner
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
+from sam2_ros.eval.live_replay import LiveReplayError
+from sam2_ros.eval.replay.config import NODE, RECORDED, ReplayConfig, ReplayConfigError
+from sam2_ros.eval.replay.kept import kept_summary
+from sam2_ros.eval.replay.replay import run_replay, versions
+from sam2_ros.eval.replay.runs import LoadModel
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.results import write_json
+from sam2_ros.weights import CheckpointError, device_and_precision, load_model
+
+OnProgress = Callable[[str, int, int | None], None]
+OnNote = Callable[[str], None]
+SCORES = ("J", "F", "JF", "missed", "false_presence")
+COUNTS = ("images_in", "processed", "dropped")
+MEANS_OVER = (
+    "over the objects of all bags, each counted once however long its bag is and left out where it has no such "
+    "number; counts are sums"
+)
+
+
+@dataclass(frozen=True)
+class ManyConfig:
+    """The bags by name, and where and how they are replayed.
+
+    Attributes:
+        bags: each with `out` / its name as its folder.
+        failed: name -> why, of those that are not in `bags`, as they cannot be used.
+        workers: processes; 0 = chosen: one where a node runs, whose times count, else as `choose_runner` has it.
+        ray: address of a Ray cluster, or `local`; empty = none. Not with a node.
+        fresh: bags that an earlier run completed are replayed again.
+        command: only written down.
+    """
+
+    out: Path
+    bags: Mapping[str, ReplayConfig]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 0
+    ray: str = ""
+    fresh: bool = False
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ReplayConfigError(
+                f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen"
+            )
+        if self.ray and self.with_node:
+            raise ReplayConfigError(
+                f"--ray {self.ray} with --node: the node's times are those of this machine; use --direct, or leave "
+                "--ray out"
+            )
+
+    @property
+    def with_node(self) -> bool:
+        return any(NODE in one.runs for one in self.bags.values())
+
+
+def run_many(
+    config: ManyConfig,
+    on_progress: OnProgress = lambda step, done, total: None,
+    on_note: OnNote = lambda line: None,
+) -> dict[str, Any]:
+    """Replay them all; returns the content of `out`/summary.json. A bag that fails is in `failed`, with one line.
+
+    Raises ReplayConfigError, CheckpointError or RayError, each in one line, where none can be done; Interrupted.
+    """
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
+    except OSError as error:
+        raise ReplayConfigError(
+            f"--out {config.out} cannot be written ({error.strerror}): a folder or a new name expected"
+        ) from error
+    board = Board(on_progress, on_note, len(config.bags) + len(config.failed))
+    for name, line in config.failed.items():
+        board.on_event(Failed(name, line))
+    to_do = _take_over(config, board)
+    if to_do:
+        _run(config, to_do, board)
+    names = [*config.bags, *config.failed]
+    summary: dict[str, Any] = {
+        "bags": {name: board.bags[name] for name in names if name in board.bags},
+        "failed": {name: board.failed[name] for name in names if name in board.failed},
+        "means": _means(board.bags),
+        "means_over": MEANS_OVER,
+        "command": config.command,
+        "versions": versions(),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    try:
+        write_json(config.out / "summary.json", summary)
+    except OSError as error:  # what was found out is shown all the same
+        line = (
+            f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: free "
+            "some space and give the same command again"
+        )
+        summary["failed"]["summary.json"] = line
+        on_note(line)
+    return summary
+
+
+@dataclass
+class Board:
+    """What is known while they run: the headlines of those that are done, what failed, where the others are."""
+
+    on_progress: OnProgress
+    on_note: OnNote
+    count: int
+    bags: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    at: dict[str, int] = field(default_factory=dict)
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.at[event.name] = event.done
+        else:
+            self.at.pop(event.name, None)
+        if isinstance(event, Finished):
+            self.add(event.name, event.value)
+        elif isinstance(event, Failed):
+            self.failed[event.name] = event.line
+            self.on_note(f"{event.name} failed: {event.line}")
+            if event.trace:
+                self.on_note(event.trace)
+        running = ", ".join(f"{name} ({image} images)" for name, image in self.at.items())
+        self.on_progress(
+            f"replaying {running}" if running else "replaying", len(self.bags) + len(self.failed), self.count
+        )
+
+    def add(self, name: str, found: Mapping[str, Any]) -> None:
+        """A bag that is done, as `headlines` has it."""
+        for note in found["notes"]:
+            self.on_note(f"{name}: {note}")
+        self.bags[name] = found["runs"]
+
+
+def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a bag's own summary.json stands in the upper one, by run, and its notes."""
+    runs = {
+        name: {
+            **{key: run[key] for key in (*SCORES, *COUNTS, "latency_ms")},
+            "objects": {key: {score: one[score] for score in SCORES} for key, one in run["objects"].items()},
+        }
+        for name, run in summary["runs"].items()
+    }
+    return {"runs": runs, "notes": summary["notes"]}
+
+
+def _take_over(config: ManyConfig, board: Board) -> dict[str, ReplayConfig]:
+    """Puts those that are complete on the board; returns the others."""
+    to_do, taken = {}, 0
+    for name, one in config.bags.items():
+        summary, reason = kept_summary(one)
+        if config.fresh or summary is None:
+            to_do[name] = one
+            if reason and not config.fresh:
+                board.on_note(f"{name} runs again: {reason}")
+            continue
+        board.add(name, headlines(summary))
+        taken += 1
+    if taken:
+        board.on_note(
+            f"{taken} of {board.count} bags are complete in '{config.out}' and taken over; --fresh runs them again"
+        )
+    return to_do
+
+
+def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) -> None:
+    needs_model = [one for one in to_do.values() if set(one.runs) != {RECORDED}]
+    device = device_and_precision(needs_model[0].device)[0] if needs_model else "cpu"
+    workers = config.workers
+    if config.with_node and not workers:
+        workers = 1
+    chosen = choose_runner(len(to_do), device, workers, config.ray)
+    if config.with_node and chosen.workers > 1:
+        board.on_note(
+            f"{chosen.workers} bags run at a time: the node's latencies and drops are those of a machine that is shared"
+        )
+    jobs = [Job(name, _resolved(one)) for name, one in to_do.items()]
+    try:
+        chosen.runner.run(MakeReplays(chosen.threads), jobs, board.on_event)
+    except KeyboardInterrupt:
+        # By the files: a process may have ended a bag and not have said so yet.
+        complete = [one for name, one in config.bags.items() if name not in to_do or kept_summary(one)[0]]
+        raise Interrupted(
+            f"interrupted; {len(complete)} of {board.count} bags are complete in '{config.out}': the same command "
+            "goes on with the others"
+        ) from None
+    for name in [name for name in to_do if name not in board.bags and name not in board.failed]:
+        board.failed[name] = "not run, as one before it ended the run: give the same command again"
+
+
+def _resolved(config: ReplayConfig) -> ReplayConfig:
+    """Other processes use the same device and precision, whatever they would choose."""
+    if NODE in config.runs or set(config.runs) == {RECORDED}:
+        return config
+    device, precision = device_and_precision(config.device, config.precision)
+    return replace(config, device=device, precision=precision)
+
+
+@dataclass(frozen=True)
+class MakeReplays:
+    """Made in the process that replays. `threads`: for PyTorch and OpenCV; 0 = as they are."""
+
+    threads: int = 0
+
+    def __call__(self) -> Replays:
+        if self.threads:
+            torch.set_num_threads(self.threads)
+            cv2.setNumThreads(self.threads)
+        return Replays()
+
+
+class Replays:
+    """Replays bag after bag; those that have a model in common load it once."""
+
+    def __init__(self) -> None:
+        self._load = functools.lru_cache(maxsize=1)(load_model)
+
+    def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:
+        """What of a bag's summary the board wants. Raises JobError."""
+        # A model that stays would take a GPU's memory from the node beside it.
+        load: LoadModel = load_model if NODE in config.runs else self._load
+        try:
+            return headlines(run_replay(config, lambda step, done, total: on_progress(done), load))
+        except CheckpointError as error:
+            raise JobError(str(error), ends_all=True) from error
+        except (ReplayConfigError, SourceError, PromptError) as error:
+            raise JobError(str(error)) from error
+        except LiveReplayError as error:  # it goes on with the last lines of the node's log
+            first, *log = str(error).splitlines()
+            seen = f" (see {config.recording(NODE).parent / 'node.log'})" if log else ""
+            raise JobError(first + seen) from error
+        except torch.OutOfMemoryError as error:
+            raise JobError(
+                f"{config.device} has too little memory for it: use a smaller --image-size, or fewer --workers"
+            ) from error
+        except OSError as error:
+            raise disk_error(error, config.out) from error
+
+
+def _means(bags: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """By run, see `MEANS_OVER`."""
+    means: dict[str, Any] = {}
+    for name in dict.fromkeys(run for runs in bags.values() for run in runs):
+        runs = [one[name] for one in bags.values() if name in one]
+        objects = [scores for run in runs for scores in run["objects"].values()]
+        means[name] = {
+            **{
+                key: _mean([one[key] for one in objects], 2 if key in ("J", "F", "JF") else 4)
+                for key in SCORES
+            },
+            **{key: sum(run[key] for run in runs) for key in COUNTS},
+            "objects": len(objects),
+            "bags": len(runs),
+        }
+    return means
+
+
+def _mean(values: list[float | None], digits: int) -> float | None:
+    there = [value for value in values if value is not None]
+    return round(sum(there) / len(there), digits) if there else None

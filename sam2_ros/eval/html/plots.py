@@ -107,8 +107,11 @@ def curve_svg(
         return _svg(figure)
 
 
-def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float]) -> bytes:
-    """How often a frame took how long, with the percentiles as lines. The last bin has everything that is longer."""
+def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], called: str = "") -> bytes:
+    """How often a frame took how long, with the percentiles as lines. The last bin has everything that is longer.
+
+    `called`: whose frames, where there are several of these.
+    """
     with matplotlib.rc_context(_LOOK):
         figure, axes = _figure(2.2)
         values = np.asarray(times_ms, dtype=np.float64)
@@ -130,7 +133,9 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float]) -
                 color=INK,
                 bbox={"facecolor": "#fbfaf7", "edgecolor": "none", "pad": 0.8},
             )
-        axes.set(xlabel="ms per frame", ylabel="frames", xlim=(0, end))
+        axes.set(
+            xlabel=f"{called}, ms per frame" if called else "ms per frame", ylabel="frames", xlim=(0, end)
+        )
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         return _svg(figure)
@@ -178,31 +183,6 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
 
 
 # p95 and p99 are often close: their names stand above and below.
-_MARKS = (("o", 5, "bottom"), ("s", 5, "bottom"), ("D", -5, "top"))
-
-
-def times_svg(latencies: Mapping[str, Mapping[str, float]]) -> bytes:
-    """p50, p95 and p99 of each run, one row each, on one scale."""
-    with matplotlib.rc_context(_LOOK):
-        figure, axes = _figure(0.75 + 0.4 * len(latencies))
-        for row, times in enumerate(latencies.values()):
-            colour = SERIES_COLOURS[row % len(SERIES_COLOURS)]
-            axes.plot(list(times.values()), [row] * len(times), "-", color=colour, lw=1)
-            for (mark, shift, edge), (percentile, value) in zip(_MARKS, times.items(), strict=False):
-                axes.plot(value, row, mark, color=colour, ms=4.5)
-                axes.annotate(
-                    percentile,
-                    (value, row),
-                    xytext=(0, shift),
-                    textcoords="offset points",
-                    ha="center",
-                    va=edge,
-                    color=QUIET,
-                )
-        axes.set(yticks=range(len(latencies)), yticklabels=list(latencies), xlabel="ms", xlim=(0, None))
-        axes.set_ylim(len(latencies) - 0.4, -0.6)
-        axes.grid(axis="x")
-        return _svg(figure)
 
 
 SERIES_COLOURS = ("#7d8793", "#0b6171", "#b0662a")

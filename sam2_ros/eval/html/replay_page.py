@@ -242,9 +242,18 @@ def _speed(runs: Sequence[ReplayedRun]) -> str:
         Row([Cell(name), *(page.number(times.get(one)) for one in percentiles)])
         for name, times in latencies.items()
     ]
-    figure = page.image("image/svg+xml", plots.times_svg(latencies), "Latency of each run: p50, p95 and p99")
     table = page.table(header, rows, "Percentiles of the latency")
-    return page.grid("curves", [figure, table]) + meanings
+    return page.grid("curves", [*map(_histogram, runs), table]) + meanings
+
+
+def _histogram(run: ReplayedRun) -> str:
+    times, called = run.measures["latencies_ms"], _CALLED[run.name]
+    if not times:
+        return page.paragraph(f"No image of the {called} was timed.", "note")
+    svg = plots.histogram_svg(times, run.measures["latency_ms"], called)
+    return page.image(
+        "image/svg+xml", svg, f"Histogram of the latency, {called}, {count_of(len(times), 'image')}"
+    )
 
 
 def _made(summary: Mapping[str, Any]) -> str:

@@ -148,6 +148,7 @@ def _scored(
         "longest_gap_s": round(longest_gap_s(stamps_s, processed), 4),
         "fps": None if made.fps is None else round(made.fps, 2),
         "latency_ms": spread(made.latency_ms.values()).as_dict(),
+        "latencies_ms": [round(ms, 2) for ms in made.latency_ms.values()],
         "latency_meaning": made.latency_meaning,
         **made.extra,
         **tally(tracks, made.latency_ms),

@@ -61,6 +61,7 @@ def a_run(jf: float | None, processed: int, bad: int, latency: dict) -> dict:
         "longest_gap_s": 0.2,
         "fps": 9.46,
         "latency_ms": latency,
+        "latencies_ms": [latency["p50"]] * 9 + [latency["p99"]] if latency else [],
         "latency_meaning": "what it is",
         "time_to_first_mask_s": spread,
         "time_to_lost_s": spread,
@@ -135,6 +136,7 @@ def test_the_price_of_real_time(tmp_path, both):
         "",
     ]
     assert page.rows["Percentiles of the latency"][2] == ["live node", "90.0", "150.5", "180.0"]
+    assert "Histogram of the latency, live node, 10 images" in page.pictures
 
 
 def test_moments_are_the_nodes_worst_beside_the_same_image_directly(tmp_path, both):

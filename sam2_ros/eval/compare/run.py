@@ -124,7 +124,7 @@ class Comparison:
 
     def sequence_word(self) -> str:
         """What holds several objects."""
-        return "photograph" if self.a.kind == "photographs" else "sequence"
+        return {"photographs": "photograph", "bags": "bag"}.get(self.a.kind, "sequence")
 
     def method(self) -> str:
         """How the interval was made, in words; empty without one."""
@@ -245,6 +245,7 @@ _NAMES = {
     "eval": "an evaluation on videos",
     "photographs": "an evaluation on photographs",
     "replay": "a replay",
+    "bags": "a replay of several bags",
 }
 
 

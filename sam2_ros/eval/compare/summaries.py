@@ -25,7 +25,7 @@ class RunSummary:
 
     Attributes:
         path: the file it was read from.
-        kind: "eval", "photographs" or "replay".
+        kind: "eval", "photographs", "replay" (of one bag) or "bags" (of several).
         task: what was asked, as text by name: where it differs, a comparison of scores is not fair.
         setup: what it was asked of, likewise: what a comparison may be about.
         scores: by sequence and object, metric name -> value; None where there was nothing to count.
@@ -73,20 +73,23 @@ def read_summary(path: Path, run: str = "") -> RunSummary:
     try:
         if kind == "replay":
             return _replay(file, content, run)
+        if kind == "bags":
+            return _bags(file, content, run)
         return _photographs(file, content) if kind == "photographs" else _eval(file, content)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, CompareError):
             raise
         raise CompareError(
             f"'{file}' is not complete ({error!r}): write it again with `sam2-ros "
-            f"{'replay' if kind == 'replay' else 'eval'} --out`"
+            f"{'replay' if kind in ('replay', 'bags') else 'eval'} --out`"
         ) from error
 
 
 def runs_of(path: Path) -> tuple[str, ...]:
     """The runs in a summary of `replay`, in the order of `RUNS`; empty for any other. Raises CompareError."""
     _, content = _open(path)
-    runs = content["runs"] if _kind(content) == "replay" else {}
+    kind = _kind(content)
+    runs = content["runs"] if kind == "replay" else content["means"] if kind == "bags" else {}
     return tuple(name for name in RUNS if name in runs)
 
 
@@ -112,6 +115,8 @@ def _kind(content: Any) -> str | None:
         return "photographs"
     if "runs" in content:
         return "replay"
+    if "bags" in content and "means" in content:
+        return "bags"
     return "eval" if "sequences" in content and "objects" in content else None
 
 
@@ -154,29 +159,56 @@ def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
 
 def _replay(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
     runs = content["runs"]
-    if run not in runs:
-        raise CompareError(f"'{file}' has no run '{run}', one of {', '.join(runs)} expected: see --run")
-    scores = {
-        (run, key): {
-            name: 100 * value if name in _SHARES and value is not None else value
-            for name, value in one.items()
-            if value is None or isinstance(value, (int, float))
-        }
-        for key, one in runs[run]["objects"].items()
-    }
-    counted = {
-        f"{name} per image": runs[run][name] / runs[run]["images_in"]
-        for name in ("dropped",)
-        if runs[run]["images_in"]
-    }
+    _has(file, runs, run)
+    scores = {(run, key): _in_percent(one) for key, one in runs[run]["objects"].items()}
     return RunSummary(
         file,
         "replay",
         _texts(content, TASK),
         _texts(content, SETUP),
         scores,
-        speed=_speed(runs[run]) | counted,
+        speed=_speed(runs[run]) | _dropped(runs[run]),
     )
+
+
+def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
+    """Bags are its sequences; how they were replayed stands in the summaries of the bags, in the folders beside it."""
+    _has(file, content["means"], run)
+    of_run = {name: runs[run] for name, runs in content["bags"].items() if run in runs}
+    of_one = _open(file.parent / next(iter(of_run)))[1]
+    task = {**_texts(of_one, TASK), "bag": ", ".join(of_run)}
+    for own in ("topic", "transport", "prompts", "truth"):  # of the first bag alone
+        task.pop(own, None)
+    return RunSummary(
+        file,
+        "bags",
+        task,
+        _texts(of_one, SETUP),
+        {
+            (name, key): _in_percent(one)
+            for name, made in of_run.items()
+            for key, one in made["objects"].items()
+        },
+        speed=_dropped(content["means"][run]),
+        failed=content["failed"],
+    )
+
+
+def _has(file: Path, runs: Mapping[str, Any], run: str) -> None:
+    if run not in runs:
+        raise CompareError(f"'{file}' has no run '{run}', one of {', '.join(runs)} expected: see --run")
+
+
+def _in_percent(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    return {
+        name: 100 * value if name in _SHARES and value is not None else value
+        for name, value in scores.items()
+        if value is None or isinstance(value, (int, float))
+    }
+
+
+def _dropped(run: Mapping[str, Any]) -> dict[str, float]:
+    return {"dropped per image": run["dropped"] / run["images_in"]} if run["images_in"] else {}
 
 
 def _texts(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, str]:

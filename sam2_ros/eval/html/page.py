@@ -132,17 +132,21 @@ def write_page(
         f'<h2 id="{part.anchor}-title">{html.escape(part.title)}</h2>\n{part.body}\n</section>'
         for part in sections
     )
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(
+    text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
         f'<header><p class="over">{html.escape(over)}</p><h1>{html.escape(title)}</h1>\n{lead}\n{_hero(headlines)}\n'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n<main>\n{body}\n</main>\n'
-        "</body></html>\n",
-        encoding="utf-8",
+        "</body></html>\n"
     )
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def table(header: Sequence[Cell], rows: Sequence[Row], label: str, caption: str = "") -> str:

@@ -195,6 +195,30 @@ def test_two_replays(tmp_path, capsys):
     assert compare_files(a, b).found.low is None
 
 
+def test_two_replays_of_several_bags(tmp_path, capsys):
+    def write(folder: Path, by: float, **failed: str) -> Path:
+        scores = {f"bag {n}": {"cup": {"JF": 50.0 + n + by, "missed": 0.01 * n}} for n in range(8)}
+        for name, objects in scores.items():
+            folder.mkdir(exist_ok=True)
+            replay(folder / name, direct=objects)
+        bags = {name: {"direct": {"objects": one}} for name, one in scores.items() if name not in failed}
+        means = {"direct": {"images_in": 400, "dropped": 100}}
+        content = {"bags": bags, "failed": failed, "means": means}
+        (folder / "summary.json").write_text(json.dumps(content))
+        return folder
+
+    a, b = write(tmp_path / "a", 0.0), write(tmp_path / "b", 2.0)
+    status, report, shown = asked(capsys, a, b, "--fail-below", "1")
+    assert (status, report["kind"], report["difference"], report["verdict"]) == (0, "bags", 2.0, "better")
+    assert report["sequences"]["bag 3"]["difference"] == 2.0
+    assert "B is better by 2.0 points J&F [2.0, 2.0], 8 objects." in shown
+    assert report["speed"]["dropped per image"]["A"] == 0.25
+    assert asked(capsys, b, a, "--fail-below", "1")[0] == 1
+    assert asked(capsys, a, b, "--metric", "missed")[1]["verdict"] == "same"
+    broken = write(tmp_path / "c", 2.0, **{"bag 3": "no images"})
+    assert asked(capsys, a, broken, "--fail-below", "1")[0] == 1, "a bag that A scored gave nothing"
+
+
 def test_photographs_are_paired_by_photograph_and_number(tmp_path, capsys):
     def write(folder: str, ious: list[float]) -> Path:
         (tmp_path / folder).mkdir()

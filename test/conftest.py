@@ -3,12 +3,21 @@
 Knows nothing of what is tested.
 """
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+with contextlib.suppress(ImportError):  # not every environment that some tests run in has it
+    import hypothesis
+
+    # The same cases in every run; HYPOTHESIS_SEARCH=1 looks for new ones.
+    hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
+    if not os.environ.get("HYPOTHESIS_SEARCH"):
+        hypothesis.settings.load_profile("repeatable")
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 # 1-100: the ports of larger domain ids reach into those the system hands out

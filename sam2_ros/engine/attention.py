@@ -67,8 +67,8 @@ def narrow_values_pay(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> b
     """Whether values of fewer channels than the keys are worth a kernel that takes them.
 
     On a CPU in float32 always; in bfloat16, whose fused kernel is far better, for large products only (measured: equal
-    up to 1,024 queries and 7,200 keys). On a GPU where a kernel that takes them was
-    the fastest when the model was loaded.
+    up to 1,024 queries and 7,200 keys). On a GPU where a kernel that takes them was the
+    fastest when the model was loaded.
     """
     if q_bhnc.device.type == "cuda":
         return chosen_kernel(q_bhnc, keys, value_channels) not in (None, PROJECTED)

@@ -11,7 +11,7 @@ from torch import nn
 
 from .attention import attention
 from .config import HieraConfig
-from .layers import MLP, Linear
+from .layers import MLP, Linear, eager_on_cpu
 
 STRIP_TOKENS = 8192
 
@@ -58,11 +58,7 @@ def strip_rows(x_bhwc: torch.Tensor, window: int) -> int:
     A compiler plans memory itself, and takes as many times longer as there are strips.
     """
     height, width = x_bhwc.shape[1:3]
-    if torch.compiler.is_compiling():
-        return height
-    small = height * width <= 2 * STRIP_TOKENS
-    elsewhere = x_bhwc.device.type != "cpu" or torch.onnx.is_in_onnx_export()  # a graph may run on anything
-    if small or window == 0 or elsewhere or x_bhwc.requires_grad:
+    if window == 0 or not eager_on_cpu(x_bhwc) or height * width <= 2 * STRIP_TOKENS:
         return height
     return window * max(1, STRIP_TOKENS // (window * width))
 

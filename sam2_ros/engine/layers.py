@@ -18,6 +18,16 @@ ONE_STEP = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
+ONE_STEP_TYPES = {torch.float32}
+if ONE_STEP is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # not on every x86 CPU
+    ONE_STEP_TYPES.add(torch.bfloat16)
+
+
+def eager_on_cpu(*tensors: torch.Tensor) -> bool:
+    """Whether tensors are computed with on a CPU and as the code is written: no gradients, compiler or export."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return False
+    return all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in tensors)
 
 
 def linear(
@@ -27,6 +37,14 @@ def linear(
 
     PyTorch's own first fills the output with the bias, and writes it anew for the activation: on a CPU with AMX that
     takes longer than the product.
+
+    Args:
+        x: ``[..., c_in]``.
+        weight: ``[c_out, c_in]``.
+        bias: ``[c_out]``.
+
+    Returns:
+        ``[..., c_out]``.
     """
     if ONE_STEP is not None and _in_one_step(x, weight):
         return ONE_STEP(x.to(weight.dtype), weight, bias, activation, [], "none")
@@ -34,13 +52,11 @@ def linear(
 
 
 def _in_one_step(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    if not ON_X86 or x.device.type != "cpu" or x.requires_grad or weight.requires_grad:
-        return False
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+    if not ON_X86 or not eager_on_cpu(x, weight):
         return False
     # Weights that autocast would convert: `Sam2Model.for_inference` has not been called.
     computed = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return weight.dtype == computed and computed in (torch.float32, torch.bfloat16)
+    return weight.dtype == computed and computed in ONE_STEP_TYPES
 
 
 class Linear(nn.Linear):

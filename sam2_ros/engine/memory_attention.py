@@ -10,7 +10,7 @@ from torch import nn
 
 from .attention import Attention, attention, attention_by_rows, narrow_values_pay
 from .config import ModelConfig
-from .layers import Linear, linear
+from .layers import Linear, eager_on_cpu, linear
 from .rewrites import Rewrites
 from .rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart, sine_grid
 
@@ -43,8 +43,7 @@ class RopeAttention(Attention):
         key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
         keys, channels = k_bmc.shape[1], v_bmc.shape[-1]
         late = rewrites.late_values and channels < q.shape[-1] and narrow_values_pay(q, keys, channels)
-        in_place = q.device.type == "cpu" and not (q.requires_grad or torch.compiler.is_compiling())
-        if late and in_place and rewrites.pairs_apart:
+        if late and rewrites.pairs_apart and eager_on_cpu(q):
             across = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial)
             found = attention_by_rows(q, across, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
@@ -108,7 +107,7 @@ class MemoryAttentionLayer(nn.Module):
         return x + self._feed_forward(self.norm3(x))
 
     def _feed_forward(self, y_bnc: torch.Tensor) -> torch.Tensor:
-        if y_bnc.device.type != "cpu" or y_bnc.requires_grad or torch.compiler.is_compiling():
+        if not eager_on_cpu(y_bnc):
             return self.linear2(self.linear1(y_bnc, "relu"))
         strips = y_bnc.split(FEED_FORWARD_TOKENS, dim=1)
         return torch.cat([self.linear2(self.linear1(strip, "relu")) for strip in strips], dim=1)

@@ -31,8 +31,9 @@ class Processes:
         workers: list[_Worker] = []
         try:
             while waiting or any(worker.job for worker in workers):
-                for worker in [one for one in workers if one.job is None and waiting]:
-                    worker.give(waiting.popleft())
+                for worker in workers:
+                    if waiting and worker.job is None:
+                        worker.give(waiting.popleft())
                 while waiting and len(workers) < self._count:
                     workers.append(_Worker(make_work))
                     workers[-1].give(waiting.popleft())

@@ -63,6 +63,18 @@ def test_processes_share_the_jobs(tmp_path: Path) -> None:
     assert Counter(type(one) for one in events) == {Progress: 4, Finished: 4}
 
 
+def test_two_processes_that_become_free_at_once_share_one_job(tmp_path: Path) -> None:
+    events: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if len(events) == 2 and all(isinstance(one, Progress) for one in events):
+            time.sleep(1.5)  # both are at work: by now both have said that they are done
+
+    Processes(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(3)], on_event)
+    assert {one.name for one in events if isinstance(one, Finished)} == {"0", "1", "2"}
+
+
 def test_a_job_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> None:
     ended = outcomes(Processes(2), tmp_path / "log", "plain", "die once", "die", "plain", "plain")
     assert [ended[n] for n in "0134"] == [Finished(n, int(n) ** 2) for n in "0134"]

@@ -130,10 +130,11 @@ class Comparison:
         """How the interval was made, in words; empty without one."""
         if self.found.low is None:
             return ""
-        what = f"{self.sequence_word()}s with all their objects" if self.found.clustered else "objects"
+        drawn = _count(self.found.units, self.sequence_word() if self.found.clustered else "object")
+        whole = " with all their objects" if self.found.clustered else ""
         return (
             f"{100 * LEVEL:.0f} % interval of the mean over objects: paired bootstrap, "
-            f"{self.found.units} {what} drawn with replacement."
+            f"{drawn}{whole} drawn with replacement."
         )
 
     def by_sequence(self) -> dict[str, list[Pair]]:

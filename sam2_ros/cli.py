@@ -36,6 +36,7 @@ from sam2_ros.cli_options import (
 )
 from sam2_ros.cli_replay import replay
 from sam2_ros.cli_train import train
+from sam2_ros.host_memory import keep_freed_pages
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -303,6 +304,7 @@ def main() -> None:
     """The console script."""
     # A terminated demo still ends its node: turn SIGTERM into an exception that unwinds.
     signal.signal(signal.SIGTERM, _terminated)
+    keep_freed_pages()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -32,6 +32,7 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool
 
 from sam2_ros.engine import FrameResult, PromptError, Sam2Model
+from sam2_ros.host_memory import keep_freed_pages
 from sam2_ros.node.camera import Camera
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.convert import message_to_rgb
@@ -368,6 +369,7 @@ def main(args: list[str] | None = None) -> int:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interrupt)
+    keep_freed_pages()
     rclpy.init(args=args)
     try:
         node = Sam2Node()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from sam2_ros.host_memory import RETURNED, keep_freed_pages
+
 from .config import NANO_PHASES, Phase, TrainConfig
-from .host_memory import keep_freed_pages
 from .loop import train
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     out_dir, precision, phases = options.pop("out"), options.pop("precision"), options.pop("phase")
     device = options.pop("device")
     if not keep_freed_pages():
-        print("no glibc here: freed memory goes back to the system, steps may take several times as long")
+        print(f"{RETURNED}: steps may take several times as long")
     config = TrainConfig(phases=tuple(phases or NANO_PHASES), **options)
     train(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
 

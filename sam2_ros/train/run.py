@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sam2_ros.host_memory import RETURNED, keep_freed_pages
 from sam2_ros.weights import save_model
 
 from .config import TrainConfig
@@ -19,7 +20,6 @@ from .finetune.feature_cache import Progress
 from .finetune.loop import Tell, finetune
 from .finetune.processes import join_processes
 from .finetune.read_config import fill, read_yaml
-from .host_memory import keep_freed_pages
 from .loop import train
 
 RECIPES = ("nano",)
@@ -68,7 +68,7 @@ def _cook(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
     recipe = fill(RecipeConfig, {key: value for key, value in values.items() if key in own})
     config = fill(TrainConfig, {key: value for key, value in values.items() if key not in own})
     if not keep_freed_pages():
-        tell("No glibc here: freed memory goes back to the system, steps may take several times as long.")
+        tell(f"{RETURNED}: steps may take several times as long.")
     out = Path(recipe.out).expanduser()
     tell(
         f"Recipe {recipe.recipe}: {sum(phase.steps for phase in config.phases)} steps on rendered clips, into {out}."

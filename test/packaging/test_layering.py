@@ -17,14 +17,15 @@ PACKAGE = ROOT / "sam2_ros"
 # layer -> the other layers it may know
 MAY_IMPORT = {
     "engine": set(),
+    "host_memory": set(),
     "weights": {"engine"},
     "download": {"weights"},  # the one that knows the web
     "backends": {"engine", "weights"},  # the one that knows onnxruntime
     "media": {"engine"},
-    "eval": {"engine", "weights", "backends", "media"},
-    "train": {"engine", "weights", "media", "eval"},
-    "node": {"engine", "weights", "backends", "media"},
-    "cli": {"engine", "weights", "backends", "download", "media", "eval", "train", "node"},
+    "eval": {"host_memory", "engine", "weights", "backends", "media"},
+    "train": {"host_memory", "engine", "weights", "media", "eval"},
+    "node": {"host_memory", "engine", "weights", "backends", "media"},
+    "cli": {"host_memory", "engine", "weights", "backends", "download", "media", "eval", "train", "node"},
 }
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")

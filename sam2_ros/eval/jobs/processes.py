@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from sam2_ros.eval.jobs.job import ATTEMPTS, Event, Failed, Job, Progress, Work, attempt
+from sam2_ros.host_memory import keep_freed_pages
 
 
 class Processes:
@@ -125,6 +126,7 @@ def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
 def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
     """A worker's life: jobs in, events out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the parent hears, too, and ends it
+    keep_freed_pages()
     try:
         work = make_work()
     except Exception as error:

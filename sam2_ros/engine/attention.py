@@ -5,6 +5,9 @@ Knows query, key and value of shape [batch, heads, tokens, channels]; not what t
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,7 +18,12 @@ from .layers import Linear
 
 LARGE = 1 << 22  # queries x keys
 NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; float16 can hold it
+KEYS = 1024  # at a time: with 4,096 queries their weights take 8 MB in bfloat16
 ROWS = 256  # queries at a time: with 28,700 keys their scores take 15 MB in bfloat16
+ONES = 16  # columns that sum the weights; as many as a tile of a matrix unit has
+SAFE = (
+    2.0**100
+)  # sums of weights between this and its inverse lost nothing to the range of float32 and bfloat16
 
 
 def attention(
@@ -44,8 +52,8 @@ def attention(
         scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
         return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
     if q_bhnc.device.type == "cpu" and (v_bhmc.shape[-1] != q_bhnc.shape[-1]):
-        by_rows = whole_attention_by_rows if torch.compiler.is_compiling() else attention_by_rows
-        return by_rows(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
+        in_tiles = whole_attention_in_tiles if torch.compiler.is_compiling() else attention_in_tiles
+        return in_tiles(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
     if q_bhnc.device.type == "cuda":
         kernel = chosen_kernel(q_bhnc, k_bhmc.shape[2], v_bhmc.shape[-1])
         if kernel is not None:
@@ -77,36 +85,66 @@ def narrow_values_pay(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> b
     return q_bhnc.dtype == torch.float32 or q_bhnc.shape[2] * keys > LARGE
 
 
-def attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """As `attention`, for keys with channels first: some queries at a time by plain matrix products.
+def attention_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """As `attention`, for keys with channels first: all queries and some keys at a time, by plain matrix products.
 
-    For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not take. All scores lie in one
-    place after each other: allocated anew they would cost more than half of the time, as the system clears new pages.
+    For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not take. The largest score is not
+    subtracted first, so no tile waits for another, and exponentials of scores are all there is to do between two
+    products; ones beside the values sum them up. Where a sum leaves the range in which that is exact,
+    `attention_by_rows` answers. Weights lie in one place: new pages for every tile would cost more than the products.
     """
-    scale = q_bhnc.shape[-1] ** -0.5
-    out = q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
-    scores = q_bhnc.new_empty(min(ROWS, q_bhnc.shape[2]), k_bhcm.shape[3])
+    heads, n, m = q_bhnc.shape[1], q_bhnc.shape[2], k_bhcm.shape[3]
+    if q_bhnc.dtype == torch.float16:  # whose range is too small
+        return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
+    to_base_2 = q_bhnc.shape[-1] ** -0.5 * math.log2(math.e)
+    channels = v_bhmc.shape[-1]
+    out = q_bhnc.new_empty(*q_bhnc.shape[:-1], channels)
+    sums = q_bhnc.new_empty(n, channels + ONES, dtype=torch.float32)
+    sums_of_some = q_bhnc.new_empty(n, channels + ONES)
+    weights = q_bhnc.new_empty(n * min(KEYS, m))
+    values = torch.cat([v_bhmc, v_bhmc.new_ones(*v_bhmc.shape[:-1], ONES)], dim=-1)
     # One product of two matrices at a time: batched ones are several times slower in bfloat16.
-    for batch in range(q_bhnc.shape[0]):
-        for head in range(q_bhnc.shape[1]):
-            queries, keys, values = q_bhnc[batch, head] * scale, k_bhcm[batch, head], v_bhmc[batch, head]
-            for begin in range(0, len(queries), ROWS):
-                some = queries[begin : begin + ROWS]
-                weights = torch.mm(some, keys, out=scores[: len(some)])
-                torch.softmax(weights, -1, out=weights)
-                torch.mm(weights, values, out=out[batch, head, begin : begin + ROWS])
+    for batch, head in itertools.product(range(len(q_bhnc)), range(heads)):
+        queries = q_bhnc[batch, head] * to_base_2
+        tiles = zip(k_bhcm[batch, head].split(KEYS, dim=1), values[batch, head].split(KEYS), strict=True)
+        sums.zero_()
+        for some_keys, some_values in tiles:
+            some = torch.mm(queries, some_keys, out=weights[: n * some_keys.shape[1]].view(n, -1))
+            sums += torch.mm(some.exp2_(), some_values, out=sums_of_some)
+        weighted, total = sums.split([channels, ONES], dim=-1)
+        lowest, highest = total.aminmax()
+        if not 1 / SAFE < lowest <= highest < SAFE:
+            return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
+        torch.div(weighted, total[:, :1], out=out[batch, head])
     return out
 
 
-@torch.library.custom_op("sam2_ros::attention_by_rows", mutates_args=())
-def whole_attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """`attention_by_rows` as one step to a compiler, which would unroll its loops into thousands."""
-    return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
+@torch.library.custom_op("sam2_ros::attention_in_tiles", mutates_args=())
+def whole_attention_in_tiles(
+    q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor
+) -> torch.Tensor:
+    """`attention_in_tiles` as one step to a compiler, which would unroll its loops into hundreds."""
+    return attention_in_tiles(q_bhnc, k_bhcm, v_bhmc)
 
 
-@whole_attention_by_rows.register_fake
+@whole_attention_in_tiles.register_fake
 def _(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
+
+
+def attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """As `attention_in_tiles`, for scores of any size: some queries and all keys at a time."""
+    scale = q_bhnc.shape[-1] ** -0.5
+    out = q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
+    scores = q_bhnc.new_empty(min(ROWS, q_bhnc.shape[2]), k_bhcm.shape[3])
+    for batch, head in itertools.product(range(len(q_bhnc)), range(q_bhnc.shape[1])):
+        queries, keys, values = q_bhnc[batch, head] * scale, k_bhcm[batch, head], v_bhmc[batch, head]
+        for begin in range(0, len(queries), ROWS):
+            some = queries[begin : begin + ROWS]
+            weights = torch.mm(some, keys, out=scores[: len(some)])
+            torch.softmax(weights, -1, out=weights)
+            torch.mm(weights, values, out=out[batch, head, begin : begin + ROWS])
+    return out
 
 
 class Attention(nn.Module):

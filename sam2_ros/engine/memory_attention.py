@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .attention import Attention, attention, attention_by_rows, narrow_values_pay
+from .attention import Attention, attention, attention_in_tiles, narrow_values_pay
 from .config import ModelConfig
 from .layers import Linear, eager_on_cpu, linear
 from .rewrites import Rewrites
-from .rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart, sine_grid
+from .rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart, rotate_apart_, sine_grid
 
 FEED_FORWARD_TOKENS = (
     1024  # at a time on a CPU: their hidden layer takes 4 MB in bfloat16 and stays in the cache
@@ -36,8 +36,7 @@ class RopeAttention(Attention):
 
         Queries with a first axis of 1 are the same for the whole batch. `key_rope_2nc`: where keys lie on another grid.
         """
-        turn = rotate_apart if rewrites.pairs_apart else rotate
-        q = turn(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc)
+        q = _turned(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc, rewrites)
         q = q.expand(len(k_bmc), -1, -1, -1)
         spatial = k_bmc.shape[1] - unrotated_keys
         key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
@@ -45,10 +44,13 @@ class RopeAttention(Attention):
         late = rewrites.late_values and channels < q.shape[-1] and narrow_values_pay(q, keys, channels)
         if late and rewrites.pairs_apart and eager_on_cpu(q):
             across = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial)
-            found = attention_by_rows(q, across, self.split_heads(v_bmc.to(q.dtype)))
+            found = attention_in_tiles(q, across, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
-        k = torch.cat([turn(k[:, :, :spatial], key_rope), k[:, :, spatial:]], dim=2)
+        if unrotated_keys:
+            k = torch.cat([_turned(k[:, :, :spatial], key_rope, rewrites), k[:, :, spatial:]], dim=2)
+        else:
+            k = _turned(k, key_rope, rewrites)
         if late:
             found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
@@ -73,6 +75,13 @@ class RopeAttention(Attention):
         return linear(x_bnc, projection.weight[order], projection.bias[order])
 
 
+def _turned(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor, rewrites: Rewrites) -> torch.Tensor:
+    """Rotated; what was projected is not needed any more, and overwritten where that pays."""
+    if not rewrites.pairs_apart:
+        return rotate(x_bhnc, rope_2nc)
+    return (rotate_apart_ if eager_on_cpu(x_bhnc) else rotate_apart)(x_bhnc, rope_2nc)
+
+
 class MemoryAttentionLayer(nn.Module):
     """Self-attention, cross-attention to memory, feed-forward; pre-norm."""
 
@@ -90,8 +99,8 @@ class MemoryAttentionLayer(nn.Module):
     def forward(
         self,
         x_bnc: torch.Tensor,
+        keys_bmc: torch.Tensor,
         memory_bmc: torch.Tensor,
-        memory_pos_bmc: torch.Tensor,
         rope_2nc: torch.Tensor,
         memory_rope_2nc: torch.Tensor,
         pointer_tokens: int,
@@ -100,9 +109,8 @@ class MemoryAttentionLayer(nn.Module):
         y = self.norm1(x_bnc)
         x = x_bnc + self.self_attn(y, y, y, rope_2nc, rewrites)
         y = self.norm2(x)
-        keys = memory_bmc + memory_pos_bmc
         x = x + self.cross_attn_image(
-            y, keys, memory_bmc, rope_2nc, rewrites, pointer_tokens, memory_rope_2nc
+            y, keys_bmc, memory_bmc, rope_2nc, rewrites, pointer_tokens, memory_rope_2nc
         )
         return x + self._feed_forward(self.norm3(x))
 
@@ -151,6 +159,8 @@ class MemoryAttention(nn.Module):
         memory_rope = axial_rope(side // pooling, c, feats_bchw.device, pitch=pooling)
         position = sine_grid(side, c, feats_bchw.device).to(feats_bchw.dtype)
         x = (feats_bchw + 0.1 * position).flatten(2).transpose(1, 2)
+        computed = next(self.layers.parameters()).dtype  # autocast would convert what follows in every layer
+        keys_bmc, memory_bmc = (memory_bmc + memory_pos_bmc).to(computed), memory_bmc.to(computed)
         for layer in self.layers:
-            x = layer(x, memory_bmc, memory_pos_bmc, rope, memory_rope, pointer_tokens, rewrites)
+            x = layer(x, keys_bmc, memory_bmc, rope, memory_rope, pointer_tokens, rewrites)
         return self.norm(x).transpose(1, 2).reshape(-1, c, side, side)

@@ -74,7 +74,7 @@ class MemoryEncoder(nn.Module):
         """Encode a memory.
 
         Args:
-            feats_bchw: ``[b, d_model, side, side]`` raw features of the frame, before memory attention.
+            feats_bchw: ``[1 or b, d_model, side, side]`` raw features of the frame, before memory attention.
             mask_b1hw: ``[b, 1, H, W]`` at image size, scaled to -10..10.
         """
         x = self.pix_feat_proj(feats_bchw) + self.mask_downsampler(mask_b1hw)

@@ -245,7 +245,7 @@ class Sam2Model(nn.Module):
         if binarize_b is not None:
             mask = torch.where(binarize_b.view(-1, 1, 1, 1), (logits > 0).float(), mask)
         mask = (mask * MEMORY_MASK_SCALE + MEMORY_MASK_BIAS).to(s16_bchw.dtype)
-        memory = self.memory_encoder(s16_bchw.expand(len(mask), -1, -1, -1), mask).flatten(2).transpose(1, 2)
+        memory = self.memory_encoder(s16_bchw, mask).flatten(2).transpose(1, 2)
         if self.config.version == "2.1":
             absent = (presence_b <= 0).to(memory.dtype).view(-1, 1, 1)
             memory = memory + absent * self.no_obj_embed_spatial

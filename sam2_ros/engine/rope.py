@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 
 TABLES = 32  # kept at once: a handful for each size of input and device
+TOKENS_AT_ONCE = 1024  # of 256 channels: 1 MB in float32
 
 
 @lru_cache(TABLES)
@@ -66,19 +67,39 @@ def rotate_apart(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
     return turned.view(b, h, n, c).to(x_bhnc.dtype)
 
 
-def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
-    """As `rotate_apart`, in place and for channels first, ``[c, m]``: one table's worth of tokens after the other.
+def rotate_apart_(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate_apart`, in place, and some tokens at a time.
 
-    What is computed in float32 on the way stays in the cache like that, instead of filling new pages.
+    What is computed in float32 on the way stays in a CPU's cache like that, instead of filling new pages.
     """
-    cos, sin = rope_2nc.transpose(1, 2).contiguous()
-    tokens = cos.shape[1]
-    for begin in range(0, x_cm.shape[1], tokens):
-        first, second = x_cm[:, begin : begin + tokens].chunk(2)
-        turned = (first * cos).addcmul_(second.to(cos.dtype), sin, value=-1)
-        second.copy_((first * sin).addcmul_(second.to(cos.dtype), cos))
-        first.copy_(turned)
+    at_once = max(1, TOKENS_AT_ONCE // (x_bhnc.shape[0] * x_bhnc.shape[1]))
+    for tokens in x_bhnc.split(rope_2nc.shape[1], dim=2):
+        for some, (cos, sin) in zip(
+            tokens.split(at_once, dim=2), rope_2nc.split(at_once, dim=1), strict=True
+        ):
+            first, second = some.chunk(2, dim=-1)
+            _turn_(first, second, cos, sin)
+    return x_bhnc
+
+
+def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate_apart_`, for channels first: ``[c, m]``."""
+    cos, sin = _across(rope_2nc)
+    for tokens in x_cm.split(cos.shape[1], dim=1):
+        first, second = tokens.chunk(2)
+        _turn_(first, second, cos, sin)
     return x_cm
+
+
+@lru_cache(TABLES)
+def _across(rope_2nc: torch.Tensor) -> torch.Tensor:
+    return rope_2nc.transpose(1, 2).contiguous()
+
+
+def _turn_(first: torch.Tensor, second: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+    turned = (first * cos).addcmul_(second.to(cos.dtype), sin, value=-1)
+    second.copy_((first * sin).addcmul_(second.to(cos.dtype), cos))
+    first.copy_(turned)
 
 
 @lru_cache(TABLES)

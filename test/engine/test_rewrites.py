@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sam2_ros.engine import config_for
-from sam2_ros.engine.attention import attention, attention_by_rows
+from sam2_ros.engine.attention import KEYS, attention, attention_by_rows, attention_in_tiles
 from sam2_ros.engine.model import MemoryView, Sam2Model
 from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
 from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart
@@ -80,16 +80,31 @@ def test_what_is_the_same_for_all_objects_is_done_once(tiny: Sam2Model) -> None:
     assert rows == [3, 1]
 
 
-@pytest.mark.parametrize(("n", "m", "channels"), [(1, 1, 16), (128, 300, 64), (300, 77, 16)])
+@pytest.mark.parametrize(
+    ("n", "m", "channels"), [(1, 1, 16), (128, 300, 64), (300, 77, 16), (9, 2 * KEYS + 3, 16)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention_by_rows_is_attention(n: int, m: int, channels: int, dtype: torch.dtype) -> None:
+def test_attention_with_narrow_values_is_attention(n: int, m: int, channels: int, dtype: torch.dtype) -> None:
     draw = torch.Generator().manual_seed(0)
     q, k = (torch.randn(2, 3, count, 64, generator=draw).to(dtype) for count in (n, m))
     v = torch.randn(2, 3, m, channels, generator=draw).to(dtype)
     exact = (q.double() @ k.double().transpose(2, 3) / 8).softmax(dim=-1) @ v.double()
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
-    for found in (attention(q, k, v), attention_by_rows(q, k.transpose(2, 3).contiguous(), v)):
+    across = k.transpose(2, 3).contiguous()
+    for found in (attention(q, k, v), attention_in_tiles(q, across, v), attention_by_rows(q, across, v)):
         torch.testing.assert_close(found.double(), exact, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("shift", [-2000.0, -150.0, -60.0, 60.0, 150.0, 2000.0])
+def test_scores_of_any_size_are_weighed(shift: float) -> None:
+    """Exponentials of them alone would be 0 or infinite; of some queries only, and of one object in two."""
+    draw = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 1, count, 64, generator=draw) for count in (30, 2 * KEYS))
+    v = torch.randn(2, 1, 2 * KEYS, 16, generator=draw)
+    k[..., 0] = 8.0
+    q[1, :, ::2, 0] = shift  # adds as much to all scores of these queries
+    exact = (q.double() @ k.double().transpose(2, 3) / 8).softmax(dim=-1) @ v.double()
+    torch.testing.assert_close(attention(q, k, v).double(), exact, atol=2e-4, rtol=1e-3)
 
 
 def test_pairs_turn_apart_as_they_do_side_by_side() -> None:

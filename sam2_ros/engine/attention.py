@@ -21,9 +21,7 @@ NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; f
 KEYS = 1024  # at a time: with 4,096 queries their weights take 8 MB in bfloat16
 ROWS = 256  # queries at a time: with 28,700 keys their scores take 15 MB in bfloat16
 ONES = 16  # columns that sum the weights; as many as a tile of a matrix unit has
-SAFE = (
-    2.0**100
-)  # sums of weights between this and its inverse lost nothing to the range of float32 and bfloat16
+SAFE = 2.0**100  # sums of weights between its inverse and this are within what float32 and bfloat16 hold
 
 
 def attention(

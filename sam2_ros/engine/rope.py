@@ -92,6 +92,7 @@ def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(TABLES)
+@torch.inference_mode(False)
 def _across(rope_2nc: torch.Tensor) -> torch.Tensor:
     return rope_2nc.transpose(1, 2).contiguous()
 

@@ -11,7 +11,7 @@ from sam2_ros.engine import config_for
 from sam2_ros.engine.attention import KEYS, attention, attention_by_rows, attention_in_tiles
 from sam2_ros.engine.model import MemoryView, Sam2Model
 from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
-from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart
+from sam2_ros.engine.rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart, rotate_apart_
 from sam2_ros.eval.seeded_weights import fill_by_key
 
 NAMES = [field.name for field in fields(Rewrites)]
@@ -107,7 +107,7 @@ def test_scores_of_any_size_are_weighed(shift: float) -> None:
     torch.testing.assert_close(attention(q, k, v).double(), exact, atol=2e-4, rtol=1e-3)
 
 
-def test_pairs_turn_apart_as_they_do_side_by_side() -> None:
+def test_pairs_turn_apart_as_they_do_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 1, 3 * 16, 32, generator=torch.Generator().manual_seed(0))
     rope, order = axial_rope(4, 32, x.device), pairs_apart(32, x.device)
     assert sorted(order.tolist()) == list(range(32))
@@ -115,6 +115,10 @@ def test_pairs_turn_apart_as_they_do_side_by_side() -> None:
     torch.testing.assert_close(rotate_apart(x[..., order], rope), expected, atol=0, rtol=0)
     across = rotate_across_(x[1, 0][:, order].t().contiguous(), rope)
     torch.testing.assert_close(across.t(), expected[1, 0])
+    monkeypatch.setattr("sam2_ros.engine.rope.TOKENS_AT_ONCE", 10)  # of two objects: 5 of 16 at a time
+    in_place = x[..., order].clone()
+    assert rotate_apart_(in_place, rope) is in_place
+    torch.testing.assert_close(in_place, expected)
 
 
 def test_training_can_use_tables_that_inference_made(tiny: Sam2Model) -> None:

@@ -3,12 +3,30 @@
 Does not install ROS: its packages are named in package.xml, where rosdep finds them.
 """
 
+import platform
+import sys
 from glob import glob
 from os.path import isfile
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 NAME = "sam2_ros"
+# Optional: without a compiler PyTorch's own attention is used, and that is said then.
+CPU_KERNELS = Extension(
+    f"{NAME}.engine._cpu_kernels",
+    sorted(glob(f"{NAME}/engine/cpu_kernels/*.cpp")),
+    depends=sorted(glob(f"{NAME}/engine/cpu_kernels/*.h")),
+    # Not for the CPU that builds: cpu_attention.py asks the one that runs.
+    extra_compile_args=[
+        "-std=c++17",
+        "-O3",
+        *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl", "bf16")),
+        *("-Wno-uninitialized", "-Wno-maybe-uninitialized"),  # GCC 12 warns of its own headers
+    ],
+    language="c++",
+    optional=True,
+)
+ON_LINUX_X86 = sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 def files(pattern: str) -> list[str]:
@@ -58,6 +76,7 @@ setup(
         "ray": ["ray"],
         "test": ["hypothesis", "pytest", "transformers"],
     },
+    ext_modules=[CPU_KERNELS] if ON_LINUX_X86 else [],
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -23,6 +23,7 @@ REQUIREMENTS = ROOT / "scripts" / "requirements.txt"
 REQUIREMENTS_ROS = ROOT / "scripts" / "requirements-ros.txt"
 MESSAGES = ROOT / "sam2_ros_msgs"
 PACKAGING = [ROOT / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")]
+COMPILED = ROOT / "sam2_ros" / "engine" / "cpu_kernels"
 SUPPORTED = ((3, 10), (3, 13))
 
 
@@ -127,7 +128,7 @@ class Environment:
         else:
             done.append(self.step("ros", "venv", self.install_ros, REQUIREMENTS_ROS))
             done.append(self.step("sam2_ros_msgs", "ros", self.build_messages, MESSAGES))
-        done.append(self.step("sam2_ros", "venv", self.install_package, *PACKAGING))
+        done.append(self.step("sam2_ros", "venv", self.install_package, *PACKAGING, COMPILED))
         if any(done):
             print(f"make env: {self.path} is ready ({time.monotonic() - started:.0f} s)")
 

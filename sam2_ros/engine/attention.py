@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .attention_kernels import PROJECTED, run
+from .cpu_attention import FEWEST, cpu_kernels, has_cpu_kernels
 from .kernel_choice import chosen_kernel
-from .layers import Linear
+from .layers import Linear, eager_on_cpu
 
 LARGE = 1 << 22  # queries x keys
 NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; float16 can hold it
@@ -45,18 +46,40 @@ def attention(
         return attention_for_export(q_bhnc, k_bhmc, v_bhmc, bias_b11m)
     if bias_b11m is not None:
         return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc, bias_b11m.to(q_bhnc.dtype))
-    if q_bhnc.device.type == "cpu" and q_bhnc.requires_grad:
-        # The fused CPU kernel's backward pass takes 39 % of a training step of nano; plain products are faster there.
-        scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
-        return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
-    if q_bhnc.device.type == "cpu" and (v_bhmc.shape[-1] != q_bhnc.shape[-1]):
-        in_tiles = whole_attention_in_tiles if torch.compiler.is_compiling() else attention_in_tiles
-        return in_tiles(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
+    if q_bhnc.device.type == "cpu":
+        return _attention_on_cpu(q_bhnc, k_bhmc, v_bhmc)
     if q_bhnc.device.type == "cuda":
         kernel = chosen_kernel(q_bhnc, k_bhmc.shape[2], v_bhmc.shape[-1])
         if kernel is not None:
             return run(kernel, q_bhnc, k_bhmc, v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
+
+
+def _attention_on_cpu(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    if q_bhnc.requires_grad:
+        # The fused CPU kernel's backward pass takes 39 % of a training step of nano; plain products are faster there.
+        scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
+        return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
+    if torch.compiler.is_compiling() and q_bhnc.shape[2] >= FEWEST:
+        return attention_in_one_step(q_bhnc, k_bhmc, v_bhmc)
+    if eager_on_cpu(q_bhnc, k_bhmc, v_bhmc):
+        kernels = cpu_kernels()
+        if kernels is not None and kernels.takes(q_bhnc, k_bhmc, v_bhmc):
+            return kernels.attend(q_bhnc, k_bhmc, v_bhmc)
+        if v_bhmc.shape[-1] != q_bhnc.shape[-1]:
+            return attention_in_tiles(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
+    return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
+
+
+@torch.library.custom_op("sam2_ros::attention", mutates_args=())
+def attention_in_one_step(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """`attention` on a CPU as one step to a compiler, which would unroll its loops and cannot see into a kernel."""
+    return _attention_on_cpu(q_bhnc, k_bhmc, v_bhmc).contiguous()
+
+
+@attention_in_one_step.register_fake
+def _(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
 
 
 def attention_for_export(
@@ -72,15 +95,15 @@ def attention_for_export(
 def narrow_values_pay(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> bool:
     """Whether values of fewer channels than the keys are worth a kernel that takes them.
 
-    On a CPU in float32 always; in bfloat16, whose fused kernel is far better, for large products only (measured: equal
-    up to 1,024 queries and 7,200 keys). On a GPU where a kernel that takes them was the
-    fastest when the model was loaded.
+    On a CPU in float32 always, and in bfloat16 where there is a kernel of ours; PyTorch's fused one is far better than
+    plain products, and without ours only large ones pay (measured: equal up to 1,024 queries and 7,200 keys). On a GPU
+    where a kernel that takes them was the fastest when the model was loaded.
     """
     if q_bhnc.device.type == "cuda":
         return chosen_kernel(q_bhnc, keys, value_channels) not in (None, PROJECTED)
     if q_bhnc.device.type != "cpu":
         return False
-    return q_bhnc.dtype == torch.float32 or q_bhnc.shape[2] * keys > LARGE
+    return q_bhnc.dtype == torch.float32 or has_cpu_kernels(q_bhnc.dtype) or q_bhnc.shape[2] * keys > LARGE
 
 
 def attention_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
@@ -115,19 +138,6 @@ def attention_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch
             return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
         torch.div(weighted, total[:, :1], out=out[batch, head])
     return out
-
-
-@torch.library.custom_op("sam2_ros::attention_in_tiles", mutates_args=())
-def whole_attention_in_tiles(
-    q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor
-) -> torch.Tensor:
-    """`attention_in_tiles` as one step to a compiler, which would unroll its loops into hundreds."""
-    return attention_in_tiles(q_bhnc, k_bhcm, v_bhmc)
-
-
-@whole_attention_in_tiles.register_fake
-def _(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
 
 
 def attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,11 @@ def eager_on_cpu(*tensors: torch.Tensor) -> bool:
     return all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in tensors)
 
 
+def computed_dtype(x: torch.Tensor) -> torch.dtype:
+    """What layers on a CPU compute `x` in: autocast's type, or its own."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
 def linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"
 ) -> torch.Tensor:
@@ -54,9 +59,8 @@ def linear(
 def _in_one_step(x: torch.Tensor, weight: torch.Tensor) -> bool:
     if not ON_X86 or not eager_on_cpu(x, weight):
         return False
-    # Weights that autocast would convert: `Sam2Model.for_inference` has not been called.
-    computed = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return weight.dtype == computed and computed in ONE_STEP_TYPES
+    # Other weights autocast would convert: `Sam2Model.for_inference` has not been called.
+    return weight.dtype == computed_dtype(x) and weight.dtype in ONE_STEP_TYPES
 
 
 class Linear(nn.Linear):

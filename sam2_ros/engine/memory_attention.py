@@ -5,14 +5,26 @@ A pure function of tokens; does not know which frames the memories come from or 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
-from .attention import Attention, attention, attention_in_tiles, narrow_values_pay
+from .attention import Attention, attention, narrow_values_pay
 from .config import ModelConfig
-from .layers import Linear, eager_on_cpu, linear
+from .cpu_attention import LANES, GridProjections, Kernels, cpu_kernels, grid_projections
+from .layers import Linear, computed_dtype, eager_on_cpu, linear
 from .rewrites import Rewrites
-from .rope import axial_rope, pairs_apart, rotate, rotate_across_, rotate_apart, rotate_apart_, sine_grid
+from .rope import (
+    across,
+    axial_rope,
+    pairs_apart,
+    rotate,
+    rotate_across_,
+    rotate_apart,
+    rotate_apart_,
+    sine_grid,
+)
 
 FEED_FORWARD_TOKENS = (
     1024  # at a time on a CPU: their hidden layer takes 4 MB in bfloat16 and stays in the cache
@@ -21,6 +33,8 @@ FEED_FORWARD_TOKENS = (
 
 class RopeAttention(Attention):
     """Single-head attention with rotary embedding on queries and on the spatial part of the keys."""
+
+    _kept: tuple[tuple[object, ...], GridProjections] | None = None
 
     def forward(  # type: ignore[override]
         self,
@@ -36,15 +50,22 @@ class RopeAttention(Attention):
 
         Queries with a first axis of 1 are the same for the whole batch. `key_rope_2nc`: where keys lie on another grid.
         """
-        q = _turned(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc, rewrites)
-        q = q.expand(len(k_bmc), -1, -1, -1)
         spatial = k_bmc.shape[1] - unrotated_keys
         key_rope = rope_2nc if key_rope_2nc is None else key_rope_2nc
         keys, channels = k_bmc.shape[1], v_bmc.shape[-1]
+        kernels = cpu_kernels() if eager_on_cpu(q_bnc, k_bmc, v_bmc) else None
+        if kernels is not None:
+            found = self._by_kernels(
+                kernels, q_bnc, k_bmc, v_bmc, rope_2nc, key_rope, unrotated_keys, rewrites
+            )
+            if found is not None:
+                return found
+        q = _turned(self.split_heads(self._project(self.q_proj, q_bnc, rewrites)), rope_2nc, rewrites)
+        q = q.expand(len(k_bmc), -1, -1, -1)
         late = rewrites.late_values and channels < q.shape[-1] and narrow_values_pay(q, keys, channels)
         if late and rewrites.pairs_apart and eager_on_cpu(q):
-            across = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial)
-            found = attention_in_tiles(q, across, self.split_heads(v_bmc.to(q.dtype)))
+            k = self._keys_across(k_bmc.to(q.dtype), key_rope, spatial).transpose(2, 3)
+            found = attention(q, k, self.split_heads(v_bmc.to(q.dtype)))
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         k = self.split_heads(self._project(self.k_proj, k_bmc, rewrites))
         if unrotated_keys:
@@ -56,6 +77,57 @@ class RopeAttention(Attention):
             return self.out_proj(self.v_proj(self.merge_heads(found)))
         v = self.split_heads(self.v_proj(v_bmc))
         return self.out_proj(self.merge_heads(attention(q, k, v)))
+
+    def _by_kernels(
+        self,
+        kernels: Kernels,
+        q_bnc: torch.Tensor,
+        k_bmc: torch.Tensor,
+        v_bmc: torch.Tensor,
+        rope_2nc: torch.Tensor,
+        key_rope_2nc: torch.Tensor,
+        unrotated_keys: int,
+        rewrites: Rewrites,
+    ) -> torch.Tensor | None:
+        """As `forward`, where one of the kernels that rotate is wanted and takes the call."""
+        dtype, channels, dim = computed_dtype(q_bnc), self.q_proj.out_features, v_bmc.shape[-1]
+        cells, spatial = key_rope_2nc.shape[1], k_bmc.shape[1] - unrotated_keys
+        grid = (math.isqrt(cells), spatial // cells, unrotated_keys)
+        if rewrites.axial_keys and kernels.grid_pays(dtype, channels, dim, *grid):
+            q, projections = self.q_proj(q_bnc), self._grid_projections(key_rope_2nc, dtype)
+            found = kernels.attend_to_grid(
+                q, k_bmc.to(dtype), v_bmc.to(dtype), projections, rope_2nc, unrotated_keys
+            )
+            if found is not None:
+                return self.out_proj(self.v_proj(found))
+        if (
+            not rewrites.rotating_kernel
+            or cells % LANES
+            or not kernels.takes_sizes(dtype, *q_bnc.shape[1:2], *v_bmc.shape[1:])
+        ):
+            return None
+        late = rewrites.late_values and dim < channels
+        q = self.split_heads(self.q_proj(q_bnc)).expand(len(k_bmc), -1, -1, -1)
+        k = self.split_heads(self.k_proj(k_bmc))
+        v = self.split_heads(v_bmc.to(dtype) if late else self.v_proj(v_bmc))
+        found = self.merge_heads(kernels.attend(q, k, v, rope_2nc, across(key_rope_2nc), spatial))
+        return self.out_proj(self.v_proj(found) if late else found)
+
+    def _grid_projections(self, rope_2nc: torch.Tensor, dtype: torch.dtype) -> GridProjections:
+        """Of the keys' projection; kept where it cannot change unseen: making them takes as long as a layer of nano."""
+        weight, bias = self.k_proj.weight, self.k_proj.bias
+        if any(x.is_inference() for x in (weight, bias)):
+            return grid_projections(weight.to(dtype), bias.to(dtype), rope_2nc)
+        of = (
+            rope_2nc.data_ptr(),
+            rope_2nc.shape,
+            dtype,
+            *((x.data_ptr(), x._version) for x in (weight, bias)),
+        )
+        if self._kept is None or self._kept[0] != of:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = of, grid_projections(weight.to(dtype), bias.to(dtype), rope_2nc)
+        return self._kept[1]
 
     def _keys_across(self, k_bmc: torch.Tensor, rope_2nc: torch.Tensor, spatial: int) -> torch.Tensor:
         """The keys, channels first and with pairs apart, ``[b, 1, c, m]``; the first `spatial` tokens are rotated."""

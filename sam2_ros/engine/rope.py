@@ -84,7 +84,7 @@ def rotate_apart_(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
 
 def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
     """As `rotate_apart_`, for channels first: ``[c, m]``."""
-    cos, sin = _across(rope_2nc)
+    cos, sin = across(rope_2nc)
     for tokens in x_cm.split(cos.shape[1], dim=1):
         first, second = tokens.chunk(2)
         _turn_(first, second, cos, sin)
@@ -93,7 +93,8 @@ def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(TABLES)
 @torch.inference_mode(False)
-def _across(rope_2nc: torch.Tensor) -> torch.Tensor:
+def across(rope_2nc: torch.Tensor) -> torch.Tensor:
+    """A table of `axial_rope` with its channels first: ``[2, channels // 2, side * side]``."""
     return rope_2nc.transpose(1, 2).contiguous()
 
 

@@ -26,12 +26,12 @@ def tiny() -> Sam2Model:
 
 
 def fused(model: Sam2Model, rewrites: Rewrites, objects: int = 3) -> torch.Tensor:
-    """Features of one frame after three objects' memories of two frames and three pointers each."""
+    """Features of one frame after three objects' memories of five frames and three pointers each."""
     config, draw = model.config, torch.Generator().manual_seed(1)
     features = torch.randn(1, config.d_model, config.grid, config.grid, generator=draw)
     memory = MemoryView(
-        torch.randn(objects, 2, config.grid**2, config.mem_dim, generator=draw),
-        torch.tensor([[config.num_maskmem - 1, 0]]).expand(objects, -1),
+        torch.randn(objects, 5, config.grid**2, config.mem_dim, generator=draw),
+        torch.tensor([[config.num_maskmem - 1, 3, 2, 1, 0]]).expand(objects, -1),
         torch.randn(objects, 3, config.d_model, generator=draw),
         torch.tensor([[5.0, 2.0, 1.0]]).expand(objects, -1),
     )

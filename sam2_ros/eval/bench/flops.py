@@ -136,12 +136,20 @@ def memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
     return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
 
 
-def rewritten_memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
-    """With late values, their projection folded into the output's, and keys projected once, when they are written."""
+def rewritten_memory_attention_flops(config: ModelConfig, bank: Bank, axial_keys: bool = True) -> int:
+    """With late values, their projection folded into the output's, and the cheaper kind of keys.
+
+    Projected once, when they are written; or, with `axial_keys`, never: see cpu_kernels/grid_attention.cpp.
+    """
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)
     written = bank.frame_tokens(config, 1)
-    cross = linear(n, d, d) + linear(written, c, d) + attention(n, memories, d, c) + linear(n, c, d)
+    to_memory = linear(written, c, d) + attention(n, memories, d, c)
+    if axial_keys:
+        side = config.grid // bank.pooling
+        asked = linear(n, d // 2, 2 * side * (c + 1)) + linear(n, d, c + 1)
+        to_memory = min(to_memory, asked + attention(n, memories, c))
+    cross = linear(n, d, d) + to_memory + linear(n, c, d)
     return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
 
 

@@ -1,0 +1,369 @@
+// Softmax attention for x86 CPUs with AVX-512, in float32 and bfloat16. Called by cpu_attention.py, built by setup.py.
+//
+// Knows pointers, strides and sizes, and does not ask whether the CPU can run it.
+//
+// Some queries and BLOCK keys at a time, so that everything lies in a core's second-level cache:
+//     weights  = 2 ^ (scale * queries keys^T - shift)     the powers while a tile of scores is in registers
+//     answers += weights values,   sums += weights        in float32
+// A softmax's answer does not depend on the shift, which saves it from numbers that float32 cannot hold. It is 0 at
+// first, so that no tile waits for another; rows whose sum gives cause for doubt are done again with their largest score.
+// Rotary embedding, where it is asked for, happens while queries and keys are brought into the order of the tiles.
+
+#include <algorithm>
+#include <limits>
+
+#include "common.h"
+
+namespace {
+
+constexpr int TILE_ROWS = 12;               // of two registers each: 24 of the 32 registers hold sums
+constexpr long BLOCK = 256;                 // keys at a time
+constexpr long SMALL_HEAD_BYTES = 400'000;  // keys and values of a head that a core's cache keeps
+
+// [batch, head, token, channel] with strides in numbers.
+template <typename T>
+struct View {
+  T* first;
+  const long* strides;
+
+  T* head(long batch, long head) const { return first + batch * strides[0] + head * strides[1]; }
+  long token() const { return strides[2]; }
+  long channel() const { return strides[3]; }
+};
+
+// Angles by which adjacent channels turn; of queries [queries, channels / 2], of keys [channels / 2, cells].
+struct Rope {
+  const float *query_cos, *query_sin, *key_cos, *key_sin;  // null: nothing turns
+  long cells;                                              // keys repeat the table; a multiple of LANES
+  long keys;                                               // that turn, from the first on; likewise
+};
+
+template <typename T>
+struct Problem {
+  View<const T> q, k, v;
+  View<T> out;
+  long batch, heads, queries, keys, channels, value_channels;
+  float scale;  // of scores, to base 2
+  long rows;    // queries at a time
+  Rope rope;
+
+  long blocks() const { return (keys + BLOCK - 1) / BLOCK; }
+};
+
+// Keys and values of a head in the order in which tiles read them.
+//   keys:   [panels][channels / DEPTH][TILE_COLUMNS keys][DEPTH]
+//   values: [blocks][value_channels / TILE_COLUMNS][padded keys of the block / DEPTH][TILE_COLUMNS channels][DEPTH]
+// Keys are padded with zeros to whole panels.
+template <typename T>
+struct Packed {
+  Buffer<T> keys, values;
+
+  explicit Packed(const Problem<T>& p)
+      : keys(buffer<T>(up(p.keys, TILE_COLUMNS) * p.channels)),
+        values(buffer<T>(up(p.keys, TILE_COLUMNS) * p.value_channels)) {}
+};
+
+// What one thread works in: some queries, and what becomes of them with BLOCK keys.
+template <typename T>
+struct Workspace {
+  Buffer<T> queries, weights;           // [rows, channels], [rows, BLOCK]
+  Buffer<float> answers, sums, shifts;  // [rows, value_channels], [rows, LANES], [rows]
+
+  explicit Workspace(const Problem<T>& p)
+      : queries(buffer<T>(p.rows * p.channels)),
+        weights(buffer<T>(p.rows * BLOCK)),
+        answers(buffer<float>(p.rows * p.value_channels)),
+        sums(buffer<float>(p.rows * LANES)),
+        shifts(buffer<float>(p.rows)) {}
+};
+
+__mmask32 first_lanes(long count) { return count >= 32 ? ~0u : count <= 0 ? 0u : (1u << count) - 1; }
+
+// ---- Packing
+
+// Two rows side by side, number by number: the pairs that one multiplication takes.
+void interleave(const Bf16* upper, const Bf16* lower, __mmask32 there, bool lower_there, Bf16* to) {
+  const __m512i a = _mm512_maskz_loadu_epi16(there, upper);
+  const __m512i b = lower_there ? _mm512_maskz_loadu_epi16(there, lower) : _mm512_setzero_si512();
+  const __m512i left = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5,
+                                        36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i right = _mm512_add_epi16(left, _mm512_set1_epi16(LANES));
+  _mm512_storeu_si512(to, _mm512_permutex2var_epi16(a, left, b));
+  _mm512_storeu_si512(to + TILE_COLUMNS, _mm512_permutex2var_epi16(a, right, b));
+}
+
+// `count` rows of TILE_COLUMNS numbers, those past `rows` or outside of `there` zeros.
+template <typename T>
+void pack_rows(const T* from, long pitch, long rows, long count, __mmask32 there, T* to) {
+  for (long row = 0; row < count; row += DEPTH<T>, from += DEPTH<T> * pitch, to += DEPTH<T> * TILE_COLUMNS) {
+    const __mmask32 of_row = row < rows ? there : 0;
+    if constexpr (IS_BF16<T>) {
+      interleave(from, from + pitch, of_row, row + 1 < rows, to);
+    } else {
+      _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(static_cast<__mmask16>(of_row), from));
+      _mm512_storeu_ps(to + LANES, _mm512_maskz_loadu_ps(static_cast<__mmask16>(of_row >> LANES), from + LANES));
+    }
+  }
+}
+
+// LANES keys, whose channels lie together, at two adjacent channels.
+struct Pair {
+  __m512 even, odd;
+};
+
+Pair gather_pair(const Bf16* from, __m512i offset, __mmask16 there) {
+  const __m512i both = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, offset, from, 1);
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)),
+          _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
+}
+
+Pair gather_pair(const float* from, __m512i offset, __mmask16 there) {
+  return {_mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, offset, from, 1),
+          _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, offset, from + 1, 1)};
+}
+
+Pair turned(Pair x, const float* cos, const float* sin) {
+  const __m512 c = _mm512_loadu_ps(cos), s = _mm512_loadu_ps(sin);
+  return {_mm512_fmsub_ps(x.even, c, _mm512_mul_ps(x.odd, s)), _mm512_fmadd_ps(x.even, s, _mm512_mul_ps(x.odd, c))};
+}
+
+void store_pair(Bf16* to, Pair x) {
+  const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.even));
+  const __m512i odd = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.odd));
+  _mm512_storeu_si512(to, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+}
+
+void store_pair(float* to, Pair x) {
+  _mm512_storeu_ps(to, x.even);
+  _mm512_storeu_ps(to + TILE_COLUMNS, x.odd);
+}
+
+// A panel of keys whose channels lie together.
+template <typename T>
+void pack_across(const Problem<T>& p, const T* from, long first_key, long keys, T* to) {
+  const long pitch = p.k.token();
+  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i offset = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(pitch * sizeof(T))));
+  const __mmask32 there = first_lanes(keys);
+  for (long half = 0; half < 2; half++, first_key += LANES, from += LANES * pitch, to += LANES * DEPTH<T>) {
+    const __mmask16 mask = static_cast<__mmask16>(there >> (half * LANES));
+    const bool turns = p.rope.key_cos && first_key < p.rope.keys;
+    const long cell = turns ? first_key % p.rope.cells : 0;
+    for (long channel = 0; channel < p.channels; channel += 2) {
+      Pair pair = gather_pair(from + channel, offset, mask);
+      const long at = channel / 2 * p.rope.cells + cell;
+      if (turns) pair = turned(pair, p.rope.key_cos + at, p.rope.key_sin + at);
+      store_pair(to + channel * TILE_COLUMNS, pair);
+    }
+  }
+}
+
+template <typename T>
+void pack_query(const Problem<T>& p, const T* from, long query, T* to) {
+  if (!p.rope.query_cos) {
+    std::copy_n(from, p.channels, to);
+    return;
+  }
+  const long angles = query * (p.channels / 2);
+  turn_pairs(from, p.channels, p.rope.query_cos + angles, p.rope.query_sin + angles,
+             [to](long channel, float x) { round_to(x, to + channel); });
+}
+
+template <typename T>
+void pack_block(const Problem<T>& p, long batch, long head, long block, Packed<T>& packed) {
+  const long begin = block * BLOCK, keys = std::min(BLOCK, p.keys - begin), padded = up(keys, TILE_COLUMNS);
+  const T* k = p.k.head(batch, head);
+  for (long key = begin; key < begin + keys; key += TILE_COLUMNS) {
+    T* to = packed.keys.get() + key * p.channels;
+    const long some = std::min(TILE_COLUMNS, begin + keys - key);
+    if (p.k.channel() == 1)
+      pack_across(p, k + key * p.k.token(), key, some, to);
+    else  // channels first; does not turn
+      pack_rows(k + key, p.k.channel(), p.channels, p.channels, first_lanes(some), to);
+  }
+  const T* v = p.v.head(batch, head) + begin * p.v.token();
+  T* to = packed.values.get() + begin * p.value_channels;
+  for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS, to += padded * TILE_COLUMNS)
+    pack_rows(v + channel, p.v.token(), keys, padded, first_lanes(TILE_COLUMNS), to);
+}
+
+// ---- Tiles
+
+// TILE_ROWS queries and a panel of keys: their weights, which join their sums. Of the panel, keys of `there` exist.
+template <typename T>
+__attribute__((noinline)) void weigh(const T* queries, long channels, const T* panel, float scale, __mmask32 there,
+                                     const float* shifts, T* weights, float* sums) {
+  Tile<TILE_ROWS> tile = {};
+  multiply<TILE_ROWS>(queries, channels, DEPTH<T>, panel, channels / DEPTH<T>, tile);
+  const __m512 factor = _mm512_set1_ps(scale);
+#pragma GCC unroll 12
+  for (long row = 0; row < TILE_ROWS; row++, sums += LANES) {
+    const __m512 shift = _mm512_set1_ps(shifts[row]);
+    __m512 left = power_of_2<T>(_mm512_fmsub_ps(tile[row][0], factor, shift));
+    __m512 right = power_of_2<T>(_mm512_fmsub_ps(tile[row][1], factor, shift));
+    left = _mm512_maskz_mov_ps(static_cast<__mmask16>(there), left);
+    right = _mm512_maskz_mov_ps(static_cast<__mmask16>(there >> LANES), right);
+    _mm512_store_ps(sums, _mm512_add_ps(_mm512_load_ps(sums), _mm512_add_ps(left, right)));
+    store(weights + row * BLOCK, left, right);
+  }
+}
+
+// TILE_ROWS queries and a panel of keys: the largest score of each query so far, in `shifts`.
+template <typename T>
+__attribute__((noinline)) void raise(const T* queries, long channels, const T* panel, float scale, __mmask32 there,
+                                     float* shifts) {
+  Tile<TILE_ROWS> tile = {};
+  multiply<TILE_ROWS>(queries, channels, DEPTH<T>, panel, channels / DEPTH<T>, tile);
+  const __m512 factor = _mm512_set1_ps(scale), lowest = _mm512_set1_ps(std::numeric_limits<float>::lowest());
+#pragma GCC unroll 12
+  for (long row = 0; row < TILE_ROWS; row++) {
+    const __m512 left = _mm512_mask_mul_ps(lowest, static_cast<__mmask16>(there), tile[row][0], factor);
+    const __m512 right = _mm512_mask_mul_ps(lowest, static_cast<__mmask16>(there >> LANES), tile[row][1], factor);
+    shifts[row] = std::max(shifts[row], _mm512_reduce_max_ps(_mm512_max_ps(left, right)));
+  }
+}
+
+// TILE_ROWS rows of weights and a panel of values: what joins the answers.
+template <typename T>
+__attribute__((noinline)) void average(const T* weights, const T* panel, long keys, float* answers, long pitch) {
+  Tile<TILE_ROWS> tile;
+  load<TILE_ROWS>(tile, answers, pitch);
+  multiply<TILE_ROWS>(weights, BLOCK, DEPTH<T>, panel, keys / DEPTH<T>, tile);
+  store<TILE_ROWS>(answers, pitch, tile);
+}
+
+// ---- Rows
+
+// Calls act(tile's first row, block's first key, panel's first key in it, which of its keys exist) for all pairs.
+template <typename T, typename Act>
+void each_tile(const Problem<T>& p, long rows, long begin, const Act& act) {
+  const long keys = std::min(BLOCK, p.keys - begin);
+  for (long key = 0; key < keys; key += TILE_COLUMNS)  // a panel stays in the first-level cache
+    for (long row = 0; row < rows; row += TILE_ROWS) act(row, key, first_lanes(keys - key));
+}
+
+template <typename T>
+void find_shifts(const Problem<T>& p, const Packed<T>& packed, long rows, Workspace<T>& w) {
+  std::fill_n(w.shifts.get(), rows, std::numeric_limits<float>::lowest());
+  for (long begin = 0; begin < p.keys; begin += BLOCK)
+    each_tile(p, rows, begin, [&](long row, long key, __mmask32 there) {
+      raise(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
+            there, w.shifts.get() + row);
+    });
+}
+
+template <typename T>
+void weigh_and_average(const Problem<T>& p, const Packed<T>& packed, long rows, Workspace<T>& w) {
+  std::fill_n(w.sums.get(), rows * LANES, 0.0f);
+  std::fill_n(w.answers.get(), rows * p.value_channels, 0.0f);
+  for (long begin = 0; begin < p.keys; begin += BLOCK) {
+    each_tile(p, rows, begin, [&](long row, long key, __mmask32 there) {
+      weigh(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
+            there, w.shifts.get() + row, w.weights.get() + row * BLOCK + key, w.sums.get() + row * LANES);
+    });
+    const long padded = up(std::min(BLOCK, p.keys - begin), TILE_COLUMNS);
+    const T* values = packed.values.get() + begin * p.value_channels;
+    for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS)
+      for (long row = 0; row < rows; row += TILE_ROWS)
+        average(w.weights.get() + row * BLOCK, values + channel * padded, padded,
+                w.answers.get() + row * p.value_channels + channel, p.value_channels);
+  }
+}
+
+inline float total(const float* sums) { return _mm512_reduce_add_ps(_mm512_load_ps(sums)); }
+
+template <typename T>
+void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head, long begin, Workspace<T>& w) {
+  const long count = std::min(p.rows, p.queries - begin), rows = up(count, TILE_ROWS);
+  const T* q = p.q.head(batch, head) + begin * p.q.token();
+  for (long row = 0; row < rows; row++) {
+    const long from = std::min(row, count - 1);  // the last tile is filled up with a query that is there
+    pack_query(p, q + from * p.q.token(), begin + from, w.queries.get() + row * p.channels);
+  }
+
+  std::fill_n(w.shifts.get(), rows, 0.0f);
+  weigh_and_average(p, packed, rows, w);
+  bool doubtful = false;
+  for (long row = 0; row < rows; row++) {
+    const float sum = total(w.sums.get() + row * LANES);
+    doubtful |= !(1 / SAFE < sum && sum < SAFE);
+  }
+  if (doubtful) {
+    find_shifts(p, packed, rows, w);
+    weigh_and_average(p, packed, rows, w);
+  }
+
+  for (long row = 0; row < count; row++) {
+    const __m512 share = _mm512_set1_ps(1 / total(w.sums.get() + row * LANES));
+    const float* from = w.answers.get() + row * p.value_channels;
+    T* to = p.out.head(batch, head) + (begin + row) * p.out.token();
+    for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS)
+      store(to + channel, _mm512_mul_ps(_mm512_loadu_ps(from + channel), share),
+            _mm512_mul_ps(_mm512_loadu_ps(from + channel + LANES), share));
+  }
+}
+
+// ---- Heads
+
+template <typename T>
+void attention(const Problem<T>& p, int threads, Parallel parallel) {
+  const long heads = p.batch * p.heads;
+  const bool small = p.keys * (p.channels + p.value_channels) * static_cast<long>(sizeof(T)) <= SMALL_HEAD_BYTES;
+  if (small && heads >= 2 * threads) {  // a head for each thread
+    on_all_threads(parallel, threads, heads, [&](const auto& take) {
+      Packed<T> packed(p);
+      Workspace<T> workspace(p);
+      for (long index = take(); index >= 0; index = take()) {
+        const long batch = index / p.heads, head = index % p.heads;
+        for (long block = 0; block < p.blocks(); block++) pack_block(p, batch, head, block, packed);
+        for (long begin = 0; begin < p.queries; begin += p.rows) attend(p, packed, batch, head, begin, workspace);
+      }
+    });
+    return;
+  }
+  Packed<T> packed(p);
+  for (long batch = 0; batch < p.batch; batch++)
+    for (long head = 0; head < p.heads; head++) {  // some rows of one head for each thread
+      on_all_threads(parallel, threads, p.blocks(), [&](const auto& take) {
+        for (long block = take(); block >= 0; block = take()) pack_block(p, batch, head, block, packed);
+      });
+      on_all_threads(parallel, threads, (p.queries + p.rows - 1) / p.rows, [&](const auto& take) {
+        Workspace<T> workspace(p);
+        for (long index = take(); index >= 0; index = take()) attend(p, packed, batch, head, index * p.rows, workspace);
+      });
+    }
+}
+
+template <typename T>
+void run(const void* q, const void* k, const void* v, void* out, const long (*strides)[4], const long* sizes, float scale,
+         const float* query_rope, const float* key_rope, int threads, void* parallel) {
+  // Half the second-level cache of 1 MB for queries, weights and answers.
+  const long bytes = sizeof(T) * (sizes[4] + BLOCK) + sizeof(float) * sizes[5];
+  const long rows = std::clamp<long>(500'000 / bytes / TILE_ROWS * TILE_ROWS, TILE_ROWS, 16 * TILE_ROWS);
+  const long query_angles = sizes[2] * sizes[4] / 2, key_angles = sizes[6] * sizes[4] / 2;
+  Rope rope{};
+  if (query_rope) rope = {query_rope, query_rope + query_angles, key_rope, key_rope + key_angles, sizes[6], sizes[7]};
+  const Problem<T> problem{{static_cast<const T*>(q), strides[0]}, {static_cast<const T*>(k), strides[1]},
+                           {static_cast<const T*>(v), strides[2]}, {static_cast<T*>(out), strides[3]},
+                           sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], scale,
+                           std::min(rows, up(sizes[2], TILE_ROWS)), rope};
+  attention(problem, threads, reinterpret_cast<Parallel>(parallel));
+}
+
+}  // namespace
+
+// q, k, v, out: [batch, heads, tokens, channels] with `strides` of each; channels of q, v and out lie together, of k
+// channels or tokens. sizes: batch, heads, queries, keys, channels (even), value channels (a multiple of 32).
+// scale: of scores, to base 2. Ropes: cosines, then sines, as in `Rope`, or null; sizes then also has their cells and keys,
+// and channels of k lie together. parallel: OpenMP's GOMP_parallel, whose threads are those of the rest of the program.
+extern "C" void sam2_attention_float32(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],
+                                       const long* sizes, float scale, const float* query_rope, const float* key_rope,
+                                       int threads, void* parallel) {
+  run<float>(q, k, v, out, strides, sizes, scale, query_rope, key_rope, threads, parallel);
+}
+
+extern "C" void sam2_attention_bfloat16(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],
+                                        const long* sizes, float scale, const float* query_rope, const float* key_rope,
+                                        int threads, void* parallel) {
+  run<Bf16>(q, k, v, out, strides, sizes, scale, query_rope, key_rope, threads, parallel);
+}

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .attention_kernels import PROJECTED, run
-from .cpu_attention import FEWEST, cpu_kernels, has_cpu_kernels
+from .cpu_attention import cpu_kernels, has_cpu_kernels
 from .kernel_choice import chosen_kernel
 from .layers import Linear, eager_on_cpu
 
@@ -60,13 +60,14 @@ def _attention_on_cpu(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.
         # The fused CPU kernel's backward pass takes 39 % of a training step of nano; plain products are faster there.
         scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
         return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
-    if torch.compiler.is_compiling() and q_bhnc.shape[2] >= FEWEST:
+    narrow = v_bhmc.shape[-1] != q_bhnc.shape[-1]
+    if torch.compiler.is_compiling() and (narrow or has_cpu_kernels(q_bhnc.dtype)):
         return attention_in_one_step(q_bhnc, k_bhmc, v_bhmc)
     if eager_on_cpu(q_bhnc, k_bhmc, v_bhmc):
         kernels = cpu_kernels()
         if kernels is not None and kernels.takes(q_bhnc, k_bhmc, v_bhmc):
             return kernels.attend(q_bhnc, k_bhmc, v_bhmc)
-        if v_bhmc.shape[-1] != q_bhnc.shape[-1]:
+        if narrow:
             return attention_in_tiles(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 

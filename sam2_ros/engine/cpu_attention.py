@@ -20,9 +20,9 @@ LIBRARY = "_cpu_kernels"  # setup.py builds it beside this file
 NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # as Linux calls them
 FOR_BFLOAT16 = "avx512_bf16"
 MATRIX_UNITS = "amx_bf16"  # PyTorch's own attention uses them, and is faster then
-COLUMNS = 32  # value channels come in multiples of it
 LANES = 16  # keys that turn together
-FEWEST = 16  # queries, and keys, that make a call worth its while
+FEWEST_QUERIES = {torch.float32: 32, torch.bfloat16: 4}  # below that PyTorch's kernel is as fast
+FEWEST_KEYS = 8
 FEWEST_FRAMES, MOST_FRAMES = 4, 12  # on a grid; of more the registers could not hold the sums
 GROUP = 8  # memories' channels come in multiples of it
 
@@ -84,14 +84,14 @@ class Kernels:
         """Whether it can, and should, answer this call without rotation."""
         return (
             q_bhnc.dtype == k_bhmc.dtype == v_bhmc.dtype
-            and self.takes_sizes(q_bhnc.dtype, q_bhnc.shape[2], *v_bhmc.shape[2:])
+            and self.takes_sizes(q_bhnc.dtype, q_bhnc.shape[2], k_bhmc.shape[2])
             and q_bhnc.shape[3] % 2 == 0
             and q_bhnc.stride(3) == v_bhmc.stride(3) == 1
             and 1 in k_bhmc.stride()[2:]
         )
 
-    def takes_sizes(self, dtype: torch.dtype, queries: int, keys: int, value_channels: int) -> bool:
-        return dtype in self.types and min(queries, keys) >= FEWEST and value_channels % COLUMNS == 0
+    def takes_sizes(self, dtype: torch.dtype, queries: int, keys: int) -> bool:
+        return dtype in self.types and queries >= FEWEST_QUERIES[dtype] and keys >= FEWEST_KEYS
 
     def attend(
         self,

@@ -103,7 +103,7 @@ class RopeAttention(Attention):
         if (
             not rewrites.rotating_kernel
             or cells % LANES
-            or not kernels.takes_sizes(dtype, *q_bnc.shape[1:2], *v_bmc.shape[1:])
+            or not kernels.takes_sizes(dtype, q_bnc.shape[1], k_bmc.shape[1])
         ):
             return None
         late = rewrites.late_values and dim < channels

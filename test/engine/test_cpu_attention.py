@@ -60,10 +60,12 @@ def tolerance(dtype: torch.dtype) -> float:
 @pytest.mark.parametrize(
     ("batch", "heads", "queries", "keys", "channels", "value_channels"),
     [
-        (1, 1, 16, 16, 2, 32),
+        (1, 1, 32, 8, 2, 1),
         (1, 1, 37, 1000, 64, 32),
+        (3, 4, 36, 144, 48, 48),
+        (1, 8, 4096, 9, 16, 16),
         (2, 3, 49, 196, 96, 96),  # heads by threads
-        (40, 2, 16, 64, 96, 96),
+        (40, 2, 32, 64, 96, 40),
         (1, 4, 500, 513, 96, 96),  # rows by threads
         (1, 1, 200, 4097, 256, 64),
     ],
@@ -223,7 +225,7 @@ def test_new_weights_are_taken(kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 
 def test_calls_it_does_not_take_are_answered_all_the_same(kernels: Kernels, monkeypatch) -> None:
     monkeypatch.setattr("sam2_ros.engine.attention.cpu_kernels", lambda: kernels)
-    for n, m, c, cv in ((8, 64, 32, 32), (64, 8, 32, 32), (64, 64, 33, 32), (64, 64, 32, 16)):
+    for n, m, c, cv in ((8, 64, 32, 32), (64, 4, 32, 32), (64, 64, 33, 32), (3, 3, 32, 16)):
         q, k, v = draw(1, 2, n, c), draw(1, 2, m, c), draw(1, 2, m, cv)
         assert not kernels.takes(q, k, v)
         assert error(attention.attention(q, k, v), exact(q, k, v)) < 5e-6

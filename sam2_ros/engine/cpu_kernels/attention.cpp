@@ -48,31 +48,32 @@ struct Problem {
   Rope rope;
 
   long blocks() const { return (keys + BLOCK - 1) / BLOCK; }
+  long padded_values() const { return up(value_channels, TILE_COLUMNS); }
 };
 
 // Keys and values of a head in the order in which tiles read them.
 //   keys:   [panels][channels / DEPTH][TILE_COLUMNS keys][DEPTH]
-//   values: [blocks][value_channels / TILE_COLUMNS][padded keys of the block / DEPTH][TILE_COLUMNS channels][DEPTH]
-// Keys are padded with zeros to whole panels.
+//   values: [blocks][panels of channels][padded keys of the block / DEPTH][TILE_COLUMNS channels][DEPTH]
+// Keys and channels of values are padded with zeros to whole panels.
 template <typename T>
 struct Packed {
   Buffer<T> keys, values;
 
   explicit Packed(const Problem<T>& p)
       : keys(buffer<T>(up(p.keys, TILE_COLUMNS) * p.channels)),
-        values(buffer<T>(up(p.keys, TILE_COLUMNS) * p.value_channels)) {}
+        values(buffer<T>(up(p.keys, TILE_COLUMNS) * p.padded_values())) {}
 };
 
 // What one thread works in: some queries, and what becomes of them with BLOCK keys.
 template <typename T>
 struct Workspace {
   Buffer<T> queries, weights;           // [rows, channels], [rows, BLOCK]
-  Buffer<float> answers, sums, shifts;  // [rows, value_channels], [rows, LANES], [rows]
+  Buffer<float> answers, sums, shifts;  // [rows, padded_values], [rows, LANES], [rows]
 
   explicit Workspace(const Problem<T>& p)
       : queries(buffer<T>(p.rows * p.channels)),
         weights(buffer<T>(p.rows * BLOCK)),
-        answers(buffer<float>(p.rows * p.value_channels)),
+        answers(buffer<float>(p.rows * p.padded_values())),
         sums(buffer<float>(p.rows * LANES)),
         shifts(buffer<float>(p.rows)) {}
 };
@@ -182,9 +183,9 @@ void pack_block(const Problem<T>& p, long batch, long head, long block, Packed<T
       pack_rows(k + key, p.k.channel(), p.channels, p.channels, first_lanes(some), to);
   }
   const T* v = p.v.head(batch, head) + begin * p.v.token();
-  T* to = packed.values.get() + begin * p.value_channels;
+  T* to = packed.values.get() + begin * p.padded_values();
   for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS, to += padded * TILE_COLUMNS)
-    pack_rows(v + channel, p.v.token(), keys, padded, first_lanes(TILE_COLUMNS), to);
+    pack_rows(v + channel, p.v.token(), keys, padded, first_lanes(p.value_channels - channel), to);
 }
 
 // ---- Tiles
@@ -232,6 +233,15 @@ __attribute__((noinline)) void average(const T* weights, const T* panel, long ke
   store<TILE_ROWS>(answers, pitch, tile);
 }
 
+void store_some(float* to, __m512 left, __m512 right, __mmask32 there) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>(there), left);
+  _mm512_mask_storeu_ps(to + LANES, static_cast<__mmask16>(there >> LANES), right);
+}
+
+void store_some(Bf16* to, __m512 left, __m512 right, __mmask32 there) {
+  _mm512_mask_storeu_epi16(to, there, (__m512i)_mm512_cvtne2ps_pbh(right, left));
+}
+
 // ---- Rows
 
 // Calls act(tile's first row, block's first key, panel's first key in it, which of its keys exist) for all pairs.
@@ -255,18 +265,19 @@ void find_shifts(const Problem<T>& p, const Packed<T>& packed, long rows, Worksp
 template <typename T>
 void weigh_and_average(const Problem<T>& p, const Packed<T>& packed, long rows, Workspace<T>& w) {
   std::fill_n(w.sums.get(), rows * LANES, 0.0f);
-  std::fill_n(w.answers.get(), rows * p.value_channels, 0.0f);
+  const long pitch = p.padded_values();
+  std::fill_n(w.answers.get(), rows * pitch, 0.0f);
   for (long begin = 0; begin < p.keys; begin += BLOCK) {
     each_tile(p, rows, begin, [&](long row, long key, __mmask32 there) {
       weigh(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
             there, w.shifts.get() + row, w.weights.get() + row * BLOCK + key, w.sums.get() + row * LANES);
     });
     const long padded = up(std::min(BLOCK, p.keys - begin), TILE_COLUMNS);
-    const T* values = packed.values.get() + begin * p.value_channels;
-    for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS)
+    const T* values = packed.values.get() + begin * pitch;
+    for (long channel = 0; channel < pitch; channel += TILE_COLUMNS)
       for (long row = 0; row < rows; row += TILE_ROWS)
-        average(w.weights.get() + row * BLOCK, values + channel * padded, padded,
-                w.answers.get() + row * p.value_channels + channel, p.value_channels);
+        average(w.weights.get() + row * BLOCK, values + channel * padded, padded, w.answers.get() + row * pitch + channel,
+                pitch);
   }
 }
 
@@ -295,11 +306,13 @@ void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head,
 
   for (long row = 0; row < count; row++) {
     const __m512 share = _mm512_set1_ps(1 / total(w.sums.get() + row * LANES));
-    const float* from = w.answers.get() + row * p.value_channels;
+    const float* from = w.answers.get() + row * p.padded_values();
     T* to = p.out.head(batch, head) + (begin + row) * p.out.token();
-    for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS)
-      store(to + channel, _mm512_mul_ps(_mm512_loadu_ps(from + channel), share),
-            _mm512_mul_ps(_mm512_loadu_ps(from + channel + LANES), share));
+    for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS) {
+      const __m512 left = _mm512_mul_ps(_mm512_loadu_ps(from + channel), share);
+      const __m512 right = _mm512_mul_ps(_mm512_loadu_ps(from + channel + LANES), share);
+      store_some(to + channel, left, right, first_lanes(p.value_channels - channel));
+    }
   }
 }
 
@@ -338,7 +351,7 @@ template <typename T>
 void run(const void* q, const void* k, const void* v, void* out, const long (*strides)[4], const long* sizes, float scale,
          const float* query_rope, const float* key_rope, int threads, void* parallel) {
   // Half the second-level cache of 1 MB for queries, weights and answers.
-  const long bytes = sizeof(T) * (sizes[4] + BLOCK) + sizeof(float) * sizes[5];
+  const long bytes = sizeof(T) * (sizes[4] + BLOCK) + sizeof(float) * up(sizes[5], TILE_COLUMNS);
   const long rows = std::clamp<long>(500'000 / bytes / TILE_ROWS * TILE_ROWS, TILE_ROWS, 16 * TILE_ROWS);
   const long query_angles = sizes[2] * sizes[4] / 2, key_angles = sizes[6] * sizes[4] / 2;
   Rope rope{};
@@ -353,7 +366,7 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
 }  // namespace
 
 // q, k, v, out: [batch, heads, tokens, channels] with `strides` of each; channels of q, v and out lie together, of k
-// channels or tokens. sizes: batch, heads, queries, keys, channels (even), value channels (a multiple of 32).
+// channels or tokens. sizes: batch, heads, queries, keys, channels (even), value channels.
 // scale: of scores, to base 2. Ropes: cosines, then sines, as in `Rope`, or null; sizes then also has their cells and keys,
 // and channels of k lie together. parallel: OpenMP's GOMP_parallel, whose threads are those of the rest of the program.
 extern "C" void sam2_attention_float32(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],

@@ -15,7 +15,8 @@ from sam2_ros.eval.seeded_weights import fill_by_key
 
 SIZE_PX = 128
 FRAMES = 22  # past the 15 pointers a bank holds
-TOLERANCE = 3e-4  # rounding in other orders is 5e-7 on most frames; on some these weights make 200 times that of it
+# Rounding in another order is 5e-7 on most frames; on some these weights make 200 times as much of it.
+TOLERANCE = 3e-4
 CONFIG = TrackerConfig(max_objects=6, forget_after_s=0)
 
 

@@ -1,0 +1,46 @@
+"""How far bfloat16 takes either implementation from float32: `python test/parity/compare_precisions.py`.
+
+Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. Follows the
+boxes of `sam2-ros bench` with the official predictor and with ours, in both precisions and with the same random
+weights, and prints how well each two of the four agree: no implementation can be held to more than rounding leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+
+from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement, run_reference
+from sam2_ros.eval.bench.run import BenchConfig, _load, _render, _time
+
+
+def follow(precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
+    config = BenchConfig(
+        "tiny", (objects,), frames, image_size=image_size, precision=precision, against="official"
+    )
+    model, _ = _load(config)
+    stream = _render(config)
+    ours = _time(model, config, stream, 1, objects, lambda: None).answers
+    part = stream.of(objects)
+    theirs = run_reference("official", model, part.images, part.boxes)
+    return {f"ours {precision}": ours, f"official {precision}": theirs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--image-size", type=int, default=512)
+    parser.add_argument("--objects", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=8, help="after 20 in which the bank fills")
+    args = parser.parse_args()
+    answers = {}
+    for precision in ("bf16", "fp32"):
+        answers |= follow(precision, args.image_size, args.objects, args.frames)
+    for one, other in itertools.combinations(answers, 2):
+        pair = answers[other], answers[one]
+        print(
+            f"{one:13} | {other:13} | IoU {mask_agreement(*pair):.4f} | logits {logit_error(*pair):.1e} of rms"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -81,7 +81,7 @@ class Kernels:
         return set(self._attend)
 
     def takes(self, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> bool:
-        """Whether it can, and should, answer this call without rotation."""
+        """Whether `attend` can, and should, answer this call without rotation; shapes as there."""
         return (
             q_bhnc.dtype == k_bhmc.dtype == v_bhmc.dtype
             and self.takes_sizes(q_bhnc.dtype, q_bhnc.shape[2], k_bhmc.shape[2])
@@ -91,6 +91,7 @@ class Kernels:
         )
 
     def takes_sizes(self, dtype: torch.dtype, queries: int, keys: int) -> bool:
+        """Whether enough queries and keys of this type are there, with heads of any width, rotated or not."""
         return dtype in self.types and queries >= FEWEST_QUERIES[dtype] and keys >= FEWEST_KEYS
 
     def attend(
@@ -158,6 +159,7 @@ class Kernels:
             memory_bmd: ``[b, m, d]`` what keys are projected from, frame after frame of the grid's rows, then
                 `loose_tokens` that do not turn.
             values_bmd: ``[b, m, d]``.
+            projections: of `grid_projections`, in the type of the queries.
 
         Returns:
             ``[b, n, d]``, or None where scores are too far from 0 for powers of them: ask `attend` then.

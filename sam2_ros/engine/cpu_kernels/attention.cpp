@@ -244,7 +244,7 @@ void store_some(Bf16* to, __m512 left, __m512 right, __mmask32 there) {
 
 // ---- Rows
 
-// Calls act(tile's first row, block's first key, panel's first key in it, which of its keys exist) for all pairs.
+// Calls act(tile's first row, panel's first key in the block, which of its keys exist) for all tiles of a block.
 template <typename T, typename Act>
 void each_tile(const Problem<T>& p, long rows, long begin, const Act& act) {
   const long keys = std::min(BLOCK, p.keys - begin);

@@ -117,9 +117,8 @@ def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
 
 
 def test_the_rewritten_encoder_does_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sam2_ros.engine.attention.cpu_kernels", lambda: None
-    )  # which PyTorch's counter misses
+    # PyTorch's counter misses what our own kernels do.
+    monkeypatch.setattr("sam2_ros.engine.attention.cpu_kernels", lambda: None)
     config = config_for("nano").at_image_size(128)
     model = Sam2Model(config).eval().requires_grad_(False)
     with sdpa_kernel(SDPBackend.MATH), torch.inference_mode():

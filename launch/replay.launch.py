@@ -86,6 +86,12 @@ class Replay:
         self._deadline_s = time.monotonic() + float(self.given["start_timeout"])
         self._ros = get_ros_node(context)
         self._state = self._ros.create_client(GetState, f"{self.node}/get_state")
+        if self.given["prompts"]:
+            # Before the node is there: one that has found the requests of a client, but not yet where its
+            # replies go, answers into the void (https://github.com/ros2/rmw_fastrtps/issues/842).
+            from sam2_ros_msgs.srv import AddObjects
+
+            self._prompts = self._ros.create_client(AddObjects, f"{self.node}/add_objects")
         return self._ask_state(context)
 
     def _ask_state(self, context: LaunchContext) -> Entities:
@@ -111,21 +117,17 @@ class Replay:
     def _prompt(self, context: LaunchContext) -> Entities:
         if not self.given["prompts"]:
             return self._record(context)
-        from sam2_ros_msgs.srv import AddObjects
-
         request = prompt_request(self.given["prompts"])
-        service = f"{self.node}/add_objects"
-        client = self._ros.create_client(AddObjects, service)
         reply: Any = None
 
         def look(context: LaunchContext) -> Entities:
             nonlocal reply
             if time.monotonic() > self._deadline_s:
                 raise RuntimeError(
-                    f"{service} did not answer within start_timeout; see what the node says above"
+                    f"{self.node}/add_objects did not answer within start_timeout; see what the node says above"
                 )
-            if reply is None and client.service_is_ready():
-                reply = client.call_async(request)
+            if reply is None and self._prompts.service_is_ready():
+                reply = self._prompts.call_async(request)
             if reply is None or not reply.done():
                 return later(look)
             if not reply.result().success:

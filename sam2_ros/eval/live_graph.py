@@ -112,6 +112,14 @@ class LiveGraph:
         with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
 
+    def expect(self, service_type: Any, name: str) -> None:
+        """Make the client of ~/name before the peer offers it, so that `call` finds both directions matched.
+
+        A node that has found a client's requests, but not yet where its replies go, answers into the void
+        (https://github.com/ros2/rmw_fastrtps/issues/842).
+        """
+        self._client(service_type, name)
+
     def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 30.0) -> Any:
         """Call ~/name of the peer and wait for the reply. Raises NodeProcessError."""
         client = self._client(service_type, name)

@@ -134,11 +134,13 @@ class _Camera:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sam2_ros_msgs.msg import TrackedObjectArray
+        from sam2_ros_msgs.srv import AddObjects
         from sensor_msgs.msg import Image
 
         self._config = config
         self._clip = clip
         self._graph = graph
+        graph.expect(AddObjects, "add_objects")
         self._process = process
         self._lines = lines
         self._lock = threading.Lock()  # callbacks write what `play` reads

@@ -28,6 +28,8 @@ HEIGHT_PX, WIDTH_PX = 120, 160
 IMAGE_SIZE = 256  # what the node under test resizes images to: half the time of nano's own
 START_TIMEOUT_S = 240.0
 TIMEOUT_S = 60.0
+ASK_AGAIN_S = 5.0
+READ_ONLY = {"get_state", "list_parameters", "describe_parameters", "segment"}  # services that change nothing
 FRAME_NS = 100_000_000
 _domains = itertools.count(20 + os.getpid() % 60)
 
@@ -96,6 +98,8 @@ class Robot:
         self._executor.add_node(self.node)
         self._spinner = threading.Thread(target=self._spin, daemon=True)
         self._spinner.start()
+        for service_type, name in services():
+            self._client(service_type, name)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -300,14 +304,30 @@ class Robot:
         return self.call(SetParameters, "set_parameters", request).results[0]
 
     def call(self, service_type: type, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
-        """Call ~/name and wait for the reply."""
+        """Call ~/name and wait for the reply.
+
+        A node that has found a client's requests, but not yet where its replies go, answers into the void
+        (https://github.com/ros2/rmw_fastrtps/issues/842). So what only reads is asked again, and the clients
+        of what changes the node are there before it (`services`).
+        """
+        client = self._client(service_type, name)
+        self.wait_for(f"the service {name}", client.service_is_ready, START_TIMEOUT_S)
+        replies = [client.call_async(request)]
+        asked_s = time.monotonic()
+
+        def reply() -> Any:
+            nonlocal asked_s
+            if name in READ_ONLY and time.monotonic() - asked_s > ASK_AGAIN_S:
+                asked_s = time.monotonic()
+                replies.append(client.call_async(request))
+            return next((future for future in replies if future.done()), None)
+
+        return self.wait_for(f"the reply of {name}", reply, timeout_s).result()
+
+    def _client(self, service_type: type, name: str) -> Any:
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service_type, f"/{self.name}/{name}")
-        client = self._clients[name]
-        self.wait_for(f"the service {name}", client.service_is_ready, START_TIMEOUT_S)
-        future = client.call_async(request)
-        self.wait_for(f"the reply of {name}", future.done, timeout_s)
-        return future.result()
+        return self._clients[name]
 
     def diagnostics(self) -> dict[str, Any]:
         """The next DiagnosticArray.
@@ -325,6 +345,23 @@ class Robot:
             summary[name] = {"level": status.level[0], "message": status.message}
             summary.update({value.key: value.value for value in status.values})
         return summary
+
+
+def services() -> list[tuple[type, str]]:
+    """The services that change a node: their clients must be known to it before the first call."""
+    from lifecycle_msgs.srv import ChangeState
+    from rcl_interfaces.srv import SetParameters
+    from sam2_ros_msgs.srv import AddObjects, RemoveObjects
+    from std_srvs.srv import SetBool, Trigger
+
+    return [
+        (AddObjects, "add_objects"),
+        (RemoveObjects, "remove_objects"),
+        (Trigger, "reset"),
+        (SetBool, "enable"),
+        (ChangeState, "change_state"),
+        (SetParameters, "set_parameters"),
+    ]
 
 
 def stamp_ns(message: Any) -> int:

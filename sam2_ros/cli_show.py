@@ -125,7 +125,8 @@ def _bench_table(runs: Mapping[str, Any], compared: Mapping[str, Any]) -> Table:
         row(f"{counted} a frame", lambda timed, counted=counted: str(timed["launches"][counted]))  # type: ignore[misc]
     row("memory bank MB per object", lambda timed: f"{timed['bank_bytes_per_object'] / 1e6:.2f}")
     if against := compared.get("against"):
-        row(f"{against} p50 ms", lambda timed: f"{timed[against]['frame_ms']['p50']:.1f}")
+        row(f"{against} p50 ms, in turns", lambda timed: f"{timed[against]['frame_ms']['p50']:.1f}")
+        row("ours p50 ms, in turns", lambda timed: f"{timed[against]['own_frame_ms']['p50']:.1f}")
         table.add_row(f"{against} / ours", *(f"{ratio:.2f}" for ratio in compared["ratio"].values()))
         table.add_row("masks agree, IoU", *(f"{iou:.4f}" for iou in compared["agreement"].values()))
         row("logits differ by", lambda timed: f"{timed[against]['logit_error']:.1e} of rms")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import itertools
 
-from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement, run_reference
-from sam2_ros.eval.bench.run import BenchConfig, _load, _render, _time
+from sam2_ros.engine import Tracker
+from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement, open_reference
+from sam2_ros.eval.bench.run import BenchConfig, _load, _render, _settings
+from sam2_ros.eval.bench.timing import time_in_turns
 
 
 def follow(precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
@@ -20,9 +22,10 @@ def follow(precision: str, image_size: int, objects: int, frames: int) -> dict[s
     )
     model, _ = _load(config)
     stream = _render(config)
-    ours = _time(model, config, stream, 1, objects, lambda: None).answers
     part = stream.of(objects)
-    theirs = run_reference("official", model, part.images, part.boxes)
+    reference = open_reference("official", model, part.images, part.boxes)
+    tracker = Tracker(model, _settings(config, 1, objects))
+    ours, theirs = time_in_turns(tracker, reference, part, lambda: None)
     return {f"ours {precision}": ours, f"official {precision}": theirs}
 
 

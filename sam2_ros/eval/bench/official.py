@@ -6,8 +6,7 @@ Knows how its video predictor is driven and where its answers lie; compares noth
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,44 +14,53 @@ import torch
 
 from sam2_ros.engine import Sam2Model
 from sam2_ros.engine.preprocess import preprocess
-from sam2_ros.eval.bench.reference import Box, Followed, ReferenceMissingError
+from sam2_ros.eval.bench.reference import Box, ReferenceMissingError
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
 
-def run_official(
-    model: Sam2Model,
-    frames: Sequence[np.ndarray],
-    boxes: Sequence[Box],
-    on_frame: Callable[[], None] = lambda: None,
-) -> Followed:
-    """As `run_reference`, with facebookresearch/sam2's `SAM2VideoPredictor`.
+class Official:
+    """A `Reference`: facebookresearch/sam2's `SAM2VideoPredictor`.
 
-    What it does on the prompted frame before tracking starts is not timed; its answer on the first frame is its entry
-    for it.
+    What it does on the prompted frame before tracking starts belongs to no step; its answer there is that of the first.
     """
-    predictor = _predictor(model)
-    size = model.config.image_size
-    images = torch.cat([preprocess(frame, size, "image", model.device) for frame in frames])
-    height, width = frames[0].shape[:2]
-    module = importlib.import_module("sam2.sam2_video_predictor")
-    module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
-    module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
-    result = Followed()
-    with torch.inference_mode(), model.precision():
-        state = predictor.init_state("frames from memory")
-        for number, box in enumerate(boxes):
-            predictor.add_new_points_or_box(state, frame_idx=0, obj_id=number, box=np.array(box, np.float32))
-        stream = predictor.propagate_in_video(state)
-        for index in range(len(frames)):
-            start_s = time.perf_counter()
-            next(stream)
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            result.frame_ms.append((time.perf_counter() - start_s) * 1e3)
-            result.logits.append(_answers(state, index, len(boxes)))
-            on_frame()
-    return result
+
+    def __init__(self, model: Sam2Model, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> None:
+        self._model = model
+        self._objects = len(boxes)
+        self._frame = -1
+        predictor = _predictor(model)
+        size = model.config.image_size
+        images = torch.cat([preprocess(frame, size, "image", model.device) for frame in frames])
+        height, width = frames[0].shape[:2]
+        module = importlib.import_module("sam2.sam2_video_predictor")
+        module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
+        module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
+        with torch.inference_mode(), model.precision():
+            self._state = predictor.init_state("frames from memory")
+            for number, box in enumerate(boxes):
+                predictor.add_new_points_or_box(
+                    self._state, frame_idx=0, obj_id=number, box=np.array(box, np.float32)
+                )
+            self._stream = predictor.propagate_in_video(self._state)
+
+    def step(self) -> None:
+        with torch.inference_mode(), self._model.precision():
+            next(self._stream)
+            if self._model.device.type == "cuda":
+                torch.cuda.synchronize(self._model.device)
+        self._frame += 1
+
+    def logits(self) -> np.ndarray:
+        found = []
+        for number in range(self._objects):
+            outputs = self._state["output_dict_per_obj"][self._state["obj_id_to_idx"][number]]
+            kept = (
+                outputs["cond_frame_outputs"].get(self._frame)
+                or outputs["non_cond_frame_outputs"][self._frame]
+            )
+            found.append(kept["pred_masks"][0, 0].float().cpu().numpy())
+        return np.stack(found)
 
 
 def _predictor(model: Sam2Model) -> Any:
@@ -77,12 +85,3 @@ def _predictor(model: Sam2Model) -> Any:
     )
     predictor.load_state_dict(model.state_dict(), strict=True)
     return predictor.eval()
-
-
-def _answers(state: Any, frame: int, objects: int) -> np.ndarray:
-    found = []
-    for number in range(objects):
-        outputs = state["output_dict_per_obj"][state["obj_id_to_idx"][number]]
-        kept = outputs["cond_frame_outputs"].get(frame) or outputs["non_cond_frame_outputs"][frame]
-        found.append(kept["pred_masks"][0, 0].float().cpu().numpy())
-    return np.stack(found)

@@ -6,8 +6,7 @@ Knows how its `Sam2VideoModel` is shaped and driven and where its answers lie; c
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,54 +16,53 @@ from sam2_ros.engine import Sam2Model
 from sam2_ros.engine.config import OFFICIAL, ModelConfig
 from sam2_ros.engine.preprocess import preprocess
 from sam2_ros.engine.transformers_layout import to_transformers
-from sam2_ros.eval.bench.reference import Box, Followed, ReferenceMissingError
+from sam2_ros.eval.bench.reference import Box, ReferenceMissingError
 
 BOX_CORNERS = [2, 3]
 """Labels of the two points that a box is to the prompt encoder."""
 
 
-def run_port(
-    model: Sam2Model,
-    frames: Sequence[np.ndarray],
-    boxes: Sequence[Box],
-    on_frame: Callable[[], None] = lambda: None,
-) -> Followed:
-    """As `run_reference`. It keeps all frames and memories of a session, so that long streams need much memory."""
-    sam2_video = _package()
-    if model.config.name not in OFFICIAL:
-        raise ReferenceMissingError(
-            f"--against transformers: it cannot run {model.config.name}, one of {', '.join(OFFICIAL)} expected"
+class Port:
+    """A `Reference`. It keeps all frames and memories of a session, so that long streams need much memory."""
+
+    def __init__(self, model: Sam2Model, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> None:
+        sam2_video = _package()
+        if model.config.name not in OFFICIAL:
+            raise ReferenceMissingError(
+                f"--against transformers: it cannot run {model.config.name}, one of {', '.join(OFFICIAL)} expected"
+            )
+        self._model = model
+        self._port = _build(sam2_video, model)
+        size, device = model.config.image_size, model.device
+        height, width = frames[0].shape[:2]
+        scale = np.array([size / width, size / height], np.float32)
+        self._session = sam2_video.Sam2VideoInferenceSession(
+            inference_device=device,
+            inference_state_device=device,
+            video_storage_device=device,
+            dtype=torch.float32,
         )
-    port = _build(sam2_video, model)
-    size, device = model.config.image_size, model.device
-    height, width = frames[0].shape[:2]
-    scale = np.array([size / width, size / height], np.float32)
-    session = sam2_video.Sam2VideoInferenceSession(
-        inference_device=device,
-        inference_state_device=device,
-        video_storage_device=device,
-        dtype=torch.float32,
-    )
-    for number, box in enumerate(boxes):
-        corners = torch.from_numpy(np.array(box, np.float32).reshape(2, 2) * scale)
-        prompt = {
-            "point_coords": corners.to(device)[None, None],
-            "point_labels": torch.tensor(BOX_CORNERS, dtype=torch.int32, device=device)[None, None],
-        }
-        session.add_point_inputs(session.obj_id_to_idx(number), 0, prompt)
-    session.obj_with_new_inputs = list(range(len(boxes)))
-    images = [preprocess(frame, size, "image", device)[0] for frame in frames]
-    result = Followed()
-    with torch.inference_mode(), model.precision():
-        for index, image in enumerate(images):
-            start_s = time.perf_counter()
-            answer = port(session, frame=image, frame_idx=index)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            result.frame_ms.append((time.perf_counter() - start_s) * 1e3)
-            result.logits.append(answer.pred_masks[:, 0].float().cpu().numpy())
-            on_frame()
-    return result
+        for number, box in enumerate(boxes):
+            corners = torch.from_numpy(np.array(box, np.float32).reshape(2, 2) * scale)
+            prompt = {
+                "point_coords": corners.to(device)[None, None],
+                "point_labels": torch.tensor(BOX_CORNERS, dtype=torch.int32, device=device)[None, None],
+            }
+            self._session.add_point_inputs(self._session.obj_id_to_idx(number), 0, prompt)
+        self._session.obj_with_new_inputs = list(range(len(boxes)))
+        self._images = enumerate([preprocess(frame, size, "image", device)[0] for frame in frames])
+        self._answer: Any = None
+
+    def step(self) -> None:
+        index, image = next(self._images)
+        with torch.inference_mode(), self._model.precision():
+            self._answer = self._port(self._session, frame=image, frame_idx=index)
+            if self._model.device.type == "cuda":
+                torch.cuda.synchronize(self._model.device)
+
+    def logits(self) -> np.ndarray:
+        logits: np.ndarray = self._answer.pred_masks[:, 0].float().cpu().numpy()
+        return logits
 
 
 def _package() -> Any:

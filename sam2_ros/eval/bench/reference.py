@@ -5,8 +5,9 @@ Does not know how a reference is driven: `official` and `port` do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -29,16 +30,22 @@ class Followed:
     logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
 
 
-def run_reference(
-    name: str,
-    model: Sam2Model,
-    frames: Sequence[np.ndarray],
-    boxes: Sequence[Box],
-    on_frame: Callable[[], None] = lambda: None,
-) -> Followed:
-    """Follow boxes on the first frame through a clip with one of `REFERENCES` on the same weights.
+class Reference(Protocol):
+    """Somebody else's tracker with its boxes given, before the first frame of its clip."""
 
-    Its frames are resized and normalised beforehand, and that is not timed.
+    def step(self) -> None:
+        """Go through the next frame, and wait until the device has finished."""
+
+    def logits(self) -> np.ndarray:
+        """``[n, S / 4, S / 4]`` float32: what it said of the objects on that frame."""
+
+
+def open_reference(
+    name: str, model: Sam2Model, frames: Sequence[np.ndarray], boxes: Sequence[Box]
+) -> Reference:
+    """One of `REFERENCES` on the weights of `model`, following boxes on the first frame through a clip.
+
+    Its frames are resized and normalised here.
 
     Args:
         model: whose weights, input size and precision are taken.
@@ -49,12 +56,12 @@ def run_reference(
         ReferenceMissingError: the package is not installed, or has no such model.
     """
     if name == "official":
-        from sam2_ros.eval.bench.official import run_official
+        from sam2_ros.eval.bench.official import Official
 
-        return run_official(model, frames, boxes, on_frame)
-    from sam2_ros.eval.bench.port import run_port
+        return Official(model, frames, boxes)
+    from sam2_ros.eval.bench.port import Port
 
-    return run_port(model, frames, boxes, on_frame)
+    return Port(model, frames, boxes)
 
 
 def mask_agreement(theirs: Followed, ours: Followed) -> float:

@@ -1,7 +1,7 @@
 """Times the tracker on a rendered camera stream: frame and stage times, their share of the machine's peak, memory.
 
-With a reference, that too, on the same weights and frames. Does not know ROS: what a live node adds (transport,
-conversion, publishing) is in the demo's latency.
+With a reference, that too, a frame each in turns, on the same weights and frames. Does not know ROS: what a live node
+adds (transport, conversion, publishing) is in the demo's latency.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.engine.kernel_choice import kernels_chosen
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
-from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement, run_reference
-from sam2_ros.eval.bench.timing import Stream, Timed, time_stream
+from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement, open_reference
+from sam2_ros.eval.bench.timing import Stream, Timed, time_in_turns, time_stream
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.offline import precision_name
@@ -102,7 +102,7 @@ def run_bench(
     """
     model, weights = _load(config)
     stream = _render(config)
-    passes = len(config.conditioning) + bool(config.against)
+    passes = len(config.conditioning) + bool(config.against)  # in which two take turns
     total = passes * len(config.objects) * len(stream)
     done = 0
 
@@ -154,7 +154,7 @@ def run_bench(
     if others:
         report["objects_by_conditioning"] = {str(conditioning): runs[conditioning] for conditioning in others}
     if config.against:
-        report |= _beside(model, config, stream, timed, runs[first], one_more)
+        report |= _beside(model, compiled, config, stream, runs[first], one_more)
     return report
 
 
@@ -188,7 +188,6 @@ def _time(
         stream.of(count),
         conditioning,
         on_frame,
-        keep=bool(config.against),
         launches=config.backend == "torch" and (config.compile == "off" or model.device.type == "cuda"),
     )
 
@@ -232,24 +231,27 @@ def _share(
 
 def _beside(
     model: Sam2Model,
+    compiled: Sam2Model,
     config: BenchConfig,
     stream: Stream,
-    timed: dict[tuple[int, int], Timed],
     runs: dict[str, dict[str, Any]],
     on_frame: Callable[[], None],
 ) -> dict[str, Any]:
-    """The reference's times go into `runs`; how the two compare is returned."""
+    """The reference's times go into `runs`, with ours in turns with it; how the two compare is returned."""
     ratios, agreements = {}, {}
     for count in config.objects:
-        ours, part = timed[config.conditioning[0], count], stream.of(count)
-        theirs = run_reference(config.against, model, part.images, part.boxes, on_frame)
-        times = spread(theirs.frame_ms[stream.warm_up :])
+        part = stream.of(count)
+        reference = open_reference(config.against, model, part.images, part.boxes)
+        tracker = Tracker(compiled, _settings(config, config.conditioning[0], count))
+        ours, theirs = time_in_turns(tracker, reference, part, on_frame)
+        own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
         runs[str(count)][config.against] = {
             "frame_ms": times.as_dict(),
-            "logit_error": logit_error(theirs, ours.answers),
+            "own_frame_ms": own_ms.as_dict(),
+            "logit_error": logit_error(theirs, ours),
         }
-        ratios[str(count)] = round(times.p50 / ours.p50_ms, 3)
-        agreements[str(count)] = mask_agreement(theirs, ours.answers)
+        ratios[str(count)] = round(times.p50 / own_ms.p50, 3)
+        agreements[str(count)] = mask_agreement(theirs, ours)
     return {"against": config.against, "ratio": ratios, "agreement": agreements}
 
 

@@ -1,4 +1,4 @@
-"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is.
+"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is. Or two in turns.
 
 Knows the tracker from outside; does not know what its arithmetic should take.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.eval.bench.launches import count_launches
 from sam2_ros.eval.bench.machine import memory_in_use_bytes
-from sam2_ros.eval.bench.reference import Box, Followed
+from sam2_ros.eval.bench.reference import Box, Followed, Reference
 from sam2_ros.eval.metrics import growth_per_step, spread
 
 
@@ -34,16 +34,18 @@ class Stream:
         """The same images with the first so many objects."""
         return Stream(self.images, self.boxes[:objects], self.warm_up)
 
+    def prompts(self) -> list[Prompt]:
+        return [Prompt(id=f"object_{n + 1}", box=box) for n, box in enumerate(self.boxes)]
+
 
 @dataclass(frozen=True)
 class Timed:
-    """What one run showed; `growth_bytes` is per frame, `answers` is empty unless they were to be kept."""
+    """What one run showed; `growth_bytes` is per frame."""
 
     report: dict[str, Any]
     p50_ms: float
     growth_bytes: float
     memory_bytes: int
-    answers: Followed
 
 
 def time_stream(
@@ -51,7 +53,6 @@ def time_stream(
     stream: Stream,
     conditioning: int,
     on_frame: Callable[[], None],
-    keep: bool,
     launches: bool,
 ) -> Timed:
     """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
@@ -59,14 +60,12 @@ def time_stream(
     Args:
         conditioning: the first frames, so many, are prompted; with the boxes of the first one, as times do not depend
             on where they lie.
-        keep: logits of all frames.
         launches: count them.
 
     Raises:
         RuntimeError: the memory bank changed its size.
     """
-    prompts = [Prompt(id=f"object_{n + 1}", box=box) for n, box in enumerate(stream.boxes)]
-    device, answers = tracker.model.device, Followed()
+    device = tracker.model.device
     frame_ms = np.full(len(stream), np.nan)  # written to before the clock runs: what it holds is no growth
     memory = np.full(len(stream) - stream.warm_up, np.nan)
     stages: dict[str, np.ndarray] = {}
@@ -74,10 +73,8 @@ def time_stream(
     for index, image in enumerate(stream.images):
         start_s = time.perf_counter()
         # Masks come back as numpy arrays, so the device has finished when step returns.
-        result = tracker.step(image, prompts if index < conditioning else ())
+        result = tracker.step(image, stream.prompts() if index < conditioning else ())
         frame_ms[index] = (time.perf_counter() - start_s) * 1e3
-        if keep:
-            answers.logits.append(np.stack([obj.logits for obj in result.objects]))
         if tracker.bank_bytes != bank_bytes:
             raise RuntimeError(
                 f"frame {index}: the memory bank has {tracker.bank_bytes} bytes, {bank_bytes} expected as at the start"
@@ -87,7 +84,6 @@ def time_stream(
             stages.setdefault(stage, np.full(len(stream), np.nan))[index] = duration_ms
         if index >= stream.warm_up:
             memory[index - stream.warm_up] = memory_in_use_bytes(device)
-    answers.frame_ms.extend(frame_ms.tolist())
     times = spread(frame_ms[stream.warm_up :])
     report = {
         "frame_ms": times.as_dict(),
@@ -104,4 +100,26 @@ def time_stream(
     if launches:
         count, counted = count_launches(lambda: tracker.step(stream.images[-1]), device)
         report["launches"] = {counted: count}
-    return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()), answers)
+    return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()))
+
+
+def time_in_turns(
+    tracker: Tracker, reference: Reference, stream: Stream, on_frame: Callable[[], None]
+) -> tuple[Followed, Followed]:
+    """The tracker and a reference, a frame each, so that a machine that slows down does so for both.
+
+    Returns what the tracker said and took, and what the reference did, of all frames.
+    """
+    ours, theirs = Followed(), Followed()
+    for index, image in enumerate(stream.images):
+        start_s = time.perf_counter()
+        result = tracker.step(image, stream.prompts() if index == 0 else ())
+        between_s = time.perf_counter()
+        reference.step()
+        end_s = time.perf_counter()
+        ours.frame_ms.append((between_s - start_s) * 1e3)
+        theirs.frame_ms.append((end_s - between_s) * 1e3)
+        ours.logits.append(np.stack([obj.logits for obj in result.objects]))
+        theirs.logits.append(reference.logits())
+        on_frame()
+    return ours, theirs

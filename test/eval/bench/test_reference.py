@@ -13,7 +13,7 @@ from sam2_ros.eval.bench.reference import (
     ReferenceMissingError,
     logit_error,
     mask_agreement,
-    run_reference,
+    open_reference,
 )
 from sam2_ros.eval.bench.run import BenchConfig, BenchConfigError, run_bench
 from sam2_ros.eval.memory_options import MemoryOptions
@@ -42,21 +42,21 @@ def test_without_the_reference_one_line_says_what_to_install() -> None:
     with pytest.raises(
         ReferenceMissingError, match=r"needs Meta's package sam2.*docs/performance\.md"
     ) as raised:
-        run_reference("official", random_model(config_for("tiny")), [FRAME], [(0, 0, 9, 9)])
+        open_reference("official", random_model(config_for("tiny")), [FRAME], [(0, 0, 9, 9)])
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is installed")
 def test_without_transformers_one_line_says_what_to_install() -> None:
     with pytest.raises(ReferenceMissingError, match=r"needs the package transformers.*pip install") as raised:
-        run_reference("transformers", random_model(config_for("tiny")), [FRAME], [(0, 0, 9, 9)])
+        open_reference("transformers", random_model(config_for("tiny")), [FRAME], [(0, 0, 9, 9)])
     assert "\n" not in str(raised.value)
 
 
 def test_transformers_does_not_run_nano() -> None:
     pytest.importorskip("transformers", reason="needs the package transformers")
     with pytest.raises(ReferenceMissingError, match="cannot run nano, one of tiny, small, base_plus, large"):
-        run_reference("transformers", random_model(config_for("nano")), [FRAME], [(0, 0, 9, 9)])
+        open_reference("transformers", random_model(config_for("nano")), [FRAME], [(0, 0, 9, 9)])
 
 
 def test_another_reference_is_refused() -> None:

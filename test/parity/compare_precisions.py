@@ -1,8 +1,8 @@
 """How far bfloat16 takes either implementation from float32: `python test/parity/compare_precisions.py`.
 
 Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. Follows the
-boxes of `sam2-ros bench` with the official predictor and with ours, in both precisions and with the same random
-weights, and prints how well each two of the four agree: no implementation can be held to more than rounding leaves.
+boxes of `sam2-ros bench` with the official predictor and with ours, in both precisions and with the same weights, and
+prints how well each two of the four agree: no implementation can be held to more than rounding leaves.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sam2_ros.eval.bench.run import BenchConfig, _load, _render, _settings
 from sam2_ros.eval.bench.timing import time_in_turns
 
 
-def follow(precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
+def follow(name: str, precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
     config = BenchConfig(
-        "tiny", (objects,), frames, image_size=image_size, precision=precision, against="official"
+        name, (objects,), frames, image_size=image_size, precision=precision, against="official"
     )
     model, _ = _load(config)
     stream = _render(config)
@@ -31,13 +31,14 @@ def follow(precision: str, image_size: int, objects: int, frames: int) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image-size", type=int, default=512)
+    parser.add_argument("--model", default="tiny", help="tiny: random weights here; nano: trained ones")
+    parser.add_argument("--image-size", type=int, default=0, help="0: the model's own")
     parser.add_argument("--objects", type=int, default=2)
     parser.add_argument("--frames", type=int, default=8, help="after 20 in which the bank fills")
     args = parser.parse_args()
     answers = {}
     for precision in ("bf16", "fp32"):
-        answers |= follow(precision, args.image_size, args.objects, args.frames)
+        answers |= follow(args.model, precision, args.image_size, args.objects, args.frames)
     for one, other in itertools.combinations(answers, 2):
         pair = answers[other], answers[one]
         print(

@@ -5,14 +5,17 @@ Knows how its video predictor is driven and where its answers lie; compares noth
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from sam2_ros.engine import Sam2Model
+from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.preprocess import preprocess
 from sam2_ros.eval.bench.reference import Box, ReferenceMissingError
 
@@ -71,17 +74,81 @@ def _predictor(model: Sam2Model) -> Any:
             f"--against official needs Meta's package sam2, which this Python cannot import ({error}): install it and "
             "the torchvision of your torch in an environment of its own (docs/performance.md)"
         ) from None
-    name, version = model.config.name, model.config.version
-    if name not in SIZES:
-        raise ReferenceMissingError(
-            f"--against official: it has no model {name}, one of {', '.join(SIZES)} expected"
+    config = model.config
+    size = SIZES.get(config.name, SIZES["tiny"])
+    folder, stem = ("sam2.1", "sam2.1_hiera") if config.version == "2.1" else ("sam2", "sam2_hiera")
+    with _decoder_of(config):
+        predictor = build(
+            f"configs/{folder}/{stem}_{size}.yaml",
+            device=str(model.device),
+            hydra_overrides_extra=[f"++model.{key}={value}" for key, value in _settings(config).items()],
+            apply_postprocessing=False,
         )
-    folder, stem = ("sam2.1", "sam2.1_hiera") if version == "2.1" else ("sam2", "sam2_hiera")
-    predictor = build(
-        f"configs/{folder}/{stem}_{SIZES[name]}.yaml",
-        device=str(model.device),
-        hydra_overrides_extra=[f"++model.image_size={model.config.image_size}"],
-        apply_postprocessing=False,
-    )
+    for index, grid in _grids_before_pooling(config).items():
+        if (
+            index in config.hiera.global_blocks
+        ):  # only nano's: the official block divides by a window of 0 there
+            predictor.image_encoder.trunk.blocks[index].window_size = grid
     predictor.load_state_dict(model.state_dict(), strict=True)
     return predictor.eval()
+
+
+def _grids_before_pooling(config: ModelConfig) -> dict[int, int]:
+    """The first blocks of the later stages, which pool their queries, and the side of the grid that each is given."""
+    firsts = itertools.accumulate(config.hiera.stages[:-1])
+    return {index: config.image_size // 4 // 2**stage for stage, index in enumerate(firsts)}
+
+
+def _settings(config: ModelConfig) -> dict[str, Any]:
+    """What differs from the configuration file: the input size, and for nano every width of it."""
+    settings: dict[str, Any] = {"image_size": config.image_size}
+    if config.name in SIZES:
+        return settings
+    hiera = config.hiera
+    trunk = {
+        "embed_dim": hiera.embed_dim,
+        "num_heads": hiera.num_heads,
+        "stages": list(hiera.stages),
+        "global_att_blocks": list(hiera.global_blocks),
+        "window_spec": list(hiera.window_spec),
+        "window_pos_embed_bkg_spatial_size": list(hiera.pos_embed_background),
+    }
+    settings |= {f"image_encoder.trunk.{key}": value for key, value in trunk.items()}
+    settings |= {
+        "image_encoder.neck.backbone_channel_list": list(reversed(hiera.channels)),
+        "memory_attention.layer.dim_feedforward": config.memory_attention_ffn,
+        "memory_attention.layer.cross_attention.kv_in_dim": config.mem_dim,
+        "memory_attention.num_layers": config.memory_attention_layers,
+        "memory_encoder.out_dim": config.mem_dim,
+        "memory_encoder.position_encoding.num_pos_feats": config.mem_dim,
+    }
+    of_features = (
+        "image_encoder.neck.d_model",
+        "image_encoder.neck.position_encoding.num_pos_feats",
+        "memory_attention.d_model",
+        "memory_attention.layer.d_model",
+        "memory_attention.layer.self_attention.embedding_dim",
+        "memory_attention.layer.cross_attention.embedding_dim",
+        "memory_encoder.in_dim",
+        "memory_encoder.mask_downsampler.embed_dim",
+        "memory_encoder.fuser.layer.dim",
+    )
+    return settings | dict.fromkeys(of_features, config.d_model)
+
+
+@contextlib.contextmanager
+def _decoder_of(config: ModelConfig) -> Iterator[None]:
+    """The widths of its mask decoder stand in its code, not in its configuration: nano's are put in their place."""
+    base = importlib.import_module("sam2.modeling.sam2_base")
+    widths = {
+        "TwoWayTransformer": {"num_heads": config.mask_decoder_heads, "mlp_dim": config.mask_decoder_ffn},
+        "MaskDecoder": {"iou_head_hidden_dim": config.head_hidden},
+    }
+    made = {name: getattr(base, name) for name in widths}
+    for name, own in widths.items():
+        setattr(base, name, lambda make=made[name], own=own, **given: make(**(given | own)))
+    try:
+        yield
+    finally:
+        for name, make in made.items():
+            setattr(base, name, make)

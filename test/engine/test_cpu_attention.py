@@ -95,6 +95,17 @@ def test_it_is_attention(
     assert error(kernels.attend(one_for_all, k, v), exact(one_for_all, k, v)) < tolerance(dtype)
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("queries", [1, 4, 7, 12, 13, 16, 23])
+@pytest.mark.parametrize("keys", [1, 15, 16, 17, 33, 257])
+def test_what_fills_no_tile_counts_for_nothing(
+    kernels: Kernels, dtype: torch.dtype, queries: int, keys: int
+) -> None:
+    need(kernels, dtype)
+    q, k, v = (draw(3, 2, tokens, 34, dtype=dtype) for tokens in (queries, keys, keys))
+    assert error(kernels.attend(q, k, v), exact(q, k, v)) < tolerance(dtype)
+
+
 @pytest.mark.parametrize("shift", [-2000.0, -150.0, -60.0, 60.0, 150.0, 2000.0])
 def test_scores_of_any_size_are_weighed(kernels: Kernels, shift: float) -> None:
     """Powers of them alone would be 0 or infinite; of some queries only, and of one head in two."""

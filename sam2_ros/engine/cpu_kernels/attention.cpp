@@ -17,6 +17,7 @@
 namespace {
 
 constexpr int TILE_ROWS = 12;               // of two registers each: 24 of the 32 registers hold sums
+constexpr int FEW_ROWS = 4;                 // of the tiles behind them
 constexpr long BLOCK = 256;                 // keys at a time
 constexpr long SMALL_HEAD_BYTES = 400'000;  // keys and values of a head that a core's cache keeps
 
@@ -107,20 +108,51 @@ void pack_rows(const T* from, long pitch, long rows, long count, __mmask32 there
   }
 }
 
-// LANES keys, whose channels lie together, at two adjacent channels.
+// Rows of 16 numbers of 4 bytes change places with columns.
+void transpose(__m512i (&x)[LANES]) {
+  __m512i y[LANES];
+#pragma GCC unroll 8
+  for (long i = 0; i < LANES; i += 2) {
+    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (long i = 0; i < LANES; i += 4) {
+    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+  }
+  // Register 4 i + j now has columns j, j + 4, j + 8 and j + 12 of rows 4 i to 4 i + 3.
+#pragma GCC unroll 4
+  for (long j = 0; j < 4; j++) {
+    y[j] = _mm512_shuffle_i32x4(x[j], x[j + 4], 0x88);
+    y[j + 4] = _mm512_shuffle_i32x4(x[j], x[j + 4], 0xDD);
+    y[j + 8] = _mm512_shuffle_i32x4(x[j + 8], x[j + 12], 0x88);
+    y[j + 12] = _mm512_shuffle_i32x4(x[j + 8], x[j + 12], 0xDD);
+  }
+#pragma GCC unroll 4
+  for (long j = 0; j < 4; j++) {
+    x[j] = _mm512_shuffle_i32x4(y[j], y[j + 8], 0x88);
+    x[j + 8] = _mm512_shuffle_i32x4(y[j], y[j + 8], 0xDD);
+    x[j + 4] = _mm512_shuffle_i32x4(y[j + 4], y[j + 12], 0x88);
+    x[j + 12] = _mm512_shuffle_i32x4(y[j + 4], y[j + 12], 0xDD);
+  }
+}
+
+// LANES keys at two adjacent channels.
 struct Pair {
   __m512 even, odd;
 };
 
-Pair gather_pair(const Bf16* from, __m512i offset, __mmask16 there) {
-  const __m512i both = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), there, offset, from, 1);
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16)),
-          _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
-}
-
-Pair gather_pair(const float* from, __m512i offset, __mmask16 there) {
-  return {_mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, offset, from, 1),
-          _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, offset, from + 1, 1)};
+// A pair out of columns, which hold 4 bytes of every key.
+template <typename T>
+Pair pair_of(const __m512i* columns) {
+  if constexpr (IS_BF16<T>)
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(columns[0], 16)),
+            _mm512_castsi512_ps(_mm512_and_si512(columns[0], _mm512_set1_epi32(static_cast<int>(0xFFFF0000))))};
+  else
+    return {_mm512_castsi512_ps(columns[0]), _mm512_castsi512_ps(columns[1])};
 }
 
 Pair turned(Pair x, const float* cos, const float* sin) {
@@ -142,19 +174,25 @@ void store_pair(float* to, Pair x) {
 // A panel of keys whose channels lie together.
 template <typename T>
 void pack_across(const Problem<T>& p, const T* from, long first_key, long keys, T* to) {
+  constexpr long IN_REGISTER = LANES * DEPTH<T>;
   const long pitch = p.k.token();
-  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512i offset = _mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(pitch * sizeof(T))));
-  const __mmask32 there = first_lanes(keys);
-  for (long half = 0; half < 2; half++, first_key += LANES, from += LANES * pitch, to += LANES * DEPTH<T>) {
-    const __mmask16 mask = static_cast<__mmask16>(there >> (half * LANES));
+  for (long half = 0; half < 2; half++, first_key += LANES, keys -= LANES, from += LANES * pitch, to += IN_REGISTER) {
     const bool turns = p.rope.key_cos && first_key < p.rope.keys;
     const long cell = turns ? first_key % p.rope.cells : 0;
-    for (long channel = 0; channel < p.channels; channel += 2) {
-      Pair pair = gather_pair(from + channel, offset, mask);
-      const long at = channel / 2 * p.rope.cells + cell;
-      if (turns) pair = turned(pair, p.rope.key_cos + at, p.rope.key_sin + at);
-      store_pair(to + channel * TILE_COLUMNS, pair);
+    for (long channel = 0; channel < p.channels; channel += IN_REGISTER) {
+      const long channels = std::min(IN_REGISTER, p.channels - channel);
+      const __mmask16 there = static_cast<__mmask16>(first_lanes(channels / DEPTH<T>));
+      __m512i columns[LANES];
+#pragma GCC unroll 16
+      for (long key = 0; key < LANES; key++)
+        columns[key] = key < keys ? _mm512_maskz_loadu_epi32(there, from + key * pitch + channel) : _mm512_setzero_si512();
+      transpose(columns);
+      for (long pair = 0; pair < channels / 2; pair++) {
+        const long at = (channel / 2 + pair) * p.rope.cells + cell;
+        Pair x = pair_of<T>(columns + pair * 2 / DEPTH<T>);
+        if (turns) x = turned(x, p.rope.key_cos + at, p.rope.key_sin + at);
+        store_pair(to + (channel + 2 * pair) * TILE_COLUMNS, x);
+      }
     }
   }
 }
@@ -190,15 +228,15 @@ void pack_block(const Problem<T>& p, long batch, long head, long block, Packed<T
 
 // ---- Tiles
 
-// TILE_ROWS queries and a panel of keys: their weights, which join their sums. Of the panel, keys of `there` exist.
-template <typename T>
+// ROWS queries and a panel of keys: their weights, which join their sums. Of the panel, keys of `there` exist.
+template <int ROWS, typename T>
 __attribute__((noinline)) void weigh(const T* queries, long channels, const T* panel, float scale, __mmask32 there,
                                      const float* shifts, T* weights, float* sums) {
-  Tile<TILE_ROWS> tile = {};
-  multiply<TILE_ROWS>(queries, channels, DEPTH<T>, panel, channels / DEPTH<T>, tile);
+  Tile<ROWS> tile = {};
+  multiply<ROWS>(queries, channels, DEPTH<T>, panel, channels / DEPTH<T>, tile);
   const __m512 factor = _mm512_set1_ps(scale);
 #pragma GCC unroll 12
-  for (long row = 0; row < TILE_ROWS; row++, sums += LANES) {
+  for (long row = 0; row < ROWS; row++, sums += LANES) {
     const __m512 shift = _mm512_set1_ps(shifts[row]);
     __m512 left = power_of_2<T>(_mm512_fmsub_ps(tile[row][0], factor, shift));
     __m512 right = power_of_2<T>(_mm512_fmsub_ps(tile[row][1], factor, shift));
@@ -209,28 +247,28 @@ __attribute__((noinline)) void weigh(const T* queries, long channels, const T* p
   }
 }
 
-// TILE_ROWS queries and a panel of keys: the largest score of each query so far, in `shifts`.
-template <typename T>
+// ROWS queries and a panel of keys: the largest score of each query so far, in `shifts`.
+template <int ROWS, typename T>
 __attribute__((noinline)) void raise(const T* queries, long channels, const T* panel, float scale, __mmask32 there,
                                      float* shifts) {
-  Tile<TILE_ROWS> tile = {};
-  multiply<TILE_ROWS>(queries, channels, DEPTH<T>, panel, channels / DEPTH<T>, tile);
+  Tile<ROWS> tile = {};
+  multiply<ROWS>(queries, channels, DEPTH<T>, panel, channels / DEPTH<T>, tile);
   const __m512 factor = _mm512_set1_ps(scale), lowest = _mm512_set1_ps(std::numeric_limits<float>::lowest());
 #pragma GCC unroll 12
-  for (long row = 0; row < TILE_ROWS; row++) {
+  for (long row = 0; row < ROWS; row++) {
     const __m512 left = _mm512_mask_mul_ps(lowest, static_cast<__mmask16>(there), tile[row][0], factor);
     const __m512 right = _mm512_mask_mul_ps(lowest, static_cast<__mmask16>(there >> LANES), tile[row][1], factor);
     shifts[row] = std::max(shifts[row], _mm512_reduce_max_ps(_mm512_max_ps(left, right)));
   }
 }
 
-// TILE_ROWS rows of weights and a panel of values: what joins the answers.
-template <typename T>
+// ROWS rows of weights and a panel of values: what joins the answers.
+template <int ROWS, typename T>
 __attribute__((noinline)) void average(const T* weights, const T* panel, long keys, float* answers, long pitch) {
-  Tile<TILE_ROWS> tile;
-  load<TILE_ROWS>(tile, answers, pitch);
-  multiply<TILE_ROWS>(weights, BLOCK, DEPTH<T>, panel, keys / DEPTH<T>, tile);
-  store<TILE_ROWS>(answers, pitch, tile);
+  Tile<ROWS> tile;
+  load<ROWS>(tile, answers, pitch);
+  multiply<ROWS>(weights, BLOCK, DEPTH<T>, panel, keys / DEPTH<T>, tile);
+  store<ROWS>(answers, pitch, tile);
 }
 
 void store_some(float* to, __m512 left, __m512 right, __mmask32 there) {
@@ -244,20 +282,31 @@ void store_some(Bf16* to, __m512 left, __m512 right, __mmask32 there) {
 
 // ---- Rows
 
-// Calls act(tile's first row, panel's first key in the block, which of its keys exist) for all tiles of a block.
+template <int ROWS>
+using Rows = std::integral_constant<int, ROWS>;
+
+// Calls act(Rows of a tile, its first row) for tiles that cover so many rows, in multiples of FEW_ROWS.
+template <typename Act>
+void each_tile(long rows, const Act& act) {
+  long row = 0;
+  for (; row + TILE_ROWS <= rows; row += TILE_ROWS) act(Rows<TILE_ROWS>(), row);
+  for (; row < rows; row += FEW_ROWS) act(Rows<FEW_ROWS>(), row);
+}
+
+// Calls act(Rows of a tile, its first row, panel's first key in the block, which of its keys exist) for all of a block.
 template <typename T, typename Act>
-void each_tile(const Problem<T>& p, long rows, long begin, const Act& act) {
+void each_tile_of_block(const Problem<T>& p, long rows, long begin, const Act& act) {
   const long keys = std::min(BLOCK, p.keys - begin);
   for (long key = 0; key < keys; key += TILE_COLUMNS)  // a panel stays in the first-level cache
-    for (long row = 0; row < rows; row += TILE_ROWS) act(row, key, first_lanes(keys - key));
+    each_tile(rows, [&](auto size, long row) { act(size, row, key, first_lanes(keys - key)); });
 }
 
 template <typename T>
 void find_shifts(const Problem<T>& p, const Packed<T>& packed, long rows, Workspace<T>& w) {
   std::fill_n(w.shifts.get(), rows, std::numeric_limits<float>::lowest());
   for (long begin = 0; begin < p.keys; begin += BLOCK)
-    each_tile(p, rows, begin, [&](long row, long key, __mmask32 there) {
-      raise(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
+    each_tile_of_block(p, rows, begin, [&](auto size, long row, long key, __mmask32 there) {
+      raise<size>(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
             there, w.shifts.get() + row);
     });
 }
@@ -268,16 +317,17 @@ void weigh_and_average(const Problem<T>& p, const Packed<T>& packed, long rows, 
   const long pitch = p.padded_values();
   std::fill_n(w.answers.get(), rows * pitch, 0.0f);
   for (long begin = 0; begin < p.keys; begin += BLOCK) {
-    each_tile(p, rows, begin, [&](long row, long key, __mmask32 there) {
-      weigh(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
+    each_tile_of_block(p, rows, begin, [&](auto size, long row, long key, __mmask32 there) {
+      weigh<size>(w.queries.get() + row * p.channels, p.channels, packed.keys.get() + (begin + key) * p.channels, p.scale,
             there, w.shifts.get() + row, w.weights.get() + row * BLOCK + key, w.sums.get() + row * LANES);
     });
-    const long padded = up(std::min(BLOCK, p.keys - begin), TILE_COLUMNS);
+    const long keys = std::min(BLOCK, p.keys - begin), padded = up(keys, TILE_COLUMNS);
     const T* values = packed.values.get() + begin * pitch;
     for (long channel = 0; channel < pitch; channel += TILE_COLUMNS)
-      for (long row = 0; row < rows; row += TILE_ROWS)
-        average(w.weights.get() + row * BLOCK, values + channel * padded, padded, w.answers.get() + row * pitch + channel,
-                pitch);
+      each_tile(rows, [&](auto size, long row) {
+        average<size>(w.weights.get() + row * BLOCK, values + channel * padded, up(keys, DEPTH<T>),
+                      w.answers.get() + row * pitch + channel, pitch);
+      });
   }
 }
 
@@ -285,7 +335,7 @@ inline float total(const float* sums) { return _mm512_reduce_add_ps(_mm512_load_
 
 template <typename T>
 void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head, long begin, Workspace<T>& w) {
-  const long count = std::min(p.rows, p.queries - begin), rows = up(count, TILE_ROWS);
+  const long count = std::min(p.rows, p.queries - begin), rows = up(count, FEW_ROWS);
   const T* q = p.q.head(batch, head) + begin * p.q.token();
   for (long row = 0; row < rows; row++) {
     const long from = std::min(row, count - 1);  // the last tile is filled up with a query that is there
@@ -359,7 +409,7 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
   const Problem<T> problem{{static_cast<const T*>(q), strides[0]}, {static_cast<const T*>(k), strides[1]},
                            {static_cast<const T*>(v), strides[2]}, {static_cast<T*>(out), strides[3]},
                            sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], scale,
-                           std::min(rows, up(sizes[2], TILE_ROWS)), rope};
+                           std::min(rows, up(sizes[2], FEW_ROWS)), rope};
   attention(problem, threads, reinterpret_cast<Parallel>(parallel));
 }
 

@@ -303,22 +303,31 @@ def test_an_installation_without_a_compiler_goes_on_without_kernels(tmp_path: Pa
 
 
 def test_each_kernel_can_be_switched_off(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
-    for name in ("attend", "attend_to_grid"):
+    rotating = []
+
+    def watch(name: str) -> None:
         method = getattr(Kernels, name)
-        monkeypatch.setattr(
-            Kernels, name, lambda *args, method=method, name=name: (called.append(name), method(*args))[1]
-        )
+
+        def called(self: Kernels, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *rotation: object):
+            rotating.extend([name] if rotation else [])
+            return method(self, q, k, v, *rotation)
+
+        monkeypatch.setattr(Kernels, name, called)
+
+    watch("attend")
+    watch("attend_to_grid")
     monkeypatch.setattr("sam2_ros.engine.memory_attention.cpu_kernels", lambda: kernels)
     model = Sam2Model(config_for("nano").at_image_size(128)).eval().requires_grad_(False)
     config, rope = model.config, axial_rope(model.config.grid, model.config.d_model, CPU)
     attend = model.memory_attention.layers[0].cross_attn_image  # type: ignore[union-attr]
     q, memory = draw(1, config.grid**2, config.d_model), draw(1, 4 * config.grid**2, config.mem_dim)
+    without_grid = replace(Rewrites(), axial_keys=False)
     for rewrites, expected in (
         (Rewrites(), ["attend_to_grid"]),
-        (replace(Rewrites(), axial_keys=False), ["attend"]),
+        (without_grid, ["attend"]),
+        (replace(without_grid, rotating_kernel=False), []),
     ):
-        called.clear()
+        rotating.clear()
         with torch.inference_mode():
             attend(q, memory, memory, rope, rewrites)  # type: ignore[operator]
-        assert called == expected
+        assert rotating == expected

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -115,21 +116,65 @@ class Kernels:
         """
         b, h, n, c = q_bhnc.shape
         out = v_bhmc.new_empty(b, n, h, v_bhmc.shape[3]).transpose(1, 2)
-        tensors = (q_bhnc, k_bhmc, v_bhmc, out)
-        strides = (ctypes.c_long * 16)(*(stride for tensor in tensors for stride in tensor.stride()))
         cells = 0 if key_rope_2cn is None else key_rope_2cn.shape[2]
-        sizes = (ctypes.c_long * 8)(b, h, n, k_bhmc.shape[2], c, v_bhmc.shape[3], cells, rotated_keys)
-        self._attend[q_bhnc.dtype](
+        self._call(
+            (q_bhnc, k_bhmc, v_bhmc, out),
+            [stride for tensor in (q_bhnc, k_bhmc, v_bhmc, out) for stride in tensor.stride()],
+            (b, h, n, k_bhmc.shape[2], c, v_bhmc.shape[3], cells, rotated_keys),
+            ropes=(rope_2nc, key_rope_2cn),
+        )
+        return out
+
+    def attend_in_windows(
+        self,
+        q_rhc: torch.Tensor,
+        k_rhc: torch.Tensor,
+        v_rhc: torch.Tensor,
+        query_rows_wn: torch.Tensor,
+        key_rows_wm: torch.Tensor,
+        filling_3hc: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attention of the tokens of maps within windows, read and answered where they lie.
+
+        Args:
+            q_rhc: ``[r, h, c]``: a token a row, any strides, channels together.
+            k_rhc, v_rhc: ``[r', h, c]``; those of a coarser `q_rhc` are more.
+            query_rows_wn: ``[w, n]`` int32: the rows that are a window's queries; below 0: one that is not asked.
+            key_rows_wm: ``[w, m]`` int32: its keys, below 0 one of `filling_3hc`.
+            filling_3hc: ``[3, h, c]`` query, key and value of tokens that are in no row.
+
+        Returns:
+            ``[r, h, c]``, every row that is a query of a window.
+        """
+        (w, n), m = query_rows_wn.shape, key_rows_wm.shape[1]
+        h, c = q_rhc.shape[1:]
+        out = q_rhc.new_empty(q_rhc.shape)
+        tensors = (q_rhc, k_rhc, v_rhc, out)
+        # All windows begin at row 0.
+        strides = [s for x in tensors for s in (0, x.stride(1), x.stride(0), x.stride(2))]
+        windows = [query_rows_wn, key_rows_wm, *filling_3hc]
+        self._call(tensors, strides, (w, h, n, m, c, c, 0, 0), windows=[x.data_ptr() for x in windows])
+        return out
+
+    def _call(
+        self,
+        tensors: Sequence[torch.Tensor],
+        strides: Sequence[int],
+        sizes: Sequence[int],
+        ropes: Sequence[torch.Tensor | None] = (None, None),
+        windows: Sequence[int] = (),
+    ) -> None:
+        """`sam2_attention_*` of attention.cpp, whose arguments these are."""
+        self._attend[tensors[0].dtype](
             *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
-            strides,
-            sizes,
-            ctypes.c_float(c**-0.5 * math.log2(math.e)),
-            None if rope_2nc is None else ctypes.c_void_p(rope_2nc.data_ptr()),
-            None if key_rope_2cn is None else ctypes.c_void_p(key_rope_2cn.data_ptr()),
+            (ctypes.c_long * 16)(*strides),
+            (ctypes.c_long * 8)(*sizes),
+            ctypes.c_float(sizes[4] ** -0.5 * math.log2(math.e)),
+            *(None if rope is None else ctypes.c_void_p(rope.data_ptr()) for rope in ropes),
+            (ctypes.c_void_p * 5)(*windows) if windows else None,
             torch.get_num_threads(),
             self._parallel,
         )
-        return out
 
     def grid_pays(
         self, dtype: torch.dtype, channels: int, dim: int, side: int, frames: int, loose: int

@@ -5,13 +5,16 @@ Maps an image to four feature maps; does not know what they are used for.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .attention import attention
 from .config import HieraConfig
-from .layers import MLP, Linear, eager_on_cpu
+from .cpu_attention import Kernels, cpu_kernels
+from .layers import MLP, Linear, computed_dtype, eager_on_cpu
 
 STRIP_TOKENS = 8192
 
@@ -40,6 +43,20 @@ def join_windows(
     b = x_nwwc.shape[0] // (ph * pw // window // window)
     x = x_nwwc.view(b, ph // window, pw // window, window, window, -1).transpose(2, 3)
     return x.reshape(b, ph, pw, -1)[:, : hw[0], : hw[1]]
+
+
+@lru_cache(64)
+def window_rows(b: int, height: int, width: int, window: int) -> torch.Tensor:
+    """``[windows, window * window]`` int32: where the tokens of a map's windows lie among its ``b * height * width``.
+
+    -1 for those that a window has beyond the last row or column.
+    """
+    rows, columns = (torch.arange(-(-side // window) * window) for side in (height, width))
+    places = rows[:, None] * width + columns
+    places[rows >= height] = places[:, columns >= width] = -1
+    images = torch.where(places < 0, places, places + torch.arange(b)[:, None, None] * height * width)
+    windows = images.view(b, -1, window, images.shape[2] // window, window).transpose(2, 3)
+    return windows.reshape(-1, window * window).to(torch.int32)
 
 
 def pool2x2(x_bhwc: torch.Tensor) -> torch.Tensor:
@@ -73,7 +90,20 @@ class WindowAttention(nn.Module):
         self.qkv = Linear(dim, 3 * dim_out)
         self.proj = Linear(dim_out, dim_out)
 
-    def forward(self, x_nwwc: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
+        """``[b, h, w, c]``, half as high and wide with pooled queries. A window of 0 is the whole map."""
+        if window == 0:
+            return self._attend(x_bhwc)
+        kernels = cpu_kernels() if eager_on_cpu(x_bhwc, self.qkv.weight) else None
+        if kernels is not None and self._taken_by(kernels, x_bhwc, window):
+            return self._attend_in_place(kernels, x_bhwc, window)
+        windows, (height, width) = split_windows(x_bhwc, window)
+        found, hw = self._attend(windows), (x_bhwc.shape[1], x_bhwc.shape[2])
+        if self.pool_queries:
+            window, height, width, hw = window // 2, height // 2, width // 2, (hw[0] // 2, hw[1] // 2)
+        return join_windows(found, window, (height, width), hw)
+
+    def _attend(self, x_nwwc: torch.Tensor) -> torch.Tensor:
         n, h, w, _ = x_nwwc.shape
         qkv = self.qkv(x_nwwc).view(n, h * w, 3, self.num_heads, -1)
         q, k, v = qkv.unbind(2)
@@ -83,6 +113,26 @@ class WindowAttention(nn.Module):
             q = q.reshape(n, h * w, self.num_heads, -1)
         x = attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return self.proj(x.transpose(1, 2).reshape(n, h, w, -1))
+
+    def _taken_by(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> bool:
+        """Whether the kernels read windows where they lie: those with pooled queries have to be whole pairs."""
+        pool = 2 if self.pool_queries else 1
+        if any(side % pool for side in (*x_bhwc.shape[1:3], window)):
+            return False
+        return kernels.takes_sizes(computed_dtype(x_bhwc), (window // pool) ** 2, window**2)
+
+    def _attend_in_place(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
+        """Without windows that are filled up with zeros, of which a linear layer makes its bias."""
+        b, h, w, _ = x_bhwc.shape
+        q, k, v = self.qkv(x_bhwc).view(b * h * w, 3, self.num_heads, -1).unbind(1)
+        query_rows = key_rows = window_rows(b, h, w, window)
+        if self.pool_queries:
+            q = pool2x2(q.reshape(b, h, w, -1)).reshape(b * h * w // 4, self.num_heads, -1)
+            h, w = h // 2, w // 2
+            query_rows = window_rows(b, h, w, window // 2)
+        filling = self.qkv.bias.to(q.dtype).view(3, self.num_heads, -1)
+        found = kernels.attend_in_windows(q, k, v, query_rows, key_rows, filling)
+        return self.proj(found.view(b, h, w, -1))
 
 
 class Block(nn.Module):
@@ -111,17 +161,7 @@ class Block(nn.Module):
             shortcut = self.proj(x)
             if self.pool_queries:
                 shortcut = pool2x2(shortcut)
-        out_hw = (shortcut.shape[1], shortcut.shape[2])
-        if self.window == 0:
-            x = self.attn(x)
-        else:
-            windows, padded_hw = split_windows(x, self.window)
-            out_window = self.window
-            if self.pool_queries:
-                out_window //= 2
-                padded_hw = (out_hw[0] + -out_hw[0] % out_window, out_hw[1] + -out_hw[1] % out_window)
-            x = join_windows(self.attn(windows), out_window, padded_hw, out_hw)
-        x = shortcut + x
+        x = shortcut + self.attn(x, self.window)
         return x + self.mlp(self.norm2(x))
 
 

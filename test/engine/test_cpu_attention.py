@@ -15,6 +15,7 @@ import torch
 
 from sam2_ros.engine import Sam2Model, attention, config_for, cpu_attention
 from sam2_ros.engine.cpu_attention import NEEDED, Kernels, cpu_flags, cpu_kernels, grid_projections
+from sam2_ros.engine.hiera import WindowAttention
 from sam2_ros.engine.model import MemoryView
 from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
 from sam2_ros.engine.rope import across, axial_rope, rotate
@@ -104,6 +105,44 @@ def test_what_fills_no_tile_counts_for_nothing(
     need(kernels, dtype)
     q, k, v = (draw(3, 2, tokens, 34, dtype=dtype) for tokens in (queries, keys, keys))
     assert error(kernels.attend(q, k, v), exact(q, k, v)) < tolerance(dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "window", "channels", "heads", "pool_queries"),
+    [
+        (1, 64, 64, 14, 96, 1, False),  # tokens beyond the edge
+        (1, 36, 40, 14, 192, 2, True),
+        (2, 24, 40, 8, 48, 1, False),
+        (2, 24, 40, 16, 96, 2, True),
+        (1, 13, 17, 7, 56, 1, False),
+    ],
+)
+def test_windows_attended_to_where_they_lie_are_those_cut_out(
+    kernels: Kernels,
+    dtype: torch.dtype,
+    batch: int,
+    height: int,
+    width: int,
+    window: int,
+    channels: int,
+    heads: int,
+    pool_queries: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    need(kernels, dtype)
+    torch.manual_seed(0)
+    layer = WindowAttention(48, channels, heads, pool_queries).to(dtype).requires_grad_(False)
+    x = draw(batch, height, width, 48, dtype=dtype)
+    answers, in_place = [], []
+    called = Kernels.attend_in_windows
+    monkeypatch.setattr(Kernels, "attend_in_windows", lambda *args: (in_place.append(1), called(*args))[1])
+    for there in (kernels, None):
+        monkeypatch.setattr("sam2_ros.engine.hiera.cpu_kernels", lambda there=there: there)
+        with torch.inference_mode():
+            answers.append(layer(x, window))
+    assert in_place == [1]
+    assert error(answers[0], answers[1]) < tolerance(dtype)
 
 
 @pytest.mark.parametrize("shift", [-2000.0, -150.0, -60.0, 60.0, 150.0, 2000.0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sam2_ros.engine import hiera
 from sam2_ros.engine.config import LARGE, TINY
-from sam2_ros.engine.hiera import Hiera, join_windows, pool2x2, split_windows, strip_rows
+from sam2_ros.engine.hiera import Hiera, join_windows, pool2x2, split_windows, strip_rows, window_rows
 
 
 def trunk(config=TINY) -> Hiera:
@@ -53,6 +53,17 @@ def test_windows_are_ordered_by_rows() -> None:
         [[8, 9], [12, 13]],
         [[10, 11], [14, 15]],
     ]
+
+
+@given(height=st.integers(1, 20), width=st.integers(1, 20), window=st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_rows_of_windows_are_those_that_would_come_apart(height: int, width: int, window: int) -> None:
+    numbered_from_1 = torch.arange(1, 2 * height * width + 1, dtype=torch.int32).view(2, height, width, 1)
+    windows, _ = split_windows(numbered_from_1, window)  # fills up with 0
+    rows = window_rows(2, height, width, window)
+    assert rows.dtype == torch.int32
+    assert rows.is_contiguous()
+    assert torch.equal(rows, windows.view(-1, window * window) - 1)
 
 
 def test_attention_does_not_cross_windows() -> None:

@@ -32,6 +32,26 @@ struct View {
   long channel() const { return strides[3]; }
 };
 
+// The tokens of a head: one after the other, or where `rows` says, of which those below 0 are all the same `filling`.
+template <typename T>
+struct Tokens {
+  const T* first;
+  long pitch;
+  const int32_t* rows;
+  const T* filling;
+
+  const T* operator[](long token) const {
+    if (!rows) return first + token * pitch;
+    return rows[token] < 0 ? filling : first + rows[token] * pitch;
+  }
+};
+
+// Windows of a map, whose tokens are the rows of all views: where those of each window lie, and what fills its edge.
+struct Windows {
+  const int32_t *query_rows, *key_rows;   // [batch, queries], [batch, keys]; null: no windows
+  const void *no_query, *no_key, *no_value;  // [head, channel]
+};
+
 // Angles by which adjacent channels turn; of queries [queries, channels / 2], of keys [channels / 2, cells].
 struct Rope {
   const float *query_cos, *query_sin, *key_cos, *key_sin;  // null: nothing turns
@@ -47,6 +67,17 @@ struct Problem {
   float scale;  // of scores, to base 2
   long rows;    // queries at a time
   Rope rope;
+  Windows windows;
+
+  Tokens<T> queries_of(long n, long head) const { return tokens(q, n, head, windows.query_rows, queries, windows.no_query); }
+  Tokens<T> keys_of(long n, long head) const { return tokens(k, n, head, windows.key_rows, keys, windows.no_key); }
+  Tokens<T> values_of(long n, long head) const { return tokens(v, n, head, windows.key_rows, keys, windows.no_value); }
+
+  Tokens<T> tokens(const View<const T>& view, long n, long head, const int32_t* rows, long count, const void* filling) const {
+    return {view.head(n, head), view.token(), rows ? rows + n * count : nullptr,
+            rows ? static_cast<const T*>(filling) + head * channels : nullptr};
+  }
+
 
   long blocks() const { return (keys + BLOCK - 1) / BLOCK; }
   long padded_values() const { return up(value_channels, TILE_COLUMNS); }
@@ -94,13 +125,14 @@ void interleave(const Bf16* upper, const Bf16* lower, __mmask32 there, bool lowe
   _mm512_storeu_si512(to + TILE_COLUMNS, _mm512_permutex2var_epi16(a, right, b));
 }
 
-// `count` rows of TILE_COLUMNS numbers, those past `rows` or outside of `there` zeros.
-template <typename T>
-void pack_rows(const T* from, long pitch, long rows, long count, __mmask32 there, T* to) {
-  for (long row = 0; row < count; row += DEPTH<T>, from += DEPTH<T> * pitch, to += DEPTH<T> * TILE_COLUMNS) {
-    const __mmask32 of_row = row < rows ? there : 0;
+// `count` rows of TILE_COLUMNS numbers, those past `rows` or outside of `there` zeros. row(i) is where one begins.
+template <typename T, typename Row>
+void pack_rows(const Row& row, long rows, long count, __mmask32 there, T* to) {
+  for (long i = 0; i < count; i += DEPTH<T>, to += DEPTH<T> * TILE_COLUMNS) {
+    const __mmask32 of_row = i < rows ? there : 0;
+    const T* from = row(std::min(i, rows - 1));
     if constexpr (IS_BF16<T>) {
-      interleave(from, from + pitch, of_row, row + 1 < rows, to);
+      interleave(from, row(std::min(i + 1, rows - 1)), of_row, i + 1 < rows, to);
     } else {
       _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(static_cast<__mmask16>(of_row), from));
       _mm512_storeu_ps(to + LANES, _mm512_maskz_loadu_ps(static_cast<__mmask16>(of_row >> LANES), from + LANES));
@@ -173,10 +205,9 @@ void store_pair(float* to, Pair x) {
 
 // A panel of keys whose channels lie together.
 template <typename T>
-void pack_across(const Problem<T>& p, const T* from, long first_key, long keys, T* to) {
+void pack_across(const Problem<T>& p, const Tokens<T>& from, long first_key, long keys, T* to) {
   constexpr long IN_REGISTER = LANES * DEPTH<T>;
-  const long pitch = p.k.token();
-  for (long half = 0; half < 2; half++, first_key += LANES, keys -= LANES, from += LANES * pitch, to += IN_REGISTER) {
+  for (long half = 0; half < 2; half++, first_key += LANES, keys -= LANES, to += IN_REGISTER) {
     const bool turns = p.rope.key_cos && first_key < p.rope.keys;
     const long cell = turns ? first_key % p.rope.cells : 0;
     for (long channel = 0; channel < p.channels; channel += IN_REGISTER) {
@@ -185,7 +216,7 @@ void pack_across(const Problem<T>& p, const T* from, long first_key, long keys, 
       __m512i columns[LANES];
 #pragma GCC unroll 16
       for (long key = 0; key < LANES; key++)
-        columns[key] = key < keys ? _mm512_maskz_loadu_epi32(there, from + key * pitch + channel) : _mm512_setzero_si512();
+        columns[key] = key < keys ? _mm512_maskz_loadu_epi32(there, from[first_key + key] + channel) : _mm512_setzero_si512();
       transpose(columns);
       for (long pair = 0; pair < channels / 2; pair++) {
         const long at = (channel / 2 + pair) * p.rope.cells + cell;
@@ -211,19 +242,22 @@ void pack_query(const Problem<T>& p, const T* from, long query, T* to) {
 template <typename T>
 void pack_block(const Problem<T>& p, long batch, long head, long block, Packed<T>& packed) {
   const long begin = block * BLOCK, keys = std::min(BLOCK, p.keys - begin), padded = up(keys, TILE_COLUMNS);
-  const T* k = p.k.head(batch, head);
+  const Tokens<T> k = p.keys_of(batch, head), v = p.values_of(batch, head);
   for (long key = begin; key < begin + keys; key += TILE_COLUMNS) {
     T* to = packed.keys.get() + key * p.channels;
     const long some = std::min(TILE_COLUMNS, begin + keys - key);
-    if (p.k.channel() == 1)
-      pack_across(p, k + key * p.k.token(), key, some, to);
-    else  // channels first; does not turn
-      pack_rows(k + key, p.k.channel(), p.channels, p.channels, first_lanes(some), to);
+    if (p.k.channel() == 1) {
+      pack_across(p, k, key, some, to);
+    } else {  // channels first; does not turn
+      const auto channel = [&](long c) { return k.first + key + c * p.k.channel(); };
+      pack_rows(channel, p.channels, p.channels, first_lanes(some), to);
+    }
   }
-  const T* v = p.v.head(batch, head) + begin * p.v.token();
   T* to = packed.values.get() + begin * p.padded_values();
-  for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS, to += padded * TILE_COLUMNS)
-    pack_rows(v + channel, p.v.token(), keys, padded, first_lanes(p.value_channels - channel), to);
+  for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS, to += padded * TILE_COLUMNS) {
+    const auto row = [&](long key) { return v[begin + key] + channel; };
+    pack_rows(row, keys, padded, first_lanes(p.value_channels - channel), to);
+  }
 }
 
 // ---- Tiles
@@ -336,10 +370,10 @@ inline float total(const float* sums) { return _mm512_reduce_add_ps(_mm512_load_
 template <typename T>
 void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head, long begin, Workspace<T>& w) {
   const long count = std::min(p.rows, p.queries - begin), rows = up(count, FEW_ROWS);
-  const T* q = p.q.head(batch, head) + begin * p.q.token();
+  const Tokens<T> q = p.queries_of(batch, head);
   for (long row = 0; row < rows; row++) {
-    const long from = std::min(row, count - 1);  // the last tile is filled up with a query that is there
-    pack_query(p, q + from * p.q.token(), begin + from, w.queries.get() + row * p.channels);
+    const long query = begin + std::min(row, count - 1);  // the last tile is filled up with one that is there
+    pack_query(p, q[query], query, w.queries.get() + row * p.channels);
   }
 
   std::fill_n(w.shifts.get(), rows, 0.0f);
@@ -355,9 +389,11 @@ void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head,
   }
 
   for (long row = 0; row < count; row++) {
+    const long at = p.windows.query_rows ? p.windows.query_rows[batch * p.queries + begin + row] : begin + row;
+    if (at < 0) continue;
     const __m512 share = _mm512_set1_ps(1 / total(w.sums.get() + row * LANES));
     const float* from = w.answers.get() + row * p.padded_values();
-    T* to = p.out.head(batch, head) + (begin + row) * p.out.token();
+    T* to = p.out.head(batch, head) + at * p.out.token();
     for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS) {
       const __m512 left = _mm512_mul_ps(_mm512_loadu_ps(from + channel), share);
       const __m512 right = _mm512_mul_ps(_mm512_loadu_ps(from + channel + LANES), share);
@@ -399,7 +435,7 @@ void attention(const Problem<T>& p, int threads, Parallel parallel) {
 
 template <typename T>
 void run(const void* q, const void* k, const void* v, void* out, const long (*strides)[4], const long* sizes, float scale,
-         const float* query_rope, const float* key_rope, int threads, void* parallel) {
+         const float* query_rope, const float* key_rope, const Windows* windows, int threads, void* parallel) {
   // Half the second-level cache of 1 MB for queries, weights and answers.
   const long bytes = sizeof(T) * (sizes[4] + BLOCK) + sizeof(float) * up(sizes[5], TILE_COLUMNS);
   const long rows = std::clamp<long>(500'000 / bytes / TILE_ROWS * TILE_ROWS, TILE_ROWS, 16 * TILE_ROWS);
@@ -409,7 +445,8 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
   const Problem<T> problem{{static_cast<const T*>(q), strides[0]}, {static_cast<const T*>(k), strides[1]},
                            {static_cast<const T*>(v), strides[2]}, {static_cast<T*>(out), strides[3]},
                            sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], scale,
-                           std::min(rows, up(sizes[2], FEW_ROWS)), rope};
+                           std::min(rows, up(sizes[2], FEW_ROWS)), rope,
+                           windows ? *windows : Windows{}};
   attention(problem, threads, reinterpret_cast<Parallel>(parallel));
 }
 
@@ -418,15 +455,16 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
 // q, k, v, out: [batch, heads, tokens, channels] with `strides` of each; channels of q, v and out lie together, of k
 // channels or tokens. sizes: batch, heads, queries, keys, channels (even), value channels.
 // scale: of scores, to base 2. Ropes: cosines, then sines, as in `Rope`, or null; sizes then also has their cells and keys,
-// and channels of k lie together. parallel: OpenMP's GOMP_parallel, whose threads are those of the rest of the program.
+// and channels of k lie together. windows: null, or the batch is of windows; channels of k then lie together, too, and are as
+// many as those of values. parallel: OpenMP's GOMP_parallel, whose threads are those of the rest of the program.
 extern "C" void sam2_attention_float32(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],
                                        const long* sizes, float scale, const float* query_rope, const float* key_rope,
-                                       int threads, void* parallel) {
-  run<float>(q, k, v, out, strides, sizes, scale, query_rope, key_rope, threads, parallel);
+                                       const Windows* windows, int threads, void* parallel) {
+  run<float>(q, k, v, out, strides, sizes, scale, query_rope, key_rope, windows, threads, parallel);
 }
 
 extern "C" void sam2_attention_bfloat16(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],
                                         const long* sizes, float scale, const float* query_rope, const float* key_rope,
-                                        int threads, void* parallel) {
-  run<Bf16>(q, k, v, out, strides, sizes, scale, query_rope, key_rope, threads, parallel);
+                                        const Windows* windows, int threads, void* parallel) {
+  run<Bf16>(q, k, v, out, strides, sizes, scale, query_rope, key_rope, windows, threads, parallel);
 }

@@ -71,7 +71,7 @@ def official_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
 def rewritten_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
     """The least that gives the same answers: all exact rewrites of docs/performance.md, in use here or not."""
     return FrameFlops(
-        encoder_flops(config) - _folded_skips(config),
+        encoder_flops(config, padded=False) - _folded_skips(config),
         rewritten_memory_attention_flops(config, bank),
         decoder_flops(config),
         memory_encoder_flops(config) // bank.every,
@@ -89,21 +89,28 @@ def attention(queries: int, keys: int, channels: int, value_channels: int | None
     return 2 * queries * keys * (channels + (channels if value_channels is None else value_channels))
 
 
-def encoder_flops(config: ModelConfig) -> int:
-    """Hiera, the neck on all four of its maps, and the decoder's two convolutions on the fine ones."""
+def encoder_flops(config: ModelConfig, padded: bool = True) -> int:
+    """Hiera, the neck on all four of its maps, and the decoder's two convolutions on the fine ones.
+
+    `padded`: see `hiera_flops`.
+    """
     size, d = config.image_size, config.d_model
     sides = [size // stride for stride in (4, 8, 16, 32)]
     neck = sum(linear(side**2, c, d) for side, c in zip(sides, config.hiera.channels, strict=True))
     return (
-        hiera_flops(config.hiera, size)
+        hiera_flops(config.hiera, size, padded)
         + neck
         + linear(sides[0] ** 2, d, d // 8)
         + linear(sides[1] ** 2, d, d // 4)
     )
 
 
-def hiera_flops(config: HieraConfig, size: int) -> int:
-    """The trunk. Windows that do not fit the grid are padded, and the padding is computed like the rest."""
+def hiera_flops(config: HieraConfig, size: int, padded: bool = True) -> int:
+    """The trunk.
+
+    Windows that do not fit the grid are padded, and `padded` tokens are projected and asked like the rest. As keys they
+    count anyway.
+    """
     side, dim = size // 4, config.embed_dim
     total = linear(side**2, 3 * 7 * 7, dim)
     index = 0
@@ -113,12 +120,12 @@ def hiera_flops(config: HieraConfig, size: int) -> int:
             window = config.window_spec[stage - 1 if halves else stage]
             if index in config.global_blocks:
                 window = side
-            windows = (-(-side // window)) ** 2
+            tokens = (-(-side // window) * window) ** 2 if padded else side**2
             dim_out = 2 * dim if halves else dim
-            queries = (window // 2) ** 2 if halves else window**2
-            total += linear(windows * window**2, dim, 3 * dim_out)
-            total += windows * attention(queries, window**2, dim_out)
-            total += linear(windows * queries, dim_out, dim_out)
+            queries = tokens // 4 if halves else tokens
+            total += linear(tokens, dim, 3 * dim_out)
+            total += attention(queries, window**2, dim_out)
+            total += linear(queries, dim_out, dim_out)
             if halves:
                 total += linear(side**2, dim, dim_out)  # of the shortcut, before it is pooled
                 side //= 2

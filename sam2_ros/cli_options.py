@@ -16,7 +16,7 @@ PrecisionOption = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="auto (bf16 where the GPU, or a CPU with AMX, is fast in it, else fp32), bf16, fp16, fp32.",
+        help="auto (bf16 where the GPU, or a CPU with AMX or AVX512_BF16, is fast in it, else fp32), bf16, fp16, fp32.",
     ),
 ]
 BackendOption = Annotated[

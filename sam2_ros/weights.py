@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from .engine.config import ModelConfig
+from .engine.cpu_attention import has_cpu_kernels
 from .engine.kernel_choice import choose_kernels
 from .engine.model import Sam2Model
 from .engine.state_dict import load_strictly, recognise
@@ -277,11 +278,11 @@ def _device(name: str) -> torch.device:
 
 
 def _is_fast_in_bfloat16(device: torch.device) -> bool:
-    """A GPU that has it, or a CPU with matrix units (AMX); others emulate it and are slower than in float32."""
+    """A GPU that has it, a CPU with matrix units (AMX), or one that our own kernels use; others are slower in it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private, and not in every torch
-    return device.type == "cpu" and has_amx is not None and bool(has_amx())
+    return device.type == "cpu" and (bool(has_amx and has_amx()) or has_cpu_kernels(torch.bfloat16))
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype:

@@ -55,8 +55,8 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ParameterEntry(
         "precision",
         "auto",
-        "Number format of the model's arithmetic: auto (bf16 where the GPU, or a CPU with AMX, is "
-        "fast in it, else fp32), bf16, fp16, fp32.",
+        "Number format of the model's arithmetic: auto (bf16 where the GPU, or a CPU with AMX or "
+        "AVX512_BF16, is fast in it, else fp32), bf16, fp16, fp32.",
         choices=("auto", "bf16", "fp16", "fp32"),
     ),
     ParameterEntry(

@@ -19,6 +19,7 @@ from sam2_ros.engine.hiera import WindowAttention
 from sam2_ros.engine.model import MemoryView
 from sam2_ros.engine.rewrites import AS_OFFICIAL, Rewrites
 from sam2_ros.engine.rope import across, axial_rope, rotate
+from sam2_ros.weights import load_model, random_model, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = [torch.float32, torch.bfloat16]
@@ -339,6 +340,23 @@ def test_an_installation_without_a_compiler_goes_on_without_kernels(tmp_path: Pa
         assert bool(list((tmp_path / "lib").rglob("_cpu_kernels*.so"))) == (
             built and platform.machine() == "x86_64"
         )
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (set(), torch.float32),
+        (NEEDED, torch.float32),
+        (NEEDED | {"avx512_bf16"}, torch.bfloat16),
+    ],
+)
+def test_models_are_in_bfloat16_where_kernels_make_that_fast(
+    asked_anew, kernels: Kernels, tmp_path: Path, flags: set[str], expected: torch.dtype
+) -> None:
+    asked_anew.setattr(cpu_attention, "cpu_flags", lambda: frozenset(flags))
+    asked_anew.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    save_model(random_model(config_for("nano")), tmp_path / "random.safetensors")
+    assert load_model(tmp_path / "random.safetensors", device="cpu").compute_dtype == expected
 
 
 def test_each_kernel_can_be_switched_off(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,10 +51,11 @@ def window_rows(b: int, height: int, width: int, window: int) -> torch.Tensor:
 
     -1 for those that a window has beyond the last row or column.
     """
-    rows, columns = (torch.arange(-(-side // window) * window) for side in (height, width))
+    rows, columns = (torch.arange(-(-side // window) * window, device="cpu") for side in (height, width))
     places = rows[:, None] * width + columns
     places[rows >= height] = places[:, columns >= width] = -1
-    images = torch.where(places < 0, places, places + torch.arange(b)[:, None, None] * height * width)
+    first = torch.arange(b, device="cpu")[:, None, None] * height * width
+    images = torch.where(places < 0, places, first + places)
     windows = images.view(b, -1, window, images.shape[2] // window, window).transpose(2, 3)
     return windows.reshape(-1, window * window).to(torch.int32)
 

@@ -10,10 +10,10 @@
 
 namespace {
 
-inline __mmask32 first_lanes(long count) { return count >= 32 ? ~0u : count <= 0 ? 0u : (1u << count) - 1; }
+__mmask32 first_lanes(long count) { return count >= 32 ? ~0u : count <= 0 ? 0u : (1u << count) - 1; }
 
 // Two rows side by side, number by number: the pairs that one multiplication takes.
-inline void interleave(const Bf16* upper, const Bf16* lower, __mmask32 there, bool lower_there, Bf16* to) {
+void interleave(const Bf16* upper, const Bf16* lower, __mmask32 there, bool lower_there, Bf16* to) {
   const __m512i a = _mm512_maskz_loadu_epi16(there, upper);
   const __m512i b = lower_there ? _mm512_maskz_loadu_epi16(there, lower) : _mm512_setzero_si512();
   const __m512i left = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5,
@@ -39,7 +39,7 @@ void pack_rows(const Row& row, long rows, long count, __mmask32 there, T* to) {
 }
 
 // Rows of 16 numbers of 4 bytes change places with columns.
-inline void transpose(__m512i (&x)[LANES]) {
+void transpose(__m512i (&x)[LANES]) {
   __m512i y[LANES];
 #pragma GCC unroll 8
   for (long i = 0; i < LANES; i += 2) {
@@ -85,18 +85,18 @@ Pair pair_of(const __m512i* columns) {
     return {_mm512_castsi512_ps(columns[0]), _mm512_castsi512_ps(columns[1])};
 }
 
-inline Pair turned(Pair x, const float* cos, const float* sin) {
+Pair turned(Pair x, const float* cos, const float* sin) {
   const __m512 c = _mm512_loadu_ps(cos), s = _mm512_loadu_ps(sin);
   return {_mm512_fmsub_ps(x.even, c, _mm512_mul_ps(x.odd, s)), _mm512_fmadd_ps(x.even, s, _mm512_mul_ps(x.odd, c))};
 }
 
-inline void store_pair(Bf16* to, Pair x) {
+void store_pair(Bf16* to, Pair x) {
   const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.even));
   const __m512i odd = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.odd));
   _mm512_storeu_si512(to, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
 }
 
-inline void store_pair(float* to, Pair x) {
+void store_pair(float* to, Pair x) {
   _mm512_storeu_ps(to, x.even);
   _mm512_storeu_ps(to + TILE_COLUMNS, x.odd);
 }

@@ -29,7 +29,7 @@ IMAGE_SIZE = 256  # what the node under test resizes images to: half the time of
 START_TIMEOUT_S = 240.0
 TIMEOUT_S = 60.0
 ASK_AGAIN_S = 5.0
-READ_ONLY = {"get_state", "list_parameters", "describe_parameters", "segment"}  # services that change nothing
+READ_ONLY = {"get_state", "list_parameters", "describe_parameters"}  # services that answer at once, too
 FRAME_NS = 100_000_000
 _domains = itertools.count(20 + os.getpid() % 60)
 
@@ -99,7 +99,7 @@ class Robot:
         self._spinner = threading.Thread(target=self._spin, daemon=True)
         self._spinner.start()
         for service_type, name in services():
-            self._client(service_type, name)
+            self.client(service_type, name)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -308,9 +308,9 @@ class Robot:
 
         A node that has found a client's requests, but not yet where its replies go, answers into the void
         (https://github.com/ros2/rmw_fastrtps/issues/842). So what only reads is asked again, and the clients
-        of what changes the node are there before it (`services`).
+        of the rest are there before it (`services`).
         """
-        client = self._client(service_type, name)
+        client = self.client(service_type, name)
         self.wait_for(f"the service {name}", client.service_is_ready, START_TIMEOUT_S)
         replies = [client.call_async(request)]
         asked_s = time.monotonic()
@@ -324,7 +324,7 @@ class Robot:
 
         return self.wait_for(f"the reply of {name}", reply, timeout_s).result()
 
-    def _client(self, service_type: type, name: str) -> Any:
+    def client(self, service_type: type, name: str) -> Any:
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service_type, f"/{self.name}/{name}")
         return self._clients[name]
@@ -348,20 +348,15 @@ class Robot:
 
 
 def services() -> list[tuple[type, str]]:
-    """The services that change a node: their clients must be known to it before the first call."""
+    """Those that are called once: their clients must be known to the node before that."""
     from lifecycle_msgs.srv import ChangeState
     from rcl_interfaces.srv import SetParameters
-    from sam2_ros_msgs.srv import AddObjects, RemoveObjects
+    from sam2_ros_msgs.srv import AddObjects, RemoveObjects, Segment
     from std_srvs.srv import SetBool, Trigger
 
-    return [
-        (AddObjects, "add_objects"),
-        (RemoveObjects, "remove_objects"),
-        (Trigger, "reset"),
-        (SetBool, "enable"),
-        (ChangeState, "change_state"),
-        (SetParameters, "set_parameters"),
-    ]
+    types = AddObjects, RemoveObjects, Segment, Trigger, SetBool, ChangeState, SetParameters
+    names = "add_objects", "remove_objects", "segment", "reset", "enable", "change_state", "set_parameters"
+    return list(zip(types, names, strict=True))
 
 
 def stamp_ns(message: Any) -> int:

@@ -104,7 +104,7 @@ def test_a_mask_is_a_prompt_too(robot):
 def test_everything_is_segmented_while_tracking_goes_on(robot):
     robot.add(robot.prompt("box", box=BOX))
     label = robot.process().objects[0].label
-    client = robot.node.create_client(Segment, "/sam2/segment")
+    client = robot.client(Segment, "segment")
     robot.wait_for("the service", client.service_is_ready)
     future = client.call_async(Segment.Request(image=message_of(scene())))
     meanwhile = 0

@@ -85,9 +85,8 @@ def _predictor(model: Sam2Model) -> Any:
             apply_postprocessing=False,
         )
     for index, grid in _grids_before_pooling(config).items():
-        if (
-            index in config.hiera.global_blocks
-        ):  # only nano's: the official block divides by a window of 0 there
+        # Only nano has such blocks, and the official one divides by its window, which is 0: one over the whole map.
+        if index in config.hiera.global_blocks:
             predictor.image_encoder.trunk.blocks[index].window_size = grid
     predictor.load_state_dict(model.state_dict(), strict=True)
     return predictor.eval()

@@ -266,7 +266,8 @@ def bench(
     against: Annotated[
         str,
         typer.Option(
-            help="official (Meta's package) or transformers: run it on the same weights and frames too, and compare."
+            help="official or official-compiled (Meta's package), or transformers: run it on the same weights and "
+            "frames too, and compare."
         ),
     ] = "",
     as_json: JsonOption = False,

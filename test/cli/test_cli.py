@@ -202,7 +202,7 @@ def test_track_of_one_kind_leaves_only_that_kind(frames: Path, tmp_path: Path) -
     [
         (["--objects", "65"], "numbers from 1 to 64 expected"),
         (["--conditioning", "1,9"], "numbers from 1 to 4 expected"),
-        (["--against", "caffe"], "one of official, transformers expected"),
+        (["--against", "caffe"], "one of official, official-compiled, transformers expected"),
         (["--memory-pooling", "3"], "memory_pooling = 3: expected 1 (exact) or 2"),
     ],
 )

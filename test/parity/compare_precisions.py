@@ -12,20 +12,20 @@ import itertools
 
 from sam2_ros.engine import Tracker
 from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement, open_reference
-from sam2_ros.eval.bench.run import BenchConfig, _load, _render, _settings
-from sam2_ros.eval.bench.timing import time_in_turns
+from sam2_ros.eval.bench.run import BenchConfig, open_benched, render_stream, tracker_config
+from sam2_ros.eval.bench.timing import TrackerFollower, time_in_turns
 
 
 def follow(name: str, precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
     config = BenchConfig(
         name, (objects,), frames, image_size=image_size, precision=precision, against="official"
     )
-    model, _ = _load(config)
-    stream = _render(config)
+    model, _ = open_benched(config)
+    stream = render_stream(config)
     part = stream.of(objects)
-    reference = open_reference("official", model, part.images, part.boxes)
-    tracker = Tracker(model, _settings(config, 1, objects))
-    ours, theirs = time_in_turns(tracker, reference, part, lambda: None)
+    official = open_reference("official", model).follow(part.images, part.boxes)
+    tracker = Tracker(model, tracker_config(config, 1, objects))
+    ours, theirs = time_in_turns([TrackerFollower(tracker, part), official], len(part), lambda: None)
     return {f"ours {precision}": ours, f"official {precision}": theirs}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,23 +24,33 @@ SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
 
 class Official:
-    """A `Reference`: facebookresearch/sam2's `SAM2VideoPredictor`.
+    """A `Reference`: facebookresearch/sam2's `SAM2VideoPredictor`, or its compiled form `SAM2VideoPredictorVOS`."""
 
-    What it does on the prompted frame before tracking starts belongs to no step; its answer there is that of the first.
-    """
-
-    def __init__(self, model: Sam2Model, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> None:
+    def __init__(self, model: Sam2Model, compiled: bool = False) -> None:
         self._model = model
-        self._objects = len(boxes)
-        self._frame = -1
-        predictor = _predictor(model)
-        size = model.config.image_size
-        images = torch.cat([preprocess(frame, size, "image", model.device) for frame in frames])
+        self._predictor = _predictor(model, compiled)
+
+    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> OfficialFollower:
+        size = self._model.config.image_size
+        images = torch.cat([preprocess(frame, size, "image", self._model.device) for frame in frames])
         height, width = frames[0].shape[:2]
         module = importlib.import_module("sam2.sam2_video_predictor")
         module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
         module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
-        with torch.inference_mode(), model.precision():
+        return OfficialFollower(self._model, self._predictor, boxes)
+
+
+class OfficialFollower:
+    """One video of the official predictor.
+
+    What it does on the prompted frame before tracking starts belongs to no step; its answer there is that of the first.
+    """
+
+    def __init__(self, model: Sam2Model, predictor: Any, boxes: Sequence[Box]) -> None:
+        self._model = model
+        self._objects = len(boxes)
+        self._frame = -1
+        with torch.inference_mode(), model.precision(), _compiler_errors():
             self._state = predictor.init_state("frames from memory")
             for number, box in enumerate(boxes):
                 predictor.add_new_points_or_box(
@@ -48,7 +59,7 @@ class Official:
             self._stream = predictor.propagate_in_video(self._state)
 
     def step(self) -> None:
-        with torch.inference_mode(), self._model.precision():
+        with torch.inference_mode(), self._model.precision(), _compiler_errors():
             next(self._stream)
             if self._model.device.type == "cuda":
                 torch.cuda.synchronize(self._model.device)
@@ -66,23 +77,44 @@ class Official:
         return np.stack(found)
 
 
-def _predictor(model: Sam2Model) -> Any:
+@contextlib.contextmanager
+def _compiler_errors() -> Iterator[None]:
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        cause = getattr(error, "inner_exception", error)
+        reason = (str(cause).splitlines() or [""])[0]
+        raise ReferenceMissingError(
+            f"--against official-compiled: torch.compile failed ({type(cause).__name__}: {reason}); a C++ compiler, on "
+            "a GPU Triton too, is expected: install g++, or give --against official"
+        ) from error
+
+
+def _predictor(model: Sam2Model, compiled: bool) -> Any:
     try:
         build = importlib.import_module("sam2.build_sam").build_sam2_video_predictor
+        made_by = importlib.import_module("sam2.sam2_video_predictor")
     except ImportError as error:
         raise ReferenceMissingError(
             f"--against official needs Meta's package sam2, which this Python cannot import ({error}): install it and "
             "the torchvision of your torch in an environment of its own (docs/performance.md)"
         ) from None
+    if compiled and not hasattr(made_by, "SAM2VideoPredictorVOS"):
+        raise ReferenceMissingError(
+            "--against official-compiled: the installed package sam2 has no compiled predictor; install one of "
+            "December 2024 or later, such as sam2==1.1.0"
+        )
     config = model.config
     size = SIZES.get(config.name, SIZES["tiny"])
     folder, stem = ("sam2.1", "sam2.1_hiera") if config.version == "2.1" else ("sam2", "sam2_hiera")
-    with _decoder_of(config):
+    # It prints that it compiles: standard output is for results.
+    with _decoder_of(config), contextlib.redirect_stdout(sys.stderr):
         predictor = build(
             f"configs/{folder}/{stem}_{size}.yaml",
             device=str(model.device),
             hydra_overrides_extra=[f"++model.{key}={value}" for key, value in _settings(config).items()],
             apply_postprocessing=False,
+            vos_optimized=compiled,
         )
     for index, grid in _grids_before_pooling(config).items():
         # Only nano has such blocks, and the official one divides by its window, which is 0: one over the whole map.

@@ -25,18 +25,20 @@ BOX_CORNERS = [2, 3]
 class Port:
     """A `Reference`. It keeps all frames and memories of a session, so that long streams need much memory."""
 
-    def __init__(self, model: Sam2Model, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> None:
-        sam2_video = _package()
+    def __init__(self, model: Sam2Model) -> None:
+        self._package = _package()
         if model.config.name not in OFFICIAL:
             raise ReferenceMissingError(
                 f"--against transformers: it cannot run {model.config.name}, one of {', '.join(OFFICIAL)} expected"
             )
         self._model = model
-        self._port = _build(sam2_video, model)
-        size, device = model.config.image_size, model.device
+        self._port = _build(self._package, model)
+
+    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> PortFollower:
+        size, device = self._model.config.image_size, self._model.device
         height, width = frames[0].shape[:2]
         scale = np.array([size / width, size / height], np.float32)
-        self._session = sam2_video.Sam2VideoInferenceSession(
+        session = self._package.Sam2VideoInferenceSession(
             inference_device=device,
             inference_state_device=device,
             video_storage_device=device,
@@ -48,9 +50,18 @@ class Port:
                 "point_coords": corners.to(device)[None, None],
                 "point_labels": torch.tensor(BOX_CORNERS, dtype=torch.int32, device=device)[None, None],
             }
-            self._session.add_point_inputs(self._session.obj_id_to_idx(number), 0, prompt)
-        self._session.obj_with_new_inputs = list(range(len(boxes)))
-        self._images = enumerate([preprocess(frame, size, "image", device)[0] for frame in frames])
+            session.add_point_inputs(session.obj_id_to_idx(number), 0, prompt)
+        session.obj_with_new_inputs = list(range(len(boxes)))
+        images = [preprocess(frame, size, "image", device)[0] for frame in frames]
+        return PortFollower(self._model, self._port, session, images)
+
+
+class PortFollower:
+    """One session of the port."""
+
+    def __init__(self, model: Sam2Model, port: Any, session: Any, images: Sequence[torch.Tensor]) -> None:
+        self._model, self._port, self._session = model, port, session
+        self._images = enumerate(images)
         self._answer: Any = None
 
     def step(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from sam2_ros.engine import Sam2Model
 from sam2_ros.eval.metrics import mask_iou
 
-REFERENCES = ("official", "transformers")
+REFERENCES = ("official", "official-compiled", "transformers")
 Box = tuple[float, float, float, float]
 
 
@@ -30,8 +30,8 @@ class Followed:
     logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
 
 
-class Reference(Protocol):
-    """Somebody else's tracker with its boxes given, before the first frame of its clip."""
+class Follower(Protocol):
+    """A tracker with its boxes given, before the first frame of its clip."""
 
     def step(self) -> None:
         """Go through the next frame, and wait until the device has finished."""
@@ -40,28 +40,29 @@ class Reference(Protocol):
         """``[n, S / 4, S / 4]`` float32: what it said of the objects on that frame."""
 
 
-def open_reference(
-    name: str, model: Sam2Model, frames: Sequence[np.ndarray], boxes: Sequence[Box]
-) -> Reference:
-    """One of `REFERENCES` on the weights of `model`, following boxes on the first frame through a clip.
+class Reference(Protocol):
+    """Somebody else's model, which follows one clip after another."""
 
-    Its frames are resized and normalised here.
+    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> Follower:
+        """Its tracker on boxes of the first frame, x0, y0, x1, y1 pixels, of ``[H, W, 3]`` uint8 RGB frames.
 
-    Args:
-        model: whose weights, input size and precision are taken.
-        frames: ``[H, W, 3]`` uint8 RGB.
-        boxes: x0, y0, x1, y1 pixels of the first frame.
+        The frames are resized and normalised here, before the first step.
+        """
+
+
+def open_reference(name: str, model: Sam2Model) -> Reference:
+    """One of `REFERENCES` with the weights, the input size and the precision of `model`.
 
     Raises:
         ReferenceMissingError: the package is not installed, or has no such model.
     """
-    if name == "official":
-        from sam2_ros.eval.bench.official import Official
+    if name == "transformers":
+        from sam2_ros.eval.bench.port import Port
 
-        return Official(model, frames, boxes)
-    from sam2_ros.eval.bench.port import Port
+        return Port(model)
+    from sam2_ros.eval.bench.official import Official
 
-    return Port(model, frames, boxes)
+    return Official(model, compiled=name == "official-compiled")
 
 
 def mask_agreement(theirs: Followed, ours: Followed) -> float:

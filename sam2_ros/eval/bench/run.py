@@ -23,7 +23,7 @@ from sam2_ros.engine.kernel_choice import kernels_chosen
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
 from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement, open_reference
-from sam2_ros.eval.bench.timing import Stream, Timed, time_in_turns, time_stream
+from sam2_ros.eval.bench.timing import Stream, Timed, TrackerFollower, time_in_turns, time_stream
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.offline import precision_name
@@ -100,8 +100,8 @@ def run_bench(
 
     Raises CheckpointError, and ReferenceMissingError for the reference.
     """
-    model, weights = _load(config)
-    stream = _render(config)
+    model, weights = open_benched(config)
+    stream = render_stream(config)
     passes = len(config.conditioning) + bool(config.against)  # in which two take turns
     total = passes * len(config.objects) * len(stream)
     done = 0
@@ -111,7 +111,7 @@ def run_bench(
         done += 1
         on_progress(done, total)
 
-    most = _settings(config, max(config.conditioning), max(config.objects))
+    most = tracker_config(config, max(config.conditioning), max(config.objects))
     compiled = compile_model(model, config.compile, most, compile_cache_dir())
     # Twice, as the machine may be busy with something else for a while: a share above 1 would be the outcome.
     peak_flops = product_peak_flops(model.device, model.compute_dtype)
@@ -158,7 +158,7 @@ def run_bench(
     return report
 
 
-def _render(config: BenchConfig) -> Stream:
+def render_stream(config: BenchConfig) -> Stream:
     size = ClipConfig(
         height_px=config.height_px,
         width_px=config.width_px,
@@ -181,7 +181,7 @@ def _time(
     count: int,
     on_frame: Callable[[], None],
 ) -> Timed:
-    tracker = Tracker(model, _settings(config, conditioning, count))
+    tracker = Tracker(model, tracker_config(config, conditioning, count))
     # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
     return time_stream(
         tracker,
@@ -192,7 +192,7 @@ def _time(
     )
 
 
-def _settings(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
+def tracker_config(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
     """Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
 
     The port chooses masks as the official predictor does in an interactive session, but fills no holes.
@@ -239,11 +239,12 @@ def _beside(
 ) -> dict[str, Any]:
     """The reference's times go into `runs`, with ours in turns with it; how the two compare is returned."""
     ratios, agreements = {}, {}
+    reference = open_reference(config.against, model)
     for count in config.objects:
         part = stream.of(count)
-        reference = open_reference(config.against, model, part.images, part.boxes)
-        tracker = Tracker(compiled, _settings(config, config.conditioning[0], count))
-        ours, theirs = time_in_turns(tracker, reference, part, on_frame)
+        tracker = Tracker(compiled, tracker_config(config, config.conditioning[0], count))
+        followers = TrackerFollower(tracker, part), reference.follow(part.images, part.boxes)
+        ours, theirs = time_in_turns(followers, len(part), on_frame)
         own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
         runs[str(count)][config.against] = {
             "frame_ms": times.as_dict(),
@@ -255,7 +256,7 @@ def _beside(
     return {"against": config.against, "ratio": ratios, "agreement": agreements}
 
 
-def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
+def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
     if config.against and config.backend != "torch":
         raise BackendError(
@@ -264,7 +265,7 @@ def _load(config: BenchConfig) -> tuple[Sam2Model, str]:
         )
     info = next((known for known in list_models() if known.name == config.model), None)
     if info is None or info.path is not None or config.backend != "torch":
-        most = _settings(config, max(config.conditioning), max(config.objects))
+        most = tracker_config(config, max(config.conditioning), max(config.objects))
         model = open_model(
             config.model, config.backend, config.device, config.precision, config.image_size, most
         )

@@ -1,4 +1,4 @@
-"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is. Or two in turns.
+"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is. Or several in turns.
 
 Knows the tracker from outside; does not know what its arithmetic should take.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.engine import Prompt, Tracker
+from sam2_ros.engine import Prompt, TrackedObject, Tracker
 from sam2_ros.eval.bench.launches import count_launches
 from sam2_ros.eval.bench.machine import memory_in_use_bytes
-from sam2_ros.eval.bench.reference import Box, Followed, Reference
+from sam2_ros.eval.bench.reference import Box, Followed, Follower
 from sam2_ros.eval.metrics import growth_per_step, spread
 
 
@@ -103,23 +103,39 @@ def time_stream(
     return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()))
 
 
-def time_in_turns(
-    tracker: Tracker, reference: Reference, stream: Stream, on_frame: Callable[[], None]
-) -> tuple[Followed, Followed]:
-    """The tracker and a reference, a frame each, so that a machine that slows down does so for both.
+class TrackerFollower:
+    """Our tracker as a `Follower`, with the boxes of the stream.
 
-    Returns what the tracker said and took, and what the reference did, of all frames.
+    Attributes:
+        timings_ms: `FrameResult.timings_ms` of each frame so far.
     """
-    ours, theirs = Followed(), Followed()
-    for index, image in enumerate(stream.images):
-        start_s = time.perf_counter()
-        result = tracker.step(image, stream.prompts() if index == 0 else ())
-        between_s = time.perf_counter()
-        reference.step()
-        end_s = time.perf_counter()
-        ours.frame_ms.append((between_s - start_s) * 1e3)
-        theirs.frame_ms.append((end_s - between_s) * 1e3)
-        ours.logits.append(np.stack([obj.logits for obj in result.objects]))
-        theirs.logits.append(reference.logits())
+
+    def __init__(self, tracker: Tracker, stream: Stream) -> None:
+        self._tracker, self._images, self._prompts = tracker, iter(stream.images), stream.prompts()
+        self._objects: list[TrackedObject] = []
+        self.timings_ms: list[dict[str, float]] = []
+
+    def step(self) -> None:
+        result = self._tracker.step(next(self._images), self._prompts)
+        self._prompts = []
+        self._objects = result.objects
+        self.timings_ms.append(result.timings_ms)
+
+    def logits(self) -> np.ndarray:
+        return np.stack([obj.logits for obj in self._objects])
+
+
+def time_in_turns(followers: Sequence[Follower], frames: int, on_frame: Callable[[], None]) -> list[Followed]:
+    """Several trackers, a frame each, so that a machine that slows down does so for all.
+
+    Returns what each said and took, of all frames.
+    """
+    followed = [Followed() for _ in followers]
+    for _ in range(frames):
+        for follower, seen in zip(followers, followed, strict=True):
+            start_s = time.perf_counter()
+            follower.step()
+            seen.frame_ms.append((time.perf_counter() - start_s) * 1e3)
+            seen.logits.append(follower.logits())
         on_frame()
-    return ours, theirs
+    return followed

@@ -19,8 +19,6 @@ from sam2_ros.eval.bench.run import BenchConfig, BenchConfigError, run_bench
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.weights import random_model
 
-FRAME = np.zeros((32, 48, 3), np.uint8)
-
 
 def followed(*logits: float) -> Followed:
     """One object of 2 x 2 logits on one frame."""
@@ -42,26 +40,27 @@ def test_without_the_reference_one_line_says_what_to_install() -> None:
     with pytest.raises(
         ReferenceMissingError, match=r"needs Meta's package sam2.*docs/performance\.md"
     ) as raised:
-        open_reference("official", random_model(config_for("tiny")), [FRAME], [(0, 0, 9, 9)])
+        open_reference("official", random_model(config_for("tiny")))
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is installed")
 def test_without_transformers_one_line_says_what_to_install() -> None:
     with pytest.raises(ReferenceMissingError, match=r"needs the package transformers.*pip install") as raised:
-        open_reference("transformers", random_model(config_for("tiny")), [FRAME], [(0, 0, 9, 9)])
+        open_reference("transformers", random_model(config_for("tiny")))
     assert "\n" not in str(raised.value)
 
 
 def test_transformers_does_not_run_nano() -> None:
     pytest.importorskip("transformers", reason="needs the package transformers")
     with pytest.raises(ReferenceMissingError, match="cannot run nano, one of tiny, small, base_plus, large"):
-        open_reference("transformers", random_model(config_for("nano")), [FRAME], [(0, 0, 9, 9)])
+        open_reference("transformers", random_model(config_for("nano")))
 
 
 def test_another_reference_is_refused() -> None:
     with pytest.raises(
-        BenchConfigError, match="--against caffe given, one of official, transformers expected"
+        BenchConfigError,
+        match="--against caffe given, one of official, official-compiled, transformers expected",
     ):
         BenchConfig(against="caffe")
 
@@ -75,14 +74,19 @@ def test_a_reference_is_not_compared_with_another_bank(bank) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "package"),
+    ("reference", "module", "package"),
     [
-        ("official", "Meta's package sam2, in an environment of its own"),
-        ("transformers", "the package transformers"),
+        ("official", "sam2", "Meta's package sam2, in an environment of its own"),
+        pytest.param(
+            "official-compiled",
+            "sam2",
+            "Meta's package sam2, in an environment of its own",
+            marks=pytest.mark.slow,
+        ),
+        ("transformers", "transformers.models.sam2_video", "the package transformers"),
     ],
 )
-def test_the_reference_says_the_same(reference: str, package: str) -> None:
-    module = {"official": "sam2", "transformers": "transformers.models.sam2_video"}[reference]
+def test_the_reference_says_the_same(reference: str, module: str, package: str) -> None:
     pytest.importorskip(module, reason=f"needs {package}")
     config = BenchConfig("tiny", (1, 2), frames=2, image_size=128, precision="fp32", against=reference)
     report = run_bench(config)

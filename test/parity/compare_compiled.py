@@ -1,0 +1,128 @@
+"""Every way to compile beside the official predictor, eager and compiled: `python test/parity/compare_compiled.py`.
+
+Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. One process,
+the same weights and frames, all in turns, a full bank of 1 + 6 frames; everything is compiled once, for all numbers
+of objects. Meant for a GPU. That it works, a CPU shows, too: `--image-size 128 --precision fp32 --compile off,max`.
+
+Prints a table for each number of objects as soon as it is known. Stages: what ours took between device events, without
+what the host does between them. Ratios: time of the reference / time of the line. The masks and logits of the line are
+held against those of the first reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from sam2_ros.engine import Sam2Model, Tracker
+from sam2_ros.engine.compiled import CompiledModel, compile_model
+from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
+from sam2_ros.eval.bench.machine import product_peak_flops
+from sam2_ros.eval.bench.reference import Follower, Reference, logit_error, mask_agreement, open_reference
+from sam2_ros.eval.bench.run import BenchConfig, open_benched, render_stream, tracker_config
+from sam2_ros.eval.bench.timing import Stream, TrackerFollower, time_in_turns
+from sam2_ros.eval.metrics import spread
+from sam2_ros.weights import compile_cache_dir
+
+out = Console(width=150)
+
+
+def main() -> None:
+    args = _arguments()
+    config = BenchConfig(
+        args.model,
+        tuple(int(count) for count in args.objects.split(",")),
+        args.frames,
+        device=args.device,
+        precision=args.precision,
+        image_size=args.image_size,
+        against="official",
+    )
+    model, weights = open_benched(config)
+    stream = render_stream(config)
+    peak_flops = product_peak_flops(model.device, model.compute_dtype)
+    out.print(
+        f"{model.config.name} at {model.config.image_size} on {model.device}, {args.precision}, weights {weights}, "
+        f"torch {torch.__version__}, matrix product peak {peak_flops / 1e9:,.0f} GFLOP/s",
+        highlight=False,
+    )
+    # Ours first: it clears what was compiled before it.
+    compiled = {f"ours, {mode}": _compiled(model, mode, config) for mode in args.compile.split(",")}
+    references = {name: open_reference(name, model) for name in args.against.split(",")}
+    for count in config.objects:
+        out.print(_compare(compiled, references, config, stream.of(count), peak_flops))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--image-size", type=int, default=0, help="0: the model's own")
+    parser.add_argument("--objects", default="1,4,8")
+    parser.add_argument("--frames", type=int, default=50, help="after 20 in which the bank fills")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--compile", default="off,graphs,max")
+    parser.add_argument("--against", default="official,official-compiled")
+    return parser.parse_args()
+
+
+def _compiled(model: Sam2Model, mode: str, config: BenchConfig) -> Sam2Model:
+    compiled = compile_model(model, mode, tracker_config(config, 1, max(config.objects)), compile_cache_dir())
+    if isinstance(compiled, CompiledModel):
+        out.print(f"ours, {mode}: compiled in {compiled.warm_up_s:.0f} s", highlight=False)
+    return compiled
+
+
+def _compare(
+    models: dict[str, Sam2Model],
+    references: dict[str, Reference],
+    config: BenchConfig,
+    stream: Stream,
+    peak_flops: float,
+) -> Table:
+    count = len(stream.boxes)
+    ours = {
+        name: TrackerFollower(Tracker(model, tracker_config(config, 1, count)), stream)
+        for name, model in models.items()
+    }
+    followers: dict[str, Follower] = {**ours}
+    for name, reference in references.items():
+        followers[name] = reference.follow(stream.images, stream.boxes)
+    answers = time_in_turns(list(followers.values()), len(stream), lambda: None)
+    followed = dict(zip(followers, answers, strict=True))
+    p50_ms = {name: spread(one.frame_ms[stream.warm_up :]).p50 for name, one in followed.items()}
+    first = followed[next(iter(references))]
+    config_of = next(iter(models.values())).config
+    official, least = (flops(config_of, Bank()).of(count) for flops in (official_flops, rewritten_flops))
+    table = Table(
+        f"{count} objects",
+        *("p50 ms", "p95 ms", "stages ms"),
+        *(f"{name} / it" for name in references),
+        *("of the peak", "IoU", "logits, of rms"),
+        box=None,
+        title=f"least time {least / peak_flops * 1e3:.2f} ms",
+    )
+    for name, one in followed.items():
+        table.add_row(
+            name,
+            f"{p50_ms[name]:.2f}",
+            f"{spread(one.frame_ms[stream.warm_up :]).p95:.2f}",
+            f"{_stages_ms(ours[name], stream.warm_up):.2f}" if name in ours else "",
+            *(f"{p50_ms[reference] / p50_ms[name]:.2f}" for reference in references),
+            f"{100 * official / (p50_ms[name] * 1e-3 * peak_flops):.0f} %",
+            f"{mask_agreement(first, one):.4f}",
+            f"{logit_error(first, one):.1e}",
+        )
+    return table
+
+
+def _stages_ms(follower: TrackerFollower, warm_up: int) -> float:
+    frames = follower.timings_ms[warm_up:]
+    return spread(sum(ms for stage, ms in frame.items() if stage != "total") for frame in frames).p50
+
+
+if __name__ == "__main__":
+    main()

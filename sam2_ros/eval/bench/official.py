@@ -91,17 +91,18 @@ def _compiler_errors() -> Iterator[None]:
 
 
 def _predictor(model: Sam2Model, compiled: bool) -> Any:
+    option = "official-compiled" if compiled else "official"
     try:
         build = importlib.import_module("sam2.build_sam").build_sam2_video_predictor
         made_by = importlib.import_module("sam2.sam2_video_predictor")
     except ImportError as error:
         raise ReferenceMissingError(
-            f"--against official needs Meta's package sam2, which this Python cannot import ({error}): install it and "
-            "the torchvision of your torch in an environment of its own (docs/performance.md)"
+            f"--against {option} needs Meta's package sam2, which this Python cannot import ({error}): install it "
+            "and the torchvision of your torch in an environment of its own (docs/performance.md)"
         ) from None
     if compiled and not hasattr(made_by, "SAM2VideoPredictorVOS"):
         raise ReferenceMissingError(
-            "--against official-compiled: the installed package sam2 has no compiled predictor; install one of "
+            f"--against {option}: the installed package sam2 has no compiled predictor; install one of "
             "December 2024 or later, such as sam2==1.1.0"
         )
     config = model.config

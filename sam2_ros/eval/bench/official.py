@@ -18,7 +18,7 @@ import torch
 from sam2_ros.engine import Sam2Model
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.preprocess import preprocess
-from sam2_ros.eval.bench.reference import Box, ReferenceMissingError
+from sam2_ros.eval.bench.reference import Box, ReferenceMissingError, missing
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
@@ -96,10 +96,7 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
         build = importlib.import_module("sam2.build_sam").build_sam2_video_predictor
         made_by = importlib.import_module("sam2.sam2_video_predictor")
     except ImportError as error:
-        raise ReferenceMissingError(
-            f"--against {option} needs Meta's package sam2, which this Python cannot import ({error}): install it "
-            "and the torchvision of your torch in an environment of its own (docs/performance.md)"
-        ) from None
+        raise missing(option, error) from None
     if compiled and not hasattr(made_by, "SAM2VideoPredictorVOS"):
         raise ReferenceMissingError(
             f"--against {option}: the installed package sam2 has no compiled predictor; install one of "

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import Sam2Model
-from sam2_ros.engine.config import OFFICIAL, ModelConfig
+from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.preprocess import preprocess
 from sam2_ros.engine.transformers_layout import to_transformers
-from sam2_ros.eval.bench.reference import Box, ReferenceMissingError
+from sam2_ros.eval.bench.reference import Box, missing
 
 BOX_CORNERS = [2, 3]
 """Labels of the two points that a box is to the prompt encoder."""
@@ -27,10 +27,6 @@ class Port:
 
     def __init__(self, model: Sam2Model) -> None:
         self._package = _package()
-        if model.config.name not in OFFICIAL:
-            raise ReferenceMissingError(
-                f"--against transformers: it cannot run {model.config.name}, one of {', '.join(OFFICIAL)} expected"
-            )
         self._model = model
         self._port = _build(self._package, model)
 
@@ -80,10 +76,7 @@ def _package() -> Any:
     try:
         return importlib.import_module("transformers.models.sam2_video.modeling_sam2_video")
     except ImportError as error:
-        raise ReferenceMissingError(
-            "--against transformers needs the package transformers with Sam2VideoModel, which this Python cannot "
-            f"import ({error}): pip install 'transformers>=5'"
-        ) from None
+        raise missing("transformers", error) from None
 
 
 def _build(sam2_video: Any, model: Sam2Model) -> Any:

@@ -22,7 +22,13 @@ from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.engine.kernel_choice import kernels_chosen
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
-from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement, open_reference
+from sam2_ros.eval.bench.reference import (
+    REFERENCES,
+    check_reference,
+    logit_error,
+    mask_agreement,
+    open_reference,
+)
 from sam2_ros.eval.bench.timing import Stream, Timed, TrackerFollower, time_in_turns, time_stream
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
@@ -101,6 +107,8 @@ def run_bench(
     Raises CheckpointError, and ReferenceMissingError for the reference.
     """
     model, weights = open_benched(config)
+    if config.against:
+        check_reference(config.against, model.config)
     stream = render_stream(config)
     passes = len(config.conditioning) + bool(config.against)  # in which two take turns
     total = passes * len(config.objects) * len(stream)

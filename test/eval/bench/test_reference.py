@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,26 +37,52 @@ def test_agreement_is_the_iou_of_masks_and_the_size_of_the_difference() -> None:
     )  # rms of (0, 4, 0, 0) is 2, as that of the reference
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sam2") is not None, reason="Meta's package sam2 is installed")
-def test_without_the_reference_one_line_says_what_to_install() -> None:
-    with pytest.raises(
-        ReferenceMissingError, match=r"needs Meta's package sam2.*docs/performance\.md"
-    ) as raised:
-        open_reference("official", random_model(config_for("tiny")))
+def refused(model: str, reference: str) -> str:
+    """What `bench` says of a reference it cannot run, which it does before it has timed anything."""
+    timed: list[int] = []
+    with pytest.raises(ReferenceMissingError) as raised:
+        run_bench(
+            BenchConfig(model, (1,), frames=2, image_size=128, against=reference),
+            lambda done, total: timed.append(done),
+        )
+    assert not timed
     assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sam2") is not None, reason="Meta's package sam2 is installed")
+@pytest.mark.parametrize("reference", ["official", "official-compiled"])
+def test_without_the_reference_one_line_says_what_to_install(reference: str) -> None:
+    said = refused("tiny", reference)
+    assert said.startswith(f"--against {reference} needs the package sam2, which this Python cannot import")
+    assert "docs/performance.md" in said
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is installed")
 def test_without_transformers_one_line_says_what_to_install() -> None:
-    with pytest.raises(ReferenceMissingError, match=r"needs the package transformers.*pip install") as raised:
-        open_reference("transformers", random_model(config_for("tiny")))
-    assert "\n" not in str(raised.value)
+    said = refused("tiny", "transformers")
+    assert "needs the package transformers" in said
+    assert "pip install" in said
+
+
+def test_a_package_that_is_there_and_cannot_be_imported_is_named_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchvision beside another build of torch makes `sam2`."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sam2").mkdir()
+    for module in ("sam2", "sam2.build_sam"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    (tmp_path / "sam2/__init__.py").write_text(
+        "raise ImportError('operator torchvision::nms does not exist')"
+    )
+    with pytest.raises(ReferenceMissingError, match=r"torchvision::nms.*docs/performance\.md"):
+        open_reference("official", random_model(config_for("tiny")))
 
 
 def test_transformers_does_not_run_nano() -> None:
     pytest.importorskip("transformers", reason="needs the package transformers")
-    with pytest.raises(ReferenceMissingError, match="cannot run nano, one of tiny, small, base_plus, large"):
-        open_reference("transformers", random_model(config_for("nano")))
+    assert "cannot run nano, one of tiny, small, base_plus, large" in refused("nano", "transformers")
 
 
 def test_another_reference_is_refused() -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
-from sam2_ros.engine.attention_kernels import OURS, PROJECTED, Kernel, Shape, Tiles
+from sam2_ros.engine.attention_kernels import OURS, PROJECTED, Kernel, Shape
 from sam2_ros.engine.kernel_choice import Measured, time_kernels
+from sam2_ros.engine.narrow_tiles import Tiles
 
 SMALL_TILES = Tiles(32, 32, 4, 2)
 

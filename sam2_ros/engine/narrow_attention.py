@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .attention_kernels import Tiles, splits_for
+from .narrow_tiles import Tiles, splits_for
 
 ROWS_JOINED = 32  # rows of the answer that one program of the second kernel makes
 

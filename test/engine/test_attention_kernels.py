@@ -1,4 +1,4 @@
-"""Which kernels a GPU has to choose from, what of it can be called here, and how large its own one works."""
+"""Which kernels a GPU has to choose from, and what of it can be called here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from sam2_ros.engine.attention_kernels import (
     KERNELS,
     OURS,
     PROJECTED,
-    TILES_IN_REGISTERS,
-    TILES_IN_SHARED_MEMORY,
     Gpu,
     Kernel,
     Shape,
-    Tiles,
     candidates,
-    fitting_tiles,
     run,
     shapes_of,
-    splits_for,
 )
+from sam2_ros.engine.narrow_tiles import TILES_IN_REGISTERS
 from sam2_ros.eval.bench.flops import attention as attention_flops
 
 H200, A100, ORIN, RTX_4090 = (
@@ -104,31 +100,6 @@ def test_candidates_elsewhere():
 def test_one_kernel_wherever_it_can_be(only, self_attention, narrow):
     assert names(SELF, H200, only=only) == self_attention
     assert names(NARROW, H200, only=only) == narrow
-
-
-def test_the_largest_tiles_that_fit_into_shared_memory():
-    half = torch.bfloat16
-    assert fitting_tiles(NARROW, half, (9, 0)) == [Tiles(128, 128, 8, 2), Tiles(128, 64, 8, 3)]
-    assert fitting_tiles(NARROW, half, (11, 0)) == list(TILES_IN_SHARED_MEMORY[:2])
-    assert fitting_tiles(NARROW, half, (8, 7)) == [Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)]
-    assert fitting_tiles(NARROW, half, (8, 6)) == [Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2)]
-    assert fitting_tiles(NARROW._replace(channels=128), half, (8, 6)) == list(TILES_IN_REGISTERS[:2])
-
-
-@pytest.mark.parametrize(
-    ("blocks", "key_tiles", "processors", "expected"),
-    [
-        (32, 449, 132, 4),  # one object at 1024 on an H200
-        (160, 449, 132, 3),  # five
-        (264, 449, 132, 1),
-        (64, 898, 16, 1),  # Orin
-        (1, 449, 132, 15),
-        (1, 20, 132, 2),
-        (1, 1, 132, 1),
-    ],
-)
-def test_keys_are_divided_until_the_device_is_busy(blocks, key_tiles, processors, expected):
-    assert splits_for(blocks, key_tiles, processors) == expected
 
 
 @pytest.mark.parametrize("name", KERNELS)

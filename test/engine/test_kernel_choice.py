@@ -21,7 +21,6 @@ from sam2_ros.engine.attention_kernels import (
     Gpu,
     Kernel,
     Shape,
-    Tiles,
     shapes_of,
 )
 from sam2_ros.engine.kernel_choice import (
@@ -32,6 +31,7 @@ from sam2_ros.engine.kernel_choice import (
     measure,
     time_kernels,
 )
+from sam2_ros.engine.narrow_tiles import Tiles
 from sam2_ros.weights import load_model
 
 A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, Tiles(128, 64, 8, 3))

@@ -17,7 +17,8 @@ from interpreted_attention import (
     timed_beside_projected_values,
 )
 
-from sam2_ros.engine.attention_kernels import Shape, Tiles, fitting_tiles, shared_memory
+from sam2_ros.engine.attention_kernels import Shape
+from sam2_ros.engine.narrow_tiles import Tiles, fitting_tiles, shared_memory
 
 NO_TRITON = "Triton is not installed: pip install triton==3.7.1 (docs/performance.md)"
 
@@ -81,10 +82,9 @@ def test_projecting_its_answer_is_attending_to_projected_values(interpreter):
 def test_it_compiles_for_gpus_within_their_shared_memory(capability, matrix_unit):
     """Triton compiles for a GPU that is not there; what its tiles take decides whether the kernel can start."""
     pytest.importorskip("triton", reason=NO_TRITON)
-    shape, dtype = Shape(1, 4096, 28736, 256, 64), torch.bfloat16
-    for tiles in fitting_tiles(shape, dtype, capability):
-        compiled = compiled_for(capability, tiles, shape.channels, shape.value_channels)
-        expected = shared_memory(tiles, shape, dtype, capability)
+    for tiles in fitting_tiles(256, 64, torch.bfloat16, capability):
+        compiled = compiled_for(capability, tiles, 256, 64)
+        expected = shared_memory(tiles, 256, 64, torch.bfloat16, capability)
         assert expected - 1024 <= compiled.metadata.shared <= expected
         assert matrix_unit in compiled.asm["ptx"]
 
@@ -120,7 +120,7 @@ def test_on_a_gpu(dtype):
         pytest.skip("no CUDA device")
     capability = torch.cuda.get_device_capability()
     large = [Case(1, 1), Case(1000, 7001), Case(4096, 28736, batch=2, shared_queries=True)]
-    for tiles in (*fitting_tiles(Shape(1, 4096, 28736, 256, 64), torch.bfloat16, capability), SMALL_TILES):
+    for tiles in (*fitting_tiles(256, 64, torch.bfloat16, capability), SMALL_TILES):
         for case in (*large, *CASES.values()):
             for splits in (None, case.splits):
                 asked = replace(case, dtype=dtype, tiles=tiles, splits=splits)

@@ -21,7 +21,8 @@ from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
-from sam2_ros.eval.bench.reference import Follower, Reference, logit_error, mask_agreement, open_reference
+from sam2_ros.eval.bench.open_reference import open_reference
+from sam2_ros.eval.bench.reference import Follower, Reference, logit_error, mask_agreement
 from sam2_ros.eval.bench.run import BenchConfig, open_benched, render_stream, tracker_config
 from sam2_ros.eval.bench.timing import Stream, TrackerFollower, time_in_turns
 from sam2_ros.eval.metrics import spread

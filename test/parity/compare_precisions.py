@@ -11,7 +11,8 @@ import argparse
 import itertools
 
 from sam2_ros.engine import Tracker
-from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement, open_reference
+from sam2_ros.eval.bench.open_reference import open_reference
+from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement
 from sam2_ros.eval.bench.run import BenchConfig, open_benched, render_stream, tracker_config
 from sam2_ros.eval.bench.timing import TrackerFollower, time_in_turns
 

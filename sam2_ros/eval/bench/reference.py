@@ -5,15 +5,12 @@ Does not know how a reference is driven: `official` and `port` do.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from sam2_ros.engine import ModelConfig, Sam2Model
-from sam2_ros.engine.config import OFFICIAL
 from sam2_ros.eval.metrics import mask_iou
 
 PACKAGES = {"official": "sam2", "official-compiled": "sam2", "transformers": "transformers"}
@@ -58,42 +55,12 @@ class Reference(Protocol):
         """
 
 
-def check_reference(name: str, config: ModelConfig) -> None:
-    """Whether one of `REFERENCES` can be opened, as far as can be told without importing it, which takes memory.
-
-    Raises:
-        ReferenceMissingError: the package is not installed, or has no such model.
-    """
-    if importlib.util.find_spec(PACKAGES[name]) is None:
-        raise missing(name, f"No module named '{PACKAGES[name]}'")
-    if name == "transformers" and config.name not in OFFICIAL:
-        raise ReferenceMissingError(
-            f"--against transformers: it cannot run {config.name}, one of {', '.join(OFFICIAL)} expected"
-        )
-
-
 def missing(name: str, reason: object) -> ReferenceMissingError:
     """The error of a package that cannot be imported for this `reason`."""
     package = PACKAGES[name]
     return ReferenceMissingError(
         f"--against {name} needs the package {package}, which this Python cannot import ({reason}): {REMEDIES[package]}"
     )
-
-
-def open_reference(name: str, model: Sam2Model) -> Reference:
-    """One of `REFERENCES` with the weights, the input size and the precision of `model`.
-
-    Raises:
-        ReferenceMissingError: the package is not installed, or has no such model.
-    """
-    check_reference(name, model.config)
-    if name == "transformers":
-        from sam2_ros.eval.bench.port import Port
-
-        return Port(model)
-    from sam2_ros.eval.bench.official import Official
-
-    return Official(model, compiled=name == "official-compiled")
 
 
 def mask_agreement(theirs: Followed, ours: Followed) -> float:

@@ -22,13 +22,8 @@ from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.engine.kernel_choice import kernels_chosen
 from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
 from sam2_ros.eval.bench.machine import product_peak_flops
-from sam2_ros.eval.bench.reference import (
-    REFERENCES,
-    check_reference,
-    logit_error,
-    mask_agreement,
-    open_reference,
-)
+from sam2_ros.eval.bench.open_reference import check_reference, open_reference
+from sam2_ros.eval.bench.reference import REFERENCES, logit_error, mask_agreement
 from sam2_ros.eval.bench.timing import Stream, Timed, TrackerFollower, time_in_turns, time_stream
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import config_for
+from sam2_ros.eval.bench.open_reference import open_reference
 from sam2_ros.eval.bench.reference import (
     Followed,
     ReferenceMissingError,
     logit_error,
     mask_agreement,
-    open_reference,
 )
 from sam2_ros.eval.bench.run import BenchConfig, BenchConfigError, run_bench
 from sam2_ros.eval.memory_options import MemoryOptions

@@ -103,8 +103,8 @@ def _leave_a_core() -> None:
     """Infer on all cores but one, unless the user has said how many (OMP_NUM_THREADS).
 
     Images come in, messages go out and the camera's driver runs meanwhile. Threads of one inference wait for each
-    other at every layer, so a core that is shared slows all of them: on two cores the demo's node took twice as long
-    per image with two threads as with one.
+    other at every layer, so a core that is shared slows all of them: on two cores the slowest images of the demo take
+    up to twice as long with two threads as with one (docs/performance.md).
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))

@@ -75,13 +75,17 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
         with _compiler(model.device) if mode == MAX else nullcontext():
             compiled.warm_up(config)
     except torch._dynamo.exc.TorchDynamoException as error:
-        cause = getattr(error, "inner_exception", error)
-        reason = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
         raise CompileError(
-            f"compile = '{mode}' failed on device '{model.device}' ({reason}); a C++ compiler, on a GPU "
-            "Triton too, is expected: install g++, or use compile = 'off'"
+            f"compile = '{mode}' failed on device '{model.device}' {compiler_failure(error)}, or use compile = 'off'"
         ) from error
     return compiled
+
+
+def compiler_failure(error: torch._dynamo.exc.TorchDynamoException) -> str:
+    """Why `torch.compile` failed, and what it needs: part of one line."""
+    cause = getattr(error, "inner_exception", error)
+    reason = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
+    return f"({reason}); a C++ compiler, on a GPU Triton too, is expected: install g++"
 
 
 def buckets(largest: int) -> tuple[int, ...]:

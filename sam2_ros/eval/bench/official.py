@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import Sam2Model
+from sam2_ros.engine.compiled import compiler_failure
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.preprocess import preprocess
 from sam2_ros.eval.bench.reference import Box, ReferenceMissingError, missing
@@ -82,11 +83,8 @@ def _compiler_errors() -> Iterator[None]:
     try:
         yield
     except torch._dynamo.exc.TorchDynamoException as error:
-        cause = getattr(error, "inner_exception", error)
-        reason = (str(cause).splitlines() or [""])[0]
         raise ReferenceMissingError(
-            f"--against official-compiled: torch.compile failed ({type(cause).__name__}: {reason}); a C++ compiler, on "
-            "a GPU Triton too, is expected: install g++, or give --against official"
+            f"--against official-compiled: torch.compile failed {compiler_failure(error)}, or give --against official"
         ) from error
 
 

@@ -162,6 +162,7 @@ def run_bench(
 
 
 def render_stream(config: BenchConfig) -> Stream:
+    """A camera stream of ``[H, W, 3]`` uint8 RGB images, with a box around each of the most things to follow."""
     size = ClipConfig(
         height_px=config.height_px,
         width_px=config.width_px,
@@ -196,7 +197,9 @@ def _time(
 
 
 def tracker_config(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
-    """Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
+    """For `count` objects, with so many prompted frames in memory.
+
+    Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
 
     The port chooses masks as the official predictor does in an interactive session, but fills no holes.
     """

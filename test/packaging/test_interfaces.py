@@ -34,6 +34,12 @@ MESSAGES = {
         "std_msgs/Header header, string position_frame_id, uint32 image_height, uint32 image_width, "
         "TrackedObject[] objects"
     ),
+    "ObjectStatus": (
+        "string id, uint16 label, string class_id, uint8 state, float32 score, float32 presence, float32 age, "
+        "sensor_msgs/RegionOfInterest roi, bool has_position, geometry_msgs/Pose pose, "
+        "geometry_msgs/Vector3 size, geometry_msgs/Vector3 velocity, float32 position_stddev"
+    ),
+    "ObjectStatusArray": "std_msgs/Header header, string position_frame_id, ObjectStatus[] objects",
 }
 SERVICES = {
     "AddObjects": ("Prompt[] prompts", "bool success, string message, string[] ids"),

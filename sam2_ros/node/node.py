@@ -13,7 +13,7 @@ if (
 ):  # before everything else is imported, which takes seconds: Ctrl-C must be quiet then
     from sam2_ros.node.start import main as start
 
-    raise SystemExit(start())
+    start()
 
 import contextlib
 import gc
@@ -35,6 +35,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -68,7 +69,7 @@ from sam2_ros.node.worker import Worker
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it
 END_PATIENCE_S = 1.5  # the same, when the process is to end
-END_WITHIN_S = 4.0  # of a signal, whatever a model is at; launch sends the next one after 5 s
+END_WITHIN_S = 3.5  # of a signal, whatever a model is at; launch sends the next one after 5 s
 PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -393,7 +394,8 @@ def main(args: list[str] | None = None) -> int:
         if node is not None and node.configuring:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_interrupt)
     keep_freed_pages()
     rclpy.init(args=args)
     threading.Thread(target=_end_in_time, name="sam2-end", daemon=True).start()
@@ -412,6 +414,9 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        with contextlib.suppress(Exception):
+            # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
+            rclpy_implementation.rclpy_logging_fini()
     if node is not None and node.hanging:
         _exit_now("the work in hand is not finished")
     return 0

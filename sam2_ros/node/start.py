@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from types import FrameType
+from typing import NoReturn
 
 
-def main() -> int:
-    """Run the node until it is interrupted; returns the exit status."""
-    signal.signal(signal.SIGINT, _end_at_once)
+def main() -> NoReturn:
+    """Run the node until it is interrupted, and end the process with its exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_at_once)
     from sam2_ros.node import node
 
-    return node.main()
+    status = node.main()
+    # The node has left the graph in order. Python's own end would take seconds on a busy machine, to take apart what
+    # ends with the process anyway, and launch waits for five in all.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

@@ -140,6 +140,8 @@ def test_a_command_whose_owner_died_before_it_began_does_not_begin(tmp_path: Pat
 
 
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with NodeProcess(["/nowhere/sam2_node"], tmp_path / "node.log", {}) as process:
-        with pytest.raises(NodeProcessError, match="/nowhere/sam2_node"):
-            check_for(process, 20)
+    with (
+        NodeProcess(["/nowhere/sam2_node"], tmp_path / "node.log", {}) as process,
+        pytest.raises(NodeProcessError, match="/nowhere/sam2_node"),
+    ):
+        check_for(process, 20)

@@ -27,6 +27,8 @@ class Camera:
     Attributes:
         mailbox: what the worker takes images from.
         rate: of the images received.
+        out_of_order: how many images were dropped because newer ones had come already.
+        refused: how many never got as far as the mailbox, those included.
     """
 
     def __init__(self, node: LifecycleNode, statistics: Statistics) -> None:
@@ -41,6 +43,7 @@ class Camera:
         self.enabled = True
         self.mailbox: Mailbox[Arrival] = Mailbox()
         self.rate = Rate()
+        self.out_of_order = self.refused = 0
 
     def open(self, transport: str, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
         """Subscribe to the resolved `image_raw`, or to its /compressed."""
@@ -108,8 +111,10 @@ class Camera:
                 return
         form = (message.height, message.width, message.encoding) if raw else None
         if not history.saw(arrival, form):
+            self.out_of_order += 1
+            self.refused += 1
             self._node.get_logger().warning(
-                f"image out of order ({history.out_of_order} so far): stamped "
+                f"image out of order ({self.out_of_order} so far): stamped "
                 f"{(history.newest_stamp_ns - arrival.stamp_ns) / 1e9:.3f} s before one that came earlier; dropped",
                 throttle_duration_sec=1.0,
             )
@@ -120,6 +125,7 @@ class Camera:
 
     def _refuse(self, reason: str) -> None:
         """Such an image is as unreadable as a corrupt one; every output would repeat its names."""
+        self.refused += 1
         self._statistics.lost("skipped")
         self._node.get_logger().warning(
             f"image skipped ({self._statistics.losses['skipped']} so far): {reason}",

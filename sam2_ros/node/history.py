@@ -58,14 +58,12 @@ class FrameHistory:
 
     Attributes:
         cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
-        out_of_order: how many images were refused because newer ones had come already.
     """
 
     def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
         self.seconds = seconds
         self.max_bytes = max_bytes
         self.cut = 0
-        self.out_of_order = 0
         self._lock = threading.Lock()
         self._arrivals: list[Arrival] = []  # each newer than the one before
         self._bytes = 0
@@ -84,7 +82,6 @@ class FrameHistory:
             before = self._newest
             if before is not None:
                 if self._came_late(arrival, before):
-                    self.out_of_order += 1
                     return False
                 if (
                     arrival.frame_id != before.frame_id

@@ -19,7 +19,6 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -64,12 +63,12 @@ from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
 from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.start import end_in_time, end_now
 from sam2_ros.node.worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it
 END_PATIENCE_S = 1.5  # the same, when the process is to end
-END_WITHIN_S = 3.5  # of a signal, whatever a model is at; launch sends the next one after 5 s
 PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -373,13 +372,14 @@ class Sam2Node(LifecycleNode):
             history = self._configured.history
             values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
             values["image_history_cut"] = str(history.cut)
-            values["frames_out_of_order"] = str(history.out_of_order)
         if (resident := resident_mb()) is not None:
             values["resident_mb"] = f"{resident:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
         values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
         mailbox = self._camera.mailbox
-        return {**values, **self._statistics.values(mailbox.received, mailbox.dropped)}
+        values["frames_out_of_order"] = str(self._camera.out_of_order)
+        received = mailbox.received + self._camera.refused
+        return {**values, **self._statistics.values(received, mailbox.dropped)}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -398,7 +398,7 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, on_interrupt)
     keep_freed_pages()
     rclpy.init(args=args)
-    threading.Thread(target=_end_in_time, name="sam2-end", daemon=True).start()
+    threading.Thread(target=end_in_time, args=(rclpy.ok,), name="sam2-end", daemon=True).start()
     try:
         node = Sam2Node()
         rclpy.spin(node)
@@ -418,21 +418,5 @@ def main(args: list[str] | None = None) -> int:
             # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
             rclpy_implementation.rclpy_logging_fini()
     if node is not None and node.hanging:
-        _exit_now("the work in hand is not finished")
+        end_now("the work in hand is not finished")
     return 0
-
-
-def _end_in_time() -> None:
-    """From when ROS is told to shut down, the process has so long to end in order."""
-    while rclpy.ok():
-        time.sleep(0.1)
-    time.sleep(END_WITHIN_S)
-    _exit_now(f"what it was at did not end within {END_WITHIN_S:g} s")
-
-
-def _exit_now(reason: str) -> None:
-    """End the process as it is: a thread inside a model when Python is torn down would end it by a fault."""
-    sys.stderr.write(f"[sam2]: ended at once, {reason}\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)

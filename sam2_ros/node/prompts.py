@@ -248,7 +248,7 @@ class PromptDesk:
 
     def _coming(self) -> list[Prompt]:
         """Prompts on their way to now or waiting for their image."""
-        return [each.prompt for each in (*self._carried, *self._waiting)]
+        return [*(late.prompt for late in self._carried), *(waiting.prompt for waiting in self._waiting)]
 
     def _new_id(self) -> str:
         known = self._known()
@@ -313,9 +313,10 @@ class PromptDesk:
 
     def _check_held(self, prompt: Prompt, image: Arrival) -> None:
         """Images that late prompts hold outlive the history, so they have a bound of their own."""
-        images = [each.image for each in (*self._carried, *self._waiting) if each.image is not None]
-        held = sum({id(each): each.bytes for each in (*images, image)}.values())
-        if len(images) and held > self._history.max_bytes:
+        late = [late.image for late in self._carried]
+        late += [waiting.image for waiting in self._waiting if waiting.image is not None]
+        held = sum({id(each): each.bytes for each in (*late, image)}.values())
+        if late and held > self._history.max_bytes:
             raise PromptError(
                 f"prompt '{prompt.id}': {held / 1e6:.0f} MB of images with those of the late prompts that wait; "
                 f"expected at most history_bytes = {self._history.max_bytes / 1e6:.0f} MB; wait until some are done"

@@ -80,7 +80,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
-            "sam2_node = sam2_ros.node.node:main",
+            "sam2_node = sam2_ros.node.start:main",
             "sam2-ros = sam2_ros.cli:main",
         ],
     },

@@ -5,11 +5,12 @@ from .everything import EverythingConfig, FoundMask, segment_everything
 from .image_segmenter import ImagePrediction, ImageSegmenter
 from .model import Sam2Model
 from .numerics import TrackerConfig
-from .prompt import Prompt, PromptError
+from .prompt import MAX_POINTS, Prompt, PromptError
 from .result import FrameResult, ObjectState, TrackedObject
 from .tracker import Tracker
 
 __all__ = [
+    "MAX_POINTS",
     "EverythingConfig",
     "FoundMask",
     "FrameResult",

@@ -104,6 +104,7 @@ def segment_everything(
     image_hwc_rgb_uint8: np.ndarray,
     config: EverythingConfig | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> list[FoundMask]:
     """All masks of an image.
 
@@ -112,6 +113,7 @@ def segment_everything(
         image_hwc_rgb_uint8: ``[H, W, 3]`` uint8 RGB.
         config: what is asked and what is kept.
         on_progress: is told how many crops of how many are done.
+        before_batch: is called before every batch of clicks; whatever it raises ends the work.
 
     Returns:
         Masks in the order in which non-maximum suppression kept them: best predicted IoU first without crops,
@@ -125,7 +127,7 @@ def segment_everything(
     crops = crop_boxes(image.shape[0], image.shape[1], config.crop_n_layers, config.crop_overlap_ratio)
     found: list[FoundMask] = []
     for done, crop in enumerate(crops, start=1):
-        found += _segment_crop(model, image, crop, config)
+        found += _segment_crop(model, image, crop, config, before_batch)
         on_progress(done, len(crops))
     if len(crops) > 1:
         found = suppress(found, [1 / _box_area(mask.crop_box) for mask in found], config.crop_nms_thresh)
@@ -151,7 +153,11 @@ def crop_boxes(height_px: int, width_px: int, layers: int, overlap_ratio: float)
 
 
 def _segment_crop(
-    model: Sam2Model, image: np.ndarray, crop: Crop, config: EverythingConfig
+    model: Sam2Model,
+    image: np.ndarray,
+    crop: Crop,
+    config: EverythingConfig,
+    before_batch: Callable[[], None],
 ) -> list[FoundMask]:
     x0, y0, x1, y1 = crop.box
     segmenter = ImageSegmenter(model)
@@ -162,6 +168,7 @@ def _segment_crop(
     clicks = torch.stack([x.flatten(), y.flatten()], dim=1)
     found: list[FoundMask] = []
     for batch in clicks.split(config.points_per_batch):
+        before_batch()
         found += _answers(segmenter, batch, crop.box, image.shape[:2], config)
     return suppress(found, [mask.predicted_iou for mask in found], config.box_nms_thresh)
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+MAX_POINTS = 1024
+"""Of one prompt. Attention in the decoder takes memory by the square of them: 100,000 end the process."""
+
 
 class PromptError(ValueError):
     """A prompt that cannot be used. One line: what was given, what was expected, what to do."""
@@ -44,7 +47,7 @@ class Prompt:
 
         Raises:
             PromptError: nothing to go by, a number that is not finite, a box without area or wholly
-                outside, a point outside, a mask of another size or without a pixel.
+                outside, a point outside, more than `MAX_POINTS`, a mask of another size or without a pixel.
         """
         if not self.id:
             raise PromptError("prompt without an id: give the object a name, such as id='cup'")
@@ -66,12 +69,16 @@ class Prompt:
         points = np.asarray(self.points, dtype=np.float32)
         if points.ndim != 2 or points.shape[1:] != (2,) or len(points) == 0:
             raise self._error(f"points of shape {points.shape}", "[n, 2] with x, y in pixels")
+        if len(points) > MAX_POINTS:
+            raise self._error(
+                f"{len(points):,} points",
+                f"at most {MAX_POINTS:,}: a few clicks say more, and for a whole outline a mask does",
+            )
         given = np.ones(len(points)) if self.labels is None else self.labels
         labels = np.asarray(given, dtype=np.int64)
         if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():
-            raise self._error(
-                f"labels {labels.tolist()}", f"{len(points)} of 1 (object) or 0 (not the object)"
-            )
+            shown = f"labels {labels.tolist()}" if labels.size <= 16 else f"{labels.size:,} labels"
+            raise self._error(shown, f"{len(points)} of 1 (object) or 0 (not the object)")
         for x, y in points.tolist():
             if not (np.isfinite(x) and np.isfinite(y)):
                 raise self._error(f"point ({x}, {y}) is not finite", "pixel coordinates")
@@ -128,6 +135,10 @@ def _merge(first: Prompt, second: Prompt) -> Prompt:
     if second.replace:
         return replace(second, class_id=second.class_id or first.class_id)
     clicks = [(p.points, p.labels) for p in (first, second) if p.points is not None and p.labels is not None]
+    if (total := sum(len(points) for points, _ in clicks)) > MAX_POINTS:
+        raise PromptError(
+            f"prompt '{first.id}': {total:,} points on one frame; expected at most {MAX_POINTS:,} in all"
+        )
     return Prompt(
         id=first.id,
         points=np.concatenate([points for points, _ in clicks]) if clicks else None,

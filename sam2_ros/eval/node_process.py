@@ -9,11 +9,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+from sam2_ros.eval import end_with_parent
 
 STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """What is sent to end a node, and how many seconds it then has. SIGINT lets rclpy shut down in order."""
@@ -38,7 +41,7 @@ class NodeProcess:
         # A session of its own: Ctrl-C in the terminal reaches the node once, through stop(), and stop() also
         # reaches whatever processes the node started.
         self._process = subprocess.Popen(
-            self._command,
+            _ending_with_this_process(self._command),
             stdout=self._log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -92,6 +95,13 @@ class NodeProcess:
         if self._log is not None:
             self._log.close()
         return process.poll()
+
+
+def _ending_with_this_process(command: list[str]) -> list[str]:
+    """The command, which is told by the kernel when this process is gone, however that came: stop() may never run."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-IS", str(Path(end_with_parent.__file__)), str(os.getpid()), *command]
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

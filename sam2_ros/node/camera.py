@@ -14,8 +14,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from sam2_ros.node.convert import stamp_to_ns
-from sam2_ros.node.diagnostics import CameraView, Rate
+from sam2_ros.node.diagnostics import CameraView, Rate, Statistics
 from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.limits import MAX_NAME_BYTES, shown
 from sam2_ros.node.mailbox import Mailbox
 from sam2_ros.node.prompts import PromptDesk
 
@@ -26,10 +27,13 @@ class Camera:
     Attributes:
         mailbox: what the worker takes images from.
         rate: of the images received.
+        out_of_order: how many images were dropped because newer ones had come already.
+        refused: how many never got as far as the mailbox, those included.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, statistics: Statistics) -> None:
         self._node = node
+        self._statistics = statistics
         self._subscription: Any = None
         self._history: FrameHistory | None = None
         self._desk: PromptDesk | None = None
@@ -39,6 +43,7 @@ class Camera:
         self.enabled = True
         self.mailbox: Mailbox[Arrival] = Mailbox()
         self.rate = Rate()
+        self.out_of_order = self.refused = 0
 
     def open(self, transport: str, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
         """Subscribe to the resolved `image_raw`, or to its /compressed."""
@@ -96,10 +101,33 @@ class Camera:
         arrival = Arrival(
             message, stamp_to_ns(message.header.stamp), message.header.frame_id, self._last_image_s
         )
-        if isinstance(message, Image):
-            history.saw(arrival, form=(message.height, message.width, message.encoding))
-            if message.height and message.width:
-                desk.image_size((message.height, message.width))
-        else:
-            history.saw(arrival)
+        raw = isinstance(message, Image)
+        format_name = message.encoding if raw else message.format
+        for what, name in (("frame_id", arrival.frame_id), ("encoding", format_name)):
+            if len(name) > MAX_NAME_BYTES:
+                self._refuse(
+                    f"{what} '{shown(name)}' has {len(name):,} characters, expected at most {MAX_NAME_BYTES}"
+                )
+                return
+        form = (message.height, message.width, message.encoding) if raw else None
+        if not history.saw(arrival, form):
+            self.out_of_order += 1
+            self.refused += 1
+            self._node.get_logger().warning(
+                f"image out of order ({self.out_of_order} so far): stamped "
+                f"{(history.newest_stamp_ns - arrival.stamp_ns) / 1e9:.3f} s before one that came earlier; dropped",
+                throttle_duration_sec=1.0,
+            )
+            return
+        if raw and message.height and message.width:
+            desk.image_size((message.height, message.width))
         self.mailbox.put(arrival, keep=desk.awaits(arrival.stamp_ns))
+
+    def _refuse(self, reason: str) -> None:
+        """Such an image is as unreadable as a corrupt one; every output would repeat its names."""
+        self.refused += 1
+        self._statistics.lost("skipped")
+        self._node.get_logger().warning(
+            f"image skipped ({self._statistics.losses['skipped']} so far): {reason}",
+            throttle_duration_sec=1.0,
+        )

@@ -12,6 +12,7 @@ import numpy as np
 
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.media.ros_image import ENCODINGS, ImageError, as_uint8, compressed_to_rgb, image_to_rgb
+from sam2_ros.node.limits import Limits
 from sam2_ros.node.prompts import PromptRequest
 
 MASK_ENCODINGS = ("mono8", "8UC1")
@@ -49,14 +50,17 @@ def _through_cv_bridge(message: Any) -> np.ndarray:
         raise ImageError(f"{unknown}, and cv_bridge says: {error}; convert it upstream") from error
 
 
-def prompt_request(message: Any, position: str, default_header: Any = None) -> PromptRequest:
+def prompt_request(
+    message: Any, position: str, default_header: Any = None, limits: Limits | None = None
+) -> PromptRequest:
     """A sam2_ros_msgs/Prompt as an engine prompt with the stamp and frame of the image it was made on.
 
     `position` names the prompt in messages while it has no id, such as "#2". A prompt whose own stamp is zero
-    takes `default_header`. Raises PromptError for a mask that cannot be read; everything else is checked
-    later.
+    takes `default_header`. Raises PromptError for what is beyond `limits`, and for a mask that cannot be read;
+    everything else is checked later.
     """
     name = message.id or position
+    (limits or Limits()).check_size(name, message.class_id, len(message.points))
     header = message.header
     if stamp_to_ns(header.stamp) == 0 and default_header is not None:
         header = default_header

@@ -8,10 +8,18 @@ asked for.
 
 from __future__ import annotations
 
+if (
+    __name__ == "__main__"
+):  # before everything else is imported, which takes seconds: Ctrl-C must be quiet then
+    from sam2_ros.node.start import main as start
+
+    start()
+
 import contextlib
 import gc
+import os
 import signal
-import sys
+import threading
 import time
 from dataclasses import dataclass
 from types import FrameType
@@ -26,6 +34,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -54,9 +63,12 @@ from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
 from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.start import end_in_time, end_now
 from sam2_ros.node.worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
+STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it
+END_PATIENCE_S = 1.5  # the same, when the process is to end
 PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -82,6 +94,7 @@ class Sam2Node(LifecycleNode):
     _configured: Configured | None = None
     _single_shot: SingleShot | None = None
     configuring = False  # a model is being loaded, which may take long
+    hanging = False  # after destroy_node: a thread is still inside a model
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
@@ -94,12 +107,12 @@ class Sam2Node(LifecycleNode):
         self._worker: Worker | None = None
         self._numbering = (0, 0)  # labels and names given before the last cleanup
         self._statistics = Statistics()
-        self._camera = Camera(self)
+        self._camera = Camera(self, self._statistics)
         self._camera.enable(self._params.enable)
         self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
 
         self._requests = Requests(self, self._statistics, self.desk, lambda: self._params.active_id)
-        self._single_shot = SingleShot(self, self._model)
+        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=1))
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -133,8 +146,8 @@ class Sam2Node(LifecycleNode):
     def _assembled(self, loaded: Loaded) -> Configured:
         """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
         params = self._params
-        history = FrameHistory(params.prompt_history)
-        desk = PromptDesk(params.max_objects, history, loaded.tracker.reserve_id)
+        history = FrameHistory(params.prompt_history, params.history_bytes)
+        desk = PromptDesk(params.max_objects, history, loaded.tracker.reserve_id, params.limits)
         detector = spatial = None
         with contextlib.ExitStack() as made:
             if params.detection_mode != "off":
@@ -213,9 +226,10 @@ class Sam2Node(LifecycleNode):
         return SUCCESS
 
     def destroy_node(self) -> None:
-        self._stop_work()
+        """Ends within a few seconds; `hanging` says whether everything has ended then."""
+        self.hanging = not self._stop_work(END_PATIENCE_S)
         if self._single_shot is not None:
-            self._single_shot.destroy()
+            self.hanging |= not self._single_shot.destroy()
         super().destroy_node()
 
     def _autostart(self) -> None:
@@ -223,15 +237,19 @@ class Sam2Node(LifecycleNode):
         if self._state == "unconfigured" and self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    def _stop_work(self) -> None:
+    def _stop_work(self, patience_s: float = STOP_PATIENCE_S) -> bool:
+        """Stop tracking; False when the image in work takes longer than that."""
         if self._configured is None:
-            return
+            return True
         self._camera.close()
+        stopped = True
         if self._worker is not None:
-            if not self._worker.stop():
+            stopped = self._worker.stop(patience_s)
+            if not stopped and self.context.ok():
                 self.get_logger().error("the image in work does not end; its result will be ignored")
             self._last_arrival = self._worker.last
         self._worker = None
+        return stopped
 
     def _release(self) -> None:
         self._stop_work()
@@ -323,6 +341,8 @@ class Sam2Node(LifecycleNode):
         self._camera.enable(params.enable)
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history
+            self._configured.history.max_bytes = params.history_bytes
+            self._configured.desk.limits = params.limits
             self._configured.loaded.tracker.config = tracker_config(params)
 
     # Diagnostics.
@@ -349,13 +369,17 @@ class Sam2Node(LifecycleNode):
         values = {"state": self._state, "enable": str(params.enable).lower(), "model": params.model}
         if self._configured is not None:
             values.update(self._configured.loaded.values())
-            values["image_history_mb"] = f"{self._configured.history.bytes / 1e6:.1f}"
+            history = self._configured.history
+            values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
+            values["image_history_cut"] = str(history.cut)
         if (resident := resident_mb()) is not None:
             values["resident_mb"] = f"{resident:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
         values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
         mailbox = self._camera.mailbox
-        return {**values, **self._statistics.values(mailbox.received, mailbox.dropped)}
+        values["frames_out_of_order"] = str(self._camera.out_of_order)
+        received = mailbox.received + self._camera.refused
+        return {**values, **self._statistics.values(received, mailbox.dropped)}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -365,16 +389,20 @@ def main(args: list[str] | None = None) -> int:
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
         # would cut the tidy end short; it is of use only where the main thread may be busy for long.
+        if node is None and not rclpy.ok():
+            os._exit(0)  # rclpy's is not there yet, and nothing is to be tidied up
         if node is not None and node.configuring:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_interrupt)
     keep_freed_pages()
     rclpy.init(args=args)
+    threading.Thread(target=end_in_time, args=(rclpy.ok,), name="sam2-end", daemon=True).start()
     try:
         node = Sam2Node()
         rclpy.spin(node)
-    except ExternalShutdownException:
+    except (ExternalShutdownException, KeyboardInterrupt):
         pass
     except (ParameterError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         rclpy.logging.get_logger("sam2").fatal(str(error))
@@ -386,8 +414,9 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        with contextlib.suppress(Exception):
+            # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
+            rclpy_implementation.rclpy_logging_fini()
+    if node is not None and node.hanging:
+        end_now("the work in hand is not finished")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,6 +10,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sam2_ros.engine import MAX_POINTS
+from sam2_ros.node.limits import Limits
+
 if TYPE_CHECKING:
     from rclpy.node import Node
 
@@ -214,6 +217,49 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ),
     ParameterEntry("enable", True, "Process images; the service ~/enable sets it too.", read_only=False),
     ParameterEntry("autostart", True, "Configure and activate at start without a lifecycle manager."),
+    ParameterEntry(
+        "history_bytes",
+        Limits.history_bytes,
+        "Most bytes of images kept for late prompts, whatever prompt_history says; two seconds of raw 1080p at 30 Hz "
+        "are 373 MB. A detector's late boxes get as much again for masks.",
+        range=(1_000_000, 1 << 40),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "max_points",
+        Limits.max_points,
+        "Points in one prompt, and in all prompts of one object that wait for the same image; more are rejected.",
+        range=(1, MAX_POINTS),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "max_message_prompts",
+        Limits.max_message_prompts,
+        "Prompts in one message or request, that of ~/segment included; a larger one is rejected as a whole.",
+        range=(1, 4096),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "max_pending_prompts",
+        Limits.max_pending_prompts,
+        "Prompts that may wait for their images at the same time; one more is rejected.",
+        range=(1, 4096),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "max_pending_bytes",
+        Limits.max_pending_bytes,
+        "Most bytes of masks in prompts that wait for their images (one byte a pixel); one more is rejected.",
+        range=(1_000_000, 1 << 40),
+        read_only=False,
+    ),
+    ParameterEntry(
+        "max_id_bytes",
+        Limits.max_id_bytes,
+        "Most bytes (UTF-8) of an object's id and of its class_id; a prompt with a longer one is rejected.",
+        range=(1, 1024),
+        read_only=False,
+    ),
 )
 ENTRIES = {entry.name: entry for entry in PARAMETERS}
 
@@ -251,6 +297,12 @@ class NodeParams:
     use_debug: bool = False
     enable: bool = True
     autostart: bool = True
+    history_bytes: int = Limits.history_bytes
+    max_points: int = Limits.max_points
+    max_message_prompts: int = Limits.max_message_prompts
+    max_pending_prompts: int = Limits.max_pending_prompts
+    max_pending_bytes: int = Limits.max_pending_bytes
+    max_id_bytes: int = Limits.max_id_bytes
 
     def __post_init__(self) -> None:
         for entry in PARAMETERS:
@@ -261,6 +313,10 @@ class NodeParams:
                 f"parameter present_off: got {self.present_off}, expected at most present_on = "
                 f"{self.present_on}: an object must not be hidden and visible at once; set present_on first"
             )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**{each.name: getattr(self, each.name) for each in dataclasses.fields(Limits)})
 
     def changed(self, values: dict[str, Any]) -> NodeParams:
         """These values with some changed while the node runs.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from sam2_ros.engine import FrameResult, Prompt, PromptError
 from sam2_ros.node.carry import LatePrompt
 from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.limits import Limits, point_count, shown
 
 UNKNOWN_SIZE_PX = 1 << 24  # wider than any image: before the first one, only what needs no image is checked
 FUTURE_PATIENCE_S = 1.0  # a prompt waits at least this long for an image that has not come yet
@@ -76,17 +77,28 @@ class PromptDesk:
         max_objects: objects that may live at the same time, those still waiting for their image included.
         history: the images that came lately.
         reserve_id: gives a name that was never given before, for prompts without one.
+        limits: of what may wait; may be replaced at any time.
     """
 
-    def __init__(self, max_objects: int, history: FrameHistory, reserve_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        max_objects: int,
+        history: FrameHistory,
+        reserve_id: Callable[[], str],
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
         self._history = history
         self._max_objects = max_objects
         self._reserve_id = reserve_id
         self._lock = threading.Lock()
         self._live: list[str] = []
         self._waiting: list[_Waiting] = []
-        self._carried: list[Prompt] = []  # late ones on their way to now
+        self._carried: list[LatePrompt] = []  # on their way to now
         self._taken: list[str] = []  # ids of prompts that the tracker is working on
+        self._announced: set[str] = (
+            set()
+        )  # ids the tracker has heard of and may not have been prompted for yet
         self._removals = Removals()
         self._size_hw: tuple[int, int] | None = None
 
@@ -129,11 +141,15 @@ class PromptDesk:
         Returns (unknown ids, ids left).
         """
         with self._lock:
-            asked = list(ids) or self._known()
-            unknown = [object_id for object_id in asked if object_id not in self._known()]
-            self._removals.ids.extend(asked)
+            known = dict.fromkeys(self._known())
+            asked = dict.fromkeys(ids) or known
+            unknown = [object_id for object_id in asked if object_id not in known]
+            # What only waited is unknown to the tracker: while no image comes, its removal is no work to keep.
+            told = {*self._live, *self._taken, *self._announced, *(late.prompt.id for late in self._carried)}
+            gone = dict.fromkeys([*self._removals.ids, *(each for each in asked if each in told)])
+            self._removals.ids = list(gone)
             self._waiting = [waiting for waiting in self._waiting if waiting.prompt.id not in asked]
-            self._carried = [prompt for prompt in self._carried if prompt.id not in asked]
+            self._carried = [late for late in self._carried if late.prompt.id not in asked]
             self._live = [object_id for object_id in self._live if object_id not in asked]
             self._taken = [object_id for object_id in self._taken if object_id not in asked]
             return unknown, self._known()
@@ -166,8 +182,9 @@ class PromptDesk:
                     still_waiting.append(waiting)
             self._waiting = still_waiting
             self._taken = [prompt.id for prompt in work.prompts]
-            self._carried += [late.prompt for late in work.late]
+            self._carried += work.late
             work.awaited = self._unborn()
+            self._announced = set(work.awaited)
             return work
 
     def settle(self, result: FrameResult) -> Removals:
@@ -185,7 +202,7 @@ class PromptDesk:
         """Late prompts travel no more, one id for each; those that arrived live in the stream now."""
         with self._lock:
             for object_id in ids:
-                carried = [index for index, prompt in enumerate(self._carried) if prompt.id == object_id]
+                carried = [n for n, late in enumerate(self._carried) if late.prompt.id == object_id]
                 if not carried:
                     continue  # removed on the way
                 del self._carried[carried[0]]
@@ -208,7 +225,7 @@ class PromptDesk:
 
     def _unborn(self) -> dict[str, str]:
         """id -> class of objects that are asked for and have no first prompt yet."""
-        coming = [*self._carried, *(waiting.prompt for waiting in self._waiting)]
+        coming = self._coming()
         born = {*self._live, *self._taken}
         return {prompt.id: prompt.class_id for prompt in coming if prompt.id not in born}
 
@@ -227,8 +244,11 @@ class PromptDesk:
 
     def _known(self) -> list[str]:
         """Ids that exist or are about to, in the order they were asked for."""
-        coming = [*self._carried, *(waiting.prompt for waiting in self._waiting)]
-        return list(dict.fromkeys([*self._live, *self._taken, *(prompt.id for prompt in coming)]))
+        return list(dict.fromkeys([*self._live, *self._taken, *(prompt.id for prompt in self._coming())]))
+
+    def _coming(self) -> list[Prompt]:
+        """Prompts on their way to now or waiting for their image."""
+        return [*(late.prompt for late in self._carried), *(waiting.prompt for waiting in self._waiting)]
 
     def _new_id(self) -> str:
         known = self._known()
@@ -240,9 +260,11 @@ class PromptDesk:
     def _check(self, request: PromptRequest) -> Arrival | None:
         """PromptError for what cannot be used. Returns the image a prompt was made on, if that has come."""
         prompt, newest, frame_id = request.prompt, self._history.newest, self.camera_frame_id
+        self.limits.check_size(prompt.id, prompt.class_id, point_count(prompt))
+        self.limits.check_pending(prompt, self._coming())
         if frame_id and request.frame_id and request.frame_id != frame_id:
             raise PromptError(
-                f"prompt '{prompt.id}': made in frame '{request.frame_id}'; expected pixels of the camera "
+                f"prompt '{prompt.id}': made in frame '{shown(request.frame_id)}'; expected pixels of the camera "
                 f"image, whose frame is '{frame_id}'"
             )
         size_hw = self._size_hw or (
@@ -270,6 +292,11 @@ class PromptDesk:
                 f"prompt '{prompt.id}': made on an image {age_s:.2f} s older than the newest; expected at most "
                 f"prompt_history = {self._history.seconds:g} s; send it sooner or raise prompt_history"
             )
+        if image is None and self._history.was_cut(request.stamp_ns):
+            raise PromptError(
+                f"prompt '{prompt.id}': made on an image {age_s:.2f} s older than the newest, which was let go to stay "
+                f"within history_bytes = {self._history.max_bytes / 1e6:.0f} MB; send it sooner or raise history_bytes"
+            )
         if image is None:
             nearest = self._history.nearest(request.stamp_ns)
             away = (
@@ -281,4 +308,16 @@ class PromptDesk:
                 f"prompt '{prompt.id}': no image with its stamp was received, {away}; expected the stamp of the "
                 "image it was made on, or zero for the next image"
             )
+        self._check_held(prompt, image)
         return image
+
+    def _check_held(self, prompt: Prompt, image: Arrival) -> None:
+        """Images that late prompts hold outlive the history, so they have a bound of their own."""
+        late = [late.image for late in self._carried]
+        late += [waiting.image for waiting in self._waiting if waiting.image is not None]
+        held = sum({id(each): each.bytes for each in (*late, image)}.values())
+        if late and held > self._history.max_bytes:
+            raise PromptError(
+                f"prompt '{prompt.id}': {held / 1e6:.0f} MB of images with those of the late prompts that wait; "
+                f"expected at most history_bytes = {self._history.max_bytes / 1e6:.0f} MB; wait until some are done"
+            )

@@ -20,6 +20,7 @@ from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.node.convert import prompt_request, stamp_to_ns
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import AddObjects, PromptArray, RemoveObjects
+from sam2_ros.node.limits import listed, shown
 from sam2_ros.node.prompts import PromptDesk, PromptRequest
 
 CLICK = "click"  # names a click without an id in messages
@@ -73,9 +74,17 @@ class Requests:
     def _submit_messages(
         self, messages: Sequence[Any], default_header: Any = None
     ) -> tuple[list[str], list[str]]:
+        """As `submit`; a message beyond the limit is refused as a whole, with one reason."""
+        try:
+            limits = self._desk().limits
+            limits.check_count(len(messages))
+        except PromptError as error:
+            self._statistics.prompts_rejected += len(messages)
+            self._log.warning(f"rejected: {error}")
+            return [""] * len(messages), [str(error)] if len(messages) else []
         return self.submit(
             [
-                partial(prompt_request, message, f"#{number}", default_header)
+                partial(prompt_request, message, f"#{number}", default_header, limits)
                 for number, message in enumerate(messages, start=1)
             ]
         )
@@ -91,9 +100,9 @@ class Requests:
             camera_frame_id = self._desk().camera_frame_id
             if frame_id != camera_frame_id:
                 raise PromptError(
-                    f"click in frame '{frame_id}': expected pixels in the image's frame '{camera_frame_id}'. RViz's "
-                    "Publish Point sends metres in its fixed frame, which are no pixels: click in an image view, "
-                    "e.g. rqt_image_view on ~/clicked_pixel"
+                    f"click in frame '{shown(frame_id)}': expected pixels in the image's frame "
+                    f"'{camera_frame_id}'. RViz's Publish Point sends metres in its fixed frame, which are no pixels: "
+                    "click in an image view, e.g. rqt_image_view on ~/clicked_pixel"
                 )
             return self._click(message.point, stamp_to_ns(message.header.stamp), frame_id)
 
@@ -113,7 +122,7 @@ class Requests:
     def _on_add_objects(self, request: Any, response: Any) -> Any:
         response.ids, reasons = self._submit_messages(request.prompts)
         response.success = not reasons
-        response.message = "; ".join(reasons)
+        response.message = listed(reasons, "; ")
         return response
 
     def _on_remove_objects(self, request: Any, response: Any) -> Any:
@@ -123,7 +132,7 @@ class Requests:
             response.success, response.message = False, str(error)
             return response
         response.success = not unknown
-        response.message = f"not known: {', '.join(unknown)}" if unknown else ""
+        response.message = f"not known: {listed([shown(each) for each in unknown])}" if unknown else ""
         return response
 
     def _on_reset(self, request: Any, response: Any) -> Any:

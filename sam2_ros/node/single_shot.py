@@ -34,13 +34,18 @@ from sam2_ros.media.ros_image import ImageError
 from sam2_ros.node.convert import message_to_rgb, prompt_request
 from sam2_ros.node.history import FrameHistory
 from sam2_ros.node.interfaces import Segment
+from sam2_ros.node.limits import Limits
 from sam2_ros.node.loading import free_device_memory
 from sam2_ros.node.publish import objects_message
 
 # The official thresholds are for the official models; nano is never as sure and would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
-PATIENCE_S = 5.0
+PATIENCE_S = 1.5  # for a batch of clicks or one prompt, after which the work ends by itself
 MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
+
+
+class StoppedError(RuntimeError):
+    """The node ends while a request is answered."""
 
 
 class SingleShot:
@@ -48,11 +53,19 @@ class SingleShot:
 
     Args:
         model: the model at work and the camera's images; raises PromptError with the reason while there are none.
+        limits: of one request.
     """
 
-    def __init__(self, node: LifecycleNode, model: Callable[[], tuple[Sam2Model, FrameHistory]]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        model: Callable[[], tuple[Sam2Model, FrameHistory]],
+        limits: Callable[[], Limits],
+    ) -> None:
         self._log = node.get_logger()
         self._model = model
+        self._limits = limits
+        self._stopping = threading.Event()
         # Names of the command line (__node:=) are the first node's; a leading underscore hides this one.
         self._node = rclpy.create_node(
             f"_{node.get_name()}_single_shot",
@@ -68,18 +81,33 @@ class SingleShot:
         self._thread = threading.Thread(target=self._spin, name="sam2-single-shot", daemon=True)
         self._thread.start()
 
-    def destroy(self) -> None:
-        """End after the request in hand, or without waiting for it when that takes long."""
-        self._executor.shutdown(timeout_sec=PATIENCE_S)
+    def destroy(self) -> bool:
+        """End between two prompts or batches of clicks of the request in hand, which is not answered any more.
+
+        False when that takes too long: its thread is still inside the model then.
+        """
+        self._stopping.set()
+        self._executor.shutdown(timeout_sec=0.0)
         self._thread.join(PATIENCE_S)
         self._node.destroy_node()
+        return not self._thread.is_alive()
+
+    def _check_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise StoppedError("the node is ending")
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        try:
+            with contextlib.suppress(ExternalShutdownException):
+                self._executor.spin()
+        except Exception:
+            if not self._stopping.is_set() and self._node.context.ok():
+                raise  # otherwise the graph ended before the reply went out
 
     def _on_segment(self, request: Any, response: Any) -> Any:
         try:
+            self._check_stopping()
+            self._limits().check_count(len(request.prompts))
             model, history = self._model()
             message = request.image
             if not message.height and not message.width and not len(message.data):
@@ -91,13 +119,13 @@ class SingleShot:
             image = message_to_rgb(message)
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
-        except (PromptError, ImageError) as error:
+        except (PromptError, ImageError, StoppedError) as error:
             response.message = str(error)
         except Exception as error:
             # Whatever a model, a driver or a full memory may raise costs this request only.
             free_device_memory()
             response.message = f"segmenting failed: {type(error).__name__}: {error}"
-        if response.message:
+        if response.message and not self._stopping.is_set():
             self._log.warning(f"~/segment: {response.message}")
         return response
 
@@ -105,14 +133,16 @@ class SingleShot:
         height, width = image.shape[:2]
         result = FrameResult(0, 0.0, height, width)
         if not len(request.prompts):
-            found = segment_everything(model, image, EVERYTHING.get(model.config.name, EverythingConfig()))
+            config = EVERYTHING.get(model.config.name, EverythingConfig())
+            found = segment_everything(model, image, config, before_batch=self._check_stopping)
             candidates = [("", "", mask.segmentation, mask.predicted_iou) for mask in found]
         else:
+            limits = self._limits()
             prompts = [
-                prompt_request(prompt, f"#{number}").prompt.validated(height, width)
+                prompt_request(prompt, f"#{number}", limits=limits).prompt.validated(height, width)
                 for number, prompt in enumerate(request.prompts, start=1)
             ]
-            candidates = prompted(model, image, prompts, request.multimask)
+            candidates = prompted(model, image, prompts, request.multimask, self._check_stopping)
         candidates.sort(key=lambda candidate: -candidate[3])
         result.objects = [
             _found(id or f"mask_{label}", label, class_id, mask, score)
@@ -122,14 +152,22 @@ class SingleShot:
 
 
 def prompted(
-    model: Sam2Model, image: np.ndarray, prompts: list[Prompt], multimask: bool
+    model: Sam2Model,
+    image: np.ndarray,
+    prompts: list[Prompt],
+    multimask: bool,
+    before_prompt: Callable[[], None] = lambda: None,
 ) -> list[tuple[str, str, np.ndarray, float]]:
-    """(id, class, mask [H, W] bool, predicted IoU) of every candidate: three for each prompt, or the best one."""
+    """(id, class, mask [H, W] bool, predicted IoU) of every candidate: three for each prompt, or the best one.
+
+    Whatever `before_prompt` raises ends the work.
+    """
     segmenter = ImageSegmenter(model)
     segmenter.set_image(image)
     side = model.config.image_size // 4
     found = []
     for prompt in prompts:
+        before_prompt()
         one_click = (
             prompt.points is not None
             and len(prompt.points) == 1

@@ -19,13 +19,13 @@ from sam2_ros.media.ros_image import ImageError
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.limits import listed, shown
 from sam2_ros.node.loading import free_device_memory, out_of_memory
 from sam2_ros.node.mailbox import Mailbox
 from sam2_ros.node.prompts import PromptDesk, Removals
 
 FAILURES_TO_GIVE_UP = 3
 WARNING_PERIOD_S = 1.0
-STOP_PATIENCE_S = 30.0  # a step of the largest model on a slow CPU ends well within this
 
 
 class Log(Protocol):
@@ -84,15 +84,15 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> bool:
+    def stop(self, patience_s: float = 30.0) -> bool:
         """End after the image in hand, whose result is not published any more.
 
-        False when the thread hangs.
+        False when that takes longer than `patience_s`; the thread then ends when it is done.
         """
         self._stopping.set()
         self._mailbox.close()
         if self._thread.is_alive():
-            self._thread.join(STOP_PATIENCE_S)
+            self._thread.join(patience_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -160,7 +160,7 @@ class Worker:
         for reason in result.rejected.values():
             self._reject(reason)
         if result.forgotten:
-            self._log.warning(f"forgotten after being lost too long: {', '.join(result.forgotten)}")
+            self._log.warning(f"forgotten after being lost too long: {listed(result.forgotten)}")
         if self._stopping.is_set():
             return
         self._deliver(result, image, arrival)
@@ -240,7 +240,7 @@ class Worker:
             self._tracker.remove(object_id)
         self._failures += 1
         self._statistics.lost("failed")
-        also = f"; prompts for {', '.join(lost)} are lost with it, send them again" if lost else ""
+        also = f"; prompts for {listed(lost)} are lost with it, send them again" if lost else ""
         self._log.error(f"image failed ({self._failures} in a row): {type(error).__name__}: {error}{also}")
 
 
@@ -249,7 +249,7 @@ def _break_between(before: Arrival | None, now: Arrival) -> str | None:
     if before is None:
         return None
     if now.frame_id != before.frame_id:
-        return f"frame_id changed from '{before.frame_id}' to '{now.frame_id}'"
+        return f"frame_id changed from '{shown(before.frame_id)}' to '{shown(now.frame_id)}'"
     if now.stamp_ns < before.stamp_ns:
         return f"time jumped back by {(before.stamp_ns - now.stamp_ns) / 1e9:.2f} s"
     return None

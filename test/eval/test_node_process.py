@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -95,3 +97,51 @@ def test_the_node_ends_when_its_owner_fails(tmp_path: Path) -> None:
         fail_inside(process)
     with pytest.raises(NodeProcessError, match="exit status"):
         process.check()
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from sam2_ros.eval.node_process import NodeProcess
+with NodeProcess([sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), {}) as process:
+    print(process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose kernel tells of a parent's death")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_the_node_ends_when_its_owner_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "node.log"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, POLITE, str(log)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    node = int(owner.stdout.readline())
+    wait_for("ready", log)
+    assert is_running(node)
+    owner.send_signal(number)
+    owner.communicate()
+    deadline_s = time.monotonic() + 5
+    while is_running(node) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert not is_running(node)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose kernel tells of a parent's death")
+def test_a_command_whose_owner_died_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    code = f"open({str(begun)!r}, 'w')"
+    nobody = 2**22 + 1  # beyond the largest process id
+    script = Path(node_process.__file__).with_name("end_with_parent.py")
+    done = subprocess.run([sys.executable, str(script), str(nobody), sys.executable, "-c", code], timeout=20)
+    assert done.returncode == 1
+    assert not begun.exists()
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        NodeProcess(["/nowhere/sam2_node"], tmp_path / "node.log", {}) as process,
+        pytest.raises(NodeProcessError, match="/nowhere/sam2_node"),
+    ):
+        check_for(process, 20)

@@ -221,3 +221,48 @@ def test_a_busy_stream_gives_way_for_its_share_of_the_time_only(stream):
     assert not stream.carrier.due(idle=False, now_s=began_s + took_s)
     assert stream.carrier.due(idle=False, now_s=began_s + 2.5 * took_s / carry.BUSY_SHARE)
     assert stream.carrier.due(idle=False, now_s=began_s + PATIENCE_S + carry.DEADLINE_S + 1.0)
+
+
+def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, model, monkeypatch):
+    box = Prompt("square", box=box_at(0))
+    x0, y0, x1, y1 = box_at(2)
+    click = Prompt("square", points=np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))
+    in_time = Stream(model)
+    for frame in range(3):
+        objects = in_time.see(frame, *{0: [box], 2: [click]}.get(frame, []))
+
+    answers = []
+    scout = stream.carrier._scout
+    step = scout.step
+    monkeypatch.setattr(scout, "step", lambda *given, **named: answers.append(step(*given, **named)))
+    for frame in range(6):
+        stream.see(frame, *([box] if frame == 0 else []))
+    stream.late(2, click)
+    stream.carrier.advance(stamp_of(5))
+    (answer,) = answers[0].objects
+    # By the memory of then: what has been learned on the frames since would move every logit.
+    np.testing.assert_allclose(answer.logits, objects["square"].logits, atol=0.05)
+
+
+def test_a_late_prompt_is_in_the_stream_within_a_second_however_much_the_stream_wants(stream):
+    for frame in range(30):
+        stream.arrive(frame)
+    image, now_s = stream.history.at(stamp_of(0)), time.monotonic()
+    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(0)), image, now_s - 1.0)], now_s)
+    reports = []
+    while stream.carrier.busy:  # images wait all the time
+        assert stream.carrier.due(idle=False, now_s=time.monotonic())
+        reports.append(stream.carrier.advance(stamp_of(29)))
+    assert reports[-1].arrived == ["square"]
+    assert stream.visited == [0]  # no time is left for those between
+
+
+def test_a_late_prompt_visits_no_image_for_which_there_is_no_time(stream):
+    for frame in range(30):
+        stream.arrive(frame)
+    image, now_s = stream.history.at(stamp_of(0)), time.monotonic()
+    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(0)), image, now_s)], now_s)
+    stream.carrier.advance(stamp_of(29))
+    time.sleep(max(0.0, now_s + 0.9 - time.monotonic()))  # the stream took all of it
+    stream.carry_on(until=29)
+    assert len(stream.visited) <= 2

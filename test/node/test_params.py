@@ -36,6 +36,12 @@ INTERFACE = [
     "use_debug",
     "enable",
     "autostart",
+    "history_bytes",
+    "max_points",
+    "max_message_prompts",
+    "max_pending_prompts",
+    "max_pending_bytes",
+    "max_id_bytes",
 ]
 
 

@@ -3,6 +3,7 @@
 Only what a fault would reach is changed, at the edge where it would come in; everything that answers it is the node's.
 """
 
+import hashlib
 import os
 import sys
 
@@ -60,7 +61,33 @@ def _deaf_middleware() -> None:
     Publisher.publish = faulty
 
 
+def _endless() -> None:
+    """As a C function that never comes back and answers no signal, but lets other threads run."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
+def _hanging_image() -> None:
+    """An image whose first pixel is white never ends."""
+    step = Tracker.step
+
+    def faulty(self, image, *arguments, **keywords):
+        if image[0, 0].min() == 255:
+            _endless()
+        return step(self, image, *arguments, **keywords)
+
+    Tracker.step = faulty
+
+
+def _hanging_load() -> None:
+    """The warm-up never ends, as a compiler may not."""
+    from sam2_ros.node import loading
+
+    loading._warm_up = lambda model, config: _endless()
+
+
 FAULTS = {
+    "hanging_image": _hanging_image,
+    "hanging_load": _hanging_load,
     "device_lost": _device_lost,
     "full_memory": _full_memory,
     "few_labels": _few_labels,

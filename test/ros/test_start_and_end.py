@@ -7,13 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
-from .conftest import START_TIMEOUT_S, TIMEOUT_S
+from .conftest import START_TIMEOUT_S, TIMEOUT_S, scene
+
+
+def faulty(fault: str) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("faulty_node.py")), fault]
 
 
 def test_sigint_while_the_model_is_loading_ends_the_node(make_robot):
@@ -61,3 +67,59 @@ def test_missing_messages_name_the_command_that_builds_them(tmp_path):
     )
     assert done.returncode == 1
     assert "colcon build --base-paths . sam2_ros_msgs" in done.stderr
+
+
+def processes_end(robot, number, within_s=5.0):
+    """Seconds that launch waits from a signal to the next."""
+    robot.process_handle.send_signal(number)
+    assert robot.process_handle.wait(within_s) == 0, robot.log()
+    assert "Traceback" not in robot.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay_s", [0.15, 0.8, 2.0])
+def test_a_signal_in_the_first_seconds_ends_the_node_without_a_word(tmp_path, number, delay_s):
+    command = [sys.executable, "-X", "importtime", "-m", "sam2_ros.node.node"]
+    imports = tmp_path / "imports"
+    with imports.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        while "sam2_ros.node" not in imports.read_text():  # Python itself has started
+            assert process.poll() is None
+        time.sleep(delay_s)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert "Traceback" not in said + imports.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_an_image_never_ends_ends_the_node_in_time(make_robot, number):
+    robot = make_robot(command=faulty("hanging_image"))
+    robot.listen_to_outputs()
+    image = scene()
+    image[0, 0] = 255
+    robot.send_image(image)
+    time.sleep(0.5)  # the image is in work
+    processes_end(robot, number)
+
+
+def test_a_signal_while_loading_never_ends_ends_the_node_in_time(make_robot):
+    robot = make_robot(command=faulty("hanging_load"))
+    robot.wait_for("the node", lambda: "sam2" in robot.node.get_node_names(), START_TIMEOUT_S)
+    time.sleep(1.0)  # the model is loaded
+    processes_end(robot, signal.SIGINT)
+    assert "ended at once" in robot.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_everything_is_segmented_ends_the_node_in_time(make_robot, number):
+    from sam2_ros_msgs.srv import Segment
+
+    robot = make_robot(image_size=512)
+    robot.listen_to_outputs()
+    reply = robot.client(Segment, "segment").call_async(Segment.Request())
+    time.sleep(1.0)
+    assert not reply.done()
+    for _ in range(3):
+        robot.send_image(scene())
+    processes_end(robot, number)

@@ -35,6 +35,7 @@ MODES = ("reseed", "track_all")
 VISIBLE = (ObjectState.PENDING, ObjectState.TRACKING)
 LARGEST_EDGE_PX = 1e6  # no image is this wide: a coordinate beyond it is a detector's mistake
 COOL_DOWN_S = 1.0  # how long a seed may take to show
+MAX_SENT = 512  # seeds on their way; stamps need not advance with time, so COOL_DOWN_S alone is no bound
 FRESH_S = 0.05  # a place this recent is exact
 
 # Boxes of one message that are one thing, of which only the best counts.
@@ -183,6 +184,7 @@ class Associator:
         for row, seed in (*reseeds, *created):
             self._candidates.drop(candidates[row])
             self._sent.append(_Sent(seed, stamp_s, seed.box, stamp_s))
+        del self._sent[:-MAX_SENT]
         ignored = len(detections) - matched - len(reseeds) - len(created)
         self.counts.update(matched=matched, reseeded=len(reseeds), created=len(created), ignored=ignored)
         return [seed for _, seed in (*reseeds, *created)]

@@ -17,6 +17,7 @@ WINDOW = 3  # messages, of which a candidate must be in CONFIRMATIONS
 CONFIRMATIONS = 2
 MEMORY_S = 2.0  # a candidate that once counted is still known as the same one after a gap this long
 AT_MOST_S = 10.0  # messages farther apart than this say nothing about each other
+MAX_CANDIDATES = 1000  # stamps need not advance with time, so their ages alone are no bound
 
 # The same place again: this IoU, or centres closer than so many box sizes.
 PLACE_IOU = 0.3
@@ -85,11 +86,15 @@ class Candidates:
             candidate = earlier.get(row) or Candidate(class_id, box, stamp_s)
             candidate.see(box, stamp_s, self._look)
             seen.append(candidate)
-        self._alive = kept + [each for row, each in enumerate(seen) if row not in earlier]
+        alive = kept + [each for row, each in enumerate(seen) if row not in earlier]
+        if len(alive) > MAX_CANDIDATES:
+            alive = sorted(alive, key=lambda each: each.looks[-1])[-MAX_CANDIDATES:]
+        self._alive = alive
         return seen
 
     def drop(self, candidate: Candidate) -> None:
-        self._alive.remove(candidate)
+        if candidate in self._alive:
+            self._alive.remove(candidate)
 
 
 def same_place(boxes_n4: np.ndarray, others_m4: np.ndarray, elapsed_m: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from sam2_ros.node.detector.association import Associator, Seed
 from sam2_ros.node.detector.sightings import Sightings
 from sam2_ros.node.detector.vision import detections_from, import_vision_msgs
 from sam2_ros.node.diagnostics import OK, WARN, Line
+from sam2_ros.node.limits import listed
 from sam2_ros.node.prompts import PromptDesk, PromptRequest
 
 SILENCE_S = 5.0  # of a detector, worth a warning
@@ -73,12 +74,19 @@ class Detector:
     def saw(self, result: FrameResult) -> None:
         """Called by the worker's thread, for every image tracked."""
         self._sightings.seconds = self._history_s()
+        self._sightings.max_bytes = self._desk.limits.history_bytes
         self._sightings.saw(result)
 
     def line(self) -> Line:
         """A status for /diagnostics: WARN when the detector is silent."""
         counts = {f"detections_{name}": str(count) for name, count in self._associator.counts.items()}
-        values = {"messages": str(self._received), "seeds_rejected": str(self._rejected), **counts}
+        values = {
+            "messages": str(self._received),
+            "seeds_rejected": str(self._rejected),
+            **counts,
+            "track_history_mb": f"{self._sightings.bytes / 1e6:.1f}",
+            "track_history_cut": str(self._sightings.cut),
+        }
         silent_s = time.monotonic() - self._since_s
         if self._active() and silent_s > SILENCE_S:
             topic = self._subscription.topic_name
@@ -90,9 +98,9 @@ class Detector:
         if not self._active():
             return
         self._received += 1
-        detections, problems = detections_from(message)
-        for problem in problems:
-            self._log.warning(problem, throttle_duration_sec=1.0)
+        detections, problems = detections_from(message, self._min_score())
+        if problems:
+            self._log.warning(listed(problems, "; "), throttle_duration_sec=1.0)
         stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
         stamp_s = stamp_ns / 1e9 or time.monotonic()
         if frame_id != self._from[0] or stamp_s < self._from[1] - BACKWARDS_S:

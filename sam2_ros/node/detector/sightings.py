@@ -13,6 +13,8 @@ import numpy as np
 
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.node.detector.association import KnownObject
+from sam2_ros.node.history import MAX_IMAGES
+from sam2_ros.node.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,29 @@ class _Image:
     width_px: int
     objects: dict[str, _Seen]
 
+    @property
+    def bytes(self) -> int:
+        return sum(seen.packed.nbytes for seen in self.objects.values())
+
 
 class Sightings:
     """Thread-safe.
 
     Args:
         seconds: how far back a detector may be.
+        max_bytes: of masks kept; stamps need not advance with time, so `seconds` alone is no bound.
+
+    Attributes:
+        cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
         self.seconds = seconds
+        self.max_bytes = max_bytes
+        self.cut = 0
         self._lock = threading.Lock()
         self._images: deque[_Image] = deque()
+        self._bytes = 0
         self._last_visible: dict[str, tuple[float, tuple[int, int, int, int]]] = {}
 
     def saw(self, result: FrameResult) -> None:
@@ -73,15 +86,30 @@ class Sightings:
         with self._lock:
             if self._images and result.stamp_s < self._images[-1].stamp_s:
                 self._images.clear()
+                self._bytes = 0
                 self._last_visible.clear()
             self._images.append(image)
-            while self._images[0].stamp_s < result.stamp_s - self.seconds:
-                self._images.popleft()
+            self._bytes += image.bytes
+            self._let_go(result.stamp_s - self.seconds)
             for object_id, seen in image.objects.items():
                 if seen.visible:
                     self._last_visible[object_id] = (result.stamp_s, seen.box)
             for gone in self._last_visible.keys() - image.objects.keys():
                 del self._last_visible[gone]
+
+    @property
+    def bytes(self) -> int:
+        """What the masks kept here hold."""
+        return self._bytes
+
+    def _let_go(self, oldest_s: float) -> None:
+        """Whatever is older, and as much more as the bounds ask for; the newest image stays."""
+        while len(self._images) > 1:
+            early = self._images[0].stamp_s >= oldest_s
+            if early and self._bytes <= self.max_bytes and len(self._images) <= MAX_IMAGES:
+                return
+            self._bytes -= self._images.popleft().bytes
+            self.cut += early
 
     def known(self, stamp_s: float, asked: dict[str, tuple[float, float, float, float]]) -> list[KnownObject]:
         """The objects of now as they were at `stamp_s`, or when that was nearest.

@@ -12,9 +12,12 @@ from typing import Any
 from sam2_ros.engine import FrameResult
 from sam2_ros.node.detector.association import Detection
 from sam2_ros.node.detector.overlap import Box
+from sam2_ros.node.limits import MAX_NAME_BYTES, shown
 from sam2_ros.node.packages import require
 
 SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001
+MAX_BOXES = 10_000  # in one message: more than any detector's raw output
+MAX_DETECTIONS = 300  # of one message; association takes time by the square of them
 
 
 def import_vision_msgs() -> Any:
@@ -22,8 +25,10 @@ def import_vision_msgs() -> Any:
     return require("vision_msgs.msg", "vision_msgs", "boxes in and out (~/detections, ~/detections_2d)")
 
 
-def detections_from(message: Any) -> tuple[list[Detection], list[str]]:
+def detections_from(message: Any, min_score: float = 0.0) -> tuple[list[Detection], list[str]]:
     """The detections of a Detection2DArray, and one readable line for each that cannot be used.
+
+    Of more than MAX_DETECTIONS the best are taken that reach `min_score`; of more than MAX_BOXES, none.
 
     The hypothesis with the best score is the detection's class and score. A detection without a hypothesis is
     a bare box: no class, and score 1.0, because whoever sends a box without a score vouches for it. A rotated
@@ -31,12 +36,25 @@ def detections_from(message: Any) -> tuple[list[Detection], list[str]]:
     """
     detections: list[Detection] = []
     problems: list[str] = []
+    if len(message.detections) > MAX_BOXES:
+        return [], [
+            f"a message of {len(message.detections):,} detections ignored; expected at most {MAX_BOXES:,}: let the "
+            "detector suppress its duplicates"
+        ]
     for number, each in enumerate(message.detections, start=1):
         try:
             class_id, score = _best_hypothesis(each.results)
             detections.append(Detection(_hull(each.bbox), score, class_id))
         except ValueError as error:
             problems.append(f"detection #{number} ignored: {error}")
+    if len(detections) > MAX_DETECTIONS:
+        good = sorted((each for each in detections if each.score >= min_score), key=lambda each: -each.score)
+        if len(good) > MAX_DETECTIONS:
+            problems.append(
+                f"{len(good):,} detections in one message: the best {MAX_DETECTIONS} are used; raise "
+                "min_detection_score, or let the detector suppress its duplicates"
+            )
+        detections = good[:MAX_DETECTIONS]
     return detections, problems
 
 
@@ -67,9 +85,14 @@ def _best_hypothesis(results: Any) -> tuple[str, float]:
         return "", 1.0
     for each in results:
         score = each.hypothesis.score
+        if len(each.hypothesis.class_id) > MAX_NAME_BYTES:
+            raise ValueError(
+                f"class '{shown(each.hypothesis.class_id)}' has a name of {len(each.hypothesis.class_id):,} "
+                f"characters; expected at most {MAX_NAME_BYTES}"
+            )
         if not 0.0 <= score <= 1.0 + SCORE_ROUNDING:
             raise ValueError(
-                f"class '{each.hypothesis.class_id}' has score {score:g}; expected a probability from 0 to 1"
+                f"class '{shown(each.hypothesis.class_id)}' has score {score:g}; expected a probability from 0 to 1"
             )
     best = max(results, key=lambda each: each.hypothesis.score).hypothesis
     return best.class_id, min(float(best.score), 1.0)

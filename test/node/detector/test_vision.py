@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
+from sam2_ros.node.detector import vision
 from sam2_ros.node.detector.association import Detection
 from sam2_ros.node.detector.vision import detections_2d_message, detections_from, import_vision_msgs
 from sam2_ros.node.packages import MissingPackageError
@@ -188,3 +189,27 @@ def test_reading_messages_imports_no_ros():
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'rclpy', 'vision_msgs', 'std_msgs'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_of_too_many_boxes_the_best_are_taken_and_of_far_too_many_none(message_of):
+    boxes = [(50, 40, 20, 10, 0, (("cup", n / 1000),)) for n in range(1000)]
+    detections, problems = detections_from(message_of(*boxes), min_score=0.1)
+    assert len(detections) == vision.MAX_DETECTIONS
+    assert min(each.score for each in detections) == pytest.approx((1000 - vision.MAX_DETECTIONS) / 1000)
+    assert problems == [
+        "900 detections in one message: the best 300 are used; raise min_detection_score, or let the detector "
+        "suppress its duplicates"
+    ]
+    few, problems = detections_from(message_of(*boxes), min_score=0.9)
+    assert (len(few), problems) == (100, [])  # a detector's raw output, most of it below the threshold
+    none, (problem,) = detections_from(message_of(*[boxes[0]] * (vision.MAX_BOXES + 1)))
+    assert none == []
+    assert "10,001 detections ignored" in problem
+
+
+def test_a_class_name_without_end_costs_its_detection(message_of):
+    boxes = [(50, 40, 20, 10, 0, ((name, 0.9),)) for name in ("cup", "x" * 1_000_000)]
+    detections, (problem,) = detections_from(message_of(*boxes))
+    assert [each.class_id for each in detections] == ["cup"]
+    assert "1,000,000 characters" in problem
+    assert len(problem) < 200

@@ -1,0 +1,101 @@
+"""Bounds on what users may ask for at once, so that no request takes the node's time or memory from everybody.
+
+Knows sizes and names; nothing of messages, of the tracker, or of who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sam2_ros.engine import Prompt, PromptError
+
+SHOWN_CHARACTERS = 60  # of a name in a message
+LISTED = 8  # names or reasons in a message; the rest is counted
+MAX_NAME_BYTES = 1024  # of an image's frame_id and encoding
+
+
+@dataclass(frozen=True)
+class Limits:
+    """One field for each of the node's parameters of that name (`history_bytes` without it is the default).
+
+    Attributes:
+        max_points: points of one prompt, and of one object's prompts that wait together.
+        max_message_prompts: prompts in one message or request.
+        max_pending_prompts: prompts that wait for their image or are on their way to now.
+        max_pending_bytes: bytes of the masks among those.
+        max_id_bytes: UTF-8 bytes of an id, and of a class name.
+        history_bytes: of the images kept for late prompts; those that late prompts hold beyond that, likewise.
+    """
+
+    max_points: int = 256
+    max_message_prompts: int = 64
+    max_pending_prompts: int = 64
+    max_pending_bytes: int = 128 * 1024 * 1024
+    max_id_bytes: int = 128
+    history_bytes: int = 512 * 1024 * 1024
+
+    def check_count(self, prompts: int) -> None:
+        """PromptError for a message with too many prompts, all of which are refused."""
+        if prompts > self.max_message_prompts:
+            raise PromptError(
+                f"{prompts:,} prompts in one message; expected at most max_message_prompts = "
+                f"{self.max_message_prompts}: send them in several, or raise max_message_prompts"
+            )
+
+    def check_size(self, prompt_id: str, class_id: str, points: int) -> None:
+        """PromptError for a name or a number of points beyond the limits; cheap, before anything is converted."""
+        for what, name in (("id", prompt_id), ("class_id", class_id)):
+            if (size := _bytes_of(name)) > self.max_id_bytes:
+                raise PromptError(
+                    f"prompt '{shown(prompt_id)}': {what} of {size:,} bytes; expected at most max_id_bytes = "
+                    f"{self.max_id_bytes}"
+                )
+        if points > self.max_points:
+            raise PromptError(
+                f"prompt '{shown(prompt_id)}': {points:,} points; expected at most max_points = {self.max_points}: "
+                "a few clicks say more; for a whole outline send a mask"
+            )
+
+    def check_pending(self, prompt: Prompt, pending: Sequence[Prompt]) -> None:
+        """PromptError when there is no room for `prompt` among those that wait already."""
+        if len(pending) >= self.max_pending_prompts:
+            raise PromptError(
+                f"prompt '{shown(prompt.id)}': {len(pending)} prompts wait for their images, as many as "
+                f"max_pending_prompts = {self.max_pending_prompts} allows; wait for the next image, or see why "
+                "none comes"
+            )
+        points = point_count(prompt) + sum(point_count(each) for each in pending if each.id == prompt.id)
+        if points > self.max_points:
+            raise PromptError(
+                f"prompt '{shown(prompt.id)}': {points:,} points with those that wait for their image; expected at "
+                f"most max_points = {self.max_points}; wait for the next image"
+            )
+        if prompt.mask is None:
+            return
+        held = prompt.mask.nbytes + sum(each.mask.nbytes for each in pending if each.mask is not None)
+        if held > self.max_pending_bytes:
+            raise PromptError(
+                f"prompt '{shown(prompt.id)}': {held / 1e6:.0f} MB of masks with those that wait for their image; "
+                f"expected at most max_pending_bytes = {self.max_pending_bytes / 1e6:.0f} MB; wait for the next image"
+            )
+
+
+def point_count(prompt: Prompt) -> int:
+    return 0 if prompt.points is None else len(prompt.points)
+
+
+def shown(text: str) -> str:
+    """A name as a message shows it: its beginning, when it is long."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def listed(texts: Sequence[str], separator: str = ", ") -> str:
+    """The first few texts, and how many more there are."""
+    first = separator.join(texts[:LISTED])
+    more = len(texts) - LISTED
+    return f"{first}{separator}and {more:,} more" if more > 0 else first
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

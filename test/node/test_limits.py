@@ -1,0 +1,299 @@
+"""Bounds: on what a request may hold, on what may wait, and on what is kept whatever the stamps say."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sam2_ros.engine import FrameResult, ObjectState, Prompt, PromptError, TrackedObject
+from sam2_ros.node import history as history_module
+from sam2_ros.node.convert import prompt_request
+from sam2_ros.node.detector.candidates import MAX_CANDIDATES, Candidates
+from sam2_ros.node.detector.sightings import Sightings
+from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.limits import Limits, listed
+from sam2_ros.node.prompts import PromptDesk, PromptRequest
+
+MS = 1_000_000
+SIZE_HW = (48, 64)
+SECOND = 1000 * MS
+IMAGE_BYTES = 1000
+
+
+def image(stamp_ns: int, received_s: float, frame_id: str = "camera") -> Arrival:
+    return Arrival(SimpleNamespace(data=bytes(IMAGE_BYTES)), stamp_ns, frame_id, received_s)
+
+
+def desk_with(history: FrameHistory | None = None, **limits) -> PromptDesk:
+    numbers = itertools.count(1)
+    history = history or FrameHistory(2.0)
+    desk = PromptDesk(8, history, lambda: f"object_{next(numbers)}", Limits(**limits))
+    desk.image_size(SIZE_HW)
+    return desk
+
+
+def submit(desk: PromptDesk, object_id: str = "cup", stamp_ns: int = 0, **fields) -> str:
+    if not fields:
+        fields = {"box": (4.0, 4.0, 20.0, 20.0)}
+    return desk.submit(PromptRequest(Prompt(object_id, **fields), True, stamp_ns), 0.0)
+
+
+def clicks(count: int) -> dict[str, np.ndarray]:
+    return {"points": np.full((count, 2), 5.0)}
+
+
+def message(**fields) -> SimpleNamespace:
+    empty = SimpleNamespace(data=b"", height=0, width=0)
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=0, nanosec=0), frame_id="")
+    given = {"id": "cup", "class_id": "", "points": [], "box": [], "mask": empty, "header": header}
+    return SimpleNamespace(**{**given, "replace": False, **fields})
+
+
+# What a request may hold
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"points": [None] * 257}, r"'cup': 257 points; expected at most max_points = 256"),
+        ({"id": "x" * 129}, r"'x{60}\.\.\.': id of 129 bytes; expected at most max_id_bytes = 128"),
+        ({"id": "杯" * 43}, r"id of 129 bytes"),
+        ({"class_id": "x" * 1_000_000}, r"'cup': class_id of 1,000,000 bytes"),
+    ],
+)
+def test_a_prompt_beyond_the_limits_is_refused_by_name_before_it_is_converted(fields, said):
+    with pytest.raises(PromptError, match=said) as refused:
+        prompt_request(message(**fields), "#1")
+    assert len(str(refused.value)) < 250
+
+
+def test_what_is_at_the_limits_is_taken():
+    points = [SimpleNamespace(x=1.0, y=2.0, positive=True)] * 256
+    request = prompt_request(message(id="x" * 128, points=points), "#1")
+    assert desk_with().submit(request, 0.0) == "x" * 128
+
+
+def test_a_message_with_too_many_prompts_is_refused_with_one_reason():
+    Limits().check_count(64)
+    with pytest.raises(PromptError, match=r"10,000 prompts in one message; expected at most .* = 64"):
+        Limits().check_count(10_000)
+
+
+def test_many_reasons_are_the_first_ones_and_a_count():
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([f"r{n}" for n in range(10_000)], "; ").endswith("; r7; and 9,992 more")
+
+
+# What may wait
+
+
+def test_while_no_image_comes_so_many_prompts_wait_and_no_more():
+    desk = desk_with(max_pending_prompts=3)
+    for _ in range(3):
+        submit(desk)
+    with pytest.raises(PromptError, match=r"'bowl': 3 prompts wait .* max_pending_prompts = 3"):
+        submit(desk, "bowl")
+    desk.take(image(SECOND, 1.0), 1.0)
+    assert submit(desk, "bowl") == "bowl"
+
+
+def test_the_points_of_one_object_are_counted_over_all_its_waiting_prompts():
+    desk = desk_with()
+    submit(desk, **clicks(200))
+    submit(desk, "bowl", **clicks(200))
+    with pytest.raises(PromptError, match=r"'cup': 257 points with those that wait"):
+        submit(desk, **clicks(57))
+    submit(desk, **clicks(56))
+    # They are answered and forgotten: an object may be clicked ten thousand times in its life.
+    desk.take(image(SECOND, 1.0), 1.0)
+    submit(desk, **clicks(256))
+
+
+def test_masks_that_wait_are_bounded_by_their_bytes():
+    mask = np.ones(SIZE_HW, bool)
+    desk = desk_with(max_pending_bytes=2 * mask.nbytes)
+    submit(desk, mask=mask)
+    submit(desk, mask=mask)
+    with pytest.raises(PromptError, match=r"'cup': .* MB of masks .* max_pending_bytes"):
+        submit(desk, mask=mask)
+    submit(desk)  # a box is no mask
+
+
+def test_late_prompts_count_until_they_have_arrived():
+    history = FrameHistory(2.0)
+    desk = desk_with(history, max_pending_prompts=1)
+    for n in range(1, 11):
+        history.saw(image(n * 100 * MS, n / 10))
+    submit(desk, stamp_ns=500 * MS)
+    history.saw(image(1100 * MS, 1.1))
+    assert desk.take(image(1100 * MS, 1.1), 1.1).late
+    with pytest.raises(PromptError, match="max_pending_prompts"):
+        submit(desk)
+    desk.ended(["cup"], ["cup"])
+    submit(desk)
+
+
+def test_images_that_late_prompts_hold_are_bounded_by_their_bytes():
+    history = FrameHistory(2.0, max_bytes=3 * IMAGE_BYTES)
+    desk = desk_with(history)
+    for n in range(1, 4):
+        history.saw(image(n * 100 * MS, n / 10))
+        submit(desk, stamp_ns=n * 100 * MS)
+    history.saw(image(400 * MS, 0.4))
+    submit(desk, stamp_ns=300 * MS)  # the image of another one
+    with pytest.raises(PromptError, match=r"MB of images .* history_bytes"):
+        submit(desk, stamp_ns=400 * MS)
+
+
+def test_removals_do_not_pile_up_while_no_image_comes():
+    desk = desk_with()
+    submit(desk, "live")
+    desk.take(image(SECOND, 1.0), 1.0)
+    for n in range(1000):
+        submit(desk, f"object_{n}")
+        assert desk.remove([f"object_{n}", f"unknown_{n}"]) == ([f"unknown_{n}"], ["live"])
+        desk.remove(["live"]) if n == 500 else None
+        submit(desk, "live") if n == 500 else None
+    assert desk.take(image(2 * SECOND, 2.0), 2.0).removals.ids == ["live"]
+
+
+# What is kept
+
+
+def test_images_whose_stamps_hardly_advance_are_kept_by_their_bytes():
+    history = FrameHistory(2.0, max_bytes=20 * IMAGE_BYTES)
+    for n in range(100):
+        history.saw(image(SECOND + n * 1000, n / 30))
+    assert history.bytes == 20 * IMAGE_BYTES
+    assert history.cut == 80
+    assert history.nearest(SECOND).stamp_ns == SECOND + 80_000
+    assert [each.stamp_ns for each in history.between(SECOND + 97_000, 2 * SECOND)] == [
+        SECOND + 98_000,
+        SECOND + 99_000,
+    ]
+
+
+def test_a_prompt_on_an_image_that_was_let_go_is_told_why():
+    history = FrameHistory(2.0, max_bytes=3 * IMAGE_BYTES)
+    desk = desk_with(history)
+    for n in range(1, 11):
+        history.saw(image(n * 100 * MS, n / 10))
+    with pytest.raises(PromptError, match=r"0\.50 s older than the newest, which was let go .*history_bytes"):
+        submit(desk, stamp_ns=500 * MS)
+    submit(desk, stamp_ns=900 * MS)
+
+
+def test_small_images_are_kept_by_their_number_and_by_when_they_came(monkeypatch):
+    history = FrameHistory(2.0)
+    for n in range(100):
+        history.saw(image(SECOND + n, float(n)))
+    assert history.bytes == (1 + 10) * IMAGE_BYTES  # five times prompt_history, by the clock
+    monkeypatch.setattr(history_module, "MAX_IMAGES", 4)
+    history.saw(image(SECOND + 200, 100.0))
+    assert history.bytes == 4 * IMAGE_BYTES
+
+
+def test_one_image_larger_than_the_bound_is_kept_alone():
+    history = FrameHistory(2.0, max_bytes=10)
+    for n in range(1, 4):
+        history.saw(image(n * 100 * MS, n / 10))
+    assert history.at(300 * MS) is history.newest
+    assert history.bytes == IMAGE_BYTES
+
+
+def test_a_history_of_images_that_come_again_and_again_stays_exact():
+    history = FrameHistory(0.5)
+    for n in range(200):
+        stamp = SECOND + (n % 40) // 2 * 100 * MS  # every image twice, in a loop of two seconds
+        history.saw(image(stamp, n / 20))
+        kept = history.between(0, 100 * SECOND)
+        assert history.bytes == len(kept) * IMAGE_BYTES
+        assert len({each.stamp_ns for each in kept}) == len(kept) <= 6
+
+
+def result_at(stamp_s: float, side: int = 64) -> FrameResult:
+    mask = np.ones((side, side), bool)
+    seen = TrackedObject("cup", 1, "", mask, np.zeros((4, 4), np.float32), 1.0, 5.0, ObjectState.TRACKING,
+        0.0, (0, 0, side, side), side * side, (0.0, 0.0))  # fmt: skip
+    return FrameResult(0, stamp_s, side, side, objects=[seen])
+
+
+def test_what_the_tracker_saw_is_kept_by_its_bytes_too():
+    sightings = Sightings(2.0, max_bytes=10 * 64 * 64 // 8)
+    for n in range(1000):
+        sightings.saw(result_at(1.0 + n * 1e-6))
+    assert sightings.bytes == 10 * 64 * 64 // 8
+    assert sightings.cut == 990
+    (cup,) = sightings.known(1.000995, {})
+    assert cup.mask is not None
+
+
+def test_candidates_of_a_detector_whose_stamps_hardly_advance_do_not_pile_up():
+    candidates = Candidates()
+    for n in range(40):
+        x = np.arange(100) * 20.0 + n // 2 * 4000.0
+        boxes = np.stack([x, x * 0, x + 10, x * 0 + 10], axis=1)
+        seen = candidates.follow(boxes, ["cup"] * 100, 1.0 + n * 1e-6)
+    assert len(candidates._alive) == MAX_CANDIDATES
+    assert all(each in candidates._alive for each in seen)
+
+
+# Order
+
+
+def saw(
+    history: FrameHistory, *stamps_ms: float, period_s: float = 0.1, frame_id: str = "camera"
+) -> list[bool]:
+    """Whether each is taken; they come one `period_s` after the other."""
+    begun_s = history.newest.received_s if history.newest else 0.0
+    return [
+        history.saw(image(round(stamp * MS), begun_s + n * period_s, frame_id))
+        for n, stamp in enumerate(stamps_ms, start=1)
+    ]
+
+
+def test_an_image_slightly_out_of_order_is_refused_and_the_history_stays():
+    history = FrameHistory(2.0)
+    assert saw(history, 1000, 1100, 1200, 1150, 1300, 1050, 1400) == [True] * 3 + [False, True, False, True]
+    assert [each.stamp_ns // MS for each in history.between(0, 10 * SECOND)] == [1000, 1100, 1200, 1300, 1400]
+
+
+def test_two_late_images_in_a_row_and_those_that_come_backwards_are_no_jump():
+    history = FrameHistory(2.0)
+    assert saw(history, 5000, 4700, 4800, 5100) == [True, False, False, True]
+    assert saw(history, 5050, 5000, 4950, 4900, 5200) == [False] * 4 + [True]
+    assert history.at(5000 * MS) is not None
+
+
+def test_a_jump_back_of_a_second_or_more_is_a_new_stream():
+    history = FrameHistory(2.0)
+    assert saw(history, 5000, 5100, 4100, 4200) == [True] * 4
+    assert history.nearest(5000 * MS).stamp_ns == 4200 * MS
+
+
+def test_a_bag_shorter_than_a_second_loops():
+    history = FrameHistory(2.0)
+    loop = [1000 + 100 * n for n in range(8)]
+    taken = saw(history, *loop * 4)
+    assert taken == ([True] * 8 + [False] * 2 + ([True] * 6 + [False] * 2) * 3)[:32]
+
+
+def test_a_stream_that_begins_again_after_a_silence_is_no_late_image():
+    history = FrameHistory(2.0)
+    saw(history, 1000, 1100, 1200)
+    assert saw(history, 1000, period_s=5.0) == [True]
+    assert history.newest.stamp_ns == 1000 * MS
+
+
+def test_a_simulation_reset_within_its_first_second_that_then_stands_still_is_seen():
+    history = FrameHistory(2.0)
+    saw(history, 500, 600, 700)
+    assert saw(history, 100, 100, 100, 100) == [False, False, True, True]
+
+
+def test_the_same_image_twice_another_camera_and_no_stamp_are_not_out_of_order():
+    history = FrameHistory(2.0)
+    assert saw(history, 700, 700) == [True, True]
+    assert saw(history, 600, frame_id="other") == [True]
+    assert saw(history, 0, frame_id="other") == [True]

@@ -13,6 +13,7 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -55,6 +56,7 @@ from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
 from sam2_ros.node.spatial.spatial import Spatial
 from sam2_ros.node.worker import Worker
+from sam2_ros.node.yaml_values import as_declared
 
 DIAGNOSTICS_PERIOD_S = 1.0
 PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
@@ -94,7 +96,7 @@ class Sam2Node(LifecycleNode):
         self._worker: Worker | None = None
         self._numbering = (0, 0)  # labels and names given before the last cleanup
         self._statistics = Statistics()
-        self._camera = Camera(self)
+        self._camera = Camera(self, self._params.image_transport)
         self._camera.enable(self._params.enable)
         self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
 
@@ -145,6 +147,7 @@ class Sam2Node(LifecycleNode):
                     params.max_objects,
                     lambda: self._params.prompt_history,
                     desk,
+                    self._statistics,
                     active=lambda: self._state == "active",
                 )
                 made.callback(detector.destroy)
@@ -186,9 +189,7 @@ class Sam2Node(LifecycleNode):
         )
         self._state, self._fault = "active", ""
         activated = super().on_activate(state)  # the publishers, before there is anything to publish
-        self._camera.open(
-            params.image_transport, params.image_reliability, configured.history, configured.desk
-        )
+        self._camera.open(params.image_reliability, configured.history, configured.desk)
         self._worker.start()
         return activated
 
@@ -306,6 +307,15 @@ class Sam2Node(LifecycleNode):
         for parameter in parameter_list:
             if parameter.name in ENTRIES and ENTRIES[parameter.name].read_only:
                 return SetParametersResult(successful=False, reason=fixed_reason(parameter.name))
+        try:  # `ros2 param set lost_after 3` says an integer
+            parameter_list = [
+                Parameter(each.name, value=as_declared(ENTRIES[each.name], each.value))
+                if each.name in ENTRIES
+                else each
+                for each in parameter_list
+            ]
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(parameter_list)
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -334,28 +344,36 @@ class Sam2Node(LifecycleNode):
             tracking_line(self._state, self._fault, self._statistics, self._values()),
             camera_line(self._camera.view(), self._params.camera_timeout),
         ]
-        hardware_id = ""
         if self._configured is not None:
-            hardware_id = self._configured.loaded.hardware_id
             parts = (self._configured.spatial, self._configured.detector)
             lines += [part.line() for part in parts if part is not None]
         self._diagnostics.publish(
-            diagnostic_message(self.get_clock().now().to_msg(), self.get_name(), hardware_id, lines)
+            diagnostic_message(
+                self.get_clock().now().to_msg(), self.get_fully_qualified_name(), self._camera.topic, lines
+            )
         )
 
     def _values(self) -> dict[str, str]:
         """What the tracking status shows."""
         params, now_s = self._params, time.monotonic()
-        values = {"state": self._state, "enable": str(params.enable).lower(), "model": params.model}
+        known_ids: Sequence[str] = ()
+        pending = 0
+        values = {
+            "topic": self._camera.topic,
+            "state": self._state,
+            "enable": str(params.enable).lower(),
+            "model": params.model,
+        }
         if self._configured is not None:
             values.update(self._configured.loaded.values())
+            known_ids, pending = self._configured.desk.known_ids, self._configured.desk.pending
             values["image_history_mb"] = f"{self._configured.history.bytes / 1e6:.1f}"
         if (resident := resident_mb()) is not None:
             values["resident_mb"] = f"{resident:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
         values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
         mailbox = self._camera.mailbox
-        return {**values, **self._statistics.values(mailbox.received, mailbox.dropped)}
+        return {**values, **self._statistics.values(mailbox.received, mailbox.dropped, known_ids, pending)}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -370,7 +388,16 @@ def main(args: list[str] | None = None) -> int:
 
     signal.signal(signal.SIGINT, on_interrupt)
     keep_freed_pages()
-    rclpy.init(args=args)
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # an argument or a file that ROS cannot read; its own log is not there yet
+        said = str(error).partition(", at /")[0]  # what follows are places in ROS's source
+        print(
+            f"sam2: ROS cannot use the arguments: {said}. Expected --ros-args -p name:=value, -r from:=to, and "
+            'parameter files such as those in config/ (an empty text is written "")',
+            file=sys.stderr,
+        )
+        return 1
     try:
         node = Sam2Node()
         rclpy.spin(node)

@@ -66,7 +66,7 @@ class Requests:
             except PromptError as error:
                 ids.append("")
                 reasons.append(str(error))
-                self._statistics.prompts_rejected += 1
+                self._statistics.prompts["rejected"] += 1
                 self._log.warning(f"rejected: {error}")
         return ids, reasons
 

@@ -19,6 +19,9 @@ with contextlib.suppress(ImportError):  # not every environment that some tests 
     if not os.environ.get("HYPOTHESIS_SEARCH"):
         hypothesis.settings.load_profile("repeatable")
 
+# A field of the wrong type is an error, in the tests and in the nodes they start, and not some other number: an int in
+# a float64 reads as 5e-324. Generated messages look for it when they are imported.
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 # 1-100: the ports of larger domain ids reach into those the system hands out
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))

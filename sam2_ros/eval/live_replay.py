@@ -25,6 +25,7 @@ from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.cdr_header import header_stamp_ns, with_stamp
+from sam2_ros.media.diagnostics_message import node_values
 from sam2_ros.media.frame import NS_PER_S, SourceError
 
 _log = logging.getLogger(__name__)
@@ -306,17 +307,16 @@ class _Player:
                 writer.write_raw(message.topic, message.type_name, message.stamp_ns, message.cdr)
 
     def last_diagnostics(self) -> dict[str, str]:
-        """Key -> value over all statuses of the node's last diagnostics message."""
+        """Key -> newest value over the node's statuses."""
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.serialization import deserialize_message
 
-        values: dict[str, str] = {}
-        for message in list(self._received):
-            if message.topic != DIAGNOSTICS_TOPIC:
-                continue
-            for status in deserialize_message(message.cdr, DiagnosticArray).status:
-                values.update({entry.key: entry.value for entry in status.values})
-        return values
+        messages = [
+            deserialize_message(message.cdr, DiagnosticArray)
+            for message in list(self._received)
+            if message.topic == DIAGNOSTICS_TOPIC
+        ]
+        return node_values(messages, self._objects_topic.rpartition("/")[0])
 
 
 def _sleep_until(due_s: float) -> None:

@@ -26,6 +26,7 @@ from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.eval.process_watch import read_footprint
 from sam2_ros.eval.soak_report import Reading, StampCheck, check_stamps, compare_minutes, draw, failures
 from sam2_ros.media.cdr_header import header_stamp_ns
+from sam2_ros.media.diagnostics_message import node_values
 from sam2_ros.media.render import Clip, ClipConfig, render_clip
 from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.media.tracked_message import read_objects
@@ -317,7 +318,9 @@ class _Camera:
             self._labelled_ns.append(header_stamp_ns(cdr))
 
     def _on_diagnostics(self, message: Any) -> None:
-        values = {entry.key: entry.value for status in message.status for entry in status.values}
+        values = node_values([message], f"/{NODE_NAME}")
+        if not values:
+            return  # another node's
         with self._lock:
             self._diagnostics = values
             if self._sent and "memory_bank_mb" in values:

@@ -57,8 +57,12 @@ class ReadObject(NamedTuple):
 
 def object_fields(obj: TrackedObject) -> ObjectFields:
     """The message fields of `obj`: its tight box as roi, the mask cropped to it as mono8 0/255."""
-    x0, y0, x1, y1 = (int(edge) for edge in obj.box)
-    mask_hw = np.multiply(obj.mask[y0:y1, x0:x1], 255, dtype=np.uint8)
+    roi = roi_of(obj)
+    rows, columns = (
+        slice(roi.y_offset, roi.y_offset + roi.height),
+        slice(roi.x_offset, roi.x_offset + roi.width),
+    )
+    mask_hw = np.multiply(obj.mask[rows, columns], 255, dtype=np.uint8)
     visible = mask_hw.size > 0
     return ObjectFields(
         id=obj.id,
@@ -68,11 +72,17 @@ def object_fields(obj: TrackedObject) -> ObjectFields:
         score=float(obj.score),
         presence=float(obj.presence),
         age_s=float(obj.age_s),
-        roi=Roi(x0, y0, x1 - x0, y1 - y0) if visible else Roi(0, 0, 0, 0),
+        roi=roi,
         mask_hw=np.ascontiguousarray(mask_hw),
         centroid_xy=(float(obj.centroid_xy[0]), float(obj.centroid_xy[1])) if visible else (0.0, 0.0),
         area_px=int(obj.area_px) if visible else 0,
     )
+
+
+def roi_of(obj: TrackedObject) -> Roi:
+    """The tight box of the object's mask."""
+    x0, y0, x1, y1 = (int(edge) for edge in obj.box)
+    return Roi(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else Roi(0, 0, 0, 0)
 
 
 def read_objects(message: Any) -> list[ReadObject]:

@@ -26,18 +26,22 @@ class Camera:
 
     Attributes:
         mailbox: what the worker takes images from.
+        topic: where the images come from, resolved; known while the camera is closed, too.
         rate: of the images received.
         out_of_order: how many images were dropped because newer ones had come already.
         refused: how many never got as far as the mailbox, those included.
     """
 
-    def __init__(self, node: LifecycleNode, statistics: Statistics) -> None:
+    def __init__(self, node: LifecycleNode, statistics: Statistics, transport: str) -> None:
+        """`transport`: raw, the resolved `image_raw`; or compressed, its /compressed."""
         self._node = node
         self._statistics = statistics
+        self._compressed = transport == "compressed"
         self._subscription: Any = None
         self._history: FrameHistory | None = None
         self._desk: PromptDesk | None = None
-        self._topic = ""
+        topic = node.resolve_topic_name("image_raw")
+        self.topic = f"{topic}/compressed" if self._compressed else topic
         self._last_image_s = -math.inf
         self._wanted_since_s = math.inf
         self.enabled = True
@@ -45,12 +49,9 @@ class Camera:
         self.rate = Rate()
         self.out_of_order = self.refused = 0
 
-    def open(self, transport: str, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
-        """Subscribe to the resolved `image_raw`, or to its /compressed."""
+    def open(self, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
+        """Subscribe."""
         self._history, self._desk = history, desk
-        topic = self._node.resolve_topic_name("image_raw")
-        compressed = transport == "compressed"
-        self._topic = f"{topic}/compressed" if compressed else topic
         qos = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy.RELIABLE
@@ -59,9 +60,9 @@ class Camera:
         )
         self.mailbox.open()
         self.want()
-        message_type = CompressedImage if compressed else Image
-        self._subscription = self._node.create_subscription(message_type, self._topic, self._on_image, qos)
-        self._node.get_logger().info(f"tracking on {self._topic} ({reliability})")
+        message_type = CompressedImage if self._compressed else Image
+        self._subscription = self._node.create_subscription(message_type, self.topic, self._on_image, qos)
+        self._node.get_logger().info(f"tracking on {self.topic} ({reliability})")
 
     def close(self) -> None:
         if self._subscription is not None:
@@ -84,10 +85,10 @@ class Camera:
         wanted = self._subscription is not None and self.enabled
         silent_s = time.monotonic() - max(self._last_image_s, self._wanted_since_s) if wanted else math.inf
         return CameraView(
-            topic=self._topic,
+            topic=self.topic,
             wanted=wanted,
             silent_s=silent_s,
-            publishers=self._node.count_publishers(self._topic) if wanted else 0,
+            publishers=self._node.count_publishers(self.topic) if wanted else 0,
             any_image=self._last_image_s >= self._wanted_since_s,
         )
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_ros.engine import FrameResult, ObjectState
+from sam2_ros.media.diagnostics_message import SEPARATOR, TRACKING
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray
@@ -60,13 +61,14 @@ class Statistics:
         self.losses: Counter[str] = Counter()  # by kind, see LOSSES
         self.published = 0  # messages, all outputs together
         self.prompts_accepted = 0
-        self.prompts_applied = 0
-        self.prompts_late = 0
-        self.prompts_rejected = 0
+        # What became of the prompts of users, and of those that a detector's boxes made (seeds).
+        self.prompts: Counter[str] = Counter()
+        self.seeds: Counter[str] = Counter()
+        self._seeded: Counter[str] = Counter()  # ids of seeds whose outcome is not known yet
         self.discontinuities = 0
         self.processed_count = 0
         self.rate = Rate()  # of the images processed
-        self.states: Counter[str] = Counter()
+        self._states: dict[str, ObjectState] = {}  # of the objects of the last image
         self._last_loss_s = -math.inf
         self._lock = threading.Lock()
         self._times_ms: dict[str, deque[float]] = {}
@@ -85,9 +87,33 @@ class Statistics:
         with self._lock:
             self.processed_count += 1
             self.rate.tick(time.monotonic())
-            self.states = Counter(obj.state.name for obj in result.objects)
+            self._states = {obj.id: obj.state for obj in result.objects}
             for stage, value_ms in {**result.timings_ms, "latency": latency_ms}.items():
                 self._add(stage, value_ms)
+
+    def seed(self, submit: Callable[[], str]) -> str:
+        """Hand in a prompt that a detection made; `submit` returns its id. Before the worker can answer it."""
+        with self._lock:
+            object_id = submit()
+            self._seeded[object_id] += 1
+            self.seeds["accepted"] += 1
+            return object_id
+
+    def prompted(self, outcome: str, object_ids: Iterable[str]) -> None:
+        """Prompts, one id for each, are "applied" or "rejected"; those that were "late" are said so as well."""
+        with self._lock:
+            for object_id in object_ids:
+                counts = self.seeds if self._seeded[object_id] > 0 else self.prompts
+                counts[outcome] += 1
+                if outcome != "late":
+                    self._seeded[object_id] -= 1
+                self._seeded = +self._seeded
+
+    def removed(self, everything: bool, object_ids: Iterable[str]) -> None:
+        """Objects are gone, and prompts that waited for them have no outcome."""
+        with self._lock:
+            for object_id in list(self._seeded) if everything else object_ids:
+                del self._seeded[object_id]
 
     def aged(self, age_ms: float) -> None:
         """How old an image was, by the ROS clock, when its result was published."""
@@ -107,8 +133,17 @@ class Statistics:
             for p in [np.percentile(values, (50, 95, 99))]
         }
 
-    def values(self, received: int, dropped: int) -> dict[str, str]:
-        """What /diagnostics shows, given the mailbox's two counts."""
+    def values(
+        self, received: int, dropped: int, known_ids: Collection[str] = (), pending: int = 0
+    ) -> dict[str, str]:
+        """What /diagnostics shows, given the mailbox's two counts.
+
+        Args:
+            known_ids: of the objects that exist now: of one removed since the last image nothing is counted.
+            pending: prompts that wait for their image, or are on their way from it.
+        """
+        with self._lock:
+            states = Counter(state for object_id, state in self._states.items() if object_id in known_ids)
         shown = {
             "frames_in": received,
             "frames_processed": self.processed_count,
@@ -119,12 +154,13 @@ class Statistics:
             "messages_not_published": self.losses["not_published"],
             "objects_dropped": self.losses["dropped_objects"],
             "prompts_accepted": self.prompts_accepted,
-            "prompts_applied": self.prompts_applied,
-            "prompts_late": self.prompts_late,
-            "prompts_rejected": self.prompts_rejected,
+            "prompts_applied": self.prompts["applied"],
+            "prompts_late": self.prompts["late"],
+            "prompts_rejected": self.prompts["rejected"],
+            "prompts_pending": pending,
             "discontinuities": self.discontinuities,
         }
-        shown.update({f"objects_{state.name.lower()}": self.states[state.name] for state in ObjectState})
+        shown.update({f"objects_{state.name.lower()}": states[state] for state in ObjectState})
         texts = {name: str(count) for name, count in shown.items()}
         for stage, (p50, p95, p99) in self.percentiles_ms().items():
             texts[f"{stage}_ms_p50"] = f"{p50:.2f}"
@@ -182,24 +218,24 @@ def camera_line(camera: CameraView, timeout_s: float) -> Line:
 def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> Line:
     """ERROR with the reason when the node stopped itself; WARN when something was lost lately or results are old."""
     if fault:
-        return Line("tracking", ERROR, fault, values)
+        return Line(TRACKING, ERROR, fault, values)
     if state != "active":
-        return Line("tracking", OK, f"node is {state}", values)
+        return Line(TRACKING, OK, f"node is {state}", values)
     if statistics.lost_lately:
         said = [
             f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]
         ]
-        return Line("tracking", WARN, f"since the start: {', '.join(said)}", values)
+        return Line(TRACKING, WARN, f"since the start: {', '.join(said)}", values)
     _, latency_ms, _ = statistics.percentiles_ms().get("latency", (0.0, 0.0, 0.0))
     if latency_ms > SLOW_MS:
         return Line(
-            "tracking",
+            TRACKING,
             WARN,
             f"slow: one result in twenty comes more than {latency_ms:.0f} ms after its image; fewer objects, a "
             "smaller model or a GPU would help",
             values,
         )
-    return Line("tracking", OK, "tracking", values)
+    return Line(TRACKING, OK, "tracking", values)
 
 
 def resident_mb() -> float | None:
@@ -212,7 +248,10 @@ def resident_mb() -> float | None:
 
 
 def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:
-    """The lines as a diagnostic_msgs/DiagnosticArray."""
+    """The lines as a diagnostic_msgs/DiagnosticArray.
+
+    All nodes of all robots share one topic: `node_name` is fully qualified, `hardware_id` the camera's topic.
+    """
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
     array = DiagnosticArray()
@@ -220,7 +259,7 @@ def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list
     array.status = [
         DiagnosticStatus(
             level=bytes([line.level]),
-            name=f"{node_name}: {line.name}",
+            name=f"{node_name}{SEPARATOR}{line.name}",
             message=line.message,
             hardware_id=hardware_id,
             values=[KeyValue(key=key, value=value) for key, value in line.values.items()],

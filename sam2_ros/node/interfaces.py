@@ -15,7 +15,15 @@ except ImportError as error:
     ) from error
 
 try:
-    from sam2_ros_msgs.msg import Prompt, PromptArray, PromptPoint, TrackedObject, TrackedObjectArray
+    from sam2_ros_msgs.msg import (
+        ObjectStatus,
+        ObjectStatusArray,
+        Prompt,
+        PromptArray,
+        PromptPoint,
+        TrackedObject,
+        TrackedObjectArray,
+    )
     from sam2_ros_msgs.srv import AddObjects, RemoveObjects, Segment
 except ImportError as error:
     raise ImportError(
@@ -28,6 +36,8 @@ except ImportError as error:
 
 __all__ = [
     "AddObjects",
+    "ObjectStatus",
+    "ObjectStatusArray",
     "Prompt",
     "PromptArray",
     "PromptPoint",

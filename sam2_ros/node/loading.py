@@ -35,7 +35,7 @@ class Loaded:
         return str(self.model.compute_dtype).removeprefix("torch.")
 
     @property
-    def hardware_id(self) -> str:
+    def hardware(self) -> str:
         """Device and number format, such as "cuda:0 bfloat16"."""
         return f"{self.model.device} {self.precision}"
 
@@ -62,7 +62,7 @@ class Loaded:
         kernels = kernels_chosen(self.model.device, self.model.compute_dtype)
         attention = "".join(f", attention {channels}: {kernel}" for channels, kernel in kernels.items())
         return (
-            f"model {config.name} ({millions:.1f} M parameters, {self.hardware_id}{threads}, "
+            f"model {config.name} ({millions:.1f} M parameters, {self.hardware}{threads}, "
             f"input {config.image_size} px{compiled}{attention})"
         )
 

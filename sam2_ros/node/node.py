@@ -8,9 +8,8 @@ asked for.
 
 from __future__ import annotations
 
-if (
-    __name__ == "__main__"
-):  # before everything else is imported, which takes seconds: Ctrl-C must be quiet then
+# Before everything else is imported, which takes seconds: Ctrl-C must be quiet then.
+if __name__ == "__main__":
     from sam2_ros.node.start import main as start
 
     start()
@@ -19,8 +18,10 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -65,6 +66,7 @@ from sam2_ros.node.single_shot import SingleShot
 from sam2_ros.node.spatial.spatial import Spatial
 from sam2_ros.node.start import end_in_time, end_now
 from sam2_ros.node.worker import Worker
+from sam2_ros.node.yaml_values import as_declared
 
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it
@@ -107,7 +109,7 @@ class Sam2Node(LifecycleNode):
         self._worker: Worker | None = None
         self._numbering = (0, 0)  # labels and names given before the last cleanup
         self._statistics = Statistics()
-        self._camera = Camera(self, self._statistics)
+        self._camera = Camera(self, self._statistics, self._params.image_transport)
         self._camera.enable(self._params.enable)
         self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
 
@@ -158,6 +160,7 @@ class Sam2Node(LifecycleNode):
                     params.max_objects,
                     lambda: self._params.prompt_history,
                     desk,
+                    self._statistics,
                     active=lambda: self._state == "active",
                 )
                 made.callback(detector.destroy)
@@ -199,9 +202,7 @@ class Sam2Node(LifecycleNode):
         )
         self._state, self._fault = "active", ""
         activated = super().on_activate(state)  # the publishers, before there is anything to publish
-        self._camera.open(
-            params.image_transport, params.image_reliability, configured.history, configured.desk
-        )
+        self._camera.open(params.image_reliability, configured.history, configured.desk)
         self._worker.start()
         return activated
 
@@ -324,6 +325,15 @@ class Sam2Node(LifecycleNode):
         for parameter in parameter_list:
             if parameter.name in ENTRIES and ENTRIES[parameter.name].read_only:
                 return SetParametersResult(successful=False, reason=fixed_reason(parameter.name))
+        try:  # `ros2 param set lost_after 3` says an integer
+            parameter_list = [
+                Parameter(each.name, value=as_declared(ENTRIES[each.name], each.value))
+                if each.name in ENTRIES
+                else each
+                for each in parameter_list
+            ]
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(parameter_list)
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -354,22 +364,30 @@ class Sam2Node(LifecycleNode):
             tracking_line(self._state, self._fault, self._statistics, self._values()),
             camera_line(self._camera.view(), self._params.camera_timeout),
         ]
-        hardware_id = ""
         if self._configured is not None:
-            hardware_id = self._configured.loaded.hardware_id
             parts = (self._configured.spatial, self._configured.detector)
             lines += [part.line() for part in parts if part is not None]
         self._diagnostics.publish(
-            diagnostic_message(self.get_clock().now().to_msg(), self.get_name(), hardware_id, lines)
+            diagnostic_message(
+                self.get_clock().now().to_msg(), self.get_fully_qualified_name(), self._camera.topic, lines
+            )
         )
 
     def _values(self) -> dict[str, str]:
         """What the tracking status shows."""
         params, now_s = self._params, time.monotonic()
-        values = {"state": self._state, "enable": str(params.enable).lower(), "model": params.model}
+        known_ids: Sequence[str] = ()
+        pending = 0
+        values = {
+            "topic": self._camera.topic,
+            "state": self._state,
+            "enable": str(params.enable).lower(),
+            "model": params.model,
+        }
         if self._configured is not None:
             values.update(self._configured.loaded.values())
-            history = self._configured.history
+            desk, history = self._configured.desk, self._configured.history
+            known_ids, pending = desk.known_ids, desk.pending
             values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
             values["image_history_cut"] = str(history.cut)
         if (resident := resident_mb()) is not None:
@@ -379,7 +397,7 @@ class Sam2Node(LifecycleNode):
         mailbox = self._camera.mailbox
         values["frames_out_of_order"] = str(self._camera.out_of_order)
         received = mailbox.received + self._camera.refused
-        return {**values, **self._statistics.values(received, mailbox.dropped)}
+        return {**values, **self._statistics.values(received, mailbox.dropped, known_ids, pending)}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -397,7 +415,16 @@ def main(args: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_interrupt)
     keep_freed_pages()
-    rclpy.init(args=args)
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # an argument or a file that ROS cannot read; its own log is not there yet
+        said = str(error).partition(", at /")[0]  # what follows are places in ROS's source
+        print(
+            f"sam2: ROS cannot use the arguments: {said}. Expected --ros-args -p name:=value, -r from:=to, and "
+            'parameter files such as those in config/ (an empty text is written "")',
+            file=sys.stderr,
+        )
+        return 1
     threading.Thread(target=end_in_time, args=(rclpy.ok,), name="sam2-end", daemon=True).start()
     try:
         node = Sam2Node()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam2_ros.engine import MAX_POINTS
 from sam2_ros.node.limits import Limits
+from sam2_ros.node.yaml_values import ParameterError, as_declared, strangers
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -19,15 +20,12 @@ if TYPE_CHECKING:
 Value = bool | int | float | str | tuple[str, ...]
 
 
-class ParameterError(ValueError):
-    """A parameter has a value the node cannot work with; the message is one line."""
-
-
 @dataclass(frozen=True)
 class ParameterEntry:
     """One row of the table.
 
-    `range` is (smallest, largest), both allowed; `choices` are the words a string may be.
+    `range` is (smallest, largest), both allowed, and an integer a multiple of `step`; `choices` are the words a
+    string may be.
     """
 
     name: str
@@ -36,6 +34,7 @@ class ParameterEntry:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     read_only: bool = True
+    step: int = 1
 
     def problem(self, value: Any) -> str | None:
         """Why `value` cannot be used, in one line, or None when it can."""
@@ -44,6 +43,11 @@ class ParameterEntry:
         if self.range is not None and not self.range[0] <= value <= self.range[1]:
             low, high = self.range
             return f"parameter {self.name}: got {value}, expected a value from {low} to {high}"
+        if self.step > 1 and value % self.step:
+            near = max(self.step, round(value / self.step) * self.step)
+            return (
+                f"parameter {self.name}: got {value}, expected 0 or a multiple of {self.step}, such as {near}"
+            )
         return None
 
 
@@ -68,6 +72,7 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
         "Side in pixels of the square the model sees, a multiple of 32; 0 is the model's own size. Smaller is "
         "faster and loses small objects.",
         range=(0, 2048),
+        step=32,
     ),
     ParameterEntry(
         "compile",
@@ -335,9 +340,17 @@ def fixed_reason(name: str) -> str:
 
 
 def declare_parameters(node: Node) -> None:
-    """Declare every parameter on `node` with the meaning, range and flag that `ros2 param` shows."""
+    """Declare every parameter on `node` with the meaning, type, range and flag that `ros2 param` shows.
+
+    Values from files and the command line become what the table declares; names that nobody has are warned about.
+    ParameterError when a value is unusable.
+    """
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+    # rclpy shows what was given in no other way before a parameter is declared, when the types must agree.
+    given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
+    for line in strangers([name for name in given if not node.has_parameter(name)], ENTRIES):
+        node.get_logger().warning(line)
     for entry in PARAMETERS:
         descriptor = ParameterDescriptor(description=entry.description, read_only=entry.read_only)
         if entry.choices:
@@ -349,9 +362,12 @@ def declare_parameters(node: Node) -> None:
                     FloatingPointRange(from_value=float(low), to_value=float(high))
                 ]
             else:
-                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
-        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
-        node.declare_parameter(entry.name, default, descriptor)
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(low), to_value=int(high), step=entry.step)
+                ]
+        value = as_declared(entry, given[entry.name]) if entry.name in given else entry.default
+        stored = list(value) if isinstance(value, tuple) else value
+        node.declare_parameter(entry.name, stored, descriptor, ignore_override=True)
 
 
 def read_parameters(node: Node) -> NodeParams:

@@ -101,6 +101,7 @@ class PromptDesk:
         )  # ids the tracker has heard of and may not have been prompted for yet
         self._removals = Removals()
         self._size_hw: tuple[int, int] | None = None
+        self.resets = 0  # how often everything was forgotten
 
     def image_size(self, size_hw: tuple[int, int]) -> None:
         """Note how large the camera's images are: prompts are checked against it at once."""
@@ -158,9 +159,22 @@ class PromptDesk:
         """Forget every object and every waiting prompt. Returns how many objects there were."""
         with self._lock:
             known = len(self._known())
+            self.resets += 1
             self._removals.everything = True
             self._live, self._taken, self._waiting, self._carried = [], [], [], []
             return known
+
+    @property
+    def known_ids(self) -> list[str]:
+        """Objects that exist or are asked for; none that was removed."""
+        with self._lock:
+            return self._known()
+
+    @property
+    def pending(self) -> int:
+        """Prompts that wait for their image, or are on their way from it."""
+        with self._lock:
+            return len(self._waiting) + len(self._carried)
 
     def take(self, image: Arrival, now_s: float) -> Work:
         """What to do with `image`: everything asked for until now that is due with it."""

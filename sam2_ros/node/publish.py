@@ -6,7 +6,6 @@ is not made, and a message that cannot be sent is dropped and counted, never ret
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,10 +27,12 @@ from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.media.tracked_message import ObjectFields, object_fields
 from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
-from sam2_ros.node.interfaces import TrackedObject, TrackedObjectArray
+from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObject, TrackedObjectArray
+from sam2_ros.node.mask_topics import mask_topics
 from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.location import Location, SpatialResult
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
+from sam2_ros.node.status import status_message
 
 RCLError = rclpy_implementation.RCLError
 OUTPUT_QOS = QoSProfile(
@@ -56,14 +57,15 @@ class Outputs:
         self._node = node
         self._statistics = statistics
         self._made: list[Any] = []
+        topics = mask_topics(mask_ids)
+        for object_id, topic in topics.items():
+            if not topic.endswith(f"/{object_id}"):
+                node.get_logger().info(f"the mask of '{object_id}' is on {topic}")
         self._objects = self._publisher(TrackedObjectArray, "~/objects")
+        self._status = self._publisher(ObjectStatusArray, "~/status")
         self._label_image = self._publisher(Image, "~/label_image")
         self._debug_image = self._publisher(Image, "~/debug_image")
-        self._masks = {
-            object_id: self._publisher(Image, mask_topic(object_id))
-            for object_id in dict.fromkeys(mask_ids)
-            if object_id
-        }
+        self._masks = {object_id: self._publisher(Image, topic) for object_id, topic in topics.items()}
         self._cloud = self._publisher(PointCloud2, "~/object_cloud") if use_3d else None
         self._markers = self._publisher(MarkerArray, "~/markers") if use_3d else None
         self._boxes = self._boxes_3d = None
@@ -94,7 +96,7 @@ class Outputs:
         """Whether somebody listens to what has positions in it."""
         return any(
             publisher is not None and publisher.get_subscription_count()
-            for publisher in (self._objects, self._cloud, self._markers, self._boxes_3d)
+            for publisher in (self._objects, self._status, self._cloud, self._markers, self._boxes_3d)
         )
 
     def publish(
@@ -107,6 +109,7 @@ class Outputs:
     ) -> None:
         """Send what somebody listens to; `spatial` is None where nobody asked for positions."""
         self._send(self._objects, lambda: objects_message(result, header, spatial))
+        self._send(self._status, lambda: status_message(result, header, spatial))
         self._send(
             self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
         )
@@ -142,15 +145,6 @@ class Outputs:
             self._node.get_logger().warning(
                 f"message on {publisher.topic_name} dropped: {error}", throttle_duration_sec=1.0
             )
-
-
-def mask_topic(object_id: str) -> str:
-    """Where the full-size mask of an object goes.
-
-    What a topic name does not allow becomes an underscore, and a digit, with which it must not begin, follows one.
-    """
-    name = re.sub(r"[^A-Za-z0-9_]", "_", object_id)
-    return f"~/mask/_{name}" if name[:1].isdigit() else f"~/mask/{name}"
 
 
 def image_message(fields: Any, header: Header) -> Image:

@@ -67,7 +67,7 @@ class Requests:
             except PromptError as error:
                 ids.append("")
                 reasons.append(str(error))
-                self._statistics.prompts_rejected += 1
+                self._statistics.prompts["rejected"] += 1
                 self._log.warning(f"rejected: {error}")
         return ids, reasons
 
@@ -79,7 +79,7 @@ class Requests:
             limits = self._desk().limits
             limits.check_count(len(messages))
         except PromptError as error:
-            self._statistics.prompts_rejected += len(messages)
+            self._statistics.prompts["rejected"] += len(messages)
             self._log.warning(f"rejected: {error}")
             return [""] * len(messages), [str(error)] if len(messages) else []
         return self.submit(

@@ -144,21 +144,22 @@ class Worker:
 
         work = self._desk.take(arrival, time.monotonic())
         self._forget(work.removals)
-        for reason in work.rejected.values():
-            self._reject(reason)
+        for object_id, reason in work.rejected.items():
+            self._reject(object_id, reason)
         prompts = self._usable(work.prompts, image)
         self._await(work.awaited, prompts)
         self._carrier.take(work.late, time.monotonic())
         result = self._step(image, prompts, _seconds(arrival))
-        self._statistics.prompts_applied += len(prompts) - len(result.rejected)
+        there = {obj.id for obj in result.objects} - result.rejected.keys()  # not what was dropped on the way
+        self._statistics.prompted("applied", [each.id for each in prompts if each.id in there])
         self._history.tracked(arrival.stamp_ns, result.frame_index)
 
         # What was removed while the image was in work must not appear after its removal was confirmed.
         removals = self._desk.settle(result)
         self._forget(removals)
         result.objects = [obj for obj in result.objects if not removals.covers(obj.id)]
-        for reason in result.rejected.values():
-            self._reject(reason)
+        for object_id, reason in result.rejected.items():
+            self._reject(object_id, reason)
         if result.forgotten:
             self._log.warning(f"forgotten after being lost too long: {listed(result.forgotten)}")
         if self._stopping.is_set():
@@ -188,10 +189,10 @@ class Worker:
         """Bring the earliest late prompt nearer to now."""
         report = self._carrier.advance(until_ns=self.last.stamp_ns if self.last is not None else 0)
         self._desk.ended(report.ended, report.arrived)
-        self._statistics.prompts_late += len(report.arrived)
-        self._statistics.prompts_applied += len(report.arrived)
+        self._statistics.prompted("late", report.arrived)
+        self._statistics.prompted("applied", report.arrived)
         for object_id, reason in report.rejected.items():
-            self._reject(f"prompt '{object_id}': {reason}")
+            self._reject(object_id, f"prompt '{object_id}': {reason}")
         for line in report.said:
             self._log.info(line)
 
@@ -205,12 +206,13 @@ class Worker:
             if refusal := self._tracker.announce(object_id, class_id):
                 self._warn_seldom(refusal, refusal)
 
-    def _reject(self, reason: str) -> None:
-        self._statistics.prompts_rejected += 1
+    def _reject(self, object_id: str, reason: str) -> None:
+        self._statistics.prompted("rejected", [object_id])
         self._log.warning(f"rejected: {reason}")
 
     def _forget(self, removals: Removals) -> None:
         self._carrier.forget(removals.everything, removals.ids)
+        self._statistics.removed(removals.everything, removals.ids)
         if removals.everything:
             self._tracker.reset()
         for object_id in removals.ids:
@@ -223,7 +225,7 @@ class Worker:
             try:
                 usable.append(prompt.validated(*image.shape[:2]))
             except PromptError as error:
-                self._reject(str(error))
+                self._reject(prompt.id, str(error))
         return usable
 
     def _warn_seldom(self, kind: str, message: str) -> None:
@@ -240,6 +242,7 @@ class Worker:
             self._tracker.remove(object_id)
         self._failures += 1
         self._statistics.lost("failed")
+        self._statistics.prompted("rejected", lost)
         also = f"; prompts for {listed(lost)} are lost with it, send them again" if lost else ""
         self._log.error(f"image failed ({self._failures} in a row): {type(error).__name__}: {error}{also}")
 

@@ -45,6 +45,17 @@ def test_a_label_stays_with_its_id_and_is_never_reused(model, frames):
     assert {o.id: o.label for o in third.objects} == {"a": 4}
 
 
+def test_the_label_of_the_newest_object_is_not_reused_when_that_is_removed(model, frames):
+    tracker = Tracker(model, TrackerConfig(max_objects=2))
+    tracker.step(frames[0], [Prompt("a", box=BOX), Prompt("b", box=BOX)])
+    tracker.remove("b")
+    second = tracker.step(frames[1], [Prompt("c", box=BOX)])
+    assert {o.id: o.label for o in second.objects} == {"a": 1, "c": 3}
+    tracker.remove("c")
+    third = tracker.step(frames[2], [Prompt("c", box=BOX)])  # the same name is another object
+    assert {o.id: o.label for o in third.objects} == {"a": 1, "c": 4}
+
+
 def test_an_object_without_room_is_rejected_with_the_reason_and_the_others_go_on(model, frames):
     tracker = Tracker(model, TrackerConfig(max_objects=1))
     result = tracker.step(frames[0], [Prompt("a", box=BOX), Prompt("b", box=BOX)])

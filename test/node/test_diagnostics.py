@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from sam2_ros.engine import FrameResult
+from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.node.diagnostics import (
     ERROR,
     OK,
@@ -85,3 +86,46 @@ def test_a_rate_is_of_the_last_seconds_and_falls_when_nothing_comes():
     assert rate.hz(9.9) == pytest.approx(10.0)
     assert 4 < rate.hz(12.5) < 10.0
     assert rate.hz(20.0) == 0.0
+
+
+def seen(*ids: str) -> FrameResult:
+    objects = [
+        TrackedObject(
+            each, label, "", np.zeros((1, 1), bool), np.zeros((1, 1)), 1.0, 5.0, ObjectState.TRACKING, 0.0,
+            (0, 0, 0, 0), 0, (0.0, 0.0),
+        )
+        for label, each in enumerate(ids, start=1)
+    ]  # fmt: skip
+    return FrameResult(0, 0.0, 1, 1, objects=objects)
+
+
+def test_an_object_that_was_removed_is_counted_no_more_although_no_image_came_since():
+    statistics = Statistics()
+    statistics.processed(seen("cup", "box"), 1.0)
+    assert statistics.values(1, 0, known_ids=["cup", "box"])["objects_tracking"] == "2"
+    assert statistics.values(1, 0, known_ids=["box"])["objects_tracking"] == "1"
+    after_reset = statistics.values(1, 0, known_ids=[])
+    assert [after_reset[f"objects_{each}"] for each in ("pending", "tracking", "occluded", "lost")] == [
+        "0"
+    ] * 4
+
+
+def test_prompts_of_users_and_of_a_detector_are_counted_apart():
+    statistics = Statistics()
+    statistics.prompts_accepted = 2
+    assert statistics.seed(lambda: "object_1") == "object_1"
+    statistics.seed(lambda: "cup")
+    statistics.seed(lambda: "gone")
+    statistics.prompted("applied", ["object_1", "mine"])
+    statistics.prompted("late", ["cup"])
+    statistics.prompted("applied", ["cup"])
+    statistics.prompted("rejected", ["other"])
+    statistics.prompted("applied", ["cup"])  # a user's refinement of what the detector had found again
+    statistics.removed(everything=False, object_ids=["gone", "unknown"])
+    statistics.prompted("rejected", ["gone"])  # the same name, prompted by a user
+    assert statistics.seeds == {"accepted": 3, "applied": 2, "late": 1}
+    values = statistics.values(0, 0, pending=4)
+    counts = {
+        each: values[f"prompts_{each}"] for each in ("accepted", "applied", "late", "rejected", "pending")
+    }
+    assert counts == {"accepted": "2", "applied": "2", "late": "0", "rejected": "2", "pending": "4"}

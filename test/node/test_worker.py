@@ -114,6 +114,41 @@ def test_every_image_is_delivered_once_with_what_was_asked_for(bench):
     assert bench.statistics.percentiles_ms()["latency"][0] > 0
 
 
+class WhileInWork:
+    """Stands between worker and tracker: once, in the middle of a step, something happens."""
+
+    def __init__(self, tracker: Tracker, happens) -> None:
+        self._tracker, self._happens = tracker, happens
+
+    def __getattr__(self, name):
+        return getattr(self._tracker, name)
+
+    def step(self, *arguments, **keywords):
+        result = self._tracker.step(*arguments, **keywords)
+        happens, self._happens = self._happens, lambda: None
+        happens()
+        return result
+
+
+@pytest.mark.parametrize("ask", ["remove", "remove all", "reset"])
+def test_what_is_removed_while_an_image_is_in_work_is_not_in_its_result(bench, ask):
+    bench.prompt("cup")
+    bench.prompt("box")
+    bench.process(IMAGE, 1)
+    asks = {
+        "remove": lambda: bench.desk.remove(["cup"]),
+        "remove all": lambda: bench.desk.remove([]),
+        "reset": bench.desk.reset,
+    }
+    bench.worker._tracker = WhileInWork(bench.tracker, asks[ask])
+    bench.process(IMAGE, 2)
+    bench.process(IMAGE, 3)
+    left = ["box"] if ask == "remove" else []
+    assert bench.delivered == [(1, ["cup", "box"]), (2, left), (3, left)]
+    assert bench.tracker.object_ids == left
+    assert bench.desk.known_ids == left
+
+
 def test_an_unreadable_image_is_skipped_and_prompts_wait_for_the_next(bench):
     bench.prompt("cup")
     bench.process(ImageError("cut short"), 1)

@@ -40,6 +40,21 @@ def test_every_row_of_a_promise_names_a_test_that_is_there(page, heading):
         assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
 
 
+def test_the_faults_that_make_test_does_not_provoke_are_marked():
+    text = (ROOT / "docs" / "faults.md").read_text()
+    named = re.findall(r"`(test/\S+\.py)::(\w+)`( †)?", text)
+    assert len(named) > 40
+    for path, test, mark in named:
+        source = (ROOT / path).read_text()
+        # What has no wheel is not in the environment that `make test` makes; what is slow or needs a GPU it leaves out.
+        needs = set(re.findall(r'^pytest\.importorskip\("(\w+)', source, re.MULTILINE)) - {
+            "rclpy",
+            "sam2_ros_msgs",
+        }
+        left_out = re.search(rf"@pytest\.mark\.(slow|gpu)\n(@.*\n)*def {test}\(", source) is not None
+        assert bool(mark) == (bool(needs) or left_out), f"{path}::{test}"
+
+
 def test_links_between_pages_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "models").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):

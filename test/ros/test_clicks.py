@@ -89,7 +89,7 @@ def test_a_clicked_point_counts_in_the_images_frame_and_metres_from_rviz_are_exp
     assert len(robot.process().objects) == 1
 
 
-@pytest.mark.parametrize(("name", "topic"), [("left-cup", "left_cup"), ("2nd cup", "_2nd_cup")])
+@pytest.mark.parametrize(("name", "topic"), [("left-cup", "left_cup"), ("2nd cup", "id_2nd_cup")])
 def test_a_mask_topic_has_the_full_mask_of_its_object_under_the_images_header(robot, name, topic):
     masks = robot.listen(Image, f"/sam2/mask/{topic}")
     robot.add(robot.prompt(name, box=BOX), robot.prompt("other", points=[(*DISC, True)]))

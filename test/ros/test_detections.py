@@ -13,7 +13,7 @@ from sam2_ros.media.tracked_message import read_objects
 
 from .conftest import BOX, HEIGHT_PX, START_TIMEOUT_S, WIDTH_PX, stamp_ns
 
-TRACKING = 1
+TRACKING, LOST = 1, 3
 DISC_BOX = (90.0, 60.0, 131.0, 101.0)
 
 
@@ -21,7 +21,7 @@ def detection(box, class_id, score=0.9):
     message = vision.Detection2D()
     x0, y0, x1, y1 = box
     message.bbox.center.position.x, message.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
-    message.bbox.size_x, message.bbox.size_y = x1 - x0, y1 - y0
+    message.bbox.size_x, message.bbox.size_y = float(x1 - x0), float(y1 - y0)
     message.results.append(vision.ObjectHypothesisWithPose())
     message.results[0].hypothesis.class_id = class_id
     message.results[0].hypothesis.score = score
@@ -85,15 +85,64 @@ def test_a_detector_that_flickers_wanders_and_changes_its_mind_makes_one_object(
 
 
 def test_low_scores_and_a_full_house_are_ignored(robot):
+    before = robot.diagnostics()
     message = run(robot, 5, detection(BOX, "brick", 0.2))
     assert message.objects == []
     many = [detection((x, 5.0, x + 20, 25.0), f"thing {x}") for x in range(0, 150, 30)]
+    robot.wait_for("a full house", lambda: len(run(robot, 1, *many).objects) == 3)
     message = run(robot, 8, *many)
-    assert len(message.objects) <= 3
+    # The first three of equal scores have the room; the other two are ignored, message after message.
+    assert [obj.class_id for obj in message.objects] == sorted(
+        each.results[0].hypothesis.class_id for each in many
+    )[:3]
     summary = robot.diagnostics()
     assert summary["detections"]["level"] == 0
-    assert int(summary["detections_created"]) >= 1
-    assert int(summary["detections_ignored"]) >= 5
+
+    def counted(name: str) -> int:
+        return int(summary[name]) - int(before[name])
+
+    assert counted("detections_created") == 3
+    assert counted("detections_ignored") >= 5 + 8 * 2
+    assert (counted("seeds_accepted"), counted("seeds_applied"), counted("seeds_rejected")) == (3, 3, 0)
+
+
+def test_what_a_detector_makes_is_not_counted_as_a_users_prompt(robot):
+    before = robot.diagnostics()
+    robot.add(robot.prompt("mine", points=[(110.0, 80.0, True)], class_id="ball"))
+    robot.wait_for("both", lambda: len(run(robot, 1, detection(BOX, "brick")).objects) == 2)
+    summary = robot.wait_for(
+        "the count", lambda: (s := robot.diagnostics())["seeds_applied"] != before["seeds_applied"] and s
+    )
+    for name, count in (
+        ("prompts_accepted", 1),
+        ("prompts_applied", 1),
+        ("seeds_accepted", 1),
+        ("seeds_applied", 1),
+    ):
+        assert int(summary[name]) - int(before[name]) == count, name
+
+
+@pytest.mark.parametrize("forget", ["reset", "remove"])
+def test_a_lost_object_that_was_forgotten_is_not_brought_back_by_its_detector(robot, forget):
+    first = robot.wait_for("the object", lambda: run(robot, 1, detection(BOX, "brick")).objects)[0]
+    run(robot, 3, detection(BOX, "brick"))
+    nothing = np.full((HEIGHT_PX, WIDTH_PX, 3), 70, np.uint8)
+    robot.wait_for("the loss", lambda: robot.process(nothing).objects[0].state == LOST)
+    stamps = [stamp_ns(robot.process(nothing)) for _ in range(2)]
+
+    def detect_and_wait(stamp):
+        before = robot.diagnostics()["messages"]
+        detect(robot, stamp, detection(BOX, "brick"))
+        robot.wait_for("the message", lambda: robot.diagnostics()["messages"] != before)
+
+    # A box counts when it is in two messages, and the second one is of an image that still had the object.
+    detect_and_wait(stamps[0])
+    robot.reset() if forget == "reset" else robot.remove(first.id)
+    detect_and_wait(stamps[1])
+    for _ in range(3):
+        assert first.id not in [obj.id for obj in robot.process(nothing).objects]
+    if forget == "reset":  # one box since then: a flicker
+        assert robot.process(nothing).objects == []
 
 
 def test_a_lost_object_is_sought_again_where_the_detector_sees_it(make_robot):

@@ -120,6 +120,12 @@ def test_label_and_id_stay_paired_whatever_is_added_and_removed(robot):
     assert {"a": known["a"], "c": known["c"]}.items() <= now.items()
     assert set(now) == {"a", "b", "c", "d"}
     assert not {now["b"], now["d"]} & set(known.values())  # a label is never given twice
+    assert now["b"] == max(now.values())
+    robot.remove("b")  # the newest, too
+    robot.add(robot.prompt("b", box=BOX))
+    again = labels(robot.process())
+    assert again["b"] > max(now.values())
+    now = again
     robot.reset()
     assert robot.process().objects == []
     robot.add(robot.prompt("a", box=BOX))
@@ -335,6 +341,29 @@ def test_a_silent_camera_is_an_error_until_it_is_back(robot):
     )
     assert "no image on /camera/image_raw for" in summary["camera"]["message"]
     robot.wait_for("its end", lambda: robot.process() and robot.diagnostics()["camera"]["level"] == 0)
+
+
+def test_after_a_reset_diagnostics_count_nothing_that_is_gone_although_no_image_comes(robot):
+    newest = stamp_ns(robot.process())
+    ahead = Header(frame_id="camera")
+    ahead.stamp.sec, ahead.stamp.nanosec = divmod(newest + 60_000_000_000, 1_000_000_000)
+    robot.add(robot.prompt("box", box=BOX), robot.prompt("disc", points=[(*DISC, True)]))
+    robot.process()
+    assert robot.add(robot.prompt("later", box=BOX, header=ahead)).success
+
+    def counts():
+        summary = robot.diagnostics()
+        return [int(summary[f"objects_{each}"]) for each in ("pending", "tracking", "occluded", "lost")], int(
+            summary["prompts_pending"]
+        )
+
+    states, pending = counts()
+    assert (sum(states), pending) == (2, 1)
+    robot.remove("disc")
+    states, pending = counts()
+    assert (sum(states), pending) == (1, 1)
+    robot.reset()
+    assert counts() == ([0, 0, 0, 0], 0)
 
 
 def test_diagnostics_tell_times_states_model_and_device(robot):

@@ -1,6 +1,7 @@
 """Depth beside the camera on a live graph: positions in metres with every object, and tracking without them."""
 
 import array
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 pytest.importorskip("message_filters", reason="needs message_filters, which has no wheel")
 
 from geometry_msgs.msg import TransformStamped
+from sam2_ros_msgs.msg import ObjectStatusArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -93,6 +95,23 @@ def test_a_moving_object_has_a_velocity(robot):
     (box,) = message.objects
     assert box.velocity.x == pytest.approx(40 / FOCAL_PX * BOX_M, abs=0.06)
     assert abs(box.velocity.z) < 0.1
+
+
+def test_the_status_of_an_image_has_the_positions_of_its_objects(robot):
+    statuses = robot.listen(ObjectStatusArray, "/sam2/status")
+    robot.wait_for("a status", lambda: located(robot, depth=depth_image()) and statuses)
+    with_depth, without = see(robot, depth_image()), see(robot)
+    for message, has_position in ((with_depth, True), (without, False)):
+        status = robot.wait_for("its status", partial(one_of, statuses, stamp_ns(message)))
+        assert status.position_frame_id == message.position_frame_id
+        ((light,), (full,)) = status.objects, message.objects
+        assert light.has_position == full.has_position == has_position
+        assert light.pose.position == full.position
+        assert (light.size, light.velocity) == (full.size, full.velocity)
+
+
+def one_of(messages, stamp):
+    return next((message for message in messages if stamp_ns(message) == stamp), None)
 
 
 def test_cloud_and_markers_show_the_objects_under_the_images_stamp(robot):

@@ -23,6 +23,7 @@ from sam2_ros.eval.replay.config import DIRECT, NODE, RECORDED, ReplayConfig
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.cdr_header import header_stamp_ns
+from sam2_ros.media.diagnostics_message import node_values
 from sam2_ros.media.frame import Frame, SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.message_types import OBJECTS_TYPE
@@ -180,15 +181,14 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
     assert config.recorded is not None
     on_progress("reading the recording", 0, len(timeline.images))
     index_by_stamp = timeline.index_by_header(f"the recording '{config.recorded}'")
-    told: dict[str, str] = {}
+    diagnostics: list[Any] = []
     sent_ns: dict[int, int] = {}
     answered_ns: dict[int, int] = {}
     with BagReader(config.recorded) as reader:
         objects_topic = _objects_topic(reader, config)
         for raw in reader.raw_messages([objects_topic, timeline.topic, DIAGNOSTICS_TOPIC]):
             if raw.topic == DIAGNOSTICS_TOPIC:
-                for status in reader.decode(raw).status:
-                    told.update({entry.key: entry.value for entry in status.values})
+                diagnostics.append(reader.decode(raw))
                 continue
             index = index_by_stamp.get(header_stamp_ns(raw.cdr))
             if index is not None:
@@ -203,6 +203,7 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
         index: (at - sent_ns[index]) * 1e-6 for index, at in answered_ns.items() if index in sent_ns
     }
     spanned_s = timeline.duration_s
+    told = node_values(diagnostics, objects_topic.rpartition("/")[0])
     return Run(
         config.recorded,
         objects_topic,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -17,7 +18,7 @@ from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.detector.association import Associator, Seed
 from sam2_ros.node.detector.sightings import Sightings
 from sam2_ros.node.detector.vision import detections_from, import_vision_msgs
-from sam2_ros.node.diagnostics import OK, WARN, Line
+from sam2_ros.node.diagnostics import OK, WARN, Line, Statistics
 from sam2_ros.node.limits import listed
 from sam2_ros.node.prompts import PromptDesk, PromptRequest
 
@@ -45,6 +46,7 @@ class Detector:
         max_objects: int,
         history_s: Callable[[], float],
         desk: PromptDesk,
+        statistics: Statistics,
         active: Callable[[], bool],
     ) -> None:
         messages = import_vision_msgs()
@@ -52,6 +54,8 @@ class Detector:
         self._log = node.get_logger()
         self._min_score = min_score
         self._desk = desk
+        self._statistics = statistics
+        self._resets = desk.resets
         self._active = active
         self._associator = Associator(mode, min_score(), max_objects)
         self._history_s = history_s
@@ -80,9 +84,13 @@ class Detector:
     def line(self) -> Line:
         """A status for /diagnostics: WARN when the detector is silent."""
         counts = {f"detections_{name}": str(count) for name, count in self._associator.counts.items()}
+        seeds = self._statistics.seeds
         values = {
             "messages": str(self._received),
-            "seeds_rejected": str(self._rejected),
+            "seeds_accepted": str(seeds["accepted"]),
+            "seeds_applied": str(seeds["applied"]),
+            "seeds_late": str(seeds["late"]),
+            "seeds_rejected": str(self._rejected + seeds["rejected"]),
             **counts,
             "track_history_mb": f"{self._sightings.bytes / 1e6:.1f}",
             "track_history_cut": str(self._sightings.cut),
@@ -103,11 +111,15 @@ class Detector:
             self._log.warning(listed(problems, "; "), throttle_duration_sec=1.0)
         stamp_ns, frame_id = stamp_to_ns(message.header.stamp), message.header.frame_id
         stamp_s = stamp_ns / 1e9 or time.monotonic()
-        if frame_id != self._from[0] or stamp_s < self._from[1] - BACKWARDS_S:
+        resets = self._desk.resets
+        if frame_id != self._from[0] or stamp_s < self._from[1] - BACKWARDS_S or resets != self._resets:
             self._associator.reset()
+        self._resets = resets
         self._from = (frame_id, stamp_s)
         self._associator.min_score = self._min_score()
-        known = self._sightings.known(stamp_ns / 1e9, self._asked)
+        # What was seen before it was removed is no object any more, or its seed would bring it back.
+        existing = set(self._desk.known_ids)
+        known = [each for each in self._sightings.known(stamp_ns / 1e9, self._asked) if each.id in existing]
         self._asked = {each.id: self._asked[each.id] for each in known if each.id in self._asked}
         self._sow(self._associator.take(detections, known, stamp_s), stamp_ns, frame_id)
 
@@ -117,7 +129,7 @@ class Detector:
             prompt = Prompt(seed.id or "detection", box=seed.box, class_id=seed.class_id)
             request = PromptRequest(prompt, named=bool(seed.id), stamp_ns=stamp_ns, frame_id=frame_id)
             try:
-                object_id = self._desk.submit(request, time.monotonic())
+                object_id = self._statistics.seed(partial(self._desk.submit, request, time.monotonic()))
             except PromptError as error:
                 self._rejected += 1
                 self._log.warning(f"detection rejected: {error}", throttle_duration_sec=1.0)

@@ -81,7 +81,7 @@ class ImageSegmenter:
             points: ``[n, 2]`` clicks, (x, y) pixels of the image.
             labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
             box: x0, y0, x1, y1 pixels, max exclusive.
-            mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them.
+            mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them, or ``[1, S / 4, S / 4]``.
             multimask: three candidates, for a prompt that can be read in several ways, such as one click; else one.
             image: which of the images set together.
 
@@ -150,8 +150,10 @@ class ImageSegmenter:
         )
 
     def _dense(self, masks: np.ndarray) -> torch.Tensor:
-        """Logits of earlier predictions as the dense prompt, ``[b, 1, S / 4, S / 4]``."""
+        """Logits of earlier predictions as the dense prompt, ``[b, 1, S / 4, S / 4]``; given with that 1 or without."""
         logits = torch.as_tensor(np.asarray(masks), dtype=torch.float32)
+        if logits.ndim == 4 and logits.shape[1] == 1:
+            logits = logits[:, 0]
         side = self.model.config.mask_side
         if logits.shape[1:] != (side, side) or not bool(torch.isfinite(logits).all()):
             raise PromptError(

@@ -102,10 +102,10 @@ class Tracker:
         with clock.stage("postprocess"):
             area = self.config.fill_hole_area  # prompted masks are filled already
             last.outputs = {r: out if r in prompted else filled(out, area) for r, out in outputs.items()}
-            self._report(result, last.outputs, list(prompted))
+            self._last = last
+            self._report(result, last.outputs, prompted)
         result.timings_ms = clock.timings_ms()
         self._frame_index += 1
-        self._last = last
         return result
 
     @torch.inference_mode()

@@ -84,6 +84,8 @@ class EverythingConfig:
         for name in ("crop_n_layers", "min_mask_region_area"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
+        if not math.isfinite(self.mask_threshold):
+            raise ValueError(f"mask_threshold = {self.mask_threshold}: expected a logit, such as 0")
         if self.point_grids is not None:
             grids = tuple(_checked_grid(layer, grid) for layer, grid in enumerate(self.point_grids))
             if len(grids) <= self.crop_n_layers:

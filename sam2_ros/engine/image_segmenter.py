@@ -33,8 +33,11 @@ class ImageSegmenter:
     `set_image` encodes the image once; every prompt then costs a pass of the mask decoder alone.
     """
 
-    def __init__(self, model: Sam2Model, resize: str = "image") -> None:
+    def __init__(self, model: Sam2Model, resize: str = "image", stability_fallback: bool = True) -> None:
+        """`resize`: see `preprocess`. `stability_fallback`: a single mask that is not stable gives way to the best of
+        three, as with the official `apply_postprocessing=True`."""
         self.model = model.eval()
+        self._stability_fallback = stability_fallback
         self.resize = resize
         self._features: list[ImageFeatures] = []
         self._hw: list[tuple[int, int]] = []
@@ -196,5 +199,5 @@ class ImageSegmenter:
             )
         if multimask:
             return decoded.logits_b4hw[:, 1:].float(), decoded.iou_b4[:, 1:].float()
-        chosen = choose_mask(decoded, multimask=False, stability_fallback=True)
+        chosen = choose_mask(decoded, multimask=False, stability_fallback=self._stability_fallback)
         return chosen.logits_b1hw.float(), chosen.iou_b[:, None].float()

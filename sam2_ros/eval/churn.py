@@ -16,8 +16,9 @@ from sam2_ros.eval.demo import mask_box
 
 ADD, REFINE, REMOVE, TAKE_BACK, RESET = "add", "refine", "remove", "take back", "reset"
 ACTIONS = (ADD, REFINE, REMOVE, TAKE_BACK, RESET)
-_SHARES = (0.34, 0.34, 0.25, 0.06, 0.01)
+_WEIGHTS = {ADD: 34, REFINE: 34, REMOVE: 25, TAKE_BACK: 6, RESET: 1}
 CHANGE_SHARE = 0.1  # of the frames; the others are only tracked
+REFUSED_SHARE = 0.1  # of the additions to a full house, which ask for more than there is room for
 REPLACE_SHARE = 0.3  # of the refinements
 KINDS = ("click", "clicks", "box", "mask", "box and click")
 
@@ -40,10 +41,25 @@ class Change:
 class Churn:
     """A random but repeatable user: the same seed and the same live objects give the same changes."""
 
-    def __init__(self, seed: int, room: int) -> None:
-        """`room`: objects the tracker takes. Now and then one more is asked for, which must be refused."""
+    def __init__(
+        self,
+        seed: int,
+        room: int,
+        prefix: str = "thing",
+        actions: Sequence[str] = ACTIONS,
+        share: float = CHANGE_SHARE,
+    ) -> None:
+        """
+        Args:
+            room: objects that are taken. Now and then one more is asked for, which must be refused.
+            prefix: of the ids, which are never used again.
+            actions: what may happen.
+            share: of the frames on which something happens.
+        """
         self._rng = np.random.default_rng(seed)
-        self._room = room
+        self._room, self._prefix, self._share = room, prefix, share
+        weights = np.array([_WEIGHTS[action] for action in actions], float)
+        self._actions, self._shares = list(actions), weights / weights.sum()
         self._named = 0
         self.kinds: Counter[str] = Counter()  # prompts by kind
 
@@ -54,17 +70,15 @@ class Churn:
             live: ids that the tracker holds.
             masks_nhw: ``[n, H, W]`` bool: the things that the frame shows, empty where one is hidden.
         """
-        if live and self._rng.random() >= CHANGE_SHARE:
+        if live and self._rng.random() >= self._share:
             return None
-        action = ADD if not live else str(self._rng.choice(ACTIONS, p=_SHARES))
+        action = str(self._rng.choice(self._actions, p=self._shares)) if live else ADD
+        if action == ADD and len(live) >= self._room and self._rng.random() >= REFUSED_SHARE:
+            action = REMOVE
         if action == ADD:
-            if len(live) >= self._room and self._rng.random() < 0.9:
-                action = REMOVE  # a full house: room is made more often than refused
-            else:
-                self._named += 1
-                return Change(
-                    ADD, [f"thing_{self._named}"], [self._prompt(f"thing_{self._named}", masks_nhw)]
-                )
+            self._named += 1
+            id = f"{self._prefix}_{self._named}"
+            return Change(ADD, [id], [self._prompt(id, masks_nhw)])
         if action == RESET:
             return Change(RESET)
         id = str(self._rng.choice(list(live)))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.engine import FrameResult, Tracker, TrackerConfig
+from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
 from sam2_ros.eval import churn
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.process_watch import read_footprint
@@ -87,11 +87,13 @@ def run_direct_soak(
     with (config.out / "soak.jsonl").open("w", encoding="utf-8") as lines:
         for index in range(config.frames):
             shown = order[index % len(order)]
-            prompts = user.act(index, clip.masks[shown])
+            prompts, afterwards = user.act(index, clip.masks[shown])
             begin_s = time.perf_counter()
             result = tracker.step(clip.frames[shown], prompts, stamp_s=index / RATE_HZ)
             steps_ms.append(1e3 * (time.perf_counter() - begin_s))
             user.check(result)
+            if afterwards:
+                user.check(result := tracker.refine(afterwards))
             if (index + 1) % READING_PERIOD_FRAMES == 0 or index + 1 == config.frames:
                 readings.append(_reading(index + 1, len(result.objects), steps_ms[-READING_PERIOD_FRAMES:]))
                 lines.write(json.dumps(asdict(readings[-1])) + "\n")
@@ -137,11 +139,11 @@ class _User:
     def kinds(self) -> Counter[str]:
         return self._churn.kinds
 
-    def act(self, index: int, masks_nhw: np.ndarray) -> Sequence[Any]:
-        """The prompts of frame `index`; removals are done here."""
+    def act(self, index: int, masks_nhw: np.ndarray) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
+        """The prompts of frame `index`, to be given with it and after it was tracked; removals are done here."""
         change = self._churn.next(self._tracker.object_ids, masks_nhw)
         if change is None:
-            return ()
+            return (), ()
         self.counts[change.action] += 1
         if change.action == churn.RESET:
             self._tracker.reset()
@@ -152,10 +154,13 @@ class _User:
             frames = self._prompted_on[change.ids[0]]
             self._tracker.take_back(change.ids[0], frames[index % len(frames)])
         for prompt in change.prompts:
-            self.counts["replace"] += prompt.replace
+            self.counts["of them replacing"] += prompt.replace
             frames = [] if prompt.replace else self._prompted_on.get(prompt.id, [])
             self._prompted_on[prompt.id] = [*frames[-7:], index]
-        return change.prompts
+        if change.action == churn.REFINE and index % 2:
+            self.counts["of them after the frame"] += 1
+            return (), change.prompts
+        return change.prompts, ()
 
     def check(self, result: FrameResult) -> None:
         """The result shows the live objects, each under a label that no other ever had."""

@@ -44,12 +44,16 @@ def disc(centre_x: float, centre_y: float, radius: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageCase:
-    """One prompt in pixels of `image()`; `mask` seeds low-resolution logits."""
+    """One prompt in pixels of `image()`; `mask` seeds low-resolution logits.
+
+    postprocessing: official `apply_postprocessing`, of a single mask that is not stable.
+    """
 
     points: list[list[float]] | None = None
     labels: list[int] | None = None
     box: list[float] | None = None
     mask: bool = False
+    postprocessing: bool = True
 
     def arguments(self) -> tuple[Any, Any, Any, Any]:
         """points, labels, box and mask logits, as arrays."""
@@ -68,6 +72,7 @@ IMAGE_CASES = {
     "box": ImageCase(box=[22.5, 20.0, 78.0, 70.0]),
     "box and points": ImageCase([[50.0, 48.0], [30.0, 22.0]], [1, 0], [22.5, 20.0, 78.0, 70.0]),
     "mask and point": ImageCase([[50.0, 48.0]], [1], mask=True),
+    "box, not postprocessed": ImageCase(box=[22.5, 20.0, 78.0, 70.0], postprocessing=False),
 }
 
 # With random weights masks are noise that reaches across the image: nearly all boxes overlap, and whatever a crop

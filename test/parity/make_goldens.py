@@ -75,14 +75,21 @@ def generator_options() -> None:
     GENERATOR_OPTIONS.write_text(json.dumps(options, indent=1) + "\n")
 
 
-def image_goldens(wanted: Collection[str]) -> None:
-    model = filled(build_sam2(CONFIGS["tiny"], device="cpu", hydra_overrides_extra=[SMALL]), IMAGE_SEED)
-    predictor = SAM2ImagePredictor(model)
+def image_predictor(postprocessing: bool) -> Any:
+    model = build_sam2(
+        CONFIGS["tiny"], device="cpu", hydra_overrides_extra=[SMALL], apply_postprocessing=postprocessing
+    )
+    predictor = SAM2ImagePredictor(filled(model, IMAGE_SEED))
     predictor._bb_feat_sizes = FEATURE_SIZES
     predictor.set_image(image())
+    return predictor
+
+
+def image_goldens(wanted: Collection[str]) -> None:
+    predictors = {with_it: image_predictor(with_it) for with_it in (True, False)}
     for name, case in chosen(IMAGE_CASES, wanted).items():
         points, labels, box, mask = case.arguments()
-        kept = {}
+        predictor, kept = predictors[case.postprocessing], {}
         for multimask in (True, False):
             masks, scores, logits = predictor.predict(
                 points, labels, box, None if mask is None else mask[None], multimask_output=multimask
@@ -95,7 +102,7 @@ def image_goldens(wanted: Collection[str]) -> None:
             }
         save("image", name, kept)
     for name, settings in chosen(EVERYTHING_CASES, wanted).items():
-        generator = SAM2AutomaticMaskGenerator(model, **settings)
+        generator = SAM2AutomaticMaskGenerator(predictors[True].model, **settings)
         generator.predictor._bb_feat_sizes = FEATURE_SIZES
         records = generator.generate(image())
         print(name, len(records), "masks", [round(r["predicted_iou"], 3) for r in records])

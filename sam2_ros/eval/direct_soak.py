@@ -24,7 +24,7 @@ from sam2_ros.eval.process_watch import read_footprint
 from sam2_ros.media.render import ClipConfig, render_clip
 from sam2_ros.weights import load_model
 
-GROWTH_LIMIT = 1.02  # highest resident memory of the last half / that at its beginning
+GROWTH_LIMIT = 1.02  # highest memory of the last half / that before, see `judge_memory`
 JUDGED_FROM_FRAMES = 2000  # before, libraries still take what they keep
 READING_PERIOD_FRAMES = 20
 RATE_HZ = 30.0
@@ -114,7 +114,9 @@ def run_direct_soak(
         "changes": dict(user.counts),
         "prompts": dict(user.kinds),
         "memory_judged": memory["judged"],
+        "judged_from_frame": memory["from_frame"],
         "memory_mb": memory["resident_mb"],
+        "memory_anonymous_mb": memory["anonymous_mb"],
         "bank_mb": round(bank_bytes / 1e6, 3),
         "step_ms": {key: round(value, 2) for key, value in spread(steps_ms).as_dict().items()},
         "failures": wrong,
@@ -192,37 +194,42 @@ class _User:
 
 
 def judge_memory(readings: Sequence[MemoryReading]) -> dict[str, Any]:
-    """Resident memory over the last half of the frames: `{"judged", "resident_mb"}`.
+    """Memory over the last half of the frames: `{"judged", "from_frame", "resident_mb", "anonymous_mb"}`.
 
-    `resident_mb`: at the beginning of the last half (`begin`), there at most, at the end, and at most over begin
-    (`ratio`); `from_frame` is where the half begins. Empty when the run is too short to be judged.
+    Anonymous memory is compared with that at the beginning of the half, resident memory with the most there was until
+    then: the kernel takes the pages of mapped files from a process when others need room, and brings them back. Each
+    is `{"before", "highest", "end", "ratio"}`, the ratio that of the highest in the half to the one before; empty when
+    the run is too short to be judged.
     """
     frames = readings[-1].frame if readings else 0
-    half = [reading for reading in readings if reading.frame >= frames / 2]
     if frames < JUDGED_FROM_FRAMES:
-        return {"judged": False, "resident_mb": {}}
-    highest = max(reading.resident_mb for reading in half)
+        return {"judged": False, "from_frame": 0, "resident_mb": {}, "anonymous_mb": {}}
+    half = [reading for reading in readings if reading.frame >= frames / 2]
+    until = [reading for reading in readings if reading.frame <= half[0].frame]
     return {
         "judged": True,
-        "resident_mb": {
-            "from_frame": half[0].frame,
-            "begin": half[0].resident_mb,
-            "highest": highest,
-            "end": half[-1].resident_mb,
-            "ratio": round(highest / half[0].resident_mb, 4),
-        },
+        "from_frame": half[0].frame,
+        "resident_mb": _growth(max(r.resident_mb for r in until), [r.resident_mb for r in half]),
+        "anonymous_mb": _growth(half[0].anonymous_mb, [r.anonymous_mb for r in half]),
     }
 
 
+def _growth(before: float, values: Sequence[float]) -> dict[str, float]:
+    highest = max(values)
+    return {"before": before, "highest": highest, "end": values[-1], "ratio": round(highest / before, 4)}
+
+
 def memory_failures(judged: dict[str, Any]) -> list[str]:
-    """One line when memory grew, with the numbers; none otherwise."""
-    memory = judged["resident_mb"]
-    if not judged["judged"] or memory["ratio"] <= GROWTH_LIMIT:
-        return []
-    return [
-        f"resident memory grew from {memory['begin']} MB at frame {memory['from_frame']} to {memory['highest']} MB, "
-        f"at most {100 * (GROWTH_LIMIT - 1):.0f} % expected"
-    ]
+    """One line for each kind of memory that grew, with the numbers."""
+    lines = []
+    for name in ("resident", "anonymous") if judged["judged"] else ():
+        memory = judged[f"{name}_mb"]
+        if memory["ratio"] > GROWTH_LIMIT:
+            lines.append(
+                f"{name} memory grew from {memory['before']} MB until frame {judged['from_frame']} to "
+                f"{memory['highest']} MB, at most {100 * (GROWTH_LIMIT - 1):.0f} % expected"
+            )
+    return lines
 
 
 def draw(path: Path, readings: Sequence[MemoryReading]) -> None:

@@ -27,6 +27,7 @@ NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by i
 UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 133 MB of logits for a 1080p camera
 
 Box = tuple[int, int, int, int]
+Grid = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -34,43 +35,87 @@ class EverythingConfig:
     """What is asked and what is kept.
 
     Attributes:
-        points_per_side: clicks along each side of the image.
+        points_per_side: clicks along each side of the image; None with `point_grids`.
         points_per_batch: clicks that go through the mask decoder together.
         pred_iou_thresh: least predicted IoU, 0..1.
-        stability_score_thresh: least stability: area above `stability_score_offset` over area above its negative.
+        stability_score_thresh: least stability: area above `mask_threshold` + `stability_score_offset` over area above
+            `mask_threshold` - `stability_score_offset`.
         stability_score_offset: logits.
+        mask_threshold: logit above which a pixel belongs to a mask.
         box_nms_thresh: of two masks whose boxes overlap by more than this IoU the one predicted worse is dropped.
         crop_n_layers: layer i cuts the image into 2^i x 2^i overlapping crops and asks each.
         crop_nms_thresh: as `box_nms_thresh`, between crops; the smaller crop wins.
         crop_overlap_ratio: overlap of the crops of the first layer, as a share of the image's shorter side.
         crop_n_points_downscale_factor: layer i asks points_per_side / factor^i clicks a side.
+        point_grids: in place of `points_per_side`: for the image and each of `crop_n_layers` the clicks ``[n, 2]``,
+            (x, y) as shares 0..1 of the image or crop.
         min_mask_region_area: smaller holes are filled and smaller islands removed, pixels. (The official generator
             counts cells of the low-resolution mask where its CUDA extension is installed, and ignores it elsewhere.)
         use_m2m: feed every mask back with its click for a second answer.
         multimask_output: three candidates for each click; otherwise one.
     """
 
-    points_per_side: int = 32
+    points_per_side: int | None = 32
     points_per_batch: int = 64
     pred_iou_thresh: float = 0.8
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
+    mask_threshold: float = 0.0
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
     crop_nms_thresh: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
+    point_grids: Sequence[np.ndarray | Grid] | None = None  # kept as tuples, so that settings can be compared
     min_mask_region_area: int = 0
     use_m2m: bool = False
     multimask_output: bool = True
 
     def __post_init__(self) -> None:
+        if (self.points_per_side is None) == (self.point_grids is None):
+            given = "neither" if self.point_grids is None else "both"
+            raise ValueError(
+                f"{given} of points_per_side and point_grids: expected one of them, such as points_per_side=None with "
+                "point_grids"
+            )
         for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected at least 1")
         for name in ("crop_n_layers", "min_mask_region_area"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: expected 0 or more")
+        if not math.isfinite(self.mask_threshold):
+            raise ValueError(f"mask_threshold = {self.mask_threshold}: expected a logit, such as 0")
+        if self.point_grids is not None:
+            grids = tuple(_checked_grid(layer, grid) for layer, grid in enumerate(self.point_grids))
+            if len(grids) <= self.crop_n_layers:
+                raise ValueError(
+                    f"{len(grids)} point_grids: expected {self.crop_n_layers + 1}, one for the image and one for each "
+                    "of crop_n_layers"
+                )
+            object.__setattr__(self, "point_grids", grids)
+
+    def clicks_of(self, layer: int) -> np.ndarray:
+        """Clicks of a crop of this layer: ``[n, 2]`` float32, (x, y) as shares of the crop."""
+        if self.point_grids is not None:
+            return np.asarray(self.point_grids[layer], np.float32)
+        count = max(1, (self.points_per_side or 0) // self.crop_n_points_downscale_factor**layer)
+        centres = (np.arange(count) + 0.5) / count
+        y, x = np.meshgrid(centres, centres, indexing="ij")
+        return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
+
+
+def _checked_grid(layer: int, grid: np.ndarray | Grid) -> tuple[tuple[float, float], ...]:
+    points = np.asarray(grid, np.float32)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+        raise ValueError(
+            f"point_grids[{layer}] of shape {points.shape}: expected [n, 2], (x, y) as shares 0..1"
+        )
+    if not ((points >= 0) & (points <= 1)).all():  # NaN is neither
+        raise ValueError(
+            f"point_grids[{layer}] from {points.min():g} to {points.max():g}: expected shares 0..1 of the image"
+        )
+    return tuple((float(x), float(y)) for x, y in points)
 
 
 @dataclass(frozen=True)
@@ -162,10 +207,7 @@ def _segment_crop(
     x0, y0, x1, y1 = crop.box
     segmenter = ImageSegmenter(model)
     segmenter.set_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
-    count = max(1, config.points_per_side // config.crop_n_points_downscale_factor**crop.layer)
-    centres = (torch.arange(count) + 0.5) / count
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    clicks = torch.stack([x.flatten(), y.flatten()], dim=1)
+    clicks = torch.from_numpy(config.clicks_of(crop.layer))
     found: list[FoundMask] = []
     for batch in clicks.split(config.points_per_batch):
         before_batch()
@@ -197,10 +239,10 @@ def _answers(
     good = (scores > config.pred_iou_thresh).nonzero()[:, 0]
     for indices in good.split(UPSAMPLED_TOGETHER):
         large = upsample_logits(logits[indices, None], (y1 - y0, x1 - x0))[:, 0]
-        inner = (large > config.stability_score_offset).sum(dim=(1, 2))
-        outer = (large > -config.stability_score_offset).sum(dim=(1, 2))
+        inner = (large > config.mask_threshold + config.stability_score_offset).sum(dim=(1, 2))
+        outer = (large > config.mask_threshold - config.stability_score_offset).sum(dim=(1, 2))
         stability = (inner / outer.clamp(min=1)).cpu()
-        masks = (large > 0).cpu().numpy()
+        masks = (large > config.mask_threshold).cpu().numpy()
         for index, mask, stable in zip(indices.tolist(), masks, stability.tolist(), strict=True):
             if stable < config.stability_score_thresh:
                 continue
@@ -224,19 +266,24 @@ def _cut_by_crop(box: Box, crop_box: Box, image_hw: tuple[int, ...]) -> bool:
 
 
 def suppress(found: Sequence[FoundMask], ranks: Sequence[float], iou_thresh: float) -> list[FoundMask]:
-    """Non-maximum suppression by the masks' boxes, highest rank first."""
-    boxes = np.array([mask.box for mask in found], float).reshape(-1, 4)
+    """Non-maximum suppression by the masks' boxes, highest rank first.
+
+    In float32, and by the quotient, as torchvision's `nms` computes it: that decides an IoU of exactly the threshold.
+    """
+    boxes = np.array([mask.box for mask in found], np.float32).reshape(-1, 4)
     boxes[:, 2:] -= 1  # the official code measures boxes between pixel centres
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept: list[FoundMask] = []
-    rest = np.argsort(-np.array(ranks), kind="stable")
+    rest = np.argsort(-np.array(ranks, np.float32), kind="stable")
     while len(rest):
         first, others = rest[0], rest[1:]
         kept.append(found[first])
         low = np.maximum(boxes[first, :2], boxes[others, :2])
         high = np.minimum(boxes[first, 2:], boxes[others, 2:])
         shared = np.clip(high - low, 0, None).prod(axis=1)
-        rest = others[shared <= iou_thresh * (areas[first] + areas[others] - shared)]
+        with np.errstate(invalid="ignore"):  # 0 / 0, of boxes without area, suppresses nothing
+            overlap = shared / (areas[first] + areas[others] - shared)
+        rest = others[~(overlap.astype(np.float64) > iou_thresh)]
     return kept
 
 

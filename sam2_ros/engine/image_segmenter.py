@@ -33,8 +33,11 @@ class ImageSegmenter:
     `set_image` encodes the image once; every prompt then costs a pass of the mask decoder alone.
     """
 
-    def __init__(self, model: Sam2Model, resize: str = "image") -> None:
+    def __init__(self, model: Sam2Model, resize: str = "image", stability_fallback: bool = True) -> None:
+        """`resize`: see `preprocess`. `stability_fallback`: a single mask that is not stable gives way to the best of
+        three, as with the official `apply_postprocessing=True`."""
         self.model = model.eval()
+        self._stability_fallback = stability_fallback
         self.resize = resize
         self._features: list[ImageFeatures] = []
         self._hw: list[tuple[int, int]] = []
@@ -81,7 +84,7 @@ class ImageSegmenter:
             points: ``[n, 2]`` clicks, (x, y) pixels of the image.
             labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
             box: x0, y0, x1, y1 pixels, max exclusive.
-            mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them.
+            mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them, or ``[1, S / 4, S / 4]``.
             multimask: three candidates, for a prompt that can be read in several ways, such as one click; else one.
             image: which of the images set together.
 
@@ -150,8 +153,10 @@ class ImageSegmenter:
         )
 
     def _dense(self, masks: np.ndarray) -> torch.Tensor:
-        """Logits of earlier predictions as the dense prompt, ``[b, 1, S / 4, S / 4]``."""
+        """Logits of earlier predictions as the dense prompt, ``[b, 1, S / 4, S / 4]``; given with that 1 or without."""
         logits = torch.as_tensor(np.asarray(masks), dtype=torch.float32)
+        if logits.ndim == 4 and logits.shape[1] == 1:
+            logits = logits[:, 0]
         side = self.model.config.mask_side
         if logits.shape[1:] != (side, side) or not bool(torch.isfinite(logits).all()):
             raise PromptError(
@@ -194,5 +199,5 @@ class ImageSegmenter:
             )
         if multimask:
             return decoded.logits_b4hw[:, 1:].float(), decoded.iou_b4[:, 1:].float()
-        chosen = choose_mask(decoded, multimask=False, stability_fallback=True)
+        chosen = choose_mask(decoded, multimask=False, stability_fallback=self._stability_fallback)
         return chosen.logits_b1hw.float(), chosen.iou_b[:, None].float()

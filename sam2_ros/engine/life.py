@@ -69,5 +69,11 @@ class Track:
             self.state = ObjectState.LOST
         return age_s
 
+    def answered_again(self, visible: bool, stamp_s: float) -> float:
+        """Take in a better answer for the frame of the last `update`; returns the seconds since last visible."""
+        if visible:
+            self.state, self.last_visible_s = ObjectState.TRACKING, stamp_s
+        return stamp_s - self.last_visible_s
+
     def is_over(self, age_s: float, rules: StateRules) -> bool:
         return rules.forget_after_s > 0 and age_s > rules.forget_after_s

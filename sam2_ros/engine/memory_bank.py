@@ -133,11 +133,15 @@ class MemoryBank:
     ) -> None:
         """Keep a prompted frame of one object: ``[side * side, mem_dim]`` and ``[d_model]``.
 
-        When all conditioning slots are taken, the oldest one but the object's first makes room.
+        What was kept of that frame before is overwritten. When all conditioning slots are taken, the oldest one but
+        the object's first makes room.
         """
         if self.first_frame[row] == EMPTY:
             self.first_frame[row] = frame
-        slot = self._conditioning_slot(row)
+        slot = self._conditioning_slot(row, frame)
+        for frames in (self.spatial_frame[row], self.pointer_frame[row]):
+            recents = frames[self.conditioning :]
+            recents[recents == frame] = EMPTY
         self.spatial[row, slot] = self._pooled(spatial_nc[None])[0].to(self.spatial.dtype)
         self.pointers[row, slot] = pointer_d.to(self.pointers.dtype)
         self.spatial_frame[row, slot] = frame
@@ -178,9 +182,11 @@ class MemoryBank:
     def has_conditioning(self, row: int) -> bool:
         return bool((self.spatial_frame[row, : self.conditioning] != EMPTY).any())
 
-    def _conditioning_slot(self, row: int) -> int:
+    def _conditioning_slot(self, row: int, frame: int) -> int:
         frames = self.spatial_frame[row, : self.conditioning]
-        free = np.flatnonzero(frames == EMPTY)
+        free = np.flatnonzero(frames == frame)
+        if not len(free):
+            free = np.flatnonzero(frames == EMPTY)
         if len(free):
             return int(free[0])
         replaceable = np.flatnonzero(frames != self.first_frame[row])

@@ -24,10 +24,11 @@ class Numerics:
             video predictor has not tracked yet.
         stability_fallback: replace an unstable single mask by the best of three (dynamic multimask).
         binarize_prompted: memories of prompted frames are made from the thresholded mask.
-        fill_hole_area: see `TrackerConfig`.
+        fill_hole_area, corrections_are_conditioning: see `TrackerConfig`.
     """
 
     corrections_use_memory: bool
+    corrections_are_conditioning: bool
     stability_fallback: bool
     binarize_prompted: bool
     fill_hole_area: int
@@ -35,16 +36,32 @@ class Numerics:
 
 NUMERICS = {
     "stream": Numerics(
-        corrections_use_memory=True, stability_fallback=True, binarize_prompted=True, fill_hole_area=0
+        corrections_use_memory=True,
+        corrections_are_conditioning=True,
+        stability_fallback=True,
+        binarize_prompted=True,
+        fill_hole_area=0,
     ),
     "official_image": Numerics(
-        corrections_use_memory=False, stability_fallback=True, binarize_prompted=True, fill_hole_area=0
+        corrections_use_memory=False,
+        corrections_are_conditioning=False,
+        stability_fallback=True,
+        binarize_prompted=True,
+        fill_hole_area=0,
     ),
     "official_video": Numerics(
-        corrections_use_memory=False, stability_fallback=True, binarize_prompted=True, fill_hole_area=8
+        corrections_use_memory=False,
+        corrections_are_conditioning=False,
+        stability_fallback=True,
+        binarize_prompted=True,
+        fill_hole_area=8,
     ),
     "official_vos": Numerics(
-        corrections_use_memory=False, stability_fallback=False, binarize_prompted=False, fill_hole_area=0
+        corrections_use_memory=False,
+        corrections_are_conditioning=False,
+        stability_fallback=False,
+        binarize_prompted=False,
+        fill_hole_area=0,
     ),
 }
 
@@ -62,6 +79,10 @@ class TrackerConfig:
         numerics: "stream", "official_image", "official_video" or "official_vos", see `NUMERICS`. With
             "official_image" a prompted frame is answered as by the image predictor. The official predictors use every
             conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
+        corrections_are_conditioning: a frame on which a tracked object is corrected becomes a conditioning frame
+            (official `add_all_frames_to_correct_as_cond`); with False, the official default, the corrected mask is
+            remembered as long as any recent frame. None = as the numerics say: True with "stream", else False, where
+            it concerns `Tracker.refine` alone, since a prompt given with its frame starts without memory.
         clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
             distances to object pointers by min(clip_frames, 16) - 1. 0 = 16 or more.
         memory_pooling: 1 or 2; 2 keeps the means of 2 x 2 cells of every spatial memory, a quarter of the tokens that
@@ -82,6 +103,7 @@ class TrackerConfig:
     max_conditioning_frames: int = 4
     memory_policy: str = ""
     numerics: str = "stream"
+    corrections_are_conditioning: bool | None = None
     clip_frames: int = 0
     memory_pooling: int = 1
     memory_every: int = 1
@@ -102,6 +124,9 @@ class TrackerConfig:
             "max_conditioning_frames", self.max_conditioning_frames, self.max_conditioning_frames >= 1, ">= 1"
         )
         _check("numerics", self.numerics, self.numerics in NUMERICS, f"one of {', '.join(NUMERICS)}")
+        if self.corrections_are_conditioning is None:
+            by_numerics = NUMERICS[self.numerics].corrections_are_conditioning
+            object.__setattr__(self, "corrections_are_conditioning", by_numerics)
         if not self.memory_policy:
             object.__setattr__(self, "memory_policy", VISIBLE if self.numerics == "stream" else OFFICIAL)
         known = self.memory_policy in MEMORY_POLICIES

@@ -27,7 +27,7 @@ class Prompt:
         points: ``[n, 2]`` clicks, (x, y) pixels of the frame.
         labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
         box: ``x0, y0, x1, y1`` pixels, max exclusive.
-        mask: ``[H, W]`` bool, the size of the frame.
+        mask: ``[H, W]`` or ``[1, H, W]`` bool, the size of the frame.
         class_id: carried through to the outputs.
         replace: forget this object's earlier prompts and memory first.
     """
@@ -110,6 +110,8 @@ class Prompt:
 
     def _checked_mask(self, mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
         mask = np.asarray(mask)
+        if mask.ndim == 3 and mask.shape[0] == 1:  # as masks come from the official predictors
+            mask = mask[0]
         if mask.shape != (height_px, width_px):
             size = " x ".join(str(n) for n in mask.shape[::-1])
             raise self._error(f"mask of {size} pixels", f"the size of the image, {width_px} x {height_px}")

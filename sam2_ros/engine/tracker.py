@@ -5,24 +5,24 @@ Knows frames, prompts and objects; does not know where frames come from, ROS or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 
+from .answer import LastFrame, answer, each, filled, together, with_earlier_clicks
 from .life import Track
 from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, Sam2Model
 from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
 from .policies import OFFICIAL, admits_recent
-from .postprocess import fill_holes, masks_at_frame, measure
-from .preprocess import checked_frame, preprocess, resize_mask, sparse_prompt
+from .postprocess import measure
+from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts
+from .report import answers_at_frame, unseen
 from .result import FrameResult, TrackedObject
 from .stage_clock import StageClock
 from .transfer import upload
-
-DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
 
 
 class Tracker:
@@ -46,6 +46,7 @@ class Tracker:
             padded=model.takes_padded_memory,
         )
         self._tracks: dict[str, Track] = {}
+        self._last: LastFrame | None = None
         self._frame_index = 0
         self._next_label = numbering[0] + 1
         self._reserved = numbering[1]
@@ -71,6 +72,7 @@ class Tracker:
         now = self._frame_index
         result = FrameResult(now, now / 30 if stamp_s is None else stamp_s, height, width)
         prompted = self._admit(checked, result)
+        self._last = None  # its tensors make room for those of this frame
         model, bank, clock = self.model, self.bank, StageClock(self.model.device)
         outputs: dict[int, MaskOutput] = {}
         with model.precision():
@@ -78,30 +80,74 @@ class Tracker:
                 image = preprocess(frame, model.config.image_size, self.config.resize, model.device)
             with clock.stage("encode"):
                 features = model.encode_image(image)
+            last = LastFrame(now, result.stamp_s, (height, width), features, prompts=prompted)
             for rows in bank.groups([t.row for t in self._tracks.values() if bank.has_memory(t.row)], now):
                 with clock.stage("memory_attention"):
                     fused = model.fuse_memory(features.s16, bank.view(rows, now))
                 with clock.stage("decode"):
                     decoded = model.decode(fused, features)
                     output = model.predict(decoded, multimask=True, stability_fallback=False)
-                    outputs.update(zip(rows, _each(output), strict=True))
-                    for index, row in enumerate(rows):
-                        if row in prompted:
-                            outputs[row] = self._answer(
-                                prompted[row], frame, features, fused[index, None], outputs[row]
-                            )
+                    outputs.update(zip(rows, each(output), strict=True))
+                    last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
-                for row in prompted.keys() - outputs.keys():
-                    fused = model.without_memory(features.s16)
-                    outputs[row] = self._answer(prompted[row], frame, features, fused, None)
+                for row, prompt in prompted.items():
+                    if not self.numerics.corrections_use_memory:
+                        last.fused.pop(row, None)
+                    corrected = outputs.get(row) if row in last.fused and prompt.box is None else None
+                    outputs[row] = self._answer(
+                        prompt, last.frame_hw, features, last.fused.get(row), corrected
+                    )
             with clock.stage("memory_write"):
-                self._fill_holes(outputs, list(prompted))
-                self._remember(now, features, outputs, prompted)
+                self._remember(last, outputs, list(prompted))
         with clock.stage("postprocess"):
-            self._fill_holes(outputs, [row for row in outputs if row not in prompted])
-            self._report(result, outputs, prompted)
+            area = self.config.fill_hole_area  # prompted masks are filled already
+            last.outputs = {r: out if r in prompted else filled(out, area) for r, out in outputs.items()}
+            self._last = last
+            self._report(result, last.outputs, prompted)
         result.timings_ms = clock.timings_ms()
         self._frame_index += 1
+        return result
+
+    @torch.inference_mode()
+    def refine(self, prompts: Sequence[Prompt]) -> FrameResult:
+        """Take more prompts on the frame that was given last, one after the other, before the next one comes.
+
+        Clicks add to those that the object was prompted with on this frame, and correct its answer there, which the
+        decoder is fed; a box or a mask takes their place. A click on a frame that was only tracked corrects it with
+        memory, whatever the numerics. (Official `add_new_points_or_box` on a frame with an answer.)
+
+        Args:
+            prompts: objects to refine, or new ones; coordinates in pixels of that frame.
+
+        Returns:
+            The frame's result anew, of all objects.
+
+        Raises:
+            PromptError: a prompt that cannot be used; nothing has changed then.
+            RuntimeError: no frame has been given, or the stream was restarted since.
+        """
+        last = self._last
+        if last is None:
+            raise RuntimeError("no frame to refine: give one with step first")
+        checked = [prompt.validated(*last.frame_hw) for prompt in prompts]
+        result = FrameResult(last.index, last.stamp_s, *last.frame_hw)
+        seen, refined, clock = set(last.outputs), set[int](), StageClock(self.model.device)
+        for prompt in checked:
+            for row, admitted in self._admit([prompt], result).items():
+                with self.model.precision():
+                    with clock.stage("decode"):
+                        whole = with_earlier_clicks(admitted, last.prompts.get(row))
+                        corrected = last.outputs.get(row) if prompt.box is None else None
+                        last.outputs[row] = self._answer(
+                            whole, last.frame_hw, last.features, last.fused.get(row), corrected
+                        )
+                        last.prompts[row] = whole
+                    with clock.stage("memory_write"):
+                        self._remember(last, {row: last.outputs[row]}, [row])
+                refined.add(row)
+        with clock.stage("postprocess"):
+            self._report(result, last.outputs, refined, seen)
+        result.timings_ms = clock.timings_ms()
         return result
 
     @property
@@ -168,6 +214,7 @@ class Tracker:
             return refusal
         track, other = self._track(id), source._tracks[id]
         now = source._frame_index if before is None else before
+        self._forget_answer(track.row)
         self.bank.copy_row(track.row, source.bank, other.row, self._frame_index, now)
         track.live_on(other)
         return ""
@@ -177,6 +224,7 @@ class Tracker:
         track = self._tracks.pop(id, None)
         if track is None:
             return False
+        self._forget_answer(track.row)
         self.bank.clear(track.row)
         return True
 
@@ -194,6 +242,8 @@ class Tracker:
         track = self._tracks.get(id)
         if track is None or not self.bank.downgrade(track.row, frame_index):
             return False
+        if self._last is not None and self._last.index == frame_index:
+            self._last.forget_prompts(track.row)
         if not self.bank.has_conditioning(track.row):
             self.remove(id)
         return True
@@ -206,10 +256,11 @@ class Tracker:
     def restart(self) -> None:
         """As new: no objects, labels and frames counted from the start."""
         self.reset()
-        self._frame_index, self._next_label = 0, 1
+        self._last, self._frame_index, self._next_label = None, 0, 1
 
     def discontinuity(self) -> None:
         """The stream has jumped (a looping bag, another camera): drop recent memories, keep what was prompted."""
+        self._last = None
         self.bank.clear_recents()
 
     def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
@@ -225,6 +276,7 @@ class Tracker:
                 continue
             track = self._track(prompt.id)
             if prompt.replace:
+                self._forget_answer(track.row)
                 self.bank.clear(track.row)
             track.awaited = False
             track.class_id = prompt.class_id or track.class_id
@@ -250,45 +302,31 @@ class Tracker:
             self._next_label += 1
         return self._tracks[id]
 
+    def _forget_answer(self, row: int) -> None:
+        """What was said of the row's object on the newest frame is not to be refined."""
+        if self._last is not None:
+            self._last.forget(row)
+
     def _answer(
         self,
         prompt: Prompt,
-        frame: np.ndarray,
+        frame_hw: tuple[int, int],
         features: ImageFeatures,
-        fused_1chw: torch.Tensor,
+        fused_1chw: torch.Tensor | None,
         tracked: MaskOutput | None,
     ) -> MaskOutput:
-        """The mask of one prompted object.
+        """The mask of one prompted object, holes filled, see `answer`. The mask it corrects is fed back filled, as the
+        official code keeps it."""
+        area = self.config.fill_hole_area
+        corrected = None if tracked is None else filled(tracked, area)
+        fallback = self.numerics.stability_fallback
+        return filled(answer(self.model, prompt, frame_hw, features, fused_1chw, corrected, fallback), area)
 
-        A mask alone is adopted as it is. Clicks alone on a visible object correct the mask it is tracked with.
+    def _remember(self, last: LastFrame, outputs: dict[int, MaskOutput], prompted: Sequence[int]) -> None:
+        """Encode the frame's memories of all objects at once and put them into the bank.
+
+        Prompted masks are remembered with their holes filled, tracked ones as they are, as the official code does.
         """
-        model, size = self.model, self.model.config.image_size
-        points, labels = sparse_prompt(prompt, (frame.shape[0], frame.shape[1]), size)
-        mask = None if prompt.mask is None else resize_mask(prompt.mask, size, model.device)
-        if mask is not None and points.shape[1] == 0:
-            return model.adopt_mask(mask, features)
-        if tracked is None or not self.numerics.corrections_use_memory:
-            fused_1chw, tracked = model.without_memory(features.s16), None
-        dense = None
-        if mask is not None:
-            dense = mask[:, None].float() * 20 - 10
-        elif tracked is not None and prompt.box is None and bool(tracked.presence_b > 0):
-            dense = tracked.logits_b1hw.clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
-        decoded = model.decode(fused_1chw, features, points.to(model.device), labels.to(model.device), dense)
-        multimask = points.shape[1] == 1
-        return model.predict(decoded, multimask, self.numerics.stability_fallback)
-
-    def _fill_holes(self, outputs: dict[int, MaskOutput], rows: list[int]) -> None:
-        """In place. Prompted masks are remembered filled, tracked ones as they are, as the official code does."""
-        if self.config.fill_hole_area:
-            for row in rows:
-                filled = fill_holes(outputs[row].logits_b1hw, self.config.fill_hole_area)
-                outputs[row] = outputs[row]._replace(logits_b1hw=filled)
-
-    def _remember(
-        self, now: int, features: ImageFeatures, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
-    ) -> None:
-        """Encode this frame's memories of all objects at once and put them into the bank."""
         if not outputs:
             return
         if self.config.memory_policy != OFFICIAL:  # to read the scores is to wait for the device
@@ -298,50 +336,69 @@ class Tracker:
                 for (row, output), presence in zip(outputs.items(), presences, strict=True)
                 if row in prompted or admits_recent(self.config.memory_policy, presence)
             }
-        if now % self.config.memory_every:
-            outputs = self._remember_pointers(now, outputs, prompted)
+        if last.index % self.config.memory_every:
+            outputs = self._remember_pointers(last.index, outputs, prompted)
         if not outputs:
             return
         rows = list(outputs)
-        output = _together(list(outputs.values()))
+        output = together(list(outputs.values()))
         binarize = upload(
             [self.numerics.binarize_prompted and row in prompted for row in rows], self.model.device
         )
-        memory = self.model.encode_memory(features.s16, output.logits_b1hw, output.presence_b, binarize)
-        tracked = [index for index, row in enumerate(rows) if row not in prompted]
-        if tracked:
-            chosen = upload(tracked, self.model.device)
+        memory = self.model.encode_memory(last.features.s16, output.logits_b1hw, output.presence_b, binarize)
+        initial = [row for row in prompted if row not in last.fused]
+        conditioning = prompted if self.config.corrections_are_conditioning else initial
+        recent = [index for index, row in enumerate(rows) if row not in conditioning]
+        if recent:
+            chosen = upload(recent, self.model.device)
             self.bank.write_recents(
-                [rows[i] for i in tracked], now, memory[chosen], output.pointer_bd[chosen]
+                [rows[i] for i in recent], last.index, memory[chosen], output.pointer_bd[chosen]
             )
         for index, row in enumerate(rows):
-            if row in prompted:
-                self.bank.write_conditioning(row, now, memory[index], output.pointer_bd[index])
+            if row in conditioning:
+                self.bank.write_conditioning(row, last.index, memory[index], output.pointer_bd[index])
 
     def _remember_pointers(
-        self, now: int, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
+        self, now: int, outputs: dict[int, MaskOutput], prompted: Sequence[int]
     ) -> dict[int, MaskOutput]:
         """Keep the pointers alone of what was only tracked; returns the rest."""
         rows = [row for row in outputs if row not in prompted]
         if rows:
-            self.bank.write_pointers(rows, now, _together([outputs[row] for row in rows]).pointer_bd)
+            self.bank.write_pointers(rows, now, together([outputs[row] for row in rows]).pointer_bd)
         return {row: output for row, output in outputs.items() if row in prompted}
 
     def _report(
-        self, result: FrameResult, outputs: dict[int, MaskOutput], prompted: dict[int, Prompt]
+        self,
+        result: FrameResult,
+        outputs: dict[int, MaskOutput],
+        prompted: Collection[int],
+        seen: Collection[int] = (),
     ) -> None:
-        """Masks at the frame's size, states, objects still awaited, and objects that are over."""
+        """Masks at the frame's size, states, objects still awaited, and objects that are over.
+
+        `seen`: rows whose answer on this frame was reported before, and counts once.
+        """
         answered = [track for track in self._tracks.values() if track.row in outputs]
-        parts = self._parts([outputs[track.row] for track in answered], result)
+        parts = answers_at_frame(
+            [outputs[track.row] for track in answered],
+            result.height_px,
+            result.width_px,
+            self.config.non_overlap,
+        )
         rules = self.config.rules
         for track in list(self._tracks.values()):
             if track.awaited:
-                result.objects.append(self._unseen(track, result))
+                result.objects.append(unseen(track, result, self.model.config.mask_side))
+                continue
+            if track not in answered:  # adopted since the frame
                 continue
             mask, logits, score, presence = parts[answered.index(track)]
             box, area, centroid = measure(mask)
-            visible = presence > 0 and area > 0
-            age = track.update(presence, visible, track.row in prompted, result.stamp_s, rules)
+            visible, in_prompt = presence > 0 and area > 0, track.row in prompted
+            if track.row in seen:
+                age = track.answered_again(visible and in_prompt, result.stamp_s)
+            else:
+                age = track.update(presence, visible, in_prompt, result.stamp_s, rules)
             if track.is_over(age, rules):
                 self.remove(track.id)
                 result.forgotten.append(track.id)
@@ -353,45 +410,7 @@ class Tracker:
                 )
             )  # fmt: skip
 
-    def _parts(
-        self, outputs: list[MaskOutput], result: FrameResult
-    ) -> list[tuple[np.ndarray, np.ndarray, float, float]]:
-        """Mask at the frame's size, low-resolution logits, score and presence of every answered object."""
-        if not outputs:
-            return []
-        output = _together(outputs)
-        masks = masks_at_frame(output.logits_b1hw, result.height_px, result.width_px, self.config.non_overlap)
-        logits = output.logits_b1hw[:, 0].float().cpu().numpy()
-        scores, presences = torch.stack([output.iou_b, output.presence_b]).float().tolist()
-        return list(zip(masks, logits, scores, presences, strict=True))
-
-    def _unseen(self, track: Track, result: FrameResult) -> TrackedObject:
-        side = self.model.config.image_size // 4
-        return TrackedObject(
-            id=track.id,
-            label=track.label,
-            class_id=track.class_id,
-            mask=np.zeros((result.height_px, result.width_px), bool),
-            logits=np.full((side, side), -DENSE_PROMPT_LIMIT, np.float32),
-            score=0.0,
-            presence=0.0,
-            state=track.state,
-            age_s=0.0,
-            box=(0, 0, 0, 0),
-            area_px=0,
-            centroid_xy=(0.0, 0.0),
-        )
-
 
 def _pointer_span(clip_frames: int, max_pointers: int) -> int:
     """Frames ago that the time encoding of object pointers takes for 1."""
     return max(1, min(clip_frames or max_pointers, max_pointers) - 1)
-
-
-def _each(output: MaskOutput) -> list[MaskOutput]:
-    """A batch of n as n batches of one."""
-    return [MaskOutput(*(part[i, None] for part in output)) for i in range(len(output.presence_b))]
-
-
-def _together(outputs: list[MaskOutput]) -> MaskOutput:
-    return MaskOutput(*(torch.cat([part.float() for part in parts]) for parts in zip(*outputs, strict=True)))

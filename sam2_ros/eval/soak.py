@@ -10,6 +10,7 @@ import json
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from sam2_ros.engine import ObjectState, Prompt
+from sam2_ros.eval.churn import ADD, REFINE, REMOVE, Churn
 from sam2_ros.eval.demo import mask_box
 from sam2_ros.eval.live_graph import LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
 from sam2_ros.eval.live_messages import prompt_message
@@ -61,6 +63,10 @@ class SoakConfig:
     model: str = "nano"
     device: str = "auto"
     objects: int = 2
+    guests: int = (
+        0  # more objects at most, that are added, refined and removed at random, one change a second
+    )
+    seed: int = 0  # of what happens to them
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
@@ -98,7 +104,7 @@ def run_soak(
     parameters: dict[str, str | int | float | bool] = {
         "model": config.model,
         "device": config.device,
-        "max_objects": config.objects,
+        "max_objects": config.objects + config.guests,
         "forget_after": 0.0,
     }
     command = [
@@ -135,13 +141,14 @@ class _Camera:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sam2_ros_msgs.msg import TrackedObjectArray
-        from sam2_ros_msgs.srv import AddObjects
+        from sam2_ros_msgs.srv import AddObjects, RemoveObjects
         from sensor_msgs.msg import Image
 
         self._config = config
         self._clip = clip
         self._graph = graph
         graph.expect(AddObjects, "add_objects")
+        graph.expect(RemoveObjects, "remove_objects")
         self._process = process
         self._lines = lines
         self._lock = threading.Lock()  # callbacks write what `play` reads
@@ -153,6 +160,9 @@ class _Camera:
         self._tracking: int | None = None
         self._diagnostics: dict[str, str] = {}
         self._bank_mb: list[float] = []
+        self._guests = Churn(config.seed, config.guests, "guest", (ADD, REFINE, REMOVE), share=1.0)
+        self._guest_ids: list[str] = []
+        self._changes: Counter[str] = Counter()
         self._skipped = 0
         self._elapsed_s = 0.0
         self.readings: list[Reading] = []
@@ -195,6 +205,7 @@ class _Camera:
             if self._elapsed_s >= next_reading_s:
                 self._process.check()
                 self._read(self._elapsed_s)
+                self._change_guests(first_ns + round(slot * period_s * 1e9), slot)
                 next_reading_s += READING_PERIOD_S
                 on_progress(int(self._elapsed_s))
             # A camera whose host was busy has lost images; it does not send them in a burst afterwards.
@@ -250,7 +261,9 @@ class _Camera:
             "bank_mb": {"begin": self._bank_mb[0], "end": self._bank_mb[-1]} if self._bank_mb else {},
             "objects_tracking": round(float(np.mean(tracking)), 2) if tracking else None,
             "mean_iou": round(float(np.mean(self._ious)), 4) if self._ious else None,
-            "failures": failures(compared, stamps, answered),
+            "guests": config.guests,
+            "changes": dict(self._changes),
+            "failures": failures(compared, stamps, answered, even_work=config.guests == 0),
         }
 
     def _prompt(self, stamp_ns: int) -> None:
@@ -265,6 +278,24 @@ class _Camera:
         reply = self._graph.call(AddObjects, "add_objects", request)
         if not reply.success:
             raise SoakError(f"the node refused the objects: {reply.message}")
+
+    def _change_guests(self, stamp_ns: int, slot: int) -> None:
+        """One more of them, a refinement on the image just sent, or one less."""
+        from sam2_ros_msgs.srv import AddObjects, RemoveObjects
+
+        if self._config.guests == 0:
+            return
+        change = self._guests.next(self._guest_ids, self._clip.masks[self._order[slot % len(self._order)]])
+        assert change is not None  # something happens each time
+        if change.action == REMOVE:
+            reply = self._graph.call(RemoveObjects, "remove_objects", RemoveObjects.Request(ids=change.ids))
+            self._guest_ids.remove(change.ids[0])
+        else:
+            message = prompt_message(change.prompts, stamp_ns, FRAME_ID)
+            reply = self._graph.call(AddObjects, "add_objects", AddObjects.Request(prompts=message.prompts))
+            if change.action == ADD and len(self._guest_ids) < self._config.guests:
+                self._guest_ids += change.ids
+        self._changes[change.action if reply.success else f"{change.action} refused"] += 1
 
     def _send(self, stamp_ns: int, frame: int) -> None:
         message = self._messages[frame]

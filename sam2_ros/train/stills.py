@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
+from sam2_ros.engine.answer import DENSE_PROMPT_LIMIT
 from sam2_ros.engine.mask_decoder import choose_mask
 from sam2_ros.engine.model import ImageFeatures, Sam2Model
 from sam2_ros.engine.prompt_encoder import NEGATIVE, POSITIVE
-from sam2_ros.engine.tracker import DENSE_PROMPT_LIMIT
 
 from .losses import frame_loss
 from .simulate import simulate_boxes

@@ -119,6 +119,48 @@ def test_suppression_keeps_the_better_of_two_that_overlap():
     assert suppress([], [], 0.5) == []
 
 
+@pytest.mark.parametrize(
+    ("shared", "width", "thresh"), [(3, 10, 0.3), (7, 10, 0.7), (9, 10, 0.9), (27, 90, 0.3)]
+)
+def test_an_overlap_of_exactly_the_threshold_is_decided_by_its_float32_quotient(shared, width, thresh):
+    """0.3 as float32 is above 0.3, 0.7 and 0.9 are below: torchvision's nms compares the one with the other."""
+    masks = [found((0, 0, width + 1, 2), 0.9, (4, 120)), found((0, 0, shared + 1, 2), 0.8, (4, 120))]
+    kept = suppress(masks, [0.9, 0.8], thresh)
+    assert len(kept) == (1 if float(np.float32(shared) / np.float32(width)) > thresh else 2)
+
+
+def test_masks_of_a_single_row_have_no_area_and_suppress_nothing():
+    masks = [found((0, 0, 9, 1), 0.9), found((0, 0, 9, 1), 0.8)]
+    assert len(suppress(masks, [0.9, 0.8], 0.5)) == 2
+
+
+def test_clicks_of_ones_own_find_what_they_are_on(model, image):
+    on_discs = np.array([(x / WIDTH, y / HEIGHT) for x, y in DISCS])
+    config = EverythingConfig(points_per_side=None, point_grids=[on_discs], **LENIENT)
+    masks = segment_everything(model, image, config)
+    clicked = {tuple(round(v) for v in mask.point) for mask in masks}
+    assert clicked <= set(DISCS)
+    for centre in DISCS:
+        assert max(overlap(mask.segmentation, disc(centre)) for mask in masks) > 0.6, centre
+    assert config == EverythingConfig(points_per_side=None, point_grids=[on_discs.tolist()], **LENIENT)
+    assert config != EverythingConfig(points_per_side=None, point_grids=[on_discs[:1]], **LENIENT)
+
+
+def test_a_higher_threshold_makes_smaller_masks(model, image):
+    low, high = (
+        segment_everything(
+            model,
+            image,
+            EverythingConfig(points_per_side=4, mask_threshold=threshold, box_nms_thresh=1.0, **ANYTHING),
+        )
+        for threshold in (0.0, 2.0)
+    )
+    area_of = {(mask.point, round(mask.predicted_iou, 5)): mask.area for mask in low}
+    same = [(area_of[key], m.area) for m in high if (key := (m.point, round(m.predicted_iou, 5))) in area_of]
+    assert same
+    assert all(larger > smaller for larger, smaller in same)
+
+
 def test_small_holes_are_filled_and_small_islands_removed():
     mask = np.zeros((40, 40), bool)
     mask[5:30, 5:30] = True
@@ -141,7 +183,21 @@ def test_the_largest_island_stays_however_small():
     assert cleaned[10, 10]
 
 
-@pytest.mark.parametrize("setting", [{"points_per_side": 0}, {"crop_n_layers": -1}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"points_per_side": 0},
+        {"crop_n_layers": -1},
+        {"points_per_side": None},
+        {"point_grids": [np.zeros((1, 2))]},
+        {"points_per_side": None, "point_grids": [np.array([[320.0, 240.0]])]},
+        {"points_per_side": None, "point_grids": [np.array([[np.nan, 0.5]])]},
+        {"points_per_side": None, "point_grids": [np.zeros((0, 2))]},
+        {"points_per_side": None, "point_grids": [np.zeros((3, 3))]},
+        {"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1},
+        {"mask_threshold": float("nan")},
+    ],
+)
 def test_impossible_settings_are_refused(setting):
     with pytest.raises(ValueError, match="expected"):
         EverythingConfig(**setting)

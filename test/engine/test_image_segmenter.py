@@ -93,6 +93,19 @@ def test_logits_of_one_prediction_are_a_prompt_of_the_next(segmenter, disc):
     assert iou(beside.masks[0], disc) >= 0.5
 
 
+def test_logits_with_an_axis_in_front_are_the_same_prompt(segmenter):
+    """`mask_input` of the official predictor is [1, side, side]."""
+    logits = segmenter.predict(box=BOX, multimask=False).logits
+    assert logits.shape[0] == 1
+    with_it, without = (segmenter.predict(mask=mask, multimask=False) for mask in (logits, logits[0]))
+    np.testing.assert_array_equal(with_it.logits, without.logits)
+    batch = segmenter.predict_batch(masks=logits[None], multimask=False)
+    np.testing.assert_array_equal(batch.logits[0], without.logits)
+    three = segmenter.predict(points=[[90, 60]]).logits
+    with pytest.raises(PromptError, match=r"shape \[3, \d+, \d+\]"):
+        segmenter.predict(mask=three)
+
+
 def test_a_new_image_takes_the_place_of_the_old(segmenter, image):
     before = segmenter.predict(box=BOX, multimask=False)
     segmenter.set_image(np.ascontiguousarray(image[:, ::-1]))

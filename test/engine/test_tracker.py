@@ -114,6 +114,18 @@ def test_a_mask_prompt_comes_back_as_the_mask(model, frames):
     assert shown.box[3] == pytest.approx(90, abs=2)
 
 
+def test_a_mask_with_an_axis_in_front_is_the_same_mask(model, frames):
+    """As `[1, H, W]` masks come out of the official predictors."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[30:90, 40:120] = True
+    with_it, without = (
+        Tracker(model).step(frames[0], [Prompt("a", mask=given)]).objects[0] for given in (mask[None], mask)
+    )
+    np.testing.assert_array_equal(with_it.logits, without.logits)
+    with pytest.raises(PromptError, match="2 pixels"):
+        Tracker(model).step(frames[0], [Prompt("a", mask=np.stack([mask, mask]))])
+
+
 def test_a_repeated_id_on_one_frame_is_one_prompt(model, frames):
     split = Tracker(model).step(
         frames[0], [Prompt("a", box=BOX), Prompt("a", points=np.array([[50, 60]]), labels=np.array([1]))]
@@ -203,6 +215,31 @@ def test_holes_are_filled_as_the_numerics_say(model, frames):
     np.testing.assert_array_equal(
         masks[0].logits > 0, (masks[1].logits > 0) & (masks[1].logits != np.float32(0.1))
     )
+
+
+def test_a_correction_is_fed_the_mask_with_its_holes_filled(model, frames, monkeypatch):
+    from sam2_ros.engine.postprocess import fill_holes
+
+    shown, fed = [], []
+    decode = model.decode
+
+    def recorded(fused, features, points=None, labels=None, dense=None):
+        fed.append(dense)
+        return decode(fused, features, points, labels, dense)
+
+    visible = Sam2Model(model.config)
+    visible.load_state_dict(fill_by_key(visible.state_dict(), presence_bias=100.0))
+    decode = visible.decode
+    monkeypatch.setattr(visible, "decode", recorded)
+    tracker = Tracker(visible, TrackerConfig(fill_hole_area=8))
+    tracker.step(frames[0], [Prompt("a", box=BOX)])
+    monkeypatch.setattr(
+        visible, "predict", lambda *a, **k: shown.append(Sam2Model.predict(visible, *a, **k)) or shown[-1]
+    )
+    tracker.step(frames[1], [Prompt("a", points=np.array([[50.0, 60.0]]))])
+    tracked = shown[0].logits_b1hw  # as the tracker found it, before the click
+    assert (fill_holes(tracked, 8) != tracked).any()
+    torch.testing.assert_close(fed[-1], fill_holes(tracked, 8).clamp(-32, 32))
 
 
 def test_masks_do_not_overlap_when_asked(model, frames):

@@ -51,6 +51,7 @@ def test_a_short_run_of_the_live_node_is_measured_and_not_judged_by_its_memory(t
         width_px=160,
         height_px=120,
         device="cpu",
+        guests=2,
         profiles_file=fastdds_profile(),
     )
     report = run_soak(config)
@@ -66,6 +67,8 @@ def test_a_short_run_of_the_live_node_is_measured_and_not_judged_by_its_memory(t
     assert report["bank_mb"]["begin"] == report["bank_mb"]["end"] > 0
     assert report["cpu_s"] > 0
     assert report["mean_iou"] > 0.3
+    assert sum(report["changes"].values()) >= 5  # one a second
+    assert report["changes"]["add"] > 0
     assert report["node_exit_status"] == 0
     lines = [json.loads(line) for line in (tmp_path / "soak.jsonl").read_text().splitlines()]
     assert len(lines) >= 6
@@ -105,6 +108,12 @@ def test_a_rate_that_falls_by_more_than_five_percent_fails() -> None:
     assert failures(good, {}, processed=6000) == []
     (line,) = failures(bad, {}, processed=6000)
     assert line.startswith("the rate fell from 10.0 Hz in the second minute to 9.4 Hz in the last")
+
+
+def test_the_rate_of_a_run_whose_objects_come_and_go_is_not_judged() -> None:
+    slower = compare_minutes(readings(last_rate_hz=8.0, growth_mb_per_s=0.021))
+    (line,) = failures(slower, {}, processed=6000, even_work=False)
+    assert line.startswith("resident memory grew")
 
 
 def test_less_than_three_minutes_cannot_be_judged_and_three_can() -> None:

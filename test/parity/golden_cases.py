@@ -16,6 +16,7 @@ from parity.scene import moving_disc
 
 GOLDENS = Path(__file__).parent / "goldens"
 STATE_DICTS = GOLDENS / "state_dicts.json"
+GENERATOR_OPTIONS = GOLDENS / "generator_options.json"
 SIZE_PX = 128
 FRAMES = 24
 KEPT_FRAMES = (0, 1, 5, 6, 7, 12, 16, 17, 20, 23)  # whose logits and pointers a golden holds
@@ -43,12 +44,16 @@ def disc(centre_x: float, centre_y: float, radius: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageCase:
-    """One prompt in pixels of `image()`; `mask` seeds low-resolution logits."""
+    """One prompt in pixels of `image()`; `mask` seeds low-resolution logits.
+
+    postprocessing: official `apply_postprocessing`, of a single mask that is not stable.
+    """
 
     points: list[list[float]] | None = None
     labels: list[int] | None = None
     box: list[float] | None = None
     mask: bool = False
+    postprocessing: bool = True
 
     def arguments(self) -> tuple[Any, Any, Any, Any]:
         """points, labels, box and mask logits, as arrays."""
@@ -67,6 +72,7 @@ IMAGE_CASES = {
     "box": ImageCase(box=[22.5, 20.0, 78.0, 70.0]),
     "box and points": ImageCase([[50.0, 48.0], [30.0, 22.0]], [1, 0], [22.5, 20.0, 78.0, 70.0]),
     "mask and point": ImageCase([[50.0, 48.0]], [1], mask=True),
+    "box, not postprocessed": ImageCase(box=[22.5, 20.0, 78.0, 70.0], postprocessing=False),
 }
 
 # With random weights masks are noise that reaches across the image: nearly all boxes overlap, and whatever a crop
@@ -91,6 +97,16 @@ EVERYTHING_CASES = {
         "points_per_side": 4, "pred_iou_thresh": 0.4, "stability_score_thresh": 0.2, "box_nms_thresh": 1.0,
         "use_m2m": True,
     },
+    "point grids": {
+        "points_per_side": None, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.2, "box_nms_thresh": 1.0,
+        "crop_n_layers": 1, "crop_nms_thresh": 1.0, "point_grids": [
+            np.array([[0.3, 0.5], [0.7, 0.25], [0.5, 0.9], [0.05, 0.1]]), np.array([[0.4, 0.6]]),
+        ],
+    },
+    "mask threshold": {
+        "points_per_side": 4, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.2, "box_nms_thresh": 1.0,
+        "mask_threshold": 1.5, "stability_score_offset": 0.8,
+    },
 }  # fmt: skip
 
 
@@ -100,6 +116,7 @@ class Event:
 
     Attributes:
         correction: after it was tracked.
+        refine: more of what was prompted on this frame or, with `correction`, on a frame that was only tracked.
         take_back: the frame whose prompts are taken back.
     """
 
@@ -110,6 +127,7 @@ class Event:
     box: list[float] | None = None
     mask: np.ndarray | None = field(default=None, compare=False)
     correction: bool = False
+    refine: bool = False
     remove: bool = False
     take_back: int | None = None
 
@@ -125,7 +143,11 @@ class VideoCase:
     Attributes:
         flavour: ours; the official predictor is built to match.
         fill_hole_area: see `TrackerConfig`.
+        corrections_are_conditioning: see `TrackerConfig`; the official predictor tracks on from the frame after a
+            correction, which it would forget otherwise.
         presence_bias: such that the object score is below 0 in the white frames, and hardly elsewhere.
+        kept_frames: whose logits and pointers the golden holds.
+        last_frame: of the clip, where tracking ends.
     """
 
     events: tuple[Event, ...]
@@ -133,11 +155,18 @@ class VideoCase:
     size: str = "tiny"
     backward: bool = False
     fill_hole_area: int = 0
+    corrections_are_conditioning: bool | None = None
     presence_bias: float = -3.95
+    kept_frames: tuple[int, ...] = KEPT_FRAMES
+    last_frame: int = FRAMES - 1
 
 
 CLICK = Event(0, "a", [[40.0, 64.0]], [1])
 BOX = Event(0, "a", box=[18.5, 40.0, 62.0, 90.0])
+CORRECTION = Event(6, "a", [[100.0, 30.0], [64.0, 100.0]], [1, 1], correction=True)
+ANOTHER_CLICK = Event(0, "a", [[80.0, 30.0]], [0], refine=True)
+AROUND_6: dict[str, Any] = {"kept_frames": (5, 6, 7, 12), "last_frame": 12}
+AT_FIRST: dict[str, Any] = {"kept_frames": (0, 1, 7), "last_frame": 7}
 SECOND = Event(5, "b", box=[60.0, 10.0, 120.0, 60.5])
 VIDEO_CASES = {
     "click": VideoCase((CLICK,)),
@@ -149,10 +178,27 @@ VIDEO_CASES = {
     "mask, vos": VideoCase((Event(0, "a", mask=disc(39.0, 63.0, 22.3)),), flavour="official_vos"),
     "a second object later": VideoCase((CLICK, SECOND)),
     "removal": VideoCase((CLICK, SECOND, Event(13, "a", remove=True))),
-    "correction": VideoCase(
-        (CLICK, Event(6, "a", [[100.0, 30.0], [64.0, 100.0]], [1, 1], correction=True)),
+    "correction": VideoCase((CLICK, CORRECTION), flavour="stream", presence_bias=-2.0),
+    "correction, holes filled": VideoCase(
+        (CLICK, CORRECTION), flavour="stream", fill_hole_area=8, presence_bias=-2.0, **AROUND_6
+    ),
+    "correction, not conditioning": VideoCase(
+        (CLICK, CORRECTION),
+        flavour="stream",
+        corrections_are_conditioning=False,
+        presence_bias=-2.0,
+        **AROUND_6,
+    ),
+    "another click": VideoCase((CLICK, ANOTHER_CLICK), fill_hole_area=8, **AT_FIRST),
+    "a click on a box": VideoCase((BOX, ANOTHER_CLICK), presence_bias=-2.0, **AT_FIRST),
+    "a click on a mask": VideoCase(
+        (Event(0, "a", mask=disc(39.0, 63.0, 22.3)), ANOTHER_CLICK), presence_bias=-2.0, **AT_FIRST
+    ),
+    "another click on a correction": VideoCase(
+        (CLICK, CORRECTION, Event(6, "a", [[30.0, 100.0]], [0], correction=True, refine=True)),
         flavour="stream",
         presence_bias=-2.0,
+        **AROUND_6,
     ),
     "a second prompt": VideoCase((CLICK, Event(6, "a", box=[30.0, 40.0, 80.0, 100.5]))),
     "taken back": VideoCase(

@@ -1,15 +1,17 @@
-"""Runs the official SAM 2 on `golden_cases` and keeps what it says: `python test/parity/make_goldens.py`.
+"""Runs the official SAM 2 on `golden_cases` and keeps what it says: `python test/parity/make_goldens.py [CASE ...]`.
 
-Needs an environment of its own with `sam2` and its torchvision, and nothing of ours. Every tensor of the
-models is filled by key, as in the other parity tests; fp32, CPU.
+With names only those cases are asked. Needs an environment of its own with `sam2` and its torchvision, and nothing of
+ours. Every tensor of the models is filled by key, as in the other parity tests; fp32, CPU.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +23,10 @@ import sam2.sam2_video_predictor as official_video
 import sam2.utils.misc as official_misc
 from parity.golden_cases import (
     EVERYTHING_CASES,
+    GENERATOR_OPTIONS,
     GOLDENS,
     IMAGE_CASES,
     IMAGE_SEED,
-    KEPT_FRAMES,
     SIZE_PX,
     STATE_DICTS,
     VIDEO_CASES,
@@ -43,6 +45,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 
 from sam2_ros.eval.seeded_weights import fill_by_key
 
+Case = TypeVar("Case")
 CONFIGS = {"tiny": "configs/sam2.1/sam2.1_hiera_t.yaml", "base_plus": "configs/sam2.1/sam2.1_hiera_b+.yaml"}
 SMALL = f"++model.image_size={SIZE_PX}"
 FEATURE_SIZES = [(SIZE_PX // stride, SIZE_PX // stride) for stride in (4, 8, 16)]
@@ -65,14 +68,28 @@ def state_dict_goldens() -> None:
     STATE_DICTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def image_goldens() -> None:
-    model = filled(build_sam2(CONFIGS["tiny"], device="cpu", hydra_overrides_extra=[SMALL]), IMAGE_SEED)
-    predictor = SAM2ImagePredictor(model)
+def generator_options() -> None:
+    """Names and defaults of what the official generator is told."""
+    parameters = inspect.signature(SAM2AutomaticMaskGenerator).parameters.values()
+    options = {p.name: p.default for p in parameters if p.name != "model" and p.kind != p.VAR_KEYWORD}
+    GENERATOR_OPTIONS.write_text(json.dumps(options, indent=1) + "\n")
+
+
+def image_predictor(postprocessing: bool) -> Any:
+    model = build_sam2(
+        CONFIGS["tiny"], device="cpu", hydra_overrides_extra=[SMALL], apply_postprocessing=postprocessing
+    )
+    predictor = SAM2ImagePredictor(filled(model, IMAGE_SEED))
     predictor._bb_feat_sizes = FEATURE_SIZES
     predictor.set_image(image())
-    for name, case in IMAGE_CASES.items():
+    return predictor
+
+
+def image_goldens(wanted: Collection[str]) -> None:
+    predictors = {with_it: image_predictor(with_it) for with_it in (True, False)}
+    for name, case in chosen(IMAGE_CASES, wanted).items():
         points, labels, box, mask = case.arguments()
-        kept = {}
+        predictor, kept = predictors[case.postprocessing], {}
         for multimask in (True, False):
             masks, scores, logits = predictor.predict(
                 points, labels, box, None if mask is None else mask[None], multimask_output=multimask
@@ -84,8 +101,8 @@ def image_goldens() -> None:
                 f"{kind}_logits": logits,
             }
         save("image", name, kept)
-    for name, settings in EVERYTHING_CASES.items():
-        generator = SAM2AutomaticMaskGenerator(model, **settings)
+    for name, settings in chosen(EVERYTHING_CASES, wanted).items():
+        generator = SAM2AutomaticMaskGenerator(predictors[True].model, **settings)
         generator.predictor._bb_feat_sizes = FEATURE_SIZES
         records = generator.generate(image())
         print(name, len(records), "masks", [round(r["predicted_iou"], 3) for r in records])
@@ -117,7 +134,8 @@ def video_golden(name: str, case: VideoCase) -> None:
         apply_postprocessing=case.flavour != "official_vos",
     )
     predictor.fill_hole_area = case.fill_hole_area
-    predictor.add_all_frames_to_correct_as_cond = case.flavour == "stream"
+    stays_recent = case.corrections_are_conditioning is False
+    predictor.add_all_frames_to_correct_as_cond = case.flavour == "stream" and not stays_recent
     filled(predictor, VIDEO_SEED, case.presence_bias)
     frames = torch.stack([normalised(frame) for frame in clip()])
     official_video.load_video_frames = lambda **_: (frames, SIZE_PX, SIZE_PX)
@@ -126,19 +144,20 @@ def video_golden(name: str, case: VideoCase) -> None:
     outputs: dict[str, dict[int, dict[str, torch.Tensor]]] = {}
     at = 0
     for event in case.events:
-        upto = event.frame if event.correction else event.frame - 1
-        propagate(predictor, state, at, upto, case.backward)
+        if not event.refine:
+            upto = event.frame if event.correction else event.frame - 1
+            propagate(predictor, state, at, upto, case.backward)
         collect(state, outputs)
         do(predictor, state, event, last - event.frame if case.backward else event.frame)
-        at = event.frame
-    propagate(predictor, state, at, last, case.backward)
+        at = event.frame + (event.correction and stays_recent)
+    propagate(predictor, state, at, case.last_frame, case.backward)
     collect(state, outputs)
     kept: dict[str, np.ndarray] = {}
     for object_id, by_frame in outputs.items():
         if case.backward:
             by_frame = {last - frame: out for frame, out in by_frame.items()}
         own = sorted(by_frame)
-        shown = [frame for frame in own if frame in KEPT_FRAMES]
+        shown = [frame for frame in own if frame in case.kept_frames]
         kept |= {
             f"{object_id}_frames": np.array(own),
             f"{object_id}_scores": np.array([float(by_frame[f]["object_score_logits"]) for f in own]),
@@ -179,7 +198,13 @@ def do(predictor: Any, state: Any, event: Event, frame: int) -> None:
         predictor.add_new_mask(state, frame, event.object_id, event.mask)
     else:
         predictor.add_new_points_or_box(
-            state, frame, event.object_id, points=event.points, labels=event.labels, box=event.box
+            state,
+            frame,
+            event.object_id,
+            points=event.points,
+            labels=event.labels,
+            box=event.box,
+            clear_old_points=not event.refine,
         )
 
 
@@ -191,6 +216,11 @@ def collect(state: Any, outputs: dict[str, dict[int, dict[str, torch.Tensor]]]) 
             own.update(state["output_dict_per_obj"][index][part])
 
 
+def chosen(cases: Mapping[str, Case], wanted: Collection[str]) -> dict[str, Case]:
+    """All cases, or those that are wanted."""
+    return {name: case for name, case in cases.items() if not wanted or name in wanted}
+
+
 def save(kind: str, name: str, arrays: dict[str, np.ndarray]) -> None:
     np.savez_compressed(file_of(kind, name), **arrays)
 
@@ -199,7 +229,10 @@ if __name__ == "__main__":
     torch.set_grad_enabled(False)
     official_misc.get_connected_components = connected_components
     GOLDENS.mkdir(exist_ok=True)
-    state_dict_goldens()
-    image_goldens()
-    for case_name, video_case in VIDEO_CASES.items():
+    names = sys.argv[1:]
+    generator_options()
+    if not names:
+        state_dict_goldens()
+    image_goldens(names)
+    for case_name, video_case in chosen(VIDEO_CASES, names).items():
         video_golden(case_name, video_case)

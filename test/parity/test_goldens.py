@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from parity.golden_cases import (
+    CLICK,
+    CORRECTION,
     EVERYTHING_CASES,
+    GENERATOR_OPTIONS,
     IMAGE_CASES,
     IMAGE_SEED,
-    KEPT_FRAMES,
     SIZE_PX,
     STATE_DICTS,
     VIDEO_CASES,
@@ -40,6 +43,7 @@ from sam2_ros.engine import (
     config_for,
     segment_everything,
 )
+from sam2_ros.engine import tracker as tracker_module
 from sam2_ros.engine.state_dict import load_strictly, recognise
 from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.media.annotations import annotation
@@ -98,7 +102,7 @@ def test_the_segmenter_answers_as_the_official_predictor(
 ) -> None:
     golden, kind = load("image", name), "multi" if multimask else "single"
     points, labels, box, mask = IMAGE_CASES[name].arguments()
-    segmenter = ImageSegmenter(image_model)
+    segmenter = ImageSegmenter(image_model, stability_fallback=IMAGE_CASES[name].postprocessing)
     segmenter.set_image(image())
     ours = segmenter.predict(points, labels, box, mask, multimask)
     assert error(ours.logits, golden[f"{kind}_logits"]) < TOLERANCE
@@ -121,6 +125,14 @@ def test_everything_is_what_the_official_generator_finds(name: str, image_model:
     for record, mask, box in zip(ours, masks, golden["bbox"], strict=True):
         assert (record["segmentation"] != mask).mean() < TOLERANCE
         np.testing.assert_allclose(record["bbox"], box, atol=1)
+
+
+def test_everything_has_the_options_and_defaults_of_the_official_generator() -> None:
+    official = json.loads(GENERATOR_OPTIONS.read_text())
+    assert (
+        official.pop("output_mode") == "binary_mask"
+    )  # `annotation` makes records, of any of the three modes
+    assert official == {option.name: option.default for option in fields(EverythingConfig)}
 
 
 def prompt_of(event: Event) -> Prompt:
@@ -151,24 +163,30 @@ def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -
         numerics=case.flavour,
         memory_policy="official",
         fill_hole_area=case.fill_hole_area,
+        corrections_are_conditioning=case.corrections_are_conditioning,
     )
     tracker = Tracker(seeded(case.size, VIDEO_SEED, case.presence_bias), config)
     if change is not None:
         change(tracker)
     followed: dict[str, Followed] = defaultdict(Followed)
-    for index, frame in enumerate(clip()[::-1] if case.backward else clip()):
+    frames = clip()[::-1] if case.backward else clip()
+    for index, frame in enumerate(frames[: case.last_frame + 1]):
         now = [event for event in case.events if event.frame == index]
         for event in now:
             if event.remove:
                 assert tracker.remove(event.object_id)
             if event.take_back is not None:
                 assert tracker.take_back(event.object_id, event.take_back)
-        prompts = [prompt_of(event) for event in now if event.is_prompt]
-        for found in tracker.step(np.ascontiguousarray(frame), prompts).objects:
+        prompts = [prompt_of(event) for event in now if event.is_prompt and not event.refine]
+        result = tracker.step(np.ascontiguousarray(frame), prompts)
+        for event in now:
+            if event.refine:
+                result = tracker.refine([prompt_of(event)])
+        for found in result.objects:
             own = followed[found.id]
             own.frames.append(index)
             own.scores.append(found.presence)
-            if index in KEPT_FRAMES:
+            if index in case.kept_frames:
                 row = tracker._tracks[found.id].row
                 (slot,) = np.flatnonzero(tracker.bank.pointer_frame[row] == index)
                 own.logits.append(found.logits)
@@ -215,10 +233,51 @@ def test_the_goldens_see_objects_come_and_go() -> None:
         ("box", {"flavour": "official_vos"}),
         ("backward", {"backward": False}),
         ("box, holes filled", {"fill_hole_area": 0}),
+        ("correction, holes filled", {"fill_hole_area": 0}),
+        ("correction, not conditioning", {"corrections_are_conditioning": True}),
+        ("another click on a correction", {"corrections_are_conditioning": False}),
     ],
 )
 def test_another_rule_would_be_noticed(name: str, wrong: dict[str, object]) -> None:
-    from dataclasses import replace
-
     ours = run_ours(replace(VIDEO_CASES[name], **wrong))
     assert max(worst_error(ours, load("video", name)).values()) > MUTANT_ERROR
+
+
+def test_a_correction_after_its_frame_is_the_official_one_with_the_official_settings() -> None:
+    """`step`, then `refine`: as the official predictor is asked, which tracks a frame before it is clicked on."""
+    name = "correction, not conditioning"
+    events = (CLICK, replace(CORRECTION, refine=True))
+    asked = replace(
+        VIDEO_CASES[name], events=events, flavour="official_video", corrections_are_conditioning=None
+    )
+    assert max(worst_error(run_ours(asked), load("video", name)).values()) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["another click", "a click on a box"])
+def test_both_prompts_at_once_would_be_noticed(name: str) -> None:
+    """What a frame is told in one prompt is decoded without the answer to the first half of it."""
+    case = VIDEO_CASES[name]
+    at_once = tuple(replace(event, refine=False) for event in case.events)
+    assert (
+        max(worst_error(run_ours(replace(case, events=at_once)), load("video", name)).values()) > MUTANT_ERROR
+    )
+
+
+@pytest.mark.parametrize("given", ["dense mask not filled", "first answer forgotten"])
+def test_what_a_correction_is_fed_would_be_noticed(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfilled(model, prompt, hw, features, fused, earlier, fallback):  # type: ignore[no-untyped-def]
+        if earlier is not None and given == "dense mask not filled":
+            earlier = unfilled_masks[-1]
+        elif given == "first answer forgotten":
+            earlier = None
+        return decode(model, prompt, hw, features, fused, earlier, fallback)
+
+    def keep(output, area):  # type: ignore[no-untyped-def]
+        unfilled_masks.append(output)
+        return fill(output, area)
+
+    decode, fill, unfilled_masks = tracker_module.answer, tracker_module.filled, []
+    monkeypatch.setattr(tracker_module, "answer", unfilled)
+    monkeypatch.setattr(tracker_module, "filled", keep)
+    name = "correction, holes filled" if given == "dense mask not filled" else "another click"
+    assert max(worst_error(run_ours(VIDEO_CASES[name]), load("video", name)).values()) > MUTANT_ERROR

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from sam2_ros.engine.answer import DENSE_PROMPT_LIMIT
 from sam2_ros.engine.mask_decoder import choose_mask, upsample_logits
 from sam2_ros.engine.model import NO_OBJECT_LOGIT, ImageFeatures, MemoryView, Sam2Model
-from sam2_ros.engine.tracker import DENSE_PROMPT_LIMIT
 
 from .clicks import ClickScript, PromptPlan, first_points
 from .draw import TrainBatch, shows

@@ -119,6 +119,8 @@ class ResultWriter:
         name = f"{Path(frame.name).stem}.png"
         if name in self._mask_names:  # 1.jpg and 1.png, both chosen
             name = f"{frame.name}.png"
+        while name in self._mask_names:
+            name = f"{name}.png"
         self._mask_names.add(name)
         return name
 

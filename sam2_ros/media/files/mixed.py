@@ -20,6 +20,7 @@ from PIL import Image
 _HEADERS = 2000
 _STRAY = 0.05  # share of a folder that can be a few stray files
 _LONGEST_PERIOD = 4
+_MOST_KINDS = 20  # of names that are compared; random names are all of different kinds
 
 Kind = tuple[str, str]
 """Of a name: its words with # for each number, and its suffix."""
@@ -58,7 +59,7 @@ def _same_stem(files: Sequence[Path]) -> Mixed | None:
 def _same_numbers(files: Sequence[Path]) -> Mixed | None:
     kinds = _grouped(files, _kind)
     numbered = {kind: group for kind, group in kinds.items() if "#" in kind[0]}
-    ordered = sorted(numbered.items(), key=lambda item: -len(item[1]))
+    ordered = sorted(numbered.items(), key=lambda item: -len(item[1]))[:_MOST_KINDS]
     numbers = {kind: {_numbers(file) for file in group} for kind, group in ordered}
     for index, (kind, group) in enumerate(ordered):
         for other, others in ordered[:index]:

@@ -47,6 +47,7 @@ class FrameNumbers:
         self._since_failed = 0
         self._base_ms: float | None = None
         self._stamp_ns = 0
+        self._was_behind = False
         self.start_s = 0.0
         self.last_ms = -1e3 / fps
         self.failed_in_a_row = 0
@@ -68,9 +69,13 @@ class FrameNumbers:
 
     def out_of_order(self, at_ms: float) -> bool:
         """Whether a frame behind a damaged one is shown before one that has come: its turn is over."""
-        if not self._failed or self._base_ms is None or not math.isfinite(at_ms):
+        self.failed_in_a_row = 0
+        if not self._failed or self._base_ms is None or not self._timing.stamped or not math.isfinite(at_ms):
             return False
-        return self._timing.stamped and round((at_ms - self._base_ms) * 1e6) <= self._stamp_ns
+        if round((at_ms - self._base_ms) * 1e6) > self._stamp_ns or self._since_failed >= _REORDERED:
+            return False
+        self._since_failed += 1
+        return True
 
     def decoded(self, at_ms: float) -> tuple[int, int]:
         """Number and stamp in nanoseconds of a frame that decoded, shown at `at_ms`."""
@@ -88,7 +93,12 @@ class FrameNumbers:
             if not first and stamp_ns <= self._stamp_ns:
                 self.repaired += 1
                 stamp_ns = self._stamp_ns + round(NS_PER_S / self._fps)
+                if self._was_behind:  # not one odd stamp: a clock that was set back, which goes on from here
+                    self._base_ms -= stamp_ns / 1e6 - at_ms
+                self._was_behind = True
                 at_ms = stamp_ns / 1e6
+            else:
+                self._was_behind = False
             lost = self._lost(at_ms)
             self.last_ms = at_ms
         index = self.next_index + lost

@@ -45,6 +45,7 @@ class VideoFrames(FrameSource):
         self._told: set[str] = set()
         capture, self._by_ffmpeg = self._capture()
         rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._announced_rate = rate
         self._announced_count = int(count) if 0 < count < 1e12 else None
         self.length = self._announced_count
         decodes = any(capture.read()[0] for _ in range(self._patience(0)))
@@ -150,9 +151,9 @@ class VideoFrames(FrameSource):
         """How much longer the container says it is, where it counts no frames: 0 below a second or a twentieth."""
         if self._container.counts_frames or self._announced_count is None or not self._timing.regular:
             return 0.0
-        if not self._timing.stamped:
+        if not self._timing.stamped or not 0 < self._announced_rate < math.inf:
             return 0.0
-        says_s = self._announced_count / self.fps - numbers.start_s
+        says_s = self._announced_count / self._announced_rate - numbers.start_s
         short_s = says_s - numbers.shown_to_s
         return short_s if short_s > max(1.0, 0.05 * says_s) else 0.0
 

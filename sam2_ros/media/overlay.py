@@ -176,7 +176,7 @@ class VideoWriter:
         self._writer: cv2.VideoWriter | None = None
         self._size: tuple[int, int] = (0, 0)
         self._pace = VideoPace(self._fps)
-        self._last_bgr = np.zeros((1, 1, 3), np.uint8)
+        self._last_bgr: np.ndarray = np.zeros((1, 1, 3), np.uint8)
 
     def write(self, image_rgb: np.ndarray, stamp_s: float | None = None) -> None:
         """Appends [H, W, 3] uint8 RGB.

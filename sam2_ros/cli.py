@@ -115,6 +115,13 @@ def track(
     compile: CompileOption = "off",
     backend: BackendOption = "torch",
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
+    glob: Annotated[
+        str | None, typer.Option(help="Of a folder, only files with names like this, such as '*_rgb.png'.")
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frames per second of a folder (default: by the stamps in its names, else 30)."),
+    ] = None,
     box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
         list[str] | None, typer.Option(help="ID@FRAME:x,y,+ on the object or x,y,- off it. Repeatable.")
@@ -136,7 +143,8 @@ def track(
 ) -> None:
     """Track prompted objects through a video, a folder of frames or a rosbag2.
 
-    Leaves masks/NNNNN.png, objects.json, overlay.mp4, tracked/ (rosbag2) and summary.json.
+    Leaves masks/NNNNN.png (of a folder: masks/NAME.png, as its files are named), objects.json, overlay.mp4, tracked/
+    (rosbag2) and summary.json.
     """
     from sam2_ros.cli_prompts import PromptBook
     from sam2_ros.eval.track import TrackConfig, run_track
@@ -161,12 +169,15 @@ def track(
         compile=compile,
         backend=backend,
         topic=topic,
+        glob=glob,
+        fps=fps,
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
     )
     with show.progress_bar("opening") as bar:
         summary = run_track(config, bar.show)
     shown = {**summary, "saved": ", ".join(summary["saved"]), "objects": len(summary["objects"])}
+    del shown["missing"]
     show.print_table(
         "sam2-ros track", shown | {f"  {name}": show.seen(seen) for name, seen in summary["objects"].items()}
     )

@@ -64,7 +64,7 @@ def check_prompts(source: FrameSource, prompts: Mapping[int, Sequence[Prompt]]) 
             "no prompt given, at least one expected: say what to track with a box, points or a mask"
         )
     last = max(prompts)
-    if source.length is not None and last >= source.length:
+    if source.length is not None and not source.reaches(last):
         ids = sorted({prompt.id for prompt in prompts[last]})
         raise SourceError(
             f"prompts for {ids} were made on frame {last} but {source.name} has {source.length} frames: "

@@ -36,6 +36,8 @@ class TrackConfig:
     device: str = "auto"
     precision: str = "auto"
     topic: str | None = None
+    glob: str | None = None  # of a folder: names of the files to take
+    fps: float | None = None  # of a folder: for its stamps, whatever its names say
     backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
     image_size: int = 0
@@ -59,7 +61,7 @@ def run_track(
     Whatever can be wrong with source and prompts is found before the model is loaded. Raises SourceError,
     PromptError or CheckpointError; then nothing is left in the output folder.
     """
-    with open_source(config.source, config.topic) as source:
+    with open_source(config.source, config.topic, config.glob, config.fps) as source:
         check_prompts(source, config.prompts)
         on_progress("loading the model", 0, source.length)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
@@ -94,4 +96,5 @@ def run_track(
                 tracked.result.objects = sorted(found, key=lambda obj: obj.label)
                 writer.add(tracked.frame, tracked.result)
                 on_progress("tracking", done, source.length)
+            writer.note_missing(source.missing, source.skipped)
         return writer.summary

@@ -1,6 +1,6 @@
-"""Frames of plain files: a video, or a folder of images in natural order of their names.
+"""Frames of a folder of image files, in the order of their names.
 
-Knows containers and image files: a video's frame count is only announced, and a folder has no rate.
+Knows image files: a folder has no rate, and time stamps only where its names are some. Videos are `files/video.py`'s.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
-import cv2
-
-from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError, natural_key
-from sam2_ros.media.opencv_log import quiet_opencv
+from sam2_ros.media.files.mixed import find_mixed
+from sam2_ros.media.files.names import order_names
+from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
 from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -21,84 +23,54 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _log = logging.getLogger(__name__)
 
 
-class VideoFrames(FrameSource):
-    """Stamps are index / fps from 0, as a constant-rate player shows them."""
-
-    kind = "video"
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
-        capture = self._capture()
-        fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        decodes = capture.read()[0]
-        capture.release()
-        self.length = int(count) if count > 0 else None
-        if not decodes:
-            raise SourceError(
-                f"video '{path}' opens but not one frame decodes{self._announced()}; it is truncated or its "
-                "codec is not in this OpenCV build, re-encode it (`ffmpeg -i IN -c:v libx264 OUT.mp4`)"
-            )
-        if not (math.isfinite(fps) and 0 < fps <= 1000):
-            _log.warning("video '%s' announces %s frames per second: assuming %g", path, fps, DEFAULT_FPS)
-            fps = DEFAULT_FPS
-        self.fps = float(fps)
-
-    def _frames(self) -> Iterator[Frame]:
-        capture = self._capture()
-        index = 0
-        try:
-            while True:
-                ok, image_bgr = capture.read()
-                if not ok:
-                    break
-                image_rgb = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
-                yield Frame(index, round(index * NS_PER_S / self.fps), image_rgb)
-                index += 1
-        finally:
-            capture.release()
-        if self.length is not None and index < self.length:
-            self.skipped = self.length - index
-            _log.warning(
-                "video '%s' ends early: %d frames decode, %d announced; it may be truncated",
-                self.name,
-                index,
-                self.length,
-            )
-
-    def _capture(self) -> cv2.VideoCapture:
-        # OpenCV would otherwise also try a broken `clip01.mp4` as a numbered series of images.
-        has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
-        with quiet_opencv():
-            capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
-        if not capture.isOpened():
-            size_bytes = self._path.stat().st_size
-            raise SourceError(
-                f"'{self.name}' ({size_bytes} bytes) does not open as a video: empty, truncated (an .mp4 "
-                "whose recorder was killed has no index) or no video at all; expected a video file, a folder "
-                "of frames or a rosbag2"
-            )
-        return capture
-
-
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in `folder`, in natural order, without hidden ones (`._0001.jpg` of macOS)."""
+    """The images directly in `folder`, in the order of their names, without hidden ones (`._0001.jpg` of macOS)."""
+    names = [path.name for path in _images(folder)]
+    return [folder / name for name in order_names(names).names]
+
+
+def _images(folder: Path) -> list[Path]:
     files = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    return sorted((p for p in files if p.is_file()), key=lambda p: natural_key(p.name))
+    return [p for p in files if p.is_file()]
 
 
 class FolderFrames(FrameSource):
-    """Stamps are index / fps from 0."""
+    """Stamps are those in the names of the files (`1700000000.25.png`), else index / fps from 0.
+
+    Args:
+        folder: with the images directly in it.
+        glob: only names that fit, such as `*_rgb.png`; None = all. Then what else is chosen is only warned about.
+        fps: stamps are index / fps whatever the names say; None = the names', else 30.
+
+    Raises SourceError for a folder that certainly holds more than its frames, naming how to choose.
+    """
 
     kind = "folder"
 
-    def __init__(self, folder: Path, fps: float = DEFAULT_FPS) -> None:
+    def __init__(self, folder: Path, glob: str | None = None, fps: float | None = None) -> None:
         self.name = str(folder)
-        self.fps = fps
-        self._files = image_files(folder)
-        self.length = len(self._files)
-        if not self._files:
+        if fps is not None and not (math.isfinite(fps) and 0 < fps <= 1000):
+            raise SourceError(f"--fps {fps} given, frames per second above 0 and up to 1000 expected")
+        found = _images(folder)
+        if not found:
             raise SourceError(f"folder '{folder}' {_what_is_there(folder)}")
+        chosen = found if glob is None else [path for path in found if fnmatchcase(path.name, glob)]
+        if not chosen:
+            raise SourceError(
+                f"no image of folder '{folder}' fits --glob '{glob}': a pattern of names in that folder expected, "
+                f"which holds {len(found)}, such as {found[0].name}"
+            )
+        order = order_names([path.name for path in chosen])
+        self._files = [folder / name for name in order.names]
+        self.length = len(self._files)
+        if order.note:
+            _log.warning("folder '%s': %s", folder, order.note)
+        if (mixed := find_mixed(self._files)) is not None:
+            if mixed.certain and glob is None:
+                raise SourceError(f"folder '{folder}' {mixed.line}")
+            _log.warning("folder '%s' %s", folder, mixed.line)
+        self._stamps_ns = order.stamps_ns if fps is None else None
+        self.fps = fps or _usual_rate(self._stamps_ns or ())
 
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
@@ -107,14 +79,25 @@ class FolderFrames(FrameSource):
             except (ImageError, OSError) as error:
                 self._skip(file.name, error)
                 continue
-            yield Frame(index, round(index * NS_PER_S / self.fps), image_rgb)
+            yield Frame(index, self._stamp_ns(index), image_rgb, name=file.name)
+
+    def _stamp_ns(self, index: int) -> int:
+        if self._stamps_ns is not None:
+            return self._stamps_ns[index]
+        return round(index * NS_PER_S / self.fps)
+
+
+def _usual_rate(stamps_ns: tuple[int, ...]) -> float:
+    """Frames per second from the median distance of stamps, 30 where there is none."""
+    gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns)]
+    return min(NS_PER_S / median(gaps_ns), 1000.0) if gaps_ns else DEFAULT_FPS
 
 
 def _what_is_there(folder: Path) -> str:
     """For the error: a folder one level too high is the usual mistake."""
     expected = f"expected image files ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}) or a rosbag2"
     inside = sorted(p for p in folder.iterdir() if p.is_dir())
-    holding = next((p for p in inside if image_files(p)), None)
+    holding = next((p for p in inside if _images(p)), None)
     if holding is not None:
         return f"holds no images itself, {expected}; did you mean '{holding}'?"
     count = sum(1 for _ in folder.iterdir())

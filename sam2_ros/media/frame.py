@@ -17,6 +17,7 @@ import numpy as np
 
 DEFAULT_FPS = 30.0
 NS_PER_S = 1_000_000_000
+MISSING_LISTED = 1000  # numbers of missing frames that are kept; all are counted
 
 _log = logging.getLogger(__name__)
 
@@ -31,15 +32,18 @@ class Frame:
 
     Attributes:
         index: position in the source; an image that does not decode leaves a gap.
-        stamp_ns: the image's own time in nanoseconds (a bag: of the epoch; else since the first frame).
+        stamp_ns: the image's own time in nanoseconds (a bag: of the epoch; a folder whose file names are stamps: as
+            they say; else since the first frame).
         image: ``[H, W, 3]`` uint8 RGB.
         frame_id: camera frame of a ROS image, else empty.
+        name: of the frame's own file in a folder, else empty.
     """
 
     index: int
     stamp_ns: int
     image: np.ndarray
     frame_id: str = ""
+    name: str = ""
 
     @property
     def stamp_s(self) -> float:
@@ -57,6 +61,7 @@ class FrameSource(ABC):
         topic: image topic of a bag, else None.
         frame_id: camera frame of a bag's images, else empty.
         skipped: frames of the last pass that did not decode.
+        missing: their numbers, the first thousand.
     """
 
     name: str
@@ -66,17 +71,22 @@ class FrameSource(ABC):
     topic: str | None = None
     frame_id: str = ""
     skipped: int = 0
+    missing: tuple[int, ...] = ()
+    _next_index: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order. Damaged ones are logged, counted in `skipped` and left out.
 
         Raises SourceError when not one frame decodes.
         """
-        self.skipped = 0
+        self.skipped, self.missing, self._next_index = 0, (), 0
         good = 0
         for frame in self._frames():
             good += 1
+            self._miss_until(frame.index)
+            self._next_index = frame.index + 1
             yield frame
+        self._miss_until(self.length or 0)
         if not good:
             raise SourceError(f"no frame of '{self.name}' decodes{self._announced()}; check it in a viewer")
 
@@ -87,6 +97,17 @@ class FrameSource(ABC):
     def _skip(self, what: str, reason: object) -> None:
         self.skipped += 1
         _log.warning("skipped %s of '%s': %s", what, self.name, reason)
+
+    def _miss_until(self, index: int) -> None:
+        """Notes the numbers up to `index`, which no frame has had, as missing."""
+        room = MISSING_LISTED - len(self.missing)
+        if index > self._next_index:
+            self.missing += tuple(range(self._next_index, index)[:room])
+            self._next_index = index
+
+    def reaches(self, index: int) -> bool:
+        """False when it is certain, before a pass, that there is no frame of this number."""
+        return self.length is None or index < self.length
 
     def _announced(self) -> str:
         return "" if self.length is None else f", though it announces {self.length}"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sam2_ros.media.bag import is_bag
 from sam2_ros.media.bag_frames import BagFrames
-from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames, VideoFrames
+from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames
+from sam2_ros.media.files.video import VideoFrames
 from sam2_ros.media.frame import Frame, FrameSource, SourceError
 
 __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]
@@ -17,8 +18,16 @@ __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]
 _EXPECTED = "expected a video file, a folder of frames or a rosbag2 (folder, .mcap, .db3)"
 
 
-def open_source(path: str | Path, topic: str | None = None) -> FrameSource:
-    """The frames of `path`; `topic` chooses among the image topics of a bag (needed when it has several).
+def open_source(
+    path: str | Path, topic: str | None = None, glob: str | None = None, fps: float | None = None
+) -> FrameSource:
+    """The frames of `path`.
+
+    Args:
+        path: a video file, a folder of images, a rosbag2.
+        topic: chooses among the image topics of a bag (needed when it has several).
+        glob: of a folder, only the files whose names fit, such as `*_rgb.png`.
+        fps: of a folder: stamps are index / fps; None = those in its names, else at 30 a second.
 
     Raises SourceError, in one line, for anything that is not there, not readable or not frames.
 
@@ -31,16 +40,26 @@ def open_source(path: str | Path, topic: str | None = None) -> FrameSource:
         raise SourceError(f"source '{path}' does not exist; {_EXPECTED}")
     try:
         if is_bag(path):
+            _only_of_folders(path, glob, fps)
             return BagFrames(path, topic)
         if topic is not None:
             raise SourceError(
                 f"topic '{topic}' was asked for, but '{path}' is not a rosbag2; leave --topic out"
             )
         if path.is_dir():
-            return FolderFrames(path)
+            return FolderFrames(path, glob, fps)
+        _only_of_folders(path, glob, fps)
         return _open_file(path)
     except PermissionError as error:
         raise SourceError(f"source '{path}' cannot be read: {error.strerror}") from error
+
+
+def _only_of_folders(path: Path, glob: str | None, fps: float | None) -> None:
+    for option, value in (("--glob", glob), ("--fps", fps)):
+        if value is not None:
+            raise SourceError(
+                f"{option} '{value}' was asked for, but '{path}' is not a folder of images; leave {option} out"
+            )
 
 
 def _open_file(path: Path) -> FrameSource:

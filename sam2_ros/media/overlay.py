@@ -20,6 +20,7 @@ import numpy as np
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.media.opencv_log import quiet_opencv
+from sam2_ros.media.video_pace import VideoPace
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38
@@ -174,18 +175,31 @@ class VideoWriter:
         self._partial = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._size: tuple[int, int] = (0, 0)
+        self._pace = VideoPace(self._fps)
+        self._last_bgr: np.ndarray = np.zeros((1, 1, 3), np.uint8)
 
-    def write(self, image_rgb: np.ndarray) -> None:
-        """Appends [H, W, 3] uint8 RGB."""
+    def write(self, image_rgb: np.ndarray, stamp_s: float | None = None) -> None:
+        """Appends [H, W, 3] uint8 RGB.
+
+        With a stamp in seconds the frame is shown at its time: the one before it stands still meanwhile, 10 s at most,
+        and a frame that comes too soon for the rate is left out.
+        """
         size = (image_rgb.shape[1], image_rgb.shape[0])
         if self._writer is None:
             self._writer = self._open(size)
         image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
         if size != self._size:  # OpenCV would drop the frame without a word
             image_bgr = cv2.resize(image_bgr, self._size, interpolation=cv2.INTER_AREA)
+        repeats = 0 if stamp_s is None else self._pace.repeats(stamp_s)
+        if repeats < 0:
+            self._last_bgr = image_bgr  # what stands still if a pause follows
+            return
         with quiet_opencv():  # a frame that it cannot write is missed when the file is completed
+            for _ in range(repeats):
+                self._writer.write(self._last_bgr)
             self._writer.write(image_bgr)
-        self.frames += 1
+        self._last_bgr = image_bgr
+        self.frames += repeats + 1
 
     def close(self) -> None:
         """Completes the file; without a frame there is none.

@@ -11,7 +11,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,8 @@ class ResultWriter:
         (self._staging / "masks").mkdir(parents=True)
         self._records: list[dict[str, Any]] = []
         self._objects: dict[str, dict[str, Any]] = {}
+        self._missing: dict[str, Any] = {}
+        self._mask_names: set[str] = set()
         self._total_ms: list[float] = []
         self._started_s = time.perf_counter()
         self._bag: BagWriter | None = None
@@ -94,17 +96,33 @@ class ResultWriter:
             )
         labels_hw = result.label_image()
         if "masks" in self.save:
-            write_label_png(self._staging / "masks" / f"{frame.index:05d}.png", labels_hw)
+            write_label_png(self._staging / "masks" / self._mask_name(frame), labels_hw)
         if "video" in self.save:
             if self._video is None:
                 self._video = VideoWriter(self._staging / "overlay.mp4", self.info.source_fps)
-            self._video.write(draw_overlay(frame.image, result))
+            self._video.write(draw_overlay(frame.image, result), frame.stamp_s)
         if "bag" in self.save:
             if self._bag is None:
                 self._bag = BagWriter(self._staging / "tracked")
             self._bag.write_objects(OBJECTS_TOPIC, frame.stamp_ns, frame.frame_id, result)
             self._bag.write_label_image(LABEL_TOPIC, frame.stamp_ns, frame.frame_id, labels_hw)
         self._record(frame, result)
+
+    def note_missing(self, frames: Sequence[int], count: int) -> None:
+        """Frames of the source that did not come: their numbers (the first ones, of many) and how many they are."""
+        self._missing = {"frames_missing": count, "missing": list(frames)}
+
+    def _mask_name(self, frame: Frame) -> str:
+        """After the frame's own file, by its number where it has none."""
+        if not frame.name:
+            return f"{frame.index:05d}.png"
+        name = f"{Path(frame.name).stem}.png"
+        if name in self._mask_names:  # 1.jpg and 1.png, both chosen
+            name = f"{frame.name}.png"
+        while name in self._mask_names:
+            name = f"{name}.png"
+        self._mask_names.add(name)
+        return name
 
     def close(self) -> dict[str, Any]:
         """Completes every file, moves them into `out_dir` and returns the content of summary.json."""
@@ -138,6 +156,7 @@ class ResultWriter:
         self._records.append(
             {
                 "frame": frame.index,
+                **({"name": frame.name} if frame.name else {}),
                 "stamp": frame.stamp_s,
                 "ms": _finite(total_ms),
                 "objects": [object_record(obj) for obj in result.objects],
@@ -170,6 +189,7 @@ class ResultWriter:
         return {
             "source": info.pop("source"),
             "frames": frames,
+            **self._missing,
             "fps": round(fps, 3),
             "objects": self._objects,
             **info,

@@ -240,3 +240,20 @@ def test_models_list_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> No
     nano = next(entry for entry in listed if entry["name"] == "nano")
     assert nano["path"] is not None
     assert Path(nano["path"]).exists()
+
+
+def test_a_folder_of_two_kinds_is_refused_with_the_option_that_chooses_one(
+    frames: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(frames.iterdir()):
+        cv2.imwrite(str(path.with_suffix(".jpg")), np.zeros((96, 128), np.uint8))
+    arguments = ["track", str(frames), "--out", str(tmp_path / "out"), "--box", BOX, "--save", "json"]
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--glob '*.png'" in said
+    assert run([*arguments, "--glob", "*.png", "--fps", "5"]) == 0
+    records = json.loads((tmp_path / "out" / "objects.json").read_text())
+    assert [(record["name"], record["stamp"]) for record in records] == [
+        (f"{number:05d}.png", number / 5) for number in range(4)
+    ]

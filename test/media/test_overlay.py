@@ -173,3 +173,48 @@ def test_a_video_that_a_full_disk_cut_short_is_no_video(small_disk):
     with pytest.raises(OSError, match=r"No space left on device: '.*/clip.mp4'"):
         writer.close()
     assert list(small_disk.iterdir()) == []
+
+
+def shown(path):
+    """Which frame is seen at each place of a video: the brightness of `tone`, back to its number."""
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while True:
+        ok, image = capture.read()
+        if not ok:
+            return capture.get(cv2.CAP_PROP_FPS), found
+        found.append(round((float(image.mean()) - 20) / 20))
+
+
+def tone(number):
+    return np.full((48, 64, 3), 20 + 20 * number, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("stamps_s", "fps", "expected"),
+    [
+        ([0, 0.1, 0.2, 0.3], 10, [0, 1, 2, 3]),
+        ([0, 0.1, 0.5, 0.6], 10, [0, 1, 1, 1, 1, 2, 3]),  # a pause
+        ([7.0, 7.1, 7.3, 7.4], 10, [0, 1, 1, 2, 3]),  # a damaged frame between
+        ([0, 0.12, 0.17, 0.33, 0.38, 0.5], 10, [0, 1, 2, 3, 4, 5]),  # jitter
+        ([0, 0.01, 0.02, 0.03, 0.04, 0.3], 10, [0, 1, 3, 5]),  # a burst, faster than the video
+        ([5.0, 5.1, 0.0, 0.1], 10, [0, 1, 2, 3]),  # a clip that starts again
+        ([0, 0.5, 3600, 3600.5], 2, [0, 1, *[1] * 20, 2, 3]),  # an hour stands still for 10 s
+    ],
+)
+def test_time_passes_in_a_video_as_in_its_stamps(tmp_path, stamps_s, fps, expected):
+    writer = VideoWriter(tmp_path / "overlay.mp4", fps)
+    for number, stamp_s in enumerate(stamps_s):
+        writer.write(tone(number), stamp_s)
+    writer.close()
+    assert shown(tmp_path / "overlay.mp4") == (fps, expected)
+
+
+def test_stamps_of_a_rate_that_is_slightly_off_show_every_frame_for_a_while_and_keep_to_the_time(tmp_path):
+    writer = VideoWriter(tmp_path / "overlay.mp4", 10.0)
+    for number in range(300):
+        writer.write(tone(number % 10), number / 9.8)
+    writer.close()
+    _, found = shown(tmp_path / "overlay.mp4")
+    assert len(found) == pytest.approx(300 / 9.8 * 10, abs=1.5)
+    assert found[:30] == [number % 10 for number in range(30)]

@@ -1,0 +1,4 @@
+"""What plain files say of frames: videos and their containers, names of images, other things beside the frames.
+
+Knows nothing of bags, prompts or results.
+"""

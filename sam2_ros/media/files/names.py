@@ -1,0 +1,217 @@
+"""Order and time stamps of image files by their names: `frame10` after `frame9`, `1700000000.25` before `.3`.
+
+Knows names only; opens no file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from statistics import median
+
+from sam2_ros.media.frame import NS_PER_S, natural_key
+
+_NUMBER = r"(?P<whole>\d+)(?:\.(?P<part>\d+))?(?:[eE](?P<power>[-+]?\d{1,2}))?"
+# The last number of a name, alone or between a head and a tail that all names share.
+_NAME = re.compile(r"(?P<head>.*?)(?P<sign>-?)" + _NUMBER + r"(?P<tail>(?:[^\d.].*)?)", re.DOTALL)
+_LATEST_NS = 2**31 * NS_PER_S  # what a ROS stamp holds
+_EPOCHS = {  # digits of a whole number that can only be a time since 1970, and nanoseconds of its unit
+    13: 1_000_000,
+    16: 1_000,
+    19: 1,
+}
+_EARLIEST_NS, _LAST_NS = 10**18, 2**31 * NS_PER_S  # 2001 to 2038
+_CLEARLY = 2.0
+
+
+@dataclass(frozen=True)
+class NameOrder:
+    """Files in the order of their names.
+
+    Attributes:
+        names: all of them, first to last.
+        stamps_ns: what the names say of the time, rising, one for each; None when they are numbers or words.
+        note: one line on what is ambiguous or left out, else empty.
+    """
+
+    names: tuple[str, ...]
+    stamps_ns: tuple[int, ...] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    name: str
+    negative: bool
+    whole: str
+    part: str
+    power: int
+
+    def value(self, unit_digits: int = 0) -> Decimal:
+        """As a decimal number; with `unit_digits` the part counts units of 10^-digits instead of decimals."""
+        part = self.part.rjust(unit_digits, "0") if unit_digits else self.part
+        number = Decimal(f"{self.whole}.{part or 0}").scaleb(self.power)
+        return -number if self.negative else number
+
+
+def order_names(names: Sequence[str]) -> NameOrder:
+    """Natural order, unless the names are decimal numbers or stamps.
+
+    A point between digits is a decimal point (`0.5`, `1700000000.1333`), where all names have the same words around
+    one number and at least one has a point. `sec.nanosec` without leading zeros is told by its form (a part never
+    begins with 0, and can end with one), else by which of both gives the steadier times. `-` is a sign where the
+    names are nothing but numbers, or where some have it and others do not (`t-1`, `t0`).
+    """
+    natural = tuple(sorted(names, key=lambda name: (natural_key(_stem(name)), name)))
+    parsed = _parse(names)
+    if parsed is None:
+        return NameOrder(natural)
+    if any(one.part or one.power for one in parsed):
+        return _decimal(parsed)
+    if any(one.negative for one in parsed):
+        return NameOrder(tuple(one.name for one in _sorted(parsed)))
+    return NameOrder(natural, _epoch_stamps([_by_name(parsed)[name].whole for name in natural]))
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _parse(names: Sequence[str]) -> list[_Parsed] | None:
+    """Head, number, tail of every name; None unless heads and tails are the same in all."""
+    matches = [_NAME.fullmatch(_stem(name)) for name in names]
+    found = [match for match in matches if match is not None]
+    if not found or len(found) != len(matches):
+        return None
+    heads = {match["head"] for match in found}
+    if len(heads) != 1 or len({match["tail"] for match in found}) != 1:
+        return None
+    head = next(iter(heads))
+    if re.search(r"\d\.$", head):  # 1.2.3 is no number
+        return None
+    # An e between digits is part of a word (a hash) unless there are decimal points, too, or it is 1e-05.
+    powers = [match["power"] for match in found if match["power"]]
+    if powers and not any(match["part"] or (match["power"] or "").startswith("-") for match in found):
+        return None
+    signed = not head or len({match["sign"] for match in found}) == 2
+    return [
+        _Parsed(
+            name,
+            signed and match["sign"] == "-",
+            match["whole"],
+            match["part"] or "",
+            int(match["power"] or 0),
+        )
+        for name, match in zip(names, found, strict=True)
+    ]
+
+
+def _by_name(parsed: Sequence[_Parsed]) -> dict[str, _Parsed]:
+    return {one.name: one for one in parsed}
+
+
+def _sorted(parsed: Sequence[_Parsed], unit_digits: int = 0) -> list[_Parsed]:
+    return sorted(parsed, key=lambda one: (one.value(unit_digits), one.name))
+
+
+def _decimal(parsed: Sequence[_Parsed]) -> NameOrder:
+    unit_digits, unsure = _unit_digits(parsed)
+    ordered = _sorted(parsed, unit_digits)
+    names = tuple(one.name for one in ordered)
+    values = [one.value(unit_digits) for one in ordered]
+    note = ""
+    if unsure:
+        other = tuple(one.name for one in _sorted(parsed, 0 if unit_digits else unsure))
+        at = next(i for i, pair in enumerate(zip(names, other, strict=True)) if pair[0] != pair[1])
+        meaning = "whole numbers (sec.nanosec)" if unit_digits else "decimals"
+        note = (
+            f"digits behind the point are taken as {meaning}, so that '{names[at]}' comes before '{other[at]}'; "
+            "pad them with zeros to one length if that is wrong"
+        )
+    if not _are_times(ordered, values, unit_digits):
+        return NameOrder(names, None, note)
+    stamps_ns = [int((value * NS_PER_S).to_integral_value()) for value in values]
+    if any(later <= earlier for earlier, later in pairwise(stamps_ns)):
+        return NameOrder(names, None, note or "two names are the same time: they are taken for numbers")
+    if stamps_ns[0] < 0:  # a bag has no time before 1970
+        stamps_ns = [stamp_ns - stamps_ns[0] for stamp_ns in stamps_ns]
+        note = note or "its names go below 0: stamps are counted from the first"
+    if stamps_ns[-1] >= _LATEST_NS:
+        return NameOrder(names, None, note or "its names are later than 2038: they are taken for numbers")
+    return NameOrder(names, tuple(stamps_ns), note)
+
+
+def _unit_digits(parsed: Sequence[_Parsed]) -> tuple[int, int]:
+    """0 for decimals, else 3, 6 or 9: milli-, micro- or nanoseconds without leading zeros.
+
+    Beside it what else it could be, where that is another order and neither is clearly right; else 0.
+    """
+    lengths = {len(one.part) for one in parsed}
+    if len(lengths) == 1 or max(lengths) > 9 or any(one.power or one.negative for one in parsed):
+        return 0, 0
+    unit = next(digits for digits in (3, 6, 9) if max(lengths) <= digits)
+    parts = [one.part for one in parsed if len(one.part) > 1]
+    begins = any(part[0] == "0" for part in parts)
+    ends = any(part[-1] == "0" for part in parts)
+    if begins:  # zeros are written: no whole number
+        return 0, 0
+    if ends or _counted(parsed):  # 1.9, 1.10
+        return unit, 0
+    if [one.name for one in _sorted(parsed)] == [one.name for one in _sorted(parsed, unit)]:
+        return 0, 0
+    decimal, whole = _unsteadiness(parsed, 0), _unsteadiness(parsed, unit)
+    clear = max(decimal, whole) >= _CLEARLY * min(decimal, whole)
+    # Nine of ten whole numbers of nanoseconds have all nine digits.
+    full = sum(len(one.part) == unit for one in parsed) / len(parsed)
+    if whole < decimal and (clear or full >= 0.5):
+        return unit, 0 if clear else unit
+    return 0, 0 if clear or not full else unit
+
+
+def _unsteadiness(parsed: Sequence[_Parsed], unit_digits: int) -> float:
+    """How far from one another the distances of neighbours are: their mean over their median."""
+    values = [one.value(unit_digits) for one in _sorted(parsed, unit_digits)]
+    gaps = [float(later - earlier) for earlier, later in pairwise(values)]
+    middle = median(gaps) if gaps else 0.0
+    if middle <= 0:
+        return float("inf")
+    return 1 + sum(abs(gap - middle) for gap in gaps) / len(gaps) / middle
+
+
+def _counted(parsed: Sequence[_Parsed]) -> bool:
+    """Whether the parts count one by one (`1.1`, `1.2`, ... `1.10`): a number of a scene, not a time."""
+    parts: dict[str, list[int]] = {}
+    for one in parsed:
+        if not one.part:
+            return False
+        parts.setdefault(one.whole, []).append(int(one.part))
+    longest = max(len(found) for found in parts.values())
+    return longest > 1 and all(
+        later - earlier == 1 for found in parts.values() for earlier, later in pairwise(sorted(found))
+    )
+
+
+def _are_times(ordered: Sequence[_Parsed], values: Sequence[Decimal], unit_digits: int) -> bool:
+    """Whether decimal names are seconds: by their size, their digits, or an even pace across full seconds."""
+    if unit_digits == 3 or any("." in one.part for one in ordered):
+        return False
+    if all(abs(value) >= 10**8 for value in values):  # since 1970
+        return True
+    if not _counted(ordered):
+        return True
+    # 0.8, 0.9, 1.0: a tenth of a second each. 1.1, 1.2, 2.1, 2.2: scenes.
+    gaps = [later - earlier for earlier, later in pairwise(values)]
+    return len({one.whole for one in ordered}) > 1 and len(set(gaps)) == 1
+
+
+def _epoch_stamps(numbers: Sequence[str]) -> tuple[int, ...] | None:
+    """Whole numbers that can only be milli-, micro- or nanoseconds since 1970, as nanoseconds."""
+    unit_ns = _EPOCHS.get(len(numbers[0]))
+    if unit_ns is None or any(len(number) != len(numbers[0]) for number in numbers):
+        return None
+    stamps_ns = tuple(int(number) * unit_ns for number in numbers)
+    rising = all(later > earlier for earlier, later in pairwise(stamps_ns))
+    return stamps_ns if rising and stamps_ns[0] >= _EARLIEST_NS and stamps_ns[-1] < _LAST_NS else None

@@ -1,0 +1,128 @@
+"""Numbers and time stamps of the frames of a video that has damaged ones.
+
+Knows failed reads and the container's time stamps; does not know who reads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sam2_ros.media.frame import NS_PER_S
+
+# A decoder that reorders frames reports a damaged one before those that are shown ahead of it.
+_REORDERED = 32
+# A damaged key frame takes those with it that need it, a second or ten of them.
+_MOST_PER_FAILED = 600
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of the first packets: whether they have time stamps, and how far apart frames usually are.
+
+    Attributes:
+        stamped: the container has time stamps; a raw H.264 stream has none.
+        usual_s: median distance of two frames, None when there are not two.
+        regular: nearly all frames are that far apart.
+    """
+
+    stamped: bool
+    usual_s: float | None = None
+    regular: bool = True
+
+
+class FrameNumbers:
+    """Frame numbers and stamps of the frames that decode, from failed reads and the container's time stamps.
+
+    One failed read can stand for several frames (all that need a lost one), which the time stamps of a steady rate
+    tell. They alone prove nothing, except in an AVI, which has no other times than frame / rate.
+    """
+
+    def __init__(self, fps: float, timing: Timing, by_time: bool, counted: int | None) -> None:
+        self._fps = fps
+        self._timing = timing
+        self._by_time = by_time
+        self._counted = counted  # frames that the container wrote down
+        self._failed = 0  # failed reads whose frames may be yet to be missed
+        self._since_failed = 0
+        self._base_ms: float | None = None
+        self._stamp_ns = 0
+        self._was_behind = False
+        self.start_s = 0.0
+        self.last_ms = -1e3 / fps
+        self.failed_in_a_row = 0
+        self.next_index = 0
+        self.lost = 0
+        self.repaired = 0
+        self.gaps = 0
+        self.first_gap = 0
+
+    @property
+    def shown_to_s(self) -> float:
+        """Where the last frame ends, in seconds from the start of the video."""
+        return self.last_ms / 1e3 + 1 / self._fps
+
+    def failed(self) -> None:
+        self._failed += 1
+        self.failed_in_a_row += 1
+        self._since_failed = 0
+
+    def out_of_order(self, at_ms: float) -> bool:
+        """Whether a frame behind a damaged one is shown before one that has come: its turn is over."""
+        self.failed_in_a_row = 0
+        if not self._failed or self._base_ms is None or not self._timing.stamped or not math.isfinite(at_ms):
+            return False
+        if round((at_ms - self._base_ms) * 1e6) > self._stamp_ns or self._since_failed >= _REORDERED:
+            return False
+        self._since_failed += 1
+        return True
+
+    def decoded(self, at_ms: float) -> tuple[int, int]:
+        """Number and stamp in nanoseconds of a frame that decoded, shown at `at_ms`."""
+        if not self._timing.stamped or not math.isfinite(at_ms):
+            lost = self._failed
+            self._failed = 0
+            stamp_ns = round((self.next_index + lost) * NS_PER_S / self._fps)
+        else:
+            if self._base_ms is None:
+                # What comes before the first frame is nothing, unless a frame failed there.
+                self._base_ms = 0.0 if self._failed else at_ms
+            at_ms -= self._base_ms
+            stamp_ns = round(at_ms * 1e6)
+            first = self.next_index == 0
+            if not first and stamp_ns <= self._stamp_ns:
+                self.repaired += 1
+                stamp_ns = self._stamp_ns + round(NS_PER_S / self._fps)
+                if self._was_behind:  # not one odd stamp: a clock that was set back, which goes on from here
+                    self._base_ms -= stamp_ns / 1e6 - at_ms
+                self._was_behind = True
+                at_ms = stamp_ns / 1e6
+            else:
+                self._was_behind = False
+            lost = self._lost(at_ms)
+            self.last_ms = at_ms
+        index = self.next_index + lost
+        self.lost += lost
+        self.next_index, self._stamp_ns = index + 1, stamp_ns
+        self.failed_in_a_row = 0
+        self._since_failed += 1
+        if self._since_failed > _REORDERED:
+            self._failed = 0
+        return index, stamp_ns
+
+    def _lost(self, at_ms: float) -> int:
+        """Frames missing between the last one and this one."""
+        if not self._timing.regular:
+            lost, self._failed = self._failed, 0
+        elif self._failed or self._by_time:
+            lost = max(0, round((at_ms - self.last_ms) * self._fps / 1e3) - 1)
+            if not self._by_time:
+                lost = min(lost, self._failed * _MOST_PER_FAILED)  # rather than a pause of an hour
+        else:
+            lost = 0
+            if (at_ms - self.last_ms) * self._fps / 1e3 > 1.5 and self.next_index:
+                self.gaps += 1
+                self.first_gap = self.first_gap or self.next_index
+        if self._counted is None:
+            return lost
+        return min(lost, max(0, self._counted - self.next_index - 1))

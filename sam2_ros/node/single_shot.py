@@ -14,8 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 
 from sam2_ros.engine import (
     EverythingConfig,
@@ -41,6 +43,10 @@ from sam2_ros.node.publish import objects_message
 # The official thresholds are for the official models; nano is never as sure and would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
 PATIENCE_S = 1.5  # for a batch of clicks or one prompt, after which the work ends by itself
+WAITING_REQUESTS = 8  # besides the one in hand; one more is refused at once
+BURST_REQUESTS = (
+    128  # that may come before the first of them is looked at; what the middleware drops is never answered
+)
 MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
 
 
@@ -49,7 +55,7 @@ class StoppedError(RuntimeError):
 
 
 class SingleShot:
-    """The service of one node.
+    """The service of one node. Answers one request after the other; every one that comes gets a reply.
 
     Args:
         model: the model at work and the camera's images; raises PromptError with the reason while there are none.
@@ -66,6 +72,8 @@ class SingleShot:
         self._model = model
         self._limits = limits
         self._stopping = threading.Event()
+        self._in_hand = threading.Lock()
+        self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
         # Names of the command line (__node:=) are the first node's; a leading underscore hides this one.
         self._node = rclpy.create_node(
             f"_{node.get_name()}_single_shot",
@@ -75,8 +83,15 @@ class SingleShot:
             enable_rosout=False,
             start_parameter_services=False,
         )
-        self._node.create_service(Segment, node.resolve_service_name("~/segment"), self._on_segment)
-        self._executor = SingleThreadedExecutor(context=node.context)
+        self._node.create_service(
+            Segment,
+            node.resolve_service_name("~/segment"),
+            self._on_segment,
+            qos_profile=QoSProfile(depth=BURST_REQUESTS),
+            callback_group=ReentrantCallbackGroup(),
+        )
+        # One thread for each request that waits, and one that says to others that too many do.
+        self._executor = MultiThreadedExecutor(2 + WAITING_REQUESTS, context=node.context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="sam2-single-shot", daemon=True)
         self._thread.start()
@@ -88,9 +103,12 @@ class SingleShot:
         """
         self._stopping.set()
         self._executor.shutdown(timeout_sec=0.0)
-        self._thread.join(PATIENCE_S)
+        ended = self._in_hand.acquire(timeout=PATIENCE_S)
+        if ended:
+            self._in_hand.release()
+            self._thread.join(PATIENCE_S)
         self._node.destroy_node()
-        return not self._thread.is_alive()
+        return ended and not self._thread.is_alive()
 
     def _check_stopping(self) -> None:
         if self._stopping.is_set():
@@ -105,6 +123,18 @@ class SingleShot:
                 raise  # otherwise the graph ended before the reply went out
 
     def _on_segment(self, request: Any, response: Any) -> Any:
+        if not self._places.acquire(blocking=False):
+            response.message = (
+                f"{WAITING_REQUESTS} requests wait already; wait for a reply before you send the next"
+            )
+            return response
+        try:
+            with self._in_hand:
+                return self._answer(request, response)
+        finally:
+            self._places.release()
+
+    def _answer(self, request: Any, response: Any) -> Any:
         try:
             self._check_stopping()
             self._limits().check_count(len(request.prompts))

@@ -150,3 +150,17 @@ def test_an_object_may_be_clicked_for_a_life(robot):
         if n % 50 == 49:
             assert ids(robot.process()) == ["box"]
     assert time.monotonic() - began_s < START_TIMEOUT_S
+
+
+def test_every_request_to_segment_is_answered_and_too_many_are_refused_at_once(robot):
+    client = robot.client(Segment, "segment")
+    robot.wait_for("the service", client.service_is_ready)
+    request = Segment.Request(prompts=[robot.prompt("a", box=BOX)])
+    replies = [client.call_async(request) for _ in range(60)]
+    robot.wait_for("all replies", lambda: all(reply.done() for reply in replies))
+    done = [reply.result() for reply in replies]
+    assert sum(reply.success for reply in done) >= 9
+    refused = [reply.message for reply in done if not reply.success]
+    assert refused
+    assert set(refused) == {"8 requests wait already; wait for a reply before you send the next"}
+    assert ids(robot.process()) == ["box"]

@@ -341,7 +341,9 @@ class Robot:
         message = self.wait_for("diagnostics", lambda: len(messages) > seen and messages[-1])
         summary: dict[str, Any] = {}
         for status in message.status:
-            name = status.name.partition(": ")[2]
+            owner, _, name = status.name.rpartition(": ")
+            assert owner == f"/{self.name}", status.name
+            assert status.hardware_id.startswith("/camera/image_raw"), status.hardware_id
             summary[name] = {"level": status.level[0], "message": status.message}
             summary.update({value.key: value.value for value in status.values})
         return summary

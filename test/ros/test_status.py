@@ -130,3 +130,10 @@ def test_a_status_is_not_made_for_nobody_and_is_enough_to_listen_to(robot):
         return done == 1 and after["messages_published"] == before["messages_published"]
 
     robot.wait_for("an image without a message", silent)
+
+
+def test_a_whole_number_is_enough_when_a_float_is_set_at_run_time(robot):
+    assert robot.set_parameter("camera_timeout", 3).successful
+    refused = robot.set_parameter("camera_timeout", "soon")
+    assert not refused.successful
+    assert "got the text 'soon', expected a number" in refused.reason

@@ -18,18 +18,27 @@ from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.message_types import COMPRESSED_TYPE, compressed_message, standard_types
+from sam2_ros.media.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 
 from .conftest import END, FIRST, HIDDEN, LABELS_TOPIC, DemoBag
 
 IMAGES = END - FIRST
+DIAGNOSTICS_TYPE = "diagnostic_msgs/msg/DiagnosticArray"
 
 
 def config(demo_bag: DemoBag, out: Path, **options: Any) -> ReplayConfig:
     prompts = {0: [Prompt(name, box=tuple(box)) for name, box in demo_bag.boxes.items()]}  # type: ignore[arg-type]
     given = {"prompts": prompts, "topic": IMAGE_TOPIC, "device": "cpu", "image_size": 256, **options}
     return ReplayConfig(demo_bag.path, out, **given)
+
+
+def diagnostics(name: str, **values: str) -> Any:
+    """A DiagnosticArray of one status, to be written into a bag."""
+    types = standard_types().types
+    key_value, status = types["diagnostic_msgs/msg/KeyValue"], types["diagnostic_msgs/msg/DiagnosticStatus"]
+    pairs = [key_value(key, value) for key, value in values.items()]
+    return types[DIAGNOSTICS_TYPE](header(standard_types(), 0, ""), [status(0, name, "", "", pairs)])
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +128,10 @@ def test_a_recording_that_was_made_while_images_were_dropped_is_held_between_ans
         with BagReader(demo_bag.path) as camera:
             for raw in camera.raw_messages([IMAGE_TOPIC]):
                 thinned.write_raw(IMAGE_TOPIC, raw.type, raw.stamp_ns + int(sent_s * 1e9), raw.cdr)
+        # Two trackers tell of themselves on the topic that they share.
+        for node, model, skipped in (("/robot", "nano", "0"), ("/elsewhere/robot", "large", "7")):
+            message = diagnostics(f"{node}: tracking", model=model, frames_skipped=skipped)
+            thinned.write_raw("/diagnostics", DIAGNOSTICS_TYPE, stamp_ns(IMAGES), message)
     summary = run_replay(
         config(demo_bag, tmp_path / "out", truth=demo_bag.path, truth_topic=LABELS_TOPIC, direct=False,
                recorded=recording)
@@ -127,6 +140,7 @@ def test_a_recording_that_was_made_while_images_were_dropped_is_held_between_ans
     assert (run["processed"], run["dropped"]) == (15, IMAGES - 15)
     assert run["longest_gap_s"] == pytest.approx(0.3)
     assert run["latency_ms"]["p50"] == pytest.approx(90.0, abs=0.1)
+    assert (summary["model"], run["skipped"]) == ("nano", 0)
     assert run["JF"] < every["JF"]
     assert run["JF"] < run["processed_only"]["JF"]
     assert run["processed_only"]["frames"] == 2 * 14

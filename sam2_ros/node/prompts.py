@@ -76,12 +76,20 @@ class PromptDesk:
         max_objects: objects that may live at the same time, those still waiting for their image included.
         history: the images that came lately.
         reserve_id: gives a name that was never given before, for prompts without one.
+        on_removal: called with what is removed, before that is confirmed.
     """
 
-    def __init__(self, max_objects: int, history: FrameHistory, reserve_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        max_objects: int,
+        history: FrameHistory,
+        reserve_id: Callable[[], str],
+        on_removal: Callable[[Removals], None] = lambda removals: None,
+    ) -> None:
         self._history = history
         self._max_objects = max_objects
         self._reserve_id = reserve_id
+        self._on_removal = on_removal
         self._lock = threading.Lock()
         self._live: list[str] = []
         self._waiting: list[_Waiting] = []
@@ -136,7 +144,9 @@ class PromptDesk:
             self._carried = [prompt for prompt in self._carried if prompt.id not in asked]
             self._live = [object_id for object_id in self._live if object_id not in asked]
             self._taken = [object_id for object_id in self._taken if object_id not in asked]
-            return unknown, self._known()
+            left = self._known()
+        self._on_removal(Removals(ids=asked))
+        return unknown, left
 
     def reset(self) -> int:
         """Forget every object and every waiting prompt. Returns how many objects there were."""
@@ -144,7 +154,8 @@ class PromptDesk:
             known = len(self._known())
             self._removals.everything = True
             self._live, self._taken, self._waiting, self._carried = [], [], [], []
-            return known
+        self._on_removal(Removals(everything=True))
+        return known
 
     def take(self, image: Arrival, now_s: float) -> Work:
         """What to do with `image`: everything asked for until now that is due with it."""

@@ -102,8 +102,7 @@ class Graph:
         self, body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera", presence: float = 7.0
     ):
         result = frame(tracked(np.isfinite(body), presence=presence), stamp_s=stamp_ns / 1e9)
-        image = np.zeros((*body.shape, 3), np.uint8)
-        return self.spatial.locate(result, image, header(stamp_ns, frame_id))
+        return self.spatial.locate(result, *body.shape, header(stamp_ns, frame_id))
 
     def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
         """Messages take their way: ask until there is a position."""
@@ -251,7 +250,7 @@ def test_one_object_without_depth_costs_the_others_nothing(graph):
     graph.until_located(CARD)
     both = frame(tracked(np.isfinite(CARD)), tracked(glass, "glass", 2))
     for _ in range(30):
-        found = graph.spatial.locate(both, np.zeros((240, 320, 3), np.uint8), header())
+        found = graph.spatial.locate(both, 240, 320, header())
     assert list(found.locations) == ["cup"]
     assert found.reason == ""
     line = graph.spatial.line()

@@ -123,15 +123,14 @@ class WaitingQueue(Generic[Item, Answer]):
         )
 
     def _make_room(self) -> None:
-        """Hurry the oldest until the rest is within the limits."""
-        items, size_bytes = len(self._entries), sum(entry.size_bytes for entry in self._entries)
+        """Hurry the oldest, the newest never, until the rest is within the limits."""
+        count, size_bytes = len(self._entries), sum(entry.size_bytes for entry in self._entries)
+        left = count
         for entry in self._entries:
-            if items <= self._max_items and size_bytes <= self._max_bytes:
+            if left == 1 or (left <= self._max_items and size_bytes <= self._max_bytes):
                 return
-            entry.hurry = (
-                entry.hurry or f"{len(self._entries)} results wait already, as many as there is room for"
-            )
-            items, size_bytes = items - 1, size_bytes - entry.size_bytes
+            entry.hurry = entry.hurry or f"{count} results wait already, as many as there is room for"
+            left, size_bytes = left - 1, size_bytes - entry.size_bytes
 
     def _answer(self, entry: _Entry[Item]) -> Answer | NoPositionError | None:
         """None = not yet."""

@@ -88,8 +88,8 @@ class WaitingQueue(Generic[Item, Answer]):
                 return
             self._entries.append(entry)
             self._make_room()
-            while self._over(2):
-                del self._entries[int(self._in_hand)]
+            while self._stuck():
+                del self._entries[1]
                 lost += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sam2-positions", daemon=True)
@@ -115,12 +115,11 @@ class WaitingQueue(Generic[Item, Answer]):
             thread.join(STOP_PATIENCE_S)
         return thread is None or not thread.is_alive()
 
-    def _over(self, times: int) -> bool:
-        """Whether there are more than so many times the items or the bytes allowed; a single one always may be."""
-        size_bytes = sum(entry.size_bytes for entry in self._entries)
-        return len(self._entries) > 1 + self._in_hand and (
-            len(self._entries) > times * self._max_items or size_bytes > times * self._max_bytes
-        )
+    def _stuck(self) -> bool:
+        """Whether releasing one takes so long that those behind it are twice what there is room for."""
+        behind = list(self._entries)[1:] if self._in_hand else []
+        size_bytes = sum(entry.size_bytes for entry in behind)
+        return len(behind) > 1 and (len(behind) > 2 * self._max_items or size_bytes > 2 * self._max_bytes)
 
     def _make_room(self) -> None:
         """Hurry the oldest, the newest never, until the rest is within the limits."""

@@ -20,6 +20,7 @@ class Bench:
         self.released: list[tuple[int, str, float]] = []  # item, "answer" or the reason, seconds waited
         self.threads: set[int] = set()
         self.lost = 0
+        self.releasing = False
         self.unlucky = -1  # cannot be released
         self.errors: list[Exception] = []
         self.held = threading.Event()  # cleared: releasing hangs
@@ -37,6 +38,7 @@ class Bench:
         return "answer"
 
     def _release(self, item: int, answer: object, waited_s: float) -> None:
+        self.releasing = True
         self.held.wait(TIMEOUT_S)
         if item == self.unlucky:
             raise RuntimeError("unlucky")
@@ -168,8 +170,11 @@ def test_a_release_that_hangs_holds_up_neither_the_caller_nor_the_memory():
     bench = Bench(max_items=4)
     bench.held.clear()
     queue = bench.queue
-    bench.put(*range(50))
-    assert len(queue) <= 8
+    bench.put(0)
+    bench.queue.hurry("test")
+    bench.wait(lambda: bench.releasing)
+    bench.put(*range(1, 50))
+    assert len(queue) <= 1 + 8
     bench.newest = 100
     bench.held.set()
     bench.wait(lambda: not len(queue))

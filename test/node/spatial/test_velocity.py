@@ -69,8 +69,10 @@ def test_objects_do_not_share_and_do_not_leave_anything_behind():
 
 
 def test_far_from_the_origin_of_a_map_and_in_seconds_since_1970_nothing_is_lost_to_rounding():
-    velocities, begin_s, utm = Velocities(), 1.8e9, np.array([500_000.0, 4_500_000.0, 120.0])
-    for step in range(10):
-        position = utm + WAY * 0.033 * step
-        answer = velocities.update(1, begin_s + 0.033 * step, tuple(position))
-    assert answer == pytest.approx(tuple(WAY), abs=1e-3)
+    utm = np.array([500_000.0, 4_500_000.0, 120.0])
+    for begin_s in 1.8e9 + np.linspace(0, 1, 20):
+        velocities = Velocities()
+        for step in range(7):
+            position = utm + WAY * 0.033 * step
+            answer = velocities.update(1, begin_s + 0.033 * step, tuple(position))
+        assert answer == pytest.approx(tuple(WAY), abs=1e-3)

@@ -91,7 +91,8 @@ class Delivery:
         self._forget_removals(until_s=since_s - REMOVALS_KEPT_S)
         header, sight = arrival.message.header, None
         if self._spatial is not None and self._outputs.want_positions:
-            sight = self._spatial.look(result, *image_rgb.shape[:2], header)
+            height_px, width_px = image_rgb.shape[:2]
+            sight = self._spatial.look(result, height_px, width_px, header)
         self._outputs.publish_masks(result, image_rgb, header, self._params().use_debug)
         delivered = _Delivered(result, image_rgb, arrival, sight, since_s)
         self._queue.put(delivered, delivered.size_bytes)

@@ -55,7 +55,7 @@ class Rate:
 
 
 class Statistics:
-    """Written by the worker and the callbacks, read by the diagnostics timer."""
+    """Written by several threads, read by the diagnostics timer."""
 
     def __init__(self) -> None:
         self.losses: Counter[str] = Counter()  # by kind, see LOSSES
@@ -75,21 +75,32 @@ class Statistics:
 
     def lost(self, kind: str) -> None:
         """An image or a message was lost; `kind` is one of LOSSES."""
-        self.losses[kind] += 1
+        with self._lock:
+            self.losses[kind] += 1
         self._last_loss_s = time.monotonic()
+
+    def sent(self) -> None:
+        """One message was published."""
+        with self._lock:
+            self.published += 1
 
     @property
     def lost_lately(self) -> bool:
         return time.monotonic() - self._last_loss_s < LOSS_WARNING_S
 
-    def processed(self, result: FrameResult, latency_ms: float) -> None:
-        """One image was tracked and published, `latency_ms` after its receipt on the steady clock."""
+    def processed(self, result: FrameResult) -> None:
+        """One image was tracked."""
         with self._lock:
             self.processed_count += 1
             self.rate.tick(time.monotonic())
             self._states = {obj.id: obj.state for obj in result.objects}
-            for stage, value_ms in {**result.timings_ms, "latency": latency_ms}.items():
+            for stage, value_ms in result.timings_ms.items():
                 self._add(stage, value_ms)
+
+    def delivered(self, latency_ms: float) -> None:
+        """One image's result was published whole, `latency_ms` after the image's receipt on the steady clock."""
+        with self._lock:
+            self._add("latency", latency_ms)
 
     def seed(self, submit: Callable[[], str]) -> str:
         """Hand in a prompt that a detection made; `submit` returns its id. Before the worker can answer it."""

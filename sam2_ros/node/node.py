@@ -46,6 +46,7 @@ from sam2_ros.host_memory import keep_freed_pages
 from sam2_ros.node.camera import Camera
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.convert import message_to_rgb
+from sam2_ros.node.delivery import Delivery
 from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
 from sam2_ros.node.history import Arrival, FrameHistory
@@ -59,7 +60,7 @@ from sam2_ros.node.params import (
     plain,
     read_parameters,
 )
-from sam2_ros.node.prompts import PromptDesk
+from sam2_ros.node.prompts import PromptDesk, Removals
 from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
@@ -71,7 +72,6 @@ from sam2_ros.node.yaml_values import as_declared
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it
 END_PATIENCE_S = 1.5  # the same, when the process is to end
-PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -107,6 +107,7 @@ class Sam2Node(LifecycleNode):
         self._state = "unconfigured"
         self._fault = ""
         self._worker: Worker | None = None
+        self._delivery: Delivery | None = None
         self._numbering = (0, 0)  # labels and names given before the last cleanup
         self._statistics = Statistics()
         self._camera = Camera(self, self._statistics, self._params.image_transport)
@@ -149,7 +150,8 @@ class Sam2Node(LifecycleNode):
         """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
         params = self._params
         history = FrameHistory(params.prompt_history, params.history_bytes)
-        desk = PromptDesk(params.max_objects, history, loaded.tracker.reserve_id, params.limits)
+        reserve_id = loaded.tracker.reserve_id
+        desk = PromptDesk(params.max_objects, history, reserve_id, params.limits, self._on_removal)
         detector = spatial = None
         with contextlib.ExitStack() as made:
             if params.detection_mode != "off":
@@ -186,6 +188,14 @@ class Sam2Node(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         configured, params = self._at_work(), self._params
+        self._delivery = Delivery(
+            configured.outputs,
+            configured.spatial,
+            self._statistics,
+            params=lambda: self._params,
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            log=self.get_logger(),
+        )
         self._worker = Worker(
             configured.loaded.tracker,
             configured.carrier,
@@ -249,7 +259,9 @@ class Sam2Node(LifecycleNode):
             if not stopped and self.context.ok():
                 self.get_logger().error("the image in work does not end; its result will be ignored")
             self._last_arrival = self._worker.last
-        self._worker = None
+        if self._delivery is not None:
+            self._delivery.stop()
+        self._worker = self._delivery = None
         return stopped
 
     def _release(self) -> None:
@@ -279,24 +291,23 @@ class Sam2Node(LifecycleNode):
 
     def _deliver(self, result: FrameResult, image_rgb: np.ndarray, arrival: Arrival) -> None:
         """Called by the worker's thread."""
-        configured = self._configured
-        if configured is None:
+        configured, delivery = self._configured, self._delivery
+        if configured is None or delivery is None:
             return
-        header = arrival.message.header
         if configured.detector is not None:
             configured.detector.saw(result)
-        located = None
-        if configured.spatial is not None and configured.outputs.want_positions:
-            located = configured.spatial.locate(result, image_rgb, header)
-        configured.outputs.publish(result, image_rgb, header, self._params.use_debug, located)
-        age_s = (self.get_clock().now().nanoseconds - arrival.stamp_ns) / 1e9
-        if 0 <= age_s < PLAUSIBLE_AGE_S:
-            self._statistics.aged(age_s * 1e3)
+        delivery.deliver(result, image_rgb, arrival)
 
     def _on_break(self) -> None:
         """Called by the worker's thread."""
+        if self._delivery is not None:
+            self._delivery.discontinuity()
         if self._configured is not None and self._configured.spatial is not None:
             self._configured.spatial.discontinuity()
+
+    def _on_removal(self, removals: Removals) -> None:
+        if self._delivery is not None:
+            self._delivery.forget(removals)
 
     # What the requests need.
 

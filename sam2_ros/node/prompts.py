@@ -78,6 +78,7 @@ class PromptDesk:
         history: the images that came lately.
         reserve_id: gives a name that was never given before, for prompts without one.
         limits: of what may wait; may be replaced at any time.
+        on_removal: called with what is removed, before that is confirmed.
     """
 
     def __init__(
@@ -86,19 +87,19 @@ class PromptDesk:
         history: FrameHistory,
         reserve_id: Callable[[], str],
         limits: Limits | None = None,
+        on_removal: Callable[[Removals], None] = lambda removals: None,
     ) -> None:
         self.limits = limits or Limits()
         self._history = history
         self._max_objects = max_objects
         self._reserve_id = reserve_id
+        self._on_removal = on_removal
         self._lock = threading.Lock()
         self._live: list[str] = []
         self._waiting: list[_Waiting] = []
         self._carried: list[LatePrompt] = []  # on their way to now
         self._taken: list[str] = []  # ids of prompts that the tracker is working on
-        self._announced: set[str] = (
-            set()
-        )  # ids the tracker has heard of and may not have been prompted for yet
+        self._announced: set[str] = set()  # ids the tracker has heard of, perhaps without a prompt yet
         self._removals = Removals()
         self._size_hw: tuple[int, int] | None = None
         self.resets = 0  # how often everything was forgotten
@@ -153,7 +154,9 @@ class PromptDesk:
             self._carried = [late for late in self._carried if late.prompt.id not in asked]
             self._live = [object_id for object_id in self._live if object_id not in asked]
             self._taken = [object_id for object_id in self._taken if object_id not in asked]
-            return unknown, self._known()
+            left = self._known()
+        self._on_removal(Removals(ids=list(asked)))
+        return unknown, left
 
     def reset(self) -> int:
         """Forget every object and every waiting prompt. Returns how many objects there were."""
@@ -162,7 +165,8 @@ class PromptDesk:
             self.resets += 1
             self._removals.everything = True
             self._live, self._taken, self._waiting, self._carried = [], [], [], []
-            return known
+        self._on_removal(Removals(everything=True))
+        return known
 
     @property
     def known_ids(self) -> list[str]:

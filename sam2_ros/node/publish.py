@@ -99,17 +99,10 @@ class Outputs:
             for publisher in (self._objects, self._status, self._cloud, self._markers, self._boxes_3d)
         )
 
-    def publish(
-        self,
-        result: FrameResult,
-        image_rgb: np.ndarray,
-        header: Header,
-        use_debug: bool,
-        spatial: SpatialResult | None,
+    def publish_masks(
+        self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool
     ) -> None:
-        """Send what somebody listens to; `spatial` is None where nobody asked for positions."""
-        self._send(self._objects, lambda: objects_message(result, header, spatial))
-        self._send(self._status, lambda: status_message(result, header, spatial))
+        """Send what somebody listens to and has no position in it."""
         self._send(
             self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
         )
@@ -117,15 +110,22 @@ class Outputs:
             if obj.id in self._masks:
                 self._send(self._masks[obj.id], partial(_mask_message, obj.mask, header))
         self._send(self._boxes, lambda: detections_2d_message(result, header))
-        if spatial is not None:
-            self._send(self._cloud, lambda: cloud_message(spatial, result, image_rgb, header))
-            self._send(self._markers, lambda: markers_message(spatial, result, header))
-            self._send(self._boxes_3d, lambda: detections_3d_message(spatial, result, header))
         if use_debug:
             self._send(
                 self._debug_image,
                 lambda: image_message(rgb_to_image_fields(draw_overlay(image_rgb, result)), header),
             )
+
+    def publish_objects(
+        self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: SpatialResult | None
+    ) -> None:
+        """Send what somebody listens to and may have positions; `spatial` is None where nobody asked for them."""
+        self._send(self._objects, lambda: objects_message(result, header, spatial))
+        self._send(self._status, lambda: status_message(result, header, spatial))
+        if spatial is not None:
+            self._send(self._cloud, lambda: cloud_message(spatial, result, image_rgb, header))
+            self._send(self._markers, lambda: markers_message(spatial, result, header))
+            self._send(self._boxes_3d, lambda: detections_3d_message(spatial, result, header))
 
     def _send(self, publisher: Any, make: Callable[[], Any]) -> None:
         """Make and publish one message if somebody subscribes.
@@ -137,7 +137,7 @@ class Outputs:
             if publisher is None or publisher.get_subscription_count() == 0:
                 return
             publisher.publish(make())
-            self._statistics.published += 1
+            self._statistics.sent()
         except (RCLError, InvalidHandle) as error:
             if not self._node.context.ok():
                 return

@@ -165,7 +165,7 @@ class Worker:
         if self._stopping.is_set():
             return
         self._deliver(result, image, arrival)
-        self._statistics.processed(result, latency_ms=(time.monotonic() - arrival.received_s) * 1e3)
+        self._statistics.processed(result)
 
     def _step(self, image: np.ndarray, prompts: list[Prompt], stamp_s: float) -> FrameResult:
         """Track; when the device's memory is full, drop the newest object and try again without it."""

@@ -54,7 +54,7 @@ def test_losses_are_a_warning_and_a_node_that_stopped_itself_is_an_error():
 def test_percentiles_are_over_the_last_images():
     statistics = Statistics()
     for milliseconds in range(1, 1001):
-        statistics.processed(FrameResult(0, 0.0, 1, 1, timings_ms={"encode": float(milliseconds)}), 1.0)
+        statistics.processed(FrameResult(0, 0.0, 1, 1, timings_ms={"encode": float(milliseconds)}))
     p50, p95, p99 = statistics.percentiles_ms()["encode"]
     assert 845 < p50 < 856  # of 701..1000
     assert 980 < p95 < 990
@@ -69,10 +69,10 @@ def test_percentiles_are_over_the_last_images():
 def test_results_that_come_late_are_a_warning():
     statistics = Statistics()
     for latency_ms in (200.0, 300.0, 400.0):
-        statistics.processed(FrameResult(0, 0.0, 1, 1), latency_ms)
+        statistics.delivered(latency_ms)
     assert tracking_line("active", "", statistics, {}).level == OK
     for _ in range(10):
-        statistics.processed(FrameResult(0, 0.0, 1, 1), 1500.0)
+        statistics.delivered(1500.0)
     line = tracking_line("active", "", statistics, {})
     assert line.level == WARN
     assert "more than 1500 ms after its image" in line.message

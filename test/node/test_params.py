@@ -23,6 +23,7 @@ INTERFACE = [
     "depth_image_units_divisor",
     "depth_slop",
     "target_frame",
+    "tf_timeout",
     "detection_mode",
     "min_detection_score",
     "prompt_history",

@@ -111,7 +111,6 @@ def test_every_image_is_delivered_once_with_what_was_asked_for(bench):
     bench.desk.remove(["cup"])
     bench.process(IMAGE, 3)
     assert bench.delivered == [(1, ["cup"]), (2, ["cup"]), (3, [])]
-    assert bench.statistics.percentiles_ms()["latency"][0] > 0
 
 
 class WhileInWork:

@@ -1,6 +1,10 @@
 """Depth beside the camera on a live graph: positions in metres with every object, and tracking without them."""
 
 import array
+import contextlib
+import signal
+import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -206,6 +210,87 @@ def test_positions_are_in_the_target_frame_at_the_images_stamp(make_robot):
     # Without a transform at the stamp there is no position, and the reason is told.
     late = see(robot, depth_image(), robot.next_stamp_ns(3_000_000_000))
     assert not late.objects[0].has_position
+
+
+BASE_SPEED_MPS, TF_HZ = 0.5, 50.0
+
+
+@contextlib.contextmanager
+def moving_base(robot, lag_s):
+    """tf of a camera that looks along its base's x axis and drives there, each transform `lag_s` after its stamp."""
+    from tf2_msgs.msg import TFMessage
+
+    transforms, stop = robot.publisher(TFMessage, "/tf"), threading.Event()
+    begun_ns = time.time_ns()
+
+    def at(stamp):
+        return BASE_SPEED_MPS * (stamp - begun_ns) / 1e9
+
+    def broadcast():
+        while not stop.wait(1 / TF_HZ):
+            stamp = time.time_ns() - int(lag_s * 1e9)
+            transform = header(TransformStamped(child_frame_id="camera"), stamp, "odom")
+            transform.transform.translation.x = at(stamp)
+            rotation = transform.transform.rotation
+            rotation.x, rotation.y, rotation.z, rotation.w = -0.5, 0.5, -0.5, 0.5
+            transforms.publish(TFMessage(transforms=[transform]))
+
+    broadcaster = threading.Thread(target=broadcast, daemon=True)
+    broadcaster.start()
+    try:
+        yield at
+    finally:
+        stop.set()
+        broadcaster.join()
+
+
+def drive(robot, images):
+    """So many images of now at 10 Hz, none waiting for the result of the one before; returns the results there are."""
+    sent = []
+    for _ in range(images):
+        sent.append(time.time_ns())
+        robot.publisher(Image, "/depth_image").publish(header(depth_image(), sent[-1]))
+        robot.publisher(CameraInfo, "/camera_info").publish(header(camera_info(), sent[-1]))
+        robot.send_image(scene(), stamp_ns=sent[-1])
+        time.sleep(0.1)
+    robot.wait_for("the last result", lambda: robot.objects_at(sent[-1]))
+    return [message for stamp in sent if (message := robot.objects_at(stamp))]
+
+
+def test_on_a_moving_base_every_image_has_its_position_though_tf_comes_later_than_the_result(make_robot):
+    pytest.importorskip("tf2_ros", reason="needs tf2_ros, which has no wheel")
+    robot = make_robot(use_3d=True, target_frame="odom", tf_timeout=2.0)
+    robot.listen_to_outputs()
+    robot.process(stamp_ns=time.time_ns())
+    robot.add(robot.prompt("box", box=BOX))
+    with moving_base(robot, lag_s=0.5) as base_x:
+        robot.wait_for("tf", lambda: drive(robot, 1)[-1].objects[0].has_position)
+        lacking = robot.diagnostics()["images_lacking_positions"]
+        messages = drive(robot, 15)
+        assert len(messages) >= 5
+        for message in messages:
+            (box,) = message.objects
+            assert box.has_position
+            assert box.position.x == pytest.approx(base_x(stamp_ns(message)) + BOX_M, abs=0.01)
+            assert box.position.y == pytest.approx(30.5 / FOCAL_PX * BOX_M, abs=0.02)
+            assert box.velocity.x in (0.0, pytest.approx(BASE_SPEED_MPS, abs=0.05))  # unknown, or right
+        assert [stamp_ns(message) for message in messages] == sorted(map(stamp_ns, messages))
+        shown = robot.diagnostics()
+        assert shown["images_lacking_positions"] == lacking
+        assert int(shown["images_waited_for_tf"]) >= len(messages) // 2  # all, unless the machine is busy
+        # Without waiting hardly any has a position, and what to do is said.
+        assert robot.set_parameter("tf_timeout", 0.0).successful
+        messages = drive(robot, 15)
+        assert sum(message.objects[0].has_position for message in messages) < len(messages) // 2
+        status = robot.diagnostics()["depth"]
+        assert status["level"] == WARN
+        assert "tf comes late" in status["message"]
+        assert "raise tf_timeout" in status["message"]
+    # tf is silent, and results wait: the process ends in time all the same.
+    assert robot.set_parameter("tf_timeout", 10.0).successful
+    robot.send_image(scene(), stamp_ns=time.time_ns())
+    robot.process_handle.send_signal(signal.SIGINT)
+    assert robot.process_handle.wait(5.0) == 0
 
 
 def test_detections_3d_carry_id_class_position_and_size(robot):

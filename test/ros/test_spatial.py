@@ -22,8 +22,10 @@ from std_msgs.msg import Header
 
 from sam2_ros.node.diagnostics import OK, WARN
 from sam2_ros.node.packages import MissingPackageError
+from sam2_ros.node.spatial.location import NoPositionError, NotYetError
 from sam2_ros.node.spatial.sources import DEPTHS_KEPT, depths_kept
 from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.spatial.transform import IDENTITY, Transforms
 
 SLOPES = pinhole_slopes()
 TIMEOUT_S = 30.0
@@ -102,8 +104,7 @@ class Graph:
         self, body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera", presence: float = 7.0
     ):
         result = frame(tracked(np.isfinite(body), presence=presence), stamp_s=stamp_ns / 1e9)
-        image = np.zeros((*body.shape, 3), np.uint8)
-        return self.spatial.locate(result, image, header(stamp_ns, frame_id))
+        return self.spatial.locate(result, *body.shape, header(stamp_ns, frame_id))
 
     def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
         """Messages take their way: ask until there is a position."""
@@ -251,7 +252,7 @@ def test_one_object_without_depth_costs_the_others_nothing(graph):
     graph.until_located(CARD)
     both = frame(tracked(np.isfinite(CARD)), tracked(glass, "glass", 2))
     for _ in range(30):
-        found = graph.spatial.locate(both, np.zeros((240, 320, 3), np.uint8), header())
+        found = graph.spatial.locate(both, 240, 320, header())
     assert list(found.locations) == ["cup"]
     assert found.reason == ""
     line = graph.spatial.line()
@@ -322,6 +323,72 @@ def test_positions_in_a_target_frame(graph):
     assert graph.until_located(CARD, before_ns).locations["cup"].position_xyz[0] == pytest.approx(
         3.8, abs=0.005
     )
+
+
+@pytest.fixture
+def tf(graph):
+    """A function that broadcasts `map` > `camera` at a stamp and waits until the node has it."""
+    tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros (apt: ros-<distro>-tf2-ros)")
+    from geometry_msgs.msg import TransformStamped
+
+    graph.transforms = Transforms(graph.node, "map")
+    broadcaster = tf2_ros.TransformBroadcaster(graph.camera)
+    graph.wait(lambda: graph.camera.count_subscribers("/tf"))
+
+    def send(stamp_ns: int) -> None:
+        made = TransformStamped(header=header(stamp_ns, "map"), child_frame_id="camera")
+        made.transform.translation.x, made.transform.rotation.w = stamp_ns / 1e9 - T0_NS / 1e9, 1.0
+
+        def there() -> bool:
+            broadcaster.sendTransform(made)
+            with contextlib.suppress(NoPositionError):
+                return bool(graph.transforms.at(header(stamp_ns)))
+            return False
+
+        graph.wait(there)
+
+    yield send
+    graph.transforms.destroy()
+
+
+def test_what_tf_may_still_get_to_know_is_told_from_what_it_never_will(graph, tf):
+    at = graph.transforms.at
+    with pytest.raises(NotYetError) as unknown:  # nothing has come yet
+        at(header(T0_NS))
+    assert unknown.value.behind_s is None
+    assert at(header(T0_NS, "map")) is IDENTITY  # needs no tf
+    tf(T0_NS)
+    tf(T0_NS + 20_000_000)
+    with pytest.raises(NotYetError, match="into the future") as late:
+        at(header(T0_NS + 50_000_000))
+    assert late.value.behind_s == pytest.approx(0.03)
+    for stamp_ns, frame_id in ((T0_NS - 1_000_000, "camera"), (T0_NS, "")):
+        with pytest.raises(NoPositionError) as never:
+            at(header(stamp_ns, frame_id))
+        assert not isinstance(never.value, NotYetError)
+    tf(T0_NS + 60_000_000)
+    assert at(header(T0_NS + 50_000_000)).translation[0] == pytest.approx(0.05)
+
+
+def test_tf_that_is_silent_is_waited_for_no_more_until_it_is_back(graph, tf):
+    at = graph.transforms.at
+    tf(T0_NS)
+    late = header(T0_NS + 50_000_000)
+    with pytest.raises(NotYetError):
+        at(late)
+
+    def silent() -> bool:
+        with pytest.raises(NoPositionError) as error:
+            at(late)
+        return not isinstance(error.value, NotYetError) and "nothing new from tf for 1." in str(error.value)
+
+    graph.wait(silent)
+    tf(T0_NS + 20_000_000)
+    with pytest.raises(NotYetError):
+        at(late)
+    graph.transforms.forget()
+    with pytest.raises(NotYetError):
+        at(late)
 
 
 def test_a_missing_package_is_named_before_anything_is_subscribed(graph, monkeypatch):

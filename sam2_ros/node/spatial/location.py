@@ -16,6 +16,18 @@ class NoPositionError(ValueError):
     """Why an image, or one object in it, has no position: what was given, what is expected, the remedy."""
 
 
+class NotYetError(NoPositionError):
+    """Why there is no position yet: what is missing may come a moment later.
+
+    Attributes:
+        behind_s: how much older than the image the newest transform is; None while tf does not connect the frames.
+    """
+
+    def __init__(self, reason: str, behind_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.behind_s = behind_s
+
+
 @dataclass(frozen=True)
 class Location:
     """One visible object; everything is in the frame of the SpatialResult.

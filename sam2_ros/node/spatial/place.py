@@ -1,9 +1,12 @@
 """One object's place in space: its mask and the depth image in, position, size and points out.
 
-Knows no messages and no time, hence no velocity.
+Knows no messages and no time, hence no velocity. What the camera sees comes first, where that is in another frame
+second: the transform may be known later than the image.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,12 +21,37 @@ from sam2_ros.node.spatial.velocity import UNKNOWN
 SIZE_PERCENTILES = (1, 99)
 
 
-def locate_object(obj: TrackedObject, depth: DepthImage, camera: Camera, transform: Transform) -> Location:
-    """The location of a visible object in the transform's target frame, with an unknown velocity.
+@dataclass(frozen=True)
+class SeenObject:
+    """One object's visible surface in the camera's frame.
 
-    The position is the median of the surface's points along each axis of the camera, the size their extent
-    along each axis of the target frame. Raises NoPositionError when the depth says too little.
+    Attributes:
+        points_camera: ``[n, 3]`` float64, metres, a sample of the surface.
+        pixels: ``[n, 2]`` int, column and row of each point in the image.
     """
+
+    points_camera: np.ndarray
+    pixels: np.ndarray
+
+    def located(self, transform: Transform) -> Location:
+        """Its location in the transform's target frame, with an unknown velocity.
+
+        The position is the median of the points along each axis of the camera, the size their extent along each
+        axis of the target frame.
+        """
+        points = transform.apply(self.points_camera)
+        low, high = np.percentile(points, SIZE_PERCENTILES, axis=0)
+        return Location(
+            position_xyz=_vector(transform.apply(np.median(self.points_camera, axis=0))),
+            size_xyz=_vector(high - low),
+            velocity_xyz=UNKNOWN,
+            points=points.astype(np.float32),
+            pixels=self.pixels,
+        )
+
+
+def see_object(obj: TrackedObject, depth: DepthImage, camera: Camera) -> SeenObject:
+    """The surface of a visible object; NoPositionError when the depth says too little."""
     surface = find_surface(obj.mask, obj.box, depth, camera.focal_px)
     slopes = camera.slopes(surface.pixels_xy)
     seen = np.isfinite(slopes).all(axis=1)
@@ -33,16 +61,7 @@ def locate_object(obj: TrackedObject, depth: DepthImage, camera: Camera, transfo
             f"least {MIN_SAMPLES}: camera_info's distortion does not reach so far out"
         )
     depth_m = surface.depth_m[seen, None].astype(np.float64)
-    points_camera = np.concatenate([slopes[seen] * depth_m, depth_m], axis=1)
-    points = transform.apply(points_camera)
-    low, high = np.percentile(points, SIZE_PERCENTILES, axis=0)
-    return Location(
-        position_xyz=_vector(transform.apply(np.median(points_camera, axis=0))),
-        size_xyz=_vector(high - low),
-        velocity_xyz=UNKNOWN,
-        points=points.astype(np.float32),
-        pixels=surface.pixels_xy[seen],
-    )
+    return SeenObject(np.concatenate([slopes[seen] * depth_m, depth_m], axis=1), surface.pixels_xy[seen])
 
 
 def _vector(numbers: np.ndarray) -> Vector:

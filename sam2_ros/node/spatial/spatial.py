@@ -8,28 +8,57 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from sam2_ros.engine import FrameResult, TrackedObject
+from sam2_ros.engine import FrameResult
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, Line
 from sam2_ros.node.spatial.depth import DepthImage, check_registered
 from sam2_ros.node.spatial.intrinsics import Camera
-from sam2_ros.node.spatial.location import Location, NoPositionError, SpatialResult
-from sam2_ros.node.spatial.place import locate_object
+from sam2_ros.node.spatial.location import Location, NoPositionError, NotYetError, SpatialResult
+from sam2_ros.node.spatial.place import SeenObject, see_object
 from sam2_ros.node.spatial.sources import Sources
-from sam2_ros.node.spatial.transform import IDENTITY, Transform, Transforms
+from sam2_ros.node.spatial.transform import IDENTITY, Transform, Transforms, overdue
 from sam2_ros.node.spatial.velocity import Velocities
 
 JUDGED_IMAGES = 30  # diagnostics look at so many images ...
 TOLERATED_SHARE = 0.1  # ... of which so many may be without positions: a best-effort depth image gets lost
+WARNING_PERIOD_S = 10.0  # of a transform that does not come; diagnostics say it once a second
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the camera saw in one image, in its own frame.
+
+    Attributes:
+        header: the image's.
+        stamp_s: the image's time, for velocities.
+        labels: of all objects by id, the hidden ones included.
+        seen: by id, the visible objects whose depth says enough.
+        missing: why others have no position.
+    """
+
+    header: Any
+    stamp_s: float
+    labels: dict[str, int]
+    seen: dict[str, SeenObject]
+    missing: list[str]
+
+    def without(self, gone: Callable[[str], bool]) -> Sight:
+        """This without the objects that are removed."""
+        return replace(
+            self,
+            labels={object_id: label for object_id, label in self.labels.items() if not gone(object_id)},
+            seen={object_id: seen for object_id, seen in self.seen.items() if not gone(object_id)},
+        )
 
 
 class Spatial:
-    """`locate` belongs to the worker's thread, all else to any.
+    """Two steps for each image: `look` needs its depth, `place` the transform, which may come later.
+
+    `look` belongs to one thread, `place` to one at a time, all else to any.
 
     Args:
         node: subscribes to `depth_image` and `camera_info`, and to tf when there is a target frame.
@@ -49,6 +78,7 @@ class Spatial:
         target_frame: str,
         rectified: bool,
     ) -> None:
+        self._log = node.get_logger()
         self._divisor = depth_image_units_divisor
         self._target_frame = target_frame
         self._rectified = rectified
@@ -65,6 +95,8 @@ class Spatial:
         self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # "" for an image that lacks nothing
         self._images = 0
         self._images_lacking = 0
+        self._images_lacking_tf = 0
+        self._images_late = 0  # had to wait for tf
 
     def destroy(self) -> None:
         self._sources.destroy()
@@ -83,63 +115,95 @@ class Spatial:
         with self._lock:
             self._velocities.clear()
 
-    def locate(self, result: FrameResult, image_rgb: np.ndarray, header: Any) -> SpatialResult:
-        """The places of the visible objects of one image, given its result, its pixels and its header."""
-        frame_id = self._target_frame or header.frame_id
+    def look(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> Sight:
+        """What the camera sees of the visible objects of one image, given its result, its size and its header."""
+        sight = Sight(header, result.stamp_s, {obj.id: obj.label for obj in result.objects}, {}, [])
+        try:
+            depth, camera = self._view(height_px, width_px, header)
+        except NoPositionError as error:
+            sight.missing.append(str(error))
+            return sight
+        for obj in result.objects:
+            if not obj.visible:
+                continue
+            try:
+                sight.seen[obj.id] = see_object(obj, depth, camera)
+            except NoPositionError as error:
+                sight.missing.append(f"'{obj.id}' has no position: {error}")
+        return sight
+
+    def transform(self, sight: Sight) -> Transform:
+        """From the image's frame to the target frame at the image's stamp, as `Transforms.at` has it."""
+        if self._transforms is None or not sight.seen:
+            return IDENTITY
+        return self._transforms.at(sight.header)
+
+    def place(
+        self, sight: Sight, transform: Transform | NoPositionError, waited_s: float = 0.0
+    ) -> SpatialResult:
+        """The places of what was seen, given the transform or why there is none, `waited_s` after it was asked for.
+
+        Images must come in their order, for the velocities.
+        """
+        frame_id = self._target_frame or sight.header.frame_id
+        missing = list(sight.missing)
+        locations: dict[str, Location] = {}
+        if isinstance(transform, NoPositionError):
+            missing.append(
+                overdue(transform, waited_s) if isinstance(transform, NotYetError) else str(transform)
+            )
+            self._log.warning(missing[-1], throttle_duration_sec=WARNING_PERIOD_S)
         with self._lock:
             if frame_id != self._frame_id:
                 self._velocities.clear()
                 self._frame_id = frame_id
-            self._velocities.keep({obj.label for obj in result.objects})
-        locations: dict[str, Location] = {}
-        missing: list[str] = []
-        try:
-            view = self._view(image_rgb.shape[0], image_rgb.shape[1], header)
-        except NoPositionError as error:
-            missing.append(str(error))
-        else:
-            for obj in result.objects:
-                if not obj.visible:
-                    continue
-                try:
-                    locations[obj.id] = self._locate_one(obj, result.stamp_s, *view)
-                except NoPositionError as error:
-                    missing.append(f"'{obj.id}' has no position: {error}")
-        reason = "; ".join(missing)
-        with self._lock:
+            self._velocities.keep(set(sight.labels.values()))
+            if isinstance(transform, Transform):
+                for object_id, seen in sight.seen.items():
+                    location = seen.located(transform)
+                    velocity = self._velocities.update(
+                        sight.labels[object_id], sight.stamp_s, location.position_xyz
+                    )
+                    locations[object_id] = replace(location, velocity_xyz=velocity)
+            reason = "; ".join(missing)
             self._reasons.append(reason)
             self._images += 1
             self._images_lacking += bool(missing)
+            self._images_lacking_tf += not isinstance(transform, Transform)
+            self._images_late += waited_s > 0
         return SpatialResult(frame_id, locations, "" if locations else reason)
 
-    def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Camera, Transform]:
+    def locate(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> SpatialResult:
+        """`look` and `place` with the transform that is there now."""
+        sight = self.look(result, height_px, width_px, header)
+        try:
+            return self.place(sight, self.transform(sight))
+        except NoPositionError as error:
+            return self.place(sight, error)
+
+    def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Camera]:
         """What the image is seen with."""
         stamp_ns = stamp_to_ns(header.stamp)
         message = self._sources.depth_at(stamp_ns)
         check_registered(message, height_px, width_px, header.frame_id)
         depth = DepthImage(message, self._divisor)
         info = self._sources.info_at(stamp_ns, header.frame_id)
-        camera = Camera(info, height_px, width_px, self._rectified)
-        transform = self._transforms.at(header) if self._transforms is not None else IDENTITY
-        return depth, camera, transform
-
-    def _locate_one(
-        self, obj: TrackedObject, stamp_s: float, depth: DepthImage, camera: Camera, transform: Transform
-    ) -> Location:
-        location = locate_object(obj, depth, camera, transform)
-        with self._lock:
-            velocity = self._velocities.update(obj.label, stamp_s, location.position_xyz)
-        return replace(location, velocity_xyz=velocity)
+        return depth, Camera(info, height_px, width_px, self._rectified)
 
     def line(self) -> Line:
         """OK, or WARN with the reason when more than a few of the last images lack positions."""
         with self._lock:
-            reasons, images, lacking = list(self._reasons), self._images, self._images_lacking
+            reasons = list(self._reasons)
+            counts = {
+                "images": self._images,
+                "images_lacking_positions": self._images_lacking,
+                "images_lacking_transform": self._images_lacking_tf,
+                "images_waited_for_tf": self._images_late,
+            }
         values = {
             "depth_topic": self._sources.depth_topic,
             "camera_info_topic": self._sources.info_topic,
-            "images": str(images),
-            "images_lacking_positions": str(lacking),
+            **{name: str(count) for name, count in counts.items()},
         }
         if not reasons:
             return Line("depth", OK, "no image has been tracked yet", values)

@@ -1,17 +1,23 @@
 """From the camera's frame to another one: a rotation and a translation, asked of tf2 without ever waiting.
 
-Knows the fields of a TransformStamped; does not know what is transformed. Imports tf2_ros only for a Transforms.
+Knows the fields of a TransformStamped; does not know what is transformed. Says whether asking again may help, and
+leaves that to others. Imports tf2_ros only for a Transforms.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.packages import require
-from sam2_ros.node.spatial.location import NoPositionError
+from sam2_ros.node.spatial.location import NoPositionError, NotYetError
+
+SILENCE_S = 1.0  # tf that has said nothing new for so long is not waited for
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,9 @@ class Transforms:
         self._target_frame = target_frame
         self._buffer = self._tf2.Buffer()
         self._listener = self._tf2.TransformListener(self._buffer, node)
+        self._newest: tuple[int | None, float] | None = (
+            None  # stamp of the newest transform, asked about since
+        )
 
     def destroy(self) -> None:
         self._listener.unregister()
@@ -66,18 +75,69 @@ class Transforms:
     def forget(self) -> None:
         """After a jump in time: tf2 answers only with what came since; static transforms stay."""
         self._buffer.clear()
+        self._newest = None
 
     def at(self, header: Any) -> Transform:
-        """From the header's frame to the target at its stamp; NoPositionError when tf2 does not know it."""
+        """From the header's frame to the target at its stamp.
+
+        NotYetError when the transform may come a moment later: tf reaches the frames, but not yet the stamp, or
+        has said nothing of them so far. NoPositionError when it will not: tf's memory begins after the stamp, or
+        tf is silent.
+        """
+        if header.frame_id == self._target_frame:
+            return IDENTITY
+        try:
+            return self._look_up(header)
+        except self._tf2.TransformException:
+            newest_ns = self._newest_ns(header.frame_id)
+        try:
+            return self._look_up(header)  # once more: it may have come before that newest one
+        except self._tf2.TransformException as error:
+            stamp_ns = stamp_to_ns(header.stamp)
+            reason = (
+                f"tf has no transform from '{header.frame_id}' to target_frame '{self._target_frame}' at the "
+                f"image's stamp: {str(error).strip()}"
+            )
+            past = newest_ns is not None and newest_ns >= stamp_ns
+            if past or isinstance(error, self._tf2.InvalidArgumentException):
+                raise NoPositionError(reason) from error
+            if (silent_s := self._silent_s(newest_ns)) > SILENCE_S:
+                raise NoPositionError(
+                    f"{reason}; nothing new from tf for {silent_s:.1f} s: whoever broadcasts it is silent, or "
+                    "target_frame is misspelt"
+                ) from error
+            behind_s = (stamp_ns - newest_ns) / 1e9 if newest_ns is not None else None
+            raise NotYetError(reason, behind_s) from error
+
+    def _look_up(self, header: Any) -> Transform:
         from rclpy.time import Time
 
-        try:
-            found = self._buffer.lookup_transform(
-                self._target_frame, header.frame_id, Time.from_msg(header.stamp)
-            )
-        except self._tf2.TransformException as error:
-            raise NoPositionError(
-                f"tf has no transform from '{header.frame_id}' to target_frame '{self._target_frame}' at the "
-                f"image's stamp: {error}"
-            ) from error
+        found = self._buffer.lookup_transform(
+            self._target_frame, header.frame_id, Time.from_msg(header.stamp)
+        )
         return transform_of(found.transform)
+
+    def _newest_ns(self, frame_id: str) -> int | None:
+        """Stamp of the newest transform between the frames; None while tf does not connect them."""
+        try:
+            return int(self._buffer.get_latest_common_time(self._target_frame, frame_id).nanoseconds)
+        except self._tf2.TransformException:
+            return None
+
+    def _silent_s(self, newest_ns: int | None) -> float:
+        """Seconds since this was first seen as the newest transform, by whoever asked."""
+        now_s, seen = time.monotonic(), self._newest
+        if seen is None or seen[0] != newest_ns:
+            self._newest = seen = (newest_ns, now_s)
+        return now_s - seen[1]
+
+
+def overdue(error: NotYetError, waited_s: float) -> str:
+    """Why an image got no position after a wait, and what to do about it."""
+    if error.behind_s is None:
+        return f"{error}; waited {waited_s:.2f} s"
+    late_s = waited_s + error.behind_s  # tf goes on at the pace of the clock
+    return (
+        f"tf comes late: {waited_s:.2f} s after the result its newest transform was still {error.behind_s:.3f} s older "
+        f"than the image: raise tf_timeout, to {math.ceil(15 * late_s) / 10:.1f} say. {error}"
+    )

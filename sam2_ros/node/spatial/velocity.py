@@ -34,8 +34,9 @@ class Velocities:
             track.popleft()
         if len(track) < MIN_POSITIONS or stamp_s - track[0][0] < MIN_SPAN_S:
             return UNKNOWN
-        times_s = np.array([time_s for time_s, _ in track])
-        positions = np.array([position for _, position in track])
+        # Differences first: of seconds since 1970 and of map coordinates in the millions the rest is rounding.
+        times_s = np.array([time_s for time_s, _ in track]) - stamp_s
+        positions = np.array([position for _, position in track]) - np.array(position_xyz)
         times_s -= times_s.mean()
         x, y, z = (times_s @ positions / (times_s @ times_s)).tolist()
         return x, y, z

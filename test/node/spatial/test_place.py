@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from sam2_ros.node.spatial.depth import DepthImage
 from sam2_ros.node.spatial.intrinsics import Camera
 from sam2_ros.node.spatial.location import Location, NoPositionError
-from sam2_ros.node.spatial.place import locate_object
+from sam2_ros.node.spatial.place import see_object
 from sam2_ros.node.spatial.surface import MAX_SAMPLES
 from sam2_ros.node.spatial.transform import IDENTITY, Transform
 
@@ -50,7 +50,7 @@ def grown(mask: np.ndarray, by_px: int) -> np.ndarray:
 def place(
     mask: np.ndarray, depth_m: np.ndarray, camera: Camera = PINHOLE, to: Transform = IDENTITY, **how
 ) -> Location:
-    return locate_object(tracked(mask), DepthImage(depth_message(depth_m, **how), 1000), camera, to)
+    return see_object(tracked(mask), DepthImage(depth_message(depth_m, **how), 1000), camera).located(to)
 
 
 @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])

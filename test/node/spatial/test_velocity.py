@@ -66,3 +66,13 @@ def test_objects_do_not_share_and_do_not_leave_anything_behind():
     assert run(velocities, [0.3], way=-WAY, label=2) == pytest.approx(tuple(-WAY))
     velocities.clear()
     assert run(velocities, [0.4], label=2) == UNKNOWN
+
+
+def test_far_from_the_origin_of_a_map_and_in_seconds_since_1970_nothing_is_lost_to_rounding():
+    utm = np.array([500_000.0, 4_500_000.0, 120.0])
+    for begin_s in 1.8e9 + np.linspace(0, 1, 20):
+        velocities = Velocities()
+        for step in range(7):
+            position = utm + WAY * 0.033 * step
+            answer = velocities.update(1, begin_s + 0.033 * step, tuple(position))
+        assert answer == pytest.approx(tuple(WAY), abs=1e-3)

@@ -1,0 +1,277 @@
+"""Results that wait for their transform, on a real graph: what goes at once, what later, and in which order.
+
+The transforms and the depth are played, so neither tf2 nor message_filters is needed; all else is the node's.
+"""
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+
+import rclpy
+from depth_scenes import camera_info, card, depth_message, frame, pinhole_slopes, tracked, wall
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from sam2_ros_msgs.msg import TrackedObjectArray
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
+
+import sam2_ros.node.spatial.spatial as spatial_module
+from sam2_ros.node.delivery import Delivery
+from sam2_ros.node.diagnostics import WARN, Statistics
+from sam2_ros.node.history import Arrival
+from sam2_ros.node.params import NodeParams
+from sam2_ros.node.prompts import Removals
+from sam2_ros.node.publish import Outputs
+from sam2_ros.node.spatial.location import NoPositionError, NotYetError
+from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.spatial.transform import Transform
+
+PERIOD_NS = 50_000_000
+TIMEOUT_S = 20.0
+SPEED_MPS = 0.4  # of the camera, along x of the target frame
+CARD = card(pinhole_slopes(), (0.05, 0.02, 0.8), (0.12, 0.10))
+DEPTH = depth_message(np.minimum(CARD, wall(pinhole_slopes(), 2.0)), "16UC1")
+_domains = itertools.count(160 + os.getpid() % 40)
+
+
+class PlayedSources:
+    """The same depth image for every stamp."""
+
+    depth_topic, info_topic = "/depth_image", "/camera_info"
+
+    def depth_at(self, stamp_ns: int):
+        return DEPTH
+
+    def info_at(self, stamp_ns: int, frame_id: str):
+        return camera_info()
+
+    def silence(self) -> str:
+        return ""
+
+    def discontinuity(self) -> None:
+        pass
+
+    destroy = discontinuity
+
+
+class PlayedTransforms:
+    """tf of a camera that moves, known from `oldest_ns` to `newest_ns`."""
+
+    def __init__(self) -> None:
+        self.oldest_ns, self.newest_ns = 0, -1
+
+    def at(self, header) -> Transform:
+        stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec
+        if stamp_ns < self.oldest_ns:
+            raise NoPositionError("extrapolation into the past")
+        if stamp_ns > self.newest_ns:
+            raise NotYetError("extrapolation into the future", (stamp_ns - self.newest_ns) / 1e9)
+        return Transform(np.eye(3), np.array([SPEED_MPS * stamp_ns / 1e9, 0.0, 0.0]))
+
+    def forget(self) -> None:
+        self.newest_ns = -1
+
+    def destroy(self) -> None:
+        pass
+
+
+class Bench:
+    """A Delivery with real publishers, and a listener. This thread plays the worker's part."""
+
+    def __init__(self, monkeypatch, tf_timeout: float = 5.0) -> None:
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        self.transforms = PlayedTransforms()
+        monkeypatch.setattr(spatial_module, "Sources", lambda node, slop_s: PlayedSources())
+        monkeypatch.setattr(spatial_module, "Transforms", lambda node, target_frame: self.transforms)
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=next(_domains))
+        self.node = LifecycleNode("sam2", context=self.context)
+        self.listener = rclpy.create_node("listener", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.listener)
+        self.spinner = threading.Thread(target=self._spin, daemon=True)
+        self.spinner.start()
+        self.statistics = Statistics()
+        self.outputs = Outputs(self.node, self.statistics, [], use_3d=True)
+        self.spatial = Spatial(self.node, 1000, 0.05, "odom", rectified=False)
+        self.params = NodeParams(use_3d=True, target_frame="odom", tf_timeout=tf_timeout)
+        self.delivery = Delivery(
+            self.outputs,
+            self.spatial,
+            self.statistics,
+            params=lambda: self.params,
+            now_ns=lambda: self.node.get_clock().now().nanoseconds,
+            log=self.node.get_logger(),
+        )
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+        self.objects: list[TrackedObjectArray] = []
+        self.labels: list[Image] = []
+        self.clouds: list[PointCloud2] = []
+        for kind, topic, heard in (
+            (TrackedObjectArray, "/sam2/objects", self.objects),
+            (Image, "/sam2/label_image", self.labels),
+            (PointCloud2, "/sam2/object_cloud", self.clouds),
+        ):
+            self.listener.create_subscription(kind, topic, heard.append, QoSProfile(depth=100))
+            self.wait(lambda topic=topic: self.node.count_subscribers(topic))
+        self.begun_ns = 10**9 * int(time.time())
+        self.index = 0
+        # Until a message has come through: discovery is not done when it is counted.
+        self.transforms.newest_ns = 2**62
+        self.wait(lambda: self.deliver() and self.objects and self.labels and self.clouds)
+        time.sleep(0.2)
+        for heard in (self.objects, self.labels, self.clouds):
+            heard.clear()
+        self.transforms.newest_ns = -1
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self.executor.spin()
+
+    def close(self) -> None:
+        assert self.delivery.stop()
+        self.executor.shutdown(timeout_sec=2.0)
+        self.context.try_shutdown()
+        self.spinner.join(5.0)
+
+    def wait(self, condition):
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while not (value := condition()):
+            assert time.monotonic() < deadline_s, self.spatial.line()
+            time.sleep(0.005)
+        return value
+
+    def deliver(self, *ids: str) -> int:
+        """The result of the next image; returns its stamp."""
+        self.index += 1
+        stamp_ns = self.begun_ns + self.index * PERIOD_NS
+        header = Header(frame_id="camera")
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        mask = np.isfinite(CARD)
+        objects = [tracked(mask, name, label) for label, name in enumerate(ids or ("cup",), start=1)]
+        arrival = Arrival(type("Message", (), {"header": header}), stamp_ns, "camera", time.monotonic())
+        begun_s = time.monotonic()
+        self.delivery.deliver(
+            frame(*objects, stamp_s=stamp_ns / 1e9), np.zeros((*mask.shape, 3), np.uint8), arrival
+        )
+        assert time.monotonic() - begun_s < 1.0  # far below tf_timeout
+        return stamp_ns
+
+
+def stamps(messages) -> list[int]:
+    return [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in messages]
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    made = Bench(monkeypatch)
+    yield made
+    made.close()
+
+
+def test_masks_go_at_once_and_positions_follow_in_order_under_their_own_stamps(bench):
+    sent = [bench.deliver() for _ in range(8)]
+    bench.wait(lambda: stamps(bench.labels) == sent)
+    assert bench.objects == []
+    bench.transforms.newest_ns = sent[3]
+    bench.wait(lambda: stamps(bench.objects) == sent[:4])
+    bench.transforms.newest_ns = sent[-1] + 10**9
+    sent.append(bench.deliver())  # its transform is there, and it must not overtake
+    bench.wait(lambda: stamps(bench.objects) == sent and stamps(bench.clouds) == sent)
+    for message, stamp_ns in zip(bench.objects, sent, strict=True):
+        (cup,) = message.objects
+        assert message.position_frame_id == "odom"
+        expected = (0.05 + SPEED_MPS * stamp_ns / 1e9, 0.02, 0.8)
+        assert (cup.position.x, cup.position.y, cup.position.z) == pytest.approx(expected, abs=0.004)
+    # it moves with the camera, from whose frame alone it would seem to stand
+    assert bench.objects[-1].objects[0].velocity.x == pytest.approx(SPEED_MPS, abs=0.01)
+
+
+def test_with_a_transform_that_is_there_nothing_waits(bench):
+    bench.transforms.newest_ns = 2**62
+    sent = [bench.deliver() for _ in range(5)]
+    assert "sam2-positions" not in {thread.name for thread in threading.enumerate()}
+    bench.wait(lambda: stamps(bench.objects) == sent)
+    assert bench.spatial.line().values["images_waited_for_tf"] == "0"
+
+
+def test_what_comes_too_late_goes_without_a_position_is_counted_and_the_remedy_is_said(monkeypatch):
+    bench = Bench(monkeypatch, tf_timeout=0.05)
+    sent = [bench.deliver()]
+    bench.transforms.newest_ns = sent[0] - 30_000_000
+    bench.wait(lambda: stamps(bench.objects) == sent)
+    assert not bench.objects[0].objects[0].has_position
+    line = bench.spatial.line()
+    assert line.level == WARN
+    assert "tf comes late: 0.0" in line.message
+    assert "was still 0.030 s older than the image: raise tf_timeout, to 0." in line.message
+    assert line.values["images_lacking_transform"] == "1"
+    bench.close()
+
+
+def test_an_image_before_tf_began_does_not_wait(bench):
+    bench.transforms.oldest_ns = 2**62
+    stamp_ns = bench.deliver()
+    bench.wait(lambda: stamps(bench.objects) == [stamp_ns])
+    assert not bench.objects[0].objects[0].has_position
+
+
+def test_what_is_removed_while_a_result_waits_does_not_appear_any_more(bench):
+    bench.deliver("cup", "ball")
+    bench.deliver("cup", "ball")
+    bench.delivery.forget(Removals(ids=["cup"]))
+    sent = bench.deliver("cup", "ball")  # a new object under the old id
+    bench.transforms.newest_ns = sent
+    bench.wait(lambda: len(bench.objects) == 3)
+    assert [[obj.id for obj in message.objects] for message in bench.objects] == [
+        ["ball"],
+        ["ball"],
+        ["cup", "ball"],
+    ]
+    assert set(np.frombuffer(bytes(bench.clouds[0].data), np.uint32)[4::5]) == {2}
+    bench.transforms.newest_ns = -1
+    sent = bench.deliver()
+    bench.delivery.forget(Removals(everything=True))
+    bench.transforms.newest_ns = sent
+    assert bench.wait(lambda: len(bench.objects) == 4 and bench.objects[-1]).objects == []
+
+
+def test_after_a_jump_nothing_from_before_waits_and_the_order_is_kept(bench):
+    before = [bench.deliver(), bench.deliver()]
+    bench.delivery.discontinuity()
+    bench.spatial.discontinuity()
+    bench.begun_ns -= 3600 * 10**9
+    after = bench.deliver()
+    bench.wait(lambda: stamps(bench.objects) == before)
+    bench.transforms.newest_ns = after
+    bench.wait(lambda: stamps(bench.objects) == [*before, after])
+    assert [message.objects[0].has_position for message in bench.objects] == [False, False, True]
+
+
+def test_stopping_sends_what_waits_at_once(bench):
+    sent = [bench.deliver() for _ in range(3)]
+    bench.transforms.newest_ns = sent[0]
+    begun_s = time.monotonic()
+    assert bench.delivery.stop()
+    assert time.monotonic() - begun_s < 1.0
+    bench.wait(lambda: stamps(bench.objects) == sent)
+
+
+def test_latency_is_until_the_positions_are_out(bench):
+    sent = bench.deliver()
+    time.sleep(0.3)
+    bench.transforms.newest_ns = sent
+    bench.wait(lambda: bench.objects)
+    _, _, longest_ms = bench.statistics.percentiles_ms()["latency"]
+    assert longest_ms > 250

@@ -101,7 +101,7 @@ def seen(*ids: str) -> FrameResult:
 
 def test_an_object_that_was_removed_is_counted_no_more_although_no_image_came_since():
     statistics = Statistics()
-    statistics.processed(seen("cup", "box"), 1.0)
+    statistics.processed(seen("cup", "box"))
     assert statistics.values(1, 0, known_ids=["cup", "box"])["objects_tracking"] == "2"
     assert statistics.values(1, 0, known_ids=["box"])["objects_tracking"] == "1"
     after_reset = statistics.values(1, 0, known_ids=[])

@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError, natural_key
+from sam2_ros.media.image_reader import ImageReader
 from sam2_ros.media.opencv_log import quiet_opencv
-from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+from sam2_ros.media.ros_image import ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -92,7 +93,8 @@ class FolderFrames(FrameSource):
 
     kind = "folder"
 
-    def __init__(self, folder: Path, fps: float = DEFAULT_FPS) -> None:
+    def __init__(self, folder: Path, fps: float = DEFAULT_FPS, images: ImageReader | None = None) -> None:
+        self._images = images or ImageReader()
         self.name = str(folder)
         self.fps = fps
         self._files = image_files(folder)
@@ -103,7 +105,7 @@ class FolderFrames(FrameSource):
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
             try:
-                image_rgb = compressed_to_rgb(file.read_bytes())
+                image_rgb = self._images.file(file.read_bytes())
             except (ImageError, OSError) as error:
                 self._skip(file.name, error)
                 continue

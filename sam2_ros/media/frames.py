@@ -11,14 +11,17 @@ from sam2_ros.media.bag import is_bag
 from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames, VideoFrames
 from sam2_ros.media.frame import Frame, FrameSource, SourceError
+from sam2_ros.media.image_reader import ImageReader
 
 __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]
 
-_EXPECTED = "expected a video file, a folder of frames or a rosbag2 (folder, .mcap, .db3)"
+_EXPECTED = "expected a video file, a folder of frames or a rosbag2 (folder, .mcap, .db3, either also .zstd)"
 
 
-def open_source(path: str | Path, topic: str | None = None) -> FrameSource:
+def open_source(path: str | Path, topic: str | None = None, images: ImageReader | None = None) -> FrameSource:
     """The frames of `path`; `topic` chooses among the image topics of a bag (needed when it has several).
+
+    `images` reads the pixels, as it was told to (16 bits, untyped encodings); one for each stream.
 
     Raises SourceError, in one line, for anything that is not there, not readable or not frames.
 
@@ -31,13 +34,13 @@ def open_source(path: str | Path, topic: str | None = None) -> FrameSource:
         raise SourceError(f"source '{path}' does not exist; {_EXPECTED}")
     try:
         if is_bag(path):
-            return BagFrames(path, topic)
+            return BagFrames(path, topic, images)
         if topic is not None:
             raise SourceError(
                 f"topic '{topic}' was asked for, but '{path}' is not a rosbag2; leave --topic out"
             )
         if path.is_dir():
-            return FolderFrames(path)
+            return FolderFrames(path, images=images)
         return _open_file(path)
     except PermissionError as error:
         raise SourceError(f"source '{path}' cannot be read: {error.strerror}") from error
@@ -53,6 +56,7 @@ def _open_file(path: Path) -> FrameSource:
         )
     if suffix == ".zstd":
         raise SourceError(
-            f"'{path}' is a compressed storage file; give the bag's folder, or unpack it with `unzstd`"
+            f"'{path}' is compressed with zstd and does not say what it is: expected .mcap.zstd or .db3.zstd of a "
+            "rosbag2, or unpack it with `unzstd`"
         )
     return VideoFrames(path)

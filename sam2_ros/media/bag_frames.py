@@ -16,8 +16,8 @@ from sam2_ros.media.bag import BagReader, RawMessage, TopicInfo
 from sam2_ros.media.bag_clock import fits_a_stamp
 from sam2_ros.media.bag_order import OrderedTopic
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
-from sam2_ros.media.image_reader import ImageReader
 from sam2_ros.media.message_types import COMPRESSED_TYPE, IMAGE_TYPE
+from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import ImageError, is_compressed_depth
 
 # Enough stamps for a median that a few dropped images do not move, few enough to read at once.

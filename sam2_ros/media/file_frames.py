@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError, natural_key
-from sam2_ros.media.image_reader import ImageReader
 from sam2_ros.media.opencv_log import quiet_opencv
+from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

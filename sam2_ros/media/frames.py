@@ -11,7 +11,7 @@ from sam2_ros.media.bag import is_bag
 from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames, VideoFrames
 from sam2_ros.media.frame import Frame, FrameSource, SourceError
-from sam2_ros.media.image_reader import ImageReader
+from sam2_ros.media.pixels.image_reader import ImageReader
 
 __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]
 

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sam2_ros.media.encoded_picture import decode_picture
-from sam2_ros.media.image_error import ImageError
-from sam2_ros.media.planar_yuv import PLANAR_ENCODINGS, planar_to_rgb
-from sam2_ros.media.value_range import ValueRange
+from sam2_ros.media.pixels.encoded_picture import decode_picture
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.media.pixels.planar_yuv import PLANAR_ENCODINGS, planar_to_rgb
+from sam2_ros.media.pixels.value_range import ValueRange
 
 __all__ = [
     "ENCODINGS",
@@ -60,7 +60,7 @@ _PAIRED: dict[str, int] = {
 UNTYPED_COLOURS = ("bgr", "rgb")
 """What the channels of 8UC3 and 8UC4 may be, which say only how many there are; bgr is what OpenCV has."""
 _UNTYPED: dict[str, str] = {"8uc1": "", "8uc3": "", "8uc4": "a"}
-_DEPTH_LIKE = "16uc1"
+_DEPTH_LIKE = {"16uc1": "u2", "32fc1": "f4"}  # depth as a rule, grey where somebody says so
 LABEL_ENCODINGS: dict[str, str] = {"mono8": "u1", "8uc1": "u1", "mono16": "u2", "16uc1": "u2", "32sc1": "i4"}
 """Encodings, in lower case, whose pixels can be numbers of objects, and the numbers' type."""
 ENCODINGS: tuple[str, ...] = (
@@ -105,8 +105,8 @@ def image_to_rgb(
     """The image as [height, width, 3] uint8 RGB, contiguous; for rgb8 without row padding a view of `data`.
 
     Args:
-        values: how 16 bits become 8; None is the full range, value // 256. 16UC1, which is depth as a rule, is read
-            as grey only where a range was chosen.
+        values: how 16 bits become 8; None is the full range, value // 256. 16UC1 and 32FC1, which are depth as a
+            rule, are read as grey only where a range was chosen.
         untyped: what the channels of 8UC3 and 8UC4 are, bgr or rgb.
 
     4:2:2, 4:2:0 and Bayer patterns go through OpenCV. Raises ImageError for an unknown encoding and for sizes that do
@@ -114,8 +114,9 @@ def image_to_rgb(
     """
     name = encoding.strip().lower()
     values = values or _FULL_RANGE
-    if name == _DEPTH_LIKE and values.chosen:
-        name = "mono16"
+    if name in _DEPTH_LIKE and values.chosen:
+        numbers = _numbers(height, width, _DEPTH_LIKE[name], is_bigendian, step, data, encoding)
+        return cv2.cvtColor(values.to_8_bits(numbers), cv2.COLOR_GRAY2RGB)
     if name not in _KNOWN:
         raise ImageError(f"{why_not(encoding)}; convert it upstream (for example with image_proc)")
     if name in PLANAR_ENCODINGS:
@@ -128,11 +129,11 @@ def image_to_rgb(
         name = "mono8" if name == "8uc1" else f"{untyped}{_UNTYPED[name]}8"
     colour, bits = (name[:-2], 16) if name.endswith("16") else (name[:-1], 8)
     channels, conversion = _COLOURS[colour]
-    pixels = _rows(height, width, channels * bits // 8, step, data, encoding)
     if bits == 16:
-        order = np.dtype(">u2" if is_bigendian else "<u2")
-        wide = np.ascontiguousarray(pixels).view(order).astype(np.uint16, copy=False)
-        pixels = values.to_8_bits(wide)
+        numbers = _numbers(height, width, "u2", is_bigendian, step, data, encoding, channels)
+        pixels = values.to_8_bits(numbers)
+    else:
+        pixels = _rows(height, width, channels, step, data, encoding)
     if conversion is None:
         return np.ascontiguousarray(pixels)
     if colour.startswith("bayer") and (height < 2 or width < 2):
@@ -143,7 +144,7 @@ def image_to_rgb(
 def is_read(encoding: str, values: ValueRange) -> bool:
     """True for an encoding that `image_to_rgb` reads."""
     name = encoding.strip().lower()
-    return name in _KNOWN or (name == _DEPTH_LIKE and values.chosen)
+    return name in _KNOWN or (name in _DEPTH_LIKE and values.chosen)
 
 
 def says_no_colours(encoding: str) -> bool:
@@ -153,7 +154,7 @@ def says_no_colours(encoding: str) -> bool:
 
 def why_not(encoding: str) -> str:
     """Why an image of this encoding is not read, without a remedy upstream."""
-    if encoding.strip().lower() == _DEPTH_LIKE:
+    if encoding.strip().lower() in _DEPTH_LIKE:
         return (
             f"image encoding '{encoding}' is depth as a rule, which is not what the tracker sees by; if it is grey, as "
             "of a thermal camera, give its range (--range percentiles or LOW,HIGH; of the node: parameter mono16_range)"
@@ -170,9 +171,8 @@ def image_to_labels(
         raise ImageError(
             f"label image has encoding '{encoding}', expected one of {', '.join(LABEL_ENCODINGS)}"
         )
-    kind = np.dtype(LABEL_ENCODINGS[name]).newbyteorder(">" if is_bigendian else "<")
-    pixels = np.ascontiguousarray(_rows(height, width, kind.itemsize, step, data, name))
-    return pixels.view(kind)[:, :, 0]
+    numbers = _numbers(height, width, LABEL_ENCODINGS[name], is_bigendian, step, data, name)
+    return np.ascontiguousarray(numbers)[:, :, 0]
 
 
 def compressed_to_rgb(
@@ -228,6 +228,23 @@ def as_uint8(data: Buffer) -> np.ndarray:
     if isinstance(data, (list, tuple)):
         return np.asarray(data, dtype=np.uint8)
     return np.frombuffer(data, dtype=np.uint8)  # type: ignore[arg-type]
+
+
+def _numbers(
+    height: int,
+    width: int,
+    kind: str,
+    is_bigendian: int | bool,
+    step: int,
+    data: Buffer,
+    name: str,
+    channels: int = 1,
+) -> np.ndarray:
+    """[height, width, channels] view of `data` as numbers of NumPy's `kind`, in the byte order the message names."""
+    number = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
+    _rows(height, width, channels * number.itemsize, step, data, name)  # raises where the sizes do not fit
+    strides = (step, channels * number.itemsize, number.itemsize)
+    return np.ndarray((height, width, channels), number, as_uint8(data), 0, strides)
 
 
 def _rows(height: int, width: int, pixel_bytes: int, step: int, data: Buffer, name: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from sam2_ros.media.image_error import ImageError
+from sam2_ros.media.pixels.image_error import ImageError
 
 FULL, PERCENTILES = "full", "percentiles"
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.0
@@ -26,7 +26,7 @@ _NOISE_SHARE = 1e-4  # a grey value of fewer pixels is a dead pixel's
 _log = logging.getLogger(__name__)
 
 
-class ValueRangeError(ValueError):
+class ValueRangeError(ImageError):
     """A range that cannot be read; one line."""
 
 
@@ -68,17 +68,15 @@ class ValueRange:
             limits = self._limits
         if limits is None:  # a picture of one value says nothing of the next
             return np.zeros(values.shape, np.uint8)
-        if values.dtype != np.uint16:
+        if not _is_16_bit(values):
             return _scaled(values, *limits)
         if self._table is None:
             self._table = _scaled(np.arange(1 << 16, dtype=np.uint16), *limits)
         return np.take(self._table, values)
 
     def _full(self, values: np.ndarray) -> np.ndarray:
-        if values.dtype == np.uint16:
-            high_byte = 1 if sys.byteorder == "little" else 0
-            pairs = np.ascontiguousarray(values).view(np.uint8).reshape(*values.shape, 2)
-            grey = np.ascontiguousarray(pairs[..., high_byte])
+        if _is_16_bit(values):
+            grey = _high_bytes(values)
             warn, self._warn = self._warn, None
             if warn is not None and (used := grey_values_used(grey)) < FEW_GREY_VALUES:
                 warn(
@@ -94,6 +92,19 @@ class ValueRange:
             f"picture of {values.dtype} values from {low:g} to {high:g}, expected 8 or 16 bits, or floats from 0 to 1: "
             f"{REMEDY}"
         )
+
+
+def _is_16_bit(values: np.ndarray) -> bool:
+    """Unsigned 16 bits, in either byte order."""
+    return values.dtype.kind == "u" and values.dtype.itemsize == 2
+
+
+def _high_bytes(values: np.ndarray) -> np.ndarray:
+    """value // 256 without another copy, however the values lie."""
+    order = values.dtype.byteorder
+    big_endian = order == ">" or (order in "=|" and sys.byteorder == "big")
+    halves = values.view(np.dtype([("first", "u1"), ("second", "u1")]))
+    return np.ascontiguousarray(halves["first" if big_endian else "second"])
 
 
 def grey_values_used(grey: np.ndarray) -> int:

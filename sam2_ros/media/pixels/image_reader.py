@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.media.pixels.value_range import FULL, ValueRange, ValueRangeError
 from sam2_ros.media.ros_image import (
     UNTYPED_COLOURS,
     compressed_to_rgb,
@@ -19,7 +20,6 @@ from sam2_ros.media.ros_image import (
     is_read,
     says_no_colours,
 )
-from sam2_ros.media.value_range import FULL, ValueRange, ValueRangeError
 
 _log = logging.getLogger(__name__)
 

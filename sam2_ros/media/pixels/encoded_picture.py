@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sam2_ros.media.image_error import ImageError
 from sam2_ros.media.opencv_log import quiet_opencv
-from sam2_ros.media.picture_end import JPEG, JPEG_END, picture_end
-from sam2_ros.media.value_range import ValueRange
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.media.pixels.picture_end import JPEG, JPEG_END, picture_end
+from sam2_ros.media.pixels.value_range import ValueRange
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # What a decoder may look at beyond the last pixel; decodes to a few blocks at most.

@@ -13,12 +13,13 @@ from PIL import Image
 
 from sam2_ros.media.opencv_log import quiet_opencv
 from sam2_ros.media.pixels.image_error import ImageError
-from sam2_ros.media.pixels.picture_end import JPEG, JPEG_END, picture_end
+from sam2_ros.media.pixels.picture_end import JPEG_END, PictureEnd, picture_end
 from sam2_ros.media.pixels.value_range import ValueRange
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # What a decoder may look at beyond the last pixel; decodes to a few blocks at most.
 _LOOK_AHEAD = bytes(16)
+_FILLER = 128
 
 
 def decode_picture(encoded: np.ndarray, what: str, upright: bool, values: ValueRange) -> np.ndarray:
@@ -37,19 +38,32 @@ def decode_picture(encoded: np.ndarray, what: str, upright: bool, values: ValueR
     end = picture_end(encoded)
     if end.cut:
         raise ImageError(f"{what} ends early ({end.cut}), expected a whole JPEG or PNG")
-    tail = encoded[end.size :]
-    picture = encoded[: end.size]
+    picture, tail = encoded[: end.size], encoded[end.size :]
     if not end.marked:
-        picture = np.concatenate([picture, np.frombuffer(JPEG_END, np.uint8)])
+        picture = np.concatenate([_without_padding(picture), np.frombuffer(JPEG_END, np.uint8)])
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     image_bgr = _decoded(picture, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image_bgr is None:
         raise ImageError(f"{what} does not decode, expected JPEG or PNG")
-    # Bytes behind the end may be what the marker was found in: a cut-off picture in a buffer that was used before.
-    doubtful = not end.marked or (end.one_pass and tail.any())
-    if doubtful and bytes(picture[:2]) == JPEG and not _reaches_its_last_row(picture):
+    if end.one_pass and _is_doubtful(end, tail, image_bgr) and not _reaches_its_last_row(picture):
         raise ImageError(f"{what} ends early (its last rows are missing), expected a whole JPEG or PNG")
     return _rgb(image_bgr, values)
+
+
+def _without_padding(jpeg: np.ndarray) -> np.ndarray:
+    """Without zeros behind the data of a JPEG, which end in a byte filled up with ones."""
+    used = int(jpeg.size - np.argmax(jpeg[::-1] != 0))
+    return jpeg[: used + 1] if jpeg[used - 1] == 0xFF else jpeg[:used]  # 0xFF 0x00 is a byte of data
+
+
+def _is_doubtful(end: PictureEnd, tail: np.ndarray, image: np.ndarray) -> bool:
+    """True where the data of a JPEG may not reach its last row.
+
+    Where there is no end marker; where other bytes follow it, for then it may be theirs (a cut-off picture in a buffer
+    that was used before); where the last pixels are the grey that a decoder fills up with (a driver that ends a cut-off
+    picture properly).
+    """
+    return not end.marked or bool(tail.any()) or bool((image[-1, -4:] == _FILLER).all())
 
 
 def _decoded(encoded: np.ndarray, flags: int) -> np.ndarray | None:

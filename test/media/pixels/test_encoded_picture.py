@@ -73,16 +73,17 @@ def test_a_whole_jpeg_is_read_whatever_follows_it(photo, kind):
 def test_a_cut_off_jpeg_is_refused_whatever_follows_it(photo, kind, share):
     whole = jpeg(photo, **KINDS[kind])
     cut = whole[: int(len(whole) * share)]
-    tails = [b"", END, bytes(500), bytes(500) + END, jpeg(photo), *(noise(seed) for seed in range(20))]
-    # Only END alone gives a cut-off JPEG the form of a whole one.
-    assert [is_read(cut + tail) for tail in tails if tail != END] == [False] * (len(tails) - 1)
+    tails = [b"", bytes(500), jpeg(photo), *(noise(seed) for seed in range(20))]
+    if kind != "progressive":  # whose scans all reach the last row, each a little finer
+        tails += [END, END + bytes(500), bytes(20) + END]
+    assert [is_read(cut + tail) for tail in tails] == [False] * len(tails)
 
 
 def test_an_end_marker_that_stands_in_a_tail_does_not_make_a_picture_whole(photo):
     whole = jpeg(photo)
     cut = whole[: len(whole) // 2].rstrip(b"\xff")
     tail = bytes(range(1, 200)) + END + noise(3)
-    with pytest.raises(ImageError, match="ends early .its last rows are missing"):
+    with pytest.raises(ImageError, match=r"ends early .its last rows are missing"):
         compressed_to_rgb(cut + tail)
 
 

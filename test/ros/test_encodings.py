@@ -81,7 +81,7 @@ def wire(encoding: str, padding: int = 0, big_endian: bool = False) -> tuple[np.
         rows = np.ascontiguousarray(rows).view("<u2").byteswap().view(np.uint8)
     step, data = padded(rows, padding)
     sent = np.frombuffer(data, np.uint8).reshape(-1, step)  # planes have more rows than the picture
-    return sent, {"width": WIDTH_PX, "is_bigendian": int(big_endian)}
+    return sent, {"height": HEIGHT_PX, "width": WIDTH_PX, "is_bigendian": int(big_endian)}
 
 
 def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> ReadObject:
@@ -161,4 +161,24 @@ def test_jpeg_gives_what_the_tracker_gives_for_its_pixels(compressed_robot, expe
     data = file_of(".jpg")
     found = live_compressed(compressed_robot, data, "jpeg")
     assert mask_iou(found.mask, direct(compressed_to_rgb(data))) > 0.99
+    assert mask_iou(found.mask, expected.mask) > 0.8
+
+
+def test_channels_without_a_name_are_told_once_in_the_log(robot):
+    for _ in range(2):
+        live(robot, "8UC3")
+    assert robot.log().count("do not say what their channels are: read as bgr") == 1
+
+
+def test_a_thermal_camera_is_seen_by_its_percentiles(make_robot, robot, expected):
+    """16UC1 is refused as depth by the one node and grey to the other, which is told how to read it."""
+    thermal = (7000 + 8 * scene()[..., 0].astype("<u2")).view(np.uint8)
+    robot.send_image(thermal, "16UC1", width=WIDTH_PX)
+    robot.wait_for("the reason in the log", lambda: "'16UC1' is depth as a rule" in robot.log())
+    seeing = make_robot(mono16_range="percentiles")
+    seeing.listen_to_outputs()
+    seeing.add(seeing.prompt("box", box=BOX))
+    for _ in range(2):
+        message = seeing.process(thermal, "16UC1", width=WIDTH_PX)
+    (found,) = read_objects(message)
     assert mask_iou(found.mask, expected.mask) > 0.8

@@ -56,6 +56,7 @@ setup(
         (f"share/{NAME}/msgs/srv", files("sam2_ros_msgs/srv/*.srv")),
     ],
     install_requires=[
+        "backports.zstd; python_version < '3.14'",
         "huggingface_hub",
         "matplotlib",
         "numpy",

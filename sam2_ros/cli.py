@@ -33,6 +33,8 @@ from sam2_ros.cli_options import (
     MemoryPoolingOption,
     ModelOption,
     PrecisionOption,
+    RangeOption,
+    UntypedOption,
 )
 from sam2_ros.cli_replay import replay
 from sam2_ros.cli_train import train
@@ -136,6 +138,8 @@ def track(
     backward: Annotated[
         bool, typer.Option("--backward", help="Also track from each object's first prompt back to the start.")
     ] = False,
+    range: RangeOption = "full",
+    untyped_encoding: UntypedOption = "bgr",
     save: Annotated[
         str, typer.Option(help="What to leave: any of masks,video,bag,json.")
     ] = "masks,video,bag,json",
@@ -148,6 +152,7 @@ def track(
     """
     from sam2_ros.cli_prompts import PromptBook
     from sam2_ros.eval.track import TrackConfig, run_track
+    from sam2_ros.media.pixels.image_reader import PixelConfig
 
     book = PromptBook()
     for spec in box or []:
@@ -173,6 +178,7 @@ def track(
         fps=fps,
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
+        pixels=PixelConfig(range, untyped_encoding),
     )
     with show.progress_bar("opening") as bar:
         summary = run_track(config, bar.show)
@@ -186,7 +192,9 @@ def track(
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="A JPEG or PNG file.")],
+    image: Annotated[
+        Path, typer.Argument(help="JPEG, PNG, TIFF, WebP or BMP; turned upright as its EXIF says.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     box: Annotated[list[str] | None, typer.Option(help="ID:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
@@ -210,6 +218,7 @@ def segment(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    range: RangeOption = "full",
     as_json: JsonOption = False,
 ) -> None:
     """Segment one image: what boxes and points ask for, or everything.
@@ -219,6 +228,7 @@ def segment(
     from sam2_ros.cli_prompts import PromptBook
     from sam2_ros.engine import EverythingConfig
     from sam2_ros.eval.segment import SegmentConfig, run_segment
+    from sam2_ros.media.pixels.image_reader import PixelConfig
 
     book = PromptBook(of_image=True)
     for spec in box or []:
@@ -241,6 +251,7 @@ def segment(
         device,
         precision,
         image_size,
+        PixelConfig(range),
     )
     with show.progress_bar("opening") as bar:
         summary = run_segment(config, bar.show)

@@ -29,6 +29,20 @@ ImageSizeOption = Annotated[
         "--image-size", help="Side of the square the model sees, a multiple of 32; 0: the model's own."
     ),
 ]
+RangeOption = Annotated[
+    str,
+    typer.Option(
+        "--range",
+        help="How pictures of more than 8 bits become 8: full (of 16 bits the high byte), percentiles (1 and 99 of the "
+        "first picture, kept for all), or LOW,HIGH: the values that become black and white.",
+    ),
+]
+UntypedOption = Annotated[
+    str,
+    typer.Option(
+        "--untyped-encoding", help="What the channels of a bag's 8UC3 and 8UC4 images are: bgr or rgb."
+    ),
+]
 MemoryFramesOption = Annotated[
     int, typer.Option("--memory-frames", help="Frames in memory, 1..7: a prompted one and recent ones.")
 ]

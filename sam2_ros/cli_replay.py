@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam2_ros import cli_show as show
-from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption, PrecisionOption
+from sam2_ros.cli_options import (
+    DeviceOption,
+    ImageSizeOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    RangeOption,
+    UntypedOption,
+)
 from sam2_ros.cli_replay_show import print_bags, print_runs
 
 if TYPE_CHECKING:  # the command line starts without loading what it does not run
@@ -72,6 +80,8 @@ def replay(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
+    range: RangeOption = "full",
+    untyped_encoding: UntypedOption = "bgr",
     workers: Annotated[
         int,
         typer.Option(
@@ -100,6 +110,7 @@ def replay(
     from sam2_ros.eval.replay.bag_list import is_bag_list, read_bag_list
     from sam2_ros.eval.replay.config import ReplayConfigError
     from sam2_ros.eval.replay.replay import run_replay
+    from sam2_ros.media.pixels.image_reader import PixelConfig
 
     of_one = {
         "--prompts": prompts, "--recorded": recorded, "--truth": truth, "--truth-ids": truth_ids, "--topic": topic,
@@ -120,6 +131,7 @@ def replay(
         default_runs = _default_runs(ray)
     settings: dict[str, Any] = {
         "model": model, "device": device, "precision": precision, "image_size": image_size,
+        "pixels": PixelConfig(range, untyped_encoding),
         "command": shlex.join(["sam2-ros", *sys.argv[1:]]),
     }  # fmt: skip
     if listed is not None:

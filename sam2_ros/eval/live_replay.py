@@ -23,6 +23,7 @@ from sam2_ros.eval.live_graph import (
 from sam2_ros.eval.live_messages import prompt_message
 from sam2_ros.eval.node_process import NodeProcess, NodeProcessError
 from sam2_ros.media.bag import BagReader, BagWriter
+from sam2_ros.media.bag_order import OrderedTopic
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.cdr_header import header_stamp_ns, with_stamp
 from sam2_ros.media.diagnostics_message import node_values
@@ -250,7 +251,8 @@ class _Player:
         ]
         start_s = time.monotonic() + self._config.prompt_lead_s
         with BagReader(self._camera.bag) as reader:
-            raw_images = reader.raw_messages([self._camera.topic])
+            raw_images = OrderedTopic(reader, self._camera.topic)
+            raw_images.scan()
             for due, image, raw in zip(due_s, images, raw_images, strict=True):
                 while waiting and waiting[0][0] - self._config.prompt_lead_s <= due:
                     prompt_due, prompted = waiting.pop(0)

@@ -27,8 +27,9 @@ from sam2_ros.eval.offline import precision_name
 from sam2_ros.media.annotations import annotation, coco_rle
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import write_json, write_label_png
-from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+from sam2_ros.media.ros_image import ImageError
 from sam2_ros.weights import load_model
 
 
@@ -48,6 +49,7 @@ class SegmentConfig:
     device: str = "auto"
     precision: str = "auto"
     image_size: int = 0
+    pixels: PixelConfig = field(default_factory=PixelConfig)
 
 
 def run_segment(
@@ -65,7 +67,7 @@ def run_segment(
             if config.prompts
             else "nothing to segment given: say what with a box or points, or ask for everything"
         )
-    image = _read(config.image)
+    image = _read(config.image, ImageReader(config.pixels))
     for prompt in config.prompts:
         prompt.validated(*image.shape[:2])
     on_progress("loading the model", 0, None)
@@ -96,11 +98,13 @@ def run_segment(
     return summary
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, images: ImageReader) -> np.ndarray:
     try:
-        return compressed_to_rgb(path.read_bytes())
+        return images.file(path.read_bytes())
     except (ImageError, OSError) as error:
-        raise SourceError(f"'{path}' is no readable image ({error}): expected a JPEG or PNG file") from error
+        raise SourceError(
+            f"'{path}' is no readable image ({error}): expected a JPEG, PNG, TIFF, WebP or BMP file"
+        ) from error
 
 
 def _prompted(

@@ -17,6 +17,7 @@ from sam2_ros.engine.compiled import compile_model
 from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
 from sam2_ros.weights import compile_cache_dir
 
@@ -43,6 +44,7 @@ class TrackConfig:
     image_size: int = 0
     backend: str = "torch"  # see `backends.open_model`
     compile: str = "off"
+    pixels: PixelConfig = field(default_factory=PixelConfig)
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -61,7 +63,9 @@ def run_track(
     Whatever can be wrong with source and prompts is found before the model is loaded. Raises SourceError,
     PromptError or CheckpointError; then nothing is left in the output folder.
     """
-    with open_source(config.source, config.topic, config.glob, config.fps) as source:
+    with open_source(
+        config.source, config.topic, ImageReader(config.pixels), config.glob, config.fps
+    ) as source:
         check_prompts(source, config.prompts)
         on_progress("loading the model", 0, source.length)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})

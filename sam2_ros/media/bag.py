@@ -6,6 +6,7 @@ Knows topics, stamps and storage files; knows nothing of frames, tracking or pla
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
-from rosbags.serde import SerdeError
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, ReaderError, StoragePlugin, Writer
 from rosbags.typesys import TypesysError
 
 from sam2_ros.engine.result import FrameResult
@@ -34,9 +34,11 @@ from sam2_ros.media.message_types import (
     types_of_bag,
 )
 from sam2_ros.media.ros_image import ImageError, mono_to_image_fields, rgb_to_image_fields
+from sam2_ros.media.zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 JPEG_QUALITY = 90
+_MOST_MESSAGES = 10**12  # beyond it metadata.yaml is wrong: a camera's ten thousand years
 
 _log = logging.getLogger(__name__)
 
@@ -61,18 +63,26 @@ def is_bag(path: Path) -> bool:
     """True for a storage file, and for a folder with metadata.yaml or storage files in it."""
     if path.is_dir():
         return (path / "metadata.yaml").exists() or bool(_storage_files(path))
-    return path.suffix.lower() in STORAGE_SUFFIXES
+    return path.suffix.lower() in STORAGE_SUFFIXES or is_compressed(path, STORAGE_SUFFIXES)
 
 
 class BagReader:
     """Topics and messages of a rosbag2: a folder, a .mcap or .db3 file, a folder without metadata.yaml.
+
+    Where metadata.yaml does not say that files or messages are compressed with zstd, their bytes do.
 
     Raises SourceError for what cannot be read. Iterating twice reads the bag twice.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._readers = _open_readers(self.path)
+        self._unpacked = _Unpacked()
+        self._told_compressed = False
+        try:
+            self._readers = _open_readers(self.path, self._unpacked)
+        except BaseException:
+            self._unpacked.cleanup()
+            raise
         self._types = types_of_bag(self._connections())
 
     def topics(self) -> list[TopicInfo]:
@@ -83,6 +93,13 @@ class BagReader:
             counts[key] = counts.get(key, 0) + connection.msgcount
         return [TopicInfo(topic, type_name, count) for (topic, type_name), count in sorted(counts.items())]
 
+    def received_between_ns(self) -> tuple[int, int]:
+        """Earliest and latest reception of all topics; (0, 0) where there is no message."""
+        filled = [reader for reader in self._readers if reader.message_count]
+        if not filled:
+            return 0, 0
+        return min(reader.start_time for reader in filled), max(reader.end_time for reader in filled) - 1
+
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
         """Undecoded messages in the order received; None = every topic."""
         for reader in self._readers:
@@ -91,6 +108,8 @@ class BagReader:
                 continue
             try:
                 for connection, stamp_ns, cdr in reader.messages(wanted):
+                    if cdr[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
+                        cdr = self._unpack(cdr)
                     yield RawMessage(connection.topic, normalised_type(connection.msgtype), stamp_ns, cdr)
             except Exception as error:  # rosbags lets those of sqlite, zstd and struct through
                 raise _unreadable(self.path, error) from error
@@ -104,9 +123,12 @@ class BagReader:
                 f"'{self.path}' topic {raw.topic} has type {raw.type}, which neither the bag nor ROS 2 "
                 "defines; record it again with a rosbag2 that stores definitions (Iron or newer)"
             ) from error
-        except (SerdeError, AssertionError, IndexError) as error:
+        except Exception as error:  # rosbags lets those of struct, NumPy and text through
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if raw.cdr[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
+                reason = "it is compressed with zstd and does not unpack"
             raise SourceError(
-                f"'{self.path}' topic {raw.topic}: a message of {len(raw.cdr)} bytes: {error}"
+                f"'{self.path}' topic {raw.topic}: a message of {len(raw.cdr)} bytes: {reason}"
             ) from error
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, int, Any]]:
@@ -118,6 +140,20 @@ class BagReader:
         readers, self._readers = self._readers, []
         for reader in readers:
             reader.close()
+        self._unpacked.cleanup()
+
+    def _unpack(self, cdr: bytes) -> bytes:
+        """The message, or what cannot be unpacked as it is: `decode` says so, and the others are read on."""
+        if not self._told_compressed:
+            self._told_compressed = True
+            _log.warning(
+                "messages of bag '%s' are compressed with zstd, which no metadata.yaml says: unpacked",
+                self.path,
+            )
+        try:
+            return unpack_message(cdr)
+        except SourceError:
+            return cdr
 
     def _connections(self) -> Iterator[Connection]:
         for reader in self._readers:
@@ -210,25 +246,51 @@ class BagWriter:
         self.close()
 
 
+class _Unpacked:
+    """Files of a bag in a temporary folder, made when the first is unpacked."""
+
+    def __init__(self) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def file(self, path: Path) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="sam2-ros-bag-")
+        _log.warning(
+            "'%s' (%d bytes) is compressed with zstd: unpacking it to %s",
+            path,
+            path.stat().st_size,
+            self._folder.name,
+        )
+        return unpack_file(path, Path(self._folder.name))
+
+    def cleanup(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
 def _storage_files(folder: Path) -> list[Path]:
-    """Storage files of a bag folder, split number 10 after 9."""
+    """Storage files of a bag folder, split number 10 after 9; of a file and its compressed copy only the first.
 
-    return sorted(
-        (p for p in folder.iterdir() if p.suffix.lower() in STORAGE_SUFFIXES),
-        key=lambda p: natural_key(p.name),
-    )
+    A recorder that was killed while it compressed a file leaves both.
+    """
+    there = list(folder.iterdir())
+    plain = [path for path in there if path.suffix.lower() in STORAGE_SUFFIXES]
+    names = {path.name for path in plain}
+    packed = [path for path in there if is_compressed(path, STORAGE_SUFFIXES) and path.stem not in names]
+    return sorted(plain + packed, key=lambda p: natural_key(p.name))
 
 
-def _open_readers(path: Path) -> list[Reader]:
+def _open_readers(path: Path, unpacked: _Unpacked) -> list[Reader]:
     """The folder as one reader, or its storage files one by one where metadata.yaml is missing or wrong."""
     if not path.exists():
         raise SourceError(f"bag '{path}' does not exist")
     if not path.is_dir():
-        return [_open_reader(path)]
+        return [_open_reader(path, unpacked)]
     files = _storage_files(path)
     if (path / "metadata.yaml").exists():
         try:
-            return [_open_reader(path)]
+            return [_open_reader(path, unpacked)]
         except SourceError as error:
             if not files:
                 raise
@@ -247,7 +309,7 @@ def _open_readers(path: Path) -> list[Reader]:
     readers: list[Reader] = []
     try:
         for file in files:
-            readers.append(_open_reader(file))
+            readers.append(_open_reader(file, unpacked))
     except SourceError:
         for reader in readers:
             reader.close()
@@ -255,11 +317,12 @@ def _open_readers(path: Path) -> list[Reader]:
     return sorted(readers, key=lambda reader: reader.start_time)
 
 
-def _open_reader(path: Path) -> Reader:
+def _open_reader(path: Path, unpacked: _Unpacked) -> Reader:
+    plain = unpacked.file(path) if is_compressed(path, STORAGE_SUFFIXES) else path
     try:
-        return _opened(path)
+        return _opened(plain)
     except Exception as error:  # rosbags lets those of sqlite, zstd, yaml and struct through
-        recovered = recover_mcap(path) if path.suffix == ".mcap" else None
+        recovered = recover_mcap(plain) if plain.suffix == ".mcap" else None
         if recovered is None:
             raise _unreadable(path, error) from error
     try:
@@ -271,7 +334,7 @@ def _open_reader(path: Path) -> Reader:
         "(`mcap recover` writes a complete file)",
         path,
         recovered.whole_bytes,
-        path.stat().st_size,
+        plain.stat().st_size,
     )
     return reader
 
@@ -279,13 +342,23 @@ def _open_reader(path: Path) -> Reader:
 def _opened(path: Path | RecoveredMcap) -> Reader:
     reader = Reader(path)  # type: ignore[arg-type]
     reader.open()
+    if not all(_is_usable(connection) for connection in reader.connections):
+        reader.close()
+        raise ReaderError("names, types or counts of its topics are no names, types or counts")
     return reader
+
+
+def _is_usable(connection: Connection) -> bool:
+    """True where metadata.yaml, which anybody can write, says text and a number; rosbags takes it as it is."""
+    named = isinstance(connection.topic, str) and isinstance(connection.msgtype, str)
+    count = connection.msgcount
+    return named and isinstance(count, int) and 0 <= count <= _MOST_MESSAGES
 
 
 def _unreadable(path: Path, error: BaseException) -> SourceError:
     """One line with the reason and the tool that repairs this kind of file."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    if path.suffix == ".mcap" or (path.is_dir() and any(path.glob("*.mcap"))):
+    if ".mcap" in path.suffixes or (path.is_dir() and any(path.glob("*.mcap"))):
         remedy = "try `mcap recover FILE.mcap -o FIXED.mcap`"
     else:
         remedy = "try `ros2 bag reindex BAG_FOLDER`, or `sqlite3 FILE.db3 .recover` for a damaged database"

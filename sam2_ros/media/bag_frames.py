@@ -12,15 +12,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from sam2_ros.media.bag import BagReader, RawMessage, TopicInfo
+from sam2_ros.media.bag_clock import fits_a_stamp
+from sam2_ros.media.bag_order import OrderedTopic
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
 from sam2_ros.media.message_types import COMPRESSED_TYPE, IMAGE_TYPE
-from sam2_ros.media.ros_image import ImageError, compressed_to_rgb, image_to_rgb
+from sam2_ros.media.pixels.image_reader import ImageReader
+from sam2_ros.media.ros_image import ImageError, is_compressed_depth
 
 # Enough stamps for a median that a few dropped images do not move, few enough to read at once.
 _RATE_SAMPLES = 60
+_DOUBTFUL_SPAN, _DOUBTFUL_NS = 2, 10 * NS_PER_S
 
 _log = logging.getLogger(__name__)
 
@@ -30,36 +32,39 @@ class BagFrames(FrameSource):
 
     kind = "bag"
 
-    def __init__(self, path: Path, topic: str | None = None) -> None:
+    def __init__(self, path: Path, topic: str | None = None, images: ImageReader | None = None) -> None:
         self.name = str(path)
+        self._images = images or ImageReader()
         self._reader = BagReader(path)
         try:
-            chosen = choose_topic(self.name, self._reader.topics(), topic)
+            chosen = choose_topic(self.name, self._reader, topic)
             self.topic = chosen.name
             self.length = chosen.count
+            self._messages = OrderedTopic(self._reader, chosen.name)
             stamps_ns, self.frame_id = self._first_headers()
+            self.fps = _rate(stamps_ns)
+            if self._is_clock_doubtful():
+                self._messages.scan()
+                if self._messages.note:
+                    _log.warning("bag '%s': %s", self.name, self._messages.note)
         except BaseException:
             self._reader.close()
             raise
-        self.fps = _rate(stamps_ns)
 
     def _frames(self) -> Iterator[Frame]:
-        for index, raw in enumerate(self._messages()):
+        for index, raw in enumerate(self._messages):
             try:
                 message = self._reader.decode(raw)
-                image_rgb = message_to_rgb(message)
+                image_rgb = self._images.message(message)
             except (ImageError, SourceError) as error:
                 self._skip(f"message {index} on {self.topic}", error)
                 continue
             yield Frame(index, stamp_ns(message, raw.stamp_ns), image_rgb, message.header.frame_id)
 
-    def _messages(self) -> Iterator[RawMessage]:
-        return self._reader.raw_messages([str(self.topic)])
-
     def _first_headers(self) -> tuple[list[int], str]:
         """Stamps of the first messages, and the first frame_id that is given."""
         stamps_ns, frame_id = [], ""
-        for raw in islice(self._messages(), _RATE_SAMPLES):
+        for raw in islice(self._messages, _RATE_SAMPLES):
             try:
                 message = self._reader.decode(raw)
             except SourceError:  # reported when the frames are read
@@ -68,28 +73,53 @@ class BagFrames(FrameSource):
             frame_id = frame_id or message.header.frame_id
         return stamps_ns, frame_id
 
+    def _is_clock_doubtful(self) -> bool:
+        """True where the bag's clock spans far more than its images take: only then are all their headers read."""
+        first_ns, last_ns = self._reader.received_between_ns()
+        if not (fits_a_stamp(first_ns) and fits_a_stamp(last_ns)):
+            return True
+        usual_ns = _DOUBTFUL_SPAN * (self.length or 0) * NS_PER_S / self.fps + _DOUBTFUL_NS
+        return last_ns - first_ns > usual_ns
+
     def close(self) -> None:
         self._reader.close()
 
 
-def message_to_rgb(message: Any) -> np.ndarray:
-    """An Image or CompressedImage message (rosbags or rclpy) as [H, W, 3] uint8 RGB, or ImageError."""
-    if hasattr(message, "encoding"):
-        return image_to_rgb(
-            message.height, message.width, message.encoding, message.is_bigendian, message.step, message.data
-        )
-    return compressed_to_rgb(message.data, message.format)
-
-
 def stamp_ns(message: Any, received_ns: int) -> int:
-    """The header's stamp in nanoseconds; `received_ns` where the publisher left it zero."""
+    """The header's stamp in nanoseconds; `received_ns` where the publisher left it zero or it is none."""
     stamp = message.header.stamp
-    return (stamp.sec * NS_PER_S + stamp.nanosec) or received_ns
+    header_ns = stamp.sec * NS_PER_S + stamp.nanosec
+    return header_ns if header_ns and fits_a_stamp(header_ns) else received_ns
 
 
-def choose_topic(bag: str, topics: list[TopicInfo], wanted: str | None) -> TopicInfo:
+def depth_topics(reader: BagReader) -> frozenset[str]:
+    """CompressedImage topics with compressedDepth images: by name, or by their first message."""
+    found = set()
+    for topic in reader.topics():
+        if topic.type != COMPRESSED_TYPE:
+            continue
+        first = next(reader.raw_messages([topic.name]), None) if topic.count else None
+        if topic.name.lower().endswith("/compresseddepth") or (
+            first is not None and _is_depth(reader, first)
+        ):
+            found.add(topic.name)
+    return frozenset(found)
+
+
+def _is_depth(reader: BagReader, raw: RawMessage) -> bool:
+    try:
+        message = reader.decode(raw)
+    except SourceError:
+        return False
+    return is_compressed_depth(message.format, message.data)
+
+
+def choose_topic(bag: str, reader: BagReader, wanted: str | None) -> TopicInfo:
     """The image topic asked for, or the only one with messages. SourceError lists what there is."""
-    images = [topic for topic in topics if topic.type in (IMAGE_TYPE, COMPRESSED_TYPE)]
+    topics, depth = reader.topics(), depth_topics(reader)
+    images = [
+        topic for topic in topics if topic.type in (IMAGE_TYPE, COMPRESSED_TYPE) and topic.name not in depth
+    ]
     listed = ", ".join(f"{t.name} ({t.type.rpartition('/')[2]}, {t.count})" for t in images)
     if wanted is None:
         recorded = [topic for topic in images if topic.count]
@@ -114,7 +144,8 @@ def choose_topic(bag: str, topics: list[TopicInfo], wanted: str | None) -> Topic
         raise SourceError(f"bag '{bag}' has no topic '{wanted}'; {there}")
     if found not in images:
         there = f"its image topics are {listed}" if images else "it has no image topic"
-        raise SourceError(f"topic '{wanted}' of bag '{bag}' is {found.type}, expected images; {there}")
+        kind = "compressed depth" if found.name in depth else found.type
+        raise SourceError(f"topic '{wanted}' of bag '{bag}' is {kind}, expected images; {there}")
     if not found.count:
         raise SourceError(f"topic '{wanted}' of bag '{bag}' has no messages; its image topics are {listed}")
     return found

@@ -5,16 +5,15 @@ Knows headers and the bag's clock; never decodes a pixel.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from sam2_ros.media.bag import BagReader, RawMessage
+from sam2_ros.media.bag import BagReader
 from sam2_ros.media.bag_frames import choose_topic
-from sam2_ros.media.cdr_header import header_frame_id, header_stamp_ns
+from sam2_ros.media.bag_order import OrderedTopic, RecordedHeader
 from sam2_ros.media.frame import NS_PER_S, SourceError
 from sam2_ros.media.message_types import COMPRESSED_TYPE
 
@@ -38,7 +37,7 @@ class BagImage:
 
 @dataclass(frozen=True)
 class BagTimeline:
-    """All images of one topic in the order they were received.
+    """All images of one topic in the order they were received, or taken where the bag's clock was broken.
 
     Attributes:
         notes: one line each, on stamps that are not the headers'.
@@ -82,8 +81,9 @@ class BagTimeline:
 def read_timeline(path: Path, topic: str | None = None) -> BagTimeline:
     """The images on `topic`, or on the only image topic there is. Raises SourceError."""
     with BagReader(path) as reader:
-        chosen = choose_topic(str(path), reader.topics(), topic)
-        recorded = [_recorded(raw) for raw in reader.raw_messages([chosen.name])]
+        chosen = choose_topic(str(path), reader, topic)
+        messages = OrderedTopic(reader, chosen.name)
+        recorded = messages.scan()
     if not recorded:
         raise SourceError(
             f"bag '{path}' has no image that can be read on {chosen.name}; check it with `ros2 bag info`"
@@ -93,20 +93,12 @@ def read_timeline(path: Path, topic: str | None = None) -> BagTimeline:
         BagImage(stamp_ns, header_ns, received_ns, frame_id)
         for stamp_ns, (header_ns, received_ns, frame_id) in zip(stamps_ns, recorded, strict=True)
     ]
+    if messages.note:
+        notes = (messages.note, *notes)
     return BagTimeline(path, chosen.name, chosen.type == COMPRESSED_TYPE, tuple(images), notes)
 
 
-def _recorded(raw: RawMessage) -> tuple[int, int, str]:
-    """header_ns, received_ns, frame_id; a message that ends within its header counts as one without a stamp."""
-    try:
-        return header_stamp_ns(raw.cdr), raw.stamp_ns, header_frame_id(raw.cdr)
-    except struct.error:
-        return 0, raw.stamp_ns, ""
-
-
-def _stamps(
-    path: Path, topic: str, recorded: Sequence[tuple[int, int, str]]
-) -> tuple[list[int], tuple[str, ...]]:
+def _stamps(path: Path, topic: str, recorded: Sequence[RecordedHeader]) -> tuple[list[int], tuple[str, ...]]:
     """The headers' stamps; where one is absent, the time of reception; everywhere, where they do not rise."""
     headers_ns = [header_ns for header_ns, _, _ in recorded]
     received_ns = [received for _, received, _ in recorded]

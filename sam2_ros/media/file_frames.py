@@ -16,7 +16,8 @@ from statistics import median
 from sam2_ros.media.files.mixed import find_mixed
 from sam2_ros.media.files.names import order_names
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
-from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+from sam2_ros.media.pixels.image_reader import ImageReader
+from sam2_ros.media.ros_image import ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -47,7 +48,14 @@ class FolderFrames(FrameSource):
 
     kind = "folder"
 
-    def __init__(self, folder: Path, glob: str | None = None, fps: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        images: ImageReader | None = None,
+        glob: str | None = None,
+        fps: float | None = None,
+    ) -> None:
+        self._images = images or ImageReader()
         self.name = str(folder)
         if fps is not None and not (math.isfinite(fps) and 0 < fps <= 1000):
             raise SourceError(f"--fps {fps} given, frames per second above 0 and up to 1000 expected")
@@ -75,7 +83,7 @@ class FolderFrames(FrameSource):
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
             try:
-                image_rgb = compressed_to_rgb(file.read_bytes())
+                image_rgb = self._images.file(file.read_bytes())
             except (ImageError, OSError) as error:
                 self._skip(file.name, error)
                 continue

@@ -9,7 +9,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 DEFAULT_FPS = 30.0
 NS_PER_S = 1_000_000_000
 MISSING_LISTED = 1000  # numbers of missing frames that are kept; all are counted
+_REASONS_TOLD, _FRAMES_NAMED = 20, 5
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,21 @@ class Frame:
         return self.stamp_ns / NS_PER_S
 
 
+@dataclass
+class _Skips:
+    """The frames that one reason left out."""
+
+    first: str
+    reason: str
+    more: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, what: str) -> None:
+        self.more += 1
+        if len(self.named) < _FRAMES_NAMED:
+            self.named.append(what)
+
+
 class FrameSource(ABC):
     """A finite sequence of frames; iterating again starts from the first one.
 
@@ -73,6 +89,7 @@ class FrameSource(ABC):
     skipped: int = 0
     missing: tuple[int, ...] = ()
     _next_index: int = 0
+    _skips: dict[str, _Skips]  # by reason, of the last pass
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order. Damaged ones are logged, counted in `skipped` and left out.
@@ -80,6 +97,7 @@ class FrameSource(ABC):
         Raises SourceError when not one frame decodes.
         """
         self.skipped, self.missing, self._next_index = 0, (), 0
+        self._skips = {}
         good = 0
         for frame in self._frames():
             good += 1
@@ -88,14 +106,32 @@ class FrameSource(ABC):
             yield frame
         self._miss_until(self.length or 0)
         if not good:
-            raise SourceError(f"no frame of '{self.name}' decodes{self._announced()}; check it in a viewer")
+            raise SourceError(f"no frame of '{self.name}' decodes{self._announced()}{self._why_none()}")
+        for skips in self._skips.values():
+            if skips.more:
+                _log.warning(
+                    "skipped %d more of '%s' for the same reason as %s: %s%s",
+                    skips.more,
+                    self.name,
+                    skips.first,
+                    ", ".join(skips.named),
+                    ", ..." if skips.more > len(skips.named) else "",
+                )
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
         """The frames that decode, calling `_skip` for each that does not."""
 
     def _skip(self, what: str, reason: object) -> None:
+        """Count a frame that does not decode. The first of each kind is logged, the others in one line at the end."""
         self.skipped += 1
+        kind = re.sub(r"\d+", "#", str(reason))
+        if kind not in self._skips and len(self._skips) >= _REASONS_TOLD:
+            kind = ""
+        if kind in self._skips:
+            self._skips[kind].add(what)
+            return
+        self._skips[kind] = _Skips(what, str(reason))
         _log.warning("skipped %s of '%s': %s", what, self.name, reason)
 
     def _miss_until(self, index: int) -> None:
@@ -108,6 +144,13 @@ class FrameSource(ABC):
     def reaches(self, index: int) -> bool:
         """False when it is certain, before a pass, that there is no frame of this number."""
         return self.length is None or index < self.length
+
+    def _why_none(self) -> str:
+        """The commonest reason, with a count."""
+        if not self._skips:
+            return "; check it in a viewer"
+        commonest = max(self._skips.values(), key=lambda skips: skips.more)
+        return f": {commonest.more + 1} of {self.skipped} skipped, as {commonest.reason}"
 
     def _announced(self) -> str:
         return "" if self.length is None else f", though it announces {self.length}"

@@ -12,20 +12,26 @@ from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames
 from sam2_ros.media.files.video import VideoFrames
 from sam2_ros.media.frame import Frame, FrameSource, SourceError
+from sam2_ros.media.pixels.image_reader import ImageReader
 
 __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]
 
-_EXPECTED = "expected a video file, a folder of frames or a rosbag2 (folder, .mcap, .db3)"
+_EXPECTED = "expected a video file, a folder of frames or a rosbag2 (folder, .mcap, .db3, either also .zstd)"
 
 
 def open_source(
-    path: str | Path, topic: str | None = None, glob: str | None = None, fps: float | None = None
+    path: str | Path,
+    topic: str | None = None,
+    images: ImageReader | None = None,
+    glob: str | None = None,
+    fps: float | None = None,
 ) -> FrameSource:
     """The frames of `path`.
 
     Args:
         path: a video file, a folder of images, a rosbag2.
         topic: chooses among the image topics of a bag (needed when it has several).
+        images: reads the pixels, as it was told to (16 bits, untyped encodings); one for each stream.
         glob: of a folder, only the files whose names fit, such as `*_rgb.png`.
         fps: of a folder: stamps are index / fps; None = those in its names, else at 30 a second.
 
@@ -41,13 +47,13 @@ def open_source(
     try:
         if is_bag(path):
             _only_of_folders(path, glob, fps)
-            return BagFrames(path, topic)
+            return BagFrames(path, topic, images)
         if topic is not None:
             raise SourceError(
                 f"topic '{topic}' was asked for, but '{path}' is not a rosbag2; leave --topic out"
             )
         if path.is_dir():
-            return FolderFrames(path, glob, fps)
+            return FolderFrames(path, images, glob, fps)
         _only_of_folders(path, glob, fps)
         return _open_file(path)
     except PermissionError as error:
@@ -72,6 +78,7 @@ def _open_file(path: Path) -> FrameSource:
         )
     if suffix == ".zstd":
         raise SourceError(
-            f"'{path}' is a compressed storage file; give the bag's folder, or unpack it with `unzstd`"
+            f"'{path}' is compressed with zstd and does not say what it is: expected .mcap.zstd or .db3.zstd of a "
+            "rosbag2, or unpack it with `unzstd`"
         )
     return VideoFrames(path)

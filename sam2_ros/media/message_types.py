@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.interfaces.typing import Typesdict
-from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from sam2_ros.engine.result import FrameResult, TrackedObject
+from sam2_ros.media.bag_clock import fits_a_stamp
+from sam2_ros.media.frame import SourceError
 from sam2_ros.media.msg_definitions import definitions
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 from sam2_ros.media.tracked_message import Roi, object_fields
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
+_FIXED_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE, "std_msgs/msg/Header", "builtin_interfaces/msg/Time")
 OBJECTS_TYPE = "sam2_ros_msgs/msg/TrackedObjectArray"
 
 _log = logging.getLogger(__name__)
@@ -53,13 +56,25 @@ def types_of_bag(connections: Iterable[Connection]) -> Typestore:
             continue
         try:
             stored.update(_parsed(connection))
-        except (TypesysError, ValueError) as error:
-            _log.warning("definition of %s in the bag is not understood: %s", connection.msgtype, error)
+        except Exception as error:  # of a damaged text rosbags raises what its parser meets
+            _log.warning(
+                "definition of %s in the bag is not understood: %s", connection.msgtype, _line(error)
+            )
     if not stored:
         return standard_types()
+    standard = standard_types().fielddefs
     store = get_typestore(Stores.EMPTY)
-    store.register({**standard_types().fielddefs, **stored})
+    try:
+        # Images are the same bytes in every distribution: a damaged definition must not cost them.
+        store.register({**standard, **stored, **{name: standard[name] for name in _FIXED_TYPES}})
+    except Exception as error:
+        _log.warning("definitions in the bag are left out, as they do not fit together: %s", _line(error))
+        return standard_types()
     return store
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _parsed(connection: Connection) -> Typesdict:
@@ -76,7 +91,11 @@ def _parsed(connection: Connection) -> Typesdict:
 
 
 def header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:
-    """std_msgs/Header of a stamp in nanoseconds."""
+    """std_msgs/Header of a stamp in nanoseconds. Raises SourceError for one that a message cannot hold."""
+    if not fits_a_stamp(int(stamp_ns)):
+        raise SourceError(
+            f"stamp of {stamp_ns} ns does not fit into a message, expected one from 1970 to January 2038"
+        )
     sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
     stamp = types.types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
     return types.types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)

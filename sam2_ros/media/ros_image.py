@@ -12,33 +12,73 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from sam2_ros.media.pixels.encoded_picture import decode_picture
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.media.pixels.planar_yuv import PLANAR_ENCODINGS, planar_to_rgb
+from sam2_ros.media.pixels.value_range import ValueRange
+
+__all__ = [
+    "ENCODINGS",
+    "LABEL_ENCODINGS",
+    "UNTYPED_COLOURS",
+    "Buffer",
+    "ImageError",
+    "ImageFields",
+    "as_uint8",
+    "compressed_to_rgb",
+    "image_to_labels",
+    "image_to_rgb",
+    "is_compressed_depth",
+    "is_read",
+    "mono_to_image_fields",
+    "rgb_to_image_fields",
+    "says_no_colours",
+    "why_not",
+]
+
 Buffer = bytes | bytearray | memoryview | np.ndarray | Sequence[int]
 
-# encoding -> (bytes per pixel, OpenCV conversion to RGB or None when the bytes are RGB already)
-_EIGHT_BIT: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+# encoding -> (values per pixel, OpenCV conversion to RGB or None when the values are RGB already)
+_COLOURS: dict[str, tuple[int, int | None]] = {
+    "rgb": (3, None),
+    "bgr": (3, cv2.COLOR_BGR2RGB),
+    "rgba": (4, cv2.COLOR_RGBA2RGB),
+    "bgra": (4, cv2.COLOR_BGRA2RGB),
+    "mono": (1, cv2.COLOR_GRAY2RGB),
     # OpenCV names a Bayer pattern by its second row and column, ROS by its first: rggb is OpenCV's BG.
-    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+    "bayer_rggb": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg": (1, cv2.COLOR_BayerGB2RGB),
 }
+_PAIRED: dict[str, int] = {
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+}
+UNTYPED_COLOURS = ("bgr", "rgb")
+"""What the channels of 8UC3 and 8UC4 may be, which say only how many there are; bgr is what OpenCV has."""
+_UNTYPED: dict[str, str] = {"8uc1": "", "8uc3": "", "8uc4": "a"}
+_DEPTH_LIKE = {"16uc1": "u2", "32fc1": "f4"}  # depth as a rule, grey where somebody says so
 LABEL_ENCODINGS: dict[str, str] = {"mono8": "u1", "8uc1": "u1", "mono16": "u2", "16uc1": "u2", "32sc1": "i4"}
 """Encodings, in lower case, whose pixels can be numbers of objects, and the numbers' type."""
-ENCODINGS: tuple[str, ...] = (*_EIGHT_BIT, "mono16")
-_PAIRED = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")
-
-
-class ImageError(ValueError):
-    """An image buffer that cannot be shown as RGB: unknown encoding, or bytes that do not fit its sizes."""
+ENCODINGS: tuple[str, ...] = (
+    *(f"{name}8" for name in _COLOURS),
+    *(f"{name}16" for name in _COLOURS),
+    *_PAIRED,
+    *PLANAR_ENCODINGS,
+    *(name.upper() for name in _UNTYPED),
+)
+"""Encodings that are read without a word from the user; a message may write them in any case."""
+_EXPECTED = (
+    "rgb, bgr, rgba, bgra, mono or bayer_* of 8 or 16 bits, "
+    f"{', '.join((*_PAIRED, *PLANAR_ENCODINGS))}, {', '.join(_UNTYPED).upper()}"
+)
+_FULL_RANGE = ValueRange(warn=lambda text: None)  # of a single image, whose caller asked for nothing
+_KNOWN = frozenset(name.lower() for name in ENCODINGS)
+_PNG = b"\x89PNG"
+_DEPTH_HEADER_BYTES = 12  # of compressed_depth_image_transport, in front of its PNG
 
 
 class ImageFields(NamedTuple):
@@ -53,33 +93,73 @@ class ImageFields(NamedTuple):
 
 
 def image_to_rgb(
-    height: int, width: int, encoding: str, is_bigendian: int | bool, step: int, data: Buffer
+    height: int,
+    width: int,
+    encoding: str,
+    is_bigendian: int | bool,
+    step: int,
+    data: Buffer,
+    values: ValueRange | None = None,
+    untyped: str = "bgr",
 ) -> np.ndarray:
     """The image as [height, width, 3] uint8 RGB, contiguous; for rgb8 without row padding a view of `data`.
 
-    mono16 keeps its high byte (value // 256), the full range of the encoding: a 12-bit camera that does not
-    shift its values up comes out dark. 4:2:2 and Bayer patterns go through OpenCV.
-    Raises ImageError for an unknown encoding and for sizes that do not fit the data.
+    Args:
+        values: how 16 bits become 8; None is the full range, value // 256. 16UC1 and 32FC1, which are depth as a
+            rule, are read as grey only where a range was chosen.
+        untyped: what the channels of 8UC3 and 8UC4 are, bgr or rgb.
+
+    4:2:2, 4:2:0 and Bayer patterns go through OpenCV. Raises ImageError for an unknown encoding and for sizes that do
+    not fit the data.
     """
     name = encoding.strip().lower()
-    if name not in ENCODINGS:
-        raise ImageError(
-            f"image encoding '{encoding}' is not supported, expected one of {', '.join(ENCODINGS)}; "
-            "convert it upstream (for example with image_proc)"
-        )
-    if name == "mono16":
-        pixels = _rows(height, width, 2, step, data, name)
-        high_byte = 0 if is_bigendian else 1
-        return cv2.cvtColor(np.ascontiguousarray(pixels[:, :, high_byte]), cv2.COLOR_GRAY2RGB)
-    channels, conversion = _EIGHT_BIT[name]
-    if name in _PAIRED and width % 2:
-        raise ImageError(f"{name} image has an odd width of {width} px, expected pairs of pixels")
-    pixels = _rows(height, width, channels, step, data, name)
+    values = values or _FULL_RANGE
+    if name in _DEPTH_LIKE and values.chosen:
+        numbers = _numbers(height, width, _DEPTH_LIKE[name], is_bigendian, step, data, encoding)
+        return cv2.cvtColor(values.to_8_bits(numbers), cv2.COLOR_GRAY2RGB)
+    if name not in _KNOWN:
+        raise ImageError(f"{why_not(encoding)}; convert it upstream (for example with image_proc)")
+    if name in PLANAR_ENCODINGS:
+        return planar_to_rgb(height, width, name, step, as_uint8(data))
+    if name in _PAIRED:
+        if width % 2:
+            raise ImageError(f"{name} image has an odd width of {width} px, expected pairs of pixels")
+        return cv2.cvtColor(_rows(height, width, 2, step, data, encoding), _PAIRED[name])
+    if name in _UNTYPED:
+        name = "mono8" if name == "8uc1" else f"{untyped}{_UNTYPED[name]}8"
+    colour, bits = (name[:-2], 16) if name.endswith("16") else (name[:-1], 8)
+    channels, conversion = _COLOURS[colour]
+    if bits == 16:
+        numbers = _numbers(height, width, "u2", is_bigendian, step, data, encoding, channels)
+        pixels = values.to_8_bits(numbers)
+    else:
+        pixels = _rows(height, width, channels, step, data, encoding)
     if conversion is None:
         return np.ascontiguousarray(pixels)
-    if name.startswith("bayer") and (height < 2 or width < 2):
+    if colour.startswith("bayer") and (height < 2 or width < 2):
         raise ImageError(f"{name} image of {width}x{height} px is smaller than its 2x2 pattern")
     return cv2.cvtColor(pixels, conversion)
+
+
+def is_read(encoding: str, values: ValueRange) -> bool:
+    """True for an encoding that `image_to_rgb` reads."""
+    name = encoding.strip().lower()
+    return name in _KNOWN or (name in _DEPTH_LIKE and values.chosen)
+
+
+def says_no_colours(encoding: str) -> bool:
+    """True for 8UC3 and 8UC4, whose channels somebody has to name."""
+    return encoding.strip().lower() in ("8uc3", "8uc4")
+
+
+def why_not(encoding: str) -> str:
+    """Why an image of this encoding is not read, without a remedy upstream."""
+    if encoding.strip().lower() in _DEPTH_LIKE:
+        return (
+            f"image encoding '{encoding}' is depth as a rule, which is not what the tracker sees by; if it is grey, as "
+            "of a thermal camera, give its range (--range percentiles or LOW,HIGH; of the node: parameter mono16_range)"
+        )
+    return f"image encoding '{encoding}' is not supported, expected {_EXPECTED}"
 
 
 def image_to_labels(
@@ -91,36 +171,33 @@ def image_to_labels(
         raise ImageError(
             f"label image has encoding '{encoding}', expected one of {', '.join(LABEL_ENCODINGS)}"
         )
-    kind = np.dtype(LABEL_ENCODINGS[name]).newbyteorder(">" if is_bigendian else "<")
-    pixels = np.ascontiguousarray(_rows(height, width, kind.itemsize, step, data, name))
-    return pixels.view(kind)[:, :, 0]
+    numbers = _numbers(height, width, LABEL_ENCODINGS[name], is_bigendian, step, data, name)
+    return np.ascontiguousarray(numbers)[:, :, 0]
 
 
-def compressed_to_rgb(data: Buffer, format: str = "") -> np.ndarray:
-    """A JPEG or PNG (sensor_msgs/CompressedImage.data) as [H, W, 3] uint8 RGB.
+def compressed_to_rgb(
+    data: Buffer, format: str = "", upright: bool = False, values: ValueRange | None = None
+) -> np.ndarray:
+    """A JPEG or PNG (sensor_msgs/CompressedImage.data, or a file's bytes) as [H, W, 3] uint8 RGB.
 
-    `format` only serves the error text: the bytes say what they are. Raises ImageError for anything that
-    does not decode, and for a JPEG or PNG that ends early, which OpenCV would fill up with grey.
+    `format` only serves the error text: the bytes say what they are. `upright`: turn the picture as its EXIF says, as
+    viewers show a photograph; a camera's pixels are what its CameraInfo describes and must not be turned. `values`: as
+    in `image_to_rgb`. Raises ImageError for anything that does not decode, and for what is cut off.
     """
-    if "compressedDepth" in format:
-        raise ImageError(f"format '{format}' is a depth image, expected a colour image in JPEG or PNG")
     encoded = as_uint8(data)
     said = f" (format '{format}')" if format else ""
-    if _ends_early(encoded):
-        raise ImageError(
-            f"compressed image of {encoded.size} bytes{said} ends early, expected a whole JPEG or PNG"
-        )
-    # A camera's pixels are what its CameraInfo describes: an EXIF rotation must not be applied.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image_bgr = cv2.imdecode(encoded, flags) if encoded.size else None
-    except cv2.error:
-        image_bgr = None
-    if image_bgr is None:
-        raise ImageError(
-            f"compressed image of {encoded.size} bytes{said} does not decode, expected JPEG or PNG"
-        )
-    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+    if is_compressed_depth(format, encoded):
+        raise ImageError(f"compressed image{said} is a depth image, expected a colour image in JPEG or PNG")
+    what = f"compressed image of {encoded.size} bytes{said}"
+    return decode_picture(encoded, what, upright, values or _FULL_RANGE)
+
+
+def is_compressed_depth(format: str, data: Buffer) -> bool:
+    """True for what compressed_depth_image_transport writes: by its format, or a PNG behind a header of 12 bytes."""
+    start = bytes(as_uint8(data)[: _DEPTH_HEADER_BYTES + len(_PNG)])
+    return "compresseddepth" in format.lower() or (
+        start[_DEPTH_HEADER_BYTES:] == _PNG and not start.startswith(_PNG)
+    )
 
 
 def rgb_to_image_fields(image_rgb: np.ndarray) -> ImageFields:
@@ -153,6 +230,23 @@ def as_uint8(data: Buffer) -> np.ndarray:
     return np.frombuffer(data, dtype=np.uint8)  # type: ignore[arg-type]
 
 
+def _numbers(
+    height: int,
+    width: int,
+    kind: str,
+    is_bigendian: int | bool,
+    step: int,
+    data: Buffer,
+    name: str,
+    channels: int = 1,
+) -> np.ndarray:
+    """[height, width, channels] view of `data` as numbers of NumPy's `kind`, in the byte order the message names."""
+    number = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
+    _rows(height, width, channels * number.itemsize, step, data, name)  # raises where the sizes do not fit
+    strides = (step, channels * number.itemsize, number.itemsize)
+    return np.ndarray((height, width, channels), number, as_uint8(data), 0, strides)
+
+
 def _rows(height: int, width: int, pixel_bytes: int, step: int, data: Buffer, name: str) -> np.ndarray:
     """[height, width, pixel_bytes] view of `data` without the padding of each row."""
     row_bytes = width * pixel_bytes
@@ -173,13 +267,3 @@ def _rows(height: int, width: int, pixel_bytes: int, step: int, data: Buffer, na
     return np.lib.stride_tricks.as_strided(
         flat, (height, width, pixel_bytes), (step, pixel_bytes, 1), writeable=flat.flags.writeable
     )
-
-
-def _ends_early(encoded: np.ndarray) -> bool:
-    """True for a JPEG without an end marker after its last scan, and for a PNG without its end chunk."""
-    raw = encoded.tobytes()
-    if raw.startswith(b"\xff\xd8"):
-        return raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda")
-    if raw.startswith(b"\x89PNG"):
-        return b"IEND" not in raw[-64:]
-    return False

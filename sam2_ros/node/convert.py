@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import Prompt, PromptError
-from sam2_ros.media.ros_image import ENCODINGS, ImageError, as_uint8, compressed_to_rgb, image_to_rgb
+from sam2_ros.media.pixels.image_reader import ImageReader
+from sam2_ros.media.ros_image import ImageError, as_uint8, why_not
 from sam2_ros.node.limits import Limits
 from sam2_ros.node.prompts import PromptRequest
 
@@ -23,27 +24,24 @@ def stamp_to_ns(stamp: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def message_to_rgb(message: Any) -> np.ndarray:
-    """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read."""
-    if not hasattr(message, "encoding"):
-        return compressed_to_rgb(message.data, message.format)
-    if message.encoding.strip().lower() not in ENCODINGS:
+def message_to_rgb(message: Any, images: ImageReader | None = None) -> np.ndarray:
+    """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read.
+
+    `images`: the stream's, which knows what its values mean and has warned of what.
+    """
+    images = images or ImageReader()
+    if hasattr(message, "encoding") and not images.reads(message.encoding):
         return _through_cv_bridge(message)
-    return image_to_rgb(
-        message.height, message.width, message.encoding, message.is_bigendian, message.step, message.data
-    )
+    return images.message(message)
 
 
 def _through_cv_bridge(message: Any) -> np.ndarray:
-    """Encodings that are not ours to read, such as rgb16 or 16-bit Bayer patterns."""
-    unknown = f"image encoding '{message.encoding}' is not supported, expected one of {', '.join(ENCODINGS)}"
+    """Encodings that are not ours to read, where cv_bridge is there and knows them: it may be newer than this."""
+    unknown = why_not(message.encoding)
     try:
         from cv_bridge import CvBridge
     except Exception as error:  # absent, or built against another NumPy or OpenCV, which raises what it likes
-        raise ImageError(
-            f"{unknown}, or what cv_bridge knows, which is not usable here ({type(error).__name__}: {error}); "
-            "convert it upstream (for example with image_proc), or install ros-<distro>-cv-bridge"
-        ) from error
+        raise ImageError(f"{unknown}; convert it upstream (for example with image_proc)") from error
     try:
         return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:

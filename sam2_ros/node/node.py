@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -43,6 +44,7 @@ from std_srvs.srv import SetBool
 
 from sam2_ros.engine import FrameResult, PromptError, Sam2Model
 from sam2_ros.host_memory import keep_freed_pages
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.node.camera import Camera
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.convert import message_to_rgb
@@ -104,6 +106,9 @@ class Sam2Node(LifecycleNode):
         self._params = read_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
+        pixels = PixelConfig(self._params.mono16_range, self._params.untyped_encoding)
+        self._to_rgb = partial(message_to_rgb, images=ImageReader(pixels, self.get_logger().warning))
+
         self._state = "unconfigured"
         self._fault = ""
         self._worker: Worker | None = None
@@ -115,7 +120,7 @@ class Sam2Node(LifecycleNode):
         self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
 
         self._requests = Requests(self, self._statistics, self.desk, lambda: self._params.active_id)
-        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits)
+        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits, pixels, self._to_rgb)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=1))
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -179,7 +184,7 @@ class Sam2Node(LifecycleNode):
                 loaded=loaded,
                 history=history,
                 desk=desk,
-                carrier=Carrier(loaded.tracker, loaded.scout, history, message_to_rgb),
+                carrier=Carrier(loaded.tracker, loaded.scout, history, self._to_rgb),
                 outputs=outputs,
                 spatial=spatial,
                 detector=detector,
@@ -203,7 +208,7 @@ class Sam2Node(LifecycleNode):
             configured.desk,
             self._camera.mailbox,
             self._statistics,
-            to_rgb=message_to_rgb,
+            to_rgb=self._to_rgb,
             deliver=self._deliver,
             on_break=self._on_break,
             give_up=self._give_up,

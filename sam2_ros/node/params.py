@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sam2_ros.engine import MAX_POINTS
+from sam2_ros.media.pixels.image_reader import PixelConfig
+from sam2_ros.media.pixels.value_range import ValueRangeError
 from sam2_ros.node.limits import Limits
 from sam2_ros.node.yaml_values import ParameterError, as_declared, strangers
 
@@ -126,6 +128,19 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
         "QoS reliability asked of the camera: best_effort works with every camera, reliable only with "
         "reliable ones.",
         choices=("best_effort", "reliable"),
+    ),
+    ParameterEntry(
+        "mono16_range",
+        "full",
+        "How images of 16 bits become 8: full (the high byte), percentiles (1 and 99 of the first image, kept), or "
+        "LOW,HIGH such as 7000,9000: the values that become black and white. With one of the latter two 16UC1 is read "
+        "as grey, too.",
+    ),
+    ParameterEntry(
+        "untyped_encoding",
+        "bgr",
+        "What the channels of 8UC3 and 8UC4 images are, which do not say so.",
+        choices=("bgr", "rgb"),
     ),
     ParameterEntry(
         "use_3d",
@@ -293,6 +308,8 @@ class NodeParams:
     memory_policy: str = "visible"
     image_transport: str = "raw"
     image_reliability: str = "best_effort"
+    mono16_range: str = "full"
+    untyped_encoding: str = "bgr"
     use_3d: bool = False
     depth_image_units_divisor: int = 1000
     depth_slop: float = 0.05
@@ -322,6 +339,10 @@ class NodeParams:
         for entry in PARAMETERS:
             if problem := entry.problem(getattr(self, entry.name)):
                 raise ParameterError(problem)
+        try:
+            PixelConfig(self.mono16_range, self.untyped_encoding)
+        except ValueRangeError as error:
+            raise ParameterError(f"parameter mono16_range: {error}") from error
         if self.present_off > self.present_on:
             raise ParameterError(
                 f"parameter present_off: got {self.present_off}, expected at most present_on = "

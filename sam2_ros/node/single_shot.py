@@ -32,6 +32,7 @@ from sam2_ros.engine import (
 )
 from sam2_ros.engine.numerics import MAX_LABEL
 from sam2_ros.engine.postprocess import measure
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.ros_image import ImageError
 from sam2_ros.node.convert import message_to_rgb, prompt_request
 from sam2_ros.node.history import FrameHistory
@@ -60,6 +61,8 @@ class SingleShot:
     Args:
         model: the model at work and the camera's images; raises PromptError with the reason while there are none.
         limits: of one request.
+        pixels: what values mean in the images of requests; each is a stream of its own.
+        to_rgb: reads the camera's images, as the stream does.
     """
 
     def __init__(
@@ -67,10 +70,14 @@ class SingleShot:
         node: LifecycleNode,
         model: Callable[[], tuple[Sam2Model, FrameHistory]],
         limits: Callable[[], Limits],
+        pixels: PixelConfig,
+        to_rgb: Callable[[Any], np.ndarray],
     ) -> None:
         self._log = node.get_logger()
         self._model = model
         self._limits = limits
+        self._pixels = pixels
+        self._to_rgb = to_rgb
         self._stopping = threading.Event()
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
@@ -146,7 +153,9 @@ class SingleShot:
                         "no image in the request and none has come from the camera; send one of them"
                     )
                 message = history.newest.message
-            image = message_to_rgb(message)
+                image = self._to_rgb(message)
+            else:
+                image = message_to_rgb(message, ImageReader(self._pixels, self._log.warning))
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
         except (PromptError, ImageError, StoppedError) as error:

@@ -103,3 +103,44 @@ def test_a_file_that_is_no_image_is_refused(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "text.png").write_text("this is not an image")
     assert run(["segment", str(tmp_path / "text.png"), "--everything", "--out", str(tmp_path / "out")]) == 2
     assert "no readable image" in capsys.readouterr().err
+
+
+def test_a_photograph_is_segmented_upright_as_viewers_show_it(image: Path, tmp_path: Path) -> None:
+    upright = np.asarray(Image.open(image))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    phone = tmp_path / "phone.jpg"
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(phone, exif=exif, quality=95)
+    assert run(["segment", str(phone), "--box", "red:30,20,90,80", "--out", str(tmp_path / "out")]) == 0
+    labels = np.array(Image.open(tmp_path / "out" / "labels.png"))
+    assert overlap(labels > 0, disc(CENTRES["red"])) > 0.7
+    overlay = cv2.imread(str(tmp_path / "out" / "overlay.png"))
+    assert overlay.shape == (120, 240, 3)
+
+
+def test_a_range_finds_in_16_bits_what_the_high_byte_hides(
+    image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grey = cv2.imread(str(image))[..., 2].astype(np.uint16)
+    thermal = tmp_path / "thermal.png"
+    cv2.imwrite(str(thermal), 7000 + grey * 8)
+    arguments = ["segment", str(thermal), "--box", "red:30,20,90,80", "--out", str(tmp_path / "out")]
+    assert run([*arguments, "--range", "percentiles"]) == 0
+    labels = np.array(Image.open(tmp_path / "out" / "labels.png"))
+    assert overlap(labels > 0, disc(CENTRES["red"])) > 0.7
+    assert "grey values" not in caplog.text
+    assert run(arguments) == 0
+    assert "of the 256 grey values" in caplog.text
+    assert "--range percentiles" in caplog.text
+
+
+def test_a_range_that_cannot_be_read_is_one_line(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(["segment", str(image), "--box", "a:0,0,9,9", "--out", str(out), "--range", "9,7"]) == 2
+    assert capsys.readouterr().err.strip() == (
+        "sam2-ros: range '9,7' cannot be read: expected full, percentiles or LOW,HIGH such as 7000,9000, "
+        "the values that become black and white"
+    )
+    assert not out.exists()

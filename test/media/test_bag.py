@@ -11,9 +11,9 @@ import pytest
 
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.media.bag import BagReader, BagWriter, TopicInfo
-from sam2_ros.media.bag_frames import message_to_rgb
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.message_types import normalised_type, objects_message, standard_types
+from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import ImageError
 from sam2_ros.media.tracked_message import read_objects
 
@@ -47,8 +47,8 @@ def test_images_read_back(tmp_path, scene_rgb, storage):
     assert (raw_topic, raw_ns, jpeg_ns) == ("/camera/image_raw", STAMP_NS, STAMP_NS + 1)
     assert (raw.header.stamp.sec, raw.header.stamp.nanosec) == (1_700_000_000, 123_456_789)
     assert (raw.header.frame_id, raw.encoding, raw.step) == ("camera", "rgb8", 192)
-    np.testing.assert_array_equal(message_to_rgb(raw), scene_rgb)
-    assert np.median(np.abs(message_to_rgb(jpeg).astype(int) - scene_rgb)) <= 5
+    np.testing.assert_array_equal(ImageReader().message(raw), scene_rgb)
+    assert np.median(np.abs(ImageReader().message(jpeg).astype(int) - scene_rgb)) <= 5
 
 
 def test_objects_read_back_as_they_were_tracked(tmp_path, make_result, storage):
@@ -166,7 +166,7 @@ def test_old_type_names(tmp_path, scene_rgb):
     with BagReader(folder) as bag:
         assert bag.topics() == [TopicInfo("/camera/image_raw", "sensor_msgs/msg/Image", 3)]
         _, _, message = next(bag.messages())
-    np.testing.assert_array_equal(message_to_rgb(message), scene_rgb)
+    np.testing.assert_array_equal(ImageReader().message(message), scene_rgb)
 
 
 def test_type_names_are_normalised():
@@ -214,7 +214,7 @@ def test_an_mcap_whose_recorder_was_killed_is_read_up_to_there(tmp_path, lost, m
     assert len(messages) == 6 if lost == "ending" else 2 <= len(messages) < 6
     for (_, stamp_ns, message), (index, image) in zip(messages, enumerate(images), strict=False):
         assert stamp_ns == STAMP_NS + index
-        np.testing.assert_array_equal(message_to_rgb(message), image)
+        np.testing.assert_array_equal(ImageReader().message(message), image)
     assert "was cut off: reading the" in caplog.text
     assert file.read_bytes() == cut[lost]
 

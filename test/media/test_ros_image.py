@@ -30,7 +30,7 @@ from sam2_ros.media.ros_image import (
 )
 @settings(deadline=None, max_examples=200)
 def test_colour_encodings_give_the_same_rgb_exactly(image_rgb, encoding, padding, big_endian):
-    step, data = padded(encoded(image_rgb, encoding), padding)
+    step, data = padded(encoded(image_rgb, encoding), padding, encoding)
     height, width = image_rgb.shape[:2]
     decoded = image_to_rgb(height, width, encoding, big_endian, step, data)
     np.testing.assert_array_equal(decoded, image_rgb)
@@ -63,7 +63,7 @@ def test_mono8_is_grey(grey, padding):
 @pytest.mark.parametrize("padding", [0, 6])
 @pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
 def test_422_shows_the_same_scene(scene_rgb, encoding, padding):
-    step, data = padded(encoded(scene_rgb, encoding), padding)
+    step, data = padded(encoded(scene_rgb, encoding), padding, encoding)
     decoded = image_to_rgb(48, 64, encoding, 0, step, data)
     # Rounding of luma and chroma costs a few levels; swapped channels would cost two hundred.
     assert np.abs(decoded.astype(int) - scene_rgb).max() <= 6
@@ -73,7 +73,7 @@ def test_422_shows_the_same_scene(scene_rgb, encoding, padding):
 @pytest.mark.parametrize("pattern", sorted(PATTERNS))
 def test_bayer_shows_the_same_scene(scene_rgb, pattern, padding):
     encoding = f"bayer_{pattern}8"
-    step, data = padded(encoded(scene_rgb, encoding), padding)
+    step, data = padded(encoded(scene_rgb, encoding), padding, encoding)
     decoded = image_to_rgb(48, 64, encoding, 0, step, data)
     for rows, columns in [
         (slice(7, 17), slice(9, 23)),
@@ -104,7 +104,7 @@ def test_padding_of_the_last_row_may_be_missing(scene_rgb):
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_truncated_data_names_the_sizes(scene_rgb, encoding):
-    step, data = padded(encoded(scene_rgb, encoding), 4)
+    step, data = padded(encoded(scene_rgb, encoding), 4, encoding)
     with pytest.raises(
         ImageError, match=rf"{encoding} image 64x48 with step {step} has 1000 bytes.*expected \d+"
     ):
@@ -114,7 +114,12 @@ def test_truncated_data_names_the_sizes(scene_rgb, encoding):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((48, 64, "32FC1", 0, 256, b""), "'32FC1' is not supported, expected one of rgb8"),
+        ((48, 64, "32FC1", 0, 256, b""), "'32FC1' is depth as a rule"),
+        ((48, 64, "8UC2", 0, 128, bytes(48 * 128)), "'8UC2' is not supported, expected rgb, bgr"),
+        ((48, 64, "16UC1", 0, 128, bytes(48 * 128)), "'16UC1' is depth as a rule.*mono16_range"),
+        ((4, 5, "nv12", 0, 5, bytes(30)), "nv12 image is 5x4 px, expected an even width"),
+        ((3, 4, "i420", 0, 4, bytes(18)), "i420 image is 4x3 px, expected an even width and an even height"),
+        ((4, 4, "nv12", 0, 4, bytes(16)), "16 bytes of data, expected 24.*height is the picture's"),
         ((48, 64, "rgb8", 0, 64, bytes(48 * 192)), "step 64, expected at least 192"),
         ((0, 64, "rgb8", 0, 192, b""), "64x0 px, expected at least 1x1"),
         ((4, 5, "yuv422", 0, 10, bytes(40)), "odd width of 5"),

@@ -81,7 +81,7 @@ def test_the_measure_sees_what_numpy_and_opencv_return(photo):
 @pytest.mark.parametrize("padding", [0, PADDING])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_conversion_takes_the_memory_that_the_table_says(photo, encoding, padding):
-    step, data = padded(encoded(photo, encoding), padding)
+    step, data = padded(encoded(photo, encoding), padding, encoding)
     message_data = array.array("B", data)
     taken = new_memory(lambda: image_to_rgb(HEIGHT_PX, WIDTH_PX, encoding, 0, step, message_data))
     assert taken == pytest.approx(documented(encoding)[padding > 0], abs=SMALL)

@@ -19,6 +19,8 @@ INTERFACE = [
     "memory_policy",
     "image_transport",
     "image_reliability",
+    "mono16_range",
+    "untyped_encoding",
     "use_3d",
     "depth_image_units_divisor",
     "depth_slop",
@@ -70,6 +72,11 @@ def test_every_parameter_is_explained_and_its_default_is_allowed(entry):
         ({"precision": "int4"}, "parameter precision: got 'int4', expected one of auto, bf16, fp16, fp32"),
         ({"max_objects": 0}, "parameter max_objects: got 0, expected a value from 1"),
         ({"present_off": 2.0}, "parameter present_off: got 2.0, expected at most present_on = 1.0"),
+        (
+            {"mono16_range": "9000,7000"},
+            "parameter mono16_range: range '9000,7000' cannot be read: expected full",
+        ),
+        ({"untyped_encoding": "hsv"}, "parameter untyped_encoding: got 'hsv', expected one of bgr, rgb"),
         ({"camera_timeout": float("nan")}, "parameter camera_timeout: got nan"),
     ],
 )

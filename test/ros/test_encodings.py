@@ -16,14 +16,28 @@ from sam2_ros_msgs.msg import TrackedObjectArray
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.media.ros_image import ENCODINGS, compressed_to_rgb, image_to_rgb
+from sam2_ros.media.ros_image import compressed_to_rgb, image_to_rgb
 from sam2_ros.media.tracked_message import ReadObject, read_objects
 from sam2_ros.weights import load_model
 
 from .conftest import BOX, HEIGHT_PX, IMAGE_SIZE, WIDTH_PX, scene
 
 SAME_PIXELS = ("rgb8", "bgr8", "rgba8", "bgra8")
-OTHERS = tuple(name for name in ENCODINGS if name not in SAME_PIXELS)
+# One of each kind; test/media/test_ros_image.py reads them all.
+OTHERS = (
+    "mono8",
+    "mono16",
+    "rgb16",
+    "yuv422",
+    "yuyv",
+    "bayer_rggb8",
+    "nv12",
+    "nv21",
+    "i420",
+    "8UC1",
+    "8UC3",
+    "8UC4",
+)
 PADDING = 24  # bytes after each row
 
 
@@ -66,8 +80,8 @@ def wire(encoding: str, padding: int = 0, big_endian: bool = False) -> tuple[np.
     if big_endian:
         rows = np.ascontiguousarray(rows).view("<u2").byteswap().view(np.uint8)
     step, data = padded(rows, padding)
-    sent = np.frombuffer(data, np.uint8).reshape(HEIGHT_PX, step)
-    return sent, {"width": WIDTH_PX, "is_bigendian": int(big_endian)}
+    sent = np.frombuffer(data, np.uint8).reshape(-1, step)  # planes have more rows than the picture
+    return sent, {"height": HEIGHT_PX, "width": WIDTH_PX, "is_bigendian": int(big_endian)}
 
 
 def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> ReadObject:
@@ -147,4 +161,24 @@ def test_jpeg_gives_what_the_tracker_gives_for_its_pixels(compressed_robot, expe
     data = file_of(".jpg")
     found = live_compressed(compressed_robot, data, "jpeg")
     assert mask_iou(found.mask, direct(compressed_to_rgb(data))) > 0.99
+    assert mask_iou(found.mask, expected.mask) > 0.8
+
+
+def test_channels_without_a_name_are_told_once_in_the_log(robot):
+    for _ in range(2):
+        live(robot, "8UC3")
+    assert robot.log().count("do not say what their channels are: read as bgr") == 1
+
+
+def test_a_thermal_camera_is_seen_by_its_percentiles(make_robot, robot, expected):
+    """16UC1 is refused as depth by the one node and grey to the other, which is told how to read it."""
+    thermal = (7000 + 8 * scene()[..., 0].astype("<u2")).view(np.uint8)
+    robot.send_image(thermal, "16UC1", width=WIDTH_PX)
+    robot.wait_for("the reason in the log", lambda: "'16UC1' is depth as a rule" in robot.log())
+    seeing = make_robot(mono16_range="percentiles")
+    seeing.listen_to_outputs()
+    seeing.add(seeing.prompt("box", box=BOX))
+    for _ in range(2):
+        message = seeing.process(thermal, "16UC1", width=WIDTH_PX)
+    (found,) = read_objects(message)
     assert mask_iou(found.mask, expected.mask) > 0.8

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sam2_ros.engine import Prompt
 from sam2_ros.media.bag import is_bag
+from sam2_ros.media.pixels.image_reader import PixelConfig
 
 DIRECT, NODE, RECORDED = "direct", "node", "recorded"
 """The runs: every image through the tracker; the live node in real time; a recording made elsewhere."""
@@ -38,6 +39,7 @@ class ReplayConfig:
         truth_topic: that topic, where there are several.
         truth_ids: object -> its value in the truth; empty: the objects are 1, 2, ... in the order of their prompts.
         rate: of the live run; 2 = twice as fast as recorded.
+        pixels: what values mean that do not say so themselves.
         prompts_file, command: only written down.
     """
 
@@ -58,6 +60,7 @@ class ReplayConfig:
     precision: str = "auto"
     image_size: int = 0
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
+    pixels: PixelConfig = field(default_factory=PixelConfig)
     prompts_file: str = ""
     command: str = ""
 

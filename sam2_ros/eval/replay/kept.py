@@ -33,6 +33,7 @@ def fingerprint(config: ReplayConfig) -> dict[str, Any]:
     files = {"bag": config.bag, "truth": config.truth, "recorded": config.recorded}
     return {
         **known,
+        "pixels": vars(config.pixels),
         "topic": config.topic,
         "truth topic": config.truth_topic,
         "recorded topic": config.recorded_topic,

@@ -28,6 +28,7 @@ from sam2_ros.eval.replay.truth import KnownObjects, find_truth
 from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
+from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import write_json
 from sam2_ros.weights import load_model
 
@@ -47,7 +48,7 @@ def run_replay(
     config.prepare_out()
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
-    with open_source(config.bag, timeline.topic) as source:
+    with open_source(config.bag, timeline.topic, ImageReader(config.pixels)) as source:
         image_hw = check_prompts(source, config.prompts)
     made_with = fingerprint(config)  # a wrong model is told at once, not by a node that stays unconfigured
     on_progress("reading the truth", 0, 1)
@@ -64,7 +65,7 @@ def run_replay(
         write_json(config.out / "summary.json", summary)
     on_progress("writing the report", 0, 1)
     try:
-        write_report(config.out, config.bag, timeline, known, runs)
+        write_report(config.out, config.bag, timeline, known, runs, config.pixels)
     except (OSError, SourceError) as error:  # the numbers are safe by now
         summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     else:

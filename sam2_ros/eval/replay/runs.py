@@ -6,6 +6,7 @@ Does not know the truth; what a run leaves is a rosbag2 and how long each answer
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from sam2_ros.media.diagnostics_message import node_values
 from sam2_ros.media.frame import Frame, SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.message_types import OBJECTS_TYPE
+from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.weights import PRECISIONS
 
@@ -35,6 +37,7 @@ NODE_LATENCY = "image published to ~/objects received, by the player: DDS both w
 RECORDED_LATENCY = "image recorded to ~/objects recorded, by the recorder's clock"
 NO_LATENCY = "the recording has no images, so that it does not say when they were sent"
 
+_log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 LoadModel = Callable[[str, str, str, int], Sam2Model]
 """Called as `weights.load_model`: model, device, precision, image size."""
@@ -88,7 +91,7 @@ def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress, 
     latency_ms: dict[int, float] = {}
     recording = config.recording(DIRECT)
     with (
-        open_source(config.bag, timeline.topic) as source,
+        open_source(config.bag, timeline.topic, ImageReader(config.pixels, warn=_log.debug)) as source,
         _in_place_when_done(recording) as partial,
         BagWriter(partial) as writer,
     ):
@@ -153,6 +156,8 @@ def _node(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) ->
                     "precision": config.precision,
                     "image_size": config.image_size,
                     "max_objects": len(config.object_ids),
+                    "mono16_range": config.pixels.value_range,
+                    "untyped_encoding": config.pixels.untyped,
                 },
                 rate=config.rate,
                 profiles_file=config.profiles_file,

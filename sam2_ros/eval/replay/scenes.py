@@ -5,6 +5,7 @@ Knows recordings and truth; does not know what is shown.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -19,15 +20,23 @@ from sam2_ros.eval.replay.score import newest_results
 from sam2_ros.eval.replay.truth import KnownObjects
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.frames import open_source
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+
+_log = logging.getLogger(__name__)
 
 
 def write_report(
-    out: Path, bag: Path, timeline: BagTimeline, known: KnownObjects | None, runs: Mapping[str, Run]
+    out: Path,
+    bag: Path,
+    timeline: BagTimeline,
+    known: KnownObjects | None,
+    runs: Mapping[str, Run],
+    pixels: PixelConfig | None = None,
 ) -> None:
     """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
 
     def scenes(places: Collection[Place]) -> dict[Place, Scene]:
-        return read_scenes(places, bag, timeline, known, runs)
+        return read_scenes(places, bag, timeline, known, runs, pixels)
 
     write_replay_page(out / "report.html", read_replay(out), scenes)
 
@@ -38,9 +47,10 @@ def read_scenes(
     timeline: BagTimeline,
     known: KnownObjects | None,
     runs: Mapping[str, Run],
+    pixels: PixelConfig | None = None,
 ) -> dict[Place, Scene]:
     """Reads the bag once and each recording once; an image that does not decode has no scene. Raises SourceError."""
-    images = _images({index for _, index in places}, bag, timeline)
+    images = _images({index for _, index in places}, bag, timeline, ImageReader(pixels, warn=_log.debug))
     answers = {
         name: _answers({index for run, index in places if run == name}, runs[name], len(timeline.images))
         for name in {run for run, _ in places}
@@ -55,9 +65,9 @@ def read_scenes(
     return scenes
 
 
-def _images(wanted: set[int], bag: Path, timeline: BagTimeline) -> dict[int, np.ndarray]:
+def _images(wanted: set[int], bag: Path, timeline: BagTimeline, reader: ImageReader) -> dict[int, np.ndarray]:
     found: dict[int, np.ndarray] = {}
-    with open_source(bag, timeline.topic) as source:
+    with open_source(bag, timeline.topic, reader) as source:
         for frame in source:
             if frame.index in wanted:
                 found[frame.index] = frame.image

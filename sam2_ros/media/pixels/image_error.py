@@ -1,0 +1,8 @@
+"""The error of every picture that cannot be shown as RGB.
+
+Knows nothing of pictures; the modules that read them share it.
+"""
+
+
+class ImageError(ValueError):
+    """A picture that cannot be shown as RGB: unknown encoding, damaged bytes, or bytes that do not fit its sizes."""

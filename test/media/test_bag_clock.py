@@ -81,6 +81,14 @@ def test_a_header_that_is_wrong_does_not_move_its_image():
     assert mended_clock("/cam", headers_ns, received_ns).order == tuple(range(6))
 
 
+def test_more_misplaced_images_than_memory_should_hold_are_refused(tmp_path):
+    headers_ns = [EPOCH + index * D for index in range(600)]
+    received_ns = [2**63 - S + index if index % 2 else ns for index, ns in enumerate(headers_ns)]
+    path = write_bag(tmp_path / "bag", headers_ns, received_ns, StoragePlugin.SQLITE3)
+    with pytest.raises(SourceError, match="300 of 600 images on /cam .* out of order, at most 256 expected"):
+        open_source(path)
+
+
 def test_two_runs_in_one_bag_stay_as_they_were_recorded():
     first = [EPOCH + index * D for index in range(5)]
     headers_ns, received_ns = first + first, first + [stamp_ns + 60 * S for stamp_ns in first]

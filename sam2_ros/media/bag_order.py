@@ -52,8 +52,8 @@ class OrderedTopic:
         if clock.is_out_of_order and len(clock.odd) > _MOST_MISPLACED:
             raise SourceError(
                 f"{len(clock.odd)} of {len(recorded)} images on {self._topic} of '{self._reader.path}' were received "
-                f"at impossible times and lie out of order, at most {_MOST_MISPLACED} expected: record the bag again from "
-                "its images' own stamps"
+                f"at impossible times and lie out of order, at most {_MOST_MISPLACED} expected: record the bag "
+                "again from its images' own stamps"
             )
         self._clock, self.note = clock, clock.note
         return [recorded[index]._replace(received_ns=clock.received_ns[index]) for index in clock.order]

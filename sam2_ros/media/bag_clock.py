@@ -34,6 +34,10 @@ class MendedClock:
     odd: frozenset[int] = frozenset()
     note: str = ""
 
+    @property
+    def is_out_of_order(self) -> bool:
+        return self.order != tuple(range(len(self.order)))
+
 
 def fits_a_stamp(stamp_ns: int) -> bool:
     """True for what builtin_interfaces/Time can hold and a clock can show."""

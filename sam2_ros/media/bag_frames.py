@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sam2_ros.media.bag import BagReader, RawMessage, TopicInfo
+from sam2_ros.media.bag import BagReader, TopicInfo
 from sam2_ros.media.bag_clock import fits_a_stamp
 from sam2_ros.media.bag_order import OrderedTopic
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
@@ -94,22 +94,24 @@ def stamp_ns(message: Any, received_ns: int) -> int:
 
 def depth_topics(reader: BagReader) -> frozenset[str]:
     """CompressedImage topics with compressedDepth images: by name, or by their first message."""
-    found = set()
-    for topic in reader.topics():
-        if topic.type != COMPRESSED_TYPE:
-            continue
-        first = next(reader.raw_messages([topic.name]), None) if topic.count else None
-        if topic.name.lower().endswith("/compresseddepth") or (
-            first is not None and _is_depth(reader, first)
-        ):
-            found.add(topic.name)
-    return frozenset(found)
+    return frozenset(
+        topic.name
+        for topic in reader.topics()
+        if topic.type == COMPRESSED_TYPE
+        and (
+            topic.name.lower().endswith("/compresseddepth")
+            or (topic.count and _begins_with_depth(reader, topic))
+        )
+    )
 
 
-def _is_depth(reader: BagReader, raw: RawMessage) -> bool:
+def _begins_with_depth(reader: BagReader, topic: TopicInfo) -> bool:
     try:
-        message = reader.decode(raw)
-    except SourceError:
+        first = next(reader.raw_messages([topic.name]), None)
+        if first is None:
+            return False
+        message = reader.decode(first)
+    except SourceError:  # reported when the frames are read, if the topic is asked for
         return False
     return is_compressed_depth(message.format, message.data)
 

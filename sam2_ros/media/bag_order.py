@@ -12,6 +12,9 @@ from typing import NamedTuple
 from sam2_ros.media.bag import BagReader, RawMessage
 from sam2_ros.media.bag_clock import MendedClock, fits_a_stamp, mended_clock
 from sam2_ros.media.cdr_header import header_frame_id, header_stamp_ns
+from sam2_ros.media.frame import SourceError
+
+_MOST_MISPLACED = 256  # images held in memory
 
 
 class RecordedHeader(NamedTuple):
@@ -36,13 +39,22 @@ class OrderedTopic:
         self.note = ""
 
     def scan(self) -> list[RecordedHeader]:
-        """Read every header and compare the clocks; what is returned, and every pass from now on, is mended."""
+        """Read every header and compare the clocks; what is returned, and every pass from now on, is mended.
+
+        Raises SourceError where too many images would have to be held to put them in order.
+        """
         recorded = [_recorded(raw) for raw in self._reader.raw_messages([self._topic])]
         clock = mended_clock(
             self._topic, [one.header_ns for one in recorded], [one.received_ns for one in recorded]
         )
         if not clock.odd:
             return recorded
+        if clock.is_out_of_order and len(clock.odd) > _MOST_MISPLACED:
+            raise SourceError(
+                f"{len(clock.odd)} of {len(recorded)} images on {self._topic} of '{self._reader.path}' were received "
+                f"at impossible times and lie out of order, at most {_MOST_MISPLACED} expected: record the bag "
+                "again from its images' own stamps"
+            )
         self._clock, self.note = clock, clock.note
         return [recorded[index]._replace(received_ns=clock.received_ns[index]) for index in clock.order]
 
@@ -51,6 +63,10 @@ class OrderedTopic:
         messages = self._reader.raw_messages([self._topic])
         if clock is None:
             yield from messages
+            return
+        if not clock.is_out_of_order:
+            for raw, received_ns in zip(messages, clock.received_ns, strict=True):
+                yield raw._replace(stamp_ns=received_ns)
             return
         # Only the misplaced are held in memory.
         odd = {index: raw for index, raw in enumerate(messages) if index in clock.odd}

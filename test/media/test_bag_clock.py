@@ -30,7 +30,7 @@ def write_bag(
     with Writer(path, version=9, storage_plugin=storage) as bag:
         connection = bag.add_connection("/cam", IMAGE_TYPE, typestore=types)
         for index, (header_ns, stamp_ns) in enumerate(zip(headers_ns, received_ns, strict=True)):
-            fields = rgb_to_image_fields(np.full((4, 6, 3), index, np.uint8))
+            fields = rgb_to_image_fields(np.full((4, 6, 3), index % 256, np.uint8))
             message = image_message(types, header_ns, "cam", fields)
             bag.write(connection, stamp_ns, types.serialize_cdr(message, IMAGE_TYPE))
     return path
@@ -79,6 +79,14 @@ def test_a_header_that_is_wrong_does_not_move_its_image():
     received_ns = [EPOCH + index * D for index in range(6)]
     headers_ns = [*received_ns[:2], 5 * S, *received_ns[3:]]
     assert mended_clock("/cam", headers_ns, received_ns).order == tuple(range(6))
+
+
+def test_more_misplaced_images_than_memory_should_hold_are_refused(tmp_path):
+    headers_ns = [EPOCH + index * D for index in range(600)]
+    received_ns = [2**63 - S + index if index % 2 else ns for index, ns in enumerate(headers_ns)]
+    path = write_bag(tmp_path / "bag", headers_ns, received_ns, StoragePlugin.SQLITE3)
+    with pytest.raises(SourceError, match=r"300 of 600 images on /cam .* out of order, at most 256 expected"):
+        open_source(path)
 
 
 def test_two_runs_in_one_bag_stay_as_they_were_recorded():

@@ -41,7 +41,7 @@ class PictureEnd(NamedTuple):
 
 def picture_end(encoded: np.ndarray) -> PictureEnd:
     """The end of a picture, flat contiguous uint8. Other formats than JPEG, PNG and WebP count as whole."""
-    view = memoryview(encoded)
+    view = encoded.data
     start = bytes(view[:12])
     if start.startswith(JPEG):
         return _jpeg_end(view)

@@ -41,10 +41,10 @@ class ValueRange:
     Raises ValueRangeError.
     """
 
-    def __init__(self, text: str = FULL, warn: Callable[[str], None] = _log.warning) -> None:
+    def __init__(self, text: str = FULL, warn: Callable[[str], object] = _log.warning) -> None:
         self.text = text.strip().lower() or FULL
         self._limits = None if self.text in (FULL, PERCENTILES) else _parsed(text)
-        self._warn: Callable[[str], None] | None = warn if self.text == FULL else None
+        self._warn: Callable[[str], object] | None = warn if self.text == FULL else None
         self._table: np.ndarray | None = None
         self._lock = threading.Lock()
 
@@ -131,8 +131,10 @@ def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """[low, high] to [0, 255], rounded; what lies outside is cut off, NaN is 0."""
-    wide = np.float32 if values.dtype.itemsize <= 4 and values.dtype.kind == "f" else np.float64
-    grey = (values.astype(wide) - low) * (255.0 / (high - low))
+    exact = values.astype(
+        np.float32 if values.dtype.kind == "f" and values.dtype.itemsize <= 4 else np.float64
+    )
+    grey = np.multiply(np.subtract(exact, low), 255.0 / (high - low))
     return np.rint(np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255)).astype(np.uint8)
 
 

@@ -94,7 +94,7 @@ def test_pip_installs_what_rosdep_does_not(dockerfile: Path) -> None:
     setup = (ROOT / "setup.py").read_text("utf-8")
     listed = re.search(r"install_requires=\[(.*?)\]", setup, re.DOTALL)
     assert listed is not None
-    wanted = {re.split(r"[<>=]", name)[0] for name in re.findall(r'"([^"]+)"', listed[1])}
+    wanted = {re.split(r"[<>=;]", name)[0] for name in re.findall(r'"([^"]+)"', listed[1])}
     by_rosdep = {"matplotlib", "numpy", "opencv-python-headless", "pillow", "pyyaml", "scikit-image", "scipy"}
     keys = ("matplotlib", "numpy", "opencv", "pil", "yaml", "skimage", "scipy")
     manifest = (ROOT / "package.xml").read_text("utf-8")

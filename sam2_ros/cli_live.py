@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sam2_ros import cli_show as show
-from sam2_ros.cli_options import DeviceOption, JsonOption, ModelOption
+from sam2_ros.cli_options import OUT_HELP, DeviceOption, JsonOption, ModelOption, OverwriteOption
 
 
 def soak(
@@ -22,7 +22,8 @@ def soak(
     model: ModelOption = "nano",
     device: DeviceOption = "auto",
     objects: Annotated[int, typer.Option(min=1, max=64, help="Objects to track.")] = 2,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/soak"),
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/soak"),
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the live ROS 2 node on a rendered camera for minutes, and watch its memory, rate and latency.
@@ -52,6 +53,7 @@ def soak(
         device=device,
         objects=objects,
         profiles_file=fastdds_profile(),
+        overwrite=overwrite,
     )
     with show.progress_bar("starting") as bar:
         report = run_soak(config, bar.show)

@@ -14,6 +14,7 @@ import yaml
 
 from sam2_ros.eval.replay.config import ReplayConfigError
 from sam2_ros.media.bag import STORAGE_SUFFIXES
+from sam2_ros.result_folder.manifest import is_plain
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")
@@ -120,8 +121,8 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
 def _name(given: str | None, bag: Path) -> str:
     place = bag.resolve()
     name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
-    if name in ("", ".", "..", "summary.json") or "/" in name or "\\" in name:
-        raise ReplayConfigError(f"name '{name}' given, one that a folder can have expected")
+    if not is_plain(name) or name == "summary.json":
+        raise ReplayConfigError(f"name {name!r} given, one that a folder can have expected, no dot first")
     return name
 
 

@@ -83,7 +83,8 @@ def read_bag_list(path: Path) -> list[ListedBag]:
 
 def _called(entry: Any) -> str:
     called = entry.get("name") or entry.get("bag") if isinstance(entry, dict) else None
-    return f" ({called})" if called else ""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(called))
+    return f" ({shown})" if called else ""
 
 
 def _listed(entry: Any, folder: Path) -> ListedBag:

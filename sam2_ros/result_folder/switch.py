@@ -100,18 +100,14 @@ def check_free(folder: Path, manifest: Manifest, names: list[str]) -> None:
 
 def in_the_way(folder: Path, name: str, state: State) -> str:
     """Why a name cannot be written, in one line."""
-    path = str(folder / name)
+    path = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(folder / name))
     if state is State.LINK:
         why = "is, or lies behind, a link, which is not followed: remove the link"
     elif state is State.EDITED:
         why = "was changed since an earlier run wrote it, and is not replaced: move it away"
     else:
         why = "was written by no earlier run, and is not replaced: move it away"
-    return (
-        f"{path!r} {why}, or choose another folder"
-        if "\n" in path
-        else f"'{path}' {why}, or choose another folder"
-    )
+    return f"'{path}' {why}, or choose another folder"
 
 
 def clear(staging: Path) -> None:

@@ -214,7 +214,10 @@ def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
     names = {}
     for one, stem in zip(photographs, stems, strict=True):
         name = stem if stems.count(stem) == 1 else Path(one.name).as_posix().replace("/", "_")
-        names[one.name] = name if is_plain(name) and name != "summary.json" else f"photograph_{len(names)}"
+        name = name if is_plain(name) and name != "summary.json" else f"photograph_{len(names)}"
+        while name in names.values():
+            name += "_"
+        names[one.name] = name
     return names
 
 

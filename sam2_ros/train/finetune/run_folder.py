@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from sam2_ros.media.datasets.rendered import is_rendered
-from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.result_folder.manifest import MANIFEST
+from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.result_folder.manifest import MANIFEST, State
+from sam2_ros.result_folder.switch import in_the_way
 
 from .config import FinetuneConfig
 
@@ -27,7 +28,10 @@ OWN = (
 
 def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:
     """The folder of a run that begins or goes on. Raises ResultFolderError."""
-    return ResultFolder(out, "train", (*OWN, "samples/"), _inputs(config), adopt=_older(out), called="out")
+    folder = ResultFolder(out, "train", (*OWN, "samples/"), _inputs(config), adopt=_older(out), called="out")
+    if folder.state("features") is State.LINK:
+        raise ResultFolderError(in_the_way(out, "features", State.LINK))
+    return folder
 
 
 def _inputs(config: FinetuneConfig) -> list[tuple[str, Path]]:

@@ -210,6 +210,9 @@ class ResultFolder:
         """Remove staging, and give the folder back: gone, if this run made it and left nothing in it."""
         if self._lock is None and not self._made:
             return
+        if (self.staging / JOURNAL).exists():  # a switch that could not be completed: the next run does it
+            self.close()
+            return
         with signals_waiting(), contextlib.suppress(OSError):
             if (self.staging / MARKER).is_file():
                 clear(self.staging)

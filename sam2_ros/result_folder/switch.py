@@ -16,11 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from sam2_ros.result_folder.manifest import Manifest, ResultFolderError, State, entry_of, write_record
+from sam2_ros.result_folder.manifest import (
+    MANIFEST,
+    Manifest,
+    ResultFolderError,
+    State,
+    entry_of,
+    write_record,
+)
 
 STAGING = ".partial"
 MARKER = ".sam2_ros.json"
 JOURNAL = ".switch.json"
+NEW_LIST = ".list.json"
+"""The list as it will be. Everything that needs space on the disk is written before the first file moves."""
 SCRATCH = ".scratch"
 LAST = "summary.json"
 """Taken away first and moved last: where it is, the rest is complete."""
@@ -37,7 +46,9 @@ def staged_names(staging: Path) -> list[str]:
         if where.parts[:1] == (SCRATCH,):
             continue
         for file in files:
-            if (not where.parts and file in (MARKER, JOURNAL)) or (file[0] == "." and ".partial" in file):
+            if (not where.parts and file in (MARKER, JOURNAL, NEW_LIST)) or (
+                file[0] == "." and ".partial" in file
+            ):
                 continue
             found.append((where / file).as_posix())
     return sorted(found, key=lambda name: (name.rpartition("/")[2] == LAST, name == LAST, name))
@@ -62,9 +73,10 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
     gone = sorted(name for name in earlier if manifest.state(folder, name) is State.OURS)
     kept = {name: known for name, known in manifest.files.items() if name not in earlier}
     after = Manifest(manifest.command, {**kept, **{name: entry_of(staging / name) for name in new}})
-    write_record(staging / JOURNAL, {"move": new, "remove": gone, "after": after.as_json()})
+    write_record(staging / NEW_LIST, after.as_json())
+    write_record(staging / JOURNAL, {"move": new, "remove": gone})
     with signals_waiting():
-        _complete(folder, new, gone, after)
+        _complete(folder, new, gone)
     return after
 
 
@@ -75,7 +87,8 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
         return manifest
     try:
         record = json.loads(path.read_text("utf-8"))
-        after = Manifest.from_json(record["after"])
+        listed = path.with_name(NEW_LIST)
+        after = Manifest.from_json(json.loads(listed.read_text("utf-8"))) if listed.exists() else manifest
         new, gone = [str(name) for name in record["move"]], [str(name) for name in record["remove"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResultFolderError(
@@ -85,7 +98,7 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
     check_free(folder, manifest, waiting)
     gone = [name for name in gone if manifest.state(folder, name) is State.OURS]
     with signals_waiting():
-        _complete(folder, waiting, gone, after)
+        _complete(folder, waiting, gone)
     return after
 
 
@@ -121,7 +134,7 @@ def clear(staging: Path) -> None:
     staging.rmdir()
 
 
-def _complete(folder: Path, new: list[str], gone: list[str], after: Manifest) -> None:
+def _complete(folder: Path, new: list[str], gone: list[str]) -> None:
     staging = folder / STAGING
     if LAST in new or LAST in gone:
         (folder / LAST).unlink(missing_ok=True)
@@ -131,7 +144,8 @@ def _complete(folder: Path, new: list[str], gone: list[str], after: Manifest) ->
     for name in new:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (staging / name).replace(folder / name)
-    after.write(folder)
+    if (staging / NEW_LIST).exists():
+        (staging / NEW_LIST).replace(folder / MANIFEST)
     (staging / JOURNAL).unlink()
 
 

@@ -211,10 +211,10 @@ def _split(
     to_do = assignments if config.fresh else found.to_do
     folder.drop_staged(f"{name}/" for name in found.records)
     staged = {name for name in found.records if result_file(folder.staging, name).exists()}
-    for one in assignments:
-        if one in to_do or one.sequence.name in staged:
-            for name in (f"{one.sequence.name}/", *result_names(one.sequence)):
-                folder.target(name)
+    new = [one.sequence for one in to_do] + [one for one in sequences if one.name in staged]
+    for sequence in new:
+        for name in (f"{sequence.name}/", *result_names(sequence)):
+            folder.target(name)
     for note in found.notes:
         on_note(note)
     return found.records, to_do

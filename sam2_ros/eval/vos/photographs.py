@@ -211,7 +211,7 @@ def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
 def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
     """File name -> its folder among the results: the name without ending, with its folders where two share that."""
     stems = [Path(one.name).stem for one in photographs]
-    names = {}
+    names: dict[str, str] = {}
     for one, stem in zip(photographs, stems, strict=True):
         name = stem if stems.count(stem) == 1 else Path(one.name).as_posix().replace("/", "_")
         name = name if is_plain(name) and name != "summary.json" else f"photograph_{len(names)}"

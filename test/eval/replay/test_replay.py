@@ -222,12 +222,11 @@ def test_a_recording_of_another_bag_is_refused(direct: tuple[Path, dict[str, Any
         run_replay(other)
 
 
-def test_an_interrupted_run_leaves_the_earlier_recording_and_its_own(
+def test_an_interrupted_run_leaves_the_earlier_result_as_it_was(
     direct: tuple[Path, dict[str, Any]], demo_bag: DemoBag
 ) -> None:
     out, _ = direct
-    tracked = out / "direct" / "tracked"
-    before = tracked.joinpath("tracked.mcap").stat()
+    before = {path: path.stat() for path in out.rglob("*") if path.is_file()}
 
     def interrupt(step: str, done: int, total: int) -> None:
         if step == "tracking directly" and done == 3:
@@ -235,9 +234,10 @@ def test_an_interrupted_run_leaves_the_earlier_recording_and_its_own(
 
     with pytest.raises(KeyboardInterrupt):
         run_replay(config(demo_bag, out), interrupt)
-    assert tracked.joinpath("tracked.mcap").stat() == before
-    with BagReader(out / "direct" / "partial" / "tracked") as bag:
-        assert {topic.name: topic.count for topic in bag.topics()} == {OBJECTS_TOPIC: 3, LABEL_TOPIC: 3}
+    after = {path: path.stat() for path in out.rglob("*") if path.is_file()}
+    assert after.keys() == before.keys()
+    changed = [path.name for path in after if after[path].st_mtime_ns != before[path].st_mtime_ns]
+    assert changed in ([], [".sam2_ros.json"])
 
 
 def test_a_real_bag_of_jpeg_images_and_masks_drawn_by_people(shared_data: Path, tmp_path: Path) -> None:

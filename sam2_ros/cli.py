@@ -23,6 +23,7 @@ from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
 from sam2_ros.cli_models import models_app
 from sam2_ros.cli_options import (
+    OUT_HELP,
     BackendOption,
     CompileOption,
     DeviceOption,
@@ -32,6 +33,7 @@ from sam2_ros.cli_options import (
     MemoryFramesOption,
     MemoryPoolingOption,
     ModelOption,
+    OverwriteOption,
     PrecisionOption,
     RangeOption,
     UntypedOption,
@@ -61,7 +63,7 @@ app.command()(export)
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/demo"),
     model: ModelOption = "nano",
     device: DeviceOption = "auto",
     image_size: Annotated[
@@ -73,6 +75,7 @@ def demo(
     direct: Annotated[
         bool, typer.Option("--direct", help="Without ROS, even where it is installed.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Render a robot-camera clip, play it to the live ROS 2 node as a rosbag2, score what comes back.
@@ -95,6 +98,7 @@ def demo(
         direct_because=reason or "",
         profiles_file=None if reason else fastdds_profile(),
         frames=frames,
+        overwrite=overwrite,
     )
     with show.progress_bar("starting") as bar:
         summary = run_demo(config, bar.show)
@@ -109,7 +113,7 @@ def track(
     source: Annotated[
         Path, typer.Argument(help="Video file, folder of frames, or rosbag2 (folder, .mcap, .db3).")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
     model: ModelOption = "nano",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -143,6 +147,7 @@ def track(
     save: Annotated[
         str, typer.Option(help="What to leave: any of masks,video,bag,json.")
     ] = "masks,video,bag,json",
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Track prompted objects through a video, a folder of frames or a rosbag2.
@@ -179,6 +184,8 @@ def track(
         backward=backward,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
         pixels=PixelConfig(range, untyped_encoding),
+        overwrite=overwrite,
+        prompt_files=tuple(book.files),
     )
     with show.progress_bar("opening") as bar:
         summary = run_track(config, bar.show)
@@ -195,7 +202,7 @@ def segment(
     image: Annotated[
         Path, typer.Argument(help="JPEG, PNG, TIFF, WebP or BMP; turned upright as its EXIF says.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
     box: Annotated[list[str] | None, typer.Option(help="ID:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
         list[str] | None, typer.Option(help="ID:x,y,+ on the object or ID:x,y,- off it. Repeatable.")
@@ -219,6 +226,7 @@ def segment(
     precision: PrecisionOption = "auto",
     image_size: ImageSizeOption = 0,
     range: RangeOption = "full",
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment one image: what boxes and points ask for, or everything.
@@ -252,6 +260,7 @@ def segment(
         precision,
         image_size,
         PixelConfig(range),
+        overwrite,
     )
     with show.progress_bar("opening") as bar:
         summary = run_segment(config, bar.show)
@@ -325,8 +334,11 @@ def bench(
 
 def main() -> None:
     """The console script."""
-    # A terminated demo still ends its node: turn SIGTERM into an exception that unwinds.
+    # A terminated demo still ends its node, and a run clears up: turn SIGTERM into an exception that unwinds. A closed
+    # terminal, too, unless nohup has it ignored.
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _terminated)
     keep_freed_pages()
     sys.exit(run(sys.argv[1:]))
 
@@ -371,6 +383,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.vos.config import EvalConfigError
     from sam2_ros.media.frames import SourceError
     from sam2_ros.media.ros_image import ImageError
+    from sam2_ros.result_folder.manifest import ResultFolderError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
@@ -378,7 +391,7 @@ def _status_of(error: Exception) -> int | None:
         return 130
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
-    scoring = (CompareError, ReplayConfigError)
+    scoring = (CompareError, ReplayConfigError, ResultFolderError)
     content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
     if isinstance(error, (*options, *timing, *scoring, *content)):
         return 2

@@ -22,6 +22,7 @@ from sam2_ros.cli_options import (
     MemoryFramesOption,
     MemoryPoolingOption,
     ModelOption,
+    OverwriteOption,
     PrecisionOption,
 )
 
@@ -50,7 +51,9 @@ def evaluate(
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for predicted masks, overlay.mp4, report.html and summary.json."),
+        typer.Option(
+            help="Folder for predicted masks, overlay.mp4, report.html and summary.json: new, empty, or of eval before."
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -85,6 +88,7 @@ def evaluate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run sequences again that are complete in --out.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU.
@@ -119,6 +123,7 @@ def evaluate(
         workers,
         ray,
         fresh,
+        overwrite,
     )
     with show.progress_bar("opening") as bar:
         if photographs:

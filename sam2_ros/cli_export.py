@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sam2_ros import cli_show as show
-from sam2_ros.cli_options import ImageSizeOption, JsonOption
+from sam2_ros.cli_options import OUT_HELP, ImageSizeOption, JsonOption, OverwriteOption
 
 FORMATS = ("onnx",)
 
@@ -20,7 +20,7 @@ def export(
     name: Annotated[
         str, typer.Argument(help="A name of `sam2-ros models list`, or the path of a checkpoint.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
     format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     objects: Annotated[
         int, typer.Option(help="Objects tracked at once; every one of them is computed, there or not.")
@@ -32,6 +32,7 @@ def export(
         int, typer.Option(help="Frames remembered: one prompted and the rest recent, 1..7.")
     ] = 7,
     points: Annotated[int, typer.Option(help="Clicks and box corners that one prompt may have.")] = 8,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the image encoder, memory attention, mask decoder and memory encoder as ONNX graphs of fixed shape.
@@ -44,7 +45,7 @@ def export(
     from sam2_ros.backends.export import ExportConfig, run_export
 
     config = ExportConfig(
-        name, out, image_size, precision, objects, conditioning_frames, memory_frames, points
+        name, out, image_size, precision, objects, conditioning_frames, memory_frames, points, overwrite
     )
     with show.progress_bar("loading the model") as bar:
         summary = run_export(config, lambda step: bar.show(step, 0, None))

@@ -12,7 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from sam2_ros import cli_show as show
-from sam2_ros.cli_options import DeviceOption, ImageSizeOption, JsonOption, ModelOption
+from sam2_ros.cli_options import (
+    OUT_HELP,
+    DeviceOption,
+    ImageSizeOption,
+    JsonOption,
+    ModelOption,
+    OverwriteOption,
+)
 
 
 def soak(
@@ -47,7 +54,8 @@ def soak(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of what happens at random.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/soak"),
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/soak"),
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the live ROS 2 node on a rendered camera for minutes, and watch its memory, rate and latency.
@@ -63,7 +71,13 @@ def soak(
     from sam2_ros.eval.soak import SoakError
 
     width_px, height_px = _size(size)
-    where = {"width_px": width_px, "height_px": height_px, "model": model, "device": device}
+    where: dict[str, Any] = {
+        "width_px": width_px,
+        "height_px": height_px,
+        "model": model,
+        "device": device,
+        "overwrite": overwrite,
+    }
     if direct:
         report = _direct(
             out, {**where, "image_size": image_size, "frames": frames, "seed": seed}, objects or 4

@@ -60,6 +60,17 @@ CompileOption = Annotated[
         help="off, graphs (CUDA graphs), max (generated kernels; minutes at the first start, kept for the next).",
     ),
 ]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Write into --out though it is neither empty nor of an earlier run: beside what is there, none of which "
+        "is replaced or removed.",
+    ),
+]
+OUT_HELP = (
+    "Folder for the results: new, empty, or of an earlier run of this command, whose result is replaced."
+)
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
 ]

@@ -56,6 +56,8 @@ class PromptBook:
         self._drafts: dict[int, dict[str, _Draft]] = {}
         self.truth_values: dict[str, int] = {}
         """Object -> its value in images of the truth, where a file says so (`"truth": 3`)."""
+        self.files: list[Path] = []
+        """What was read: JSON and masks, which results must not replace."""
 
     def add_box(self, spec: str) -> None:
         """`ID@FRAME:x0,y0,x1,y1`"""
@@ -84,6 +86,7 @@ class PromptBook:
             raise PromptSyntaxError(
                 f"{path} is no readable JSON file ({error}): expected {_JSON_FORM}"
             ) from error
+        self.files.append(path)
         if not isinstance(entries, list) or not entries:
             raise PromptSyntaxError(f"{path} does not hold a list of prompts: expected {_JSON_FORM}")
         for number, entry in enumerate(entries):
@@ -163,6 +166,7 @@ class PromptBook:
             raise PromptSyntaxError(
                 f"two masks for '{object_id}' on frame {frame}, one expected: leave one out"
             )
+        self.files.append(path)
         # Palette images come as their colours: index 0, the background, is black by convention.
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:

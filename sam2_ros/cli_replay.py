@@ -15,10 +15,12 @@ import typer
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_options import (
+    OUT_HELP,
     DeviceOption,
     ImageSizeOption,
     JsonOption,
     ModelOption,
+    OverwriteOption,
     PrecisionOption,
     RangeOption,
     UntypedOption,
@@ -38,7 +40,7 @@ def replay(
             "{bag, prompts, name, truth, truth_topic, truth_ids, topic, recorded, recorded_topic, rate} each."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results; of a list, DIR/name for each bag.")],
+    out: Annotated[Path, typer.Option(help=f"{OUT_HELP} Of a list, DIR/name for each bag.")],
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -98,6 +100,7 @@ def replay(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Of a list: replay bags again that are complete in --out.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Replay a rosbag and measure it as a robot sees it: masks, states, identities, latency, dropped images.
@@ -131,7 +134,7 @@ def replay(
         default_runs = _default_runs(ray)
     settings: dict[str, Any] = {
         "model": model, "device": device, "precision": precision, "image_size": image_size,
-        "pixels": PixelConfig(range, untyped_encoding),
+        "pixels": PixelConfig(range, untyped_encoding), "overwrite": overwrite,
         "command": shlex.join(["sam2-ros", *sys.argv[1:]]),
     }  # fmt: skip
     if listed is not None:
@@ -192,7 +195,9 @@ def _replay_list(
             )
         except (PromptSyntaxError, ReplayConfigError) as error:
             failed[name] = str(error)
-    config = ManyConfig(out, configs, failed, workers, ray, fresh, str(settings["command"]))
+    config = ManyConfig(
+        out, configs, failed, workers, ray, fresh, str(settings["command"]), bool(settings["overwrite"])
+    )
     with show.progress_bar("opening") as bar:
         summary = run_many(config, bar.show, show.note)
     print_bags(summary)
@@ -216,6 +221,7 @@ def _config(
     return ReplayConfig(
         prompts=book.prompts(),
         prompts_file=str(prompts),
+        prompt_files=tuple(book.files),
         truth_ids=truth_ids or book.truth_values,
         node_command=(sys.executable, "-m", "sam2_ros.node.node") if node else None,
         profiles_file=fastdds_profile() if node else None,

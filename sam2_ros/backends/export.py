@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from sam2_ros.engine.model import Sam2Model
-from sam2_ros.weights import load_model
+from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.weights import find_checkpoint, load_model
 
 from .check import engine_outputs, example_inputs, largest_error
 from .fold import fold_shapes
@@ -29,6 +30,7 @@ from .sessions import IDENTITY, StageSession, import_onnxruntime
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 """Largest difference to PyTorch in float32 that an export may have, over the root mean square of the output."""
+RESULT_NAMES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
 HOST_PARTS = (
     "sam_prompt_encoder.",
     "mask_downsample.",
@@ -52,18 +54,20 @@ class ExportConfig:
     conditioning_frames: int = 4
     memory_frames: int = 7
     points: int = 8
-
-    def __post_init__(self) -> None:
-        if self.out.exists() and not self.out.is_dir():
-            raise BackendError(f"--out {self.out} is a file, a folder or a new name expected")
+    overwrite: bool = False  # see `ResultFolder`
 
 
 def run_export(
     config: ExportConfig, on_progress: Callable[[str], None] = lambda step: None
 ) -> dict[str, Any]:
-    """Load a checkpoint and export it; returns what `sam2-ros export --json` prints. Raises CheckpointError."""
+    """Load a checkpoint and export it; returns what `sam2-ros export --json` prints.
+
+    Raises CheckpointError or ResultFolderError; then an earlier export is as it was.
+    """
     import_onnx()
     import_onnxruntime()
+    source = find_checkpoint(config.model)
+    folder = ResultFolder(config.out, "export", RESULT_NAMES, [("the model", source)], config.overwrite)
     model = load_model(config.model, device="cpu", precision="fp32", image_size=config.image_size)
     layout = ExportLayout(
         model.config.name,
@@ -77,7 +81,9 @@ def run_export(
         weights_digest(model),
         model.parameter_count,
     )
-    return {"out": str(config.out), **asdict(layout), **export_onnx(model, layout, config.out, on_progress)}
+    with folder:
+        made = export_onnx(model, layout, folder.staging, on_progress)
+    return {"out": str(config.out), **asdict(layout), **made}
 
 
 def import_onnx() -> Any:
@@ -136,7 +142,7 @@ def export_onnx(
         )
         if not errors[stage] <= TOLERANCE[layout.precision]:  # NaN too
             raise BackendError(
-                f"{out / stage}.onnx differs from PyTorch by {errors[stage]:.2g} of its root mean square, at most "
+                f"{stage}.onnx differs from PyTorch by {errors[stage]:.2g} of its root mean square, at most "
                 f"{TOLERANCE[layout.precision]} expected: export with --precision fp32"
             )
     state = model.state_dict()

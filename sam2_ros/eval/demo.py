@@ -5,8 +5,6 @@ Does not know the command line or the node's code: it is told the command that s
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +20,11 @@ from sam2_ros.eval.report import ReportData, write_report
 from sam2_ros.eval.scoring import ClipScore, ObjectTruth, score_clip
 from sam2_ros.media.bag import BagWriter
 from sam2_ros.media.bag_timeline import read_timeline
-from sam2_ros.media.frames import SourceError, open_source
+from sam2_ros.media.frames import open_source
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.render import Clip, demo_clip
-from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC, write_json
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import find_checkpoint, load_model
 
 IMAGE_TOPIC = "/camera/image_raw"
@@ -33,6 +32,7 @@ FRAME_ID = "camera"
 RATE_HZ = 10.0
 NANO_IMAGE_SIZE = 256
 """Side of nano's input, px: what one core of a CPU has time for ten times a second, with two objects."""
+RESULT_NAMES = ("camera/", "tracked/", "overlay.mp4", "report.html", "summary.json")
 OBJECT_IDS = ("cup", "robot")
 """The objects of the demo clip in the order of its masks; the robot drives behind a box for a while."""
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
@@ -60,6 +60,7 @@ class DemoConfig:
     direct_because: str = ""
     profiles_file: Path | None = None
     frames: int | None = None  # only the first so many frames of the clip
+    overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 2:
@@ -89,13 +90,18 @@ def run_demo(
 ) -> dict[str, object]:
     """Render, replay, record, score, and write camera/, tracked/, overlay.mp4, report.html and summary.json.
 
-    Returns the summary. Raises LiveReplayError, CheckpointError or SourceError.
+    Returns the summary. Raises LiveReplayError, CheckpointError, SourceError or ResultFolderError; then an earlier
+    result is as it was, but for node.log.
     """
     find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
-    config.out.mkdir(parents=True, exist_ok=True)
-    camera_bag, tracked_bag = config.out / "camera", config.out / "tracked"
-    _clear_bag(camera_bag)
-    _clear_bag(tracked_bag)
+    with ResultFolder(config.out, "demo", RESULT_NAMES, overwrite=config.overwrite) as folder:
+        return _run_demo(config, folder, on_progress)
+
+
+def _run_demo(
+    config: DemoConfig, folder: ResultFolder, on_progress: Callable[[str, int, int], None]
+) -> dict[str, object]:
+    camera_bag, tracked_bag = folder.stage("camera/"), folder.stage("tracked/")
     on_progress("rendering the clip", 0, 1)
     clip = demo_clip()
     total = len(clip.frames) if config.frames is None else min(config.frames, len(clip.frames))
@@ -103,16 +109,17 @@ def run_demo(
     prompts = [Prompt(id=truth.id, box=mask_box(truth.masks_thw[0])) for truth in truths]
     write_camera_bag(camera_bag, clip.frames[:total])
     if config.node_command is not None:
-        run = _run_live(config, camera_bag, tracked_bag, prompts, total, on_progress)
+        log = folder.live("node.log")
+        run = _run_live(config, camera_bag, tracked_bag, log, prompts, total, on_progress)
     else:
         run = _run_direct(config, camera_bag, tracked_bag, prompts, total, on_progress)
     on_progress("scoring", total, total)
     results = read_results(tracked_bag, OBJECTS_TOPIC, {stamp_ns(frame): frame for frame in range(total)})
     score = score_clip(results, truths)
     summary = _summary(config, run, score, total, len(results))
-    _write_overlay(config.out / "overlay.mp4", clip.frames[:total], results)
+    _write_overlay(folder.stage("overlay.mp4"), clip.frames[:total], results)
     write_report(
-        config.out / "report.html",
+        folder.stage("report.html"),
         ReportData(
             title="sam2_ros demo",
             summary={key: value for key, value in summary.items() if key != "per_object"},
@@ -126,7 +133,7 @@ def run_demo(
             latency_meaning=LIVE_LATENCY if config.node_command else DIRECT_LATENCY,
         ),
     )
-    (config.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(folder.stage("summary.json"), summary, indent=2)
     return summary
 
 
@@ -161,6 +168,7 @@ def _run_live(
     config: DemoConfig,
     camera_bag: Path,
     tracked_bag: Path,
+    log: Path,
     prompts: Sequence[Prompt],
     total: int,
     on_progress: Callable[[str, int, int], None],
@@ -170,7 +178,7 @@ def _run_live(
         read_timeline(camera_bag, IMAGE_TOPIC),
         {stamp_ns(0): prompts},
         tracked_bag,
-        config.out / "node.log",
+        log,
         LiveReplayConfig(
             node_command=config.node_command,
             parameters={
@@ -281,15 +289,6 @@ def _write_overlay(path: Path, frames_thwc: np.ndarray, results: Sequence[FrameR
             writer.write(image if newest is None else draw_overlay(image, newest))
     finally:
         writer.close()
-
-
-def _clear_bag(path: Path) -> None:
-    """Remove a bag that an earlier run left; anything else of that name is not ours to delete."""
-    if not path.exists():
-        return
-    if not (path / "metadata.yaml").is_file():
-        raise SourceError(f"{path} exists and is not a rosbag2 folder: choose another folder with --out")
-    shutil.rmtree(path)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -17,13 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
+from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.eval import churn
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.process_watch import read_footprint
 from sam2_ros.media.render import ClipConfig, render_clip
+from sam2_ros.media.results import write_json
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import load_model
 
+READINGS = "soak.jsonl"
 GROWTH_LIMIT = 1.02  # highest memory of the last half / that before, see `judge_memory`
 JUDGED_FROM_FRAMES = 2000  # before, libraries still take what they keep
 READING_PERIOD_FRAMES = 20
@@ -45,6 +48,7 @@ class DirectSoakConfig:
     image_size: int = 0  # side of the model's input, pixels; 0 = the model's own
     objects: int = 4  # at once
     seed: int = 0
+    overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.objects < 1:
@@ -70,12 +74,23 @@ def run_direct_soak(
 ) -> dict[str, Any]:
     """Run; leave soak.jsonl (a reading every 20 frames), soak.png and soak.json in `config.out`.
 
-    Returns what is in soak.json; `failures` there is empty when everything held. Raises CheckpointError,
-    ProcessWatchError (not on Linux).
+    Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves nothing.
+    Raises CheckpointError, ResultFolderError, ProcessWatchError (not on Linux).
     """
     read_footprint(os.getpid())  # where there is no /proc that is said before minutes of work
+    names = (READINGS, "soak.png", "soak.json")
+    folder = ResultFolder(config.out, "soak", names, overwrite=config.overwrite)
     model = load_model(config.model, device=config.device, image_size=config.image_size)
-    config.out.mkdir(parents=True, exist_ok=True)
+    with folder:
+        return _run(config, model, folder, on_progress)
+
+
+def _run(
+    config: DirectSoakConfig,
+    model: Sam2Model,
+    folder: ResultFolder,
+    on_progress: Callable[[str, int, int], None],
+) -> dict[str, Any]:
     on_progress("rendering the clip", 0, config.frames)
     clip = render_clip(
         CLIP_SEED, ClipConfig(config.height_px, config.width_px, CLIP_FRAMES, objects=TRACKED_THINGS)
@@ -84,7 +99,7 @@ def run_direct_soak(
     tracker = Tracker(model, TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S))
     user = _User(tracker, config)
     bank_bytes, readings, steps_ms = tracker.bank_bytes, list[MemoryReading](), list[float]()
-    with (config.out / "soak.jsonl").open("w", encoding="utf-8") as lines:
+    with folder.stage(READINGS).open("w", encoding="utf-8") as lines:
         for index in range(config.frames):
             shown = order[index % len(order)]
             prompts, afterwards = user.act(index, clip.masks[shown])
@@ -121,8 +136,8 @@ def run_direct_soak(
         "step_ms": {key: round(value, 2) for key, value in spread(steps_ms).as_dict().items()},
         "failures": wrong,
     }
-    draw(config.out / "soak.png", readings)
-    (config.out / "soak.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    draw(folder.stage("soak.png"), readings)
+    write_json(folder.stage("soak.json"), report, indent=2)
     return report
 
 

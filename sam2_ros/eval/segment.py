@@ -30,7 +30,10 @@ from sam2_ros.media.overlay import draw_masks
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import write_json, write_label_png
 from sam2_ros.media.ros_image import ImageError
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import load_model
+
+RESULT_NAMES = ("overlay.png", "labels.png", "masks.json", "summary.json")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class SegmentConfig:
     precision: str = "auto"
     image_size: int = 0
     pixels: PixelConfig = field(default_factory=PixelConfig)
+    overwrite: bool = False  # see `ResultFolder`
 
 
 def run_segment(
@@ -59,7 +63,8 @@ def run_segment(
     """Segment one image; returns the content of summary.json.
 
     Leaves `overlay.png`, `labels.png` (value k + 1 = mask k of `masks.json`; a smaller mask lies over a larger),
-    `masks.json` and `summary.json`. Raises SourceError, PromptError or CheckpointError; then nothing is written.
+    `masks.json` and `summary.json`. Raises SourceError, PromptError, CheckpointError or
+    ResultFolderError; then nothing is written.
     """
     if bool(config.prompts) == (config.everything is not None):
         raise PromptError(
@@ -67,6 +72,9 @@ def run_segment(
             if config.prompts
             else "nothing to segment given: say what with a box or points, or ask for everything"
         )
+    folder = ResultFolder(
+        config.out, "segment", RESULT_NAMES, [("the image", config.image)], config.overwrite
+    )
     image = _read(config.image, ImageReader(config.pixels))
     for prompt in config.prompts:
         prompt.validated(*image.shape[:2])
@@ -94,7 +102,7 @@ def run_segment(
         "device": str(model.device),
         "precision": precision_name(model),
     }
-    _write(config.out, image, masks, records, [prompt.id for prompt in config.prompts], summary)
+    _write(folder, image, masks, records, [prompt.id for prompt in config.prompts], summary)
     return summary
 
 
@@ -136,20 +144,21 @@ def _prompted(
 
 
 def _write(
-    out: Path,
+    folder: ResultFolder,
     image: np.ndarray,
     masks: Sequence[np.ndarray],
     records: Sequence[dict[str, Any]],
     names: Sequence[str],
     summary: dict[str, Any],
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     labels = np.zeros(image.shape[:2], np.uint16)
     for index in sorted(range(len(masks)), key=lambda index: -int(masks[index].sum())):
         labels[masks[index]] = index + 1
-    write_label_png(out / "labels.png", labels)
     overlay = draw_masks(image, [labels == index + 1 for index in range(len(masks))], names)
-    if not cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"'{out / 'overlay.png'}' cannot be written")
-    write_json(out / "masks.json", list(records))
-    write_json(out / "summary.json", summary)
+    with folder:
+        write_label_png(folder.stage("labels.png"), labels)
+        path = folder.stage("overlay.png")
+        if not cv2.imwrite(str(path), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"'{path}' cannot be written")
+        write_json(folder.stage("masks.json"), list(records))
+        write_json(folder.stage("summary.json"), summary)

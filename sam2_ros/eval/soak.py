@@ -30,10 +30,13 @@ from sam2_ros.eval.soak_report import Reading, StampCheck, check_stamps, compare
 from sam2_ros.media.cdr_header import header_stamp_ns
 from sam2_ros.media.diagnostics_message import node_values
 from sam2_ros.media.render import Clip, ClipConfig, render_clip
+from sam2_ros.media.results import write_json
 from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.media.tracked_message import read_objects
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import find_checkpoint
 
+READINGS = "soak.jsonl"
 NODE_NAME = "sam2_node"
 IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
@@ -69,6 +72,7 @@ class SoakConfig:
     seed: int = 0  # of what happens to them
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
         if not self.minutes > 0 or not self.rate_hz > 0:
@@ -80,11 +84,25 @@ def run_soak(
 ) -> dict[str, Any]:
     """Run; leave soak.jsonl (a reading per second), soak.png, soak.json and node.log in `config.out`.
 
-    Returns what is in soak.json; `failures` there is empty when everything held. Raises SoakError,
-    CheckpointError, ProcessWatchError (not on Linux).
+    Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves its
+    readings, unless an earlier run's result is there, which stays as it is. Raises SoakError, CheckpointError,
+    ResultFolderError, ProcessWatchError (not on Linux).
     """
     find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
-    config.out.mkdir(parents=True, exist_ok=True)
+    names = (READINGS, "soak.png", "soak.json")
+    with ResultFolder(config.out, "soak", names, overwrite=config.overwrite) as folder:
+        try:
+            return _run(config, folder, on_progress)
+        except BaseException:
+            if READINGS in folder.staged() and not folder.has_file("soak.json"):
+                folder.drop_staged([READINGS])
+                folder.commit((READINGS,))
+            raise
+
+
+def _run(
+    config: SoakConfig, folder: ResultFolder, on_progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
     total_s = math.ceil(60 * config.minutes)
     on_progress("rendering the clip", 0, total_s)
     # Nothing in it hides: every image is as much work as any other, so that rates can be compared.
@@ -111,12 +129,12 @@ def run_soak(
         *config.node_command,
         *ros_arguments(NODE_NAME, IMAGE_TOPIC, {**parameters, **config.parameters}),
     ]
-    log_path = config.out / "node.log"
+    log_path = folder.live("node.log")
     with environment_set(environment), NodeProcess(command, log_path, environment) as process:
         try:
             with (
                 LiveGraph("sam2_ros_soak", domain_id, process, NODE_NAME) as graph,
-                (config.out / "soak.jsonl").open("w", encoding="utf-8") as lines,
+                folder.stage(READINGS).open("w", encoding="utf-8") as lines,
             ):
                 camera = _Camera(config, clip, graph, process, lines)
                 on_progress("waiting for the node", 0, total_s)
@@ -127,8 +145,8 @@ def run_soak(
         exit_status = process.stop()
     report = camera.report()
     report["node_exit_status"] = exit_status
-    draw(config.out / "soak.png", camera.readings, config.rate_hz)
-    (config.out / "soak.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    draw(folder.stage("soak.png"), camera.readings, config.rate_hz)
+    write_json(folder.stage("soak.json"), report, indent=2)
     return report
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sam2_ros.backends.open_model import open_model
@@ -18,7 +17,8 @@ from sam2_ros.eval.backward import EarlierObjects, track_backward
 from sam2_ros.eval.offline import check_prompts, precision_name, track_frames
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
-from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo
+from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo, result_names
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import compile_cache_dir
 
 
@@ -45,14 +45,14 @@ class TrackConfig:
     backend: str = "torch"  # see `backends.open_model`
     compile: str = "off"
     pixels: PixelConfig = field(default_factory=PixelConfig)
+    overwrite: bool = False  # see `ResultFolder`
+    prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
         if unknown or not self.save:
             given = ", ".join(unknown) or "nothing"
             raise TrackConfigError(f"--save {given} given, any of {','.join(SAVE_KINDS)} expected")
-        if self.out.exists() and not self.out.is_dir():
-            raise TrackConfigError(f"--out {self.out} is a file, a folder or a new name expected")
 
 
 def run_track(
@@ -60,12 +60,18 @@ def run_track(
 ) -> dict[str, Any]:
     """Track every frame of the source; returns the content of summary.json.
 
-    Whatever can be wrong with source and prompts is found before the model is loaded. Raises SourceError,
-    PromptError or CheckpointError; then nothing is left in the output folder.
+    Whatever can be wrong with source, prompts and output folder is found before the model is loaded. Raises
+    SourceError, PromptError, CheckpointError or ResultFolderError; then nothing is left in the output folder.
     """
-    with open_source(
-        config.source, config.topic, ImageReader(config.pixels), config.glob, config.fps
-    ) as source:
+    folder = ResultFolder(
+        config.out,
+        "track",
+        result_names(config.save),
+        [("the source", config.source), *(("the prompt file", path) for path in config.prompt_files)],
+        config.overwrite,
+    )
+    images = ImageReader(config.pixels)
+    with open_source(config.source, config.topic, images, config.glob, config.fps) as source, folder:
         check_prompts(source, config.prompts)
         on_progress("loading the model", 0, source.length)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
@@ -83,15 +89,16 @@ def run_track(
             device=str(model.device),
             precision=precision_name(model),
         )
-        with TemporaryDirectory() as folder, ResultWriter(config.out, info, config.save) as writer:
-            earlier = EarlierObjects(Path(folder))
+        with ResultWriter(folder, info, config.save) as writer:
+            frames = folder.scratch("backward")
+            earlier = EarlierObjects(frames)
             if config.backward:
                 tracker = Tracker(model, settings)
                 earlier = track_backward(
                     tracker,
                     source,
                     config.prompts,
-                    Path(folder),
+                    frames,
                     lambda done, total: on_progress("tracking backward", done, total),
                 )
             forward = track_frames(Tracker(model, settings), source, config.prompts)

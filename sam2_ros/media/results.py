@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
-import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -25,17 +23,19 @@ from sam2_ros.engine.result import FrameResult, TrackedObject
 from sam2_ros.media.bag import BagWriter
 from sam2_ros.media.frame import Frame
 from sam2_ros.media.overlay import PALETTE, VideoWriter, draw_overlay
+from sam2_ros.result_folder.folder import ResultFolder
 
 SAVE_KINDS = ("masks", "video", "bag", "json")
 OBJECTS_TOPIC = "/sam2_node/objects"
 LABEL_TOPIC = "/sam2_node/label_image"
-_STAGING = ".partial"
-# Only these names are ours to replace in a folder that holds an earlier run, or anything else.
-_OURS = re.compile(
-    r"masks/\d{5,}\.png|objects\.json|overlay\.mp4|summary\.json|tracked/(metadata\.yaml|[^/]+\.mcap)"
-)
+_NAMES = {"masks": "masks/", "video": "overlay.mp4", "bag": "tracked/", "json": "objects.json"}
 
 _log = logging.getLogger(__name__)
+
+
+def result_names(save: Collection[str]) -> tuple[str, ...]:
+    """What a run that saves these kinds writes, as `ResultFolder` takes it."""
+    return (*(_NAMES[kind] for kind in SAVE_KINDS if kind in save), "summary.json")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class ResultWriter:
     """Collects the results of one run; everything appears in `out_dir` at once, on `close`.
 
     Until then files grow in `out_dir/.partial`, so that an interrupted run leaves an earlier one as it was.
-    Files of an earlier run are replaced, each by its new version; other files in the folder are not touched.
+    Files of an earlier run are replaced, each by its new version; other files in the folder are not touched, and a
+    folder with other files alone is refused: see `ResultFolder`, which may also be given, already open.
 
         with ResultWriter("out", RunInfo("clip.mp4", 30.0), save=("masks", "json")) as writer:
             for frame in source:
@@ -65,19 +66,20 @@ class ResultWriter:
         print(writer.summary["frames"])
     """
 
-    def __init__(self, out_dir: str | Path, info: RunInfo, save: Collection[str] = SAVE_KINDS) -> None:
+    def __init__(
+        self, out_dir: str | Path | ResultFolder, info: RunInfo, save: Collection[str] = SAVE_KINDS
+    ) -> None:
         unknown = sorted(set(save) - set(SAVE_KINDS))
         if unknown:
             raise ValueError(f"cannot save {', '.join(unknown)}; expected any of {', '.join(SAVE_KINDS)}")
-        self.out_dir = Path(out_dir)
         self.info = info
         self.save = tuple(kind for kind in SAVE_KINDS if kind in save)
         self.summary: dict[str, Any] = {}
-        if self.out_dir.exists() and not self.out_dir.is_dir():
-            raise ValueError(f"output '{self.out_dir}' is a file, expected a folder or a new name")
-        self._staging = self.out_dir / _STAGING
-        shutil.rmtree(self._staging, ignore_errors=True)
-        (self._staging / "masks").mkdir(parents=True)
+        if isinstance(out_dir, ResultFolder):
+            self._folder = out_dir
+        else:
+            self._folder = ResultFolder(out_dir, "track", result_names(self.save), called="output").open()
+        self.out_dir = self._folder.path
         self._records: list[dict[str, Any]] = []
         self._objects: dict[str, dict[str, Any]] = {}
         self._missing: dict[str, Any] = {}
@@ -96,14 +98,14 @@ class ResultWriter:
             )
         labels_hw = result.label_image()
         if "masks" in self.save:
-            write_label_png(self._staging / "masks" / self._mask_name(frame), labels_hw)
+            write_label_png(self._folder.stage(f"masks/{self._mask_name(frame)}"), labels_hw)
         if "video" in self.save:
             if self._video is None:
-                self._video = VideoWriter(self._staging / "overlay.mp4", self.info.source_fps)
+                self._video = VideoWriter(self._folder.stage("overlay.mp4"), self.info.source_fps)
             self._video.write(draw_overlay(frame.image, result), frame.stamp_s)
         if "bag" in self.save:
             if self._bag is None:
-                self._bag = BagWriter(self._staging / "tracked")
+                self._bag = BagWriter(self._folder.stage("tracked/"))
             self._bag.write_objects(OBJECTS_TOPIC, frame.stamp_ns, frame.frame_id, result)
             self._bag.write_label_image(LABEL_TOPIC, frame.stamp_ns, frame.frame_id, labels_hw)
         self._record(frame, result)
@@ -135,10 +137,11 @@ class ResultWriter:
             self._bag.close()
         self._records.sort(key=lambda record: record["frame"])
         if "json" in self.save:
-            write_json(self._staging / "objects.json", self._records)
+            write_json(self._folder.stage("objects.json"), self._records)
         self.summary = self._summary(elapsed_s)
-        write_json(self._staging / "summary.json", self.summary)
-        self._publish()
+        write_json(self._folder.stage("summary.json"), self.summary)
+        self._folder.commit()
+        self._folder.end()
         return self.summary
 
     def abort(self) -> None:
@@ -147,7 +150,7 @@ class ResultWriter:
             self._video.abort()
         if self._bag is not None:
             self._bag.close()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._folder.end()
 
     def _record(self, frame: Frame, result: FrameResult) -> None:
         total_ms = result.timings_ms.get("total")
@@ -195,20 +198,6 @@ class ResultWriter:
             **info,
             "saved": list(self.save),
         }
-
-    def _publish(self) -> None:
-        """Moves the finished files into place, summary.json last: where it is, the rest is complete."""
-        written = [path for path in self._staging.rglob("*") if path.is_file()]
-        names = sorted(
-            (p.relative_to(self._staging) for p in written), key=lambda n: (n.name == "summary.json", n)
-        )
-        (self.out_dir / "summary.json").unlink(missing_ok=True)
-        for folder in {name.parent for name in names} - {Path(".")}:
-            _clear_ours(self.out_dir, folder)
-        for name in names:
-            (self.out_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            (self._staging / name).replace(self.out_dir / name)
-        shutil.rmtree(self._staging)
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -264,14 +253,6 @@ def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     except OSError:  # a full disk
         partial.unlink(missing_ok=True)
         raise
-
-
-def _clear_ours(out_dir: Path, folder: Path) -> None:
-    """Removes an earlier run's files from `folder`: a shorter run must not keep the longer one's tail."""
-    if (out_dir / folder).is_dir():
-        for path in (out_dir / folder).iterdir():
-            if path.is_file() and _OURS.fullmatch(path.relative_to(out_dir).as_posix()):
-                path.unlink()
 
 
 def _finite(value: float | None) -> float | None:

@@ -20,6 +20,7 @@ from torch import nn
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.engine.state_dict import load_strictly
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import find_checkpoint, read_state
 
 from .clips import IN_WORKERS, clip_batches, rendered_batch
@@ -43,6 +44,10 @@ MEMORY = (  # first parts of the names of parameters that clips of one frame tea
     "sam_mask_decoder.pred_obj_score_head",
     "sam_mask_decoder.obj_score_token",
 )
+
+
+OWN = ("checkpoint.pt", "log.jsonl")
+"""What a run leaves; each is whole at any time, so that one that was killed goes on."""
 
 
 class Run(NamedTuple):
@@ -72,27 +77,34 @@ def train(
 
     Raises:
         ValueError: `config` has no phases.
+        ResultFolderError: `out_dir` is not empty, and not of such a run.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")
     torch.set_num_threads(config.threads)
-    out_dir.mkdir(parents=True, exist_ok=True)
     begin = 0
-    for index in range(len(config.phases)):
-        averaged = _train_phase(config, index, begin, out_dir, precision, device or torch.device("cpu"))
-        begin += config.phases[index].steps
+    with ResultFolder(out_dir, "train", OWN, called="out") as folder:
+        folder.own(*OWN)
+        for index in range(len(config.phases)):
+            averaged = _train_phase(config, index, begin, folder, precision, device or torch.device("cpu"))
+            begin += config.phases[index].steps
     return averaged
 
 
 def _train_phase(
-    config: TrainConfig, index: int, begin: int, out_dir: Path, precision: torch.dtype, device: torch.device
+    config: TrainConfig,
+    index: int,
+    begin: int,
+    folder: ResultFolder,
+    precision: torch.dtype,
+    device: torch.device,
 ) -> Sam2Model:
     """Run phase `index`, whose first step is `begin`, or what the checkpoint left of it."""
     phase = config.phases[index]
     end = begin + phase.steps
     torch.manual_seed(config.seed)
     run = _first_run(config, phase.image_size, device)
-    start = _restore(out_dir / "checkpoint.pt", run)
+    start = _restore(folder.path / "checkpoint.pt", run)
     if start >= end:
         return run.averaged
     rng = np.random.default_rng((config.seed, start))
@@ -135,11 +147,12 @@ def _train_phase(
                 "lr": rate,
                 "s_per_step": round((time.monotonic() - began) / (done - start), 3),
             }
-            _log(out_dir, line)
+            _log(folder.path, line)
             losses, ious = [], []
         if done % config.checkpoint_every == 0 or done == end:
-            _log(out_dir, {"step": done, **validate(run.averaged, held_out)})
-            _save(out_dir / "checkpoint.pt", config, done, run)
+            _log(folder.path, {"step": done, **validate(run.averaged, held_out)})
+            _save(folder.stage("checkpoint.pt"), config, done, run)
+            folder.put("checkpoint.pt")
     return run.averaged
 
 
@@ -231,7 +244,6 @@ def _log(out_dir: Path, line: dict[str, float]) -> None:
 
 
 def _save(path: Path, config: TrainConfig, step: int, run: Run) -> None:
-    """Written beside and renamed, so that a run killed while saving keeps its last checkpoint."""
     state = {
         "config": asdict(config),
         "step": step,
@@ -240,8 +252,7 @@ def _save(path: Path, config: TrainConfig, step: int, run: Run) -> None:
         "grouping": run.grouping.state_dict(),
         "optimisers": [optimiser.state_dict() for optimiser in run.optimisers],
     }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    torch.save(state, path)
 
 
 def _restore(path: Path, run: Run) -> int:

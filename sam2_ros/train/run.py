@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import save_model
 
 from .config import TrainConfig
@@ -76,5 +77,6 @@ def _cook(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
     with join_processes(recipe.device) as processes:
         model = train(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
     weights = out / "last.safetensors"
-    save_model(model, weights, {"start": "random", "recipe": recipe.recipe})
+    with ResultFolder(out, "train", ("last.safetensors",), called="out") as folder:
+        save_model(model, folder.stage("last.safetensors"), {"start": "random", "recipe": recipe.recipe})
     return {"recipe": recipe.recipe, "device": str(processes.device), "weights": str(weights)}

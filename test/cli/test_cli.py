@@ -194,7 +194,7 @@ def test_track_writes_what_it_says_and_prints_the_summary_last(
 def test_track_of_one_kind_leaves_only_that_kind(frames: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(["track", str(frames), "--out", str(out), "--box", BOX, "--save", "json"]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["objects.json", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".sam2_ros.json", "objects.json", "summary.json"]
 
 
 @pytest.mark.parametrize(

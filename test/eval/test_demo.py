@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.eval.demo import DemoConfig, _clear_bag, mask_box, run_demo
+from sam2_ros.eval.demo import DemoConfig, mask_box, run_demo
 from sam2_ros.eval.live_replay import (
     LiveReplayConfig,
     LiveReplayError,
@@ -22,8 +22,8 @@ from sam2_ros.eval.live_replay import (
 )
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
-from sam2_ros.media.frames import SourceError
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.result_folder.manifest import ResultFolderError
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 FRAMES = 20
@@ -104,13 +104,14 @@ def test_a_process_that_never_becomes_a_node_is_reported_in_time(tmp_path: Path)
         replay_live(camera, {}, tmp_path / "tracked", tmp_path / "node.log", config)
 
 
-def test_a_folder_that_is_no_bag_is_not_removed(tmp_path: Path) -> None:
+def test_a_bag_of_the_users_is_not_removed(tmp_path: Path) -> None:
     keep = tmp_path / "camera"
     keep.mkdir()
-    (keep / "photo.jpg").write_bytes(b"precious")
-    with pytest.raises(SourceError, match="not a rosbag2"):
-        _clear_bag(keep)
-    assert (keep / "photo.jpg").exists()
+    (keep / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
+    for overwrite, said in ((False, "is not empty"), (True, "camera' was written by no earlier run")):
+        with pytest.raises(ResultFolderError, match=said):
+            run_demo(DemoConfig(tmp_path, frames=2, overwrite=overwrite))
+    assert [path.name for path in tmp_path.rglob("*")] == ["camera", "metadata.yaml"]
 
 
 def test_mask_box_is_tight_and_half_open() -> None:

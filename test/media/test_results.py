@@ -43,7 +43,9 @@ def run(scene_rgb, make_result):
 
 
 def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but the list of them."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.endswith(".sam2_ros.json"))
 
 
 def test_everything_is_there(tmp_path, run, make_result):
@@ -197,6 +199,7 @@ def test_nothing_appears_before_close_and_a_killed_run_is_cleared_up(tmp_path, r
     killed = ResultWriter(out, INFO)
     killed.add(Frame(0, STAMP_NS, scene_rgb), make_result(0))
     assert all(name.startswith(".partial/") for name in names(out))
+    killed._folder.close()  # as the end of its process does
     run(out, frames=2)
     assert not any(name.startswith(".partial") for name in names(out))
     assert "masks/00001.png" in names(out)
@@ -219,7 +222,7 @@ def test_wrong_arguments(tmp_path, scene_rgb):
         ResultWriter(tmp_path / "out", INFO, ("masks", "mp4"))
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file, expected a folder"):
+    with pytest.raises(ValueError, match="is a file, a folder or a new name expected"):
         ResultWriter(tmp_path / "file", INFO)
     with pytest.raises(ValueError, match="source_fps is nan"):
         RunInfo("clip.mp4", float("nan"))

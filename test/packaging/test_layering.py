@@ -18,14 +18,26 @@ PACKAGE = ROOT / "sam2_ros"
 MAY_IMPORT = {
     "engine": set(),
     "host_memory": set(),
+    "result_folder": set(),
     "weights": {"engine"},
     "download": {"weights"},  # the one that knows the web
-    "backends": {"engine", "weights"},  # the one that knows onnxruntime
-    "media": {"engine"},
-    "eval": {"host_memory", "engine", "weights", "backends", "media"},
-    "train": {"host_memory", "engine", "weights", "media", "eval"},
+    "backends": {"engine", "weights", "result_folder"},  # the one that knows onnxruntime
+    "media": {"engine", "result_folder"},
+    "eval": {"host_memory", "result_folder", "engine", "weights", "backends", "media"},
+    "train": {"host_memory", "result_folder", "engine", "weights", "media", "eval"},
     "node": {"host_memory", "engine", "weights", "backends", "media"},
-    "cli": {"host_memory", "engine", "weights", "backends", "download", "media", "eval", "train", "node"},
+    "cli": {
+        "host_memory",
+        "result_folder",
+        "engine",
+        "weights",
+        "backends",
+        "download",
+        "media",
+        "eval",
+        "train",
+        "node",
+    },
 }
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")

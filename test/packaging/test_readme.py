@@ -27,7 +27,13 @@ def test_the_tree_names_every_module():
 
 
 @pytest.mark.parametrize(
-    ("page", "heading"), [("numerics", "| what "), ("faults", "| fault "), ("faults", "| elsewhere ")]
+    ("page", "heading"),
+    [
+        ("numerics", "| what "),
+        ("faults", "| fault "),
+        ("faults", "| elsewhere "),
+        ("results", "| what could "),
+    ],
 )
 def test_every_row_of_a_promise_names_a_test_that_is_there(page, heading):
     text = (ROOT / "docs" / f"{page}.md").read_text()

@@ -226,7 +226,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert not any(k.startswith("image_encoder.") for k in changed)
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 1, 2, 2]  # a report and a validation each
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not (tmp_path / ".partial").exists()
 
 
 def test_a_run_can_start_from_weights(tmp_path):
@@ -238,7 +238,7 @@ def test_a_run_can_start_from_weights(tmp_path):
         (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), start=str(weights), objects=1,
         validation_clips=1, validation_frames=2, warmup_steps=10**9,
     )  # fmt: skip
-    trained = train(settings, tmp_path).state_dict()
+    trained = train(settings, tmp_path / "run").state_dict()
     given = random_model(config_for("nano"), seed=5).state_dict()
     for key in ("no_obj_ptr", "memory_attention.norm.weight", "image_encoder.trunk.pos_embed"):
         torch.testing.assert_close(trained[key], given[key], atol=2e-3, rtol=1e-3)

@@ -6,10 +6,8 @@ adds (transport, conversion, publishing) is in the demo's latency.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +29,7 @@ from sam2_ros.eval.offline import precision_name
 from sam2_ros.eval.seeded_weights import fill_by_key
 from sam2_ros.eval.vos.prompting import tight_box
 from sam2_ros.media.render import ClipConfig, render_clip
+from sam2_ros.result_folder.scratch import scratch_folder
 from sam2_ros.weights import compile_cache_dir, list_models, load_model
 
 CLIP_FRAMES = 12
@@ -278,10 +277,8 @@ def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
         if config.backend != "torch":
             return model, "exported"
         return model, "nano" if model.config.name == "nano" else "official"
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # through a file: device and precision are chosen as for any other
-        path = Path(folder) / "random.safetensors"
+    with scratch_folder() as folder:  # through a file: device and precision are chosen as for any other
+        path = folder / "random.safetensors"
         with torch.device("meta"):
             shapes = Sam2Model(config_for(info.name.split("-")[0], info.version)).state_dict()
         save_file(fill_by_key(shapes, presence_bias=PRESENT), path)

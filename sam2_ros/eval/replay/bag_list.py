@@ -14,6 +14,7 @@ import yaml
 
 from sam2_ros.eval.replay.config import ReplayConfigError
 from sam2_ros.media.bag import STORAGE_SUFFIXES
+from sam2_ros.result_folder.manifest import is_plain
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")
@@ -82,7 +83,8 @@ def read_bag_list(path: Path) -> list[ListedBag]:
 
 def _called(entry: Any) -> str:
     called = entry.get("name") or entry.get("bag") if isinstance(entry, dict) else None
-    return f" ({called})" if called else ""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(called))
+    return f" ({shown})" if called else ""
 
 
 def _listed(entry: Any, folder: Path) -> ListedBag:
@@ -120,8 +122,8 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
 def _name(given: str | None, bag: Path) -> str:
     place = bag.resolve()
     name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
-    if name in ("", ".", "..", "summary.json") or "/" in name or "\\" in name:
-        raise ReplayConfigError(f"name '{name}' given, one that a folder can have expected")
+    if not is_plain(name) or name == "summary.json":
+        raise ReplayConfigError(f"name {name!r} given, one that a folder can have expected, no dot first")
     return name
 
 

@@ -5,17 +5,19 @@ Does not open bags or models.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sam2_ros.engine import Prompt
 from sam2_ros.media.bag import is_bag
 from sam2_ros.media.pixels.image_reader import PixelConfig
+from sam2_ros.result_folder.folder import ResultFolder
 
 DIRECT, NODE, RECORDED = "direct", "node", "recorded"
 """The runs: every image through the tracker; the live node in real time; a recording made elsewhere."""
+
+SUMMARIES = ("summary.json", "report.html")
 
 
 class ReplayConfigError(ValueError):
@@ -63,6 +65,8 @@ class ReplayConfig:
     pixels: PixelConfig = field(default_factory=PixelConfig)
     prompts_file: str = ""
     command: str = ""
+    overwrite: bool = False  # see `ResultFolder`
+    prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
 
     def __post_init__(self) -> None:
         if not self.rate > 0:
@@ -119,20 +123,23 @@ class ReplayConfig:
             return self.recorded
         return self.out / run / "tracked"
 
-    def prepare_out(self) -> None:
-        """Make the folder, and see that it takes files and that nothing of somebody's would be overwritten."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.out):
-                pass
-        except OSError as error:
-            raise ReplayConfigError(
-                f"--out {self.out} cannot be written ({error.strerror}): a folder or a new name expected"
-            ) from error
-        made = [self.recording(run) for run in self.runs if run != RECORDED]
-        for path in made:
-            if path.exists() and not (path / "metadata.yaml").is_file():
-                raise ReplayConfigError(f"{path} exists and is not a rosbag2 folder: choose another --out")
-            for given in (self.bag, self.truth, self.recorded):
-                if given is not None and given.resolve().is_relative_to(path.resolve()):
-                    raise ReplayConfigError(f"{given} would be overwritten by this run: choose another --out")
+    def folder(self) -> ResultFolder:
+        """Where results go, checked and not yet opened. Raises ResultFolderError."""
+        return ResultFolder(self.out, "replay", self.replaced, self.inputs, self.overwrite)
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """What is written in `out`."""
+        return (*self.recordings(self.runs), *SUMMARIES)
+
+    @property
+    def inputs(self) -> list[tuple[str, Path]]:
+        """What is read: what it is called, and where it is."""
+        given = (("the bag", self.bag), ("the truth", self.truth), ("the recording", self.recorded))
+        inputs = [(called, path) for called, path in given if path is not None]
+        return inputs + [("the prompt file", path) for path in self.prompt_files]
+
+    @staticmethod
+    def recordings(runs: Iterable[str]) -> tuple[str, ...]:
+        """Folders that these runs write, as `ResultFolder` takes them."""
+        return tuple(f"{run}/tracked/" for run in runs if run != RECORDED)

@@ -25,6 +25,10 @@ from sam2_ros.eval.replay.replay import run_replay, versions
 from sam2_ros.eval.replay.runs import LoadModel
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
+from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.result_folder.guards import check_inputs
+from sam2_ros.result_folder.manifest import State
+from sam2_ros.result_folder.switch import in_the_way
 from sam2_ros.weights import CheckpointError, device_and_precision, load_model
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -48,6 +52,7 @@ class ManyConfig:
         ray: address of a Ray cluster, or `local`; empty = none. Not with a node.
         fresh: bags that an earlier run completed are replayed again.
         command: only written down.
+        overwrite: see `ResultFolder`.
     """
 
     out: Path
@@ -57,6 +62,7 @@ class ManyConfig:
     ray: str = ""
     fresh: bool = False
     command: str = ""
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -81,19 +87,23 @@ def run_many(
 ) -> dict[str, Any]:
     """Replay them all; returns the content of `out`/summary.json. A bag that fails is in `failed`, with one line.
 
-    Raises ReplayConfigError, CheckpointError or RayError, each in one line, where none can be done; Interrupted.
+    Raises ReplayConfigError, CheckpointError, ResultFolderError or RayError, each in one line, where none can be done;
+    Interrupted. Each bag's folder is a result folder of its own; an earlier summary.json stays until the new one.
     """
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
-    except OSError as error:
-        raise ReplayConfigError(
-            f"--out {config.out} cannot be written ({error.strerror}): a folder or a new name expected"
-        ) from error
+    written = [f"{name}/{place}" for name, one in config.bags.items() for place in one.replaced]
+    check_inputs(config.out, written, [given for one in config.bags.values() for given in one.inputs])
+    # A folder of this kind holds a list's summary.json, and each bag its own result: see `run_replay`.
+    with ResultFolder(config.out, "replay BAGS", ("summary.json",), overwrite=config.overwrite) as folder:
+        return _run_many(config, folder, on_progress, on_note)
+
+
+def _run_many(
+    config: ManyConfig, folder: ResultFolder, on_progress: OnProgress, on_note: OnNote
+) -> dict[str, Any]:
     board = Board(on_progress, on_note, len(config.bags) + len(config.failed))
     for name, line in config.failed.items():
         board.on_event(Failed(name, line))
-    to_do = _take_over(config, board)
+    to_do = _take_over(config, folder, board)
     if to_do:
         _run(config, to_do, board)
     names = [*config.bags, *config.failed]
@@ -107,7 +117,8 @@ def run_many(
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
     try:
-        write_json(config.out / "summary.json", summary)
+        write_json(folder.stage("summary.json"), summary)
+        folder.commit()
     except OSError as error:  # what was found out is shown all the same
         line = (
             f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: free "
@@ -165,10 +176,17 @@ def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"runs": runs, "notes": summary["notes"]}
 
 
-def _take_over(config: ManyConfig, board: Board) -> dict[str, ReplayConfig]:
-    """Puts those that are complete on the board; returns the others."""
+def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[str, ReplayConfig]:
+    """Puts those that are complete on the board, and those whose folder is not ours; returns the others."""
     to_do, taken = {}, 0
     for name, one in config.bags.items():
+        try:
+            if folder.state(name) is State.LINK:
+                raise ResultFolderError(in_the_way(folder.path, name, State.LINK))
+            one.folder()
+        except ResultFolderError as error:
+            board.on_event(Failed(name, str(error)))
+            continue
         summary, reason = kept_summary(one)
         if config.fresh or summary is None:
             to_do[name] = one
@@ -244,7 +262,7 @@ class Replays:
             return headlines(run_replay(config, lambda step, done, total: on_progress(done), load))
         except CheckpointError as error:
             raise JobError(str(error), ends_all=True) from error
-        except (ReplayConfigError, SourceError, PromptError) as error:
+        except (ReplayConfigError, SourceError, PromptError, ResultFolderError) as error:
             raise JobError(str(error)) from error
         except LiveReplayError as error:  # it goes on with the last lines of the node's log
             first, *log = str(error).splitlines()

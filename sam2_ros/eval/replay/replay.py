@@ -17,7 +17,7 @@ import sam2_ros
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.offline import check_prompts
 from sam2_ros.eval.recording import each_result
-from sam2_ros.eval.replay.config import RECORDED, ReplayConfig
+from sam2_ros.eval.replay.config import RECORDED, SUMMARIES, ReplayConfig
 from sam2_ros.eval.replay.kept import fingerprint
 from sam2_ros.eval.replay.measures import longest_gap_s
 from sam2_ros.eval.replay.runs import LoadModel, Progress, Run, run
@@ -30,6 +30,7 @@ from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import write_json
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import load_model
 
 
@@ -42,10 +43,24 @@ def run_replay(
 
     Whatever can be wrong with the bag, prompts, truth and folder is found before a model is loaded. A run that fails
     takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done; it has a
-    `fingerprint` when all are. `load`: called as `load_model`. Raises ReplayConfigError, SourceError, PromptError,
-    CheckpointError, LiveReplayError.
+    `fingerprint` when all are. Where an earlier replay left a result, an interrupted one leaves that as it is. `load`:
+    called as `load_model`. Raises ReplayConfigError, SourceError, PromptError, CheckpointError, LiveReplayError,
+    ResultFolderError.
     """
-    config.prepare_out()
+    with config.folder() as folder:
+        done: list[str] = []
+        try:
+            return _run_replay(config, folder, done, on_progress, load)
+        except BaseException as error:
+            if done and (isinstance(error, Exception) or not folder.has_file("summary.json")):
+                folder.drop_staged((*config.recordings(done), "summary.json"))
+                folder.commit((*config.recordings(done), *SUMMARIES))
+            raise
+
+
+def _run_replay(
+    config: ReplayConfig, folder: ResultFolder, done: list[str], on_progress: Progress, load: LoadModel
+) -> dict[str, Any]:
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
     with open_source(config.bag, timeline.topic, ImageReader(config.pixels)) as source:
@@ -56,21 +71,22 @@ def run_replay(
     summary = _heading(config, timeline, known)
     runs: dict[str, Run] = {}
     for name in config.runs:
-        made = runs[name] = run(name, config, timeline, on_progress, load)
+        made = runs[name] = run(name, config, folder, timeline, on_progress, load)
         on_progress(f"scoring {name}", 0, 1)
         summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
         for key in ("model", "device", "precision", "image_size"):
             if summary[key] is None and key in made.words:
                 summary[key] = made.words[key]
-        write_json(config.out / "summary.json", summary)
+        write_json(folder.stage("summary.json"), summary)
+        done.append(name)
     on_progress("writing the report", 0, 1)
     try:
-        write_report(config.out, config.bag, timeline, known, runs, config.pixels)
+        write_report(folder.staging, config.bag, timeline, known, runs, config.pixels)
     except (OSError, SourceError) as error:  # the numbers are safe by now
         summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     else:
         summary["fingerprint"] = made_with  # last: where it is, everything is
-        write_json(config.out / "summary.json", summary)
+        write_json(folder.stage("summary.json"), summary)
     return summary
 
 
@@ -141,7 +157,7 @@ def _scored(
             notes.append(f"{name}: '{track.id}' is in no answer; its prompt did not arrive or was rejected")
     own = name != RECORDED
     return {
-        "recording": str(made.recording.relative_to(config.out) if own else made.recording.resolve()),
+        "recording": f"{name}/tracked" if own else str(made.recording.resolve()),
         "images_in": images,
         "processed": done,
         "skipped": skipped,

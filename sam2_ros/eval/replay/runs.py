@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import torch
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.eval.live_replay import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
 from sam2_ros.eval.offline import precision_name, track_frames
-from sam2_ros.eval.replay.config import DIRECT, NODE, RECORDED, ReplayConfig
+from sam2_ros.eval.replay.config import DIRECT, NODE, ReplayConfig
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_timeline import BagTimeline
 from sam2_ros.media.cdr_header import header_stamp_ns
@@ -30,6 +28,7 @@ from sam2_ros.media.frames import open_source
 from sam2_ros.media.message_types import OBJECTS_TYPE
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import PRECISIONS
 
 DIRECT_LATENCY = "duration of Tracker.step in this process: no ROS graph, no image dropped"
@@ -69,19 +68,32 @@ class Run:
 
 
 def run(
-    name: str, config: ReplayConfig, timeline: BagTimeline, on_progress: Progress, load: LoadModel
+    name: str,
+    config: ReplayConfig,
+    folder: ResultFolder,
+    timeline: BagTimeline,
+    on_progress: Progress,
+    load: LoadModel,
 ) -> Run:
-    """Make one of `config.runs`. Raises what models, bags and the live graph raise."""
+    """Make one of `config.runs`, recorded in staging. Raises what models, bags and the live graph raise."""
     if name == DIRECT:
-        made = _direct(config, timeline, on_progress, load)
+        made = _direct(config, folder, timeline, on_progress, load)
+    elif name == NODE:
+        made = _node(config, folder, timeline, on_progress)
     else:
-        made = {NODE: _node, RECORDED: _recorded}[name](config, timeline, on_progress)
+        made = _recorded(config, timeline, on_progress)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # PyTorch keeps what the direct run's model held; a node beside it may need it
     return made
 
 
-def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress, load: LoadModel) -> Run:
+def _direct(
+    config: ReplayConfig,
+    folder: ResultFolder,
+    timeline: BagTimeline,
+    on_progress: Progress,
+    load: LoadModel,
+) -> Run:
     total = len(timeline.images)
     on_progress("loading the model", 0, total)
     model = load(config.model, config.device, config.precision, config.image_size)
@@ -89,11 +101,10 @@ def _direct(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress, 
     _warm_up(model, settings)
     tracker = Tracker(model, settings)
     latency_ms: dict[int, float] = {}
-    recording = config.recording(DIRECT)
+    recording = folder.stage(f"{DIRECT}/tracked/")
     with (
         open_source(config.bag, timeline.topic, ImageReader(config.pixels, warn=_log.debug)) as source,
-        _in_place_when_done(recording) as partial,
-        BagWriter(partial) as writer,
+        BagWriter(recording) as writer,
     ):
         for tracked in track_frames(tracker, _stamped(source, timeline), config.prompts):
             frame, result = tracked.frame, tracked.result
@@ -134,36 +145,35 @@ def _stamped(frames: Iterable[Frame], timeline: BagTimeline) -> Iterator[Frame]:
         yield dataclasses.replace(frame, stamp_ns=timeline.images[frame.index].stamp_ns)
 
 
-def _node(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_progress: Progress) -> Run:
     assert config.node_command is not None
     total = len(timeline.images)
-    recording = config.recording(NODE)
-    log_path = recording.parent / "node.log"
+    recording = folder.stage(f"{NODE}/tracked/")
+    log_path = folder.live(f"{NODE}/node.log")
     prompts: dict[int, Sequence[Prompt]] = {
         timeline.images[index].stamp_ns: given for index, given in config.prompts.items()
     }
-    with _in_place_when_done(recording) as partial:
-        replay = replay_live(
-            timeline,
-            prompts,
-            partial,
-            log_path,
-            LiveReplayConfig(
-                node_command=config.node_command,
-                parameters={
-                    "model": config.model,
-                    "device": config.device,
-                    "precision": config.precision,
-                    "image_size": config.image_size,
-                    "max_objects": len(config.object_ids),
-                    "mono16_range": config.pixels.value_range,
-                    "untyped_encoding": config.pixels.untyped,
-                },
-                rate=config.rate,
-                profiles_file=config.profiles_file,
-            ),
-            lambda step, images: on_progress(f"node: {step}", images, total),
-        )
+    replay = replay_live(
+        timeline,
+        prompts,
+        recording,
+        log_path,
+        LiveReplayConfig(
+            node_command=config.node_command,
+            parameters={
+                "model": config.model,
+                "device": config.device,
+                "precision": config.precision,
+                "image_size": config.image_size,
+                "max_objects": len(config.object_ids),
+                "mono16_range": config.pixels.value_range,
+                "untyped_encoding": config.pixels.untyped,
+            },
+            rate=config.rate,
+            profiles_file=config.profiles_file,
+        ),
+        lambda step, images: on_progress(f"node: {step}", images, total),
+    )
     index_by_stamp = timeline.index_by_stamp
     sent_s = list(replay.sent_s.values())
     playing_s = max(*replay.objects_s.values(), *sent_s) - sent_s[0] if sent_s else 0.0
@@ -255,16 +265,3 @@ def _node_latency(told: Mapping[str, str]) -> dict[str, float]:
         for share in ("p50", "p95", "p99")
         if f"latency_ms_{share}" in told
     }
-
-
-@contextmanager
-def _in_place_when_done(recording: Path) -> Iterator[Path]:
-    """Where to record. An earlier recording is replaced by a whole one only; one that was cut off stays beside it."""
-    partial = recording.parent / "partial" / recording.name
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    yield partial
-    if recording.exists():
-        shutil.rmtree(recording)
-    partial.rename(recording)
-    partial.parent.rmdir()

@@ -38,6 +38,7 @@ class EvalConfig:
         workers: processes, each with a model of its own; 0 = chosen by rule.
         ray: address of a Ray cluster that does the work, or `local`; empty = this machine does it without.
         fresh: sequences that an earlier run completed in `out` are done again.
+        overwrite: see `ResultFolder`.
     """
 
     dataset: Path
@@ -55,6 +56,7 @@ class EvalConfig:
     workers: int = 0
     ray: str = ""
     fresh: bool = False
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.prompt not in KINDS:

@@ -5,6 +5,7 @@ Joins dataset, earlier results, the way to run and the summary; does not know ho
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, Pr
 from sam2_ros.eval.vos.config import EvalConfig, Evaluation
 from sam2_ros.eval.vos.config import Progress as OnProgress
 from sam2_ros.eval.vos.kept import Fingerprints, sort_out
-from sam2_ros.eval.vos.results import result_file
+from sam2_ros.eval.vos.results import RESULT, result_file, result_names
 from sam2_ros.eval.vos.scenes import write_report
 from sam2_ros.eval.vos.sequence_run import Assignment, MakeRun
 from sam2_ros.eval.vos.summary import summarise
@@ -29,9 +30,11 @@ from sam2_ros.media.datasets.rendered import is_rendered
 from sam2_ros.media.datasets.sequence import VosSequence
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
+from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
 from sam2_ros.weights import device_and_precision, find_checkpoint
 
 OnNote = Callable[[str], None]
+SUMMARIES = ("summary.json", "report.html")
 _LEAST_ANNOTATED = 3
 
 
@@ -47,34 +50,51 @@ def run_eval(
         on_note: gets a line for people whenever there is one: what was taken over, what failed.
         command: as given, for summary.json.
 
-    Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError or RayError, each in one line;
-    Interrupted.
+    Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError, ResultFolderError or RayError,
+    each in one line; Interrupted. An earlier summary.json, and what it is of, stays until the new one is complete.
     """
     config = _for_other_machines(config) if config.ray else config
+    if config.out is None:
+        return _run(config, None, on_progress, on_note, command)
+    inputs = [] if is_rendered(config.dataset) else [("the dataset", config.dataset)]
+    folder = ResultFolder(config.out, "eval", SUMMARIES, inputs, config.overwrite, resume=True)
+    with folder:
+        return _run(config, folder, on_progress, on_note, command)
+
+
+def _run(
+    config: EvalConfig,
+    folder: ResultFolder | None,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    command: tuple[str, ...],
+) -> Evaluation:
     failed: dict[str, str] = {}
     sequences = _usable(open_dataset(config.dataset, config.split, config.sequences, failed), config, failed)
     # Of a single sequence the line is the error of the run.
     on_failed = on_note if len(sequences) + len(failed) > 1 else lambda line: None
     for name, line in failed.items():
         on_failed(f"{name} failed: {line}")
-    done, to_do = _split(config, sequences, failed, on_note, on_failed)
+    done, to_do = _split(config, folder, sequences, failed, on_note, on_failed)
     taken_over = len(done)
     device, _ = device_and_precision(config.device, config.precision)
     runner, workers, threads = choose_runner(len(to_do), device, config.workers, config.ray)
     lengths = {one.sequence.name: len(one.sequence) for one in to_do}
-    board = _Board(on_progress, on_note, on_failed, lengths, done, failed)
+    publish = None if folder is None or folder.has_file("summary.json") else folder
+    board = _Board(on_progress, on_note, on_failed, lengths, done, failed, publish)
     if to_do:
         on_progress("loading the model", 0, None)
-        if config.out is not None:
-            (config.out / "summary.json").unlink(missing_ok=True)  # where it is, the rest is complete
         jobs = [Job(one.sequence.name, one) for one in to_do]
         try:
-            runner.run(MakeRun(_as_resolved(config), threads), jobs, board.on_event)
+            runner.run(MakeRun(_as_resolved(config, folder), threads), jobs, board.on_event)
         except KeyboardInterrupt:
             # By the files: a process may have ended a sequence and not have said so yet.
-            complete = taken_over + (
-                len(sort_out(to_do, config.out).records) if config.out is not None else 0
-            )
+            complete = taken_over
+            if folder is not None:
+                complete += len(sort_out(to_do, folder.path, folder.staging).records)
+                _drop_incomplete(folder)
+                for name in lengths:
+                    board.publish_complete(name)
             raise Interrupted(_how_to_go_on(config, complete, len(sequences))) from None
         for name in [name for name in lengths if name not in done and name not in failed]:
             failed[name] = "not run, as one before it ended the run: give the same command again"
@@ -83,27 +103,33 @@ def run_eval(
         raise SourceError(_none_scored(config.dataset, failed))
     run = {"workers": workers, "taken_over": taken_over, "command": list(command)}
     evaluation = _evaluation(config, records, failed, run)
-    if config.out is not None:
+    if folder is not None:
+        waiting = _drop_incomplete(folder)
         try:
-            write_json(config.out / "summary.json", evaluation.report | evaluation.details)
+            write_json(folder.stage("summary.json"), evaluation.report | evaluation.details)
+            folder.commit((*SUMMARIES, *waiting))
         except OSError as error:  # what was found out is shown all the same
             failed["summary.json"] = (
-                f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: "
+                f"'{folder.path / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: "
                 "free some space and give the same command again"
             )
             on_note(failed["summary.json"])
+            folder.close()
         else:
             on_progress("writing the report", 0, None)
-            _write_report(config.out, sequences, failed, on_note)
+            _write_report(folder, sequences, failed, on_note)
     return evaluation
 
 
-def _write_report(out: Path, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote) -> None:
+def _write_report(
+    folder: ResultFolder, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote
+) -> None:
     """The numbers are safe by now: a report that cannot be written is a note."""
     try:
-        write_report(out, sequences)
+        write_report(folder.path, sequences, folder.stage("report.html"))
+        folder.commit(())
     except (OSError, SourceError) as error:
-        failed["report.html"] = f"'{out / 'report.html'}' is not written: {error}"
+        failed["report.html"] = f"'{folder.path / 'report.html'}' is not written: {error}"
         on_note(failed["report.html"])
 
 
@@ -153,15 +179,24 @@ def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, 
     return usable
 
 
+def _drop_incomplete(folder: ResultFolder) -> list[str]:
+    """Remove from staging what interrupted and failed sequences left; the folders of the others, with `/`."""
+    ends = f"/{RESULT}"
+    complete = [name.removesuffix(RESULT) for name in folder.staged() if name.endswith(ends)]
+    folder.drop_staged(complete)
+    return complete
+
+
 def _split(
     config: EvalConfig,
+    folder: ResultFolder | None,
     sequences: list[VosSequence],
     failed: dict[str, str],
     on_note: OnNote,
     on_failed: OnNote,
 ) -> tuple[dict[str, dict[str, Any]], list[Assignment]]:
     """Records of an earlier run, and what is left to do."""
-    if config.out is None:
+    if folder is None:
         find_checkpoint(config.model)  # before processes are started
         return {}, [Assignment(one, {}) for one in sequences]
     prints = Fingerprints.of(config)
@@ -172,18 +207,24 @@ def _split(
         except SourceError as error:
             failed[one.name] = str(error)
             on_failed(f"{one.name} failed: {error}")
-    if config.fresh:
-        return {}, assignments
-    found = sort_out(assignments, config.out)
+    found = sort_out([] if config.fresh else assignments, folder.path, folder.staging)
+    to_do = assignments if config.fresh else found.to_do
+    folder.drop_staged(f"{name}/" for name in found.records)
+    staged = {name for name in found.records if result_file(folder.staging, name).exists()}
+    new = [one.sequence for one in to_do] + [one for one in sequences if one.name in staged]
+    for sequence in new:
+        for name in (f"{sequence.name}/", *result_names(sequence)):
+            folder.target(name)
     for note in found.notes:
         on_note(note)
-    return found.records, found.to_do
+    return found.records, to_do
 
 
-def _as_resolved(config: EvalConfig) -> EvalConfig:
-    """Other processes use the same device and precision, whatever they would choose."""
+def _as_resolved(config: EvalConfig, folder: ResultFolder | None) -> EvalConfig:
+    """Other processes use the same device and precision, whatever they would choose; results go to staging."""
     device, precision = device_and_precision(config.device, config.precision)
-    return replace(config, device=device, precision=precision)
+    out = None if folder is None else folder.staging
+    return replace(config, device=device, precision=precision, out=out)
 
 
 def _for_other_machines(config: EvalConfig) -> EvalConfig:
@@ -208,7 +249,16 @@ class _Board:
     lengths: dict[str, int]
     records: dict[str, dict[str, Any]]
     failed: dict[str, str]
+    publish: ResultFolder | None = (
+        None  # takes sequences that are done, where no earlier result would be torn apart
+    )
     frames: dict[str, int] = field(default_factory=dict)
+
+    def publish_complete(self, name: str) -> None:
+        """A sequence that is done takes its place; one that cannot stays in staging: the end of the run says why."""
+        if self.publish is not None and result_file(self.publish.staging, name).exists():
+            with contextlib.suppress(OSError, ResultFolderError):
+                self.publish.commit((f"{name}/",), only=f"{name}/")
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
@@ -217,6 +267,7 @@ class _Board:
             self.frames[event.name] = self.lengths[event.name]
         if isinstance(event, Finished):
             self.records[event.name] = event.value
+            self.publish_complete(event.name)
         elif isinstance(event, Failed):
             self.failed[event.name] = event.line
             self.on_failed(f"{event.name} failed: {event.line}")

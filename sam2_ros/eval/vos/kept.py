@@ -54,11 +54,13 @@ class Sorted:
     notes: list[str]
 
 
-def sort_out(assignments: Sequence[Assignment], out: Path) -> Sorted:
-    """What of a run is complete in `out`, by the same fingerprint."""
+def sort_out(assignments: Sequence[Assignment], out: Path, staging: Path) -> Sorted:
+    """What of a run is complete in `out`, or in `staging` where an interrupted one left it, by the same fingerprint."""
     records, to_do, reasons = {}, [], Counter[str]()
     for one in assignments:
         record, reason = kept_record(result_file(out, one.sequence.name), one.fingerprint, _UNSAID)
+        if record is None:
+            record, _ = kept_record(result_file(staging, one.sequence.name), one.fingerprint, _UNSAID)
         if record is not None:
             records[one.sequence.name] = record
             continue

@@ -6,7 +6,7 @@ Joins photographs, prompts, the image segmenter and files; nothing here has a ti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from sam2_ros.eval.vos.baselines import grabcut
 from sam2_ros.eval.vos.config import EvalConfig, EvalConfigError, Evaluation, Progress
 from sam2_ros.eval.vos.prompting import CLICKS, Clicks, tight_box
 from sam2_ros.eval.vos.scores import disjoint
-from sam2_ros.media.datasets.photographs import open_photographs
+from sam2_ros.media.datasets.photographs import Photograph, open_photographs
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks
 from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.result_folder.folder import ResultFolder, is_plain
 from sam2_ros.weights import load_model
 
 LEAST_PX = 32 * 32
@@ -56,7 +57,7 @@ def run_photographs(
 ) -> Evaluation:
     """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
 
-    Raises SourceError, CheckpointError or EvalConfigError, each in one line.
+    Raises SourceError, CheckpointError, EvalConfigError or ResultFolderError, each in one line.
     """
     if config.prompt not in PROMPTS:
         raise EvalConfigError(
@@ -73,7 +74,24 @@ def run_photographs(
             f"baselines {', '.join(config.baselines)} with --prompt {config.prompt} on photographs: "
             "only grabcut with a box expected"
         )
+    if config.out is None:
+        return _run(config, None, on_progress, on_note)
+    inputs = [("the dataset", config.dataset)]
+    with ResultFolder(config.out, "eval", ("summary.json",), inputs, config.overwrite) as folder:
+        return _run(config, folder, on_progress, on_note)
+
+
+def _run(
+    config: EvalConfig,
+    folder: ResultFolder | None,
+    on_progress: Progress,
+    on_note: Callable[[str], None],
+) -> Evaluation:
     photographs = open_photographs(config.dataset)
+    folders = _folder_names(photographs)
+    if folder is not None:
+        for name in folders.values():
+            folder.target(f"{name}/")
     on_progress("loading the model", 0, None)
     segmenter = ImageSegmenter(
         load_model(
@@ -103,8 +121,8 @@ def run_photographs(
             if config.baselines:
                 iou["grabcut"] = mask_iou(grabcut(image, tight_box(truth)), truth)
             scores.append(InstanceScore(photograph.name, int(truth.sum()), iou, answer_ms))
-        if config.out is not None:
-            _write(config.out / Path(photograph.name).stem, image, [answer for answer, _ in answers])
+        if folder is not None:
+            _write(folder, folders[photograph.name], image, [answer for answer, _ in answers])
     if not scores and failed:
         raise SourceError(
             f"no photograph of '{config.dataset}' can be used; the first: {next(iter(failed.values()))}"
@@ -122,8 +140,9 @@ def run_photographs(
         "image_size": segmenter.model.config.image_size,
         "of_instances": [one.record() for one in scores],
     }
-    if config.out is not None:
-        write_json(config.out / "summary.json", report | details)
+    if folder is not None:
+        write_json(folder.stage("summary.json"), report | details)
+        folder.commit(("summary.json", *(f"{name}/" for name in folders.values())))
     return Evaluation(report, details)
 
 
@@ -189,14 +208,27 @@ def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
     }
 
 
-def _write(folder: Path, image_hw3: np.ndarray, masks: list[np.ndarray]) -> None:
+def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
+    """File name -> its folder among the results: the name without ending, with its folders where two share that."""
+    stems = [Path(one.name).stem for one in photographs]
+    names: dict[str, str] = {}
+    for one, stem in zip(photographs, stems, strict=True):
+        name = stem if stems.count(stem) == 1 else Path(one.name).as_posix().replace("/", "_")
+        name = name if is_plain(name) and name != "summary.json" else f"photograph_{len(names)}"
+        while name in names.values():
+            name += "_"
+        names[one.name] = name
+    return names
+
+
+def _write(folder: ResultFolder, name: str, image_hw3: np.ndarray, masks: list[np.ndarray]) -> None:
     """labels.png (value k = the k-th instance that counts) and overlay.png."""
-    folder.mkdir(parents=True, exist_ok=True)
     parted = disjoint({str(number): mask for number, mask in enumerate(masks, start=1)})
     labels = np.zeros(image_hw3.shape[:2], np.uint16)
     for number, mask in parted.items():
         labels[mask] = int(number)
-    write_label_png(folder / "labels.png", labels)
+    write_label_png(folder.stage(f"{name}/labels.png"), labels)
     overlay = draw_masks(image_hw3, list(parted.values()))
-    if not cv2.imwrite(str(folder / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"'{folder / 'overlay.png'}' cannot be written")
+    path = folder.stage(f"{name}/overlay.png")
+    if not cv2.imwrite(str(path), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"'{path}' cannot be written")

@@ -17,20 +17,31 @@ from sam2_ros.engine import FrameResult
 from sam2_ros.media.datasets.sequence import VosSequence
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.results import write_label_png
+from sam2_ros.result_folder.manifest import parts_of
 
 OVERLAY = "overlay.mp4"
+RESULT = "result.json"
 
 
 def result_file(out: Path, name: str) -> Path:
-    """Of a sequence: where it is, everything else of that sequence is complete."""
-    return out / name / "result.json"
+    """Of a sequence: where it is, everything else of that sequence is complete. Raises ResultFolderError."""
+    parts_of(name)  # whatever a list says, the file is in `out`
+    return out / name / RESULT
+
+
+def result_names(sequence: VosSequence) -> list[str]:
+    """Of every file that a sequence leaves, relative to the folder of all."""
+    masks = [f"{name}.png" for name in sequence.frames.names]
+    if sequence.overlapping:
+        masks = [f"{key}/{mask}" for key in sequence.first_frames for mask in masks]
+    return [f"{sequence.name}/{file}" for file in (*masks, OVERLAY, RESULT)]
 
 
 class SequenceWriter:
     """`DIR/<sequence>/NNNNN.png`, value = object, named as the frames; `overlay.mp4`; at last `result.json`.
 
     Where objects may overlap each has a folder of black and white masks, `DIR/<sequence>/<object>/NNNNN.png`.
-    The result and the label images of an earlier run are removed first. Raises OSError, VideoError.
+    `out` is where new results grow: what an attempt that died left there is removed first. Raises OSError, VideoError.
     """
 
     def __init__(self, out: Path, sequence: VosSequence) -> None:
@@ -39,6 +50,7 @@ class SequenceWriter:
         result_file(out, sequence.name).unlink(missing_ok=True)
         for folder in self._folders():
             folder.mkdir(parents=True, exist_ok=True)
+            parts_of(folder.relative_to(out).as_posix())
             for earlier in folder.glob("*.png"):
                 earlier.unlink()
         self._video = VideoWriter(self._folder / OVERLAY, sequence.fps)

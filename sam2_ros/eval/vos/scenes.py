@@ -16,14 +16,14 @@ from sam2_ros.eval.html.strips import Place, Scene
 from sam2_ros.media.datasets.sequence import VosSequence, read_mask
 
 
-def write_report(out: Path, sequences: Sequence[VosSequence]) -> None:
-    """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
+def write_report(out: Path, sequences: Sequence[VosSequence], path: Path) -> None:
+    """The report of the summary.json in `out`, as a page at `path`. Raises SourceError, OSError."""
     by_name = {sequence.name: sequence for sequence in sequences}
 
     def scenes(places: Collection[Place]) -> dict[Place, Scene]:
         return {(name, index): read_scene(out, by_name[name], index) for name, index in places}
 
-    write_eval_page(out / "report.html", read_eval(out), scenes)
+    write_eval_page(path, read_eval(out), scenes)
 
 
 def read_scene(out: Path, sequence: VosSequence, index: int) -> Scene:

@@ -15,6 +15,7 @@ from sam2_ros.media.datasets.sav import annotation_files, sav_name, sav_sequence
 from sam2_ros.media.datasets.sequence import FileFrames, FolderTruth, PaletteTruth, Truth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.result_folder.manifest import is_plain
 
 EXPECTED = (
     "expected a folder with frames/ and masks/, a folder of such folders, one with JPEGImages/ and Annotations/ "
@@ -58,12 +59,21 @@ def open_dataset(
     sequences = []
     for name in dict.fromkeys(names or openers):
         try:
-            sequences.append(openers[name]())
+            _check_name(name)
+            sequence = openers[name]()
+            _check_name(sequence.name)
+            sequences.append(sequence)
         except SourceError as error:
             if broken is None:
                 raise
             broken[name] = str(error)
     return sequences
+
+
+def _check_name(name: str) -> None:
+    """Raises SourceError for a name that no folder of results can have: it may come from a list or a JSON file."""
+    if not is_plain(name) or name in ("summary.json", "report.html"):
+        raise SourceError(f"sequence {name!r}: a name expected that a folder can have, no dot first")
 
 
 def _openers(path: Path, split: str, lenient: bool) -> Openers:

@@ -12,6 +12,7 @@ from typing import Any
 from sam2_ros.media.datasets.sequence import FileFrames, RunLengthTruth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.result_folder.manifest import is_plain
 
 ANNOTATED_EVERY = 4
 FPS = 24.0
@@ -62,6 +63,10 @@ def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:
         height, width = (int(side) for side in masklets[0][0]["size"])
     except (LookupError, TypeError, ValueError) as error:
         raise SourceError(f"'{file}' is no SA-V annotation ({error!r}): expected {_FORM}") from error
+    if unusable := [name for name in by_frame.get(0, {}) if not is_plain(name)]:
+        raise SourceError(
+            f"'{file}' has the masklet_id {unusable[0]!r}: a number or a name expected, no dot first"
+        )
     return RunLengthTruth(by_frame, (height, width))
 
 

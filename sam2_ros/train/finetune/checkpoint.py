@@ -89,8 +89,10 @@ def _plain(value: Any) -> Any:
 class Log:
     """log.jsonl: one line per report."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, staging: Path | None = None) -> None:
+        """`staging`: where a shorter one is written before it takes its place."""
         self.path = path
+        self._staging = staging or path.parent
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines; a process killed while it wrote leaves half a line."""
@@ -105,7 +107,7 @@ class Log:
     def keep_until(self, step: int) -> None:
         """Forget what came after a step that the run goes back to."""
         kept = [line for line in self.lines() if line["step"] <= step]
-        partial = self.path.with_suffix(".partial")
+        partial = self._staging / f".{self.path.name}.partial"
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         partial.replace(self.path)
 

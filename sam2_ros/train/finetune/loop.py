@@ -5,9 +5,8 @@ Does not know the command line or how a configuration is written.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model import Sam2Model
 from sam2_ros.media.datasets.sequence import VosSequence
+from sam2_ros.media.results import write_json
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.train.start import initialise
 from sam2_ros.weights import PRECISIONS, load_model, save_model
 
@@ -29,9 +30,10 @@ from .losses import TERMS
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_moments, write_curves, write_strip
 from .processes import Processes, join_processes
+from .run_folder import run_folder
 from .step import Stepper, Sums
 from .teacher import FeatureBridge, Teacher
-from .validate import SequenceScore, track_and_score
+from .validate import Moment, SequenceScore, track_and_score
 
 Tell = Callable[[str], None]
 PICTURED = 4  # held-out sequences; the frames of the others are not kept
@@ -54,24 +56,39 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
         TrainConfigError, SourceError: settings or data that cannot be used.
         CheckpointError: weights that cannot be used.
         TrainError: the loss is no longer a number.
+        ResultFolderError: `config.out` is not a run's, or holds what is read.
     """
     with join_processes(config.device) as processes:
-        return Run(config, processes, tell if processes.leads else _silent, progress).run()
+        if not processes.leads:
+            return Run(config, processes, None, _silent, progress).run()
+        with run_folder(Path(config.out).expanduser(), config) as folder:
+            summary = Run(config, processes, folder, tell, progress).run()
+            folder.drop_staged()  # everything has its place by now
+            return summary
 
 
 class Run:
     """One process's side of a run."""
 
-    def __init__(self, config: FinetuneConfig, processes: Processes, tell: Tell, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        processes: Processes,
+        folder: ResultFolder | None,  # of the process that leads, which writes
+        tell: Tell,
+        progress: Progress,
+    ) -> None:
         self.config, self.processes, self.tell = config, processes, tell
         self.progress = progress if processes.leads else _silent_progress
         if config.threads:
             torch.set_num_threads(config.threads)
         self.out = Path(config.out).expanduser()
-        self.out.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
         self.footage, self.held_out = split(config)
         self.model = student(config, processes.device)
-        self.log = Log(self.out / "log.jsonl")
+        if folder is not None:
+            folder.own("log.jsonl")
+        self.log = Log(self.out / "log.jsonl", None if folder is None else folder.staging)
         self.scores: dict[str, Any] = {}
         self.doing = "training"
         self.stepper = self._stepper()
@@ -97,8 +114,10 @@ class Run:
                 self._picture(done)
             if done % config.validate_every == 0 or ends:
                 self._validate(done)
-            if processes.leads and (done % config.checkpoint_every == 0 or ends):
-                save_checkpoint(self.out / "checkpoint.pt", config, done, stepper.learning, self.scores)
+            if self.folder is not None and (done % config.checkpoint_every == 0 or ends):
+                staged = self.folder.stage("checkpoint.pt")
+                save_checkpoint(staged, config, done, stepper.learning, self.scores)
+                self.folder.put("checkpoint.pt")
         processes.wait()
         return self._summary(first)
 
@@ -182,12 +201,25 @@ class Run:
     def _picture(self, done: int) -> None:
         """Of a training clip as the model saw it; held-out sequences are drawn when they are scored."""
         last = self.stepper.last
-        if not self.processes.leads or last is None:
+        if self.folder is None or last is None:
             return
         if last[0].images_bt3hw is not None:
             rows = {f"training, step {done}": clip_moments(*last)}
-            write_strip(self.out / "samples" / f"{done:06d}_training.png", rows)
-        write_curves(self.out / "curves.png", self.log.lines())
+            self._strip(self.folder, f"samples/{done:06d}_training.png", rows)
+        self._curves(self.folder)
+
+    def _strip(self, folder: ResultFolder, name: str, rows: Mapping[str, Sequence[Moment]]) -> None:
+        write_strip(folder.stage(name), rows)
+        if name in folder.staged():
+            folder.put(name)
+
+    def _curves(self, folder: ResultFolder) -> None:
+        write_curves(folder.stage("curves.png"), self.log.lines())
+        folder.put("curves.png")
+
+    def _weights(self, folder: ResultFolder, name: str, notes: dict[str, str]) -> None:
+        save_model(self.model, folder.stage(name), notes)
+        folder.put(name)
 
     def _validate(self, done: int) -> None:
         """Score the held-out sequences, keep the best weights and the last."""
@@ -202,14 +234,15 @@ class Run:
                 pictured = len(mine) < PICTURED
                 mine.append(tracked if pictured else replace(tracked, moments=()))
         everyone = processes.gather([replace(score, moments=()) for score in mine])
-        if not processes.leads:
+        folder = self.folder
+        if folder is None:
             return
         if mine:
             rows = {
                 f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.moments
                 for s in mine[:PICTURED]
             }
-            write_strip(self.out / "samples" / f"{done:06d}_held_out.png", rows)
+            self._strip(folder, f"samples/{done:06d}_held_out.png", rows)
         score = _mean(everyone)
         notes = {"step": str(done), "start": "random" if config.random_weights else config.model}
         if score:
@@ -219,11 +252,11 @@ class Run:
             self.scores["last"] = {"step": done, **score}
             if score["JF"] > self.scores.get("best", {"JF": -1.0})["JF"]:
                 self.scores["best"] = {"step": done, **score}
-                save_model(self.model, self.out / "best.safetensors", notes | {"JF": str(score["JF"])})
+                self._weights(folder, "best.safetensors", notes | {"JF": str(score["JF"])})
         elif self.held_out:
             self.tell("Nothing to score: no object shows on two annotated frames of a held-out sequence.")
-        save_model(self.model, self.out / "last.safetensors", notes)
-        write_curves(self.out / "curves.png", self.log.lines())
+        self._weights(folder, "last.safetensors", notes)
+        self._curves(folder)
 
     def _summary(self, first: int) -> dict[str, Any]:
         best = self.out / "best.safetensors"
@@ -244,8 +277,9 @@ class Run:
             **self.scores,
             "weights": str(best if self.scores.get("best") else self.out / "last.safetensors"),
         }
-        if self.processes.leads:
-            (self.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+        if self.folder is not None:
+            write_json(self.folder.stage("summary.json"), summary)
+            self.folder.put("summary.json")
         return summary
 
 

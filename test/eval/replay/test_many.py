@@ -231,7 +231,7 @@ def test_an_ended_run_goes_on(
     number: signal.Signals,
 ) -> None:
     process = started(bags, tmp_path, "--workers", "1")
-    wait_for(lambda: (tmp_path / "b" / "direct" / "partial").exists(), process)
+    wait_for(lambda: (tmp_path / "b" / ".partial" / "direct").exists(), process)
     os.killpg(process.pid, number)
     _, error = process.communicate(timeout=WAIT_S)
     done = complete(tmp_path)

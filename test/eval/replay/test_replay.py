@@ -13,13 +13,14 @@ import pytest
 
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, stamp_ns
-from sam2_ros.eval.replay.config import ReplayConfig, ReplayConfigError
+from sam2_ros.eval.replay.config import ReplayConfig
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.media.bag import BagReader, BagWriter
 from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.result_folder.manifest import ResultFolderError
 
 from .conftest import END, FIRST, HIDDEN, LABELS_TOPIC, DemoBag
 
@@ -206,12 +207,12 @@ def test_truth_of_another_size_is_found_before_a_model_is_loaded(demo_bag: DemoB
 
 def test_nothing_of_somebodys_is_overwritten(demo_bag: DemoBag, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(ReplayConfigError, match=r"--out .*file cannot be written"):
+    with pytest.raises(ResultFolderError, match=r"--out .*file is a file, a folder or a new name expected"):
         run_replay(config(demo_bag, tmp_path / "file"))
-    with pytest.raises(ReplayConfigError, match="cannot be written"):
+    with pytest.raises(ResultFolderError, match="cannot be written"):
         run_replay(config(demo_bag, tmp_path / "file" / "under"))
     (tmp_path / "out" / "direct" / "tracked").mkdir(parents=True)
-    with pytest.raises(ReplayConfigError, match="is not a rosbag2 folder"):
+    with pytest.raises(ResultFolderError, match="is not empty, and no earlier run wrote"):
         run_replay(config(demo_bag, tmp_path / "out"))
 
 
@@ -219,7 +220,9 @@ def test_a_recording_is_not_replaced_by_the_run_that_scores_it(
     direct: tuple[Path, dict[str, Any]], demo_bag: DemoBag
 ) -> None:
     out, _ = direct
-    with pytest.raises(ReplayConfigError, match="would be overwritten"):
+    with pytest.raises(
+        ResultFolderError, match=r"the recording .* lies in --out .* where results are written"
+    ):
         run_replay(config(demo_bag, out, recorded=out / "direct" / "tracked"))
 
 
@@ -233,12 +236,11 @@ def test_a_recording_of_another_bag_is_refused(direct: tuple[Path, dict[str, Any
         run_replay(other)
 
 
-def test_an_interrupted_run_leaves_the_earlier_recording_and_its_own(
+def test_an_interrupted_run_leaves_the_earlier_result_as_it_was(
     direct: tuple[Path, dict[str, Any]], demo_bag: DemoBag
 ) -> None:
     out, _ = direct
-    tracked = out / "direct" / "tracked"
-    before = tracked.joinpath("tracked.mcap").stat()
+    before = {path: path.stat() for path in out.rglob("*") if path.is_file()}
 
     def interrupt(step: str, done: int, total: int) -> None:
         if step == "tracking directly" and done == 3:
@@ -246,9 +248,10 @@ def test_an_interrupted_run_leaves_the_earlier_recording_and_its_own(
 
     with pytest.raises(KeyboardInterrupt):
         run_replay(config(demo_bag, out), interrupt)
-    assert tracked.joinpath("tracked.mcap").stat() == before
-    with BagReader(out / "direct" / "partial" / "tracked") as bag:
-        assert {topic.name: topic.count for topic in bag.topics()} == {OBJECTS_TOPIC: 3, LABEL_TOPIC: 3}
+    after = {path: path.stat() for path in out.rglob("*") if path.is_file()}
+    assert after.keys() == before.keys()
+    changed = [path.name for path in after if after[path].st_mtime_ns != before[path].st_mtime_ns]
+    assert changed in ([], [".sam2_ros.json"])
 
 
 def test_a_real_bag_of_jpeg_images_and_masks_drawn_by_people(shared_data: Path, tmp_path: Path) -> None:

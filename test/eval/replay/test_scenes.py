@@ -56,10 +56,14 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tm
 
 
 def test_a_report_that_cannot_be_written_is_a_note(demo_bag: DemoBag, tmp_path: Path) -> None:
-    (tmp_path / "out" / ".report.html.partial").mkdir(parents=True)
+    def in_the_way(step: str, done: int, total: int | None) -> None:
+        if step == "writing the report":
+            (tmp_path / "out" / ".partial" / ".report.html.partial").mkdir()
+
     bag = first_images(demo_bag.path, tmp_path / "short", 3)
     prompts = {0: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]}  # type: ignore[arg-type]
-    summary = run_replay(ReplayConfig(bag, tmp_path / "out", prompts, device="cpu", image_size=256))
+    config = ReplayConfig(bag, tmp_path / "out", prompts, device="cpu", image_size=256)
+    summary = run_replay(config, in_the_way)
     assert summary["runs"]["direct"]["processed"] == 3
     assert "report.html' is not written" in summary["notes"][-1]
 

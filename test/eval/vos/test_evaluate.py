@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -202,11 +203,15 @@ def test_objects_that_overlap_have_folders_of_their_own(
 def test_a_longer_earlier_run_leaves_no_masks_behind(
     rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_masks(tmp_path / "out" / "clip", {9: ONE})
+    clips = tmp_path / "clips"
+    shutil.copytree(rendered, clips)
+    report_of(capsys, clips, "--prompt", "mask", "--out", tmp_path / "out")
     (tmp_path / "out" / "clip" / "notes.txt").write_text("mine")
-    report_of(capsys, rendered, "--prompt", "mask", "--out", tmp_path / "out")
+    for last in clips.glob("clip/*/00005.*"):
+        last.unlink()
+    report_of(capsys, clips, "--prompt", "mask", "--out", tmp_path / "out")
     left = sorted(path.name for path in (tmp_path / "out" / "clip").iterdir())
-    assert left == [*(f"{i:05d}.png" for i in range(6)), "notes.txt", "overlay.mp4", "result.json"]
+    assert left == [*(f"{i:05d}.png" for i in range(5)), "notes.txt", "overlay.mp4", "result.json"]
 
 
 def test_options_that_cannot_be_used(

@@ -125,7 +125,7 @@ def test_a_full_disk_keeps_what_is_complete(
     assert [*complete, *(name for name in report["failed"] if name in names)] == names
     assert report["JF"] is not None
     full = report["failed"][names[len(complete)]]
-    assert f"'{small_disk}/{names[len(complete)]}" in full
+    assert f"'{small_disk}/.partial/{names[len(complete)]}" in full
     assert "No space left on device; free some space and give the same command again" in full
     assert all("not run" in report["failed"][name] for name in names[len(complete) + 1 :])
     for name in complete:

@@ -76,7 +76,9 @@ def test_an_ended_run_goes_on(
 ) -> None:
     process = started(clips, tmp_path, "--workers", workers)
     # the second clip is begun
-    wait_for(lambda: list(tmp_path.glob("*/result.json")) and list(tmp_path.glob("*/00001.png")), process)
+    wait_for(
+        lambda: list(tmp_path.glob("*/result.json")) and list(tmp_path.glob(".partial/*/00001.png")), process
+    )
     os.killpg(process.pid, number)
     _, error = process.communicate(timeout=WAIT_S)
     complete = list(tmp_path.glob("*/result.json"))
@@ -103,7 +105,7 @@ def test_an_ended_run_goes_on(
 
 def test_a_worker_that_is_killed_costs_nothing(clips: Path, uninterrupted: dict, tmp_path: Path) -> None:
     process = started(clips, tmp_path, "--workers", "2")
-    wait_for(lambda: list(tmp_path.glob("*/00001.png")), process)
+    wait_for(lambda: list(tmp_path.glob(".partial/*/00001.png")), process)
     os.kill(child_named(process.pid, "spawn_main"), signal.SIGKILL)
     _, error = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, error
@@ -117,7 +119,7 @@ def test_on_a_ray_cluster_a_killed_process_costs_nothing(
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install ray")
     process = started(clips, tmp_path, "--ray", "local", "--workers", "2")
-    wait_for(lambda: list(tmp_path.glob("*/00001.png")), process)
+    wait_for(lambda: list(tmp_path.glob(".partial/*/00001.png")), process)
     os.kill(child_named(process.pid, "ray::_task"), signal.SIGKILL)
     _, error = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, error

@@ -40,10 +40,13 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(rendered: Path, tmp_p
 
 
 def test_a_report_that_cannot_be_written_is_a_note(rendered: Path, tmp_path: Path) -> None:
-    (tmp_path / ".report.html.partial").mkdir()
+    def in_the_way(step: str, done: int, total: int | None) -> None:
+        if step == "writing the report":
+            (tmp_path / ".partial" / ".report.html.partial").mkdir()
+
     notes: list[str] = []
     config = EvalConfig(rendered, "box", device="cpu", image_size=256, out=tmp_path)
-    evaluation = run_eval(config, on_note=notes.append)
+    evaluation = run_eval(config, in_the_way, notes.append)
     assert evaluation.report["JF"] > 0
     assert (tmp_path / "summary.json").exists()
     assert any("report.html' is not written" in note for note in notes)

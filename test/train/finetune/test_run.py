@@ -268,7 +268,17 @@ def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
     sequence = tmp_path / "mine" / "kitchen"
     sequence.mkdir(parents=True)
     (sequence / "frames").symlink_to(data / "clip_0" / "frames")
-    arguments = ["--box", "ring@0:8,8,56,56", "--out", str(sequence), "--save", "masks", "--device", "cpu"]
+    arguments = [
+        "--box",
+        "ring@0:8,8,56,56",
+        "--out",
+        str(sequence),
+        "--overwrite",
+        "--save",
+        "masks",
+        "--device",
+        "cpu",
+    ]
     assert run(["track", str(sequence / "frames"), *arguments]) == 0
     (kitchen,) = find_footage([tmp_path / "mine"])
     assert (kitchen.name, kitchen.truth.indices) == ("kitchen", (0, 1, 2, 3))

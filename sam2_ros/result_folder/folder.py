@@ -1,0 +1,397 @@
+"""A folder for results: refused where it is not ours, locked while a run goes on, switched to a new result at once.
+
+Every command that leaves files in a folder goes through `ResultFolder`. Does not know what is in the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sam2_ros.result_folder.guards import check_inputs, lock_folder
+from sam2_ros.result_folder.manifest import (
+    MANIFEST,
+    Manifest,
+    ResultFolderError,
+    State,
+    is_plain,
+    write_record,
+)
+from sam2_ros.result_folder.switch import (
+    JOURNAL,
+    MARKER,
+    SCRATCH,
+    STAGING,
+    check_free,
+    clear,
+    complete_switch,
+    in_the_way,
+    signals_waiting,
+    staged_names,
+    switch,
+)
+
+__all__ = ["Manifest", "ResultFolder", "ResultFolderError", "is_plain"]
+
+_NOBODYS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", f"{MANIFEST}.partial"})
+"""What file managers and file systems leave: a folder with nothing else counts as empty."""
+_OLDER = ("summary.json", "checkpoint.pt", "soak.json", "sam2_ros_onnx.json", "masks.json")
+
+
+class ResultFolder:
+    """Where one run of one command leaves its files.
+
+    New files grow in `staging`, below the folder, and take the place of earlier ones in `commit`. Until then, and
+    whatever ends the process, an earlier result stays as it is. Only files that an earlier run of the same command
+    wrote, and that nobody changed since, are replaced or removed: `.sam2_ros.json` in the folder lists them. A link
+    below the folder is not followed; the folder itself may be one.
+
+        with ResultFolder("out", "track", ("masks/", "summary.json"), [("the source", source)]) as folder:
+            folder.stage("masks/00000.png").write_bytes(png)
+            folder.stage("summary.json").write_text("{}")
+
+    Args:
+        path: of the folder, new or empty or with a manifest.
+        command: whose results it holds; those of another command are not replaced.
+        replaces: names of files, and of folders with `/` at the end, that the run writes: an earlier run's files in
+            these folders are removed unless the new run writes them again.
+        inputs: what the run reads: what it is called in messages, and the path. None of it may be replaced.
+        overwrite: a folder that is neither empty nor of an earlier run is taken; nothing in it is replaced.
+        resume: what an interrupted run left in `staging` stays there for this one.
+        adopt: files that are known to be of an earlier version's run, which kept no list.
+        called: the option that named the folder, for messages.
+
+    Raises ResultFolderError, in one line; then nothing has changed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        command: str,
+        replaces: Iterable[str] = (),
+        inputs: Iterable[tuple[str, Path]] = (),
+        overwrite: bool = False,
+        resume: bool = False,
+        adopt: Iterable[str] = (),
+        called: str = "--out",
+    ) -> None:
+        self.path = Path(path)
+        self.command = command
+        self.replaces = tuple(replaces)
+        self._called = called
+        self._overwrite = overwrite
+        self._adopt = tuple(adopt)
+        self._resume = resume
+        self._made: list[Path] = []
+        self._lock: int | None = None
+        self._was_foreign = False
+        self._committed = False
+        self._manifest = Manifest(command)
+        try:
+            self._check(inputs)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    @property
+    def staging(self) -> Path:
+        """Where files grow until `commit`."""
+        return self.path / STAGING
+
+    @property
+    def has_result(self) -> bool:
+        """True if there is a result, of an earlier run or of this one, beside logs."""
+        return any(known is not None for known in self._manifest.files.values())
+
+    def has_file(self, name: str) -> bool:
+        """True if a run of ours has left this file, whoever changed it since."""
+        return self.state(name) in (State.OURS, State.EDITED)
+
+    def open(self) -> ResultFolder:
+        """Make the folder, lock it, complete or clear away what a killed run left. Raises ResultFolderError."""
+        try:
+            self._make()
+            self._lock = self._take_lock()
+            self._check_there()  # again, now that nobody else can change it
+            self._begin()
+        except OSError as error:
+            self.end()
+            raise self._unusable(error) from error
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def target(self, name: str) -> Path:
+        """Where a file will be, or a folder with `/`. Raises ResultFolderError where something not ours lies."""
+        self._check_replaced(name)
+        return self.path / name.rstrip("/")
+
+    def stage(self, name: str) -> Path:
+        """Where to write a file, or a folder, meanwhile; what it lies in is there. Raises as `target`."""
+        self.target(name)
+        path = self.staging / name.rstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def scratch(self, name: str) -> Path:
+        """An empty folder for temporary files, gone with the run or removed by the next one."""
+        path = self.staging / SCRATCH / name
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+        return path
+
+    def live(self, name: str) -> Path:
+        """Where a file is that can be read while it grows, such as a log: it replaces an earlier one at once."""
+        path = self.target(name)
+        path.unlink(missing_ok=True)  # never written through: it may be a hard link
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.own(name)
+        return path
+
+    def own(self, *names: str) -> None:
+        """Files that the run itself replaces or lets grow, each whole at any time."""
+        check_free(self.path, self._manifest, list(names))
+        if any(self._manifest.files.get(name, ()) is not None for name in names):
+            self._manifest.files.update(dict.fromkeys(names))
+            self._manifest.write(self.path)
+
+    def put(self, name: str) -> Path:
+        """A file in staging takes its place at once, and is its run's own to replace again."""
+        self.own(name)
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return (self.staging / name).replace(path)
+
+    def state(self, name: str) -> State:
+        """What lies at a name now."""
+        return self._manifest.state(self.path, name)
+
+    def commit(self, replaced: Iterable[str] | None = None, only: str = "") -> None:
+        """Everything in staging takes its place, and staging is empty.
+
+        Args:
+            replaced: names as in the constructor's `replaces`, which is the default: earlier files there that have no
+                successor are removed.
+            only: of what is in staging, files whose names begin so; the others stay there.
+        """
+        names = self.replaces if replaced is None else tuple(replaced)
+        self._manifest = switch(self.path, self._manifest, names, only)
+        self._committed = True
+        if not only:
+            with signals_waiting():
+                clear(self.staging)
+                self._mark()
+
+    def staged(self) -> list[str]:
+        """Names of the files in staging that are whole."""
+        return staged_names(self.staging)
+
+    def drop_staged(self, keep: Iterable[str] = ()) -> None:
+        """Remove from staging what lies in none of these folders, which end in `/`."""
+        kept = tuple(keep)
+        for name in staged_names(self.staging):
+            if not name.startswith(kept):
+                (self.staging / name).unlink()
+
+    def close(self) -> None:
+        """Give the folder back; what is in staging stays for a run that resumes."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def end(self) -> None:
+        """Remove staging, and give the folder back: gone, if this run made it and left nothing in it."""
+        if self._lock is None and not self._made:
+            return
+        if (self.staging / JOURNAL).exists():  # a switch that could not be completed: the next run does it
+            self.close()
+            return
+        with signals_waiting(), contextlib.suppress(OSError):
+            if (self.staging / MARKER).is_file():
+                clear(self.staging)
+            there = {entry.name for entry in os.scandir(self.path)} - {MANIFEST}
+            if not self._manifest.files and (self._was_foreign or not there):
+                (self.path / MANIFEST).unlink(missing_ok=True)
+                for made in reversed(self._made):
+                    made.rmdir()
+        self._made = []
+        self.close()
+
+    def __enter__(self) -> ResultFolder:
+        return self.open() if self._lock is None else self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is None:
+            return
+        if error is not None and self._resume and self.staged():
+            self.close()
+            return
+        try:
+            if error is None and not self._committed and self.staged():
+                self.commit()
+        finally:
+            self.end()
+
+    def _check(self, inputs: Iterable[tuple[str, Path]]) -> None:
+        """Everything that can be known without changing anything."""
+        path = self.path
+        if "\0" in str(path):
+            raise ResultFolderError(f"{self._called} {str(path)!r} given, the name of a folder expected")
+        if path.exists() and not path.is_dir():
+            raise ResultFolderError(f"{self._called} {path} is a file, a folder or a new name expected")
+        if path.is_symlink() and not path.exists():
+            raise ResultFolderError(
+                f"{self._called} {path} is a link to nothing, a folder or a new name expected"
+            )
+        check_inputs(path, (*self.replaces, STAGING + "/", MANIFEST), inputs, self._called)
+        if path.exists():
+            self._complete_killed()
+            self._check_there()
+
+    def _unusable(self, error: OSError) -> ResultFolderError:
+        return ResultFolderError(
+            f"{self._called} {self.path} cannot be written ({error.strerror}): a folder or a new name expected"
+        )
+
+    def _complete_killed(self) -> None:
+        """The switch to a new result that a killed process began: the list fits the files afterwards."""
+        if self._staging_state() != "ours" or not (self.staging / JOURNAL).exists():
+            return
+        lock = self._take_lock()
+        try:
+            manifest = Manifest.read(self.path)
+            if manifest is not None:
+                complete_switch(self.path, manifest)
+        finally:
+            os.close(lock)
+
+    def _check_there(self) -> None:
+        manifest = Manifest.read(self.path)
+        if manifest is None:
+            if not self._adopt:
+                self._check_foreign()
+            manifest = Manifest(self.command, dict.fromkeys(self._adopt))
+        elif manifest.command != self.command and manifest.files:
+            raise ResultFolderError(
+                f"{self._called} {self.path} holds results of `sam2-ros {manifest.command}`, those of "
+                f"`sam2-ros {self.command}` need a folder of their own: name a new or empty one"
+            )
+        self._manifest = Manifest(self.command, manifest.files)
+        self._check_staging()
+        for name in self.replaces:
+            self._check_replaced(name)
+
+    def _check_foreign(self) -> None:
+        there = sorted(entry.name for entry in os.scandir(self.path) if entry.name not in _NOBODYS)
+        if there == [STAGING] and self._staging_state() in ("ours", "empty"):
+            return
+        self._was_foreign = bool(there)
+        if not there or self._overwrite:
+            return
+        some = ", ".join(repr(name)[1:-1] for name in there[:3]) + (
+            f" and {len(there) - 3} more" if there[3:] else ""
+        )
+        older = (
+            "; a result of an older version has no list of its files, which is why it is not replaced"
+            if any(name in there for name in _OLDER)
+            else ""
+        )
+        beside = (
+            ", or give --overwrite to write beside what is there, of which nothing is replaced"
+            if self._called == "--out"
+            else ""
+        )
+        raise ResultFolderError(
+            f"{self._called} {self.path} is not empty, and no earlier run wrote what is in it ({some}){older}: name a "
+            f"new or empty folder{beside}"
+        )
+
+    def _staging_state(self) -> str:
+        staging = self.staging
+        if staging.is_symlink():
+            return "link"
+        if not staging.exists():
+            return "absent"
+        if not staging.is_dir():
+            return "foreign"
+        marker = staging / MARKER
+        if marker.is_file() and not marker.is_symlink():
+            return "ours"
+        names = {entry.name for entry in os.scandir(staging)}
+        return "foreign" if names - {f"{MARKER}.partial"} else "empty"
+
+    def _check_staging(self) -> None:
+        state = self._staging_state()
+        if state in ("link", "foreign"):
+            raise ResultFolderError(
+                in_the_way(self.path, STAGING, State.LINK if state == "link" else State.FOREIGN)
+            )
+
+    def _check_replaced(self, name: str) -> None:
+        """An exact name must be free; a folder must be ours, with none of our files in it changed by others."""
+        if not name.endswith("/"):
+            check_free(self.path, self._manifest, [name])
+            return
+        ours = self._manifest.below(name)
+        folder = self.path / name.rstrip("/")
+        state = self._manifest.state(self.path, name.rstrip("/"))
+        if state is State.LINK or (state is not State.ABSENT and not folder.is_dir()):
+            raise ResultFolderError(in_the_way(self.path, name.rstrip("/"), state))
+        if state is not State.ABSENT and not ours and any(folder.iterdir()):
+            raise ResultFolderError(in_the_way(self.path, name.rstrip("/"), State.FOREIGN))
+        check_free(self.path, self._manifest, ours)
+
+    def _make(self) -> None:
+        missing = self.path
+        found = []
+        while not missing.exists():
+            found.append(missing)
+            missing = missing.parent
+        for folder in reversed(found):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                self._made.append(folder)
+
+    def _take_lock(self) -> int:
+        lock = lock_folder(self.path)
+        if lock is None:
+            raise ResultFolderError(
+                f"{self._called} {self.path} is in use by another run{self._holder()}: wait for its end, or name "
+                "another folder"
+            )
+        return lock
+
+    def _holder(self) -> str:
+        process = self._marked().get("process")
+        return f" (process {process})" if isinstance(process, int) else ""
+
+    def _marked(self) -> dict[str, Any]:
+        """What the run that made staging wrote about itself."""
+        try:
+            content = json.loads((self.staging / MARKER).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _begin(self) -> None:
+        """With an empty staging folder, or with what is resumed."""
+        resumed = self._resume and self._marked().get("command") == self.command
+        if self._staging_state() == "ours" and not resumed:
+            clear(self.staging)
+        self._manifest.write(self.path)
+        self._mark()
+
+    def _mark(self) -> None:
+        self.staging.mkdir(exist_ok=True)
+        write_record(
+            self.staging / MARKER, {"sam2_ros": "staging", "command": self.command, "process": os.getpid()}
+        )

@@ -1,0 +1,171 @@
+"""The list of a result folder's own files, kept in the folder: which run wrote them, and how they were then.
+
+Knows names, sizes and digests; does not know when files may be replaced.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MANIFEST = ".sam2_ros.json"
+FORMAT = 1
+
+
+class ResultFolderError(ValueError):
+    """A folder that results cannot go to. One line: what is there, what was expected, what to do."""
+
+
+class State(enum.Enum):
+    """What lies where a result would go."""
+
+    ABSENT = "absent"
+    OURS = "ours"
+    EDITED = "edited"  # ours once, changed since
+    FOREIGN = "foreign"
+    LINK = "link"  # the file or a folder above it, below the result folder
+
+
+class Entry(NamedTuple):
+    """A file as it was when it was written."""
+
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+def is_plain(part: str) -> bool:
+    """True for a name that stays in its folder: one component, not hidden, without control characters."""
+    return (
+        bool(part)
+        and not part.startswith(".")
+        and not any(char in "/\\" or ord(char) < 32 or ord(char) == 127 for char in part)
+        and len(os.fsencode(part)) <= 255
+    )
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Components of a relative name with `/`. Raises ResultFolderError for one that could leave its folder."""
+    parts = tuple(name.split("/"))
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise ResultFolderError(f"{name!r} given, a name inside the folder for results expected")
+    return parts
+
+
+def entry_of(path: Path) -> Entry:
+    """Reads the file once. Raises OSError."""
+    status = path.stat()
+    return Entry(status.st_size, status.st_mtime_ns, _digest(path))
+
+
+@dataclass
+class Manifest:
+    """The files of a folder that are ours, by relative name with `/`.
+
+    Attributes:
+        command: whose results they are.
+        files: None for one that grows or is replaced while its run goes on: it is known by its name alone.
+    """
+
+    command: str
+    files: dict[str, Entry | None] = field(default_factory=dict)
+
+    def state(self, folder: Path, name: str) -> State:
+        """What is at `name`. Reads a file whose time has changed and whose size has not."""
+        *above, last = parts_of(name)
+        path = folder
+        for part in above:
+            path = path / part
+            mode = _mode(path)
+            if mode is None:
+                return State.ABSENT
+            if stat.S_ISLNK(mode):
+                return State.LINK
+            if not stat.S_ISDIR(mode):
+                return State.FOREIGN
+        path = path / last
+        mode = _mode(path)
+        if mode is None:
+            return State.ABSENT
+        if stat.S_ISLNK(mode):
+            return State.LINK
+        if not stat.S_ISREG(mode) or name not in self.files:
+            return State.FOREIGN
+        known, now = self.files[name], path.lstat()
+        if known is None:
+            return State.OURS
+        if now.st_size != known.size:
+            return State.EDITED
+        same = now.st_mtime_ns == known.mtime_ns or _digest(path) == known.digest
+        return State.OURS if same else State.EDITED
+
+    def below(self, prefix: str) -> list[str]:
+        """Its files in a folder, which ends in `/`; or the one file of that name."""
+        if prefix.endswith("/"):
+            return [name for name in self.files if name.startswith(prefix)]
+        return [prefix] if prefix in self.files else []
+
+    def as_json(self) -> dict[str, Any]:
+        return {"sam2_ros": "results", "format": FORMAT, "command": self.command, "files": self.files}
+
+    @classmethod
+    def from_json(cls, content: Any) -> Manifest:
+        """Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+        if content["sam2_ros"] != "results" or content["format"] != FORMAT:
+            raise ValueError("another format")
+        files = {}
+        for name, known in content["files"].items():
+            parts_of(name)
+            files[name] = None if known is None else Entry(int(known[0]), int(known[1]), str(known[2]))
+        return cls(str(content["command"]), files)
+
+    def write(self, folder: Path) -> None:
+        write_record(folder / MANIFEST, self.as_json())
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """That of a folder; None where there is none. Raises ResultFolderError for one that cannot be read."""
+        path = folder / MANIFEST
+        mode = _mode(path)
+        if mode is None:
+            return None
+        if not stat.S_ISREG(mode):
+            raise ResultFolderError(f"'{path}' is no plain file: remove it, or choose another folder")
+        try:
+            return cls.from_json(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ResultFolderError(
+                f"'{path}', the list of the results there, cannot be read ({type(error).__name__}): "
+                "choose another folder"
+            ) from None
+
+
+def write_record(path: Path, content: Any) -> None:
+    """JSON, written beside and renamed; a link of that name is replaced, not followed."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with partial.open("x", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.write("\n")
+    partial.replace(path)
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,49 @@
+"""Temporary folders outside a result folder, which the next run removes where a killed one could not.
+
+Does not know what is in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam2_ros.result_folder.guards import lock_folder
+from sam2_ros.result_folder.manifest import write_record
+from sam2_ros.result_folder.switch import MARKER
+
+PREFIX = "sam2_ros-"
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder where temporary files go (TMPDIR), removed at the end. Raises OSError."""
+    _remove_left()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    lock = lock_folder(folder)
+    try:
+        write_record(folder / MARKER, {"sam2_ros": "scratch", "process": os.getpid()})
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_left() -> None:
+    """Those of processes that have ended: marked as ours, of this user, and locked by nobody."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            marker = folder / MARKER
+            if folder.is_symlink() or marker.is_symlink() or not marker.is_file():
+                continue
+            if folder.lstat().st_uid != os.getuid():
+                continue
+            lock = lock_folder(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)

@@ -1,0 +1,192 @@
+"""The moment in which a complete new result takes the place of an earlier one: files move, and the list changes.
+
+What is to be done is written down before it begins, so that a process killed in the middle is followed by one that
+completes it. Does not know how the files came about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from sam2_ros.result_folder.manifest import (
+    MANIFEST,
+    Manifest,
+    ResultFolderError,
+    State,
+    entry_of,
+    write_record,
+)
+
+STAGING = ".partial"
+MARKER = ".sam2_ros.json"
+JOURNAL = ".switch.json"
+NEW_LIST = ".list.json"
+"""The list as it will be. Everything that needs space on the disk is written before the first file moves."""
+SCRATCH = ".scratch"
+LAST = "summary.json"
+"""Taken away first and moved last: where it is, the rest is complete."""
+_RECORDS = ("summary.json", "result.json")
+"""Written by programs: one that was changed does not hold a run up, and is set aside instead of replaced."""
+_WAITING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def staged_names(staging: Path) -> list[str]:
+    """The files of a new result, `LAST` at the end; not those that were still being written."""
+    found = []
+    for folder, _, files in os.walk(staging):
+        where = Path(folder).relative_to(staging)
+        if where.parts[:1] == (SCRATCH,):
+            continue
+        for file in files:
+            if (not where.parts and file in (MARKER, JOURNAL, NEW_LIST)) or (
+                file[0] == "." and ".partial" in file
+            ):
+                continue
+            found.append((where / file).as_posix())
+    return sorted(found, key=lambda name: (name.rpartition("/")[2] == LAST, name == LAST, name))
+
+
+def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: str = "") -> Manifest:
+    """Put everything in staging in its place; earlier files below `replaced` that have no successor go.
+
+    Args:
+        only: of what is in staging, files whose names begin so.
+
+    Returns the new list. Raises ResultFolderError, before anything is moved, where a file is not ours to replace.
+    """
+    staging = folder / STAGING
+    manifest = complete_switch(folder, manifest)  # one that failed half way, as on a full disk
+    new = [name for name in staged_names(staging) if name.startswith(only)]
+    check_free(folder, manifest, new)
+    for name in new:
+        if manifest.state(folder, name) is State.EDITED:
+            _set_aside(folder / name)
+    earlier = {name for prefix in replaced for name in manifest.below(prefix)} - set(new)
+    gone = sorted(name for name in earlier if manifest.state(folder, name) is State.OURS)
+    kept = {name: known for name, known in manifest.files.items() if name not in earlier}
+    after = Manifest(manifest.command, {**kept, **{name: entry_of(staging / name) for name in new}})
+    write_record(staging / NEW_LIST, after.as_json())
+    write_record(staging / JOURNAL, {"move": new, "remove": gone})
+    with signals_waiting():
+        _complete(folder, new, gone)
+    return after
+
+
+def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
+    """What a killed process has begun is done to its end; returns the list as it then is. Raises ResultFolderError."""
+    path = folder / STAGING / JOURNAL
+    if path.is_symlink() or not path.is_file():
+        return manifest
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        listed = path.with_name(NEW_LIST)
+        after = Manifest.from_json(json.loads(listed.read_text("utf-8"))) if listed.exists() else manifest
+        new, gone = [str(name) for name in record["move"]], [str(name) for name in record["remove"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ResultFolderError(
+            f"'{path}' cannot be read ({type(error).__name__}): move '{path.parent}' away, or choose another folder"
+        ) from None
+    waiting = [name for name in new if (folder / STAGING / name).is_file()]
+    check_free(folder, manifest, waiting)
+    gone = [name for name in gone if manifest.state(folder, name) is State.OURS]
+    with signals_waiting():
+        _complete(folder, waiting, gone)
+    return after
+
+
+def check_free(folder: Path, manifest: Manifest, names: list[str]) -> None:
+    """Raises ResultFolderError for the first name where something lies that is not ours to replace."""
+    for name in names:
+        state = manifest.state(folder, name)
+        kept = state is State.EDITED and name.rpartition("/")[2] in _RECORDS
+        if state not in (State.ABSENT, State.OURS) and not kept:
+            raise ResultFolderError(in_the_way(folder, name, state))
+
+
+def in_the_way(folder: Path, name: str, state: State) -> str:
+    """Why a name cannot be written, in one line."""
+    path = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(folder / name))
+    if state is State.LINK:
+        why = "is, or lies behind, a link, which is not followed: remove the link"
+    elif state is State.EDITED:
+        why = "was changed since an earlier run wrote it, and is not replaced: move it away"
+    else:
+        why = "was written by no earlier run, and is not replaced: move it away"
+    return f"'{path}' {why}, or choose another folder"
+
+
+def clear(staging: Path) -> None:
+    """Remove a staging folder of ours, the file that marks it as such last."""
+    for path in staging.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
+    (staging / MARKER).unlink(missing_ok=True)
+    staging.rmdir()
+
+
+def _complete(folder: Path, new: list[str], gone: list[str]) -> None:
+    staging = folder / STAGING
+    if LAST in new or LAST in gone:
+        (folder / LAST).unlink(missing_ok=True)
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+        _drop_empty(folder, name)
+    for name in new:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).replace(folder / name)
+    if (staging / NEW_LIST).exists():
+        (staging / NEW_LIST).replace(folder / MANIFEST)
+    (staging / JOURNAL).unlink()
+
+
+def _set_aside(path: Path) -> None:
+    """Keep what a user made of a record, under the first free name."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.changed{'' if number == 1 else number}")):
+        number += 1
+    path.rename(aside)
+
+
+def _drop_empty(folder: Path, name: str) -> None:
+    """Folders that held nothing but the file."""
+    for above in (folder / name).parents:
+        if above == folder:
+            return
+        try:
+            above.rmdir()
+        except OSError:
+            return
+
+
+@contextlib.contextmanager
+def signals_waiting() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP take effect after the block. Other threads' blocks are not protected."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.getsignal(number) for number in _WAITING}
+    ours = [number for number, handler in before.items() if handler is not None and handler != signal.SIG_IGN]
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+        if came:
+            signal.raise_signal(came[0])

@@ -6,6 +6,7 @@ Does not do the work: it reads arguments, shows progress, and turns errors into 
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from rich.markup import escape
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_compare import compare
+from sam2_ros.cli_errors import argument_problem, fail, out_of_memory, tolerate_any_name
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
@@ -98,7 +100,7 @@ def demo(
         summary = run_demo(config, bar.show)
     show.print_table("sam2-ros demo", {key: value for key, value in summary.items() if key != "per_object"})
     for name in ("report.html", "overlay.mp4", "tracked", "summary.json"):
-        show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
+        show.path(out / name)
     show.print_json(as_json, summary)
 
 
@@ -120,7 +122,7 @@ def track(
         list[str] | None, typer.Option(help="ID@FRAME:x,y,+ on the object or x,y,- off it. Repeatable.")
     ] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(help="ID@FRAME:file.png, black = background. Repeatable.")
+        list[str] | None, typer.Option(help="ID@FRAME:file.png, black = background; file.png#2: the value 2 of several. Repeatable.")
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -150,6 +152,8 @@ def track(
         book.add_mask(spec)
     if prompts is not None:
         book.add_file(prompts)
+    for line in book.notes:
+        show.note(line)
     config = TrackConfig(
         source=source,
         out=out,
@@ -312,21 +316,26 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit status. Errors are one line on standard error."""
     command = typer.main.get_command(app)
+    tolerate_any_name()
+    if problem := argument_problem(arguments):
+        return fail(2, problem)
     try:
         status = command.main(
             args=list(arguments), prog_name="sam2-ros", standalone_mode=False, obj=tuple(arguments)
         )
     except _UsageError as error:
-        return _fail(2, _usage_text(error))
+        return fail(2, _usage_text(error))
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(130, "interrupted")
+        return fail(130, "interrupted")
     except Exception as error:
+        if reason := out_of_memory(error):
+            return fail(1, reason)
         known = _status_of(error)
         if known is None:
             raise
-        return _fail(known, str(error))
+        return fail(known, str(error))
     if status == 130:  # what some versions of typer make of an interrupt
-        return _fail(130, "interrupted")
+        return fail(130, "interrupted")
     return status if isinstance(status, int) else 0
 
 
@@ -348,26 +357,23 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.track import TrackConfigError
     from sam2_ros.eval.vos.config import EvalConfigError
     from sam2_ros.media.frames import SourceError
+    from sam2_ros.media.overlay import VideoError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
     from sam2_ros.weights import CheckpointError
 
     if isinstance(error, Interrupted):
         return 130
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return 2
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
     scoring = (CompareError, ReplayConfigError)
     content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
     if isinstance(error, (*options, *timing, *scoring, *content)):
         return 2
-    return (
-        1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None
-    )
-
-
-def _fail(status: int, message: str) -> int:
-    print(f"sam2-ros: {message}", file=sys.stderr)
-    return status
+    running = (LiveReplayError, SoakError, ProcessWatchError, TrainError, VideoError, OSError)
+    return 1 if isinstance(error, running) else None
 
 
 def _usage_text(error: Exception) -> str:

@@ -59,7 +59,7 @@ def soak(
     if not report["memory_judged"]:
         show.out.print("Shorter than 3 minutes: memory and rate over time cannot be judged.", highlight=False)
     for name in ("soak.png", "soak.jsonl", "soak.json", "node.log"):
-        show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
+        show.path(out / name)
     show.print_json(as_json, report)
     if report["failures"]:
         raise SoakError("; ".join(report["failures"]))

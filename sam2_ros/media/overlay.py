@@ -217,13 +217,13 @@ class VideoWriter:
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         with quiet_opencv():
             fourcc = cv2.VideoWriter.fourcc(*self._fourcc)
-            writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, size)
+            self._size = (max(size[0], 2), max(size[1], 2))  # no encoder takes less: a single row is doubled
+            writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, self._size)
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)
             raise self._failed(
                 "OpenCV opened no encoder; is the folder writable and the codec in this build?"
             )
-        self._size = size
         return writer
 
     def _failed(self, reason: str) -> VideoError:

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "engine": set(),
     "host_memory": set(),
     "weights": {"engine"},
-    "download": {"weights"},  # the one that knows the web
+    "download_http": set(),  # the two that know the web
+    "download": {"download_http", "engine", "weights"},
     "backends": {"engine", "weights"},  # the one that knows onnxruntime
     "media": {"engine"},
     "eval": {"host_memory", "engine", "weights", "backends", "media"},

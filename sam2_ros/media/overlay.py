@@ -19,12 +19,12 @@ import numpy as np
 
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
+from sam2_ros.media.label_text import put_text, text_size
 from sam2_ros.media.opencv_log import quiet_opencv
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38
 _PAGE = 4096  # of less room nothing can be made
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 pixels, max exclusive
 
@@ -129,16 +129,14 @@ class _Pen:
 
     def text(self, text: str, x_px: int, y_px: int, colour: Colour) -> int:
         """Writes on a dark plate with its lower left corner at (x, y), kept in the frame; returns its top."""
-        (width, height), base = cv2.getTextSize(text, _FONT, self._scale, 1)
+        width, height, base = text_size(text, self._scale)
         full_height = height + base + 2
         x = max(0, min(x_px, self.canvas.shape[1] - width - 4))
         bottom = max(full_height, min(y_px, self.canvas.shape[0]))
         top = bottom - full_height
         plate = self.canvas[top:bottom, x : x + width + 4]
         plate[:] = plate // 4
-        cv2.putText(
-            self.canvas, text, (x + 2, bottom - base), _FONT, self._scale, colour, self.line_px, cv2.LINE_AA
-        )
+        put_text(self.canvas, text, (x + 2, bottom - base), self._scale, colour, self.line_px)
         return top
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from sam2_ros.media.label_text import put_text
 from sam2_ros.media.overlay import draw_masks
 
 from .draw import TrainBatch
@@ -58,7 +59,7 @@ def _row(name: str, moments: Sequence[Moment]) -> np.ndarray:
         tiles.append(np.pad(tile, ((0, 0), (0, 4), (0, 0)), constant_values=24))
     row = np.concatenate(tiles, axis=1)
     head = np.full((24, row.shape[1], 3), 24, np.uint8)
-    cv2.putText(head, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, WHITE, 1, cv2.LINE_AA)
+    put_text(head, name, (4, 17), 0.5, WHITE, 1)
     return np.concatenate([head, row])
 
 

@@ -43,6 +43,8 @@ from sam2_ros.host_memory import keep_freed_pages
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+_MOST = 1 << 16
+
 app = typer.Typer(
     name="sam2-ros",
     help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure, train, export.",
@@ -122,7 +124,8 @@ def track(
         list[str] | None, typer.Option(help="ID@FRAME:x,y,+ on the object or x,y,- off it. Repeatable.")
     ] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(help="ID@FRAME:file.png, black = background; file.png#2: the value 2 of several. Repeatable.")
+        list[str] | None,
+        typer.Option(help="ID@FRAME:file.png, black = background; file.png#2: its value 2. Repeatable."),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -188,13 +191,15 @@ def segment(
     everything: Annotated[
         bool, typer.Option("--everything", help="Without prompts: all masks, from a grid of clicks.")
     ] = False,
-    points_per_side: Annotated[int, typer.Option(min=1, help="Clicks along each side of the grid.")] = 32,
+    points_per_side: Annotated[
+        int, typer.Option(min=1, max=1024, help="Clicks along each side of the grid.")
+    ] = 32,
     pred_iou_thresh: Annotated[float, typer.Option(help="Least predicted IoU of a mask, 0..1.")] = 0.8,
     stability_score_thresh: Annotated[
         float, typer.Option(help="Least share of a mask's area that stays when its edge is moved.")
     ] = 0.95,
     crop_n_layers: Annotated[
-        int, typer.Option(min=0, help="1: segment 4 crops of the image too, 2: 16 more, ...")
+        int, typer.Option(min=0, max=6, help="1: segment 4 crops of the image too, 2: 16 more, ...")
     ] = 0,
     min_mask_region_area: Annotated[
         int, typer.Option(min=0, help="Fill holes and drop islands smaller than this, pixels.")
@@ -390,9 +395,9 @@ def _numbers(text: str, separator: str, option: str, expected: str) -> list[int]
         numbers = [int(part) for part in text.split(separator)]
     except ValueError as error:
         raise typer.BadParameter(f"{option} '{text}' cannot be read: expected {expected}") from error
-    if min(numbers) < 1:
+    if min(numbers) < 1 or max(numbers) > _MOST:
         raise typer.BadParameter(
-            f"{option} '{text}': numbers from 1 on expected, such as {expected.split()[-1]}"
+            f"{option} '{text}': numbers from 1 to {_MOST} expected, such as {expected.split()[-1]}"
         )
     return numbers
 

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 
 from sam2_ros.engine.text import readable, text_problem
 
+_LONGEST = 4000
 _LOG_LINE = "\n  | "  # of a node that died, whose last lines are shown below the error
 
 
 def fail(status: int, message: str) -> int:
     """Say it, and return the exit status."""
     first, *log = message.split(_LOG_LINE)
+    if len(first) > _LONGEST:  # a name of a megabyte is no name
+        first = f"{first[: _LONGEST // 2]} ... {first[-_LONGEST // 2 :]}"
     print(_LOG_LINE.join([f"sam2-ros: {readable(first)}", *map(readable, log)]), file=sys.stderr)
     return status
 

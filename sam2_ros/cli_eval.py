@@ -181,8 +181,9 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
     for name, one in {report["model"]: report, **others}.items():
         latency = one["latency_ms"]
         show.out.print(
-            f"{escape(name)}: {one['fps']:.1f} frames per second, p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms",
+            f"{name}: {one['fps']:.1f} frames per second, p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms",
             highlight=False,
+            markup=False,
         )
 
 

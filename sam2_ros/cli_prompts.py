@@ -146,7 +146,9 @@ class PromptBook:
             self._set_box(object_id, frame, [x0, y0, x1, y1])
         for x, y, label in entry.get("points") or []:
             if label not in (0, 1):
-                raise ValueError(f"label {_shown(label)} of a point, 1 (object) or 0 (not the object) expected")
+                raise ValueError(
+                    f"label {_shown(label)} of a point, 1 (object) or 0 (not the object) expected"
+                )
             self._add_point(object_id, frame, _number(x), _number(y), int(label))
         if entry.get("mask") is not None:
             self._set_mask(object_id, frame, folder, _name("mask", entry["mask"]))

@@ -5,8 +5,8 @@ Does not score anything; it reads arguments and hands them on to `eval.replay`.
 
 from __future__ import annotations
 
-import shlex
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path

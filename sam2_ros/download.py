@@ -55,7 +55,9 @@ def fetch(
     try:
         total_bytes = _transfer(info, partial, on_progress)
     except (OSError, http.client.HTTPException) as error:  # URLError and the time-outs are OSErrors
-        reason = readable(" ".join(str(getattr(error, "reason", None) or error).split())) or type(error).__name__
+        reason = (
+            readable(" ".join(str(getattr(error, "reason", None) or error).split())) or type(error).__name__
+        )
         raise CheckpointError(
             f"{info.url} cannot be downloaded ({reason}): run this again to go on where it stopped, or "
             f"download it elsewhere and put it at {target}"

@@ -255,7 +255,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ValueError for a zip archive with compressed entries: torch.save stores, and a bomb unpacks to anything."""
+    """Raises ValueError for a zip archive with compressed entries: torch.save has none, a bomb unpacks to anything."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):

@@ -52,7 +52,10 @@ def object_pixels(values_hw: np.ndarray) -> np.ndarray:
 
 def values_and_counts(values_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The values that occur, ascending, and how often."""
-    if values_hw.dtype in (np.uint8, np.uint16):  # by counting: sorting a camera's image takes a tenth of a second
+    if values_hw.dtype in (
+        np.uint8,
+        np.uint16,
+    ):  # by counting: sorting a camera's image takes a tenth of a second
         counts = np.bincount(values_hw.ravel())
         present = np.flatnonzero(counts)
         return present, counts[present]

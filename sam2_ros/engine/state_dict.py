@@ -52,8 +52,8 @@ def check_finite(state: Mapping[str, torch.Tensor]) -> None:
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise StateDictError(
-            f"{len(broken)} of {len(state)} tensors hold numbers that are not finite (first: '{broken[0]}'): a training that "
-            "diverged, or a damaged file"
+            f"{len(broken)} of {len(state)} tensors hold numbers that are not finite (first: '{broken[0]}'): a "
+            "training that diverged, or a damaged file"
         )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sam2_ros.engine import (
@@ -26,10 +25,12 @@ from sam2_ros.engine.postprocess import measure
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.media.annotations import annotation, coco_rle
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_json, write_label_png
 from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
 from sam2_ros.weights import load_model
+
+_MOST_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def run_segment(
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return compressed_to_rgb(path.read_bytes())
+        with path.open("rb") as file:  # a device would never end
+            content = file.read(_MOST_BYTES)
+        return compressed_to_rgb(content)
     except (ImageError, OSError) as error:
         raise SourceError(f"'{path}' is no readable image ({error}): expected a JPEG or PNG file") from error
 
@@ -145,7 +148,6 @@ def _write(
         labels[masks[index]] = index + 1
     write_label_png(out / "labels.png", labels)
     overlay = draw_masks(image, [labels == index + 1 for index in range(len(masks))], names)
-    if not cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"'{out / 'overlay.png'}' cannot be written")
+    write_png(out / "overlay.png", overlay)
     write_json(out / "masks.json", list(records))
     write_json(out / "summary.json", summary)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sam2_ros.engine.text import readable, text_problem
 from sam2_ros.media.bag import is_bag
 from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames, VideoFrames
@@ -27,6 +28,8 @@ def open_source(path: str | Path, topic: str | None = None) -> FrameSource:
                 tracker.step(frame.image, stamp_s=frame.stamp_s)
     """
     path = Path(path)
+    if problem := text_problem(str(path)):  # OpenCV and SQLite take no such name
+        raise SourceError(f"source '{readable(str(path))}': its name {problem}; rename it")
     if not path.exists():
         raise SourceError(f"source '{path}' does not exist; {_EXPECTED}")
     try:
@@ -39,7 +42,7 @@ def open_source(path: str | Path, topic: str | None = None) -> FrameSource:
         if path.is_dir():
             return FolderFrames(path)
         return _open_file(path)
-    except PermissionError as error:
+    except (PermissionError, IsADirectoryError) as error:
         raise SourceError(f"source '{path}' cannot be read: {error.strerror}") from error
 
 

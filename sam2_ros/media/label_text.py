@@ -49,7 +49,12 @@ def text_size(text: str, scale: float) -> TextSize:
 
 
 def put_text(
-    canvas: np.ndarray, text: str, at_xy: tuple[int, int], scale: float, colour: tuple[int, int, int], line_px: int
+    canvas: np.ndarray,
+    text: str,
+    at_xy: tuple[int, int],
+    scale: float,
+    colour: tuple[int, int, int],
+    line_px: int,
 ) -> None:
     """Write with the left end of the line at (x, y) of the [H, W, 3] uint8 canvas; what is outside is cut off."""
     x, y = at_xy
@@ -185,7 +190,7 @@ def _machine_fonts() -> list[tuple[Path, frozenset[int]]]:
         try:
             characters = FT2Font(name).get_charmap()
             ImageFont.truetype(name, _LEAST_EM_PX)  # pictures of emoji have one size only
-        except Exception:  # noqa: S112  a font that cannot be read is none
+        except Exception:
             continue
         fonts.append((Path(name), frozenset(number >> 8 for number in characters)))
     return fonts

@@ -53,7 +53,9 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
     if mask is None:
         mask = _of_values(path, *_levels(image), value, notes)
     if not mask.any():
-        raise MaskFileError(f"{path} has no pixel of the object; expected black around it and another value on it")
+        raise MaskFileError(
+            f"{path} has no pixel of the object; expected black around it and another value on it"
+        )
     if not value and mask.mean() > 0.5 and mask[[0, 0, -1, -1], [0, -1, 0, -1]].all():
         notes.append(f"{path} covers {mask.mean():.0%} of the image and its corners: is it inverted?")
     return ReadMask(mask, tuple(notes))
@@ -81,7 +83,9 @@ def _opened(path: Path) -> Image.Image:
 
 def _is_transparent(image: Image.Image) -> bool:
     """Whether its transparency says something. A palette's is that of its background, which black says, too."""
-    return image.mode in ("LA", "La", "RGBA", "RGBa") or (image.mode in ("L", "RGB") and "transparency" in image.info)
+    return image.mode in ("LA", "La", "RGBA", "RGBa") or (
+        image.mode in ("L", "RGB") and "transparency" in image.info
+    )
 
 
 def _of_transparency(path: Path, image: Image.Image) -> np.ndarray | None:
@@ -141,12 +145,14 @@ def _of_values(
     if value:
         wanted = [number for number in present.tolist() if called(number) == value]
         if not wanted:
-            raise MaskFileError(f"{path} has no pixel of the value {value}; it has {_some(map(called, present))}")
+            raise MaskFileError(
+                f"{path} has no pixel of the value {value}; it has {_some(map(called, present))}"
+            )
         return values == wanted[0]
     if len(present) == 1 and present[0] != _BACKGROUND:
         raise MaskFileError(
-            f"{path} covers the whole image: every pixel has the value {called(int(present[0]))}; expected black around "
-            f"the object, or write {path.name}#{called(int(present[0]))} to mean it"
+            f"{path} covers the whole image: every pixel has the value {called(int(present[0]))}; expected black "
+            f"around the object, or write {path.name}#{called(int(present[0]))} to mean it"
         )
     objects = [number for number in present.tolist() if number != _BACKGROUND]
     if len(objects) <= 1 and len(present) > len(objects):
@@ -170,8 +176,8 @@ def _of_values(
         raise _photograph(path, len(objects))
     chosen = numbers[0] if numbers else objects[0]
     raise MaskFileError(
-        f"{path} holds several values beside black: {_some(map(called, objects))}; say which one is the object, such as "
-        f"{path.name}#{called(chosen)}"
+        f"{path} holds several values beside black: {_some(map(called, objects))}; say which one is the object, such "
+        f"as {path.name}#{called(chosen)}"
     )
 
 
@@ -196,15 +202,15 @@ def _of_colours(path: Path, colours: np.ndarray, value: str) -> np.ndarray:
     if len(found := np.unique(packed[packed != _BACKGROUND])) > _HIGHEST_NUMBER // 2:
         raise _photograph(path, len(found))
     raise MaskFileError(
-        f"{path} holds several colours beside black: {_colours(packed)}; say which one is the object, such as "
-        f"{path.name}#{found[0]:06x}"
+        f"{path} holds several colours beside black: {_colours(packed)}; say which one is the object, such "
+        f"as {path.name}#{found[0]:06x}"
     )
 
 
 def _photograph(path: Path, values: int) -> MaskFileError:
     return MaskFileError(
-        f"{path} has {values} values and looks like a photograph; expected a mask, black = background, or a cut-out with "
-        "a transparent background"
+        f"{path} has {values} values and looks like a photograph; expected a mask, black = background, or a cut-out "
+        "with a transparent background"
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
+from sam2_ros.engine.text import readable, text_problem
 from sam2_ros.media.label_text import put_text, text_size
 from sam2_ros.media.opencv_log import quiet_opencv
 
@@ -140,6 +141,16 @@ class _Pen:
         return top
 
 
+def write_png(path: Path, image_rgb: np.ndarray, compression: int = 3) -> None:
+    """[H, W, 3] uint8 RGB as a file. Raises OSError.
+
+    OpenCV encodes and Python writes: a name that is not UTF-8 ends the process in OpenCV.
+    """
+    image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".png", image_bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    path.write_bytes(encoded.tobytes())
+
+
 def container_fps(fps: float) -> float:
     """The nearest rate that MPEG-4 can hold: its time base has 16 bits, and 66.667 alone would need 17.
 
@@ -165,6 +176,8 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float, fourcc: str = "mp4v") -> None:
         if not (math.isfinite(fps) and fps > 0):
             raise ValueError(f"video at {fps} frames per second, expected more than 0")
+        if problem := text_problem(str(path)):  # which ends the process in OpenCV
+            raise VideoError(f"video '{readable(str(path))}': its name {problem}; expected text in UTF-8")
         self.path = Path(path)
         self.frames = 0
         self._fps = container_fps(fps)

@@ -150,7 +150,9 @@ class Worker:
         prompts = self._usable(work.prompts, image)
         self._await(work.awaited, prompts)
         self._carrier.take(work.late, time.monotonic())
-        merged = merge_prompts(prompts, on_conflict=self._log.warning)  # requests that came one after the other
+        merged = merge_prompts(
+            prompts, on_conflict=self._log.warning
+        )  # requests that came one after the other
         result = self._step(image, merged, _seconds(arrival))
         self._statistics.prompts_applied += len(prompts) - len(result.rejected)
         self._history.tracked(arrival.stamp_ns, result.frame_index)

@@ -137,7 +137,9 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], c
                 bbox={"facecolor": "#fbfaf7", "edgecolor": "none", "pad": 0.8},
             )
         axes.set(
-            xlabel=f"{_label(called)}, ms per frame" if called else "ms per frame", ylabel="frames", xlim=(0, end)
+            xlabel=f"{_label(called)}, ms per frame" if called else "ms per frame",
+            ylabel="frames",
+            xlim=(0, end),
         )
         axes.grid(axis="y")
         axes.set_axisbelow(True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sam2_ros.engine import ImageSegmenter
@@ -24,7 +23,7 @@ from sam2_ros.eval.vos.prompting import CLICKS, Clicks, tight_box
 from sam2_ros.eval.vos.scores import disjoint
 from sam2_ros.media.datasets.photographs import open_photographs
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_json, write_label_png
 from sam2_ros.weights import load_model
 
@@ -198,5 +197,4 @@ def _write(folder: Path, image_hw3: np.ndarray, masks: list[np.ndarray]) -> None
         labels[mask] = int(number)
     write_label_png(folder / "labels.png", labels)
     overlay = draw_masks(image_hw3, list(parted.values()))
-    if not cv2.imwrite(str(folder / "overlay.png"), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"'{folder / 'overlay.png'}' cannot be written")
+    write_png(folder / "overlay.png", overlay)

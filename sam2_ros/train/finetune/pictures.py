@@ -15,7 +15,7 @@ import torch
 
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.media.label_text import put_text
-from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.overlay import draw_masks, write_png
 
 from .draw import TrainBatch
 from .validate import Moment
@@ -42,7 +42,7 @@ def write_strip(path: Path, rows: Mapping[str, Sequence[Moment]]) -> None:
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=24) for s in strips]
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(padded), cv2.COLOR_RGB2BGR))
+    write_png(path, np.concatenate(padded))
 
 
 def _row(name: str, moments: Sequence[Moment]) -> np.ndarray:

@@ -5,6 +5,7 @@ Does not speak to the graph: it reads arguments, shows progress and results, and
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def soak(
     from sam2_ros.eval.soak import SoakConfig, SoakError, run_soak
 
     sides = size.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) >= 32 for side in sides):
+    if len(sides) != 2 or not all(re.fullmatch("[0-9]{2,5}", side) and int(side) >= 32 for side in sides):
         raise typer.BadParameter(
             f"--size '{size}' cannot be read: expected WIDTHxHEIGHT from 32x32 on, such as 640x480"
         )

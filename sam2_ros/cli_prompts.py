@@ -154,7 +154,11 @@ class PromptBook:
             self._set_mask(object_id, frame, folder, _name("mask", entry["mask"]))
 
     def _set_truth(self, object_id: str, value: Any) -> None:
-        if type(value) is not int or value < 1 or self.truth_values.setdefault(object_id, value) != value:
+        if (
+            type(value) is not int
+            or not 0 < value < 1 << 31
+            or self.truth_values.setdefault(object_id, value) != value
+        ):
             raise ValueError(f"truth {_shown(value)} of '{object_id}', one whole number from 1 on expected")
 
     def _draft(self, object_id: str, frame: int) -> _Draft:

@@ -303,9 +303,15 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise CheckpointError(f"device '{name}': expected auto, cpu or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CheckpointError(
             f"device '{name}': this PyTorch ({torch.__version__}) sees no GPU; use cpu or auto"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CheckpointError(
+            f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
         )
     return device
 

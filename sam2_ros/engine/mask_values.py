@@ -87,8 +87,12 @@ def edge_level(values_hw: np.ndarray, present: np.ndarray, counts: np.ndarray) -
     square = np.ones((3, 3), np.uint8)
     level = cv2.erode(values, square) == cv2.dilate(values, square)
     below = values < 0.8 * high
-    # The noise of a JPEG near black is level here and there; what lies on an edge never is.
-    filled = _share(level[below & (values > 0)]) > 0.3 or _share(level[below & (values > 0.1 * high)]) > 0.15
+    # A JPEG's black may be 1 everywhere, and its noise is level here and there; what lies on an edge never is.
+    dark = present <= 0.04 * high
+    black = present[dark][counts[dark].argmax()] if counts[0] < 0.1 * counts.sum() else 0
+    filled = (
+        _share(level[below & (values > black)]) > 0.3 or _share(level[below & (values > 0.1 * high)]) > 0.15
+    )
     return None if filled else high / 2
 
 

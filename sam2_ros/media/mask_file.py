@@ -19,6 +19,7 @@ MOST_PIXELS = 1 << 27
 IGNORED = (255, 65535)  # what data sets write where nobody decided
 _HIGHEST_NUMBER = 128  # below it, values beside 255 are numbers of objects
 _BACKGROUND = 0
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114])
 _SHOWN = 6
 
 
@@ -49,8 +50,9 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
     mask = None
     if not value and _is_transparent(image):
         mask = _of_transparency(path, image)
+    if mask is not None:
         notes.append(f"{path} is a cut-out: its mask is what is not transparent")
-    if mask is None:
+    else:
         mask = _of_values(path, *_levels(image), value, notes)
     if not mask.any():
         raise MaskFileError(
@@ -135,8 +137,10 @@ def _of_values(
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise MaskFileError(f"{path} has floats beyond 0 to 1; expected a PNG, black = background")
         return values > 0.5
-    if colours is not None and (value or not _is_one_colour(colours, values)):
+    if colours is not None and (value or (colour := _one_colour(colours, values)) is None):
         return _of_colours(path, colours, value)
+    if colours is not None:  # JPEG keeps the brightness sharp, and the colour of four pixels together
+        values = np.clip((colours @ _BRIGHTNESS) * (255 / (colour @ _BRIGHTNESS)), 0, 255).astype(np.uint8)
     present, counts = values_and_counts(values)
 
     def called(number: int) -> str:
@@ -181,10 +185,12 @@ def _of_values(
     )
 
 
-def _is_one_colour(colours: np.ndarray, levels: np.ndarray) -> bool:
-    """Whether the bright pixels have one colour between them: the noise of a JPEG is allowed for."""
+def _one_colour(colours: np.ndarray, levels: np.ndarray) -> np.ndarray | None:
+    """The colour that the bright pixels have between them, ``[3]``; None when there are several."""
     bright = colours[levels >= 0.7 * levels.max()].astype(np.int16)
-    return float((np.abs(bright - np.median(bright, axis=0)) > 48).any(axis=1).mean()) < 0.05
+    colour = np.median(bright, axis=0)
+    alike = (np.abs(bright - colour) > 48).any(axis=1).mean() < 0.05  # allowing for the noise of a JPEG
+    return np.maximum(colour, 1) if alike else None
 
 
 def _of_colours(path: Path, colours: np.ndarray, value: str) -> np.ndarray:

@@ -164,6 +164,11 @@ def _sequence(
     truth: Truth
     of_objects = [folder for folder in _folders(masks) if image_files(folder)]
     if of_objects:
+        for folder in of_objects:
+            if problem := text_problem(folder.name):
+                raise SourceError(
+                    f"sequence '{name}': the name of object '{readable(folder.name)}' {problem}; rename its folder"
+                )
         truth = FolderTruth({folder.name: _by_frame(name, folder, index_of) for folder in of_objects})
     else:
         first = None if objects is None else _first_frames(objects, index_of)

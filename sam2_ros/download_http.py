@@ -61,11 +61,14 @@ def open_url(url: str, headers: Mapping[str, str], timeout_s: float) -> http.cli
         opener.add_handler(handler)
     with _deadline(sockets, timeout_s) as passed:
         try:
-            return opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s)
+            response = opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s)
         except (OSError, http.client.HTTPException) as error:
             if passed.is_set():
                 raise TimeoutError(f"no answer within {timeout_s:g} s") from error
             raise
+        if passed.is_set():  # a socket that was shut looks like the end of the headers
+            raise TimeoutError(f"no answer within {timeout_s:g} s")
+        return response
 
 
 @contextlib.contextmanager

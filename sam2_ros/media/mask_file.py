@@ -108,7 +108,8 @@ def _levels(image: Image.Image) -> tuple[np.ndarray, list[str] | None, np.ndarra
         palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
         used = np.unique(indices)
-        if (palette[used] == palette[used][:, :1]).all() and (palette[used][:, 0] != used).any():
+        shades, numbered = palette[used][:, 0], np.array_equal(palette[used][:, 0], used)
+        if np.array_equal(palette[used], np.repeat(shades[:, None], 3, axis=1)) and not numbered:
             return palette[:, 0][indices], None, None  # shades of grey that were given numbers to save space
         black = ~palette.any(axis=1)
         background = black if black[used].any() else np.arange(256) == 0

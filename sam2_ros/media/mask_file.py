@@ -105,13 +105,13 @@ def _levels(image: Image.Image) -> tuple[np.ndarray, list[str] | None, np.ndarra
     """
     if image.mode == "P":
         indices = np.asarray(image)
-        palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette: np.ndarray = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
-        used = np.unique(indices)
+        used: np.ndarray = np.unique(indices)
         shades, numbered = palette[used][:, 0], np.array_equal(palette[used][:, 0], used)
         if np.array_equal(palette[used], np.repeat(shades[:, None], 3, axis=1)) and not numbered:
             return palette[:, 0][indices], None, None  # shades of grey that were given numbers to save space
-        black = ~palette.any(axis=1)
+        black: np.ndarray = np.asarray(palette.sum(axis=1) == 0)
         background = black if black[used].any() else np.arange(256) == 0
         values = np.where(background, 0, np.arange(256) + 1)[indices]
         return values, ["the background", *(str(index) for index in range(256))], None
@@ -121,7 +121,7 @@ def _levels(image: Image.Image) -> tuple[np.ndarray, list[str] | None, np.ndarra
     if image.mode in ("LA", "La"):
         return np.asarray(image.convert("LA"))[:, :, 0], None, None
     colours = np.asarray(image.convert("RGB"))
-    if (colours == colours[:, :, :1]).all():
+    if np.array_equal(colours, np.repeat(colours[:, :, :1], 3, axis=2)):
         return colours[:, :, 0], None, None
     return colours.max(axis=2), None, colours
 

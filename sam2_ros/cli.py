@@ -6,6 +6,7 @@ Does not do the work: it reads arguments, shows progress, and turns errors into 
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from rich.markup import escape
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_compare import compare
+from sam2_ros.cli_errors import argument_problem, fail, out_of_memory, tolerate_any_name
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
@@ -44,6 +46,8 @@ from sam2_ros.host_memory import keep_freed_pages
 
 # typer carries a click of its own or uses the installed one: either way its usage error is this base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+_MOST = 1 << 16
 
 app = typer.Typer(
     name="sam2-ros",
@@ -104,7 +108,7 @@ def demo(
         summary = run_demo(config, bar.show)
     show.print_table("sam2-ros demo", {key: value for key, value in summary.items() if key != "per_object"})
     for name in ("report.html", "overlay.mp4", "tracked", "summary.json"):
-        show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
+        show.path(out / name)
     show.print_json(as_json, summary)
 
 
@@ -133,7 +137,8 @@ def track(
         list[str] | None, typer.Option(help="ID@FRAME:x,y,+ on the object or x,y,- off it. Repeatable.")
     ] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(help="ID@FRAME:file.png, black = background. Repeatable.")
+        list[str] | None,
+        typer.Option(help="ID@FRAME:file.png, black = background; file.png#2: its value 2. Repeatable."),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -168,6 +173,8 @@ def track(
         book.add_mask(spec)
     if prompts is not None:
         book.add_file(prompts)
+    for line in book.notes:
+        show.note(line)
     config = TrackConfig(
         source=source,
         out=out,
@@ -210,13 +217,15 @@ def segment(
     everything: Annotated[
         bool, typer.Option("--everything", help="Without prompts: all masks, from a grid of clicks.")
     ] = False,
-    points_per_side: Annotated[int, typer.Option(min=1, help="Clicks along each side of the grid.")] = 32,
+    points_per_side: Annotated[
+        int, typer.Option(min=1, max=1024, help="Clicks along each side of the grid.")
+    ] = 32,
     pred_iou_thresh: Annotated[float, typer.Option(help="Least predicted IoU of a mask, 0..1.")] = 0.8,
     stability_score_thresh: Annotated[
         float, typer.Option(help="Least share of a mask's area that stays when its edge is moved.")
     ] = 0.95,
     crop_n_layers: Annotated[
-        int, typer.Option(min=0, help="1: segment 4 crops of the image too, 2: 16 more, ...")
+        int, typer.Option(min=0, max=6, help="1: segment 4 crops of the image too, 2: 16 more, ...")
     ] = 0,
     min_mask_region_area: Annotated[
         int, typer.Option(min=0, help="Fill holes and drop islands smaller than this, pixels.")
@@ -346,21 +355,26 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit status. Errors are one line on standard error."""
     command = typer.main.get_command(app)
+    tolerate_any_name()
+    if problem := argument_problem(arguments):
+        return fail(2, problem)
     try:
         status = command.main(
             args=list(arguments), prog_name="sam2-ros", standalone_mode=False, obj=tuple(arguments)
         )
     except _UsageError as error:
-        return _fail(2, _usage_text(error))
+        return fail(2, _usage_text(error))
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(130, "interrupted")
+        return fail(130, "interrupted")
     except Exception as error:
+        if reason := out_of_memory(error):
+            return fail(1, reason)
         known = _status_of(error)
         if known is None:
             raise
-        return _fail(known, str(error))
+        return fail(known, str(error))
     if status == 130:  # what some versions of typer make of an interrupt
-        return _fail(130, "interrupted")
+        return fail(130, "interrupted")
     return status if isinstance(status, int) else 0
 
 
@@ -382,6 +396,7 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.eval.track import TrackConfigError
     from sam2_ros.eval.vos.config import EvalConfigError
     from sam2_ros.media.frames import SourceError
+    from sam2_ros.media.overlay import VideoError
     from sam2_ros.media.ros_image import ImageError
     from sam2_ros.result_folder.manifest import ResultFolderError
     from sam2_ros.train.finetune.config import TrainConfigError, TrainError
@@ -389,20 +404,16 @@ def _status_of(error: Exception) -> int | None:
 
     if isinstance(error, Interrupted):
         return 130
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return 2
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
     scoring = (CompareError, ReplayConfigError, ResultFolderError)
     content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
     if isinstance(error, (*options, *timing, *scoring, *content)):
         return 2
-    return (
-        1 if isinstance(error, (LiveReplayError, SoakError, ProcessWatchError, TrainError, OSError)) else None
-    )
-
-
-def _fail(status: int, message: str) -> int:
-    print(f"sam2-ros: {message}", file=sys.stderr)
-    return status
+    running = (LiveReplayError, SoakError, ProcessWatchError, TrainError, VideoError, OSError)
+    return 1 if isinstance(error, running) else None
 
 
 def _usage_text(error: Exception) -> str:
@@ -419,9 +430,9 @@ def _numbers(text: str, separator: str, option: str, expected: str) -> list[int]
         numbers = [int(part) for part in text.split(separator)]
     except ValueError as error:
         raise typer.BadParameter(f"{option} '{text}' cannot be read: expected {expected}") from error
-    if min(numbers) < 1:
+    if min(numbers) < 1 or max(numbers) > _MOST:
         raise typer.BadParameter(
-            f"{option} '{text}': numbers from 1 on expected, such as {expected.split()[-1]}"
+            f"{option} '{text}': numbers from 1 to {_MOST} expected, such as {expected.split()[-1]}"
         )
     return numbers
 

@@ -135,7 +135,7 @@ def evaluate(
     else:
         _print_videos(evaluation.report, evaluation.details)
         if out is not None:
-            show.out.print(f"  {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+            show.path(out / "report.html")
     show.print_json(as_json, evaluation.report)
     return 1 if evaluation.report.get("failed") else 0
 
@@ -159,7 +159,7 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
         box=None,
         header_style="bold",
     )
-    show.out.print(_title(report, details), highlight=False, soft_wrap=True)
+    show.out.print(escape(_title(report, details)), highlight=False, soft_wrap=True)
     for name, scores in report["sequences"].items():
         beside = [other["sequences"][name]["JF"] for other in others.values()]
         objects = details["objects"]["model"][name]
@@ -188,6 +188,7 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
         show.out.print(
             f"{name}: {one['fps']:.1f} frames per second, p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms",
             highlight=False,
+            markup=False,
         )
 
 
@@ -195,9 +196,9 @@ def _print_photographs(report: Mapping[str, Any]) -> None:
     methods = {report["model"]: report, **report.get("baselines", {})}
     columns = ("method", "mean IoU", "up to 96 x 96 px", "larger")
     title = f"{report['prompt']} on {report['instances']} instances of {report['photographs']} photographs"
-    table = Table(*columns, box=None, header_style="bold", title=title, title_justify="left")
+    table = Table(*columns, box=None, header_style="bold", title=escape(title), title_justify="left")
     for name, one in methods.items():
-        table.add_row(name, *(_number(one[key]) for key in ("IoU", "IoU_medium", "IoU_large")))
+        table.add_row(escape(name), *(_number(one[key]) for key in ("IoU", "IoU_medium", "IoU_large")))
     show.out.print(table)
     show.out.print(
         f"An image {report['encode_ms']['p50']:.1f} ms, an answer {report['latency_ms']['p50']:.1f} ms (p50).",

@@ -5,6 +5,7 @@ Does not run either: it reads arguments, shows progress and results, and sets th
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,7 +126,7 @@ def _live(out: Path, settings: dict[str, Any], objects: int, image_size: int) ->
 def _size(size: str) -> tuple[int, int]:
     """Width and height, pixels."""
     sides = size.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and int(side) >= 32 for side in sides):
+    if len(sides) != 2 or not all(re.fullmatch("[0-9]{2,5}", side) and int(side) >= 32 for side in sides):
         raise typer.BadParameter(
             f"--size '{size}' cannot be read: expected WIDTHxHEIGHT from 32x32 on, such as 640x480"
         )

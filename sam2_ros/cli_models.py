@@ -101,7 +101,7 @@ def models_verify(
         checked = verify_weights(one)
         verdicts.append(checked)
         table.add_row(
-            one,
+            escape(one),
             escape(checked["file"]),
             checked["recognised"],
             checked["sha256"][:12],

@@ -5,29 +5,32 @@ Does not know the size of the frames: whether a box lies in the image is the eng
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sam2_ros.engine import Prompt
+from sam2_ros.engine.text import readable, text_problem
+from sam2_ros.media.mask_file import MaskFileError, read_mask
+from sam2_ros.media.written_file import read_json
 
-_SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>\d+):(?P<value>.+)", re.DOTALL)
+_SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>[0-9]+):(?P<value>.+)", re.DOTALL)
 _SPEC_OF_IMAGE = re.compile(r"(?P<id>[^@:]+):(?P<value>.+)", re.DOTALL)
 _FORMS = {
     "--box": "ID@FRAME:x0,y0,x1,y1, such as cup@0:100,80,260,300",
     "--point": "ID@FRAME:x,y,+ (on the object) or ID@FRAME:x,y,- (not on it), such as cup@0:180,150,+",
-    "--mask": "ID@FRAME:file.png, such as cup@0:cup.png",
+    "--mask": "ID@FRAME:file.png, such as cup@0:cup.png, or cup@0:masks.png#2 for the value 2 alone",
 }
 _JSON_FORM = (
     '[{"id": "cup", "frame": 0, "box": [100, 80, 260, 300], "points": [[180, 150, 1], [20, 20, 0]], '
     '"mask": "cup.png"}], of box, points and mask at least one'
 )
+_MOST_BYTES = 1 << 26
+_LAST_FRAME = 1 << 53
 _JSON_KEYS = {"id", "frame", "box", "points", "mask", "class_id", "replace", "truth"}
 
 
@@ -58,6 +61,8 @@ class PromptBook:
         """Object -> its value in images of the truth, where a file says so (`"truth": 3`)."""
         self.files: list[Path] = []
         """What was read: JSON and masks, which results must not replace."""
+        self.notes: list[str] = []
+        """What was taken for granted about masks, one line each, for people to read."""
 
     def add_box(self, spec: str) -> None:
         """`ID@FRAME:x0,y0,x1,y1`"""
@@ -74,15 +79,15 @@ class PromptBook:
         self._add_point(object_id, frame, x, y, 1 if sign.strip() == "+" else 0)
 
     def add_mask(self, spec: str) -> None:
-        """`ID@FRAME:file.png`; every pixel that is not black belongs to the object."""
+        """`ID@FRAME:file.png`, or `file.png#VALUE` where it holds several objects; see `media.mask_file`."""
         object_id, frame, value = self._split("--mask", spec)
-        self._set_mask(object_id, frame, Path(value))
+        self._set_mask(object_id, frame, Path(), value)
 
     def add_file(self, path: Path) -> None:
         """A JSON list of prompts; mask files are looked for beside it."""
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            entries = read_json(path, _MOST_BYTES)
+        except (OSError, ValueError) as error:
             raise PromptSyntaxError(
                 f"{path} is no readable JSON file ({error}): expected {_JSON_FORM}"
             ) from error
@@ -92,9 +97,9 @@ class PromptBook:
         for number, entry in enumerate(entries):
             try:
                 self._add_entry(entry, path.parent)
-            except (TypeError, KeyError, IndexError, ValueError) as error:
-                if isinstance(error, PromptSyntaxError):
-                    raise
+            except PromptSyntaxError as error:
+                raise PromptSyntaxError(f"{path}: prompt number {number}: {error}") from None
+            except (TypeError, KeyError, IndexError, ValueError, OverflowError) as error:
                 raise PromptSyntaxError(
                     f"{path}: prompt number {number} cannot be read ({type(error).__name__}: {error}): "
                     f"expected {_JSON_FORM}"
@@ -119,29 +124,45 @@ class PromptBook:
         }
 
     def _add_entry(self, entry: Any, folder: Path) -> None:
+        if not isinstance(entry, dict):
+            raise TypeError(f"{_shown(entry)} is no object with keys")
         if unknown := set(entry) - _JSON_KEYS:
             raise ValueError(f"unknown key {sorted(unknown)}, known are {sorted(_JSON_KEYS)}")
-        object_id, frame = str(entry["id"]), entry.get("frame", 0)
-        if not object_id or not isinstance(frame, int) or frame < 0:
+        object_id, frame = _name("id", entry["id"]), entry.get("frame", 0)
+        if not object_id or type(frame) is not int or not 0 <= frame < _LAST_FRAME:
             raise ValueError(
-                f"id {object_id!r} on frame {frame!r}, a name and a whole number from 0 on expected"
+                f"id {object_id!r} on frame {_shown(frame)}, a name and a whole number from 0 on expected"
             )
         if entry.get("truth") is not None:
             self._set_truth(object_id, entry["truth"])
         draft = self._draft(object_id, frame)
-        draft.class_id = str(entry.get("class_id", draft.class_id))
-        draft.replace = bool(entry.get("replace", draft.replace))
+        if entry.get("class_id") is not None:
+            class_id = _name("class_id", entry["class_id"])
+            if draft.class_id not in ("", class_id):
+                raise ValueError(f"two classes of '{object_id}' on frame {frame}, one expected")
+            draft.class_id = class_id
+        if type(entry.get("replace", False)) is not bool:
+            raise ValueError(f"replace {_shown(entry['replace'])}, true or false expected")
+        draft.replace = entry.get("replace", draft.replace)
         if entry.get("box") is not None:
-            x0, y0, x1, y1 = (float(value) for value in entry["box"])
+            x0, y0, x1, y1 = (_number(value) for value in entry["box"])
             self._set_box(object_id, frame, [x0, y0, x1, y1])
         for x, y, label in entry.get("points") or []:
-            self._add_point(object_id, frame, float(x), float(y), int(label))
+            if label not in (0, 1):
+                raise ValueError(
+                    f"label {_shown(label)} of a point, 1 (object) or 0 (not the object) expected"
+                )
+            self._add_point(object_id, frame, _number(x), _number(y), int(label))
         if entry.get("mask") is not None:
-            self._set_mask(object_id, frame, folder / str(entry["mask"]))
+            self._set_mask(object_id, frame, folder, _name("mask", entry["mask"]))
 
     def _set_truth(self, object_id: str, value: Any) -> None:
-        if not isinstance(value, int) or value < 1 or self.truth_values.setdefault(object_id, value) != value:
-            raise ValueError(f"truth {value!r} of '{object_id}', one whole number from 1 on expected")
+        if (
+            type(value) is not int
+            or not 0 < value < 1 << 31
+            or self.truth_values.setdefault(object_id, value) != value
+        ):
+            raise ValueError(f"truth {_shown(value)} of '{object_id}', one whole number from 1 on expected")
 
     def _draft(self, object_id: str, frame: int) -> _Draft:
         return self._drafts.setdefault(frame, {}).setdefault(object_id, _Draft())
@@ -160,26 +181,34 @@ class PromptBook:
         x0, y0, x1, y1 = numbers
         draft.box = (x0, y0, x1, y1)
 
-    def _set_mask(self, object_id: str, frame: int, path: Path) -> None:
+    def _set_mask(self, object_id: str, frame: int, folder: Path, name: str) -> None:
         draft = self._draft(object_id, frame)
         if draft.mask is not None:
             raise PromptSyntaxError(
                 f"two masks for '{object_id}' on frame {frame}, one expected: leave one out"
             )
+        path, value = folder / name, ""
+        if not path.exists() and "#" in name:
+            name, _, value = name.rpartition("#")
+            path = folder / name
         self.files.append(path)
-        # Palette images come as their colours: index 0, the background, is black by convention.
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise PromptSyntaxError(
-                f"mask {path} for '{object_id}' is missing or no image: expected a PNG, black = background"
-            )
-        draft.mask = np.asarray(image.any(axis=2))
+        try:
+            read = read_mask(path, value)
+        except MaskFileError as error:
+            raise PromptSyntaxError(f"mask of '{readable(object_id)}': {error}") from None
+        draft.mask = read.mask_hw
+        self.notes += [f"mask of '{object_id}': {note}" for note in read.notes]
 
     def _split(self, option: str, spec: str) -> tuple[str, int, str]:
         match = (_SPEC_OF_IMAGE if self._of_image else _SPEC).fullmatch(spec)
         if match is None:
             raise self._spec_error(option, spec)
-        return match["id"], 0 if self._of_image else int(match["frame"]), match["value"]
+        if problem := text_problem(match["id"]):
+            raise PromptSyntaxError(f"{option} '{readable(spec)}': its id {problem}; expected text in UTF-8")
+        frame = "0" if self._of_image else match["frame"]
+        if len(frame) > len(str(_LAST_FRAME)):  # int() refuses thousands of digits
+            raise self._spec_error(option, spec)
+        return match["id"], int(frame), match["value"]
 
     def _numbers(self, option: str, spec: str, parts: Sequence[str], count: int) -> list[float]:
         try:
@@ -194,4 +223,29 @@ class PromptBook:
         form = _FORMS[option]
         if self._of_image:
             form = form.replace("@FRAME", "").replace("@0", "")
-        return PromptSyntaxError(f"{option} '{spec}' cannot be read: expected {form}")
+        return PromptSyntaxError(f"{option} {_shown(spec)} cannot be read: expected {form}")
+
+
+def _name(what: str, given: Any) -> str:
+    """Text; a number is taken for its digits, as JSON writers often leave out the quotes."""
+    if type(given) is int:
+        return str(given)
+    if problem := text_problem(given):
+        raise ValueError(f"{what} {_shown(given)} {problem}, text in UTF-8 expected")
+    return str(given)
+
+
+def _number(given: Any) -> float:
+    """What float() makes of true, of text or of an integer of 400 digits is not what was meant."""
+    if type(given) not in (int, float) or (type(given) is int and abs(given) >= _LAST_FRAME):
+        raise ValueError(f"{_shown(given)} given, a number of pixels expected")
+    return float(given)
+
+
+def _shown(given: Any) -> str:
+    """As Python writes it, in one line of no more than 80 characters."""
+    if type(given) is int and abs(given) >= _LAST_FRAME:
+        return "a number of more than 15 digits"
+    text = f"'{given}'" if isinstance(given, str) else repr(given)
+    text = readable(text[:200])
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -5,6 +5,7 @@ Does not score anything; it reads arguments and hands them on to `eval.replay`.
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -159,9 +160,9 @@ def replay(
         summary = run_replay(config, bar.show)
     print_runs(summary)
     for name in summary["runs"]:
-        show.out.print(f"  {config.recording(name)}", highlight=False, soft_wrap=True)
+        show.path(config.recording(name))
     for name in ("report.html", "summary.json"):
-        show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
+        show.path(out / name)
     show.print_json(as_json, summary)
     return 0
 
@@ -201,7 +202,7 @@ def _replay_list(
     with show.progress_bar("opening") as bar:
         summary = run_many(config, bar.show, show.note)
     print_bags(summary)
-    show.out.print(f"  {out / 'summary.json'}", highlight=False, markup=False, soft_wrap=True)
+    show.path(out / "summary.json")
     show.print_json(as_json, summary)
     if not summary["bags"]:
         return 2
@@ -218,6 +219,8 @@ def _config(
 
     book = PromptBook()
     book.add_file(prompts)
+    for line in book.notes:
+        show.note(line)
     return ReplayConfig(
         prompts=book.prompts(),
         prompts_file=str(prompts),
@@ -260,7 +263,8 @@ def _truth_ids(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in filter(None, text.split(",")):
         value, given, object_id = part.partition("=")
-        if not given or not value.strip().isdecimal() or not object_id or object_id in found:
+        number = re.fullmatch(r"\s*[0-9]{1,9}\s*", value)
+        if not given or number is None or not object_id or object_id in found:
             raise typer.BadParameter(
                 f"--truth-ids '{text}' cannot be read at '{part}': expected VALUE=ID,... such as 1=cup,2=robot"
             )

@@ -18,8 +18,8 @@ def print_runs(summary: Mapping[str, Any]) -> None:
     """The runs side by side: what they differ by is the price of real time."""
     runs = summary["runs"]
     show.out.print(
-        f"{summary['bag']}, {summary['topic']} ({summary['transport']}): {summary['images']} images in "
-        f"{summary['duration_s']:g} s; {summary['model']}, {summary['device']}, {summary['precision']}",
+        f"{escape(summary['bag'])}, {escape(summary['topic'])} ({summary['transport']}): {summary['images']} images in "
+        f"{summary['duration_s']:g} s; {escape(summary['model'])}, {summary['device']}, {summary['precision']}",
         highlight=False,
         soft_wrap=True,
     )

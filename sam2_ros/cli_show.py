@@ -23,9 +23,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from sam2_ros.engine.text import readable
+
 # A file or a pipe has no width: tables are not cut there.
-out = Console(width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True)
+# No `:cat:` becomes a picture of one: names are shown as they are.
+out = Console(width=None if sys.stdout.isatty() else 160, emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 class Bar:
@@ -44,7 +47,7 @@ def progress_bar(first: str) -> Iterator[Bar]:
     """A progress bar on standard error, so that standard output stays for results."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -56,14 +59,19 @@ def progress_bar(first: str) -> Iterator[Bar]:
 
 def note(line: str) -> None:
     """A line for people on standard error, above a progress bar that runs."""
-    err.print(escape(line), highlight=False, soft_wrap=True)
+    err.print(readable(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def path(place: object) -> None:
+    """Where a result lies, on a line of its own."""
+    out.print(f"  {readable(str(place))}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_table(title: str, values: Mapping[str, Any]) -> None:
     """Names and values, one per line."""
     table = Table(title=title, show_header=False, box=None, title_justify="left", title_style="bold")
     for key, value in values.items():
-        table.add_row(key, escape(_plain(value)))
+        table.add_row(escape(readable(key)), escape(readable(_plain(value))))
     out.print(table)
 
 
@@ -75,7 +83,7 @@ def seen(counts: Mapping[str, Any]) -> str:
 def print_bench(report: Mapping[str, Any]) -> None:
     """The report of `run_bench`: object counts side by side, one table for each bank."""
     out.print(
-        f"{report['model']} on {report['device']}, {report['precision']}, input {report['image_size']}, "
+        f"{escape(report['model'])} on {report['device']}, {report['precision']}, input {report['image_size']}, "
         f"camera {report['camera']}, {report['frames']} frames, {report['threads']} threads, "
         f"matrix product peak {report['peak_gflops']:,.0f} GFLOP/s",
         highlight=False,

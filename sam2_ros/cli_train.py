@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_options import JsonOption
@@ -34,8 +33,8 @@ def train(
     with show.progress_bar("opening") as bar:
         summary = run_training(
             config,
-            lambda line: show.err.print(escape(line), soft_wrap=True, highlight=False),
-            lambda step, done, total: bar.show(escape(step), done, total),  # names of folders are in it
+            show.note,
+            lambda step, done, total: bar.show(step, done, total),
         )
     show.print_table("sam2-ros train", summary)
     show.print_json(as_json, summary)

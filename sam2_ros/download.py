@@ -6,12 +6,14 @@ Does not choose what to download or when: nothing is ever fetched unless a user 
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from sam2_ros.download_http import Pace, open_url
+from sam2_ros.engine.text import readable
 from sam2_ros.weights import (
     CheckpointError,
     ModelInfo,
@@ -24,6 +26,10 @@ from sam2_ros.weights import (
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
+LEAST_BYTES = 1 << 16
+"""In each `TIMEOUT_S`: a server that sends a byte now and then would be waited for until the end of time."""
+MOST_BYTES = 1 << 33
+"""Of a file whose size nobody announced."""
 
 
 def fetch(
@@ -34,8 +40,8 @@ def fetch(
     """Download `info.file` from `info.url` into `folder` and return its path; a file that is there is kept.
 
     What an interrupted download left (`*.partial`) is continued. Raises CheckpointError, with the manual
-    step, when the server cannot be reached, announces another size, the file stays incomplete, or its SHA-256 is a
-    wrong one.
+    step, when the server cannot be reached, hardly sends anything, sends another size than it announces or than was
+    published, the file stays incomplete, or its SHA-256 is a wrong one.
     """
     if not info.url:
         raise CheckpointError(
@@ -49,7 +55,9 @@ def fetch(
     try:
         total_bytes = _transfer(info, partial, on_progress)
     except (OSError, http.client.HTTPException) as error:  # URLError and the time-outs are OSErrors
-        reason = getattr(error, "reason", None) or error
+        reason = (
+            readable(" ".join(str(getattr(error, "reason", None) or error).split())) or type(error).__name__
+        )
         raise CheckpointError(
             f"{info.url} cannot be downloaded ({reason}): run this again to go on where it stopped, or "
             f"download it elsewhere and put it at {target}"
@@ -134,9 +142,8 @@ def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | 
     """Append to `partial` what it lacks. Returns the size the whole file should have, None when unknown."""
     url = info.url
     have_bytes = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have_bytes}-"} if have_bytes else {})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = open_url(url, {"Range": f"bytes={have_bytes}-"} if have_bytes else {}, TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if (
             error.code == 416 and have_bytes
@@ -147,16 +154,42 @@ def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | 
         resumed = response.status == 206
         if not resumed:  # the server sends the whole file, whatever was asked for
             have_bytes = 0
+        elif (start := _range_start(response)) not in (None, have_bytes):
+            raise CheckpointError(
+                f"{url} goes on at byte {start}, {have_bytes} expected: remove {partial} and run this again"
+            )
         length = response.headers.get("Content-Length")
+        if length is not None and not re.fullmatch(r"[0-9]{1,18}", length.strip()):
+            raise CheckpointError(
+                f"{url} announces '{readable(length[:40])}' bytes, a number expected: nothing was kept of it; is a "
+                "proxy in between?"
+            )
         total_bytes = have_bytes + int(length) if length is not None else None
         if total_bytes is not None and info.size_bytes and total_bytes != info.size_bytes:
             raise CheckpointError(
                 f"{url} announces {total_bytes} bytes, expected {info.size_bytes}: nothing was kept of it; is a "
                 f"proxy or a log-in page in between?"
             )
+        most_bytes = info.size_bytes or total_bytes or MOST_BYTES
+        pace = Pace(TIMEOUT_S, LEAST_BYTES)
         with partial.open("ab" if resumed else "wb") as file:
-            while block := response.read(BLOCK_BYTES):
-                file.write(block)
+            while block := response.read1(BLOCK_BYTES):
                 have_bytes += len(block)
+                if have_bytes > most_bytes:
+                    break
+                file.write(block)
+                pace.check(have_bytes)
                 on_progress(have_bytes, total_bytes)
+    if have_bytes > most_bytes:
+        partial.unlink()
+        raise CheckpointError(
+            f"{url} sends more than the {most_bytes} bytes that were expected: nothing was kept of it; is a proxy in "
+            "between?"
+        )
     return total_bytes
+
+
+def _range_start(response: http.client.HTTPResponse) -> int | None:
+    """The first byte of a partial answer; None where it does not say."""
+    match = re.match(r"\s*bytes\s+([0-9]{1,18})-", response.headers.get("Content-Range") or "")
+    return int(match[1]) if match else None

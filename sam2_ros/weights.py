@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,10 @@ from .engine.config import ModelConfig
 from .engine.cpu_attention import has_cpu_kernels
 from .engine.kernel_choice import choose_kernels
 from .engine.model import Sam2Model
-from .engine.state_dict import load_strictly, recognise
+from .engine.state_dict import check_finite, load_strictly, recognise
 from .engine.transformers_layout import from_transformers, is_transformers_layout
 
+MAX_IMAGE_SIZE = 8192
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -181,12 +184,17 @@ def load_model(
     if image_size < 0 or image_size % 32:
         nearest = max(32, round(image_size / 32) * 32)
         raise CheckpointError(f"image size {image_size}: expected 0 or a multiple of 32, such as {nearest}")
+    if image_size > MAX_IMAGE_SIZE:
+        raise CheckpointError(
+            f"image size {image_size}: expected at most {MAX_IMAGE_SIZE}; the models were trained at 512 and 1024"
+        )
     path = find_checkpoint(name_or_path)
     state = read_state(path)
     try:
         if is_transformers_layout(state):
             state = from_transformers(state)
         config = recognise(state)
+        check_finite(state)
         model = Sam2Model(config.at_image_size(image_size or config.image_size))
         load_strictly(model, state)
     except ValueError as error:  # StateDictError, and a key that transformers does not have
@@ -219,11 +227,14 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     state: Any
     try:
+        _check_archive(path)
         if path.suffix == ".safetensors":
             with safe_open(str(path), framework="pt") as file:
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what is wrong is said once, by the error
+                state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else None
     except Exception as error:  # the unpickler stumbles over garbage in many ways, IndexError too
         first_line = (str(error).splitlines() or [""])[0]
@@ -234,10 +245,32 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if (
         not isinstance(state, dict)
         or not state
-        or not all(isinstance(v, torch.Tensor) for v in state.values())
+        or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items())
     ):
         raise CheckpointError(f"{path} holds no state dict of tensors; expected a SAM 2 .pt or .safetensors")
+    for key, value in state.items():
+        if problem := _tensor_problem(value):
+            raise CheckpointError(f"{path}: tensor '{key}' {problem}; expected a SAM 2 .pt or .safetensors")
     return {key: value.float() for key, value in state.items()}
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for a zip archive with compressed entries: torch.save has none, a bomb unpacks to anything."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("a compressed archive, which PyTorch does not write")
+
+
+def _tensor_problem(tensor: torch.Tensor) -> str:
+    """Why a tensor is none of a model's weights; "" when it can be."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return f"is {'quantized' if tensor.is_quantized else f'{tensor.layout} on {tensor.device}'}"
+    if not tensor.is_floating_point() and tensor.ndim:  # counters of training have no dimension
+        return f"holds {tensor.dtype} and no floats"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"claims a shape of {list(tensor.shape)} and has {tensor.untyped_storage().nbytes():,} bytes"
+    return ""
 
 
 def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = None) -> None:
@@ -270,9 +303,15 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise CheckpointError(f"device '{name}': expected auto, cpu or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CheckpointError(
             f"device '{name}': this PyTorch ({torch.__version__}) sees no GPU; use cpu or auto"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CheckpointError(
+            f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
         )
     return device
 

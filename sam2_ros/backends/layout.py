@@ -182,7 +182,7 @@ class ExportLayout:
             layout.config  # noqa: B018  a name or version that is not in the family
         except BackendError:
             raise
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BackendError(
                 f"{path} cannot be read ({type(error).__name__}: {error}): export the model again"
             ) from None

@@ -193,7 +193,8 @@ def crop_boxes(height_px: int, width_px: int, layers: int, overlap_ratio: float)
             for y in range(count):
                 x0, y0 = (width - overlap) * x, (height - overlap) * y
                 box = (x0, y0, min(x0 + width, width_px), min(y0 + height, height_px))
-                crops.append(Crop(box, layer))
+                if box[2] > box[0] and box[3] > box[1]:  # an image of few pixels has no crop for everyone
+                    crops.append(Crop(box, layer))
     return crops
 
 

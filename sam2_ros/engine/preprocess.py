@@ -6,6 +6,7 @@ Knows pixels only, of the frame and of the input. Does not know where frames com
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,12 +22,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 RESIZE_MODES = ("image", "video", "fast")
 
 
-def checked_frame(frame: np.ndarray) -> np.ndarray:
-    """The frame itself.
+def checked_frame(frame: Any) -> np.ndarray:
+    """The frame as an array; of a PIL image its colours, without transparency and not turned by its EXIF tag.
 
     Raises:
-        ValueError: not ``[H, W, 3]`` uint8, or without a pixel.
+        ValueError: not ``[H, W, 3]`` uint8 RGB nor a PIL image of 8 bits, or without a pixel.
     """
+    if hasattr(frame, "convert") and hasattr(frame, "mode"):  # the engine does not import PIL
+        if frame.mode in ("F", "I") or frame.mode.startswith("I;"):
+            raise ValueError(f"PIL image of mode {frame.mode}: expected 8 bits a channel, such as RGB")
+        frame = np.asarray(frame.convert("RGB"))
+    if not isinstance(frame, np.ndarray):
+        given = "frame is None, which cv2.imread gives for a file that it cannot read"
+        raise ValueError(
+            f"{given if frame is None else f'frame of type {type(frame).__name__}'}: expected an array [H, W, 3] of "
+            "uint8, RGB, or a PIL image"
+        )
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise ValueError(f"frame of shape {frame.shape} and type {frame.dtype}: expected [H, W, 3] uint8 RGB")
     return frame

@@ -5,13 +5,21 @@ Knows pixels of the frame it was made on; does not know the model's input size o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .mask_values import MaskValueError, object_pixels
+from .text import readable, text_problem
+
+_log = logging.getLogger(__name__)
+
 MAX_POINTS = 1024
 """Of one prompt. Attention in the decoder takes memory by the square of them: 100,000 end the process."""
+LEAST_SIDE_PX = 4
+"""Of an image in which fractions of its size are told from pixels."""
 
 
 class PromptError(ValueError):
@@ -27,7 +35,9 @@ class Prompt:
         points: ``[n, 2]`` clicks, (x, y) pixels of the frame.
         labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
         box: ``x0, y0, x1, y1`` pixels, max exclusive.
-        mask: ``[H, W]`` or ``[1, H, W]`` bool, the size of the frame.
+        mask: ``[H, W]`` or ``[1, H, W]``, the size of the frame: bool; floats from 0 to 1, of which the object has more
+            than 0.5; or integers, 0 and one other value, see `mask_values.object_pixels`. A PIL image of one channel
+            will do.
         class_id: carried through to the outputs.
         replace: forget this object's earlier prompts and memory first.
     """
@@ -47,10 +57,14 @@ class Prompt:
 
         Raises:
             PromptError: nothing to go by, a number that is not finite, a box without area or wholly
-                outside, a point outside, more than `MAX_POINTS`, a mask of another size or without a pixel.
+                outside, a point outside, more than `MAX_POINTS`, fractions of the image instead of pixels, a mask of
+                another size, of several objects or without a pixel, a name that is no text.
         """
         if not self.id:
             raise PromptError("prompt without an id: give the object a name, such as id='cup'")
+        for what, text in (("id", self.id), ("class_id", self.class_id)):
+            if problem := text_problem(text):
+                raise self._error(f"its {what} {problem}", "text in UTF-8, such as 'cup'")
         if self.points is None and self.box is None and self.mask is None:
             raise self._error("has no points, no box and no mask", "at least one of them")
         points, labels = self._checked_points(height_px, width_px)
@@ -59,7 +73,7 @@ class Prompt:
         return replace(self, points=points, labels=labels, box=box, mask=mask)
 
     def _error(self, given: str, expected: str) -> PromptError:
-        return PromptError(f"prompt '{self.id}': {given}; expected {expected}")
+        return PromptError(f"prompt '{readable(str(self.id))}': {given}; expected {expected}")
 
     def _checked_points(self, height_px: int, width_px: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.points is None:
@@ -87,6 +101,13 @@ class Prompt:
                     f"point ({x:g}, {y:g}) is outside the image",
                     f"0 <= x < {width_px} and 0 <= y < {height_px}",
                 )
+        fractional = len(points) > 0 and points.max() <= 1 and bool((points % 1).any())
+        if fractional and min(height_px, width_px) >= LEAST_SIDE_PX:
+            shown = ", ".join(f"({x:g}, {y:g})" for x, y in points[:4].tolist())
+            raise self._error(
+                f"points {shown} are fractions of the image",
+                "pixels: multiply x by the width of the image and y by its height",
+            )
         return points, labels
 
     def _checked_box(
@@ -100,7 +121,15 @@ class Prompt:
             raise self._error(f"box ({shown}) is not finite", "x0, y0, x1, y1 in pixels")
         x0, y0, x1, y1 = values.tolist()
         if x1 <= x0 or y1 <= y0:
-            raise self._error(f"box ({shown}) has no area", "x0 < x1 and y0 < y1")
+            raise self._error(
+                f"box ({shown}) has no area",
+                "the corners x0 < x1 and y0 < y1; of x, y, width, height give x, y, x + width, y + height",
+            )
+        if min(x0, y0) >= 0 and max(x1, y1) <= 1 and min(height_px, width_px) >= LEAST_SIDE_PX:
+            raise self._error(
+                f"box ({shown}) is in fractions of the image",
+                "pixels: multiply x by the width of the image and y by its height",
+            )
         clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width_px)), min(y1, float(height_px)))
         if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
             raise self._error(
@@ -109,28 +138,66 @@ class Prompt:
         return clipped
 
     def _checked_mask(self, mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
-        mask = np.asarray(mask)
+        mask = np.asarray(mask)  # a PIL image has an interface for it
         if mask.ndim == 3 and mask.shape[0] == 1:  # as masks come from the official predictors
             mask = mask[0]
         if mask.shape != (height_px, width_px):
             size = " x ".join(str(n) for n in mask.shape[::-1])
             raise self._error(f"mask of {size} pixels", f"the size of the image, {width_px} x {height_px}")
-        mask = mask.astype(bool)
+        try:
+            mask = object_pixels(mask)
+        except MaskValueError as error:
+            raise self._error(error.given, error.expected) from None
         if not mask.any():
             raise self._error("mask without a pixel of the object", "at least one non-zero pixel")
         return mask
 
 
-def merge_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """One prompt per id, in order of first mention: clicks add up, the last box and the last mask count.
+def merge_prompts(
+    prompts: Sequence[Prompt], on_conflict: Callable[[str], None] | None = None
+) -> list[Prompt]:
+    """One prompt per id, in order of first mention: clicks add up, a box, a mask and a class join them.
 
-    A prompt that replaces forgets those before it.
+    A prompt that replaces forgets those before it. Two boxes, masks or classes of one object cannot both be meant.
+
+    Args:
+        on_conflict: is told, and the later one counts; left out: PromptError.
     """
     merged: dict[str, Prompt] = {}
     for prompt in prompts:
         earlier = merged.get(prompt.id)
+        if earlier is not None and (conflict := _conflict(earlier, prompt)):
+            if on_conflict is None:
+                raise PromptError(
+                    f"prompt '{readable(prompt.id)}': {conflict} at once; expected one: leave one out, or give another "
+                    "object another id"
+                )
+            on_conflict(f"prompt '{readable(prompt.id)}': {conflict} for one image: the later one counts")
         merged[prompt.id] = prompt if earlier is None else _merge(earlier, prompt)
     return list(merged.values())
+
+
+def warn_of_whole_masks(prompts: Sequence[Prompt]) -> None:
+    """Log those whose mask covers the image: it can be meant, and hardly ever is."""
+    for prompt in prompts:
+        if prompt.mask is not None and prompt.mask.all():
+            _log.warning(
+                "prompt '%s': its mask covers the whole image; expected the pixels of the object alone",
+                readable(prompt.id),
+            )
+
+
+def _conflict(first: Prompt, second: Prompt) -> str:
+    """What two prompts for one object say differently; "" when they can be merged."""
+    if second.replace:
+        return ""
+    if first.box is not None and second.box is not None and tuple(first.box) != tuple(second.box):
+        return "two boxes"
+    if first.mask is not None and second.mask is not None and not np.array_equal(first.mask, second.mask):
+        return "two masks"
+    if first.class_id and second.class_id and first.class_id != second.class_id:
+        return f"two classes, '{readable(first.class_id)}' and '{readable(second.class_id)}',"
+    return ""
 
 
 def _merge(first: Prompt, second: Prompt) -> Prompt:

@@ -47,6 +47,16 @@ def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
     raise StateDictError(f"image encoder of {channels} channels and {blocks} blocks: expected one of {known}")
 
 
+def check_finite(state: Mapping[str, torch.Tensor]) -> None:
+    """Raises StateDictError when there is a NaN or an infinity in it: every answer would be one."""
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise StateDictError(
+            f"{len(broken)} of {len(state)} tensors hold numbers that are not finite (first: '{broken[0]}'): a "
+            "training that diverged, or a damaged file"
+        )
+
+
 def load_strictly(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
     """Fill a model; every tensor must be there, be expected and have its shape.
 

@@ -18,7 +18,7 @@ from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
 from .policies import OFFICIAL, admits_recent
 from .postprocess import measure
 from .preprocess import checked_frame, preprocess
-from .prompt import Prompt, merge_prompts
+from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .report import answers_at_frame, unseen
 from .result import FrameResult, TrackedObject
 from .stage_clock import StageClock
@@ -69,6 +69,7 @@ class Tracker:
         frame = checked_frame(frame_hwc_rgb_uint8)
         height, width = frame.shape[:2]
         checked = merge_prompts([prompt.validated(height, width) for prompt in prompts])
+        warn_of_whole_masks(checked)
         now = self._frame_index
         result = FrameResult(now, now / 30 if stamp_s is None else stamp_s, height, width)
         prompted = self._admit(checked, result)

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-
 from sam2_ros.engine import Prompt, TrackedObject, Tracker
 from sam2_ros.media.frames import Frame
+from sam2_ros.media.overlay import write_png
 from sam2_ros.media.ros_image import compressed_to_rgb
 
 
@@ -77,8 +76,6 @@ def _keep_frames(frames: Iterable[Frame], last: int, folder: Path) -> list[tuple
         if frame.index > last:
             break
         path = folder / f"{frame.index}.png"
-        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise OSError(f"frame {frame.index} cannot be kept as {path}: is the disk full?")
+        write_png(path, frame.image, compression=1)
         kept.append((frame.index, frame.stamp_ns, path))
     return kept

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from sam2_ros import __version__
+from sam2_ros.media.written_file import read_json
 from sam2_ros.weights import device_and_precision, find_checkpoint, sha256
 
 
@@ -57,7 +57,7 @@ def kept_record(
     `unsaid`: for keys whose values are hashes, what to say when they differ.
     """
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = read_json(file)
         known = record.get("fingerprint", {})
         changed = [key for key in fingerprint if known.get(key) != fingerprint[key]]
     except FileNotFoundError:

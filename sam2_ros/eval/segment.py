@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sam2_ros.engine import (
@@ -26,7 +25,7 @@ from sam2_ros.engine.postprocess import measure
 from sam2_ros.eval.offline import precision_name
 from sam2_ros.media.annotations import annotation, coco_rle
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import write_json, write_label_png
 from sam2_ros.media.ros_image import ImageError
@@ -34,6 +33,7 @@ from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights import load_model
 
 RESULT_NAMES = ("overlay.png", "labels.png", "masks.json", "summary.json")
+_MOST_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def run_segment(
 
 def _read(path: Path, images: ImageReader) -> np.ndarray:
     try:
-        return images.file(path.read_bytes())
+        with path.open("rb") as file:  # a device would never end
+            content = file.read(_MOST_BYTES)
+        return images.file(content)
     except (ImageError, OSError) as error:
         raise SourceError(
             f"'{path}' is no readable image ({error}): expected a JPEG, PNG, TIFF, WebP or BMP file"
@@ -157,8 +159,6 @@ def _write(
     overlay = draw_masks(image, [labels == index + 1 for index in range(len(masks))], names)
     with folder:
         write_label_png(folder.stage("labels.png"), labels)
-        path = folder.stage("overlay.png")
-        if not cv2.imwrite(str(path), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"'{path}' cannot be written")
+        write_png(folder.stage("overlay.png"), overlay)
         write_json(folder.stage("masks.json"), list(records))
         write_json(folder.stage("summary.json"), summary)

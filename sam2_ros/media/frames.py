@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sam2_ros.engine.text import readable, text_problem
 from sam2_ros.media.bag import is_bag
 from sam2_ros.media.bag_frames import BagFrames
 from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames
@@ -42,6 +43,8 @@ def open_source(
                 tracker.step(frame.image, stamp_s=frame.stamp_s)
     """
     path = Path(path)
+    if problem := text_problem(str(path)):  # OpenCV and SQLite take no such name
+        raise SourceError(f"source '{readable(str(path))}': its name {problem}; rename it")
     if not path.exists():
         raise SourceError(f"source '{path}' does not exist; {_EXPECTED}")
     try:
@@ -56,7 +59,7 @@ def open_source(
             return FolderFrames(path, images, glob, fps)
         _only_of_folders(path, glob, fps)
         return _open_file(path)
-    except PermissionError as error:
+    except (PermissionError, IsADirectoryError) as error:
         raise SourceError(f"source '{path}' cannot be read: {error.strerror}") from error
 
 

@@ -19,13 +19,14 @@ import numpy as np
 
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
+from sam2_ros.engine.text import readable, text_problem
+from sam2_ros.media.label_text import put_text, text_size
 from sam2_ros.media.opencv_log import quiet_opencv
 from sam2_ros.media.video_pace import VideoPace
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38
 _PAGE = 4096  # of less room nothing can be made
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 pixels, max exclusive
 
@@ -130,17 +131,25 @@ class _Pen:
 
     def text(self, text: str, x_px: int, y_px: int, colour: Colour) -> int:
         """Writes on a dark plate with its lower left corner at (x, y), kept in the frame; returns its top."""
-        (width, height), base = cv2.getTextSize(text, _FONT, self._scale, 1)
+        width, height, base = text_size(text, self._scale)
         full_height = height + base + 2
         x = max(0, min(x_px, self.canvas.shape[1] - width - 4))
         bottom = max(full_height, min(y_px, self.canvas.shape[0]))
         top = bottom - full_height
         plate = self.canvas[top:bottom, x : x + width + 4]
         plate[:] = plate // 4
-        cv2.putText(
-            self.canvas, text, (x + 2, bottom - base), _FONT, self._scale, colour, self.line_px, cv2.LINE_AA
-        )
+        put_text(self.canvas, text, (x + 2, bottom - base), self._scale, colour, self.line_px)
         return top
+
+
+def write_png(path: Path, image_rgb: np.ndarray, compression: int = 3) -> None:
+    """[H, W, 3] uint8 RGB as a file. Raises OSError.
+
+    OpenCV encodes and Python writes: a name that is not UTF-8 ends the process in OpenCV.
+    """
+    image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".png", image_bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    path.write_bytes(encoded.tobytes())
 
 
 def container_fps(fps: float) -> float:
@@ -168,6 +177,8 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float, fourcc: str = "mp4v") -> None:
         if not (math.isfinite(fps) and fps > 0):
             raise ValueError(f"video at {fps} frames per second, expected more than 0")
+        if problem := text_problem(str(path)):  # which ends the process in OpenCV
+            raise VideoError(f"video '{readable(str(path))}': its name {problem}; expected text in UTF-8")
         self.path = Path(path)
         self.frames = 0
         self._fps = container_fps(fps)
@@ -231,13 +242,13 @@ class VideoWriter:
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         with quiet_opencv():
             fourcc = cv2.VideoWriter.fourcc(*self._fourcc)
-            writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, size)
+            self._size = (max(size[0], 2), max(size[1], 2))  # no encoder takes less: a single row is doubled
+            writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, self._size)
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)
             raise self._failed(
                 "OpenCV opened no encoder; is the folder writable and the codec in this build?"
             )
-        self._size = size
         return writer
 
     def _failed(self, reason: str) -> VideoError:

@@ -236,8 +236,7 @@ def write_label_png(path: Path, labels_hw: np.ndarray) -> None:
         _log.warning(
             "%s has labels above 255: written as 16-bit grey, as a palette has 256 entries", path.name
         )
-        if not cv2.imwrite(str(path), labels_hw.astype(np.uint16)):
-            raise OSError(f"'{path}' cannot be written")
+        path.write_bytes(cv2.imencode(".png", labels_hw.astype(np.uint16))[1].tobytes())
         return
     image = Image.fromarray(labels_hw.astype(np.uint8))
     image.putpalette(PALETTE.tobytes())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import Prompt, PromptError, Tracker
+from sam2_ros.engine.prompt import merge_prompts
 from sam2_ros.media.ros_image import ImageError
 from sam2_ros.node.history import Arrival, FrameHistory
 
@@ -174,7 +175,9 @@ class Carrier:
         for prompt in usable:
             if self._tracker.remembers(prompt.id) and not prompt.replace:
                 scout.adopt(prompt.id, self._tracker, before)
-        scout.step(frame, usable, stamp_s=image.stamp_ns / 1e9)
+        # As the stream does with requests that came one after the other.
+        merged = merge_prompts(usable, on_conflict=report.said.append)
+        scout.step(frame, merged, stamp_s=image.stamp_ns / 1e9)
 
     def _next_image(self, journey: _Journey, until_ns: int) -> Arrival | None:
         """Where to go next, so that the images left to visit are evenly spaced; None when it is time to arrive."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError, Tracker
+from sam2_ros.engine.prompt import merge_prompts
 from sam2_ros.media.ros_image import ImageError
 from sam2_ros.node.carry import Carrier
 from sam2_ros.node.diagnostics import Statistics
@@ -149,7 +150,9 @@ class Worker:
         prompts = self._usable(work.prompts, image)
         self._await(work.awaited, prompts)
         self._carrier.take(work.late, time.monotonic())
-        result = self._step(image, prompts, _seconds(arrival))
+        # Requests that came one after the other.
+        merged = merge_prompts(prompts, on_conflict=self._log.warning)
+        result = self._step(image, merged, _seconds(arrival))
         there = {obj.id for obj in result.objects} - result.rejected.keys()  # not what was dropped on the way
         self._statistics.prompted("applied", [each.id for each in prompts if each.id in there])
         self._history.tracked(arrival.stamp_ns, result.frame_index)

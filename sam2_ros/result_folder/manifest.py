@@ -42,12 +42,12 @@ class Entry(NamedTuple):
 
 def is_plain(part: str) -> bool:
     """True for a name that stays in its folder: one component, not hidden, without control characters."""
-    return (
-        bool(part)
-        and not part.startswith(".")
-        and not any(char in "/\\" or ord(char) < 32 or ord(char) == 127 for char in part)
-        and len(os.fsencode(part)) <= 255
-    )
+    try:
+        size_bytes = len(os.fsencode(part))
+    except UnicodeEncodeError:  # half a character
+        return False
+    unusable = any(char in "/\\" or ord(char) < 32 or ord(char) == 127 for char in part)
+    return 0 < size_bytes <= 255 and not part.startswith(".") and not unusable
 
 
 def parts_of(name: str) -> tuple[str, ...]:

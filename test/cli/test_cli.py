@@ -51,7 +51,7 @@ def empty_folder(folder: Path) -> Path:
 
 
 def wrong_mask(folder: Path) -> str:
-    cv2.imwrite(str(folder / "mask.png"), np.full((10, 10), 255, np.uint8))
+    cv2.imwrite(str(folder / "mask.png"), np.tri(10, dtype=np.uint8) * 255)
     return f"thing@0:{folder}/mask.png"
 
 

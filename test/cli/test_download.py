@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -205,3 +207,99 @@ def test_a_file_downloaded_by_hand_is_put_where_its_name_finds_it(
     assert adopt(by_hand).name == "tiny"
     assert (tmp_path / "models" / "tiny.pt").read_bytes() == by_hand.read_bytes()
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny.pt"]
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """A server that breaks the rules in the way its path says."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        if self.path.startswith("/to-"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to-"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.path == "/silent":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            self._drip(b"X-A: b\r\n")
+            return
+        self.send_response(206 if self.path == "/elsewhere" else 200)
+        if self.path == "/endless":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            return
+        announced = {"/letters": "abc", "/negative": "-5", "/huge": "9" * 5000, "/slow": str(len(CONTENT))}
+        self.send_header("Content-Length", announced.get(self.path, "5"))
+        if self.path == "/elsewhere":
+            self.send_header("Content-Range", "bytes 999-1003/1004")
+        self.end_headers()
+        self._drip(b"x") if self.path == "/slow" else self.wfile.write(b"hello")
+
+    def _drip(self, drop: bytes) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(drop)
+                self.wfile.flush()
+                time.sleep(0.1)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hostile() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/letters", "announces 'abc' bytes, a number expected"),
+        ("/negative", "announces '-5' bytes, a number expected"),
+        ("/huge", "announces '9{40}' bytes, a number expected"),
+        ("/to-file:///etc/passwd", "cannot be downloaded"),
+        ("/to-ftp://127.0.0.1:1/x", "redirects to 'ftp://127.0.0.1:1/x', an address in http expected"),
+        ("/to-data:text/plain,hello", "cannot be downloaded"),
+        ("/endless", "sends more than the 3072000 bytes that were expected"),
+    ],
+)
+def test_an_answer_that_breaks_the_rules_is_one_line_and_leaves_nothing(
+    path: str, said: str, hostile: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=said) as raised:
+        fetch(model(hostile, path, size_bytes=len(CONTENT)), tmp_path)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("/slow", "only [0-9]+ bytes came in"), ("/silent", "no answer within")]
+)
+def test_a_server_that_hardly_answers_is_not_waited_for(
+    path: str, said: str, hostile: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.6)
+    began_s = time.monotonic()
+    with pytest.raises(CheckpointError, match=f"{said}.*run this again"):
+        fetch(model(hostile, path), tmp_path)
+    assert time.monotonic() - began_s < 5
+
+
+def test_a_part_that_begins_elsewhere_is_not_appended(hostile: ThreadingHTTPServer, tmp_path: Path) -> None:
+    partial = tmp_path / "tiny.pt.partial"
+    partial.write_bytes(CONTENT[:10])
+    with pytest.raises(CheckpointError, match=r"goes on at byte 999, 10 expected: remove .*\.partial"):
+        fetch(model(hostile, "/elsewhere"), tmp_path)
+    assert partial.read_bytes() == CONTENT[:10]

@@ -14,7 +14,8 @@ HEIGHT, WIDTH = 48, 72
 MODEL = random_model(config_for("nano").at_image_size(128), seed=1)
 FRAME = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 
-inside = st.tuples(st.floats(0, WIDTH - 0.01), st.floats(0, HEIGHT - 0.01))
+# Beyond the first pixel, where numbers are taken for fractions of the image.
+inside = st.tuples(st.floats(1.01, WIDTH - 0.01), st.floats(0, HEIGHT - 0.01))
 clicks = st.lists(st.tuples(inside, st.integers(0, 1)), min_size=1, max_size=5)
 anywhere = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -22,7 +23,7 @@ anywhere = st.floats(allow_nan=True, allow_infinity=True, width=32)
 @st.composite
 def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
     x0, y0 = draw(st.floats(-20, WIDTH - 2)), draw(st.floats(-20, HEIGHT - 2))
-    return x0, y0, max(x0, 0) + draw(st.floats(0.5, 200)), max(y0, 0) + draw(st.floats(0.5, 200))
+    return x0, y0, max(x0, 0) + draw(st.floats(1.01, 200)), max(y0, 0) + draw(st.floats(0.5, 200))
 
 
 @st.composite
@@ -93,8 +94,10 @@ def test_any_numbers_are_taken_or_refused_in_one_line_and_leave_nothing_behind(
     point: tuple[float, float], box: tuple[float, float, float, float]
 ) -> None:
     (x, y), (x0, y0, x1, y1) = point, box
-    legal_point = 0 <= x < WIDTH and 0 <= y < HEIGHT
+    fractional_point = x <= 1 and y <= 1 and not (x in (0, 1) and y in (0, 1))
+    legal_point = 0 <= x < WIDTH and 0 <= y < HEIGHT and not fractional_point
     legal_box = x0 < x1 and y0 < y1 and x1 > 0 and x0 < WIDTH and y1 > 0 and y0 < HEIGHT
+    legal_box = legal_box and not (x0 >= 0 and y0 >= 0 and x1 <= 1 and y1 <= 1)
     finite_box = bool(np.isfinite(box).all())
     tracker = Tracker(MODEL, TrackerConfig(max_objects=1))
     for prompt, legal in (

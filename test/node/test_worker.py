@@ -227,3 +227,18 @@ def test_stopping_in_mid_image_delivers_nothing_more(model):
     stopper.join(TIMEOUT_S)
     assert not stopper.is_alive()
     assert bench.delivered == []
+
+
+def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_is_said(bench, model):
+    first, later = (8.0, 8.0, 30.0, 30.0), (20.0, 10.0, 60.0, 40.0)
+    click = {"points": np.array([[30.0, 20.0]]), "labels": np.array([1])}
+    for prompt in (Prompt("cup", box=first), Prompt("cup", **click), Prompt("cup", box=later)):
+        bench.desk.submit(PromptRequest(prompt, named=True), time.monotonic())
+    bench.process(IMAGE, 1)
+    assert bench.delivered == [(1, ["cup"])]
+    assert bench.log.lines == ["prompt 'cup': two boxes for one image: the later one counts"]
+    assert bench.statistics.prompts_applied == 3
+    found = bench.tracker.step(IMAGE).objects[0]
+    alone = Tracker(model)
+    alone.step(IMAGE, [Prompt("cup", box=later, **click)])
+    np.testing.assert_array_equal(found.logits, alone.step(IMAGE).objects[0].logits)

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "host_memory": set(),
     "result_folder": set(),
     "weights": {"engine"},
-    "download": {"weights"},  # the one that knows the web
+    "download_http": set(),  # the two that know the web
+    "download": {"download_http", "engine", "weights"},
     "backends": {"engine", "weights", "result_folder"},  # the one that knows onnxruntime
     "media": {"engine", "result_folder"},
     "eval": {"host_memory", "result_folder", "engine", "weights", "backends", "media"},

@@ -5,11 +5,13 @@ Knows the files' keys; does not know what is compared or shown.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sam2_ros.media.written_file import read_json
 
 Key = tuple[str, str]
 """Sequence and object."""
@@ -72,11 +74,13 @@ def read_summary(path: Path, run: str = "") -> RunSummary:
         )
     try:
         if kind == "replay":
-            return _replay(file, content, run)
-        if kind == "bags":
-            return _bags(file, content, run)
-        return _photographs(file, content) if kind == "photographs" else _eval(file, content)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+            summary = _replay(file, content, run)
+        elif kind == "bags":
+            summary = _bags(file, content, run)
+        else:
+            summary = _photographs(file, content) if kind == "photographs" else _eval(file, content)
+        return _checked(summary)
+    except (KeyError, StopIteration, OSError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, CompareError):
             raise
         raise CompareError(
@@ -85,18 +89,31 @@ def read_summary(path: Path, run: str = "") -> RunSummary:
         ) from error
 
 
+def _checked(summary: RunSummary) -> RunSummary:
+    """The summary itself. Raises TypeError for numbers and reasons that are none."""
+    numbers = [number for one in summary.scores.values() for number in one.values()] + [
+        *summary.speed.values()
+    ]
+    for number in numbers:
+        if number is not None and (type(number) not in (int, float) or not math.isfinite(number)):
+            raise TypeError(f"{str(number)[:40]!r} is no finite number")
+    if not all(isinstance(why, str) for why in dict(summary.failed).values()):
+        raise TypeError("a sequence failed without a reason")
+    return summary
+
+
 def runs_of(path: Path) -> tuple[str, ...]:
     """The runs in a summary of `replay`, in the order of `RUNS`; empty for any other. Raises CompareError."""
     _, content = _open(path)
     kind = _kind(content)
     runs = content["runs"] if kind == "replay" else content["means"] if kind == "bags" else {}
-    return tuple(name for name in RUNS if name in runs)
+    return tuple(name for name in RUNS if isinstance(runs, Mapping) and name in runs)
 
 
 def _open(path: Path) -> tuple[Path, Any]:
     file = path / "summary.json" if path.is_dir() else path
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except OSError as error:
         raise CompareError(
             f"'{file}' cannot be read ({error.strerror}): expected the summary.json that `sam2-ros eval --out` leaves"

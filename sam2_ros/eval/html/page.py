@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2_ros.engine.text import readable
+
 # Contrasts on the page's ground: ink 15:1, quiet text 6:1. Widths: text to 72 rem, wide tables scroll in a box of
 # their own, with a shadow where there is more, so that the page itself never scrolls sideways.
 _STYLE = """
@@ -119,6 +121,11 @@ class Headline:
     what: str
 
 
+def text_html(text: str) -> str:
+    """Any text as HTML, inside an element or between quotation marks; in one line, and always UTF-8."""
+    return html.escape(readable(text))
+
+
 def write_page(
     path: Path, over: str, title: str, lead: str, headlines: Sequence[Headline], sections: Sequence[Section]
 ) -> None:
@@ -126,17 +133,17 @@ def write_page(
 
     The first of the headlines is the one number that matters most.
     """
-    links = "".join(f'<li><a href="#{part.anchor}">{html.escape(part.title)}</a></li>' for part in sections)
+    links = "".join(f'<li><a href="#{part.anchor}">{text_html(part.title)}</a></li>' for part in sections)
     body = "\n".join(
         f'<section id="{part.anchor}" aria-labelledby="{part.anchor}-title">'
-        f'<h2 id="{part.anchor}-title">{html.escape(part.title)}</h2>\n{part.body}\n</section>'
+        f'<h2 id="{part.anchor}-title">{text_html(part.title)}</h2>\n{part.body}\n</section>'
         for part in sections
     )
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>\n"
-        f'<header><p class="over">{html.escape(over)}</p><h1>{html.escape(title)}</h1>\n{lead}\n{_hero(headlines)}\n'
+        f"<title>{text_html(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f'<header><p class="over">{text_html(over)}</p><h1>{text_html(title)}</h1>\n{lead}\n{_hero(headlines)}\n'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n<main>\n{body}\n</main>\n'
         "</body></html>\n"
     )
@@ -151,11 +158,11 @@ def write_page(
 
 def table(header: Sequence[Cell], rows: Sequence[Row], label: str, caption: str = "") -> str:
     """A table that scrolls in its own box; `label` names the box for those who cannot see it."""
-    head = "".join(f'<th{_classes(cell)} scope="col">{html.escape(cell.text)}</th>' for cell in header)
+    head = "".join(f'<th{_classes(cell)} scope="col">{text_html(cell.text)}</th>' for cell in header)
     body = "".join(_row(row) for row in rows)
-    told = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    told = f"<caption>{text_html(caption)}</caption>" if caption else ""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(label, quote=True)}"><table>{told}'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{text_html(label)}"><table>{told}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -164,11 +171,11 @@ def facts(values: Mapping[str, str], code: Collection[str] = ()) -> str:
     """Names and values, one pair a line; values of the names in `code` are set as commands."""
 
     def shown(key: str, value: str) -> str:
-        return f"<code>{html.escape(value)}</code>" if key in code else html.escape(value)
+        return f"<code>{text_html(value)}</code>" if key in code else text_html(value)
 
     return (
         '<dl class="facts">'
-        + "".join(f"<dt>{html.escape(key)}</dt><dd>{shown(key, value)}</dd>" for key, value in values.items())
+        + "".join(f"<dt>{text_html(key)}</dt><dd>{shown(key, value)}</dd>" for key, value in values.items())
         + "</dl>"
     )
 
@@ -176,13 +183,13 @@ def facts(values: Mapping[str, str], code: Collection[str] = ()) -> str:
 def image(media_type: str, content: bytes, alt: str, caption: str = "") -> str:
     """A figure with the picture inside the file; without a caption the text is for those who cannot see it only."""
     encoded = base64.b64encode(content).decode("ascii")
-    told = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{html.escape(alt, quote=True)}" src="data:{media_type};base64,{encoded}">{told}</figure>'
+    told = f"<figcaption>{text_html(caption)}</figcaption>" if caption else ""
+    return f'<figure><img alt="{text_html(alt)}" src="data:{media_type};base64,{encoded}">{told}</figure>'
 
 
 def paragraph(text: str, kind: str = "") -> str:
     """`kind`: "note" for quiet text."""
-    return f"<p{_class(kind)}>{html.escape(text)}</p>"
+    return f"<p{_class(kind)}>{text_html(text)}</p>"
 
 
 def grid(kind: str, figures: Iterable[str]) -> str:
@@ -193,7 +200,7 @@ def grid(kind: str, figures: Iterable[str]) -> str:
 def colour_key(colours: Mapping[str, str]) -> str:
     """What each colour means; names -> CSS colours."""
     entries = "".join(
-        f'<li><i style="background:{colour}"></i>{html.escape(name)}</li>' for name, colour in colours.items()
+        f'<li><i style="background:{colour}"></i>{text_html(name)}</li>' for name, colour in colours.items()
     )
     return f'<ul class="key">{entries}</ul>'
 
@@ -214,8 +221,8 @@ def heading(text: str, bar: bool = False) -> Cell:
 
 def _hero(headlines: Sequence[Headline]) -> str:
     entries = [
-        f"<li{_class('' if place else 'first')}><b>{html.escape(one.value)}"
-        f"<small>{html.escape(one.unit)}</small></b><span>{html.escape(one.what)}</span></li>"
+        f"<li{_class('' if place else 'first')}><b>{text_html(one.value)}"
+        f"<small>{text_html(one.unit)}</small></b><span>{text_html(one.what)}</span></li>"
         for place, one in enumerate(headlines)
     ]
     return f'<ul class="hero">{"".join(entries)}</ul>'
@@ -223,8 +230,8 @@ def _hero(headlines: Sequence[Headline]) -> str:
 
 def _row(row: Row) -> str:
     first, *rest = row.cells
-    cells = "".join(f"<td{_classes(cell)}>{html.escape(cell.text)}</td>" for cell in rest)
-    return f'<tr{_class(row.kind)}><th scope="row">{html.escape(first.text)}</th>{cells}</tr>'
+    cells = "".join(f"<td{_classes(cell)}>{text_html(cell.text)}</td>" for cell in rest)
+    return f'<tr{_class(row.kind)}><th scope="row">{text_html(first.text)}</th>{cells}</tr>'
 
 
 def _classes(cell: Cell) -> str:

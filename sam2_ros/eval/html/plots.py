@@ -6,6 +6,7 @@ Numbers in, bytes out; does not know pages.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from sam2_ros.engine.text import readable
 from sam2_ros.eval.html.data import Curve
 from sam2_ros.media.overlay import colour_of
 
@@ -29,6 +31,7 @@ INK, QUIET, TINT = "#1b222c", "#56606d", "#0b6171"
 _WIDTH_IN = 4.2
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names are shown as they are, with their dollar signs
     "font.family": "sans-serif",
     "font.size": 7.5,
     "axes.edgecolor": "#9aa2ad",
@@ -78,7 +81,7 @@ def curve_svg(
             for axes in (score, presence):
                 axes.axvspan(start, end, color=HIDDEN_COLOUR, lw=0)
         for one in series:
-            score.plot(one.curve.at, _gaps(one.curve.j), color=one.colour, lw=1.2, label=one.name)
+            score.plot(one.curve.at, _gaps(one.curve.j), color=one.colour, lw=1.2, label=_label(one.name))
             presence.plot(one.curve.at, _gaps(one.curve.presence), color=one.colour, lw=0.9)
         score.plot(
             [x for x, _ in marked], [j for _, j in marked], "o", mfc="none", mec=INK, ms=5, mew=0.9, lw=0
@@ -91,7 +94,7 @@ def curve_svg(
         score.grid(axis="y")
         for axes in (score, presence):
             axes.tick_params(bottom=False)
-        score.set_title(title, fontweight="bold")
+        score.set_title(_label(title), fontweight="bold")
         if bands > 1:
             score.legend(
                 loc="lower right",
@@ -134,7 +137,9 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], c
                 bbox={"facecolor": "#fbfaf7", "edgecolor": "none", "pad": 0.8},
             )
         axes.set(
-            xlabel=f"{called}, ms per frame" if called else "ms per frame", ylabel="frames", xlim=(0, end)
+            xlabel=f"{_label(called)}, ms per frame" if called else "ms per frame",
+            ylabel="frames",
+            xlim=(0, end),
         )
         axes.grid(axis="y")
         axes.set_axisbelow(True)
@@ -162,7 +167,7 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
                 color=colour,
                 lw=1.2,
                 ms=3.5,
-                label=name,
+                label=_label(name),
             )
             shift = (place - (len(bins) - 1) / 2) * width
             numbers.bar(
@@ -230,7 +235,7 @@ def _band(axes: Axes, series: Series, named: bool) -> None:
             axes.axvspan(curve.at[position], end, 0.1, 0.9, color=colour, lw=0)
         position += length
     axes.set_yticks([])
-    axes.set_ylabel(series.name if named else "state", rotation=0, ha="right", va="center")
+    axes.set_ylabel(_label(series.name) if named else "state", rotation=0, ha="right", va="center")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     axes.set_xlim(curve.at[0], _end(curve, len(curve.at)))
@@ -242,6 +247,12 @@ def _end(curve: Curve, position: int) -> float:
         return curve.at[position]
     step = (curve.at[-1] - curve.at[0]) / max(len(curve.at) - 1, 1) or 1.0
     return curve.at[-1] + step
+
+
+def _label(name: str) -> str:
+    """A name as a plot takes it: matplotlib hides lines whose names begin with an underscore."""
+    shown = readable(name)
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _gaps(values: Sequence[float | None]) -> list[float]:
@@ -258,6 +269,7 @@ def _figure(height_in: float) -> tuple[Figure, Axes]:
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # Neither a date nor random ids: the same run gives the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "report"}):
+    with matplotlib.rc_context({"svg.hashsalt": "report"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's fonts draw the text
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     return buffer.getvalue()

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sam2_ros.eval.replay.config import ReplayConfigError
 from sam2_ros.media.bag import STORAGE_SUFFIXES
+from sam2_ros.media.written_file import read_yaml
 from sam2_ros.result_folder.manifest import is_plain
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -53,12 +52,12 @@ def is_bag_list(path: Path) -> bool:
 def read_bag_list(path: Path) -> list[ListedBag]:
     """The entries of a file, in its order. Raises ReplayConfigError, which names the entry."""
     try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
+        entries = read_yaml(path, 1 << 24)
     except OSError as error:
         raise ReplayConfigError(
             f"list of bags '{path}' cannot be read ({error.strerror}): a YAML or JSON file expected"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ReplayConfigError(
             f"'{path}' is neither YAML nor JSON: {' '.join(str(error).split())}"
         ) from None

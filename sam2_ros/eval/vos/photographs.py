@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from sam2_ros.engine import ImageSegmenter
@@ -24,7 +23,7 @@ from sam2_ros.eval.vos.prompting import CLICKS, Clicks, tight_box
 from sam2_ros.eval.vos.scores import disjoint
 from sam2_ros.media.datasets.photographs import Photograph, open_photographs
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_json, write_label_png
 from sam2_ros.result_folder.folder import ResultFolder, is_plain
 from sam2_ros.weights import load_model
@@ -229,6 +228,4 @@ def _write(folder: ResultFolder, name: str, image_hw3: np.ndarray, masks: list[n
         labels[mask] = int(number)
     write_label_png(folder.stage(f"{name}/labels.png"), labels)
     overlay = draw_masks(image_hw3, list(parted.values()))
-    path = folder.stage(f"{name}/overlay.png")
-    if not cv2.imwrite(str(path), cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"'{path}' cannot be written")
+    write_png(folder.stage(f"{name}/overlay.png"), overlay)

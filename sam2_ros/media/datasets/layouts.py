@@ -5,16 +5,18 @@ Knows names of folders and files; reads no image.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from sam2_ros.engine.text import readable, text_problem
 from sam2_ros.media.datasets.rendered import is_rendered, rendered_sequences
 from sam2_ros.media.datasets.sav import annotation_files, sav_name, sav_sequence
 from sam2_ros.media.datasets.sequence import FileFrames, FolderTruth, PaletteTruth, Truth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.media.written_file import read_json
 from sam2_ros.result_folder.manifest import is_plain
 
 EXPECTED = (
@@ -104,13 +106,13 @@ def _own(folder: Path) -> VosSequence:
         if not (folder / part).is_dir():
             raise SourceError(f"sequence '{name}' has no {part}: '{folder / part}' expected")
     try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        meta = read_json(folder / "meta.json")
         fps = float(meta.get("fps", VOS_FPS))
     except FileNotFoundError:
         fps = VOS_FPS
-    except (ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, OverflowError, AttributeError, TypeError) as error:
         raise SourceError(f"'{folder / 'meta.json'}' cannot be read ({error}): expected JSON") from error
-    if not fps > 0:
+    if not 0 < fps < math.inf:
         raise SourceError(f"'{folder / 'meta.json'}' has fps {fps}, a number above 0 expected")
     return _sequence(name, folder / "frames", folder / "masks", fps)
 
@@ -168,6 +170,11 @@ def _sequence(
     truth: Truth
     of_objects = [folder for folder in _folders(masks) if image_files(folder)]
     if of_objects:
+        for folder in of_objects:
+            if problem := text_problem(folder.name):
+                raise SourceError(
+                    f"sequence '{name}': the name of object '{readable(folder.name)}' {problem}; rename its folder"
+                )
         truth = FolderTruth({folder.name: _by_frame(name, folder, index_of) for folder in of_objects})
     else:
         first = None if objects is None else _first_frames(objects, index_of)
@@ -210,12 +217,21 @@ def _chosen(path: Path, split: str, there: set[str]) -> tuple[set[str], Path | N
             else f"split '{split}' of '{path}' is not there: it has no ImageSets; leave --split out"
         )
     names = set()
-    for line in found[0].read_text("utf-8").split("\n"):
+    for line in _lines(found[0]):
         if line.strip():
             # DAVIS 2016 lists pairs of files: /JPEGImages/480p/dog/00000.jpg /Annotations/480p/dog/00000.png
             first = line.split()[0]
             names.add(Path(first).parent.name if "/" in first else first)
     return names, found[0]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"split list '{file}' cannot be read ({error}): a name a line expected, in UTF-8"
+        ) from error
 
 
 def _split_name(path: Path, file: Path) -> str:
@@ -228,12 +244,12 @@ def _youtube_objects(path: Path) -> dict[str, dict[str, list[str]]]:
     if not file.is_file():
         return {}
     try:
-        videos = json.loads(file.read_text("utf-8"))["videos"]
+        videos = read_json(file)["videos"]
         return {
             name: {str(key): [str(stem) for stem in one["frames"]] for key, one in video["objects"].items()}
             for name, video in videos.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
             f"'{file}' is no YouTube-VOS list ({error!r}): expected videos > NAME > objects > ID > frames"
         ) from error

@@ -5,7 +5,6 @@ Does not know what is done with them; crowds are left out, as they are no one in
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pycocotools import mask as coco
 
 from sam2_ros.media.datasets.sequence import decode_rle, read_image
 from sam2_ros.media.frame import SourceError
+from sam2_ros.media.written_file import read_json
 
 INSTANCES = "instances.json"
 _FORM = "COCO's images [{id, file_name, height, width}] and annotations [{image_id, segmentation}]"
@@ -62,7 +62,7 @@ def open_photographs(path: Path) -> list[Photograph]:
     """The images of `path`, which holds `instances.json`, by name. Raises SourceError."""
     file = path / INSTANCES
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = read_json(file)
         segmentations: dict[Any, list[Any]] = {}
         for one in record["annotations"]:
             if not one.get("iscrowd"):
@@ -76,7 +76,7 @@ def open_photographs(path: Path) -> list[Photograph]:
             )
             for one in record["images"]
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"'{file}' cannot be read ({error!r}): expected {_FORM}") from error

@@ -5,13 +5,13 @@ Knows that format; frames must be there as images already.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from sam2_ros.media.datasets.sequence import FileFrames, RunLengthTruth, VosSequence
 from sam2_ros.media.file_frames import image_files
 from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.media.written_file import read_json
 from sam2_ros.result_folder.manifest import is_plain
 
 ANNOTATED_EVERY = 4
@@ -61,7 +61,7 @@ def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:
             for number, rles in enumerate(masklets)
         }
         height, width = (int(side) for side in masklets[0][0]["size"])
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise SourceError(f"'{file}' is no SA-V annotation ({error!r}): expected {_FORM}") from error
     if unusable := [name for name in by_frame.get(0, {}) if not is_plain(name)]:
         raise SourceError(
@@ -72,7 +72,7 @@ def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_text("utf-8"))
+        record = read_json(file)
     except (OSError, ValueError) as error:
         raise SourceError(f"'{file}' is no readable JSON file ({error}): expected {_FORM}") from error
     if not isinstance(record, dict):

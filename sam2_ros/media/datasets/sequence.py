@@ -135,7 +135,7 @@ class VosSequence:
         digest = hashlib.sha256(f"{self.fps} {self.overlapping} {self.group}".encode())
         try:
             for word in (*self.frames.identity(), *self.truth.identity()):
-                digest.update(f"\n{word}".encode())
+                digest.update(f"\n{word}".encode(errors="backslashreplace"))
         except OSError as error:
             raise SourceError(
                 f"sequence '{self.name}': a file is gone ({error}); expected as listed"

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from sam2_ros.media.overlay import draw_masks
+from sam2_ros.media.label_text import put_text
+from sam2_ros.media.overlay import draw_masks, write_png
 
 from .draw import TrainBatch
 from .validate import Moment
@@ -41,7 +42,7 @@ def write_strip(path: Path, rows: Mapping[str, Sequence[Moment]]) -> None:
     width = max(strip.shape[1] for strip in strips)
     padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=24) for s in strips]
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(padded), cv2.COLOR_RGB2BGR))
+    write_png(path, np.concatenate(padded))
 
 
 def _row(name: str, moments: Sequence[Moment]) -> np.ndarray:
@@ -58,7 +59,7 @@ def _row(name: str, moments: Sequence[Moment]) -> np.ndarray:
         tiles.append(np.pad(tile, ((0, 0), (0, 4), (0, 0)), constant_values=24))
     row = np.concatenate(tiles, axis=1)
     head = np.full((24, row.shape[1], 3), 24, np.uint8)
-    cv2.putText(head, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, WHITE, 1, cv2.LINE_AA)
+    put_text(head, name, (4, 17), 0.5, WHITE, 1)
     return np.concatenate([head, row])
 
 

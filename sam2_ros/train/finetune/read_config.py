@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
+from sam2_ros.media.written_file import read_yaml as _written
 
 from .config import TrainConfigError
 
@@ -26,12 +26,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         TrainConfigError: no such file, no YAML, or no mapping of names to values.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = _written(path, 1 << 24)
     except OSError as error:
         raise TrainConfigError(
             f"configuration '{path}' cannot be read ({error.strerror}); expected a YAML file"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise TrainConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise TrainConfigError(f"{path}: lines of `key: value` expected, `data` and `out` at least")
@@ -62,7 +62,7 @@ def fill(kind: type[T], values: Mapping[str, Any], within: str = "") -> T:
 def _typed(name: str, value: Any, hint: Any) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, dict):
-            raise TrainConfigError(f"{name}: {value!r} given, lines of `key: value` below it expected")
+            raise TrainConfigError(f"{name}: {_shown(value)} given, lines of `key: value` below it expected")
         return fill(hint, value, within=f"{name}: ")  # type: ignore[arg-type]
     if get_origin(hint) is tuple:  # of any length, of one type; a single one needs no brackets
         items = value if isinstance(value, list) else [value]
@@ -75,5 +75,10 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise TrainConfigError(f"{name}: {value!r} given, {_EXPECTED[hint]} expected")
+        raise TrainConfigError(f"{name}: {_shown(value)} given, {_EXPECTED[hint]} expected")
     return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

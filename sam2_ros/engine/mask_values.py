@@ -1,0 +1,119 @@
+"""Which pixels of a mask are the object: of booleans, of floats, of integers with hard or soft edges.
+
+Knows arrays of values; nothing of files, prompts or frames.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+LEAST_SOFT = 32  # the highest value of a mask whose edges can be told from small numbers of objects
+_SEVERAL_SHOWN = 6
+
+
+class MaskValueError(ValueError):
+    """Values of which none says what the object is."""
+
+    def __init__(self, given: str, expected: str) -> None:
+        super().__init__(f"{given}; expected {expected}")
+        self.given, self.expected = given, expected
+
+
+def object_pixels(values_hw: np.ndarray) -> np.ndarray:
+    """The object of a mask, ``[H, W]`` bool.
+
+    Args:
+        values_hw: ``[H, W]``; bool: as it is. Floats from 0 to 1: above 0.5. Integers of 0 and one other value: what is
+            not 0; with soft edges, as drawing programs and JPEG leave them: above half of the highest value.
+
+    Raises:
+        MaskValueError: logits, numbers that are not finite or below 0, or the numbers of several objects.
+    """
+    kind = values_hw.dtype.kind
+    if kind == "b":
+        return values_hw
+    if kind == "f":
+        return _of_floats(values_hw)
+    if kind not in "iu":
+        raise MaskValueError(f"mask of type {values_hw.dtype}", "bool, floats from 0 to 1, or integers")
+    present, counts = values_and_counts(values_hw)
+    if len(present) and present[0] < 0:
+        raise MaskValueError(f"mask with the value {present[0]}", "0 for what is not the object")
+    if len(present[present > 0]) <= 1:
+        return values_hw != 0
+    if (edge := edge_level(values_hw, present, counts)) is not None:
+        return values_hw > edge
+    raise MaskValueError(
+        f"mask with the values {several(present)}",
+        "0 and one other value: give the pixels of one object, such as mask == 1",
+    )
+
+
+def values_and_counts(values_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values that occur, ascending, and how often."""
+    if values_hw.dtype in (
+        np.uint8,
+        np.uint16,
+    ):  # by counting: sorting a camera's image takes a tenth of a second
+        counts = np.bincount(values_hw.ravel())
+        present = np.flatnonzero(counts)
+        return present, counts[present]
+    return np.unique(values_hw, return_counts=True)
+
+
+def edge_level(values_hw: np.ndarray, present: np.ndarray, counts: np.ndarray) -> float | None:
+    """Half of the object's value where the values between 0 and it are its soft edges; None where they are not.
+
+    Edges: most pixels are near 0 or near the object's value, and those between change from one to the next. Numbers of
+    several objects fill areas, and a photograph has most of its pixels between.
+
+    Args:
+        present, counts: of `values_and_counts`.
+    """
+    upper = present > present[-1] / 2
+    reached = np.cumsum(counts[upper])
+    # The median of the bright half: a JPEG overshoots at edges, its highest value is no object's.
+    high = float(present[upper][np.searchsorted(reached, reached[-1] / 2)])
+    if high < LEAST_SOFT or present[0] > 0.1 * high:
+        return None
+    middle = (present > 0.1 * high) & (present < 0.8 * high)
+    if counts[middle].sum() > 2 * counts[present >= 0.8 * high].sum():
+        return None
+    between = present[(present > 0) & (present < high)]
+    if len(between) <= 3 and not middle.any():
+        return None  # such as 0, 1 and 255
+    values = values_hw.astype(np.float32)
+    square = np.ones((3, 3), np.uint8)
+    level = cv2.erode(values, square) == cv2.dilate(values, square)
+    below = values < 0.8 * high
+    # A JPEG's black may be 1 everywhere, and its noise is level here and there; what lies on an edge never is.
+    dark = present <= 0.04 * high
+    black = present[dark][counts[dark].argmax()] if counts[0] < 0.1 * counts.sum() else 0
+    filled = (
+        _share(level[below & (values > black)]) > 0.3 or _share(level[below & (values > 0.1 * high)]) > 0.15
+    )
+    return None if filled else high / 2
+
+
+def _share(chosen: np.ndarray) -> float:
+    return float(chosen.mean()) if chosen.size else 0.0
+
+
+def several(values: np.ndarray) -> str:
+    """Some numbers in words: "0, 1 and 255"."""
+    shown = [str(int(value)) for value in values[:_SEVERAL_SHOWN]]
+    if len(values) > _SEVERAL_SHOWN:
+        return f"{', '.join(shown)} and {len(values) - _SEVERAL_SHOWN} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _of_floats(values_hw: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values_hw).all():
+        raise MaskValueError("mask with numbers that are not finite", "floats from 0 to 1")
+    if values_hw.size and (values_hw.min() < 0 or values_hw.max() > 1):
+        raise MaskValueError(
+            f"mask of floats from {values_hw.min():g} to {values_hw.max():g}",
+            "floats from 0 to 1, of which the object has more than 0.5; of logits give mask > 0",
+        )
+    return values_hw > 0.5

@@ -1,0 +1,196 @@
+"""Writes names into pictures: ASCII in OpenCV's strokes, every other alphabet in the fonts of this machine.
+
+Knows text, fonts and pixels; does not know what is named. Safe for any text: no line breaks, no half characters.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import unicodedata
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sam2_ros.engine.text import readable
+
+STROKES = cv2.FONT_HERSHEY_SIMPLEX
+_EM_PX = 29.0  # of a font whose capitals are as high as the strokes at scale 1
+_LEAST_EM_PX = 11  # below, letters other than Latin ones cannot be told apart
+_LONGEST = 80  # characters of a name that are drawn
+_PREFERRED = re.compile(r"cjk|gothic|unifont|fallback|nanum|wqy|wenquanyi|ipa|takao|notosans", re.IGNORECASE)
+_MOST_FONTS = 400
+_JOINERS = ("Mn", "Me", "Mc", "Cf")  # accents, variants and joiners: drawn with the letter before them
+
+_log = logging.getLogger(__name__)
+
+
+class TextSize(NamedTuple):
+    """Pixels: across, above the line on which the letters stand, and below it."""
+
+    width: int
+    above: int
+    below: int
+
+
+def text_size(text: str, scale: float) -> TextSize:
+    """How much room `put_text` takes; `scale` is OpenCV's."""
+    sizes = [_piece_size(piece, drawn, scale) for piece, drawn in _pieces(readable(text))]
+    return TextSize(
+        sum(size.width for size in sizes),
+        max((size.above for size in sizes), default=0),
+        max((size.below for size in sizes), default=0),
+    )
+
+
+def put_text(
+    canvas: np.ndarray,
+    text: str,
+    at_xy: tuple[int, int],
+    scale: float,
+    colour: tuple[int, int, int],
+    line_px: int,
+) -> None:
+    """Write with the left end of the line at (x, y) of the [H, W, 3] uint8 canvas; what is outside is cut off."""
+    x, y = at_xy
+    for piece, drawn in _pieces(readable(text)):
+        if drawn:
+            ink, above = _rendered(piece, _em_px(scale))
+            _blend(canvas, ink, x, y - above, colour)
+        else:
+            cv2.putText(canvas, piece, (x, y), STROKES, scale, colour, line_px, cv2.LINE_AA)
+        x += _piece_size(piece, drawn, scale).width
+
+
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    """The text as (piece, whether a font is needed); words of one alphabet stay together, as their order may turn."""
+    if text.isascii():
+        return [(text, False)]
+    words = re.split(r"( )", text)
+    foreign = [index for index, word in enumerate(words) if not word.isascii()]
+    first, last = foreign[0], foreign[-1] + 1
+    parts = ("".join(words[:first]), "".join(words[first:last]), "".join(words[last:]))
+    return [(part, part is parts[1]) for part in parts if part]
+
+
+def _piece_size(piece: str, drawn: bool, scale: float) -> TextSize:
+    if drawn:
+        ink, above = _rendered(piece, _em_px(scale))
+        return TextSize(ink.shape[1], above, ink.shape[0] - above)
+    (width, height), base = cv2.getTextSize(piece, STROKES, scale, 1)
+    return TextSize(width, height, base)
+
+
+def _em_px(scale: float) -> int:
+    return max(_LEAST_EM_PX, round(_EM_PX * scale))
+
+
+def _blend(canvas: np.ndarray, ink: np.ndarray, x: int, y: int, colour: tuple[int, int, int]) -> None:
+    """`ink`: [h, w, 1] float32 in 0..1."""
+    x0, y0 = max(x, 0), max(y, 0)
+    window = canvas[y0 : max(y + ink.shape[0], 0), x0 : max(x + ink.shape[1], 0)]
+    part = ink[y0 - y : y0 - y + window.shape[0], x0 - x : x0 - x + window.shape[1]]
+    window[:] = (window + (np.array(colour, np.float32) - window) * part + 0.5).astype(np.uint8)
+
+
+@functools.lru_cache(128)  # names come again with every frame
+def _rendered(text: str, em_px: int) -> tuple[np.ndarray, int]:
+    """[h, w, 1] float32 ink in 0..1, and how many of its rows are above the line."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 1]}…"
+    runs = _runs(text)
+    fonts = [_font(path, em_px) for _, path in runs]
+    widths = [font.getlength(run) for (run, _), font in zip(runs, fonts, strict=True)]
+    above = max(font.getmetrics()[0] for font in fonts)
+    below = max(font.getmetrics()[1] for font in fonts)
+    image = Image.new("L", (max(1, round(sum(widths)) + 1), above + below))
+    pen, x = ImageDraw.Draw(image), 0.0
+    for (run, _), font, width in zip(runs, fonts, widths, strict=True):
+        pen.text((x, above), run, fill=255, font=font, anchor="ls")
+        x += width
+    ink = np.asarray(image, np.float32)[:, :, None] / 255
+    used = np.flatnonzero(ink.any(axis=(1, 2)))  # fonts leave room for letters that are not there
+    top = min(int(used[0]), above) if len(used) else above - 1
+    return ink[top : max(int(used[-1]) + 1, above) if len(used) else above], above - top
+
+
+def _runs(text: str) -> list[tuple[str, Path]]:
+    """The text as (run, font that has it); what no font has becomes its numbers, such as ``<U+30AB U+30C3>``."""
+    shown: list[tuple[str, Path | None]] = []
+    for character in text:
+        joins = bool(shown) and unicodedata.category(character) in _JOINERS
+        shown.append((character, shown[-1][1] if joins else _font_with(character)))
+    runs: list[tuple[str, Path]] = []
+    for path, group in groupby(shown, key=lambda one: one[1]):
+        letters = "".join(character for character, _ in group)
+        if path is None:
+            _say_missing()
+            letters = f"<{' '.join(f'U+{ord(letter):04X}' for letter in letters)}>"
+        runs.append((letters, path or _own_font()))
+    return runs
+
+
+@functools.cache
+def _say_missing() -> None:
+    _log.warning(
+        "no font on this machine has all letters of the objects' names: in pictures those are drawn as numbers such as "
+        "<U+30AB>; install a font that has them, for Chinese, Japanese and Korean `apt install fonts-noto-cjk`"
+    )
+
+
+@functools.cache
+def _own_font() -> Path:
+    """DejaVu Sans, which comes with matplotlib: Latin, Cyrillic, Greek, Arabic, Hebrew and many symbols."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+@functools.lru_cache(16)
+def _font(path: Path, em_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(path), em_px)
+
+
+@functools.lru_cache(1 << 14)
+def _font_with(character: str) -> Path | None:
+    """A font with this letter: our own, else the first of the machine that has it."""
+    number = ord(character)
+    if _has(_own_font(), number):
+        return _own_font()
+    return next(
+        (path for path, blocks in _machine_fonts() if number >> 8 in blocks and _has(path, number)), None
+    )
+
+
+def _has(path: Path, number: int) -> bool:
+    return _opened(path).get_char_index(number) != 0  # type: ignore[attr-defined, no-any-return]
+
+
+@functools.lru_cache(8)
+def _opened(path: Path) -> object:
+    from matplotlib.ft2font import FT2Font
+
+    return FT2Font(str(path))
+
+
+@functools.cache
+def _machine_fonts() -> list[tuple[Path, frozenset[int]]]:
+    """Fonts of the machine, and in which hundreds (of 256) of characters they have any."""
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    found = sorted(font_manager.findSystemFonts(), key=lambda name: (not _PREFERRED.search(name), name))
+    fonts = []
+    for name in found[:_MOST_FONTS]:
+        try:
+            characters = FT2Font(name).get_charmap()
+            ImageFont.truetype(name, _LEAST_EM_PX)  # pictures of emoji have one size only
+        except Exception:
+            continue
+        fonts.append((Path(name), frozenset(number >> 8 for number in characters)))
+    return fonts

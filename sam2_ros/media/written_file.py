@@ -1,0 +1,59 @@
+"""Reads JSON and YAML that people or programs wrote: whatever is wrong with it is a ValueError of one line.
+
+Knows the two formats; does not know what is expected in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 1 << 30
+MOST_VALUES = 1_000_000
+"""That the aliases of a YAML file may stand for: nine lines can write out to gigabytes."""
+
+
+def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+    """The content of a JSON file. Raises OSError, or ValueError with the reason."""
+    text = _text(path, most_bytes)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+    """The content of a YAML file. Raises OSError, or ValueError with the reason."""
+    text = _text(path, most_bytes)
+    try:
+        content = yaml.safe_load(text)
+        if _values(content, {}) > MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or within itself") from None
+    except (
+        Exception
+    ) as error:  # beside YAMLError what constructors stumble over: dates, tags, numbers of 5,000 digits
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    return content
+
+
+def _text(path: Path, most_bytes: int) -> str:
+    with path.open("rb") as file:  # a device would never end
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is longer than {most_bytes:,} bytes")
+    return content.decode("utf-8-sig")
+
+
+def _values(content: Any, known: dict[int, int]) -> int:
+    """How many values there are when every alias is written out."""
+    if not isinstance(content, (dict, list)):
+        return 1
+    if id(content) not in known:
+        inside = content if isinstance(content, list) else [*content, *content.values()]
+        known[id(content)] = 1 + sum(_values(one, known) for one in inside)
+    return known[id(content)]

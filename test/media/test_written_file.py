@@ -1,0 +1,73 @@
+"""JSON and YAML of any content are read, or say in one line why not."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sam2_ros.media.written_file import read_json, read_yaml
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+def test_what_is_well_formed_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text('\ufeff[{"id": "カップ"}]', "utf-8")  # with the mark that editors on Windows write
+    assert read_json(path) == read_yaml(path) == [{"id": "カップ"}]
+    path.write_text("base: &base {size: 3}\nother: *base\n")
+    assert read_yaml(path) == {"base": {"size": 3}, "other": {"size": 3}}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5000, "digits"),
+        (b"\xff\xfe\x00", "utf-8"),
+        ("x" * 2000, "longer than 1,000 bytes"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_json, read_yaml])
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, content, said, read) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=said) as raised:
+        read(path, 1000 if "longer" in said else 1 << 20)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BOMB,
+        "&a [*a]",
+        "a: 2020-99-99",
+        "!!python/object:os.system x",
+        "!!timestamp x",
+        "a: [",
+        "? [a]\n: b",
+        "\0",
+    ],
+)
+def test_yaml_that_blows_up_or_means_nothing_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a").write_text(content)
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        read_yaml(tmp_path / "a")
+    assert "\n" not in str(raised.value)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=40) | st.text("[]{}:-*&!|>'\"#%@,? \n0a.", max_size=30).map(str.encode))
+def test_no_content_raises_anything_else(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    for read in (read_json, read_yaml):
+        with contextlib.suppress(ValueError):
+            read(path)

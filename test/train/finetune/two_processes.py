@@ -4,6 +4,7 @@ Leaves the weights and gradients of each rank in the run's folder.
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -13,11 +14,13 @@ from sam2_ros.train.finetune.config import FinetuneConfig
 from sam2_ros.train.finetune.loop import Run
 from sam2_ros.train.finetune.processes import join_processes
 from sam2_ros.train.finetune.read_config import fill, read_yaml
+from sam2_ros.train.finetune.run_folder import run_folder
 
 config = fill(FinetuneConfig, read_yaml(Path(sys.argv[1])))
 with join_processes(config.device) as processes:
-    run = Run(config, processes, print, lambda *_: None)
-    run.run()
+    with run_folder(Path(config.out), config) if processes.leads else nullcontext() as folder:
+        run = Run(config, processes, folder, print, lambda *_: None)
+        run.run()
     one, both, none = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     both.grad = torch.full((2,), float(processes.rank + 1))
     if processes.rank == 1:

@@ -59,6 +59,7 @@ setup(
         "backports.zstd; python_version < '3.14'",
         "huggingface_hub",
         "matplotlib",
+        "matplotlib-fontja",  # a font with Japanese letters, for names in overlays
         "numpy",
         "opencv-python-headless<5",
         "pillow",

@@ -6,6 +6,7 @@ Knows text, fonts and pixels; does not know what is named. Safe for any text: no
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import re
 import unicodedata
@@ -120,7 +121,7 @@ def _rendered(text: str, em_px: int) -> tuple[np.ndarray, int]:
 
 
 def _runs(text: str) -> list[tuple[str, Path]]:
-    """The text as (run, font that has it); what no font has becomes its numbers, such as ``<U+30AB U+30C3>``."""
+    """The text as (run, font that has it); what no font has becomes its numbers, such as ``<U+CEF5 U+C794>``."""
     shown: list[tuple[str, Path | None]] = []
     for character in text:
         joins = bool(shown) and unicodedata.category(character) in _JOINERS
@@ -131,7 +132,7 @@ def _runs(text: str) -> list[tuple[str, Path]]:
         if path is None:
             _say_missing()
             letters = f"<{' '.join(f'U+{ord(letter):04X}' for letter in letters)}>"
-        runs.append((letters, path or _own_font()))
+        runs.append((letters, path or _own_fonts()[0]))
     return runs
 
 
@@ -139,16 +140,23 @@ def _runs(text: str) -> list[tuple[str, Path]]:
 def _say_missing() -> None:
     _log.warning(
         "no font on this machine has all letters of the objects' names: in pictures those are drawn as numbers such as "
-        "<U+30AB>; install a font that has them, for Chinese, Japanese and Korean `apt install fonts-noto-cjk`"
+        "<U+CEF5>; install a font that has them, for Korean and all of Chinese `apt install fonts-noto-cjk`"
     )
 
 
 @functools.cache
-def _own_font() -> Path:
-    """DejaVu Sans, which comes with matplotlib: Latin, Cyrillic, Greek, Arabic, Hebrew and many symbols."""
+def _own_fonts() -> tuple[Path, ...]:
+    """DejaVu Sans of matplotlib: Latin, Cyrillic, Greek, Arabic, Hebrew and many symbols. IPAex Gothic of
+    matplotlib-fontja: Japanese, and the Chinese characters that Japanese has, too."""
     import matplotlib
 
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"]
+    package = importlib.util.find_spec(
+        "matplotlib_fontja"
+    )  # found, not imported: that would change matplotlib's font
+    for folder in (package and package.submodule_search_locations) or ():
+        fonts.append(Path(folder) / "fonts" / "ipaexg.ttf")
+    return tuple(path for path in fonts if path.is_file())
 
 
 @functools.lru_cache(16)
@@ -158,10 +166,11 @@ def _font(path: Path, em_px: int) -> ImageFont.FreeTypeFont:
 
 @functools.lru_cache(1 << 14)
 def _font_with(character: str) -> Path | None:
-    """A font with this letter: our own, else the first of the machine that has it."""
+    """The first font with this letter: of our own, then of the machine's."""
     number = ord(character)
-    if _has(_own_font(), number):
-        return _own_font()
+    for path in _own_fonts():
+        if _has(path, number):
+            return path
     return next(
         (path for path, blocks in _machine_fonts() if number >> 8 in blocks and _has(path, number)), None
     )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam2_ros.media import label_text
 from sam2_ros.media.label_text import STROKES, put_text, text_size
 from sam2_ros.media.overlay import draw_masks
 
@@ -79,6 +80,16 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 def test_a_letter_without_a_font_is_drawn_as_its_number() -> None:
     unassigned = "\U000e1234"  # no font has it
     np.testing.assert_array_equal(drawn(unassigned), drawn_in_font("<U+E1234>"))
+
+
+def test_japanese_is_drawn_in_letters_on_a_machine_without_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_text, "_machine_fonts", lambda: [])
+    for cached in (label_text._font_with, label_text._rendered):
+        cached.cache_clear()
+    for name in ("カップ", "青い箱"):
+        numbers = " ".join(f"U+{ord(letter):04X}" for letter in name)
+        assert text_size(name, 0.6).width < text_size(f"<{numbers}>", 0.6).width / 3
+        assert (drawn(name) != drawn("?" * len(name))).any()
 
 
 def drawn_in_font(text: str) -> np.ndarray:

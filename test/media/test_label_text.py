@@ -83,7 +83,7 @@ def test_a_letter_without_a_font_is_drawn_as_its_number() -> None:
 
 
 def test_japanese_is_drawn_in_letters_on_a_machine_without_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_text, "_machine_fonts", lambda: [])
+    monkeypatch.setattr(label_text, "_machine_fonts", list)
     for cached in (label_text._font_with, label_text._rendered):
         cached.cache_clear()
     for name in ("カップ", "青い箱"):

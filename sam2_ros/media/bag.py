@@ -5,8 +5,8 @@ Knows topics, stamps and storage files; knows nothing of frames, tracking or pla
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from sam2_ros.media.message_types import (
 )
 from sam2_ros.media.ros_image import ImageError, mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.media.zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
+from sam2_ros.result_folder.scratch import scratch_folder
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 JPEG_QUALITY = 90
@@ -247,26 +248,26 @@ class BagWriter:
 
 
 class _Unpacked:
-    """Files of a bag in a temporary folder, made when the first is unpacked."""
+    """Files of a bag in a temporary folder, made when the first is unpacked; a killed run's goes with the next one."""
 
     def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._opened = contextlib.ExitStack()
+        self._folder: Path | None = None
 
     def file(self, path: Path) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="sam2-ros-bag-")
+            self._folder = self._opened.enter_context(scratch_folder())
         _log.warning(
             "'%s' (%d bytes) is compressed with zstd: unpacking it to %s",
             path,
             path.stat().st_size,
-            self._folder.name,
+            self._folder,
         )
-        return unpack_file(path, Path(self._folder.name))
+        return unpack_file(path, self._folder)
 
     def cleanup(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._opened.close()
+        self._folder = None
 
 
 def _storage_files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MANIFEST = ".sam2_ros.json"
+_SEPARATORS = {os.sep, os.altsep}
 FORMAT = 1
 
 
@@ -46,7 +47,7 @@ def is_plain(part: str) -> bool:
         size_bytes = len(os.fsencode(part))
     except UnicodeEncodeError:  # half a character
         return False
-    unusable = any(char in "/\\" or ord(char) < 32 or ord(char) == 127 for char in part)
+    unusable = any(char in _SEPARATORS or ord(char) < 32 or ord(char) == 127 for char in part)
     return 0 < size_bytes <= 255 and not part.startswith(".") and not unusable
 
 

@@ -61,9 +61,9 @@ def open_dataset(
     sequences = []
     for name in dict.fromkeys(names or openers):
         try:
-            _check_name(name)
+            _check_name(name, path)
             sequence = openers[name]()
-            _check_name(sequence.name)
+            _check_name(sequence.name, path)
             sequences.append(sequence)
         except SourceError as error:
             if broken is None:
@@ -72,8 +72,12 @@ def open_dataset(
     return sequences
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, dataset: Path) -> None:
     """Raises SourceError for a name that no folder of results can have: it may come from a list or a JSON file."""
+    if problem := text_problem(name):
+        raise SourceError(
+            f"sequence '{readable(name)}' of '{dataset}': its name {problem}; rename the folder or file"
+        )
     if not is_plain(name) or name in ("summary.json", "report.html"):
         raise SourceError(f"sequence {name!r}: a name expected that a folder can have, no dot first")
 

@@ -33,10 +33,10 @@ def _full_memory() -> None:
     """The device has room for two objects: encoding the memories of more raises what a full GPU raises."""
     remember = Tracker._remember
 
-    def faulty(self, now, features, outputs, prompted):
+    def faulty(self, last, outputs, prompted):
         if len(outputs) > ROOM:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB")
-        remember(self, now, features, outputs, prompted)
+        remember(self, last, outputs, prompted)
 
     Tracker._remember = faulty
 
@@ -96,6 +96,6 @@ FAULTS = {
 
 if __name__ == "__main__":
     FAULTS[sys.argv.pop(1)]()
-    from sam2_ros.node.node import main
+    from sam2_ros.node.run import main
 
     sys.exit(main())

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 # Before everything else is imported, which takes seconds: Ctrl-C must be quiet then.
 if __name__ == "__main__":
-    from sam2_ros.node.start import main as start
+    import runpy
 
-    start()
+    runpy.run_module("sam2_ros.node.start", run_name="__main__")
 
 import contextlib
 import gc

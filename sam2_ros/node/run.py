@@ -19,10 +19,10 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from sam2_ros.host_memory import keep_freed_pages
+from sam2_ros.node.ending import end_in_time, end_now
 from sam2_ros.node.node import Sam2Node
 from sam2_ros.node.params import ParameterError
 from sam2_ros.node.publish import RCLError
-from sam2_ros.node.start import end_in_time, end_now
 
 
 def main(args: list[str] | None = None) -> int:

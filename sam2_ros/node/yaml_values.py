@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sam2_ros.node.params import ParameterEntry, Value
+from sam2_ros.node.parameter_entry import ParameterEntry, ParameterError, Value
 
 # Declared by rclpy or by whoever subscribes on the node's behalf, sooner or later.
 ROS_OWN = ("use_sim_time", "start_type_description_service", "enable_logger_service")
 ROS_PREFIXES = ("qos_overrides.", "diagnostic_updater.")
 ALIKE = 0.6  # of 1: how much a misspelt name must have in common with the one it is taken for
-
-
-class ParameterError(ValueError):
-    """A parameter has a value the node cannot work with; the message is one line."""
 
 
 def as_declared(entry: ParameterEntry, value: Any) -> Value:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from sam2_ros.node.parameter_entry import ParameterError
 from sam2_ros.node.params import ENTRIES, PARAMETERS
-from sam2_ros.node.yaml_values import ParameterError, as_declared, strangers
+from sam2_ros.node.yaml_values import as_declared, strangers
 
 
 @pytest.mark.parametrize(

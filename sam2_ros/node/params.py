@@ -133,7 +133,7 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     ),
     ParameterEntry(
         "tf_timeout",
-        0.1,
+        0.2,
         "Seconds that a result waits for tf to reach its image's stamp, while tracking goes on: on a moving camera tf "
         "often comes later than the result. What has no transform by then is published without positions.",
         range=(0.0, 10.0),
@@ -281,7 +281,7 @@ class NodeParams:
     depth_image_units_divisor: int = 1000
     depth_slop: float = 0.05
     target_frame: str = ""
-    tf_timeout: float = 0.1
+    tf_timeout: float = 0.2
     detection_mode: str = "off"
     min_detection_score: float = 0.5
     prompt_history: float = 2.0

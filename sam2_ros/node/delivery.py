@@ -98,7 +98,7 @@ class Delivery:
         self._queue.put(delivered, delivered.size_bytes)
 
     def forget(self, removals: Removals) -> None:
-        """What is removed now must not appear any more, in no result that still waits either."""
+        """What is removed now must not appear any more in a result that still waits."""
         now_s = time.monotonic()
         self._forget_removals(until_s=now_s - REMOVALS_KEPT_S)
         with self._lock:
@@ -125,11 +125,15 @@ class Delivery:
     def _publish(
         self, delivered: _Delivered, transform: Transform | NoPositionError, waited_s: float
     ) -> None:
-        """Called by the worker's thread, or by the queue's."""
-        with self._lock:
-            gone = [removals for when_s, removals in self._removals if when_s >= delivered.since_s]
-        for removals in gone:
-            delivered = delivered.without(removals)
+        """Called by the worker's thread, or by the queue's.
+
+        What went at once shows what the masks of the same image show, which are out already.
+        """
+        if waited_s:
+            with self._lock:
+                gone = [removals for when_s, removals in self._removals if when_s >= delivered.since_s]
+            for removals in gone:
+                delivered = delivered.without(removals)
         arrival, located = delivered.arrival, None
         if self._spatial is not None and delivered.sight is not None:
             located = self._spatial.place(delivered.sight, transform, waited_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import os
 from pathlib import Path
 
@@ -129,10 +130,16 @@ def test_a_short_run_is_not_judged() -> None:
 
 def test_memory_that_really_leaks_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_soak, "JUDGED_FROM_FRAMES", 50)
-    kept: list[bytes] = []
-    report = run_direct_soak(
-        DirectSoakConfig(out=tmp_path, frames=100, **SMALL), lambda *_: kept.append(b"x" * 10_000_000)
-    )
+    kept: list[mmap.mmap] = []
+
+    def leak(*_: object) -> None:
+        # Pages of its own: the heap may have room that other tests left.
+        kept.append(mmap.mmap(-1, 60_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        kept[-1].write(b"x" * 60_000_000)
+
+    report = run_direct_soak(DirectSoakConfig(out=tmp_path, frames=100, **SMALL), leak)
+    for pages in kept:
+        pages.close()
     assert [line.split(" grew ")[0] for line in report["failures"]] == ["resident memory", "anonymous memory"]
 
 

@@ -237,7 +237,7 @@ def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_i
     bench.process(IMAGE, 1)
     assert bench.delivered == [(1, ["cup"])]
     assert bench.log.lines == ["prompt 'cup': two boxes for one image: the later one counts"]
-    assert bench.statistics.prompts_applied == 3
+    assert bench.statistics.prompts["applied"] == 3
     found = bench.tracker.step(IMAGE).objects[0]
     alone = Tracker(model)
     alone.step(IMAGE, [Prompt("cup", box=later, **click)])

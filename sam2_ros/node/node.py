@@ -16,24 +16,34 @@ if __name__ == "__main__":
 
 import contextlib
 import gc
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool
 
 from sam2_ros.engine import FrameResult, PromptError, Sam2Model
+from sam2_ros.host_memory import keep_freed_pages
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.node.camera import Camera
 from sam2_ros.node.carry import Carrier
@@ -41,6 +51,7 @@ from sam2_ros.node.convert import message_to_rgb
 from sam2_ros.node.delivery import Delivery
 from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
+from sam2_ros.node.ending import end_in_time, end_now
 from sam2_ros.node.history import Arrival, FrameHistory
 from sam2_ros.node.loading import Loaded, free_device_memory, load, tracker_config
 from sam2_ros.node.params import (
@@ -53,7 +64,7 @@ from sam2_ros.node.params import (
     read_parameters,
 )
 from sam2_ros.node.prompts import PromptDesk, Removals
-from sam2_ros.node.publish import Outputs
+from sam2_ros.node.publish import Outputs, RCLError
 from sam2_ros.node.requests import Requests
 from sam2_ros.node.single_shot import SingleShot
 from sam2_ros.node.spatial.spatial import Spatial
@@ -403,3 +414,52 @@ class Sam2Node(LifecycleNode):
         values["frames_out_of_order"] = str(self._camera.out_of_order)
         received = mailbox.received + self._camera.refused
         return {**values, **self._statistics.values(received, mailbox.dropped, known_ids, pending)}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is interrupted; the exit status is 1 when its parameters are unusable."""
+    node: Sam2Node | None = None
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
+        # would cut the tidy end short; it is of use only where the main thread may be busy for long.
+        if node is None and not rclpy.ok():
+            os._exit(0)  # rclpy's is not there yet, and nothing is to be tidied up
+        if node is not None and node.configuring:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_interrupt)
+    keep_freed_pages()
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # an argument or a file that ROS cannot read; its own log is not there yet
+        said = str(error).partition(", at /")[0]  # what follows are places in ROS's source
+        print(
+            f"sam2: ROS cannot use the arguments: {said}. Expected --ros-args -p name:=value, -r from:=to, and "
+            'parameter files such as those in config/ (an empty text is written "")',
+            file=sys.stderr,
+        )
+        return 1
+    threading.Thread(target=end_in_time, args=(rclpy.ok,), name="sam2-end", daemon=True).start()
+    try:
+        node = Sam2Node()
+        rclpy.spin(node)
+    except (ExternalShutdownException, KeyboardInterrupt):
+        pass
+    except (ParameterError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+        rclpy.logging.get_logger("sam2").fatal(str(error))
+        return 1
+    except RCLError:
+        if rclpy.ok():
+            raise  # otherwise interrupted while the node was being made
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+        with contextlib.suppress(Exception):
+            # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
+            rclpy_implementation.rclpy_logging_fini()
+    if node is not None and node.hanging:
+        end_now("the work in hand is not finished")
+    return 0

@@ -16,9 +16,9 @@ def main() -> NoReturn:
     """Run the node until it is interrupted, and end the process with its exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_at_once)
-    from sam2_ros.node import run
+    from sam2_ros.node import node
 
-    status = run.main()
+    status = node.main()
     # The node has left the graph in order. Python's own end would take seconds on a busy machine, to take apart what
     # ends with the process anyway, and launch waits for five in all.
     sys.stdout.flush()

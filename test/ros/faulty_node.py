@@ -96,6 +96,6 @@ FAULTS = {
 
 if __name__ == "__main__":
     FAULTS[sys.argv.pop(1)]()
-    from sam2_ros.node.run import main
+    from sam2_ros.node.node import main
 
     sys.exit(main())

@@ -144,6 +144,8 @@ class Sam2Node(LifecycleNode):
             log.error(self._fault)
             return FAILURE
         except KeyboardInterrupt:
+            if not self.context.ok():
+                raise  # to the end: rclpy would say that it cannot tell anybody of a failed transition
             return FAILURE
         finally:
             self.configuring = False

@@ -115,6 +115,15 @@ def test_a_folder_of_frames_alone_says_nothing(tmp_path, caplog, files):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("name", ["{}.png", "t{}.png"])
+def test_numbers_below_and_above_zero_are_one_series_in_their_order(tmp_path, caplog, name):
+    for number in (-2, -1, 0, 1, 2):
+        cv2.imwrite(str(tmp_path / name.format(number)), PICTURE)
+    with open_source(tmp_path) as source:
+        assert [frame.name for frame in source] == [name.format(number) for number in (-2, -1, 0, 1, 2)]
+    assert not caplog.records
+
+
 def test_upright_and_lying_photographs_are_of_one_kind(tmp_path, caplog):
     for number in range(6):
         image = PICTURE if number % 2 else np.ascontiguousarray(PICTURE.transpose(1, 0, 2))

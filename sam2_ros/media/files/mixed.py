@@ -205,7 +205,8 @@ def _in_colour(file: Path) -> bool:
 
 
 def _kind(file: Path) -> Kind:
-    return re.sub(r"\d+", "#", file.stem), file.suffix
+    # With its sign: -1.png and 1.png are of one series, as in `names`.
+    return re.sub(r"-?\d+", "#", file.stem), file.suffix
 
 
 def _suffix_kind(file: Path) -> Kind:
@@ -213,7 +214,7 @@ def _suffix_kind(file: Path) -> Kind:
 
 
 def _numbers(file: Path) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", file.stem))
+    return tuple(int(number) for number in re.findall(r"-?\d+", file.stem))
 
 
 def _partner(file: Path, group: Iterable[Path]) -> Path:

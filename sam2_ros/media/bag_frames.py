@@ -35,6 +35,7 @@ class BagFrames(FrameSource):
     def __init__(self, path: Path, topic: str | None = None, images: ImageReader | None = None) -> None:
         self.name = str(path)
         self._images = images or ImageReader()
+        self._told_backwards = False
         self._reader = BagReader(path)
         try:
             chosen = choose_topic(self.name, self._reader, topic)
@@ -52,6 +53,7 @@ class BagFrames(FrameSource):
             raise
 
     def _frames(self) -> Iterator[Frame]:
+        before_ns, backwards = 0, []
         for index, raw in enumerate(self._messages):
             try:
                 message = self._reader.decode(raw)
@@ -59,7 +61,27 @@ class BagFrames(FrameSource):
             except (ImageError, SourceError) as error:
                 self._skip(f"message {index} on {self.topic}", error)
                 continue
-            yield Frame(index, stamp_ns(message, raw.stamp_ns), image_rgb, message.header.frame_id)
+            at_ns = stamp_ns(message, raw.stamp_ns)
+            if at_ns < before_ns:
+                backwards.append(index)
+            before_ns = at_ns
+            yield Frame(index, at_ns, image_rgb, message.header.frame_id)
+        self._tell_backwards(backwards)
+
+    def _tell_backwards(self, messages: list[int]) -> None:
+        """Images are used as they were received, also where their stamps say another order: said, once a source."""
+        if not messages or self._told_backwards:
+            return
+        self._told_backwards = True
+        _log.warning(
+            "bag '%s': stamps of %d of %s images on %s are earlier than that of the image before, the first in message "
+            "%d: all are used in the order they were received",
+            self.name,
+            len(messages),
+            self.length,
+            self.topic,
+            messages[0],
+        )
 
     def _first_headers(self) -> tuple[list[int], str]:
         """Stamps of the first messages, and the first frame_id that is given."""

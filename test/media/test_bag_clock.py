@@ -68,6 +68,21 @@ def test_negative_times_of_reception_and_headers_without_a_stamp(tmp_path):
     assert read_timeline(path).stamps_ns == [stamp_ns for _, stamp_ns in found]
 
 
+@pytest.mark.parametrize(
+    ("headers", "told"), [([0, 1, 3, 2, 4], "1 of 5"), ([4, 3, 2, 1, 0], "4 of 5"), ([0, 1, 2, 2, 3], "")]
+)
+def test_stamps_that_go_back_are_said_once_and_the_order_of_reception_stays(tmp_path, caplog, headers, told):
+    headers_ns = [EPOCH + index * D for index in headers]
+    received_ns = [EPOCH + index * D for index in range(5)]
+    path = write_bag(tmp_path / "bag", headers_ns, received_ns, StoragePlugin.MCAP)
+    with caplog.at_level(logging.WARNING), open_source(path) as source:
+        for _ in range(2):
+            assert [frame.stamp_ns for frame in source] == headers_ns
+    assert [f"stamps of {told} images on /cam are earlier" in line for line in caplog.messages] == [
+        True
+    ] * bool(told)
+
+
 def test_a_clock_that_is_right_is_left_alone():
     headers_ns = [EPOCH + index * D for index in range(6)]
     late_ns = [stamp_ns + index % 3 * S for index, stamp_ns in enumerate(headers_ns)]

@@ -15,6 +15,7 @@ from sam2_ros.media.datasets.rendered import is_rendered, rendered_sequences
 from sam2_ros.media.datasets.sav import annotation_files, sav_name, sav_sequence
 from sam2_ros.media.datasets.sequence import FileFrames, FolderTruth, PaletteTruth, Truth, VosSequence
 from sam2_ros.media.file_frames import image_files
+from sam2_ros.media.files.mixed import find_second_series
 from sam2_ros.media.frame import SourceError, natural_key
 from sam2_ros.media.written_file import read_json
 from sam2_ros.result_folder.manifest import is_plain
@@ -170,6 +171,10 @@ def _sequence(
     files = image_files(frames)
     if not files:
         raise SourceError(f"sequence '{name}': '{frames}' holds no image")
+    if (mixed := find_second_series(files)) is not None:
+        raise SourceError(
+            f"sequence '{name}': '{frames}' {mixed.what}: move what is no frame to another folder"
+        )
     index_of = {file.stem: index for index, file in enumerate(files)}
     truth: Truth
     of_objects = [folder for folder in _folders(masks) if image_files(folder)]

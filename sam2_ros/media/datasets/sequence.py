@@ -281,9 +281,15 @@ def read_mask(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
+            if image.format == "JPEG":
+                raise SourceError(
+                    f"mask '{path}' is a JPEG, which changes the numbers of objects: expected a palette or grey PNG"
+                )
             if image.mode == "1":
                 return np.asarray(image).astype(np.uint8) * VOID
             values = np.asarray(image)
+    except SourceError:
+        raise
     except (OSError, ValueError, SyntaxError) as error:
         raise SourceError(
             f"mask '{path}' does not decode ({error}): expected a palette PNG: copy it anew"

@@ -28,10 +28,15 @@ Kind = tuple[str, str]
 
 @dataclass(frozen=True)
 class Mixed:
-    """One line on what lies among the frames, and whether wrong ones would certainly be used."""
+    """What lies among the frames, how to choose, and whether wrong ones would certainly be used."""
 
     certain: bool
-    line: str
+    what: str
+    remedy: str = ""
+
+    @property
+    def line(self) -> str:
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
 
 def find_mixed(files: Sequence[Path]) -> Mixed | None:
@@ -43,6 +48,12 @@ def find_mixed(files: Sequence[Path]) -> Mixed | None:
     return _same_stem(files) or _same_numbers(files) or _other_content(files)
 
 
+def find_second_series(files: Sequence[Path]) -> Mixed | None:
+    """`find_mixed` by names alone, as where thousands of folders are opened: None unless it is certain."""
+    mixed = _same_stem(files) or _same_numbers(files)
+    return mixed if mixed is not None and mixed.certain else None
+
+
 def _same_stem(files: Sequence[Path]) -> Mixed | None:
     by_stem = _grouped(files, lambda file: (file.stem, ""))
     twice = [group for group in by_stem.values() if len(group) > 1]
@@ -51,8 +62,8 @@ def _same_stem(files: Sequence[Path]) -> Mixed | None:
     first = " and ".join(file.name for file in twice[0][:3])
     return Mixed(
         True,
-        f"has several files for {len(twice)} of its {len(by_stem)} names, such as {first}: one of them can be a frame; "
-        + _remedy(files, _grouped(files, _suffix_kind)),
+        f"has several files for {len(twice)} of its {len(by_stem)} names, such as {first}: one of them can be a frame",
+        _remedy(files, _grouped(files, _suffix_kind)),
     )
 
 
@@ -71,8 +82,8 @@ def _same_numbers(files: Sequence[Path]) -> Mixed | None:
             return Mixed(
                 certain,
                 f"has {len(others)} files named like {others[0].name} and {len(group)} like {group[0].name}, with the "
-                f"same numbers ({example}): two series, or frames and what belongs to them; "
-                + _remedy(files, kinds),
+                f"same numbers ({example}): two series, or frames and what belongs to them",
+                _remedy(files, kinds),
             )
     return _two_cameras(files, kinds)
 
@@ -112,7 +123,8 @@ def _other_content(files: Sequence[Path]) -> Mixed | None:
         return Mixed(
             True,
             f"holds two kinds of images, {_words(usual)} ({example.name}) and {_words(rare)} ({stray.name}): one of "
-            "them can be the frames; " + _remedy(files, _grouped(files, _kind)),
+            "them can be the frames",
+            _remedy(files, _grouped(files, _kind)),
         )
     others = len(found) - counts[usual]
     few = others <= max(1, _STRAY * len(found))

@@ -205,6 +205,27 @@ def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
         open_dataset(folder)[0].truth.at(0)
 
 
+def test_masks_that_are_jpegs_are_refused(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE})
+    (folder / "masks" / "00000.png").unlink()
+    cv2.imwrite(str(folder / "masks" / "00000.jpg"), ONE * 255)
+    with pytest.raises(SourceError, match=r"00000.jpg' is a JPEG, .* expected a palette or grey PNG"):
+        open_dataset(folder)[0].truth.at(0)
+
+
+@pytest.mark.parametrize("second", ["{:05d}_depth.png", "{:05d}.png"])
+def test_a_second_series_among_the_frames_of_a_sequence_is_refused(tmp_path: Path, second: str) -> None:
+    folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE})
+    for file in (folder / "frames").iterdir():
+        if file.suffix != ".jpg":
+            cv2.imwrite(str(file.with_suffix(".jpg")), cv2.imread(str(file)))
+            file.unlink()
+    for index in range(3):
+        cv2.imwrite(str(folder / "frames" / second.format(index)), ONE)
+    with pytest.raises(SourceError, match=r"sequence 'a': .*frames' has .*: move what is no frame"):
+        open_dataset(folder)
+
+
 def test_sequences_that_do_not_open_can_be_set_aside(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         write_sequence(tmp_path / name, grey_frames(3), {0: ONE})

@@ -53,7 +53,8 @@ class BagFrames(FrameSource):
             raise
 
     def _frames(self) -> Iterator[Frame]:
-        before_ns, backwards = 0, []
+        before_ns = 0
+        backwards: list[int] = []
         for index, raw in enumerate(self._messages):
             try:
                 message = self._reader.decode(raw)

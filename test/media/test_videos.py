@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -159,6 +161,32 @@ def test_an_mp4_whose_end_is_missing_says_how_much(tmp_path, caplog):
     assert source.skipped == FRAMES - len(frames)
     assert "ends early" in caplog.text
     assert "400 bytes are not there" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg writes these files")
+@pytest.mark.parametrize(
+    ("name", "source", "codec", "count"),
+    [
+        ("no_pts.ogv", "-f lavfi -i testsrc=r=25:d=0.4:s=64x48", "-c:v libtheora", 10),
+        (
+            "cover.mp4",
+            "-f lavfi -i sine=d=1 -f lavfi -i testsrc=r=25:d=0.04:s=64x48",
+            "-c:v mjpeg -disposition:v attached_pic",
+            1,
+        ),
+    ],
+)
+def test_numbers_that_a_container_does_not_mean_make_nothing_missing(
+    tmp_path, caplog, name, source, codec, count
+):
+    path = tmp_path / name
+    maps = "-map 0 -map 1" if source.count("-i ") > 1 else ""
+    command = f"ffmpeg -loglevel error {source} {maps} {codec} {path}"
+    subprocess.run(command.split(), check=True)
+    with caplog.at_level(logging.WARNING):
+        frames, video = read(path)
+    assert (len(frames), video.skipped, video.length) == (count, 0, count)
+    assert not [line for line in caplog.messages if "longer" in line or "do not decode" in line]
 
 
 def test_what_an_image_says_of_its_number_is_read_back():

@@ -25,6 +25,8 @@ _SAMPLE = 300
 _PATIENCE = 100
 _MOST_PATIENCE = 10_000  # 0.3 s: a failing read at the end of a file takes up to 30 us
 _FASTEST_OVERLAY = 60.0
+_FASTEST = 1000.0  # frames per second; what announces more counts ticks of a clock
+_LATEST_START_S = 1e10
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,9 @@ class VideoFrames(FrameSource):
         capture, self._by_ffmpeg = self._capture()
         rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._announced_rate = rate
-        self._announced_count = int(count) if 0 < count < 1e12 else None
+        # A cover picture in sound has one frame and 90000 a second, from which a count is guessed.
+        believed = 0 < count < 1e12 and not rate > _FASTEST
+        self._announced_count = int(count) if believed else None
         self.length = self._announced_count
         decodes = any(capture.read()[0] for _ in range(self._patience(0)))
         capture.release()
@@ -162,7 +166,7 @@ class VideoFrames(FrameSource):
         if not self._by_ffmpeg or not hasattr(cv2, "CAP_PROP_PTS"):
             return 0.0
         start_s = capture.get(cv2.CAP_PROP_PTS) / self.fps - capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-        return start_s if math.isfinite(start_s) else 0.0
+        return start_s if abs(start_s) < _LATEST_START_S else 0.0  # no PTS is -2^63
 
     def _tell(self, line: str) -> None:
         if line not in self._told:
@@ -176,7 +180,7 @@ class VideoFrames(FrameSource):
 
     def _rate(self, announced: float) -> float:
         usual_s = self._timing.usual_s
-        valid = math.isfinite(announced) and 0 < announced <= 1000
+        valid = math.isfinite(announced) and 0 < announced <= _FASTEST
         if usual_s is None:
             if not valid:
                 self._tell(
@@ -188,7 +192,7 @@ class VideoFrames(FrameSource):
             return float(announced) if valid else DEFAULT_FPS
         if valid and abs(announced * usual_s - 1) < 0.05:
             return float(announced)
-        usual = min(1 / usual_s, max(_FASTEST_OVERLAY, announced) if valid else 1000.0)
+        usual = min(1 / usual_s, max(_FASTEST_OVERLAY, announced) if valid else _FASTEST)
         what = "varies" if valid else "is not announced"
         _log.info("video '%s': its rate %s, %g frames per second are usual", self.name, what, usual)
         return usual

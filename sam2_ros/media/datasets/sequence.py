@@ -124,9 +124,11 @@ class VosSequence:
         truth = self.truth.at(index)
         if truth.hw != image_hw3.shape[:2]:
             where = f"'{truth.file}'" if truth.file else f"the mask of frame {self.frames.names[index]}"
+            lying = truth.hw == image_hw3.shape[1::-1]
+            turned = " (frames are read as stored, EXIF orientation is not applied: save them upright)"
             raise SourceError(
                 f"sequence '{self.name}': {where} is {truth.hw[1]} x {truth.hw[0]} px, the size of its frame "
-                f"expected, {image_hw3.shape[1]} x {image_hw3.shape[0]}: replace one of them"
+                f"expected, {image_hw3.shape[1]} x {image_hw3.shape[0]}: replace one of them{turned if lying else ''}"
             )
         return truth
 

@@ -205,6 +205,12 @@ def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
         open_dataset(folder)[0].truth.at(0)
 
 
+def test_a_mask_that_is_turned_against_its_frame_names_the_orientation(tmp_path: Path) -> None:
+    (sequence,) = open_dataset(write_sequence(tmp_path / "a", grey_frames(3), {0: ONE.T.copy()}))
+    with pytest.raises(SourceError, match=r"is 40 x 60 px, .* 60 x 40: .*EXIF orientation is not applied"):
+        sequence.annotated(0, sequence.image(0))
+
+
 def test_masks_that_are_jpegs_are_refused(tmp_path: Path) -> None:
     folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE})
     (folder / "masks" / "00000.png").unlink()

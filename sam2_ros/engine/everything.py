@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ from .prompt_encoder import POSITIVE
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
 UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 133 MB of logits for a 1080p camera
+UPSAMPLED_PIXELS = (
+    UPSAMPLED_TOGETHER * 1920 * 1080
+)  # of a larger image, as many masks as make no more than that
 
 Box = tuple[int, int, int, int]
 Grid = Sequence[Sequence[float]]
@@ -137,6 +140,45 @@ class FoundMask:
         return measure(self.segmentation)[0]
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """A FoundMask that waits for suppression: of its pixels the bits inside its box.
+
+    There are many more candidates than masks in the end, and whole ones of a large photograph would fill the memory.
+    """
+
+    found: FoundMask  # without pixels
+    bits: np.ndarray
+    box: Box
+    image_hw: tuple[int, int]
+
+    @staticmethod
+    def of(found: FoundMask) -> _Packed:
+        (x0, y0, x1, y1), whole = found.box, found.segmentation
+        bits = np.packbits(whole[y0:y1, x0:x1])
+        return _Packed(
+            replace(found, segmentation=np.zeros((0, 0), bool)),
+            bits,
+            found.box,
+            (whole.shape[0], whole.shape[1]),
+        )
+
+    def unpacked(self) -> FoundMask:
+        x0, y0, x1, y1 = self.box
+        rows, columns = y1 - y0, x1 - x0
+        whole = np.zeros(self.image_hw, bool)
+        whole[y0:y1, x0:x1] = np.unpackbits(self.bits, count=rows * columns).reshape(rows, columns)
+        return replace(self.found, segmentation=whole)
+
+
+class _Boxed(Protocol):
+    @property
+    def box(self) -> Box: ...
+
+
+Boxed = TypeVar("Boxed", bound=_Boxed)
+
+
 class Crop(NamedTuple):
     """A part of the image that is asked as if it were an image."""
 
@@ -209,11 +251,12 @@ def _segment_crop(
     segmenter = ImageSegmenter(model)
     segmenter.set_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
     clicks = torch.from_numpy(config.clicks_of(crop.layer))
-    found: list[FoundMask] = []
+    found: list[_Packed] = []
     for batch in clicks.split(config.points_per_batch):
         before_batch()
-        found += _answers(segmenter, batch, crop.box, image.shape[:2], config)
-    return suppress(found, [mask.predicted_iou for mask in found], config.box_nms_thresh)
+        found += map(_Packed.of, _answers(segmenter, batch, crop.box, image.shape[:2], config))
+    kept = suppress(found, [each.found.predicted_iou for each in found], config.box_nms_thresh)
+    return [each.unpacked() for each in kept]
 
 
 @torch.inference_mode()
@@ -238,7 +281,8 @@ def _answers(
         logits, scores = again[:, 0], scores[:, 0]
     # Most candidates fail here, before anything of the image's size is made of them.
     good = (scores > config.pred_iou_thresh).nonzero()[:, 0]
-    for indices in good.split(UPSAMPLED_TOGETHER):
+    together = max(1, min(UPSAMPLED_TOGETHER, UPSAMPLED_PIXELS // ((x1 - x0) * (y1 - y0))))
+    for indices in good.split(together):
         large = upsample_logits(logits[indices, None], (y1 - y0, x1 - x0))[:, 0]
         inner = (large > config.mask_threshold + config.stability_score_offset).sum(dim=(1, 2))
         outer = (large > config.mask_threshold - config.stability_score_offset).sum(dim=(1, 2))
@@ -266,7 +310,7 @@ def _cut_by_crop(box: Box, crop_box: Box, image_hw: tuple[int, ...]) -> bool:
     )
 
 
-def suppress(found: Sequence[FoundMask], ranks: Sequence[float], iou_thresh: float) -> list[FoundMask]:
+def suppress(found: Sequence[Boxed], ranks: Sequence[float], iou_thresh: float) -> list[Boxed]:
     """Non-maximum suppression by the masks' boxes, highest rank first.
 
     In float32, and by the quotient, as torchvision's `nms` computes it: that decides an IoU of exactly the threshold.
@@ -274,7 +318,7 @@ def suppress(found: Sequence[FoundMask], ranks: Sequence[float], iou_thresh: flo
     boxes = np.array([mask.box for mask in found], np.float32).reshape(-1, 4)
     boxes[:, 2:] -= 1  # the official code measures boxes between pixel centres
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[FoundMask] = []
+    kept: list[Boxed] = []
     rest = np.argsort(-np.array(ranks, np.float32), kind="stable")
     while len(rest):
         first, others = rest[0], rest[1:]

@@ -140,7 +140,8 @@ class Sam2Node(LifecycleNode):
             loaded = load(params, self._numbering)
             self._configured = self._assembled(loaded)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
-            self._fault = f"configure failed: {type(error).__name__}: {error}"
+            reason = " ".join(str(error).split())  # rclpy and torch draw pictures of several lines
+            self._fault = f"configure failed: {type(error).__name__}: {reason}"
             log.error(self._fault)
             return FAILURE
         except KeyboardInterrupt:

@@ -35,10 +35,11 @@ def _converted(entry: ParameterEntry, value: Any) -> Value | None:
     """None where nothing can be made of it."""
     default = entry.default
     if isinstance(default, tuple):
-        if value is None or (not isinstance(value, str) and len(value) == 0):
+        if isinstance(value, (str, bool, int, float)):
+            return None
+        if value is None or len(value) == 0:
             return default  # ROS has no empty array of text
-        texts = not isinstance(value, str) and all(isinstance(each, str) for each in value)
-        return tuple(value) if texts else None
+        return tuple(value) if all(isinstance(each, str) for each in value) else None
     if isinstance(default, bool) or isinstance(value, bool):
         if value is False and "off" in entry.choices:
             return "off"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -206,3 +208,17 @@ def test_impossible_settings_are_refused(setting):
 def test_something_that_is_no_image_is_refused(model):
     with pytest.raises(ValueError, match=r"expected \[H, W, 3\] uint8"):
         segment_everything(model, np.zeros((32, 32), np.uint8))
+
+
+def test_the_candidates_of_a_large_image_do_not_fill_the_memory(model, image):
+    large = np.ascontiguousarray(image.repeat(10, axis=0).repeat(10, axis=1))
+    settings = EverythingConfig(points_per_side=12, box_nms_thresh=0.3, **LENIENT)
+    candidates = len(
+        segment_everything(model, image, EverythingConfig(points_per_side=12, box_nms_thresh=1.1, **LENIENT))
+    )
+    tracemalloc.start()
+    kept = segment_everything(model, large, settings)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < 2 * len(kept) < candidates - 60  # otherwise this shows nothing
+    assert peak_bytes < (len(kept) + candidates / 3) * large.shape[0] * large.shape[1]

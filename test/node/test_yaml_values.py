@@ -49,6 +49,8 @@ def test_what_can_only_be_meant_in_one_way_is_taken_so(name, given, meant):
         ("use_3d", "false", ["the text 'false'", "without quotes: use_3d: false"]),
         ("use_3d", 1, ["the number 1", "true or false"]),
         ("mask_topics", "cup", ["the text 'cup'", "a list of texts in quotes"]),
+        ("mask_topics", 5, ["the number 5", "a list of texts in quotes"]),
+        ("mask_topics", True, ["the boolean true", "a list of texts in quotes"]),
         ("mask_topics", [1, 2], ["the list [1, 2]", 'mask_topics: ["cup", "5"]']),
         ("image_size", 130, ["got 130", "a multiple of 32, such as 128"]),
         ("image_size", 8, ["got 8", "a multiple of 32, such as 32"]),

@@ -70,3 +70,12 @@ def test_what_was_made_before_the_part_that_fails_is_destroyed(make_node, parame
     before = endpoints(node)
     assert node.trigger_configure() == FAILURE
     assert endpoints(node) == before
+
+
+def test_the_reason_of_a_failed_configure_is_one_line(make_node):
+    node = make_node(mask_topics=[TOO_LONG])
+    assert node.trigger_configure() == FAILURE
+    fault = node._fault
+    assert "topic length should not exceed" in fault
+    assert TOO_LONG in fault
+    assert len(fault.splitlines()) == 1

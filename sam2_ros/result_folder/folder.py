@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sam2_ros.result_folder.guards import check_inputs, lock_folder
+from sam2_ros.result_folder.guards import can_be_named, check_inputs, lock_folder
 from sam2_ros.result_folder.manifest import (
     MANIFEST,
     Manifest,
@@ -244,7 +244,7 @@ class ResultFolder:
     def _check(self, inputs: Iterable[tuple[str, Path]]) -> None:
         """Everything that can be known without changing anything."""
         path = self.path
-        if "\0" in str(path):
+        if not can_be_named(path):
             raise ResultFolderError(f"{self._called} {str(path)!r} given, the name of a folder expected")
         if path.exists() and not path.is_dir():
             raise ResultFolderError(f"{self._called} {path} is a file, a folder or a new name expected")

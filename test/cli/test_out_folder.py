@@ -242,6 +242,12 @@ def test_names_in_a_list_of_bags_never_leave_the_folder(
     assert "one that a folder can have expected" in said
 
 
+def test_a_bag_whose_name_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bags.json").write_text('[{"bag": "a\\ud800", "prompts": "y.json", "name": "one"}]')
+    said = refused(capsys, tmp_path, "replay", tmp_path / "bags.json", "--direct", "--out", tmp_path / "out")
+    assert "is not UTF-8" in said
+
+
 def started(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "sam2_ros.cli", *map(str, arguments)],

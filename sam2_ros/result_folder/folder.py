@@ -325,7 +325,7 @@ class ResultFolder:
             return "foreign"
         marker = staging / MARKER
         if marker.is_file() and not marker.is_symlink():
-            return "ours"
+            return "foreign" if self._marked().get("sam2_ros") == "results" else "ours"  # --out DIR/.partial
         names = {entry.name for entry in os.scandir(staging)}
         return "foreign" if names - {f"{MARKER}.partial"} else "empty"
 

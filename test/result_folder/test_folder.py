@@ -207,6 +207,12 @@ def test_a_staging_folder_of_the_users_is_not_removed(tmp_path: Path) -> None:
     assert ".partial' was written by no earlier run" in refused(tmp_path / "out")
 
 
+def test_a_result_in_the_place_of_staging_is_not_removed(tmp_path: Path) -> None:
+    write(tmp_path / "out", "first")
+    write(tmp_path / "out" / ".partial", "another")
+    assert ".partial' was written by no earlier run" in refused(tmp_path / "out")
+
+
 @pytest.mark.parametrize("place", ["out", "out/masks", "out/masks/00000.png", "link"])
 def test_what_is_read_is_never_replaced(tmp_path: Path, place: str) -> None:
     write(tmp_path / "out", "first")

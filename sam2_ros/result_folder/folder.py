@@ -6,6 +6,7 @@ Every command that leaves files in a folder goes through `ResultFolder`. Does no
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -258,9 +259,9 @@ class ResultFolder:
             self._check_there()
 
     def _unusable(self, error: OSError) -> ResultFolderError:
-        return ResultFolderError(
-            f"{self._called} {self.path} cannot be written ({error.strerror}): a folder or a new name expected"
-        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space, or name a folder elsewhere" if full else "a folder or a new name expected"
+        return ResultFolderError(f"{self._called} {self.path} cannot be written ({error.strerror}): {remedy}")
 
     def _complete_killed(self) -> None:
         """The switch to a new result that a killed process began: the list fits the files afterwards."""

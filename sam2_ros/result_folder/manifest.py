@@ -155,10 +155,14 @@ def write_record(path: Path, content: Any) -> None:
     """JSON, written beside and renamed; a link of that name is replaced, not followed."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with partial.open("x", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.write("\n")
-    partial.replace(path)
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.write("\n")
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _mode(path: Path) -> int | None:

@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from sam2_ros import cli_show as show
 from sam2_ros.cli_compare import compare
-from sam2_ros.cli_errors import argument_problem, fail, out_of_memory, tolerate_any_name
+from sam2_ros.cli_errors import argument_problem, disk_full, fail, out_of_memory, tolerate_any_name
 from sam2_ros.cli_eval import evaluate
 from sam2_ros.cli_export import export
 from sam2_ros.cli_live import soak
@@ -367,7 +367,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return fail(130, "interrupted")
     except Exception as error:
-        if reason := out_of_memory(error):
+        if reason := out_of_memory(error) or disk_full(error):
             return fail(1, reason)
         known = _status_of(error)
         if known is None:

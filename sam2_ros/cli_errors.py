@@ -5,7 +5,9 @@ Does not know the errors of the commands; which of them explain themselves is `c
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +42,17 @@ def tolerate_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def disk_full(error: Exception) -> str:
+    """One line for an exception that says that there is no space left for a file; "" for any other."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    where = f"'{error.filename}': " if error.filename else ""
+    return (
+        f"{where}{os.strerror(error.errno)}; free some space and give the same command again, or name an --out on "
+        "another disk"
+    )
 
 
 def out_of_memory(error: Exception) -> str:

@@ -5,7 +5,7 @@ Knows the model and a frame's features; does not know the memory bank or identit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +14,8 @@ import torch
 from .model import ImageFeatures, MaskOutput, Sam2Model
 from .postprocess import fill_holes
 from .preprocess import resize_mask, sparse_prompt
-from .prompt import Prompt
+from .prompt import MAX_POINTS, Prompt, PromptError
+from .text import readable
 
 DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
 
@@ -101,6 +102,25 @@ def with_earlier_clicks(prompt: Prompt, earlier: Prompt | None) -> Prompt:
         labels=np.concatenate([labels for _, labels in clicks]),
         box=earlier.box,
     )
+
+
+def check_clicks_in_all(prompts: Sequence[Prompt], earlier: Mapping[str, Prompt]) -> None:
+    """Raises PromptError where clicks would add up to more than `MAX_POINTS` for an object on the frame.
+
+    Args:
+        prompts: validated, in the order in which they will be taken.
+        earlier: by id, what was prompted on the frame before.
+    """
+    totals = {id: 0 if prompt.points is None else len(prompt.points) for id, prompt in earlier.items()}
+    for prompt in prompts:
+        anew = prompt.replace or prompt.box is not None or prompt.mask is not None
+        count = 0 if prompt.points is None else len(prompt.points)
+        totals[prompt.id] = count + (0 if anew else totals.get(prompt.id, 0))
+        if totals[prompt.id] > MAX_POINTS:
+            raise PromptError(
+                f"prompt '{readable(prompt.id)}': {totals[prompt.id]:,} points on one frame; expected at most "
+                f"{MAX_POINTS:,} in all: begin anew with replace, a box or a mask"
+            )
 
 
 def filled(output: MaskOutput, area: int) -> MaskOutput:

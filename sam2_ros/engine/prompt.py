@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,12 +76,21 @@ class Prompt:
     def _error(self, given: str, expected: str) -> PromptError:
         return PromptError(f"prompt '{readable(str(self.id))}': {given}; expected {expected}")
 
+    def _numbers(self, what: str, given: Any, expected: str) -> np.ndarray:
+        """As float64. Raises PromptError for text, rows of unequal length and integers beyond all floats."""
+        try:
+            return np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            shown = repr(given)
+            shown = shown if len(shown) <= 80 else f"{shown[:80]} ..."
+            raise self._error(f"{what} {readable(shown)}, not numbers", expected) from None
+
     def _checked_points(self, height_px: int, width_px: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.points is None:
             if self.labels is not None:
                 raise self._error("labels without points", "one point (x, y) for each label")
             return None, None
-        points = np.asarray(self.points, dtype=np.float32)
+        points = self._numbers("points", self.points, "[n, 2] with x, y in pixels").astype(np.float32)
         if points.ndim != 2 or points.shape[1:] != (2,) or len(points) == 0:
             raise self._error(f"points of shape {points.shape}", "[n, 2] with x, y in pixels")
         if len(points) > MAX_POINTS:
@@ -89,10 +99,14 @@ class Prompt:
                 f"at most {MAX_POINTS:,}: a few clicks say more, and for a whole outline a mask does",
             )
         given = np.ones(len(points)) if self.labels is None else self.labels
-        labels = np.asarray(given, dtype=np.int64)
+        expected = f"{len(points)} of 1 (object) or 0 (not the object)"
+        labels = self._numbers("labels", given, expected)
         if labels.shape != (len(points),) or not np.isin(labels, (0, 1)).all():
-            shown = f"labels {labels.tolist()}" if labels.size <= 16 else f"{labels.size:,} labels"
-            raise self._error(shown, f"{len(points)} of 1 (object) or 0 (not the object)")
+            listed = ", ".join(f"{label:g}" for label in labels.ravel())
+            raise self._error(
+                f"labels [{listed}]" if labels.size <= 16 else f"{labels.size:,} labels", expected
+            )
+        labels = labels.astype(np.int64)
         for x, y in points.tolist():
             if not (np.isfinite(x) and np.isfinite(y)):
                 raise self._error(f"point ({x}, {y}) is not finite", "pixel coordinates")
@@ -113,7 +127,7 @@ class Prompt:
     def _checked_box(
         self, box: tuple[float, float, float, float], height_px: int, width_px: int
     ) -> tuple[float, float, float, float]:
-        values = np.asarray(box, dtype=np.float64).reshape(-1)
+        values = self._numbers("box", box, "x0, y0, x1, y1 in pixels").reshape(-1)
         if values.shape != (4,):
             raise self._error(f"box of {values.size} numbers", "x0, y0, x1, y1")
         shown = ", ".join(f"{v:g}" for v in values)
@@ -138,7 +152,16 @@ class Prompt:
         return clipped
 
     def _checked_mask(self, mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
-        mask = np.asarray(mask)  # a PIL image has an interface for it
+        try:
+            mask = np.asarray(mask)  # a PIL image has an interface for it
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ):  # rows of unequal length; a tensor with a gradient or on a GPU
+            raise self._error(
+                f"mask of type {type(mask).__name__}, which is no array", "[H, W] that numpy can take"
+            ) from None
         if mask.ndim == 3 and mask.shape[0] == 1:  # as masks come from the official predictors
             mask = mask[0]
         if mask.shape != (height_px, width_px):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
-from .answer import LastFrame, answer, each, filled, together, with_earlier_clicks
+from .answer import LastFrame, answer, check_clicks_in_all, each, filled, together, with_earlier_clicks
 from .life import Track
 from .memory_bank import MemoryBank
 from .model import ImageFeatures, MaskOutput, Sam2Model
@@ -131,6 +131,8 @@ class Tracker:
         if last is None:
             raise RuntimeError("no frame to refine: give one with step first")
         checked = [prompt.validated(*last.frame_hw) for prompt in prompts]
+        ids = {track.row: track.id for track in self._tracks.values()}
+        check_clicks_in_all(checked, {ids[row]: given for row, given in last.prompts.items() if row in ids})
         result = FrameResult(last.index, last.stamp_s, *last.frame_hw)
         seen, refined, clock = set(last.outputs), set[int](), StageClock(self.model.device)
         for prompt in checked:

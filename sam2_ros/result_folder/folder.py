@@ -6,6 +6,7 @@ Every command that leaves files in a folder goes through `ResultFolder`. Does no
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sam2_ros.result_folder.guards import check_inputs, lock_folder
+from sam2_ros.result_folder.guards import can_be_named, check_inputs, lock_folder
 from sam2_ros.result_folder.manifest import (
     MANIFEST,
     Manifest,
@@ -244,7 +245,7 @@ class ResultFolder:
     def _check(self, inputs: Iterable[tuple[str, Path]]) -> None:
         """Everything that can be known without changing anything."""
         path = self.path
-        if "\0" in str(path):
+        if not can_be_named(path):
             raise ResultFolderError(f"{self._called} {str(path)!r} given, the name of a folder expected")
         if path.exists() and not path.is_dir():
             raise ResultFolderError(f"{self._called} {path} is a file, a folder or a new name expected")
@@ -258,9 +259,9 @@ class ResultFolder:
             self._check_there()
 
     def _unusable(self, error: OSError) -> ResultFolderError:
-        return ResultFolderError(
-            f"{self._called} {self.path} cannot be written ({error.strerror}): a folder or a new name expected"
-        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space, or name a folder elsewhere" if full else "a folder or a new name expected"
+        return ResultFolderError(f"{self._called} {self.path} cannot be written ({error.strerror}): {remedy}")
 
     def _complete_killed(self) -> None:
         """The switch to a new result that a killed process began: the list fits the files afterwards."""
@@ -325,7 +326,7 @@ class ResultFolder:
             return "foreign"
         marker = staging / MARKER
         if marker.is_file() and not marker.is_symlink():
-            return "ours"
+            return "foreign" if self._marked().get("sam2_ros") == "results" else "ours"  # --out DIR/.partial
         names = {entry.name for entry in os.scandir(staging)}
         return "foreign" if names - {f"{MARKER}.partial"} else "empty"
 

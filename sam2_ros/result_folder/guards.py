@@ -5,12 +5,17 @@ Does not know what a folder holds.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from sam2_ros.result_folder.manifest import ResultFolderError
+
+_LINKS_DEPTH = 3
+"""Levels of folders whose links are looked at: datasets have sequences in a folder of a folder."""
 
 
 def check_inputs(
@@ -28,16 +33,16 @@ def check_inputs(
     out = _real(folder)
     places = {name: _real(folder / name.rstrip("/")) for name in replaced}
     for what, path in inputs:
-        real = _real(path)
-        if real == out:
+        if _real(path) == out:
             raise ResultFolderError(
                 f"{called} {folder} is {what} itself: name another folder, whose files are not read"
             )
-        for name, place in places.items():
+        for link, (name, place) in itertools.product((path, *_links(path)), places.items()):
+            real = _real(link)
             holds = place.is_relative_to(real) and real.is_relative_to(out)
             if real.is_relative_to(place) or holds:
                 raise ResultFolderError(
-                    f"{what} '{path}' lies in {called} {folder} where results are written ({name}): name another folder"
+                    f"{what} '{link}' lies in {called} {folder} where results are written ({name}): name another folder"
                 )
 
 
@@ -57,5 +62,32 @@ def lock_folder(folder: Path) -> int | None:
     return lock
 
 
+def can_be_named(path: Path) -> bool:
+    """False with a NUL or half a character, which no file system takes."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def _real(path: Path) -> Path:
+    if not can_be_named(path):
+        raise ResultFolderError(f"{str(path)!r} given, a name that files can have expected")
     return Path(os.path.realpath(path))
+
+
+def _links(path: Path) -> list[Path]:
+    """Those in a folder and in its folders: pictures are often gathered in that way."""
+    found: list[Path] = []
+    folders = [path]
+    for _ in range(_LINKS_DEPTH):
+        below: list[Path] = []
+        for folder in folders:
+            with contextlib.suppress(OSError, ValueError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        found.append(Path(entry.path))
+                    elif entry.is_dir():
+                        below.append(Path(entry.path))
+        folders = below
+    return found

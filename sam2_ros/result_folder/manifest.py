@@ -33,6 +33,10 @@ class State(enum.Enum):
     LINK = "link"  # the file or a folder above it, below the result folder
 
 
+NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON of any content can raise."""
+
+
 class Entry(NamedTuple):
     """A file as it was when it was written."""
 
@@ -117,7 +121,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: Any) -> Manifest:
-        """Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+        """Raises one of `NOT_OURS` for what is none."""
         if content["sam2_ros"] != "results" or content["format"] != FORMAT:
             raise ValueError("another format")
         files = {}
@@ -140,7 +144,7 @@ class Manifest:
             raise ResultFolderError(f"'{path}' is no plain file: remove it, or choose another folder")
         try:
             return cls.from_json(json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, *NOT_OURS) as error:
             raise ResultFolderError(
                 f"'{path}', the list of the results there, cannot be read ({type(error).__name__}): "
                 "choose another folder"
@@ -151,10 +155,14 @@ def write_record(path: Path, content: Any) -> None:
     """JSON, written beside and renamed; a link of that name is replaced, not followed."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with partial.open("x", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.write("\n")
-    partial.replace(path)
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.write("\n")
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _mode(path: Path) -> int | None:

@@ -18,6 +18,7 @@ from types import FrameType
 
 from sam2_ros.result_folder.manifest import (
     MANIFEST,
+    NOT_OURS,
     Manifest,
     ResultFolderError,
     State,
@@ -90,7 +91,7 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
         listed = path.with_name(NEW_LIST)
         after = Manifest.from_json(json.loads(listed.read_text("utf-8"))) if listed.exists() else manifest
         new, gone = [str(name) for name in record["move"]], [str(name) for name in record["remove"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, *NOT_OURS) as error:
         raise ResultFolderError(
             f"'{path}' cannot be read ({type(error).__name__}): move '{path.parent}' away, or choose another folder"
         ) from None

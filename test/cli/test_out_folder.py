@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -242,6 +243,12 @@ def test_names_in_a_list_of_bags_never_leave_the_folder(
     assert "one that a folder can have expected" in said
 
 
+def test_a_bag_whose_name_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bags.json").write_text('[{"bag": "a\\ud800", "prompts": "y.json", "name": "one"}]')
+    said = refused(capsys, tmp_path, "replay", tmp_path / "bags.json", "--direct", "--out", tmp_path / "out")
+    assert "is not UTF-8" in said
+
+
 def started(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "sam2_ros.cli", *map(str, arguments)],
@@ -272,3 +279,30 @@ def test_an_earlier_result_survives_every_signal_and_the_next_run_clears_up(
     assert (out / ".partial").exists() == (number == signal.SIGKILL)
     assert run([*command, "--save", "json"]) == 0
     assert everything(out).keys() == before.keys()
+
+
+def test_a_full_disk_is_told_with_the_remedy_and_the_earlier_result_stays(
+    frames: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = small_disk / "out"
+    track = ["track", str(frames), *BOX, *QUICK, "--out", str(out), "--save"]
+    assert run([*track, "json"]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    capsys.readouterr()
+    assert run([*track, "json,masks"]) in (1, 2)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    os.truncate(filler, filler.stat().st_size - 3 * 4096)  # the run can begin
+    assert run([*track, "masks,bag"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "No space left on device; free some space and give the same command again" in said[0]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    filler.unlink()
+    assert run([*track, "json"]) == 0

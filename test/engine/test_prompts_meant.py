@@ -7,6 +7,7 @@ import logging
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Tracker, TrackerConfig, config_for
@@ -212,3 +213,39 @@ def test_a_pil_image_is_segmented_as_its_array(model, frame) -> None:
 def test_what_is_no_frame_is_refused_with_what_is_expected(model, given, said: str) -> None:
     with pytest.raises(ValueError, match=f"{said}.*expected"):
         Tracker(model, TrackerConfig()).step(given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"points": [(30, 40)], "labels": [0.5]}, "labels [0.5]"),
+        ({"points": [(30, 40)], "labels": [float("nan")]}, "labels [nan]"),
+        ({"points": [(30, 40)], "labels": ["+"]}, "labels ['+'], not numbers"),
+        ({"points": [(10**400, 40)]}, "not numbers"),
+        ({"points": [(1,), (1, 2)]}, "not numbers"),
+        ({"box": "abcd"}, "box 'abcd', not numbers"),
+        ({"box": (10**400, 0, 1, 2)}, "not numbers"),
+        ({"mask": [[1], [1, 2]]}, "mask of type list, which is no array"),
+        ({"mask": torch.ones(HEIGHT, WIDTH, requires_grad=True)}, "mask of type Tensor, which is no array"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_one_line_of_ours(fields, said: str) -> None:
+    with pytest.raises(PromptError) as refused:
+        Prompt("cup", **fields).validated(HEIGHT, WIDTH)
+    assert said in str(refused.value)
+    assert "expected" in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert len(str(refused.value)) < 300
+
+
+def test_clicks_that_refine_a_frame_are_bounded_in_all(model, frame) -> None:
+    tracker = Tracker(model)
+    tracker.step(frame, [Prompt("cup", points=np.full((500, 2), 50.0))])
+    tracker.refine([Prompt("cup", points=np.full((500, 2), 50.0))])
+    few = Prompt("cup", points=np.full((20, 2), 50.0))
+    before = tracker.refine([few]).objects[0].mask
+    with pytest.raises(PromptError, match="1,040 points on one frame; expected at most 1,024"):
+        tracker.refine([Prompt("jar", box=BOX), few])
+    assert tracker.object_ids == ["cup"]
+    assert np.array_equal(tracker.refine([]).objects[0].mask, before)
+    tracker.refine([Prompt("cup", box=BOX), few])

@@ -207,12 +207,33 @@ def test_a_staging_folder_of_the_users_is_not_removed(tmp_path: Path) -> None:
     assert ".partial' was written by no earlier run" in refused(tmp_path / "out")
 
 
+def test_a_result_in_the_place_of_staging_is_not_removed(tmp_path: Path) -> None:
+    write(tmp_path / "out", "first")
+    write(tmp_path / "out" / ".partial", "another")
+    assert ".partial' was written by no earlier run" in refused(tmp_path / "out")
+
+
 @pytest.mark.parametrize("place", ["out", "out/masks", "out/masks/00000.png", "link"])
 def test_what_is_read_is_never_replaced(tmp_path: Path, place: str) -> None:
     write(tmp_path / "out", "first")
     (tmp_path / "link").symlink_to(tmp_path / "out" / "masks")
     said = refused(tmp_path / "out", inputs=[("the source", tmp_path / place)])
     assert "the source" in said
+
+
+@pytest.mark.parametrize("where", ["frames", "data/JPEGImages/frames"])
+def test_pictures_that_are_links_to_results_are_not_replaced(tmp_path: Path, where: str) -> None:
+    write(tmp_path / "out", "first")
+    (tmp_path / where).mkdir(parents=True)
+    (tmp_path / where / "a.png").symlink_to(tmp_path / "out" / "masks" / "00000.png")
+    said = refused(tmp_path / "out", inputs=[("the source", tmp_path / where.partition("/")[0])])
+    assert f"the source '{tmp_path / where / 'a.png'}' lies in" in said
+
+
+@pytest.mark.parametrize("name", ["a\ud800", "a\0"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    assert "name of a folder expected" in refused(tmp_path / name)
+    assert "that files can have" in refused(tmp_path / "out", inputs=[("the source", tmp_path / name)])
 
 
 def test_what_lies_beside_the_results_may_be_read(tmp_path: Path) -> None:
@@ -229,6 +250,9 @@ def test_names_never_leave_the_folder(tmp_path: Path, name: str) -> None:
         folder.stage(name)
 
 
+OF_NO_END = '{"sam2_ros": "results", "format": 1, "command": "track", "files": {"a": [1e999, 1, ""]}}'
+
+
 def test_a_list_that_names_files_elsewhere_is_not_believed(tmp_path: Path) -> None:
     write(tmp_path / "out", "first")
     (tmp_path / "precious.txt").write_text("precious")
@@ -237,7 +261,14 @@ def test_a_list_that_names_files_elsewhere_is_not_believed(tmp_path: Path) -> No
     record["files"]["masks/../../precious.txt"] = None
     path.write_text(json.dumps(record))
     assert "cannot be read" in refused(tmp_path / "out")
-    for text in ("", "[]", "{", '{"sam2_ros": "results", "format": 2, "files": {}}', "[" * 100_000):
+    for text in (
+        "",
+        "[]",
+        "{",
+        '{"sam2_ros": "results", "format": 2, "files": {}}',
+        "[" * 100_000,
+        OF_NO_END,
+    ):
         path.write_text(text)
         assert "cannot be read" in refused(tmp_path / "out")
 

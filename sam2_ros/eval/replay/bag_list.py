@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sam2_ros.engine.text import text_problem
 from sam2_ros.eval.replay.config import ReplayConfigError
 from sam2_ros.media.bag import STORAGE_SUFFIXES
 from sam2_ros.media.written_file import read_yaml
@@ -100,6 +101,8 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
     for key in (*_PATHS, *_TEXTS):
         if key in given and (not isinstance(given[key], str) or not given[key]):
             raise ReplayConfigError(f"{key} {given[key]!r} given, text expected: put it in quotes")
+        if problem := text_problem(given.get(key, "")):
+            raise ReplayConfigError(f"{key} {given[key]!r} {problem}: text in UTF-8 expected")
     paths = {key: folder / Path(given[key]).expanduser() for key in _PATHS if key in given}
     rate = given.get("rate")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0):

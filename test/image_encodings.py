@@ -60,9 +60,8 @@ def _planes(image_rgb: np.ndarray, encoding: str) -> np.ndarray:
     width = image_rgb.shape[1]
     luma, u, v = _yuv(image_rgb)
     if not encoding.startswith(("nv24", "nv42")):
-        u, v = (
-            (c[::2, ::2] + c[1::2, ::2] + c[::2, 1::2] + c[1::2, 1::2]) / 4 for c in (u, v)
-        )  # 2 x 2 pixels share a colour
+        # 2 x 2 pixels share a colour.
+        u, v = ((c[::2, ::2] + c[1::2, ::2] + c[::2, 1::2] + c[1::2, 1::2]) / 4 for c in (u, v))
     if encoding in ("nv21", "yv12", "nv42"):
         u, v = v, u
     colour = np.stack([u, v], axis=-1) if encoding.startswith("nv") else np.stack([u, v])

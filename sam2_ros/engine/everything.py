@@ -25,9 +25,7 @@ from .prompt_encoder import POSITIVE
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
 UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 133 MB of logits for a 1080p camera
-UPSAMPLED_PIXELS = (
-    UPSAMPLED_TOGETHER * 1920 * 1080
-)  # of a larger image, as many masks as make no more than that
+UPSAMPLED_PIXELS = UPSAMPLED_TOGETHER * 1920 * 1080  # in all: of a larger image fewer masks at once
 
 Box = tuple[int, int, int, int]
 Grid = Sequence[Sequence[float]]

@@ -66,9 +66,7 @@ class SoakConfig:
     model: str = "nano"
     device: str = "auto"
     objects: int = 2
-    guests: int = (
-        0  # more objects at most, that are added, refined and removed at random, one change a second
-    )
+    guests: int = 0  # at most so many more objects, added, refined and removed at random, one change a second
     seed: int = 0  # of what happens to them
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)

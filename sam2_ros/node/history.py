@@ -23,9 +23,8 @@ MAX_IMAGES = 4096  # a minute of a 60 Hz camera
 
 # An image older than the newest by less than this came late and is dropped; by more, time has jumped back.
 LATE_S = 1.0
-LATE_IN_A_ROW = (
-    3  # so many, none older than the one before: it has jumped all the same, as a short bag that loops
-)
+# So many in a row, none older than the one before: it has jumped all the same, as a short bag that loops.
+LATE_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,8 @@ from sam2_ros.node.publish import objects_message
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
 PATIENCE_S = 1.5  # for a batch of clicks or one prompt, after which the work ends by itself
 WAITING_REQUESTS = 8  # besides the one in hand; one more is refused at once
-BURST_REQUESTS = (
-    128  # that may come before the first of them is looked at; what the middleware drops is never answered
-)
+# That may come before the first of them is looked at: what the middleware drops is never answered.
+BURST_REQUESTS = 128
 MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
 
 

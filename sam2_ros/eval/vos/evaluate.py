@@ -250,7 +250,7 @@ class _Board:
     records: dict[str, dict[str, Any]]
     failed: dict[str, str]
     publish: ResultFolder | None = (
-        None  # takes sequences that are done, where no earlier result would be torn apart
+        None  # takes sequences that are done, where that tears no earlier result apart
     )
     frames: dict[str, int] = field(default_factory=dict)
 

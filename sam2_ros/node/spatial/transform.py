@@ -65,9 +65,8 @@ class Transforms:
         self._target_frame = target_frame
         self._buffer = self._tf2.Buffer()
         self._listener = self._tf2.TransformListener(self._buffer, node)
-        self._newest: tuple[int | None, float] | None = (
-            None  # stamp of the newest transform, asked about since
-        )
+        # Stamp of the newest transform, and since when it has been the newest.
+        self._newest: tuple[int | None, float] | None = None
 
     def destroy(self) -> None:
         self._listener.unregister()

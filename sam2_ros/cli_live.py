@@ -92,7 +92,7 @@ def soak(
     if not report["memory_judged"]:
         show.out.print(too_short, highlight=False)
     for name in ("soak.png", "soak.jsonl", "soak.json", *(() if direct else ("node.log",))):
-        show.out.print(f"  {out / name}", highlight=False, soft_wrap=True)
+        show.path(out / name)
     show.print_json(as_json, report)
     if report["failures"]:
         raise SoakError("; ".join(report["failures"]))

@@ -249,9 +249,8 @@ class _Board:
     lengths: dict[str, int]
     records: dict[str, dict[str, Any]]
     failed: dict[str, str]
-    publish: ResultFolder | None = (
-        None  # takes sequences that are done, where that tears no earlier result apart
-    )
+    # Takes sequences that are done, where no earlier result would be torn apart.
+    publish: ResultFolder | None = None
     frames: dict[str, int] = field(default_factory=dict)
 
     def publish_complete(self, name: str) -> None:

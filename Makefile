@@ -45,5 +45,5 @@ test: env
 
 clean:
 	rm -rf $(VENV) build install log dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f sam2_ros/engine/_cpu_kernels*.so
+	rm -f sam2_ros/engine/kernels/_cpu_kernels*.so
 	find sam2_ros scripts launch test -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,10 +13,10 @@ from setuptools import Extension, find_packages, setup
 NAME = "sam2_ros"
 # Optional: without a compiler PyTorch's own attention is used, and that is said then.
 CPU_KERNELS = Extension(
-    f"{NAME}.engine._cpu_kernels",
-    sorted(glob(f"{NAME}/engine/cpu_kernels/*.cpp")),
-    depends=sorted(glob(f"{NAME}/engine/cpu_kernels/*.h")),
-    # Not for the CPU that builds: cpu_attention.py asks the one that runs.
+    f"{NAME}.engine.kernels._cpu_kernels",
+    sorted(glob(f"{NAME}/engine/kernels/cpp/*.cpp")),
+    depends=sorted(glob(f"{NAME}/engine/kernels/cpp/*.h")),
+    # Not for the CPU that builds: cpu.py asks the one that runs.
     extra_compile_args=[
         "-std=c++17",
         "-O3",
@@ -83,7 +83,7 @@ setup(
     entry_points={
         "console_scripts": [
             "sam2_node = sam2_ros.node.start:main",
-            "sam2-ros = sam2_ros.cli:main",
+            "sam2-ros = sam2_ros.cli.main:main",
         ],
     },
 )

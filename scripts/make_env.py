@@ -23,7 +23,7 @@ REQUIREMENTS = ROOT / "scripts" / "requirements.txt"
 REQUIREMENTS_ROS = ROOT / "scripts" / "requirements-ros.txt"
 MESSAGES = ROOT / "sam2_ros_msgs"
 PACKAGING = [ROOT / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")]
-COMPILED = ROOT / "sam2_ros" / "engine" / "cpu_kernels"
+COMPILED = ROOT / "sam2_ros" / "engine" / "kernels" / "cpp"
 SUPPORTED = ((3, 10), (3, 13))
 
 

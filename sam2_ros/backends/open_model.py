@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam2_ros.engine import Sam2Model, TrackerConfig
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
 
-from .layout import MANIFEST, BackendError, ExportLayout
-from .onnx_model import OnnxModel
+from .onnx.layout import MANIFEST, BackendError, ExportLayout
+from .onnx.model import OnnxModel
 
 BACKENDS = ("torch", "onnx")
 

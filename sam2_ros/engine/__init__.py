@@ -3,11 +3,11 @@
 from .config import ModelConfig, config_for
 from .everything import EverythingConfig, FoundMask, segment_everything
 from .image_segmenter import ImagePrediction, ImageSegmenter
-from .model import Sam2Model
-from .numerics import TrackerConfig
+from .model.sam2 import Sam2Model
 from .prompt import MAX_POINTS, Prompt, PromptError
 from .result import FrameResult, ObjectState, TrackedObject
 from .tracker import Tracker
+from .tracker_config import TrackerConfig
 
 __all__ = [
     "MAX_POINTS",

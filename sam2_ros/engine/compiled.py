@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from .attention import LARGE
-from .captured import CapturedCalls, Function
-from .mask_decoder import DecodedMasks
-from .model import ImageFeatures, MaskOutput, MemoryView, Sam2Model
-from .numerics import TrackerConfig
-from .rope import axial_rope, pairs_apart, sine_grid
+from .cuda_graphs import CapturedCalls, Function
+from .kernels.attention import LARGE
+from .kernels.rope import axial_rope, pairs_apart, sine_grid
+from .model.mask_decoder import DecodedMasks
+from .model.sam2 import ImageFeatures, MaskOutput, MemoryView, Sam2Model
 from .tracker import Tracker
+from .tracker_config import TrackerConfig
 
 OFF, GRAPHS, MAX = "off", "graphs", "max"
 COMPILE_MODES = (OFF, GRAPHS, MAX)

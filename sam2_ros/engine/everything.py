@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from .image_segmenter import LOGIT_LIMIT, ImageSegmenter
-from .mask_decoder import upsample_logits
-from .model import Sam2Model
+from .model.mask_decoder import upsample_logits
+from .model.prompt_encoder import POSITIVE
+from .model.sam2 import Sam2Model
 from .postprocess import measure
 from .preprocess import checked_frame
-from .prompt_encoder import POSITIVE
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
 UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 133 MB of logits for a 1080p camera

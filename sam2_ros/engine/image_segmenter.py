@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .mask_decoder import choose_mask, upsample_logits
-from .model import ImageFeatures, Sam2Model
+from .model.mask_decoder import choose_mask, upsample_logits
+from .model.sam2 import ImageFeatures, Sam2Model
 from .preprocess import checked_frame, preprocess, sparse_prompt
 from .prompt import Prompt, PromptError
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .config import ModelConfig
-from .model import MemoryView
+from .model.sam2 import MemoryView
 from .transfer import upload
 
 EMPTY = -(1 << 40)  # far below any frame number; those of frames seen elsewhere may be negative

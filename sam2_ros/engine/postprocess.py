@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from .mask_decoder import upsample_logits
+from .model.mask_decoder import upsample_logits
 
 FILLED_LOGIT = 0.1
 

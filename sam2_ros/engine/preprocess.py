@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .model.prompt_encoder import BOX_MAX, BOX_MIN
 from .prompt import Prompt
-from .prompt_encoder import BOX_MAX, BOX_MIN
 from .transfer import upload
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

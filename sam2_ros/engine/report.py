@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .answer import DENSE_PROMPT_LIMIT, together
-from .life import Track
-from .model import MaskOutput
+from .model.sam2 import MaskOutput
 from .postprocess import masks_at_frame
+from .prompt_decoding import DENSE_PROMPT_LIMIT, together
 from .result import FrameResult, TrackedObject
+from .track_state import Track
 
 Answer = tuple[np.ndarray, np.ndarray, float, float]
 

@@ -10,18 +10,26 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
-from .answer import LastFrame, answer, check_clicks_in_all, each, filled, together, with_earlier_clicks
-from .life import Track
 from .memory_bank import MemoryBank
-from .model import ImageFeatures, MaskOutput, Sam2Model
-from .numerics import MAX_LABEL, NUMERICS, TrackerConfig
+from .model.sam2 import ImageFeatures, MaskOutput, Sam2Model
 from .policies import OFFICIAL, admits_recent
 from .postprocess import measure
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
+from .prompt_decoding import (
+    LastFrame,
+    answer,
+    check_clicks_in_all,
+    each,
+    filled,
+    together,
+    with_earlier_clicks,
+)
 from .report import answers_at_frame, unseen
 from .result import FrameResult, TrackedObject
 from .stage_clock import StageClock
+from .track_state import Track
+from .tracker_config import MAX_LABEL, NUMERICS, TrackerConfig
 from .transfer import upload
 
 

@@ -12,20 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
-from sam2_ros.eval.live_replay import LiveReplayConfig, replay_live
-from sam2_ros.eval.metrics import spread
-from sam2_ros.eval.offline import track_frames
-from sam2_ros.eval.recording import read_results
-from sam2_ros.eval.report import ReportData, write_report
-from sam2_ros.eval.scoring import ClipScore, ObjectTruth, score_clip
-from sam2_ros.media.bag import BagWriter
-from sam2_ros.media.bag_timeline import read_timeline
+from sam2_ros.live.player import LiveReplayConfig, replay_live
+from sam2_ros.media.bag.storage import BagWriter
+from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
-from sam2_ros.media.render import Clip, demo_clip
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC, write_json
+from sam2_ros.offline.stream import track_frames
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights import find_checkpoint, load_model
+from sam2_ros.synthetic.render import Clip, demo_clip
+from sam2_ros.weights.load import find_checkpoint, load_model
+
+from .demo_report import ReportData, write_report
+from .metrics import spread
+from .recording import read_results
+from .scoring import ClipScore, ObjectTruth, score_clip
 
 IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import FrameResult, TrackedObject
-from sam2_ros.media.bag import BagReader
-from sam2_ros.media.tracked_message import ReadObject, read_objects
+from sam2_ros.media.bag.storage import BagReader
+from sam2_ros.media.messages.tracked_object import ReadObject, read_objects
 
 
 def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> list[FrameResult]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2_ros.engine import FrameResult, ObjectState
-from sam2_ros.eval.metrics import mask_iou
+
+from .metrics import mask_iou
 
 REACQUIRED_IOU = 0.5
 """An object that comes back counts as found again from the first processed frame with this overlap."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam2_ros.engine.text import readable, text_problem
-from sam2_ros.media.bag import is_bag
-from sam2_ros.media.bag_frames import BagFrames
-from sam2_ros.media.file_frames import IMAGE_SUFFIXES, FolderFrames
-from sam2_ros.media.files.video import VideoFrames
-from sam2_ros.media.frame import Frame, FrameSource, SourceError
-from sam2_ros.media.pixels.image_reader import ImageReader
+
+from .bag.frames import BagFrames
+from .bag.storage import is_bag
+from .files.folder import IMAGE_SUFFIXES, FolderFrames
+from .files.video import VideoFrames
+from .frame import Frame, FrameSource, SourceError
+from .pixels.image_reader import ImageReader
 
 __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]
 

@@ -20,9 +20,10 @@ import numpy as np
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.engine.text import readable, text_problem
-from sam2_ros.media.label_text import put_text, text_size
-from sam2_ros.media.opencv_log import quiet_opencv
-from sam2_ros.media.video_pace import VideoPace
+
+from .label_text import put_text, text_size
+from .opencv_log import quiet_opencv
+from .video_pace import VideoPace
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38

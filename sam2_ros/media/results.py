@@ -20,10 +20,11 @@ import numpy as np
 from PIL import Image
 
 from sam2_ros.engine.result import FrameResult, TrackedObject
-from sam2_ros.media.bag import BagWriter
-from sam2_ros.media.frame import Frame
-from sam2_ros.media.overlay import PALETTE, VideoWriter, draw_overlay
 from sam2_ros.result_folder.folder import ResultFolder
+
+from .bag.storage import BagWriter
+from .frame import Frame
+from .overlay import PALETTE, VideoWriter, draw_overlay
 
 SAVE_KINDS = ("masks", "video", "bag", "json")
 OBJECTS_TOPIC = "/sam2_node/objects"

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sam2_ros.media.pixels.encoded_picture import decode_picture
-from sam2_ros.media.pixels.image_error import ImageError
-from sam2_ros.media.pixels.planar_yuv import PLANAR_ENCODINGS, planar_to_rgb
-from sam2_ros.media.pixels.value_range import ValueRange
+from .pixels.encoded_picture import decode_picture
+from .pixels.image_error import ImageError
+from .pixels.planar_yuv import PLANAR_ENCODINGS, planar_to_rgb
+from .pixels.value_range import ValueRange
 
 __all__ = [
     "ENCODINGS",

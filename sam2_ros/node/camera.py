@@ -13,12 +13,12 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from sam2_ros.node.convert import stamp_to_ns
-from sam2_ros.node.diagnostics import CameraView, Rate, Statistics
-from sam2_ros.node.history import Arrival, FrameHistory
-from sam2_ros.node.limits import MAX_NAME_BYTES, shown
-from sam2_ros.node.mailbox import Mailbox
-from sam2_ros.node.prompts import PromptDesk
+from .convert import stamp_to_ns
+from .diagnostics import CameraView, Rate, Statistics
+from .frame_history import Arrival, FrameHistory
+from .limits import MAX_NAME_BYTES, shown
+from .mailbox import Mailbox
+from .prompt_queue import PromptDesk
 
 
 class Camera:

@@ -13,8 +13,9 @@ import numpy as np
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import ImageError, as_uint8, why_not
-from sam2_ros.node.limits import Limits
-from sam2_ros.node.prompts import PromptRequest
+
+from .limits import Limits
+from .prompt_queue import PromptRequest
 
 MASK_ENCODINGS = ("mono8", "8UC1")
 

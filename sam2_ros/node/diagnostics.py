@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2_ros.engine import FrameResult, ObjectState
-from sam2_ros.media.diagnostics_message import SEPARATOR, TRACKING
+from sam2_ros.media.messages.diagnostics import SEPARATOR, TRACKING
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray

@@ -16,9 +16,10 @@ import torch
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import CompiledModel, compile_model
-from sam2_ros.engine.kernel_choice import kernels_chosen
-from sam2_ros.node.params import NodeParams
-from sam2_ros.weights import compile_cache_dir
+from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
+from sam2_ros.weights.load import compile_cache_dir
+
+from .parameters.params import NodeParams
 
 
 @dataclass(frozen=True)

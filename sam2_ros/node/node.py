@@ -45,16 +45,17 @@ from std_srvs.srv import SetBool
 from sam2_ros.engine import FrameResult, PromptError, Sam2Model
 from sam2_ros.host_memory import keep_freed_pages
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
-from sam2_ros.node.camera import Camera
-from sam2_ros.node.carry import Carrier
-from sam2_ros.node.convert import message_to_rgb
-from sam2_ros.node.delivery import Delivery
-from sam2_ros.node.detector.detector import Detector
-from sam2_ros.node.diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
-from sam2_ros.node.ending import end_in_time, end_now
-from sam2_ros.node.history import Arrival, FrameHistory
-from sam2_ros.node.loading import Loaded, free_device_memory, load, tracker_config
-from sam2_ros.node.params import (
+
+from .camera import Camera
+from .convert import message_to_rgb
+from .detector.detector import Detector
+from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
+from .frame_history import Arrival, FrameHistory
+from .late_prompts import Carrier
+from .loading import Loaded, free_device_memory, load, tracker_config
+from .outputs.delivery import Delivery
+from .outputs.publish import Outputs, RCLError
+from .parameters.params import (
     ENTRIES,
     NodeParams,
     ParameterError,
@@ -63,13 +64,13 @@ from sam2_ros.node.params import (
     plain,
     read_parameters,
 )
-from sam2_ros.node.prompts import PromptDesk, Removals
-from sam2_ros.node.publish import Outputs, RCLError
-from sam2_ros.node.requests import Requests
-from sam2_ros.node.single_shot import SingleShot
-from sam2_ros.node.spatial.spatial import Spatial
-from sam2_ros.node.worker import Worker
-from sam2_ros.node.yaml_values import as_declared
+from .parameters.yaml_values import as_declared
+from .prompt_queue import PromptDesk, Removals
+from .requests import Requests
+from .segment_service import SingleShot
+from .shutdown import end_in_time, end_now
+from .spatial.spatial import Spatial
+from .worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it

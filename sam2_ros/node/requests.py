@@ -17,11 +17,12 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
 from sam2_ros.engine import Prompt, PromptError
-from sam2_ros.node.convert import prompt_request, stamp_to_ns
-from sam2_ros.node.diagnostics import Statistics
-from sam2_ros.node.interfaces import AddObjects, PromptArray, RemoveObjects
-from sam2_ros.node.limits import listed, shown
-from sam2_ros.node.prompts import PromptDesk, PromptRequest
+
+from .convert import prompt_request, stamp_to_ns
+from .diagnostics import Statistics
+from .interfaces import AddObjects, PromptArray, RemoveObjects
+from .limits import listed, shown
+from .prompt_queue import PromptDesk, PromptRequest
 
 CLICK = "click"  # names a click without an id in messages
 

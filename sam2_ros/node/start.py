@@ -16,7 +16,7 @@ def main() -> NoReturn:
     """Run the node until it is interrupted, and end the process with its exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_at_once)
-    from sam2_ros.node import node
+    from . import node
 
     status = node.main()
     # The node has left the graph in order. Python's own end would take seconds on a busy machine, to take apart what

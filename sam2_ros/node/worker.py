@@ -17,13 +17,14 @@ import numpy as np
 from sam2_ros.engine import FrameResult, Prompt, PromptError, Tracker
 from sam2_ros.engine.prompt import merge_prompts
 from sam2_ros.media.ros_image import ImageError
-from sam2_ros.node.carry import Carrier
-from sam2_ros.node.diagnostics import Statistics
-from sam2_ros.node.history import Arrival, FrameHistory
-from sam2_ros.node.limits import listed, shown
-from sam2_ros.node.loading import free_device_memory, out_of_memory
-from sam2_ros.node.mailbox import Mailbox
-from sam2_ros.node.prompts import PromptDesk, Removals
+
+from .diagnostics import Statistics
+from .frame_history import Arrival, FrameHistory
+from .late_prompts import Carrier
+from .limits import listed, shown
+from .loading import free_device_memory, out_of_memory
+from .mailbox import Mailbox
+from .prompt_queue import PromptDesk, Removals
 
 FAILURES_TO_GIVE_UP = 3
 WARNING_PERIOD_S = 1.0

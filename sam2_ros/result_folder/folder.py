@@ -15,16 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sam2_ros.result_folder.guards import can_be_named, check_inputs, lock_folder
-from sam2_ros.result_folder.manifest import (
-    MANIFEST,
-    Manifest,
-    ResultFolderError,
-    State,
-    is_plain,
-    write_record,
-)
-from sam2_ros.result_folder.switch import (
+from .guards import can_be_named, check_inputs, lock_folder
+from .manifest import MANIFEST, Manifest, ResultFolderError, State, is_plain, write_record
+from .switch import (
     JOURNAL,
     MARKER,
     SCRATCH,

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sam2_ros.result_folder.manifest import ResultFolderError
+from .manifest import ResultFolderError
 
 _LINKS_DEPTH = 3
 """Levels of folders whose links are looked at: datasets have sequences in a folder of a folder."""

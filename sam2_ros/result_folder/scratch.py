@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sam2_ros.result_folder.guards import lock_folder
-from sam2_ros.result_folder.manifest import write_record
-from sam2_ros.result_folder.switch import MARKER
+from .guards import lock_folder
+from .manifest import write_record
+from .switch import MARKER
 
 PREFIX = "sam2_ros-"
 

@@ -16,15 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from sam2_ros.result_folder.manifest import (
-    MANIFEST,
-    NOT_OURS,
-    Manifest,
-    ResultFolderError,
-    State,
-    entry_of,
-    write_record,
-)
+from .manifest import MANIFEST, NOT_OURS, Manifest, ResultFolderError, State, entry_of, write_record
 
 STAGING = ".partial"
 MARKER = ".sam2_ros.json"

@@ -10,8 +10,8 @@ import torch
 
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
-from .config import NANO_PHASES, Phase, TrainConfig
-from .loop import train
+from .nano.loop import train
+from .nano.recipe import NANO_PHASES, Phase, TrainConfig
 
 
 def main() -> None:

@@ -1,268 +1,342 @@
-"""The training loop: batches in, checkpoints, a log and weights out.
+"""The fine-tuning run: sequences and a model in; weights, a log, pictures and a checkpoint to go on from out.
 
-Knows one process on one device, and rendered clips only. Does not know the command line; fine-tuning is `finetune`.
+Does not know the command line or how a configuration is written.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import time
-from dataclasses import asdict
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
+from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.config import config_for
-from sam2_ros.engine.model import Sam2Model
-from sam2_ros.engine.state_dict import load_strictly
+from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights import find_checkpoint, read_state
+from sam2_ros.weights.load import PRECISIONS, load_model, save_model
 
-from .clips import IN_WORKERS, clip_batches, rendered_batch
-from .config import TrainConfig
-from .device_clips import on_device
-from .grouping import Grouping
-from .losses import frame_loss, mask_iou
-from .optimisers import make_optimisers
-from .simulate import draw_absence, draw_kind, draw_slip
-from .start import initialise
-from .stills import stills_loss
-from .unroll import ClipBatch, encode, unroll
+from .checkpoint import Learning, Log, load_checkpoint, save_checkpoint
+from .clip_sampler import ClipDrawer, batches
+from .feature_cache import FeatureCache, Progress
+from .losses import TERMS
+from .nano.initial_values import initialise
+from .parameters import freeze, make_optimiser, rates_of
+from .pictures import clip_moments, write_curves, write_strip
+from .processes import Processes, join_processes
+from .run_folder import run_folder
+from .sequences import find_footage
+from .step import Stepper, Sums
+from .teacher import FeatureBridge, Teacher
+from .train_config import FinetuneConfig, TrainConfigError
+from .validate import Moment, SequenceScore, track_and_score
 
-MEMORY = (  # first parts of the names of parameters that clips of one frame teach nothing
-    "memory_",
-    "maskmem_",
-    "mask_downsample",
-    "obj_ptr_",
-    "no_obj_",
-    "no_mem_",
-    "sam_mask_decoder.pred_obj_score_head",
-    "sam_mask_decoder.obj_score_token",
-)
+Tell = Callable[[str], None]
+PICTURED = 4  # held-out sequences; the frames of the others are not kept
 
 
-OWN = ("checkpoint.pt", "log.jsonl")
-"""What a run leaves; each is whole at any time, so that one that was killed goes on."""
+def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str, Any]:
+    """Train, or go on with the run that `config.out` holds.
 
-
-class Run(NamedTuple):
-    """What a run changes from step to step, and a checkpoint holds."""
-
-    model: Sam2Model
-    averaged: Sam2Model
-    grouping: Grouping
-    optimisers: list[torch.optim.Optimizer]
-
-
-def train(
-    config: TrainConfig,
-    out_dir: Path,
-    precision: torch.dtype = torch.float32,
-    device: torch.device | None = None,
-) -> Sam2Model:
-    """Train from `config.start` or from scratch, or go on from the newest checkpoint in `out_dir`.
-
-    Leaves `checkpoint.pt` (everything needed to go on) and `log.jsonl` (one line per report).
+    Leaves best.safetensors and last.safetensors (float16, for `load_model`), checkpoint.pt, log.jsonl, curves.png,
+    samples/ and summary.json.
 
     Args:
-        device: left out: the CPU.
+        tell: shows one line to the user.
+        progress: is told a step's name, how much is done, of how much.
 
     Returns:
-        The model with exponentially averaged weights.
+        The content of summary.json.
 
     Raises:
-        ValueError: `config` has no phases.
-        ResultFolderError: `out_dir` is not empty, and not of such a run.
+        TrainConfigError, SourceError: settings or data that cannot be used.
+        CheckpointError: weights that cannot be used.
+        TrainError: the loss is no longer a number.
+        ResultFolderError: `config.out` is not a run's, or holds what is read.
     """
-    if not config.phases:
-        raise ValueError("a training run needs at least one phase")
-    torch.set_num_threads(config.threads)
-    begin = 0
-    with ResultFolder(out_dir, "train", OWN, called="out") as folder:
-        folder.own(*OWN)
-        for index in range(len(config.phases)):
-            averaged = _train_phase(config, index, begin, folder, precision, device or torch.device("cpu"))
-            begin += config.phases[index].steps
-    return averaged
+    with join_processes(config.device) as processes:
+        if not processes.leads:
+            return Run(config, processes, None, _silent, progress).run()
+        with run_folder(Path(config.out).expanduser(), config) as folder:
+            summary = Run(config, processes, folder, tell, progress).run()
+            folder.drop_staged()  # everything has its place by now
+            return summary
 
 
-def _train_phase(
-    config: TrainConfig,
-    index: int,
-    begin: int,
-    folder: ResultFolder,
-    precision: torch.dtype,
-    device: torch.device,
-) -> Sam2Model:
-    """Run phase `index`, whose first step is `begin`, or what the checkpoint left of it."""
-    phase = config.phases[index]
-    end = begin + phase.steps
-    torch.manual_seed(config.seed)
-    run = _first_run(config, phase.image_size, device)
-    start = _restore(folder.path / "checkpoint.pt", run)
-    if start >= end:
-        return run.averaged
-    rng = np.random.default_rng((config.seed, start))
-    held_out = rendered_batch(
-        config.first_clip_seed - config.validation_clips,
-        config.validation_clips,
-        phase.image_size,
-        config.objects,
-        config.validation_frames,
-    ).to(device)
-    batches = clip_batches(
-        # A resumed run counts more clips than were used, and sees new ones.
-        config.first_clip_seed * (index + 1) + (start - begin) * phase.clips,
-        phase.clips,
-        phase.image_size,
-        config.objects,
-        repeat(phase.frames, end - start),
-        config.render_workers,
-        1 if phase.fresh else config.reuse,
-        on_device(device) if device.type == "cuda" else IN_WORKERS,
-    )
-    for name, parameter in run.model.named_parameters():
-        parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))
-    began, losses, ious = time.monotonic(), [], []
-    for step, batch in enumerate(batches, start):
-        rate = phase.learning_rate * config.rate_share_at(phase, step - begin)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss, iou = _loss(run, batch.to(device), config, step, rng)
-        _descend(run, loss, rate, config.clip_gradient)
-        _average(run.averaged, run.model, min(config.ema, (1 + step) / (10 + step)))
-        losses.append(loss.item())
-        ious.append(iou)
-        done = step + 1
-        if done % config.log_every == 0:
-            line = {
-                "step": done,
-                "loss": round(float(np.mean(losses)), 4),
-                "iou_prompted": round(float(np.mean([i[0] for i in ious])), 4),
-                "iou_tracked": round(float(np.mean([i[1] for i in ious])), 4),
-                "lr": rate,
-                "s_per_step": round((time.monotonic() - began) / (done - start), 3),
+class Run:
+    """One process's side of a run."""
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        processes: Processes,
+        folder: ResultFolder | None,  # of the process that leads, which writes
+        tell: Tell,
+        progress: Progress,
+    ) -> None:
+        self.config, self.processes, self.tell = config, processes, tell
+        self.progress = progress if processes.leads else _silent_progress
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.out = Path(config.out).expanduser()
+        self.folder = folder
+        self.footage, self.held_out = split(config)
+        self.model = student(config, processes.device)
+        if folder is not None:
+            folder.own("log.jsonl")
+        self.log = Log(self.out / "log.jsonl", None if folder is None else folder.staging)
+        self.scores: dict[str, Any] = {}
+        self.doing = "training"
+        self.stepper = self._stepper()
+
+    def run(self) -> dict[str, Any]:
+        config, stepper, processes = self.config, self.stepper, self.processes
+        first = self._resume()
+        processes.share_weights(self.model)
+        if first == 0:
+            self._validate(0)
+        drawer = self._drawer()
+        stream = batches(drawer, stepper.clip_numbers(first), config.workers)
+        began, reported = time.monotonic(), first
+        for number in range(first, config.steps):
+            self.progress(self.doing, number, config.steps)
+            stepper.step(number, stream)
+            done = number + 1
+            ends = done == config.steps
+            if done % config.log_every == 0 or ends:
+                self._report(done, (time.monotonic() - began) / (done - reported))
+                began, reported = time.monotonic(), done
+            if done % config.picture_every == 0 or ends:
+                self._picture(done)
+            if done % config.validate_every == 0 or ends:
+                self._validate(done)
+            if self.folder is not None and (done % config.checkpoint_every == 0 or ends):
+                staged = self.folder.stage("checkpoint.pt")
+                save_checkpoint(staged, config, done, stepper.learning, self.scores)
+                self.folder.put("checkpoint.pt")
+        processes.wait()
+        return self._summary(first)
+
+    def _stepper(self) -> Stepper:
+        config, processes, model = self.config, self.processes, self.model
+        freeze(model, config.freeze_encoder)
+        teacher = bridge = cache = None
+        if config.teacher.model:
+            taught_by = load_model(config.teacher.model, str(processes.device), "fp32")
+            teacher = Teacher(taught_by)
+            if config.teacher.feature_weight:
+                torch.manual_seed(config.seed)
+                bridge = FeatureBridge(model.config, taught_by.config).to(processes.device)
+        if config.cache_features:
+            cache = FeatureCache(self.out / "features", model)
+            made = cache.fill(
+                self.footage, config.augment.flip > 0, processes.rank, processes.count, self.progress
+            )
+            self.tell(f"{made} pictures encoded into {cache.folder}, the others were there.")
+            processes.wait()
+        rates = rates_of(config, model.config.name)
+        optimiser = make_optimiser(model, [] if bridge is None else bridge.parameters(), config, rates)
+        scaler = torch.amp.GradScaler(processes.device.type, enabled=model.compute_dtype == torch.float16)
+        mask_loss = config.mask_loss or ("balanced" if config.random_weights else "focal")
+        learning = Learning(model, bridge, optimiser, scaler)
+        return Stepper(config, model, learning, processes, mask_loss, teacher, bridge, cache)
+
+    def _drawer(self) -> ClipDrawer:
+        size = self.model.config.image_size
+        teacher = self.stepper.teacher
+        picture = max(size, teacher.model.config.image_size) if teacher else size
+        return ClipDrawer(self.footage, self.config, size, 0 if self.config.cache_features else picture)
+
+    def _resume(self) -> int:
+        """The step to go on from."""
+        path, config = self.out / "checkpoint.pt", self.config
+        if not path.exists():
+            if self.processes.leads:
+                self.log.keep_until(-1)
+            weights = "seeded random weights" if config.random_weights else config.model
+            self.tell(
+                f"Fine-tuning {self.model.config.name} from {weights} on {len(self.footage)} sequences, "
+                f"{len(self.held_out)} held out; {self.processes.device}, {self._precision}, "
+                f"{self.processes.count} process(es)."
+            )
+            own = config_for(self.model.config.name).image_size
+            if self.model.config.image_size != own:
+                self.tell(
+                    f"image_size {self.model.config.image_size}: the weights will be used at {own} px all the same, "
+                    "where they may do worse than here."
+                )
+            return 0
+        step, self.scores, differing = load_checkpoint(path, config, self.stepper.learning)
+        changed = f" Changed since: {', '.join(differing)}." if differing else ""
+        self.tell(f"Going on from step {step} of {config.steps} in {self.out}.{changed}")
+        if self.processes.leads:
+            self.log.keep_until(step)
+        self.processes.wait()
+        return step
+
+    @property
+    def _precision(self) -> str:
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.model.compute_dtype)
+
+    def _report(self, done: int, seconds: float) -> None:
+        sums = {name: self.processes.total(value) for name, value in sorted(self.stepper.sums.values.items())}
+        self.stepper.sums = Sums()
+        answers, seen = max(1.0, sums.pop("answers", 0.0)), sums.pop("seen", 0.0)
+        tracked = sums.pop("iou_tracked", 0.0)
+        names = [name for name in ("loss", *TERMS, "teacher_mask", "teacher_features") if name in sums]
+        line: dict[str, Any] = {"step": done} | {name: round(sums[name] / answers, 5) for name in names}
+        line["iou_tracked"] = round(tracked / seen, 4) if seen else None
+        line["lr"] = max(group["lr"] for group in self.stepper.learning.optimiser.param_groups)
+        line["s_per_step"] = round(seconds, 3)
+        if self.processes.device.type == "cuda":
+            line["gpu_gb"] = round(torch.cuda.max_memory_allocated(self.processes.device) / 1e9, 2)
+        if self.processes.leads:
+            self.log.add(line)
+            self.doing = f"training, loss {line['loss']:.3f}"
+
+    def _picture(self, done: int) -> None:
+        """Of a training clip as the model saw it; held-out sequences are drawn when they are scored."""
+        last = self.stepper.last
+        if self.folder is None or last is None:
+            return
+        if last[0].images_bt3hw is not None:
+            rows = {f"training, step {done}": clip_moments(*last)}
+            self._strip(self.folder, f"samples/{done:06d}_training.png", rows)
+        self._curves(self.folder)
+
+    def _strip(self, folder: ResultFolder, name: str, rows: Mapping[str, Sequence[Moment]]) -> None:
+        write_strip(folder.stage(name), rows)
+        if name in folder.staged():
+            folder.put(name)
+
+    def _curves(self, folder: ResultFolder) -> None:
+        write_curves(folder.stage("curves.png"), self.log.lines())
+        folder.put("curves.png")
+
+    def _weights(self, folder: ResultFolder, name: str, notes: dict[str, str]) -> None:
+        save_model(self.model, folder.stage(name), notes)
+        folder.put(name)
+
+    def _validate(self, done: int) -> None:
+        """Score the held-out sequences, keep the best weights and the last."""
+        config, processes = self.config, self.processes
+        mine: list[SequenceScore] = []
+        for sequence in self.held_out[processes.rank :: processes.count]:
+            self.progress(f"validating {sequence.name}", done, config.steps)
+            tracked = track_and_score(
+                self.model, sequence, config.validation_prompt, config.validation_frames
+            )
+            if tracked is not None:
+                pictured = len(mine) < PICTURED
+                mine.append(tracked if pictured else replace(tracked, moments=()))
+        everyone = processes.gather([replace(score, moments=()) for score in mine])
+        folder = self.folder
+        if folder is None:
+            return
+        if mine:
+            rows = {
+                f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.moments
+                for s in mine[:PICTURED]
             }
-            _log(folder.path, line)
-            losses, ious = [], []
-        if done % config.checkpoint_every == 0 or done == end:
-            _log(folder.path, {"step": done, **validate(run.averaged, held_out)})
-            _save(folder.stage("checkpoint.pt"), config, done, run)
-            folder.put("checkpoint.pt")
-    return run.averaged
+            self._strip(folder, f"samples/{done:06d}_held_out.png", rows)
+        score = _mean(everyone)
+        notes = {"step": str(done), "start": "random" if config.random_weights else config.model}
+        if score:
+            self.log.add({"step": done, **score})
+            self.tell(f"step {done}: J {score['J']}, F {score['F']}, J&F {score['JF']} on held-out sequences")
+            self.scores.setdefault("before", score)
+            self.scores["last"] = {"step": done, **score}
+            if score["JF"] > self.scores.get("best", {"JF": -1.0})["JF"]:
+                self.scores["best"] = {"step": done, **score}
+                self._weights(folder, "best.safetensors", notes | {"JF": str(score["JF"])})
+        elif self.held_out:
+            self.tell("Nothing to score: no object shows on two annotated frames of a held-out sequence.")
+        self._weights(folder, "last.safetensors", notes)
+        self._curves(folder)
+
+    def _summary(self, first: int) -> dict[str, Any]:
+        best = self.out / "best.safetensors"
+        if self.scores.get("best", {}).get("step") == 0:
+            self.tell(
+                "No weights on the way were better than those it began with: best.safetensors are those."
+            )
+        summary = {
+            "model": self.model.config.name,
+            "start": "random weights" if self.config.random_weights else self.config.model,
+            "steps": self.config.steps,
+            "resumed_from": first,
+            "sequences": len(self.footage),
+            "held_out": len(self.held_out),
+            "device": str(self.processes.device),
+            "precision": self._precision,
+            "processes": self.processes.count,
+            **self.scores,
+            "weights": str(best if self.scores.get("best") else self.out / "last.safetensors"),
+        }
+        if self.folder is not None:
+            write_json(self.folder.stage("summary.json"), summary)
+            self.folder.put("summary.json")
+        return summary
 
 
-def _descend(run: Run, loss: torch.Tensor, rate: float, clip_gradient: float) -> None:
-    for optimiser in run.optimisers:
-        optimiser.zero_grad(set_to_none=True)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["rate"]
-    loss.backward()
-    nn.utils.clip_grad_norm_(run.model.parameters(), clip_gradient)
-    for optimiser in run.optimisers:
-        optimiser.step()
+def split(config: FinetuneConfig) -> tuple[list[VosSequence], list[VosSequence]]:
+    """Sequences to learn from, and held-out ones: those of `validation_data`, or the last of `data` by name.
 
-
-@torch.inference_mode()
-def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
-    """Follow held-out clips from a box on the first frame.
-
-    Returns:
-        Mean IoU over tracked frames where the object shows, and the share of frames with the right presence.
+    Raises:
+        SourceError: data that cannot be read.
+        TrainConfigError: nothing is left to learn from.
     """
-    teacher = torch.zeros_like(batch.visible_tm[0])
-    predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
-    ious, right = [], []
-    for prediction, target, visible in zip(
-        predictions[1:], batch.targets_tmhw[1:], batch.visible_tm[1:], strict=True
-    ):
-        present = prediction.presence_m > 0
-        logits = torch.where(present.view(-1, 1, 1), prediction.chosen_mhw, -1.0)
-        ious.append(mask_iou(logits, target)[visible])
-        right.append(present == visible)
-    return {
-        "val_iou": round(torch.cat(ious).mean().item(), 4),
-        "val_presence": round(torch.cat(right).float().mean().item(), 4),
-    }
-
-
-def _first_run(config: TrainConfig, image_size: int, device: torch.device) -> Run:
-    model = initialise(Sam2Model(config_for(config.model).at_image_size(image_size)))
-    if config.start:
-        load_strictly(model, read_state(find_checkpoint(config.start)))
-    model.to(device)
-    averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    grouping = Grouping(model.config).to(device)
-    return Run(model, averaged, grouping, make_optimisers(nn.ModuleList([model, grouping]), config))
-
-
-def _loss(
-    run: Run, batch: ClipBatch, config: TrainConfig, step: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, tuple[float, float]]:
-    """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
-    balance, device = config.balance_at(step), batch.visible_tm.device
-    taught = rng.random(batch.visible_tm.shape[1]) < config.teacher_share_at(step)
-    teacher = torch.from_numpy(taught).to(device)
-    features = encode(run.model, batch)
-    absence = draw_absence(rng, batch.visible_tm.cpu())
-    b, t, n = batch.masks_btnhw.shape[:3]
-    slip = draw_slip(rng, t, b, n)
-    absence = None if absence is None else absence.to(device)
-    slip = None if slip is None else slip.to(device)
-    predictions = unroll(run.model, features, batch, draw_kind(rng), teacher, rng, absence, slip)
-    frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
-    presence_weight = 1.0 if len(predictions) > 1 else 0.0  # on one frame everything shows: nothing to learn
-    losses = [
-        frame_loss(
-            p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, balance, presence_weight
+    footage = find_footage(config.data)
+    if config.validation_data:
+        return footage, find_footage(config.validation_data)
+    count = config.validation_sequences
+    if count >= len(footage):
+        raise TrainConfigError(
+            f"data has {len(footage)} sequence(s) and {count} are to be held out: add some, name validation_data, "
+            "or set validation_sequences: 0"
         )
-        for p, target, visible in frames
-    ]
-    grouped = run.grouping(features, batch.targets_tmhw, len(batch.images_bt3hw), balance)
-    with torch.no_grad():
-        frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
-        ious = [mask_iou(p.chosen_mhw, target)[visible].mean().item() for p, target, visible in frames]
-    loss = torch.stack(losses).mean() + config.grouping_weight * grouped
-    if config.still_objects and t > 1:  # clips of one frame are prompted as they are
-        loss = loss + stills_loss(run.model, features, batch, config.still_objects, rng, balance)
-    return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
+    return footage[: len(footage) - count], footage[len(footage) - count :]
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
-    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - keep)
+def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
+    """The model to train, float32, with its autocast type set."""
+    if config.random_weights:
+        try:
+            shape = config_for(config.model)
+        except ValueError as error:
+            raise TrainConfigError(f"{error}, as random_weights is set") from None
+        torch.manual_seed(config.seed)
+        model = initialise(Sam2Model(shape.at_image_size(config.image_size or shape.image_size)))
+    else:
+        model = load_model(config.model, "cpu", "fp32")
+        if config.image_size and config.image_size != model.config.image_size:
+            state = model.state_dict()
+            model = Sam2Model(model.config.at_image_size(config.image_size))
+            model.load_state_dict(state)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    model.compute_dtype = PRECISIONS[precision]
+    return model.to(device).eval()
 
 
-def _log(out_dir: Path, line: dict[str, float]) -> None:
-    print(json.dumps(line), flush=True)
-    with (out_dir / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+def _mean(scores: list[SequenceScore]) -> dict[str, float]:
+    """J, F and their mean over all objects, in percent; empty without a score."""
+    objects = sum(score.objects for score in scores)
+    if not objects:
+        return {}
+    j = 100 * sum(score.j * score.objects for score in scores) / objects
+    f = 100 * sum(score.f * score.objects for score in scores) / objects
+    return {"J": round(j, 2), "F": round(f, 2), "JF": round((j + f) / 2, 2)}
 
 
-def _save(path: Path, config: TrainConfig, step: int, run: Run) -> None:
-    state = {
-        "config": asdict(config),
-        "step": step,
-        "model": run.model.state_dict(),
-        "averaged": run.averaged.state_dict(),
-        "grouping": run.grouping.state_dict(),
-        "optimisers": [optimiser.state_dict() for optimiser in run.optimisers],
-    }
-    torch.save(state, path)
+def _silent(line: str) -> None:
+    del line
 
 
-def _restore(path: Path, run: Run) -> int:
-    """Load a checkpoint when there is one; the step to go on from."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    run.model.load_state_dict(state["model"])
-    run.averaged.load_state_dict(state["averaged"])
-    run.grouping.load_state_dict(state["grouping"])
-    for optimiser, saved in zip(run.optimisers, state["optimisers"], strict=True):
-        optimiser.load_state_dict(saved)
-    return int(state["step"])
+def _silent_progress(step: str, done: int, total: int | None) -> None:
+    del step, done, total

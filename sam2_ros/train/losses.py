@@ -1,6 +1,6 @@
-"""What a prediction costs: mask, predicted IoU and object score (SAM 2 paper, section D.2.2).
+"""What the masks, predicted IoUs and object score of one answer cost (SAM 2 paper, section D.2.2).
 
-Pure functions of logits and targets; does not know prompts or time.
+Pure functions; sums over objects, so that a batch of few objects weighs less than one of many.
 """
 
 from __future__ import annotations
@@ -8,78 +8,51 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-CROSS_ENTROPY_WEIGHT, DICE_WEIGHT, IOU_WEIGHT = 3.0, 1.0, 1.0
-EVERY_CANDIDATE_WEIGHT = 0.25
+from sam2_ros.engine.model.mask_decoder import DecodedMasks, upsample_logits
+
+from .nano.losses import CROSS_ENTROPY_WEIGHT, dice_loss, mask_iou, weighted_cross_entropy
+
+FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.25, 2.0
+TERMS = ("mask", "dice", "iou", "presence")
 
 
-def weighted_cross_entropy(logits: torch.Tensor, target: torch.Tensor, balance: float) -> torch.Tensor:
-    """Cross-entropy with soft targets, weighted mean over the last two axes.
-
-    The paper's focal loss (alpha 0.25) collapses to empty masks when a small model starts from random weights.
-
-    Args:
-        balance: pixels of the object weigh (background / object) to this power: 1 gives both sides the same
-            weight, 0 leaves the object its share of the pixels.
-    """
-    share = target.mean(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
-    object_weight = ((1 - share) / share).clamp(min=1.0) ** balance
-    weight = 1 + (object_weight - 1) * target
+def focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Focal loss (arXiv 1708.02002, equation 5) with targets 0 or 1, mean over the last two axes."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (weight * cross_entropy).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))
-
-
-def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1 - soft Dice over the last two axes, smoothed by 1."""
     probability = logits.sigmoid()
-    overlap = (probability * target).sum(dim=(-2, -1))
-    total = probability.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1))
-    return 1 - (2 * overlap + 1) / (total + 1)
+    miss = probability + target - 2 * probability * target
+    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    return (alpha * miss**FOCAL_GAMMA * cross_entropy).mean(dim=(-2, -1))
 
 
-def mask_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Hard IoU over the last two axes; 1 where both are empty."""
-    predicted, true = logits > 0, target > 0.5
-    union = (predicted | true).sum(dim=(-2, -1)).float()
-    return torch.where(
-        union > 0, (predicted & true).sum(dim=(-2, -1)) / union.clamp(min=1), torch.ones_like(union)
-    )
-
-
-def frame_loss(
-    logits_bkhw: torch.Tensor,
-    iou_bk: torch.Tensor,
-    presence_b: torch.Tensor,
-    target_bhw: torch.Tensor,
-    visible_b: torch.Tensor,
-    multimask: bool,
-    balance: float,
-    presence_weight: float = 1.0,
+def answer_loss(
+    decoded: DecodedMasks, mask_mhw: torch.Tensor, visible_m: torch.Tensor, multimask: bool, mask_loss: str
 ) -> torch.Tensor:
-    """Loss of one frame, summed terms, mean over the objects.
+    """The four `TERMS`, weighted, each summed over the objects: ``[4]``.
 
-    Candidate 0, or with `multimask` the best of the others, carries the mask loss; a small share of the mean
-    over all candidates keeps every one of them alive. Mask and IoU terms are left out where the object is not
-    visible.
+    Candidate 0, or with `multimask` the best of candidates 1 to 3, carries the mask terms; every candidate that was
+    asked for carries the IoU term. All three are left out where the object does not show. Unlike in the official
+    code, logits are not set to -1024 first where the object is judged absent: a wrong "absent" would leave its
+    mask without a gradient.
 
     Args:
-        logits_bkhw: ``[b, 4, h, w]`` mask candidates.
-        iou_bk: their predicted IoUs.
-        presence_b: object score logits.
-        target_bhw: ``[b, h, w]`` share of each cell that the object covers, 0..1.
-        visible_b: ``[b]`` bool.
-        balance: see `weighted_cross_entropy`.
-        presence_weight: of the object score's term.
+        mask_mhw: ``[m, S, S]`` bool at the input's size, to which the logits are brought.
+        mask_loss: "focal" or "balanced".
     """
-    target = target_bhw[:, None].expand_as(logits_bkhw)
-    per_candidate = CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(
-        logits_bkhw, target, balance
-    ) + DICE_WEIGHT * dice_loss(logits_bkhw, target)
-    leading = per_candidate[:, 1:].min(dim=1).values if multimask else per_candidate[:, 0]
-    mask_loss = leading + EVERY_CANDIDATE_WEIGHT * per_candidate.mean(dim=1)
+    asked = slice(1, 4) if multimask else slice(0, 1)
+    size = (mask_mhw.shape[-2], mask_mhw.shape[-1])
+    logits = upsample_logits(decoded.logits_b4hw[:, asked], size)
+    target = mask_mhw[:, None].float().expand_as(logits)
+    if mask_loss == "focal":
+        mask = FOCAL_WEIGHT * focal_loss(logits, target)
+    else:
+        mask = CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(logits, target, 1.0)
+    dice = dice_loss(logits, target)
+    best = (mask + dice).detach().argmin(dim=1, keepdim=True)
     with torch.no_grad():
-        true_iou = mask_iou(logits_bkhw, target)
-    iou_loss = (iou_bk - true_iou).abs().mean(dim=1)
-    visible = visible_b.float()
-    presence_loss = F.binary_cross_entropy_with_logits(presence_b, visible)
-    seen = (visible * (mask_loss + IOU_WEIGHT * iou_loss)).mean()
-    return seen + presence_weight * presence_loss
+        true_iou = mask_iou(logits, target)
+    iou = (decoded.iou_b4[:, asked].float() - true_iou).abs().mean(dim=1)
+    visible = visible_m.float()
+    presence = F.binary_cross_entropy_with_logits(decoded.presence_b.float(), visible, reduction="sum")
+    seen = [(visible * term).sum() for term in (mask.gather(1, best)[:, 0], dice.gather(1, best)[:, 0], iou)]
+    return torch.stack([*seen, presence])

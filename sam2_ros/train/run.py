@@ -13,15 +13,15 @@ import torch
 
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights import save_model
+from sam2_ros.weights.load import save_model
 
-from .config import TrainConfig
-from .finetune.config import FinetuneConfig, TrainConfigError
-from .finetune.feature_cache import Progress
-from .finetune.loop import Tell, finetune
-from .finetune.processes import join_processes
-from .finetune.read_config import fill, read_yaml
-from .loop import train
+from .feature_cache import Progress
+from .loop import Tell, finetune
+from .nano.loop import train
+from .nano.recipe import TrainConfig
+from .processes import join_processes
+from .read_config import fill, read_yaml
+from .train_config import FinetuneConfig, TrainConfigError
 
 RECIPES = ("nano",)
 RECIPE_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sam2_ros.backends.export import ExportConfig, run_export
+from sam2_ros.backends.onnx.export import ExportConfig, run_export
 from sam2_ros.engine import Sam2Model
-from sam2_ros.media.render import ClipConfig, render_clip
-from sam2_ros.media.synthetic.clip import Clip
-from sam2_ros.weights import load_model
+from sam2_ros.synthetic.clip import Clip
+from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.weights.load import load_model
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_ros.backends.layout import MANIFEST, STAGES
-from sam2_ros.backends.onnx_model import OnnxModel
-from sam2_ros.cli import run
+from sam2_ros.backends.onnx.layout import MANIFEST, STAGES
+from sam2_ros.backends.onnx.model import OnnxModel
+from sam2_ros.cli.main import run
 from sam2_ros.engine import Prompt
+from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.eval.vos.prompting import tight_box
-from sam2_ros.media.synthetic.clip import Clip
 from sam2_ros.node.loading import load
-from sam2_ros.node.params import NodeParams
+from sam2_ros.node.parameters.params import NodeParams
+from sam2_ros.synthetic.clip import Clip
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_ros.backends import export
-from sam2_ros.backends.check import engine_outputs, example_inputs, largest_error
-from sam2_ros.backends.export import ExportConfig, export_onnx, run_export, weights_digest
-from sam2_ros.backends.layout import MANIFEST, STAGES, BackendError, ExportLayout
-from sam2_ros.backends.sessions import StageSession
+from sam2_ros.backends.onnx import export
+from sam2_ros.backends.onnx.check import engine_outputs, example_inputs, largest_error
+from sam2_ros.backends.onnx.export import ExportConfig, export_onnx, run_export, weights_digest
+from sam2_ros.backends.onnx.layout import MANIFEST, STAGES, BackendError, ExportLayout
+from sam2_ros.backends.onnx.sessions import StageSession
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Sam2Model, config_for
-from sam2_ros.eval.seeded_weights import fill_by_key
 
 TOLERANCE = 1e-4
 
@@ -120,7 +120,7 @@ def test_other_sizes_and_versions_are_exported(
 def test_scores_of_a_large_image_are_computed_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sam2_ros.backends.graphs.SCORES", 1 << 12)
+    monkeypatch.setattr("sam2_ros.backends.onnx.graphs.SCORES", 1 << 12)
     model = seeded("nano", "2.1", 128)
     report = export_onnx(model, layout_of(model, objects=1), tmp_path)
     assert report["max_error"]["memory_attention"] < TOLERANCE

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_ros.backends.export import export_onnx, weights_digest
-from sam2_ros.backends.layout import BackendError, ExportLayout
-from sam2_ros.backends.onnx_model import OnnxModel
+from sam2_ros.backends.onnx.export import export_onnx, weights_digest
+from sam2_ros.backends.onnx.layout import BackendError, ExportLayout
+from sam2_ros.backends.onnx.model import OnnxModel
 from sam2_ros.backends.open_model import open_model
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import FrameResult, ImageSegmenter, Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.eval.seeded_weights import fill_by_key
-from sam2_ros.eval.vos.prompting import tight_box
-from sam2_ros.media.synthetic.clip import Clip
+from sam2_ros.synthetic.clip import Clip
 
 SETTINGS = TrackerConfig(max_objects=2, max_conditioning_frames=2)
 

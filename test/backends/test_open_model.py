@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2_ros.backends.export import ExportConfig, run_export
-from sam2_ros.backends.layout import MANIFEST, TABLES, BackendError
+from sam2_ros.backends.onnx.export import ExportConfig, run_export
+from sam2_ros.backends.onnx.layout import MANIFEST, TABLES, BackendError
 from sam2_ros.backends.open_model import open_model
 
 

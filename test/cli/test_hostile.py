@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.cli import run
+from sam2_ros.cli.main import run
 
 BAD = os.fsdecode(b"c\xff")
 BOX = ("--box", "cup@0:20,30,45,60")

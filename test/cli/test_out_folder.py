@@ -17,7 +17,7 @@ import pytest
 from started_processes import WAIT_S, wait_for
 from vos_layouts import labels_of, write_sequence
 
-from sam2_ros.cli import run
+from sam2_ros.cli.main import run
 
 QUICK = ("--image-size", "64")
 BOX = ("--box", "cup@0:20,30,45,60")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.cli_prompts import PromptBook, PromptSyntaxError
+from sam2_ros.cli.prompts import PromptBook, PromptSyntaxError
 
 
 def test_box_point_and_mask_of_one_object_on_one_frame_become_one_prompt(tmp_path: Path) -> None:

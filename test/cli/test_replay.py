@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2_ros import cli
-from sam2_ros.media.bag import BagWriter
+from sam2_ros.cli import main as cli
+from sam2_ros.media.bag.storage import BagWriter
 
 HW = (64, 96)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from sam2_ros.cli import run
+from sam2_ros.cli.main import run
 
 CENTRES = {"red": (60, 50), "green": (180, 60)}
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.compiled import CompileError, compile_model
+from sam2_ros.engine.kernels.rope import axial_rope
 from sam2_ros.engine.memory_bank import MemoryBank
-from sam2_ros.engine.model import MemoryView
-from sam2_ros.engine.rope import axial_rope
-from sam2_ros.eval.seeded_weights import fill_by_key
+from sam2_ros.engine.model.sam2 import MemoryView
 
 BOX = (20.0, 30.0, 90.0, 100.0)
 

@@ -14,10 +14,10 @@ import torch
 from compiled_streams import SMALLEST, compiled_graphs, follow, largest_difference, noise, smallest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.captured import Function
 from sam2_ros.engine.compiled import CompiledModel, CompileError, buckets, compile_model, padded
+from sam2_ros.engine.cuda_graphs import Function
 from sam2_ros.engine.memory_bank import MemoryBank
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
 
 
 @pytest.mark.parametrize(

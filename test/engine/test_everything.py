@@ -9,7 +9,7 @@ import pytest
 
 from sam2_ros.engine import EverythingConfig, FoundMask, segment_everything
 from sam2_ros.engine.everything import crop_boxes, remove_small_regions, suppress
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
 
 HEIGHT, WIDTH = 160, 240
 DISCS = {(60, 50): (220, 60, 40), (180, 50): (60, 200, 60), (120, 115): (60, 80, 230)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Tracker, TrackerConfig
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
 
 HEIGHT, WIDTH = 120, 200
 BOX = (60.0, 30.0, 120.0, 90.0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Prompt, Sam2Model, TrackedObject, Tracker, TrackerConfig, config_for
-from sam2_ros.eval.seeded_weights import fill_by_key
 
 SIZE_PX = 128
 FRAMES = 22  # past the 15 pointers a bank holds

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.rewrites import AS_OFFICIAL
-from sam2_ros.weights import random_model
+from sam2_ros.engine.kernels.rewrites import AS_OFFICIAL
+from sam2_ros.weights.load import random_model
 
 
 def autocast_is_on() -> bool:

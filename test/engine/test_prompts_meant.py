@@ -12,7 +12,7 @@ from PIL import Image
 
 from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.text import readable, text_problem
-from sam2_ros.weights import random_model
+from sam2_ros.weights.load import random_model
 
 HEIGHT, WIDTH = 120, 160
 BOX = (20.0, 30.0, 90.0, 100.0)

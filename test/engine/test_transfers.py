@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.transfer import upload
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
 
 READS = {"tolist", "item", "cpu", "__bool__", "__int__", "__float__", "__index__", "nonzero"}
 UPLOADS = {"tensor", "as_tensor", "new_tensor"}

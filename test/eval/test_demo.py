@@ -13,15 +13,9 @@ import numpy as np
 import pytest
 
 from sam2_ros.eval.demo import DemoConfig, mask_box, run_demo
-from sam2_ros.eval.live_replay import (
-    LiveReplayConfig,
-    LiveReplayError,
-    fastdds_profile,
-    missing_ros,
-    replay_live,
-)
-from sam2_ros.media.bag import BagReader, BagWriter
-from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
+from sam2_ros.live.player import LiveReplayConfig, LiveReplayError, fastdds_profile, missing_ros, replay_live
+from sam2_ros.media.bag.storage import BagReader, BagWriter
+from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.result_folder.manifest import ResultFolderError
 

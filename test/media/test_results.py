@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from sam2_ros.engine.result import FrameResult
-from sam2_ros.media.bag import BagReader
+from sam2_ros.media.bag.storage import BagReader
 from sam2_ros.media.frame import Frame
+from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.overlay import PALETTE
 from sam2_ros.media.results import (
     LABEL_TOPIC,
@@ -22,7 +23,6 @@ from sam2_ros.media.results import (
     write_json,
     write_label_png,
 )
-from sam2_ros.media.tracked_message import read_objects
 
 INFO = RunInfo("clip.mp4", 30.0, model="nano", device="cpu", precision="fp32")
 STAMP_NS = 1_700_000_000_000_000_000

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import FrameResult, ObjectState, Prompt, PromptError, TrackedObject
-from sam2_ros.node import history as history_module
+from sam2_ros.node import frame_history as history_module
 from sam2_ros.node.convert import prompt_request
 from sam2_ros.node.detector.candidates import MAX_CANDIDATES, Candidates
-from sam2_ros.node.detector.sightings import Sightings
-from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.detector.track_history import Sightings
+from sam2_ros.node.frame_history import Arrival, FrameHistory
 from sam2_ros.node.limits import Limits, listed
-from sam2_ros.node.prompts import PromptDesk, PromptRequest
+from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
 
 MS = 1_000_000
 SIZE_HW = (48, 64)

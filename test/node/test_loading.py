@@ -11,7 +11,7 @@ import torch
 from sam2_ros.engine import Prompt
 from sam2_ros.engine.compiled import CompileError
 from sam2_ros.node.loading import load
-from sam2_ros.node.params import NodeParams
+from sam2_ros.node.parameters.params import NodeParams
 
 
 def test_graphs_without_a_gpu_are_refused():

@@ -8,13 +8,13 @@ import pytest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.media.ros_image import ImageError
-from sam2_ros.node.carry import Carrier
 from sam2_ros.node.diagnostics import Statistics
-from sam2_ros.node.history import Arrival, FrameHistory
+from sam2_ros.node.frame_history import Arrival, FrameHistory
+from sam2_ros.node.late_prompts import Carrier
 from sam2_ros.node.mailbox import Mailbox
-from sam2_ros.node.prompts import PromptDesk, PromptRequest
+from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
 from sam2_ros.node.worker import Worker
-from sam2_ros.weights import random_model
+from sam2_ros.weights.load import random_model
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 TIMEOUT_S = 60.0

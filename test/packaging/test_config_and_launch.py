@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sam2_ros.node.params import PARAMETERS, NodeParams, plain
+from sam2_ros.node.parameters.params import PARAMETERS, NodeParams, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = sorted((ROOT / "config").glob("*.yaml"))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 # What an installed package must find by itself; prints where its code is, for the caller to compare.
 LOOK_AROUND = """
 import sam2_ros
-from sam2_ros.media.msg_definitions import definitions
+from sam2_ros.media.messages.definitions import definitions
 from sam2_ros.weights import load_model, models_dir
 assert "sam2_ros_msgs/msg/Prompt" in definitions()
 assert load_model("nano", device="cpu").parameter_count > 0

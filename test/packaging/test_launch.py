@@ -20,7 +20,7 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
-from sam2_ros.node.params import ENTRIES
+from sam2_ros.node.parameters.params import ENTRIES
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 CONFIG = LAUNCH.parent / "config"

@@ -14,40 +14,54 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sam2_ros"
 
-# layer -> the other layers it may know
+# layer -> the other layers it may know, each above those that it names
 MAY_IMPORT = {
-    "engine": set(),
     "host_memory": set(),
     "result_folder": set(),
-    "weights": {"engine"},
-    "download_http": set(),  # the two that know the web
-    "download": {"download_http", "engine", "weights"},
+    "engine": set(),
+    "weights": {"engine"},  # the one that knows the web
     "backends": {"engine", "weights", "result_folder"},  # the one that knows onnxruntime
     "media": {"engine", "result_folder"},
-    "eval": {"host_memory", "result_folder", "engine", "weights", "backends", "media"},
-    "train": {"host_memory", "result_folder", "engine", "weights", "media", "eval"},
+    "synthetic": {"media"},
+    "datasets": {"engine", "result_folder", "media", "synthetic"},
     "node": {"host_memory", "engine", "weights", "backends", "media"},
-    "cli": {
+    "live": {"engine", "media"},  # the node is a process that it starts
+    "offline": {"result_folder", "engine", "weights", "backends", "media"},
+    "eval": {
         "host_memory",
         "result_folder",
         "engine",
         "weights",
         "backends",
-        "download",
         "media",
-        "eval",
-        "train",
-        "node",
+        "synthetic",
+        "datasets",
+        "live",
+        "offline",
     },
+    "bench": {
+        "host_memory",
+        "result_folder",
+        "engine",
+        "weights",
+        "backends",
+        "media",
+        "synthetic",
+        "live",
+        "offline",
+        "eval",
+    },
+    "train": {"host_memory", "result_folder", "engine", "weights", "media", "synthetic", "datasets", "eval"},
 }
+MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node"}
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 def layer_of(parts: tuple[str, ...]) -> str:
-    """("sam2_ros", "engine", "tracker") -> "engine"; the command line is every module named cli*."""
-    return "cli" if len(parts) > 1 and parts[1].startswith("cli") else ".".join(parts[1:2])
+    """("sam2_ros", "engine", "tracker") -> "engine"."""
+    return ".".join(parts[1:2])
 
 
 def imports_of(source: Path) -> set[str]:
@@ -90,14 +104,14 @@ def test_a_module_imports_only_the_layers_below_it(source: Path) -> None:
 @pytest.mark.parametrize("source", named(sorted((PACKAGE / "engine").rglob("*.py"))))
 def test_the_engine_imports_torch_numpy_and_cv2_only(source: Path) -> None:
     tops = {name.split(".")[0] for name in imports_of(source)}
-    ours = {"triton"} if source.name == "narrow_attention.py" else set()  # a kernel, imported on a GPU alone
+    ours = {"triton"} if source.name == "triton_attention.py" else set()  # a kernel, imported on a GPU alone
     assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy", "cv2", "sam2_ros"} | ours
 
 
 @pytest.mark.parametrize("source", named(SOURCES))
 def test_ros_is_imported_only_where_a_graph_may_be(source: Path) -> None:
     ros = {name for name in imports_of(source) if is_ros(name)}
-    allowed = layer_of(source.relative_to(ROOT).with_suffix("").parts) in {"node", "cli", "eval"}
+    allowed = layer_of(source.relative_to(ROOT).with_suffix("").parts) in {"node", "live", "cli", "bench"}
     assert allowed or not ros
 
 
@@ -112,7 +126,7 @@ def test_the_checks_see_what_they_should(tmp_path: Path) -> None:
     assert is_ros("sensor_msgs.msg")
     assert is_ros("rclpy.node")
     assert not is_ros("rosbags.typesys")
-    assert layer_of(("sam2_ros", "cli_prompts")) == "cli"
-    node_modules = [PACKAGE / "node" / "node.py", PACKAGE / "cli.py"]
+    assert layer_of(("sam2_ros", "cli", "prompts")) == "cli"
+    node_modules = [PACKAGE / "node" / "node.py", PACKAGE / "cli" / "main.py"]
     assert any(is_ros(name) for name in imports_of(node_modules[0]))
     assert any(name.startswith("sam2_ros.") for name in imports_of(node_modules[1]))

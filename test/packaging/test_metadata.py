@@ -105,7 +105,7 @@ def test_what_pip_installs_is_pinned_for_the_environment_of_make(setup_keywords:
 def test_both_executables_are_declared_for_pip_and_for_ros2_run(setup_keywords: dict[str, Any]) -> None:
     assert setup_keywords["entry_points"]["console_scripts"] == [
         "sam2_node = sam2_ros.node.start:main",
-        "sam2-ros = sam2_ros.cli:main",
+        "sam2-ros = sam2_ros.cli.main:main",
     ]
     cfg = ConfigParser()
     cfg.read(ROOT / "setup.cfg")

@@ -17,16 +17,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from sam2_ros.bench.against.open_reference import open_reference
+from sam2_ros.bench.against.reference import Follower, Reference, logit_error, mask_agreement
+from sam2_ros.bench.flops import Bank, official_flops, rewritten_flops
+from sam2_ros.bench.machine import product_peak_flops
+from sam2_ros.bench.run import BenchConfig, open_benched, render_stream, tracker_config
+from sam2_ros.bench.timing import Stream, TrackerFollower, time_in_turns
 from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.compiled import CompiledModel, compile_model
-from sam2_ros.eval.bench.flops import Bank, official_flops, rewritten_flops
-from sam2_ros.eval.bench.machine import product_peak_flops
-from sam2_ros.eval.bench.open_reference import open_reference
-from sam2_ros.eval.bench.reference import Follower, Reference, logit_error, mask_agreement
-from sam2_ros.eval.bench.run import BenchConfig, open_benched, render_stream, tracker_config
-from sam2_ros.eval.bench.timing import Stream, TrackerFollower, time_in_turns
 from sam2_ros.eval.metrics import spread
-from sam2_ros.weights import compile_cache_dir
+from sam2_ros.weights.load import compile_cache_dir
 
 out = Console(width=150)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import itertools
 
+from sam2_ros.bench.against.open_reference import open_reference
+from sam2_ros.bench.against.reference import Followed, logit_error, mask_agreement
+from sam2_ros.bench.run import BenchConfig, open_benched, render_stream, tracker_config
+from sam2_ros.bench.timing import TrackerFollower, time_in_turns
 from sam2_ros.engine import Tracker
-from sam2_ros.eval.bench.open_reference import open_reference
-from sam2_ros.eval.bench.reference import Followed, logit_error, mask_agreement
-from sam2_ros.eval.bench.run import BenchConfig, open_benched, render_stream, tracker_config
-from sam2_ros.eval.bench.timing import TrackerFollower, time_in_turns
 
 
 def follow(name: str, precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:

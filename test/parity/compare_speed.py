@@ -24,8 +24,8 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.build_sam import build_sam2
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import EverythingConfig, ImageSegmenter, Sam2Model, config_for, segment_everything
-from sam2_ros.eval.seeded_weights import fill_by_key
 
 BOX = np.array([300.0, 200.0, 700.0, 500.0])
 

@@ -43,7 +43,7 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.build_sam import build_sam2, build_sam2_video_predictor
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from sam2_ros.eval.seeded_weights import fill_by_key
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 
 Case = TypeVar("Case")
 CONFIGS = {"tiny": "configs/sam2.1/sam2.1_hiera_t.yaml", "base_plus": "configs/sam2.1/sam2.1_hiera_b+.yaml"}

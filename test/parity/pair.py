@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine.config import TINY, ModelConfig, config_for
-from sam2_ros.engine.model import Sam2Model
-from sam2_ros.eval.seeded_weights import fill_by_key
+from sam2_ros.engine.model.sam2 import Sam2Model
 
 # Rounding in another order costs less than 1e-4 here (memories are stored in bfloat16, which amplifies it);
 # a real difference in what is computed costs 5e-3 and more. See the mutants in test_video.py.

@@ -33,6 +33,7 @@ from parity.golden_cases import (
 )
 from parity.pair import TOLERANCE, relative_error
 
+from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import (
     EverythingConfig,
     ImageSegmenter,
@@ -44,8 +45,7 @@ from sam2_ros.engine import (
     segment_everything,
 )
 from sam2_ros.engine import tracker as tracker_module
-from sam2_ros.engine.state_dict import load_strictly, recognise
-from sam2_ros.eval.seeded_weights import fill_by_key
+from sam2_ros.engine.model.state_dict import load_strictly, recognise
 from sam2_ros.media.annotations import annotation
 
 MUTANT_ERROR = 5e-3

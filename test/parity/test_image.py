@@ -18,9 +18,9 @@ from parity.scene import IMAGE_MEAN, IMAGE_STD, moving_disc, normalised
 from parity.transformers_reference import image_model
 
 from sam2_ros.engine import ImageSegmenter
-from sam2_ros.engine.mask_decoder import STABILITY_THRESHOLD, choose_mask, stability
-from sam2_ros.engine.model import Sam2Model
-from sam2_ros.engine.transformers_layout import to_transformers
+from sam2_ros.engine.model.mask_decoder import STABILITY_THRESHOLD, choose_mask, stability
+from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.engine.model.transformers_layout import to_transformers
 
 SEED = 2
 PROMPTS = {  # points in pixels of a 128 px input, labels: 1 and 0 clicks, 2 and 3 the corners of a box

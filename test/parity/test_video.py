@@ -24,7 +24,7 @@ from parity.scene import moving_disc, normalised
 from parity.transformers_reference import ReferenceFrame, ReferenceTracker, video_model
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.transformers_layout import to_transformers
+from sam2_ros.engine.model.transformers_layout import to_transformers
 
 SEED, PRESENCE_BIAS = 6, -3.95
 MUTANT_ERROR = 5e-3

@@ -49,7 +49,7 @@ def _deaf_middleware() -> None:
     """Every message on ~/label_image fails, as it does when a reliable writer's history is full."""
     from rclpy.publisher import Publisher
 
-    from sam2_ros.node.publish import RCLError
+    from sam2_ros.node.outputs.publish import RCLError
 
     publish = Publisher.publish
 

@@ -25,12 +25,12 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 import sam2_ros.node.spatial.spatial as spatial_module
-from sam2_ros.node.delivery import Delivery
 from sam2_ros.node.diagnostics import WARN, Statistics
-from sam2_ros.node.history import Arrival
-from sam2_ros.node.params import NodeParams
-from sam2_ros.node.prompts import Removals
-from sam2_ros.node.publish import Outputs
+from sam2_ros.node.frame_history import Arrival
+from sam2_ros.node.outputs.delivery import Delivery
+from sam2_ros.node.outputs.publish import Outputs
+from sam2_ros.node.parameters.params import NodeParams
+from sam2_ros.node.prompt_queue import Removals
 from sam2_ros.node.spatial.location import NoPositionError, NotYetError
 from sam2_ros.node.spatial.spatial import Spatial
 from sam2_ros.node.spatial.transform import Transform

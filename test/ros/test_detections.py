@@ -9,7 +9,7 @@ pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs, which has no w
 
 import vision_msgs.msg as vision
 
-from sam2_ros.media.tracked_message import read_objects
+from sam2_ros.media.messages.tracked_object import read_objects
 
 from .conftest import BOX, HEIGHT_PX, START_TIMEOUT_S, WIDTH_PX, stamp_ns
 

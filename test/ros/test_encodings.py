@@ -16,9 +16,9 @@ from sam2_ros_msgs.msg import TrackedObjectArray
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.eval.metrics import mask_iou
+from sam2_ros.media.messages.tracked_object import ReadObject, read_objects
 from sam2_ros.media.ros_image import compressed_to_rgb, image_to_rgb
-from sam2_ros.media.tracked_message import ReadObject, read_objects
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
 
 from .conftest import BOX, HEIGHT_PX, IMAGE_SIZE, WIDTH_PX, scene
 

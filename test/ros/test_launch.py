@@ -20,7 +20,7 @@ pytest.importorskip("launch_ros", reason="needs launch_ros, which has no wheel: 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from colcon_workspace import colcon_build, copy_of_clone, need_colcon
 
-from sam2_ros.media.bag import BagWriter
+from sam2_ros.media.bag.storage import BagWriter
 
 from .conftest import BOX, FRAME_NS, START_TIMEOUT_S, Robot, scene
 

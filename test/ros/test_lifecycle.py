@@ -7,7 +7,7 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 
 from rcl_interfaces.srv import DescribeParameters, ListParameters
 
-from sam2_ros.node.params import PARAMETERS
+from sam2_ros.node.parameters.params import PARAMETERS
 
 from .conftest import BOX
 
@@ -58,7 +58,7 @@ def test_the_node_walks_through_its_lifecycle(robot):
 def test_cleanup_gives_the_memory_back(make_robot, tmp_path):
     """With a model whose memory shows beside everything else: tiny, of random weights."""
     from sam2_ros.engine import config_for
-    from sam2_ros.weights import random_model, save_model
+    from sam2_ros.weights.load import random_model, save_model
 
     save_model(random_model(config_for("tiny")), tmp_path / "tiny.safetensors")
     robot = make_robot(autostart=False, model=str(tmp_path / "tiny.safetensors"))

@@ -19,8 +19,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
+from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import as_uint8
-from sam2_ros.media.tracked_message import read_objects
 
 from .conftest import BOX, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
 from .random_client import FAULTS

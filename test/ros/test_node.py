@@ -11,8 +11,8 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import as_uint8
-from sam2_ros.media.tracked_message import read_objects
 
 from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
 

@@ -7,9 +7,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
 from sam2_ros.engine import Prompt, Tracker
-from sam2_ros.media.render import ClipConfig, render_clip
-from sam2_ros.media.tracked_message import read_objects
-from sam2_ros.weights import CheckpointError, load_model
+from sam2_ros.media.messages.tracked_object import read_objects
+from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.weights.load import CheckpointError, load_model
 
 from .conftest import IMAGE_SIZE
 

@@ -9,11 +9,11 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 from image_encodings import encoded
 from sam2_ros_msgs.msg import TrackedObjectArray
 
-from sam2_ros.media.bag import BagReader
+from sam2_ros.media.bag.storage import BagReader
 from sam2_ros.media.frames import open_source
-from sam2_ros.media.render import ClipConfig, render_clip
+from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import as_uint8
-from sam2_ros.media.tracked_message import read_objects
+from sam2_ros.synthetic.render import ClipConfig, render_clip
 
 from .conftest import stamp_ns
 

@@ -11,7 +11,7 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 from sam2_ros_msgs.srv import Segment
 from sensor_msgs.msg import Image
 
-from sam2_ros.media.tracked_message import read_objects
+from sam2_ros.media.messages.tracked_object import read_objects
 
 from .conftest import BOX, DISC, HEIGHT_PX, START_TIMEOUT_S, WIDTH_PX, scene, stamp_ns
 

@@ -15,9 +15,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sam2_ros_msgs.msg import ObjectStatusArray
 from std_msgs.msg import Header
 
-from sam2_ros.node.publish import objects_message
+from sam2_ros.node.outputs.publish import objects_message
+from sam2_ros.node.outputs.status import status_message
 from sam2_ros.node.spatial.location import Location, SpatialResult
-from sam2_ros.node.status import status_message
 
 from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, stamp_ns
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.eval.compare.paired import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
-from sam2_ros.eval.compare.summaries import CompareError, Key, RunSummary, read_summary, runs_of
+from .paired import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
+from .summaries import CompareError, Key, RunSummary, read_summary, runs_of
 
 
 @dataclass(frozen=True)

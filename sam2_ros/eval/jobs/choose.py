@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import torch
 
-from sam2_ros.eval.jobs.job import InThisProcess, Runner
-from sam2_ros.eval.jobs.processes import Processes
-from sam2_ros.eval.jobs.ray_cluster import LOCAL, RayCluster
+from .job import InThisProcess, Runner
+from .processes import Processes
+from .ray_cluster import LOCAL, RayCluster
 
 _CORES = 2  # of a worker, where it is not said how many there are to be
 _MOST_WORKERS = 8

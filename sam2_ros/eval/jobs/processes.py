@@ -13,8 +13,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from sam2_ros.eval.jobs.job import ATTEMPTS, Event, Failed, Job, Progress, Work, attempt
 from sam2_ros.host_memory import keep_freed_pages
+
+from .job import ATTEMPTS, Event, Failed, Job, Progress, Work, attempt
 
 
 class Processes:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sam2_ros.eval.jobs.job import ATTEMPTS, Event, Failed, Finished, Job, Work, attempt
+from .job import ATTEMPTS, Event, Failed, Finished, Job, Work, attempt
 
 LOCAL = "local"
 _ANSWERS_WITHIN_S = 10.0

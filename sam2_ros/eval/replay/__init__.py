@@ -1,4 +1,4 @@
 """`sam2-ros replay`: what a robot would have seen on a recorded bag, live and without the limits of real time.
 
-Knows no command line; the live graph is `eval.live_replay`'s.
+Knows no command line; the live graph is `live.player`'s.
 """

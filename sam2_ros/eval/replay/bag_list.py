@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sam2_ros.engine.text import text_problem
-from sam2_ros.eval.replay.config import ReplayConfigError
-from sam2_ros.media.bag import STORAGE_SUFFIXES
+from sam2_ros.media.bag.storage import STORAGE_SUFFIXES
 from sam2_ros.media.written_file import read_yaml
 from sam2_ros.result_folder.manifest import is_plain
+
+from .replay_config import ReplayConfigError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")

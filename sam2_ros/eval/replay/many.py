@@ -18,18 +18,19 @@ import torch
 from sam2_ros.engine import PromptError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
-from sam2_ros.eval.live_replay import LiveReplayError
-from sam2_ros.eval.replay.config import NODE, RECORDED, ReplayConfig, ReplayConfigError
-from sam2_ros.eval.replay.kept import kept_summary
-from sam2_ros.eval.replay.replay import run_replay, versions
-from sam2_ros.eval.replay.runs import LoadModel
+from sam2_ros.live.player import LiveReplayError
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import State
 from sam2_ros.result_folder.switch import in_the_way
-from sam2_ros.weights import CheckpointError, device_and_precision, load_model
+from sam2_ros.weights.load import CheckpointError, device_and_precision, load_model
+
+from .fingerprint import kept_summary
+from .replay import run_replay, versions
+from .replay_config import NODE, RECORDED, ReplayConfig, ReplayConfigError
+from .runs import LoadModel
 
 OnProgress = Callable[[str, int, int | None], None]
 OnNote = Callable[[str], None]

@@ -15,23 +15,24 @@ import torch
 
 import sam2_ros
 from sam2_ros.eval.metrics import spread
-from sam2_ros.eval.offline import check_prompts
 from sam2_ros.eval.recording import each_result
-from sam2_ros.eval.replay.config import RECORDED, SUMMARIES, ReplayConfig
-from sam2_ros.eval.replay.kept import fingerprint
-from sam2_ros.eval.replay.measures import longest_gap_s
-from sam2_ros.eval.replay.runs import LoadModel, Progress, Run, run
-from sam2_ros.eval.replay.scenes import write_report
-from sam2_ros.eval.replay.score import follow
-from sam2_ros.eval.replay.tally import tally
-from sam2_ros.eval.replay.truth import KnownObjects, find_truth
-from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
+from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import write_json
+from sam2_ros.offline.stream import check_prompts
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights import load_model
+from sam2_ros.weights.load import load_model
+
+from .fingerprint import fingerprint
+from .measures import longest_gap_s
+from .replay_config import RECORDED, SUMMARIES, ReplayConfig
+from .runs import LoadModel, Progress, Run, run
+from .scenes import write_report
+from .score import follow
+from .summary import tally
+from .truth import KnownObjects, find_truth
 
 
 def run_replay(

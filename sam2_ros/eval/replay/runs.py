@@ -16,20 +16,21 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
-from sam2_ros.eval.live_replay import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
-from sam2_ros.eval.offline import precision_name, track_frames
-from sam2_ros.eval.replay.config import DIRECT, NODE, ReplayConfig
-from sam2_ros.media.bag import BagReader, BagWriter
-from sam2_ros.media.bag_timeline import BagTimeline
-from sam2_ros.media.cdr_header import header_stamp_ns
-from sam2_ros.media.diagnostics_message import node_values
+from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
+from sam2_ros.media.bag.storage import BagReader, BagWriter
+from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frame import Frame, SourceError
 from sam2_ros.media.frames import open_source
-from sam2_ros.media.message_types import OBJECTS_TYPE
+from sam2_ros.media.messages.cdr_header import header_stamp_ns
+from sam2_ros.media.messages.diagnostics import node_values
+from sam2_ros.media.messages.message_types import OBJECTS_TYPE
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.offline.stream import precision_name, track_frames
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights import PRECISIONS
+from sam2_ros.weights.load import PRECISIONS
+
+from .replay_config import DIRECT, NODE, ReplayConfig
 
 DIRECT_LATENCY = "duration of Tracker.step in this process: no ROS graph, no image dropped"
 NODE_LATENCY = "image published to ~/objects received, by the player: DDS both ways, the node, the recorder"

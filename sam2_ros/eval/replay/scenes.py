@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2_ros.eval.html.data import read_replay
-from sam2_ros.eval.html.replay_page import write_replay_page
-from sam2_ros.eval.html.strips import Place, Scene
 from sam2_ros.eval.recording import each_result
-from sam2_ros.eval.replay.runs import Run
-from sam2_ros.eval.replay.score import newest_results
-from sam2_ros.eval.replay.truth import KnownObjects
-from sam2_ros.media.bag_timeline import BagTimeline
+from sam2_ros.eval.report.data import read_replay
+from sam2_ros.eval.report.replay_page import write_replay_page
+from sam2_ros.eval.report.worst_frames import Place, Scene
+from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+
+from .runs import Run
+from .score import newest_results
+from .truth import KnownObjects
 
 _log = logging.getLogger(__name__)
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sam2_ros.datasets.sequence import FrameTruth
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.eval.metrics import boundary_f, mask_iou, region_j
-from sam2_ros.eval.replay.measures import holder
-from sam2_ros.eval.replay.truth import KnownObjects
 from sam2_ros.eval.scoring import REACQUIRED_IOU
-from sam2_ros.media.datasets.sequence import FrameTruth
 from sam2_ros.media.frame import SourceError
+
+from .measures import holder
+from .truth import KnownObjects
 
 
 @dataclass

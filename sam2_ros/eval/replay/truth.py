@@ -13,15 +13,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sam2_ros.eval.replay.config import ReplayConfig
-from sam2_ros.media.bag import BagReader, TopicInfo, is_bag
-from sam2_ros.media.bag_timeline import BagTimeline
-from sam2_ros.media.cdr_header import header_stamp_ns
-from sam2_ros.media.datasets.sequence import VOID, FrameTruth, PaletteTruth
-from sam2_ros.media.file_frames import image_files
+from sam2_ros.datasets.sequence import VOID, FrameTruth, PaletteTruth
+from sam2_ros.media.bag.storage import BagReader, TopicInfo, is_bag
+from sam2_ros.media.bag.timeline import BagTimeline
+from sam2_ros.media.files.folder import image_files
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.message_types import IMAGE_TYPE
+from sam2_ros.media.messages.cdr_header import header_stamp_ns
+from sam2_ros.media.messages.message_types import IMAGE_TYPE
 from sam2_ros.media.ros_image import LABEL_ENCODINGS, ImageError, image_to_labels
+
+from .replay_config import ReplayConfig
 
 STAMP_DIGITS = 13
 """A file name of so many digits is a stamp in nanoseconds, a shorter one the number of an image."""

@@ -14,10 +14,11 @@ from statistics import median
 
 import cv2
 
-from sam2_ros.media.files.container import read_container
-from sam2_ros.media.files.numbers import FrameNumbers, Timing
 from sam2_ros.media.frame import DEFAULT_FPS, Frame, FrameSource, SourceError
 from sam2_ros.media.opencv_log import quiet_opencv
+
+from .container import read_container
+from .numbers import FrameNumbers, Timing
 
 # Packets looked at before anything is decoded: enough to tell a steady rate from a varying one.
 _SAMPLE = 300

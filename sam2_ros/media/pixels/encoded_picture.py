@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from sam2_ros.media.opencv_log import quiet_opencv
-from sam2_ros.media.pixels.image_error import ImageError
-from sam2_ros.media.pixels.picture_end import JPEG_END, PictureEnd, picture_end
-from sam2_ros.media.pixels.value_range import ValueRange
+
+from .image_error import ImageError
+from .picture_end import JPEG_END, PictureEnd, picture_end
+from .value_range import ValueRange
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # What a decoder may look at beyond the last pixel; decodes to a few blocks at most.

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.media.pixels.value_range import FULL, ValueRange, ValueRangeError
 from sam2_ros.media.ros_image import (
     UNTYPED_COLOURS,
     compressed_to_rgb,
@@ -20,6 +19,8 @@ from sam2_ros.media.ros_image import (
     is_read,
     says_no_colours,
 )
+
+from .value_range import FULL, ValueRange, ValueRangeError
 
 _log = logging.getLogger(__name__)
 

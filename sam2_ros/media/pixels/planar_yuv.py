@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from sam2_ros.media.pixels.image_error import ImageError
+from .image_error import ImageError
 
 _HALF: dict[str, int] = {
     "nv12": cv2.COLOR_YUV2RGB_NV12,

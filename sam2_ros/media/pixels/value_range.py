@@ -14,7 +14,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from sam2_ros.media.pixels.image_error import ImageError
+from .image_error import ImageError
 
 FULL, PERCENTILES = "full", "percentiles"
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.0

@@ -17,8 +17,9 @@ from typing import Protocol
 import numpy as np
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.detector.candidates import Candidate, Candidates, same_place
-from sam2_ros.node.detector.overlap import (
+
+from .candidates import Candidate, Candidates, same_place
+from .overlap import (
     Box,
     Overlap,
     as_boxes,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sam2_ros.node.detector.overlap import Box, as_boxes, assign, box_ious, distances, similar_sizes, sizes
+from .overlap import Box, as_boxes, assign, box_ious, distances, similar_sizes, sizes
 
 WINDOW = 3  # messages, of which a candidate must be in CONFIRMATIONS
 CONFIRMATIONS = 2

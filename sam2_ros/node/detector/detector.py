@@ -15,12 +15,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError
 from sam2_ros.node.convert import stamp_to_ns
-from sam2_ros.node.detector.association import Associator, Seed
-from sam2_ros.node.detector.sightings import Sightings
-from sam2_ros.node.detector.vision import detections_from, import_vision_msgs
 from sam2_ros.node.diagnostics import OK, WARN, Line, Statistics
 from sam2_ros.node.limits import listed
-from sam2_ros.node.prompts import PromptDesk, PromptRequest
+from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
+
+from .association import Associator, Seed
+from .track_history import Sightings
+from .vision import detections_from, import_vision_msgs
 
 SILENCE_S = 5.0  # of a detector, worth a warning
 BACKWARDS_S = 1.0  # a detection this much older than the one before belongs to a stream that began anew

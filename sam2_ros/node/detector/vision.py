@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 from sam2_ros.engine import FrameResult
-from sam2_ros.node.detector.association import Detection
-from sam2_ros.node.detector.overlap import Box
 from sam2_ros.node.limits import MAX_NAME_BYTES, shown
 from sam2_ros.node.packages import require
+
+from .association import Detection
+from .overlap import Box
 
 SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001
 MAX_BOXES = 10_000  # in one message: more than any detector's raw output

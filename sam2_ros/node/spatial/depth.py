@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.media.ros_image import as_uint8
-from sam2_ros.node.spatial.location import NoPositionError
+
+from .location import NoPositionError
 
 _TYPES = {"16UC1": "u2", "32FC1": "f4"}
 

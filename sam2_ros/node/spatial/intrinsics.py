@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sam2_ros.node.spatial.location import NoPositionError
+from .location import NoPositionError
 
 # distortion model -> how many coefficients it may have
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}

@@ -19,7 +19,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from sam2_ros.engine import FrameResult, TrackedObject
 from sam2_ros.media.overlay import colour_of
 from sam2_ros.node.packages import require
-from sam2_ros.node.spatial.location import Location, SpatialResult, Vector
+
+from .location import Location, SpatialResult, Vector
 
 MARKER_LIFETIME_NS = 500_000_000
 MIN_SHOWN_SPEED_MPS = 0.05  # slower is rather noise

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2_ros.engine import TrackedObject
-from sam2_ros.node.spatial.depth import DepthImage
-from sam2_ros.node.spatial.intrinsics import Camera
-from sam2_ros.node.spatial.location import Location, NoPositionError, Vector
-from sam2_ros.node.spatial.surface import MIN_SAMPLES, find_surface
-from sam2_ros.node.spatial.transform import Transform
-from sam2_ros.node.spatial.velocity import UNKNOWN
+
+from .depth import DepthImage
+from .intrinsics import Camera
+from .location import Location, NoPositionError, Vector
+from .surface import MIN_SAMPLES, find_surface
+from .transform import Transform
+from .velocity import UNKNOWN
 
 SIZE_PERCENTILES = (1, 99)
 

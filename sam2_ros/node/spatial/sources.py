@@ -16,7 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.packages import require
-from sam2_ros.node.spatial.location import NoPositionError
+
+from .location import NoPositionError
 
 INFOS_KEPT = 30
 # Depth has to wait for the image that is being tracked: for seconds, with a large model on a small computer.

@@ -15,13 +15,14 @@ from typing import Any
 from sam2_ros.engine import FrameResult
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, Line
-from sam2_ros.node.spatial.depth import DepthImage, check_registered
-from sam2_ros.node.spatial.intrinsics import Camera
-from sam2_ros.node.spatial.location import Location, NoPositionError, NotYetError, SpatialResult
-from sam2_ros.node.spatial.place import SeenObject, see_object
-from sam2_ros.node.spatial.sources import Sources
-from sam2_ros.node.spatial.transform import IDENTITY, Transform, Transforms, overdue
-from sam2_ros.node.spatial.velocity import Velocities
+
+from .depth import DepthImage, check_registered
+from .intrinsics import Camera
+from .location import Location, NoPositionError, NotYetError, SpatialResult
+from .place import SeenObject, see_object
+from .sources import Sources
+from .transform import IDENTITY, Transform, Transforms, overdue
+from .velocity import Velocities
 
 JUDGED_IMAGES = 30  # diagnostics look at so many images ...
 TOLERATED_SHARE = 0.1  # ... of which so many may be without positions: a best-effort depth image gets lost

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sam2_ros.node.spatial.depth import DepthImage
-from sam2_ros.node.spatial.location import NoPositionError
+from .depth import DepthImage
+from .location import NoPositionError
 
 MAX_SAMPLES = 3000  # pixels looked at per object; a larger mask is read on a coarser grid
 MIN_SAMPLES = 12  # fewer readings say nothing dependable

@@ -15,7 +15,8 @@ import numpy as np
 
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.packages import require
-from sam2_ros.node.spatial.location import NoPositionError, NotYetError
+
+from .location import NoPositionError, NotYetError
 
 SILENCE_S = 1.0  # tf that has said nothing new for so long is not waited for
 

@@ -9,7 +9,7 @@ from collections import deque
 
 import numpy as np
 
-from sam2_ros.node.spatial.location import Vector
+from .location import Vector
 
 WINDOW_S = 0.5
 GAP_S = 0.5  # not seen for longer: what was before says nothing about now

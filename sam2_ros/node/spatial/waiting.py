@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sam2_ros.node.spatial.location import NoPositionError, NotYetError
+from .location import NoPositionError, NotYetError
 
 POLL_S = 0.005
 MAX_ITEMS = 300  # more than ten seconds of a 30 Hz camera

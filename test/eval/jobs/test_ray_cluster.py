@@ -25,7 +25,7 @@ def test_without_ray_or_a_cluster_one_line_says_so(tmp_path: Path) -> None:
 
 def test_killed_processes_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "support"), prepend=":")
     kinds = ("plain", "die once", "error", "die", "wait", "wait")
     ended: list[Event] = []
     RayCluster("local", at_once=2).run(
@@ -47,6 +47,6 @@ def test_a_model_that_does_not_load_is_an_error_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "support"), prepend=":")
     with pytest.raises(ValueError, match="no model here"):
         RayCluster("local").run(Squares(tmp_path, broken=True), [Job("0", ("plain", 0))], lambda event: None)

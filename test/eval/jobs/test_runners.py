@@ -87,7 +87,7 @@ def test_a_job_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> Non
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    root, shared = Path(__file__).parents[3], Path(__file__).parents[2]
+    root, shared = Path(__file__).parents[3], Path(__file__).parents[2] / "support"
     parent = subprocess.Popen(
         [sys.executable, "-m", "small_jobs", str(log)],
         env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{shared}"},

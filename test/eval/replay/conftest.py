@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, OBJECT_IDS, mask_box, stamp_ns
-from sam2_ros.media.bag import BagWriter
-from sam2_ros.media.render import demo_clip
+from sam2_ros.media.bag.storage import BagWriter
+from sam2_ros.synthetic.render import demo_clip
 
 LABELS_TOPIC = "/truth/labels"
 FIRST, END = 56, 100  # of the clip's frames; the robot is hidden from HIDDEN[0] to HIDDEN[1] of these

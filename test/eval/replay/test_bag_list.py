@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sam2_ros.eval.replay.bag_list import ListedBag, is_bag_list, read_bag_list
-from sam2_ros.eval.replay.config import ReplayConfigError
+from sam2_ros.eval.replay.replay_config import ReplayConfigError
 
 YAML = """
 - {bag: kitchen, prompts: cup.json}

@@ -10,12 +10,12 @@ import pytest
 
 from sam2_ros.engine import Prompt
 from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC
-from sam2_ros.eval.live_replay import fastdds_profile, missing_ros
-from sam2_ros.eval.replay.config import ReplayConfig
 from sam2_ros.eval.replay.replay import run_replay
-from sam2_ros.media.bag import BagReader, BagWriter
-from sam2_ros.media.bag_frames import BagFrames
-from sam2_ros.media.message_types import COMPRESSED_TYPE, compressed_message, standard_types
+from sam2_ros.eval.replay.replay_config import ReplayConfig
+from sam2_ros.live.player import fastdds_profile, missing_ros
+from sam2_ros.media.bag.frames import BagFrames
+from sam2_ros.media.bag.storage import BagReader, BagWriter
+from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, standard_types
 
 from .conftest import HIDDEN, LABELS_TOPIC, DemoBag
 
@@ -98,7 +98,7 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
 
 @needs_ros
 def test_a_node_that_fails_leaves_the_direct_run_and_says_why(demo_bag: DemoBag, tmp_path: Path) -> None:
-    from sam2_ros.eval.live_replay import LiveReplayError
+    from sam2_ros.live.player import LiveReplayError
 
     camera = tmp_path / "camera"
     with BagFrames(demo_bag.path, IMAGE_TOPIC) as source, BagWriter(camera) as writer:

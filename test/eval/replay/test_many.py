@@ -18,11 +18,11 @@ import pytest
 import torch
 from started_processes import WAIT_S, child_named, wait_for
 
-from sam2_ros.cli import run
+from sam2_ros.cli.main import run
 from sam2_ros.eval.demo import IMAGE_TOPIC, mask_box, stamp_ns
-from sam2_ros.eval.live_replay import missing_ros
 from sam2_ros.eval.replay.many import COUNTS, SCORES
-from sam2_ros.media.bag import BagReader, BagWriter
+from sam2_ros.live.player import missing_ros
+from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.ros_image import image_to_labels
 
 from .conftest import LABELS_TOPIC, DemoBag

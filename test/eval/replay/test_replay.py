@@ -13,12 +13,12 @@ import pytest
 
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, stamp_ns
-from sam2_ros.eval.replay.config import ReplayConfig
 from sam2_ros.eval.replay.replay import run_replay
-from sam2_ros.media.bag import BagReader, BagWriter
-from sam2_ros.media.bag_frames import BagFrames
+from sam2_ros.eval.replay.replay_config import ReplayConfig
+from sam2_ros.media.bag.frames import BagFrames
+from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
+from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.result_folder.manifest import ResultFolderError
 

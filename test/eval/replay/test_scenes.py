@@ -13,13 +13,13 @@ from report_pages import check
 from sam2_ros.engine import Prompt
 from sam2_ros.eval.demo import IMAGE_TOPIC
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.eval.replay.config import ReplayConfig
 from sam2_ros.eval.replay.replay import run_replay
+from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.eval.replay.runs import Run
 from sam2_ros.eval.replay.scenes import read_scenes
 from sam2_ros.eval.replay.truth import find_truth
-from sam2_ros.media.bag import BagWriter
-from sam2_ros.media.bag_timeline import read_timeline
+from sam2_ros.media.bag.storage import BagWriter
+from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import OBJECTS_TOPIC
 

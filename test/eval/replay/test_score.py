@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from sam2_ros.datasets.sequence import FrameTruth
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.eval.replay.score import ObjectTrack, follow
-from sam2_ros.eval.replay.tally import tally
+from sam2_ros.eval.replay.summary import tally
 from sam2_ros.eval.replay.truth import KnownObjects
-from sam2_ros.media.datasets.sequence import FrameTruth
 from sam2_ros.media.frame import SourceError
 
 HW = (40, 60)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.replay.config import ReplayConfig, ReplayConfigError
+from sam2_ros.eval.replay.replay_config import ReplayConfig, ReplayConfigError
 from sam2_ros.eval.replay.truth import KnownObjects, find_truth
-from sam2_ros.media.bag import BagWriter
-from sam2_ros.media.bag_timeline import BagTimeline, read_timeline
+from sam2_ros.media.bag.storage import BagWriter
+from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 
 HW = (24, 32)

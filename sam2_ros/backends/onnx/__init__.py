@@ -1,0 +1,1 @@
+"""The four stages of a model as ONNX graphs, and a model that onnxruntime executes. Knows nothing of a stream."""

@@ -1,0 +1,182 @@
+"""Writes a model's four stages as ONNX graphs of fixed shape, and checks each against PyTorch in onnxruntime.
+
+Does not know command lines, or how the graphs are used.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.weights.load import find_checkpoint, load_model
+
+from .check import engine_outputs, example_inputs, largest_error
+from .fold_shapes import fold_shapes
+from .graphs import GRAPHS
+from .layout import MANIFEST, STAGES, TABLES, BackendError, ExportLayout
+from .sessions import IDENTITY, StageSession, import_onnxruntime
+
+OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
+TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
+"""Largest difference to PyTorch in float32 that an export may have, over the root mean square of the output."""
+RESULT_NAMES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
+HOST_PARTS = (
+    "sam_prompt_encoder.",
+    "mask_downsample.",
+    "obj_ptr_proj.",
+    "no_mem_embed",
+    "no_mem_pos_enc",
+    "no_obj_ptr",
+)
+"""Parameters that the tracker uses outside the graphs."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export. `image_size` 0 is the model's own; the rest as in `ExportLayout`."""
+
+    model: str
+    out: Path
+    image_size: int = 0
+    precision: str = "fp32"
+    objects: int = 4
+    conditioning_frames: int = 4
+    memory_frames: int = 7
+    points: int = 8
+    overwrite: bool = False  # see `ResultFolder`
+
+
+def run_export(
+    config: ExportConfig, on_progress: Callable[[str], None] = lambda step: None
+) -> dict[str, Any]:
+    """Load a checkpoint and export it; returns what `sam2-ros export --json` prints.
+
+    Raises CheckpointError or ResultFolderError; then an earlier export is as it was.
+    """
+    import_onnx()
+    import_onnxruntime()
+    source = find_checkpoint(config.model)
+    folder = ResultFolder(config.out, "export", RESULT_NAMES, [("the model", source)], config.overwrite)
+    model = load_model(config.model, device="cpu", precision="fp32", image_size=config.image_size)
+    layout = ExportLayout(
+        model.config.name,
+        model.config.version,
+        model.config.image_size,
+        config.precision,
+        config.objects,
+        config.conditioning_frames,
+        config.memory_frames - 1,
+        config.points,
+        weights_digest(model),
+        model.parameter_count,
+    )
+    with folder:
+        made = export_onnx(model, layout, folder.staging, on_progress)
+    return {"out": str(config.out), **asdict(layout), **made}
+
+
+def import_onnx() -> Any:
+    """The package, which PyTorch's exporter needs too.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendError(
+            f"onnx cannot be imported ({error}); the export needs it: pip install sam2_ros[onnx]"
+        ) from None
+    return onnx
+
+
+def weights_digest(model: Sam2Model) -> str:
+    """SHA-256 over names and values of all tensors, hexadecimal."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def export_onnx(
+    model: Sam2Model,
+    layout: ExportLayout,
+    out: Path,
+    on_progress: Callable[[str], None] = lambda step: None,
+) -> dict[str, Any]:
+    """Write the graphs, the tables and the manifest into a folder, and compare every graph with PyTorch.
+
+    Args:
+        model: on the CPU, in float32.
+        layout: of this model.
+
+    Returns:
+        `max_error` of every stage and `bytes` of every file.
+
+    Raises:
+        BackendError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
+    stored = copy.deepcopy(model).to(torch.float16) if layout.precision == "fp16" else model
+    errors = {}
+    for stage in STAGES:
+        on_progress(stage)
+        inputs = example_inputs(model, layout, stage)
+        _write_graph(GRAPHS[stage](stored, layout).eval(), inputs, stage, layout, out)
+        errors[stage] = largest_error(
+            StageSession(out, stage, layout)(inputs), engine_outputs(model, stage, inputs)
+        )
+        if not errors[stage] <= TOLERANCE[layout.precision]:  # NaN too
+            raise BackendError(
+                f"{stage}.onnx differs from PyTorch by {errors[stage]:.2g} of its root mean square, at most "
+                f"{TOLERANCE[layout.precision]} expected: export with --precision fp32"
+            )
+    state = model.state_dict()
+    tables = {key: state[key].numpy() for key in state if key.startswith(HOST_PARTS)}
+    np.savez(out / TABLES, weights=np.array(layout.weights), **tables)
+    manifest = layout.write(out, errors)
+    files = [*(out / f"{stage}.onnx" for stage in STAGES), out / TABLES, manifest]
+    return {"max_error": errors, "bytes": {path.name: path.stat().st_size for path in files}}
+
+
+def _write_graph(
+    graph: nn.Module, inputs: dict[str, torch.Tensor], stage: str, layout: ExportLayout, out: Path
+) -> None:
+    onnx = import_onnx()
+    path = out / f"{stage}.onnx"
+    partial = path.with_suffix(".partial")
+    graph(
+        *inputs.values()
+    )  # what the engine keeps for the next image, such as its resized tables, becomes a constant
+    with warnings.catch_warnings():
+        # The shapes are fixed on purpose, and so is this exporter: the other one needs onnxscript.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph,
+            tuple(inputs.values()),
+            str(partial),
+            input_names=list(inputs),
+            output_names=list(layout.outputs(stage)),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    written = fold_shapes(onnx.load(str(partial)), layout.outputs(stage))
+    for name in IDENTITY:
+        entry = written.metadata_props.add()
+        entry.key, entry.value = name, str(getattr(layout, name))
+    onnx.save(written, str(partial))
+    partial.replace(path)

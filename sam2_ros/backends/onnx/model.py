@@ -1,0 +1,200 @@
+"""A SAM 2 model whose four stages run in onnxruntime, for a tracker that does not notice.
+
+Pads what it is given to the fixed shapes of the export and cuts the padding off the answers. Does not know frames,
+prompts or what is kept of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sam2_ros.engine import TrackerConfig
+from sam2_ros.engine.model.mask_decoder import DecodedMasks
+from sam2_ros.engine.model.sam2 import ImageFeatures, MemoryView, Sam2Model
+from sam2_ros.weights.load import PRECISIONS
+
+from .layout import STAGES, TABLES, BackendError, ExportLayout
+from .sessions import StageSession
+
+REPLACED = ("image_encoder", "memory_attention", "memory_encoder", "maskmem_tpos_enc")
+
+
+class OnnxMaskDecoder(nn.Module):
+    """In the place of `MaskDecoder`: any number of prompts, as many at a time as the graph has objects."""
+
+    def __init__(self, session: StageSession, layout: ExportLayout) -> None:
+        super().__init__()
+        self.session, self.layout = session, layout
+
+    def forward(
+        self,
+        image_bchw: torch.Tensor,
+        image_pos_1chw: torch.Tensor,
+        sparse_bnc: torch.Tensor,
+        dense_bchw: torch.Tensor,
+        s8_bchw: torch.Tensor,
+        s4_bchw: torch.Tensor,
+    ) -> DecodedMasks:
+        """As `MaskDecoder.forward`; the graph has the positions in it."""
+        b, tokens, room = len(sparse_bnc), sparse_bnc.shape[1], self.layout.tokens
+        if tokens > room:
+            raise BackendError(
+                f"a prompt of {tokens - 1} clicks and box corners: this model was exported for at most "
+                f"{self.layout.prompt_points}; export it again with --points {tokens - 1}"
+            )
+        embedding = (image_bchw + dense_bchw).expand(b, -1, -1, -1)
+        sparse = F.pad(sparse_bnc, (0, 0, 0, room - tokens))
+        valid = (torch.arange(room) < tokens).float().expand(b, -1)
+        parts = []
+        for begin in range(0, b, self.layout.objects):
+            chunk = slice(begin, begin + self.layout.objects)
+            count = len(sparse[chunk])
+            answer = self.session(
+                {
+                    "embedding": padded(embedding[chunk], self.layout.objects),
+                    "s8": s8_bchw,
+                    "s4": s4_bchw,
+                    "tokens": padded(sparse[chunk], self.layout.objects),
+                    "token_valid": padded(valid[chunk], self.layout.objects),
+                }
+            )
+            parts.append([output[:count] for output in answer])
+        return DecodedMasks(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+class OnnxModel(Sam2Model):
+    """What an exported folder holds. Its parameters are only those that are used outside the graphs."""
+
+    takes_padded_memory = True
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        """Open an export.
+
+        Raises:
+            BackendError: not a whole export, or a device that this onnxruntime does not have.
+        """
+        layout = ExportLayout.read(folder)
+        sessions = {stage: StageSession(folder, stage, layout, device) for stage in STAGES}
+        with torch.device("meta"):  # nothing is stored for what the graphs replace
+            super().__init__(layout.config)
+        for name in REPLACED:
+            delattr(self, name)
+        self.sam_mask_decoder = OnnxMaskDecoder(sessions["mask_decoder"], layout)  # type: ignore[assignment]
+        for name in ("no_obj_embed_spatial", "obj_ptr_tpos_proj"):
+            if layout.version == "2.1":
+                delattr(self, name)
+        self.load_state_dict(_tables(folder, layout), assign=True)
+        self.eval().requires_grad_(False)
+        self.folder, self.layout, self._sessions = folder, layout, sessions
+        self.compute_dtype = PRECISIONS[layout.precision]
+
+    @property
+    def parameter_count(self) -> int:
+        return self.layout.parameters
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Nothing: the graphs have their number format in them, and what is around them is float32."""
+        return nullcontext()
+
+    def check(self, config: TrackerConfig) -> None:
+        """Whether a tracker of these settings fits.
+
+        Raises:
+            BackendError: it could hold more than the graphs have room for.
+        """
+        layout = self.layout
+        frames = layout.recent_frames + 1
+        for name, wanted, room, option in (
+            ("objects", config.max_objects, layout.objects, "objects"),
+            ("conditioning frames", config.max_conditioning_frames, layout.conditioning_frames, "conditioning-frames"),
+            ("memory frames", config.memory_frames, frames, "memory-frames"),
+        ):  # fmt: skip
+            if wanted > room:
+                raise BackendError(
+                    f"{wanted} {name} wanted, {self.folder} was exported for {room}: ask for at most {room}, or export "
+                    f"it again with --{option} {wanted}"
+                )
+        if config.memory_pooling > 1:
+            raise BackendError(
+                f"memory_pooling {config.memory_pooling}: exports hold whole memories; give 1, or backend torch"
+            )
+
+    def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
+        maps = [self._sessions["image_encoder"]({"image": one[None]}) for one in image_b3hw]
+        return ImageFeatures(*(torch.cat(part) for part in zip(*maps, strict=True)))
+
+    def fuse_memory(self, s16_bchw: torch.Tensor, memory: MemoryView) -> torch.Tensor:
+        layout, b = self.layout, len(memory.spatial_bftc)
+        self._check_batch(b)
+        if len(s16_bchw) != 1:
+            raise BackendError(f"features of {len(s16_bchw)} images: backend onnx takes those of one")
+        frames, pointers = memory.spatial_bftc.shape[1], memory.pointers_bpd.shape[1]
+        if frames > layout.frames or pointers > layout.pointers:
+            raise BackendError(
+                f"{frames} spatial memories and {pointers} pointers per object: {self.folder} was exported for "
+                f"{layout.frames} and {layout.pointers}; export it again with more --conditioning-frames"
+            )
+        there = torch.ones(b, 1)
+        valid_bf = there.expand(-1, frames) if memory.spatial_valid_bf is None else memory.spatial_valid_bf
+        valid_bp = there.expand(-1, pointers) if memory.pointer_valid_bp is None else memory.pointer_valid_bp
+        span = memory.pointer_span or self.config.max_pointers - 1
+        given = {
+            "spatial": (memory.spatial_bftc, layout.frames),
+            "slots": (memory.slots_bf, layout.frames),
+            "spatial_valid": (valid_bf, layout.frames),
+            "pointers": (memory.pointers_bpd, layout.pointers),
+            "pointer_age": (memory.distances_bp / span, layout.pointers),
+            "pointer_valid": (valid_bp, layout.pointers),
+        }
+        inputs = {name: padded(x, layout.objects, length) for name, (x, length) in given.items()}
+        return self._sessions["memory_attention"]({"s16": s16_bchw, **inputs})[0][:b]
+
+    def encode_memory(
+        self,
+        s16_bchw: torch.Tensor,
+        logits_b1hw: torch.Tensor,
+        presence_b: torch.Tensor,
+        binarize_b: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        b, n = len(logits_b1hw), self.layout.objects
+        self._check_batch(b)
+        binarize = torch.zeros(b) if binarize_b is None else binarize_b
+        inputs = {"logits": logits_b1hw, "presence": presence_b, "binarize": binarize}
+        inputs = {name: padded(x, n) for name, x in inputs.items()}
+        return self._sessions["memory_encoder"]({"s16": s16_bchw, **inputs})[0][:b]
+
+    def _check_batch(self, batch: int) -> None:
+        if batch > self.layout.objects:
+            raise BackendError(
+                f"{batch} objects at once: {self.folder} was exported for {self.layout.objects}; set max_objects to "
+                f"{self.layout.objects}, or export it again with --objects {batch}"
+            )
+
+
+def padded(x: torch.Tensor, batch: int, length: int | None = None) -> torch.Tensor:
+    """Zeros after the last entry of the first axis, and of the second where a `length` is given."""
+    sides = [0, batch - len(x)]
+    if length is not None:
+        sides = [0, length - x.shape[1], *sides]
+    return F.pad(x, [0, 0] * (x.ndim - len(sides) // 2) + sides)
+
+
+def _tables(folder: Path, layout: ExportLayout) -> dict[str, torch.Tensor]:
+    path = folder / TABLES
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            tables = {key: torch.from_numpy(held[key]) for key in held.files if key != "weights"}
+            weights = str(held["weights"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BackendError(
+            f"{path} cannot be read ({type(error).__name__}): export the model again"
+        ) from None
+    if weights != layout.weights:
+        raise BackendError(f"{path} is of other weights than its folder says: export the model again")
+    return tables

@@ -1,0 +1,1 @@
+"""Reference implementations to time and to compare with: Meta's package and transformers. Knows nothing of timing."""

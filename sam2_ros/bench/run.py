@@ -1,0 +1,297 @@
+"""Times the tracker on a rendered camera stream: frame and stage times, their share of the machine's peak, memory.
+
+With a reference, that too, a frame each in turns, on the same weights and frames. Does not know ROS: what a live node
+adds (transport, conversion, publishing) is in the demo's latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sam2_ros.backends.onnx.layout import BackendError
+from sam2_ros.backends.open_model import open_model
+from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.compiled import CompiledModel, compile_model
+from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
+from sam2_ros.eval.benchmark.prompting import tight_box
+from sam2_ros.eval.memory_options import MemoryOptions
+from sam2_ros.eval.metrics import spread
+from sam2_ros.offline.stream import precision_name
+from sam2_ros.result_folder.scratch import scratch_folder
+from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.weights.load import compile_cache_dir, list_models, load_model
+
+from .against.open_reference import check_reference, open_reference
+from .against.reference import REFERENCES, logit_error, mask_agreement
+from .against.seeded_weights import fill_by_key
+from .flops import Bank, official_flops, rewritten_flops
+from .machine import product_peak_flops
+from .timing import Stream, Timed, TrackerFollower, time_in_turns, time_stream
+
+CLIP_FRAMES = 12
+"""Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
+FULL_BANK_FRAMES = 20
+"""Frames before the clock counts: then all recent memories and pointers are in use, as in the long run."""
+MOST_CONDITIONING = 4
+PRESENT = 6.0
+"""Added to the object score of random weights: they see the objects, and masks are compared, not their absence."""
+
+
+class BenchConfigError(ValueError):
+    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to time. Each entry of `objects` is a run of its own over the same stream, with each bank.
+
+    Attributes:
+        conditioning: prompted frames in memory; the first entry is the bank that is reported first, further ones are
+            timed beside it.
+        against: a reference to run beside it, one of `REFERENCES`.
+        backend: see `backends.open_model`.
+        compile: see `engine.compiled`.
+    """
+
+    model: str = "nano"
+    objects: tuple[int, ...] = (1, 4)
+    frames: int = 50
+    height_px: int = 480
+    width_px: int = 640
+    device: str = "auto"
+    precision: str = "auto"
+    image_size: int = 0
+    against: str = ""
+    conditioning: tuple[int, ...] = (1,)
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    backend: str = "torch"
+    compile: str = "off"
+
+    def __post_init__(self) -> None:
+        if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
+            raise BenchConfigError(
+                f"objects {self.objects} given, numbers from 1 to 64 expected, such as 1,4"
+            )
+        if self.frames < 2:
+            raise BenchConfigError(
+                f"{self.frames} frames given, at least 2 expected: percentiles need more than one time"
+            )
+        if not self.conditioning or not all(1 <= count <= MOST_CONDITIONING for count in self.conditioning):
+            raise BenchConfigError(
+                f"conditioning {self.conditioning} given, numbers from 1 to {MOST_CONDITIONING} expected, such as 1,4"
+            )
+        if self.against and self.against not in REFERENCES:
+            raise BenchConfigError(f"--against {self.against} given, one of {', '.join(REFERENCES)} expected")
+        if self.against and (self.conditioning != (1,) or self.memory != MemoryOptions()):
+            raise BenchConfigError(
+                f"--against {self.against} given with another bank than the reference's, which has 1 + 6 frames: leave "
+                "out --conditioning and the options of memory"
+            )
+
+
+def run_bench(
+    config: BenchConfig, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Any]:
+    """Time every object count; returns what `sam2-ros bench --json` prints.
+
+    Raises CheckpointError, and ReferenceMissingError for the reference.
+    """
+    model, weights = open_benched(config)
+    if config.against:
+        check_reference(config.against, model.config)
+    stream = render_stream(config)
+    passes = len(config.conditioning) + bool(config.against)  # in which two take turns
+    total = passes * len(config.objects) * len(stream)
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        on_progress(done, total)
+
+    most = tracker_config(config, max(config.conditioning), max(config.objects))
+    compiled = compile_model(model, config.compile, most, compile_cache_dir())
+    # Twice, as the machine may be busy with something else for a while: a share above 1 would be the outcome.
+    peak_flops = product_peak_flops(model.device, model.compute_dtype)
+    timed = {
+        (conditioning, count): _time(compiled, config, stream, conditioning, count, one_more)
+        for conditioning in config.conditioning
+        for count in config.objects
+    }
+    peak_flops = max(peak_flops, product_peak_flops(model.device, model.compute_dtype))
+    runs = {
+        conditioning: {
+            str(count): timed[conditioning, count].report
+            | _share(model, config, conditioning, count, timed[conditioning, count], peak_flops)
+            for count in config.objects
+        }
+        for conditioning in config.conditioning
+    }
+    first, *others = config.conditioning
+    report = {
+        "model": model.config.name,
+        "device": str(model.device),
+        "precision": precision_name(model),
+        "backend": config.backend,
+        "image_size": model.config.image_size,
+        "camera": f"{config.width_px}x{config.height_px}",
+        "frames": config.frames,
+        "threads": torch.get_num_threads(),
+        "weights": weights,
+        "compile": config.compile,
+        "memory": config.memory.as_dict() | {"conditioning": first},
+        "peak_gflops": round(peak_flops / 1e9, 1),
+        "objects": runs[first],
+        "memory_bytes": max(one.memory_bytes for one in timed.values()),
+        "memory_growth_bytes_per_frame": round(max(one.growth_bytes for one in timed.values())),
+    }
+    if kernels := kernels_chosen(model.device, model.compute_dtype):
+        report["attention_kernels"] = kernels
+    if isinstance(compiled, CompiledModel):
+        report["compile_s"] = round(compiled.warm_up_s, 1)
+    if others:
+        report["objects_by_conditioning"] = {str(conditioning): runs[conditioning] for conditioning in others}
+    if config.against:
+        report |= _beside(model, compiled, config, stream, runs[first], one_more)
+    return report
+
+
+def render_stream(config: BenchConfig) -> Stream:
+    """A camera stream of ``[H, W, 3]`` uint8 RGB images, with a box around each of the most things to follow."""
+    size = ClipConfig(
+        height_px=config.height_px,
+        width_px=config.width_px,
+        frames=CLIP_FRAMES,
+        objects=max(config.objects),
+    )
+    clip = render_clip(seed=0, config=size)
+    images = [
+        clip.frames[to_and_fro(index, CLIP_FRAMES)] for index in range(FULL_BANK_FRAMES + config.frames)
+    ]
+    boxes = [tight_box(clip.masks[0, n]) for n in range(max(config.objects))]
+    return Stream(images, boxes, FULL_BANK_FRAMES)
+
+
+def _time(
+    model: Sam2Model,
+    config: BenchConfig,
+    stream: Stream,
+    conditioning: int,
+    count: int,
+    on_frame: Callable[[], None],
+) -> Timed:
+    tracker = Tracker(model, tracker_config(config, conditioning, count))
+    # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
+    return time_stream(
+        tracker,
+        stream.of(count),
+        conditioning,
+        on_frame,
+        launches=config.backend == "torch" and (config.compile == "off" or model.device.type == "cuda"),
+    )
+
+
+def tracker_config(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
+    """For `count` objects, with so many prompted frames in memory.
+
+    Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
+
+    The port chooses masks as the official predictor does in an interactive session, but fills no holes.
+    """
+    settings = TrackerConfig(
+        max_objects=count,
+        max_conditioning_frames=conditioning,
+        memory_policy="official",
+        numerics="official_video" if config.against == "transformers" else "official_vos",
+        fill_hole_area=0,
+        forget_after_s=0.0,
+    )
+    return config.memory.within(settings)
+
+
+def _share(
+    model: Sam2Model, config: BenchConfig, conditioning: int, count: int, timed: Timed, peak_flops: float
+) -> dict[str, Any]:
+    """What the arithmetic of a frame would take at the machine's peak, beside what the frame took."""
+    memory = config.memory
+    bank = Bank(
+        conditioning,
+        memory.memory_frames - 1,
+        conditioning + model.config.max_pointers - 1,
+        memory.memory_pooling,
+        memory.memory_every,
+    )
+    official = official_flops(model.config, bank).of(count)
+    least = rewritten_flops(model.config, bank).of(count)
+    return {
+        "gflop": {"official": round(official / 1e9, 2), "rewritten": round(least / 1e9, 2)},
+        "peak_share": round(official / (timed.p50_ms * 1e-3 * peak_flops), 4),
+        "floor_ms": round(least / peak_flops * 1e3, 3),
+    }
+
+
+def _beside(
+    model: Sam2Model,
+    compiled: Sam2Model,
+    config: BenchConfig,
+    stream: Stream,
+    runs: dict[str, dict[str, Any]],
+    on_frame: Callable[[], None],
+) -> dict[str, Any]:
+    """The reference's times go into `runs`, with ours in turns with it; how the two compare is returned."""
+    ratios, agreements = {}, {}
+    reference = open_reference(config.against, model)
+    for count in config.objects:
+        part = stream.of(count)
+        tracker = Tracker(compiled, tracker_config(config, config.conditioning[0], count))
+        followers = TrackerFollower(tracker, part), reference.follow(part.images, part.boxes)
+        ours, theirs = time_in_turns(followers, len(part), on_frame)
+        own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
+        runs[str(count)][config.against] = {
+            "frame_ms": times.as_dict(),
+            "own_frame_ms": own_ms.as_dict(),
+            "logit_error": logit_error(theirs, ours),
+        }
+        ratios[str(count)] = round(times.p50 / own_ms.p50, 3)
+        agreements[str(count)] = mask_agreement(theirs, ours)
+    return {"against": config.against, "ratio": ratios, "agreement": agreements}
+
+
+def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
+    """The model and where its weights are from; one that is not on this machine gets random ones."""
+    if config.against and config.backend != "torch":
+        raise BackendError(
+            f"--against {config.against} with backend {config.backend}: the reference needs the weights; "
+            "give backend torch"
+        )
+    info = next((known for known in list_models() if known.name == config.model), None)
+    if info is None or info.path is not None or config.backend != "torch":
+        most = tracker_config(config, max(config.conditioning), max(config.objects))
+        model = open_model(
+            config.model, config.backend, config.device, config.precision, config.image_size, most
+        )
+        if config.backend != "torch":
+            return model, "exported"
+        return model, "nano" if model.config.name == "nano" else "official"
+    with scratch_folder() as folder:  # through a file: device and precision are chosen as for any other
+        path = folder / "random.safetensors"
+        with torch.device("meta"):
+            shapes = Sam2Model(config_for(info.name.split("-")[0], info.version)).state_dict()
+        save_file(fill_by_key(shapes, presence_bias=PRESENT), path)
+        return (
+            load_model(path, device=config.device, precision=config.precision, image_size=config.image_size),
+            "random",
+        )
+
+
+def to_and_fro(index: int, length: int) -> int:
+    """0 1 2 .. length-1 length-2 .. 1 0 1 ..: an endless stream out of a short clip."""
+    if length == 1:
+        return 0
+    position = index % (2 * (length - 1))
+    return position if position < length else 2 * (length - 1) - position

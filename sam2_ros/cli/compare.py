@@ -1,0 +1,148 @@
+"""`sam2-ros compare`: two runs side by side, whether a difference can be told, and a gate for CI.
+
+Does not compute the comparison; it shows it, and turns it into an exit status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from . import output as show
+from .options import JsonOption
+
+if TYPE_CHECKING:
+    from sam2_ros.eval.compare.run import Comparison, Pair
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="summary.json of `eval` or `replay`, or its folder: what was.")],
+    b: Annotated[Path, typer.Argument(help="Another of the same kind: what is new.")],
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="JF, J, F, decay, absent, false_presence; replay: missed too; photographs: IoU. Default: JF, or IoU."
+        ),
+    ] = "",
+    run: Annotated[
+        str,
+        typer.Option(help="Which run of two replays: node, recorded, direct. Default: the first both have."),
+    ] = "",
+    fail_below: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Exit status 1 when B is worse than A by more than this many points on average, or fails on a "
+            "sequence that A has.",
+        ),
+    ] = None,
+    certain: Annotated[
+        bool,
+        typer.Option(
+            "--certain",
+            help="With --fail-below: the interval's bound decides, not the mean: only a sure loss fails.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Whether B is better or worse than A, object by object: means, difference, a paired bootstrap interval, speed.
+
+    Exit status: 0; with --fail-below 1 when B is too much worse; 2 when the two cannot be compared.
+    """
+    from sam2_ros.eval.compare.run import compare_files
+    from sam2_ros.eval.compare.summaries import CompareError
+
+    if certain and fail_below is None:
+        raise CompareError("--certain given without --fail-below: it says how that decides; expected both")
+    comparison = compare_files(a, b, metric, run)
+    loss = comparison.surely_worse_by if certain else comparison.worse_by
+    if loss is None:
+        raise CompareError(
+            f"--certain needs an interval, and {comparison.found.units} objects or sequences give none that can be "
+            "trusted: leave --certain out, or evaluate more"
+        )
+    _print(comparison)
+    report = comparison.as_dict()
+    failures = [] if fail_below is None else _failures(comparison, loss, fail_below, certain)
+    if fail_below is not None:
+        report["gate"] = {"fail_below": fail_below, "certain": certain, "failures": failures}
+    for line in failures:
+        show.err.print(escape(line), highlight=False, soft_wrap=True)
+    show.print_json(as_json, report)
+    return 1 if failures else 0
+
+
+def _failures(comparison: Comparison, loss: float, limit: float, certain: bool) -> list[str]:
+    """Why the gate is closed, one line each; empty when it is open."""
+    lines = []
+    if loss > limit:
+        how = "surely" if certain else "on average"
+        lines.append(f"B is {how} worse by {loss:.2f} points, at most {limit:g} allowed (--fail-below)")
+    if comparison.failed_in_b:
+        lines.append(f"B failed on what A has: {', '.join(comparison.failed_in_b)}")
+    return lines
+
+
+def _print(comparison: Comparison) -> None:
+    """What differs, the table, what can be told, speed, and what was left out."""
+    show.out.print(
+        f"A: {comparison.a.path}\nB: {comparison.b.path}", highlight=False, markup=False, soft_wrap=True
+    )
+    _print_unlike("Not the same task, so that the scores do not compare fairly", comparison.unlike_task)
+    _print_unlike("Set up differently", comparison.unlike_setup)
+    show.out.print(_table(comparison))
+    show.out.print(f"[bold]{escape(comparison.sentence())}[/bold]", highlight=False, soft_wrap=True)
+    if method := comparison.method():
+        show.out.print(method, highlight=False, soft_wrap=True)
+    for name, (a, b) in comparison.speed().items():
+        ratio = f", B / A {b / a:.2f}" if a else ""
+        show.out.print(f"{name}: A {a:.2f}, B {b:.2f}{ratio}", highlight=False)
+    if comparison.only_in_a or comparison.only_in_b:
+        show.out.print("Speed is of all that each run did, not of what they share.", highlight=False)
+    for name, keys in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
+        if keys:
+            listed = ", ".join("/".join(key) for key in keys)
+            show.out.print(f"Only in {name}, left out: {escape(listed)}", highlight=False, soft_wrap=True)
+    for name, failed in (("A", comparison.a.failed), ("B", comparison.b.failed)):
+        for sequence, why in failed.items():
+            show.out.print(
+                f"Failed in {name}: {escape(sequence)}: {escape(why)}", highlight=False, soft_wrap=True
+            )
+
+
+def _print_unlike(title: str, unlike: Mapping[str, tuple[str, str]]) -> None:
+    if unlike:
+        listed = "; ".join(f"{name}: {a} | {b}" for name, (a, b) in unlike.items())
+        show.out.print(f"{title} (A | B): {escape(listed)}", highlight=False, soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> Table:
+    from sam2_ros.eval.compare.run import METRICS
+
+    title = METRICS[comparison.metric].title
+    table = Table(box=None, header_style="bold")
+    table.add_column(comparison.sequence_word() if comparison.a.kind != "replay" else "run")
+    table.add_column("object")
+    for name in (f"A {title}", f"B {title}", "B - A"):
+        table.add_column(name, justify="right")
+    for name, pairs in comparison.by_sequence().items():
+        table.add_row(escape(name), str(len(pairs)), *_cells(pairs))
+        if len(pairs) > 1:
+            for pair in pairs:
+                table.add_row("", f"id {escape(pair.key[1])}", *_cells([pair]))
+    for name, pairs in comparison.by_group().items():
+        table.add_row(f"[bold]mean of {escape(name)}", str(len(pairs)), *_cells(pairs))
+    table.add_row("[bold]mean over objects", str(len(comparison.pairs)), *_cells(comparison.pairs))
+    return table
+
+
+def _cells(pairs: Sequence[Pair]) -> list[str]:
+    from sam2_ros.eval.compare.run import mean_of
+
+    a, b = mean_of(list(pairs))
+    return [f"{a:.1f}", f"{b:.1f}", f"{b - a:+.1f}"]

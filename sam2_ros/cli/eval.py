@@ -1,0 +1,232 @@
+"""`sam2-ros eval`: quality and speed on a dataset, as a table for people and one JSON line for programs.
+
+Does not score anything; it shows what `eval.benchmark` reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from . import output as show
+from .options import (
+    DeviceOption,
+    ImageSizeOption,
+    JsonOption,
+    MemoryEveryOption,
+    MemoryFramesOption,
+    MemoryPoolingOption,
+    ModelOption,
+    OverwriteOption,
+    PrecisionOption,
+)
+
+
+def evaluate(
+    context: typer.Context,
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="Folders of <seq>/frames + masks, one such sequence, DAVIS / MOSE / YouTube-VOS / LVOS / SA-V, "
+            "photographs with instances.json, or the word rendered: a test set that is drawn, in groups by difficulty."
+        ),
+    ],
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="What each object gets on its first frame: mask, box, click1, click3, click5; or online: three "
+            "clicks, and three more wherever it is covered badly."
+        ),
+    ],
+    model: ModelOption = "nano",
+    split: Annotated[
+        str,
+        typer.Option(help="A list of ImageSets (val, 2017/val), a folder (valid) or a rendered group (cut)."),
+    ] = "",
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for predicted masks, overlay.mp4, report.html and summary.json: new, empty, or of eval before."
+        ),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run beside the model: flow (its first mask carried by optical flow) or grabcut (a box tracker, "
+            "filled by GrabCut). Repeatable."
+        ),
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="All baselines that fit.")] = False,
+    numerics: Annotated[
+        str, typer.Option(help="stream, or official_vos / official_video to compare with published numbers.")
+    ] = "stream",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    image_size: ImageSizeOption = 0,
+    memory_frames: MemoryFramesOption = 7,
+    memory_pooling: MemoryPoolingOption = 1,
+    memory_every: MemoryEveryOption = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes, each with its share of the cores. 0: one on a GPU or on fewer than 4 cores, else one for "
+            "every two cores, 8 at most: a rule, nothing is measured. Frames per second are then those of such a share."
+        ),
+    ] = 0,
+    ray: Annotated[
+        str,
+        typer.Option(
+            help="Run on this Ray cluster (its address), or on one that is started here: local. Needs --out."
+        ),
+    ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run sequences again that are complete in --out.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU.
+
+    With --out a run that was interrupted goes on where it was. A sequence that cannot be evaluated is listed as failed,
+    the others are scored, and the exit status is 1.
+    """
+    from sam2_ros.datasets.photographs import is_photographs
+    from sam2_ros.eval.benchmark.baselines import BASELINES
+    from sam2_ros.eval.benchmark.eval_config import EvalConfig
+    from sam2_ros.eval.benchmark.evaluate import run_eval
+    from sam2_ros.eval.benchmark.photographs import run_photographs
+    from sam2_ros.eval.memory_options import MemoryOptions
+
+    photographs = is_photographs(dataset)
+    asked = tuple(baseline or ())
+    if baselines:
+        asked = ("grabcut",) if photographs else tuple(BASELINES)
+    config = EvalConfig(
+        dataset,
+        prompt,
+        model,
+        device,
+        precision,
+        split,
+        tuple(sequence or ()),
+        out,
+        numerics,
+        asked,
+        image_size,
+        MemoryOptions(memory_frames, memory_pooling, memory_every),
+        workers,
+        ray,
+        fresh,
+        overwrite,
+    )
+    with show.progress_bar("opening") as bar:
+        if photographs:
+            evaluation = run_photographs(config, bar.show, show.note)
+        else:
+            evaluation = run_eval(config, bar.show, show.note, ("sam2-ros", *context.obj))
+    if photographs:
+        _print_photographs(evaluation.report)
+    else:
+        _print_videos(evaluation.report, evaluation.details)
+        if out is not None:
+            show.path(out / "report.html")
+    show.print_json(as_json, evaluation.report)
+    return 1 if evaluation.report.get("failed") else 0
+
+
+def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """Sequences and, where there are several, their objects; then the means over the objects of groups and over all."""
+    others = report.get("baselines", {})
+    columns = (
+        "sequence",
+        "object",
+        "J",
+        "F",
+        "J&F",
+        "decay",
+        "absent",
+        "fps",
+        *(f"{name} J&F" for name in others),
+    )
+    table = Table(
+        *columns,
+        box=None,
+        header_style="bold",
+    )
+    show.out.print(escape(_title(report, details)), highlight=False, soft_wrap=True)
+    for name, scores in report["sequences"].items():
+        beside = [other["sequences"][name]["JF"] for other in others.values()]
+        objects = details["objects"]["model"][name]
+        table.add_row(escape(name), str(len(objects)), *_numbers(scores, beside, scores["fps"]))
+        if len(objects) > 1:
+            for key, one in objects.items():
+                beside = [details["objects"][other][name][key]["JF"] for other in others]
+                table.add_row("", f"id {escape(key)}", *_numbers(one, beside, None))
+    beside = [other["JF"] for other in others.values()]
+    for name in report["failed"]:
+        table.add_row(escape(name), "failed")
+    for name, scores in report.get("groups", {}).items():
+        beside = [other["groups"][name]["JF"] for other in others.values()]
+        table.add_row(f"[bold]mean of {escape(name)}", "", *_numbers(scores, beside, None))
+    count = sum(len(objects) for objects in details["objects"]["model"].values())
+    table.add_row("[bold]mean over objects", str(count), *_numbers(report, beside, report["fps"]))
+    show.out.print(table)
+    if details["calibration"] is not None:
+        show.out.print(
+            f"Presence: expected calibration error {details['calibration']['ece']:.3f}; TRACKING in "
+            f"{report['false_presence']:.1f} % of the frames that do not show an object",
+            highlight=False,
+        )
+    for name, one in {report["model"]: report, **others}.items():
+        latency = one["latency_ms"]
+        show.out.print(
+            f"{name}: {one['fps']:.1f} frames per second, p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _print_photographs(report: Mapping[str, Any]) -> None:
+    methods = {report["model"]: report, **report.get("baselines", {})}
+    columns = ("method", "mean IoU", "up to 96 x 96 px", "larger")
+    title = f"{report['prompt']} on {report['instances']} instances of {report['photographs']} photographs"
+    table = Table(*columns, box=None, header_style="bold", title=escape(title), title_justify="left")
+    for name, one in methods.items():
+        table.add_row(escape(name), *(_number(one[key]) for key in ("IoU", "IoU_medium", "IoU_large")))
+    show.out.print(table)
+    show.out.print(
+        f"An image {report['encode_ms']['p50']:.1f} ms, an answer {report['latency_ms']['p50']:.1f} ms (p50).",
+        highlight=False,
+    )
+
+
+def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
+    from sam2_ros.eval.memory_options import MemoryOptions
+
+    title = f"{report['model']}, prompt {report['prompt']}, {details['device']}, {details['precision']}"
+    title += f", input {details['image_size']}"
+    if details["workers"] > 1:
+        title += f", {details['workers']} workers of {details['threads']} threads"
+    if words := MemoryOptions(**details["memory"]).words():
+        title += f", {words}"
+    if report["prompt"] == "online":
+        counts = [count for one in details["prompted_frames"].values() for count in one.values()]
+        title += f", {sum(counts) / len(counts):.1f} frames prompted per object"
+    return title
+
+
+def _numbers(scores: Mapping[str, Any], beside: list[float | None], fps: float | None) -> list[str]:
+    return [_number(scores[key]) for key in ("J", "F", "JF", "decay", "absent")] + [
+        _number(fps),
+        *map(_number, beside),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

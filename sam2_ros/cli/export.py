@@ -1,0 +1,56 @@
+"""`sam2-ros export`: writes a model's stages as files that other runtimes execute.
+
+Does not export: it reads arguments, shows progress, a table and one JSON line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import output as show
+from .options import OUT_HELP, ImageSizeOption, JsonOption, OverwriteOption
+
+FORMATS = ("onnx",)
+
+
+def export(
+    name: Annotated[
+        str, typer.Argument(help="A name of `sam2-ros models list`, or the path of a checkpoint.")
+    ],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
+    format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    objects: Annotated[
+        int, typer.Option(help="Objects tracked at once; every one of them is computed, there or not.")
+    ] = 4,
+    image_size: ImageSizeOption = 0,
+    precision: Annotated[str, typer.Option(help="Number format inside the graphs: fp32, fp16.")] = "fp32",
+    conditioning_frames: Annotated[int, typer.Option(help="Prompted frames remembered per object.")] = 4,
+    memory_frames: Annotated[
+        int, typer.Option(help="Frames remembered: one prompted and the rest recent, 1..7.")
+    ] = 7,
+    points: Annotated[int, typer.Option(help="Clicks and box corners that one prompt may have.")] = 8,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the image encoder, memory attention, mask decoder and memory encoder as ONNX graphs of fixed shape.
+
+    Every graph is compared with PyTorch before the command ends. Run them with `--backend onnx --model DIR`;
+    docs/export.md has the way to TensorRT.
+    """
+    if format not in FORMATS:
+        raise typer.BadParameter(f"--format '{format}': expected {', '.join(FORMATS)}")
+    from sam2_ros.backends.onnx.export import ExportConfig, run_export
+
+    config = ExportConfig(
+        name, out, image_size, precision, objects, conditioning_frames, memory_frames, points, overwrite
+    )
+    with show.progress_bar("loading the model") as bar:
+        summary = run_export(config, lambda step: bar.show(step, 0, None))
+    errors = {f"  {stage} differs by": f"{error:.1e} of rms" for stage, error in summary["max_error"].items()}
+    sizes = {f"  {file}": f"{size / 1e6:.1f} MB" for file, size in summary["bytes"].items()}
+    shown = {key: value for key, value in summary.items() if key not in ("max_error", "bytes")}
+    show.print_table("sam2-ros export", shown | errors | sizes)
+    show.print_json(as_json, summary)

@@ -1,0 +1,134 @@
+"""`sam2-ros models`: which checkpoints exist, which are here, fetching and checking them.
+
+Does not open checkpoints or the web itself; it shows what `weights` and `download` say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from . import output as show
+from .options import JsonOption
+
+models_app = typer.Typer(
+    help="The checkpoints that can be used: which exist, which are here, whether they are intact."
+)
+
+
+@models_app.command("list")
+def models_list(as_json: JsonOption = False) -> None:
+    """All known models: size, licence, and whether their weights are here."""
+    from sam2_ros.weights.load import list_models
+
+    models = list_models()
+    table = Table(
+        "name", "version", "parameters", "file", "licence", "present", box=None, header_style="bold"
+    )
+    for info in models:
+        present = "[green]yes[/green]" if info.path else "no"
+        table.add_row(
+            info.name,
+            info.version,
+            f"{info.parameters / 1e6:.1f} M",
+            escape(info.file),
+            escape(info.licence),
+            present,
+        )
+    show.out.print(table)
+    show.print_json(as_json, {"models": [_model_dict(info) for info in models]})
+
+
+@models_app.command("info")
+def models_info(
+    name: Annotated[str, typer.Argument(help="A name from `sam2-ros models list`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """One model: where its weights come from and where they are looked for."""
+    info = _find_model(name)
+    show.print_table(f"model {info.name}", _model_dict(info))
+    show.print_json(as_json, _model_dict(info))
+
+
+@models_app.command("fetch")
+def models_fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `sam2-ros models list`, a Hugging Face id, or an official file that you have already."
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Download a checkpoint; an interrupted download goes on where it stopped."""
+    from sam2_ros.weights.fetch import adopt, fetch, fetch_from_hub
+    from sam2_ros.weights.load import download_dir, is_hub_id
+    from sam2_ros.weights.verify import verify_weights
+
+    given = Path(name).expanduser()
+    if given.is_file():
+        known = adopt(given).name
+    elif is_hub_id(name):
+        known = name
+        fetch_from_hub(name)
+    else:
+        info = _find_model(name)
+        known = info.name
+        with show.progress_bar(f"downloading {info.file}") as bar:
+            fetch(info, download_dir(), lambda done, total: bar.show(f"downloading {info.file}", done, total))
+    checked = verify_weights(known)
+    show.print_table(f"model {known}", checked)
+    show.print_json(as_json, checked)
+
+
+@models_app.command("verify")
+def models_verify(
+    name: Annotated[str | None, typer.Argument(help="A name or a file (default: all that are here).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check weights: their SHA-256 where one is published, and that they load completely."""
+    from sam2_ros.weights.load import list_models
+    from sam2_ros.weights.verify import verify_weights
+
+    wanted = [name] if name is not None else [info.name for info in list_models() if info.path is not None]
+    table = Table("model", "file", "recognised as", "sha256", "verdict", box=None, header_style="bold")
+    verdicts = []
+    for one in wanted:
+        checked = verify_weights(one)
+        verdicts.append(checked)
+        table.add_row(
+            escape(one),
+            escape(checked["file"]),
+            checked["recognised"],
+            checked["sha256"][:12],
+            escape(checked["verdict"]),
+        )
+    show.out.print(table)
+    show.print_json(as_json, {"models": verdicts})
+
+
+def _model_dict(info: Any) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "version": info.version,
+        "parameters": info.parameters,
+        "file": info.file,
+        "url": info.url,
+        "licence": info.licence,
+        "path": None if info.path is None else str(info.path),
+    }
+
+
+def _find_model(name: str) -> Any:
+    from sam2_ros.weights.load import list_models
+
+    models = list_models()
+    found = next((info for info in models if info.name == name), None)
+    if found is None:
+        known = ", ".join(info.name for info in models)
+        raise typer.BadParameter(f"model '{name}' is not known: expected one of {known}")
+    return found

@@ -1,0 +1,126 @@
+"""`sam2-ros soak`: the live node, or the tracker alone, watched for long.
+
+Does not run either: it reads arguments, shows progress and results, and sets the exit status.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import output as show
+from .options import OUT_HELP, DeviceOption, ImageSizeOption, JsonOption, ModelOption, OverwriteOption
+
+
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long the camera runs.")] = 10.0,
+    rate: Annotated[float, typer.Option(min=0.5, max=240.0, help="Images per second of the camera.")] = 15.0,
+    size: Annotated[str, typer.Option(help="Size of the camera's images, WIDTHxHEIGHT.")] = "640x480",
+    model: ModelOption = "nano",
+    device: DeviceOption = "auto",
+    image_size: ImageSizeOption = 0,
+    objects: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Objects to track, 2 unless told; with --direct how many at most at once, 4 then.",
+        ),
+    ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="The tracker alone, without ROS; objects are added, refined and removed at random.",
+        ),
+    ] = False,
+    frames: Annotated[int, typer.Option(min=1, help="With --direct: how many frames.")] = 10_000,
+    guests: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=64,
+            help="Live: so many more objects, added, refined and removed at random, one a second.",
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what happens at random.")] = 0,
+    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/soak"),
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the live ROS 2 node on a rendered camera for minutes, and watch its memory, rate and latency.
+
+    Fails (exit status 1) when resident memory grows by more than 2 % from the second minute to the last, the rate
+    falls by more than 5 %, or an output's stamp repeats or is no image's. Linux only. Leaves soak.json, soak.jsonl
+    (one reading per second), soak.png and node.log. With --guests the rate is not judged.
+
+    With --direct the tracker runs through --frames frames without ROS, as fast as it can, while objects are added,
+    refined, taken back and removed at random. Fails when resident memory grows by more than 2 % in the last half of
+    the frames, an object is not shown, or a label is used twice.
+    """
+    from sam2_ros.bench.soak import SoakError
+
+    width_px, height_px = _size(size)
+    where: dict[str, Any] = {
+        "width_px": width_px,
+        "height_px": height_px,
+        "model": model,
+        "device": device,
+        "overwrite": overwrite,
+    }
+    if direct:
+        report = _direct(
+            out, {**where, "image_size": image_size, "frames": frames, "seed": seed}, objects or 4
+        )
+        too_short = "Shorter than 2,000 frames: memory cannot be judged."
+    else:
+        live = {**where, "minutes": minutes, "rate_hz": rate, "guests": guests, "seed": seed}
+        report = _live(out, live, objects or 2, image_size)
+        too_short = "Shorter than 3 minutes: memory and rate over time cannot be judged."
+    show.print_table("sam2-ros soak", {key: value for key, value in report.items() if key != "failures"})
+    if not report["memory_judged"]:
+        show.out.print(too_short, highlight=False)
+    for name in ("soak.png", "soak.jsonl", "soak.json", *(() if direct else ("node.log",))):
+        show.path(out / name)
+    show.print_json(as_json, report)
+    if report["failures"]:
+        raise SoakError("; ".join(report["failures"]))
+
+
+def _direct(out: Path, settings: dict[str, Any], objects: int) -> dict[str, Any]:
+    from sam2_ros.bench.direct_soak import DirectSoakConfig, run_direct_soak
+
+    with show.progress_bar("loading the model") as bar:
+        return run_direct_soak(DirectSoakConfig(out=out, objects=objects, **settings), bar.show)
+
+
+def _live(out: Path, settings: dict[str, Any], objects: int, image_size: int) -> dict[str, Any]:
+    from sam2_ros.bench.soak import SoakConfig, SoakError, run_soak
+    from sam2_ros.live.player import fastdds_profile, missing_ros
+
+    if (reason := missing_ros()) is not None:
+        raise SoakError(f"there is no live ROS 2 graph to run in: {reason}; --direct needs none")
+    config = SoakConfig(
+        out=out,
+        node_command=(sys.executable, "-m", "sam2_ros.node.node"),
+        objects=objects,
+        profiles_file=fastdds_profile(),
+        parameters={"image_size": image_size} if image_size else {},
+        **settings,
+    )
+    with show.progress_bar("starting") as bar:
+        return run_soak(config, bar.show)
+
+
+def _size(size: str) -> tuple[int, int]:
+    """Width and height, pixels."""
+    sides = size.split("x")
+    if len(sides) != 2 or not all(re.fullmatch("[0-9]{2,5}", side) and int(side) >= 32 for side in sides):
+        raise typer.BadParameter(
+            f"--size '{size}' cannot be read: expected WIDTHxHEIGHT from 32x32 on, such as 640x480"
+        )
+    return int(sides[0]), int(sides[1])

@@ -1,0 +1,95 @@
+"""Photographs with known instances: `instances.json` as COCO has it, and the images it names.
+
+Does not know what is done with them; crowds are left out, as they are no one instance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.written_file import read_json
+
+from .sequence import decode_rle, read_image
+
+INSTANCES = "instances.json"
+_FORM = "COCO's images [{id, file_name, height, width}] and annotations [{image_id, segmentation}]"
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One image and what is known of the things in it."""
+
+    name: str
+    path: Path
+    hw: tuple[int, int]  # pixels
+    segmentations: tuple[Any, ...]  # polygons or run lengths, as written
+
+    def image(self) -> np.ndarray:
+        """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
+        image = read_image(self.path)
+        if image.shape[:2] != self.hw:
+            raise SourceError(
+                f"'{self.path}' is {image.shape[1]} x {image.shape[0]} px, {INSTANCES} says "
+                f"{self.hw[1]} x {self.hw[0]}: the image of that set expected"
+            )
+        return image
+
+    def masks(self) -> list[np.ndarray]:
+        """``[H, W]`` bool of every instance. Raises SourceError."""
+        return [self._mask(segmentation) for segmentation in self.segmentations]
+
+    def _mask(self, segmentation: Any) -> np.ndarray:
+        if not isinstance(segmentation, list):
+            return decode_rle(segmentation)
+        try:
+            return np.asarray(coco.decode(coco.merge(coco.frPyObjects(segmentation, *self.hw)))).astype(bool)
+        except Exception as error:  # pycocotools raises bare Exception for what it does not know
+            raise SourceError(
+                f"a polygon of '{self.name}' cannot be read ({error}): expected {_FORM}"
+            ) from error
+
+
+def is_photographs(path: Path) -> bool:
+    return (path / INSTANCES).is_file()
+
+
+def open_photographs(path: Path) -> list[Photograph]:
+    """The images of `path`, which holds `instances.json`, by name. Raises SourceError."""
+    file = path / INSTANCES
+    try:
+        record = read_json(file)
+        segmentations: dict[Any, list[Any]] = {}
+        for one in record["annotations"]:
+            if not one.get("iscrowd"):
+                segmentations.setdefault(one["image_id"], []).append(one["segmentation"])
+        found = [
+            Photograph(
+                str(one["file_name"]),
+                _where(path, str(one["file_name"])),
+                (int(one["height"]), int(one["width"])),
+                tuple(segmentations.get(one["id"], ())),
+            )
+            for one in record["images"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"'{file}' cannot be read ({error!r}): expected {_FORM}") from error
+    if not any(photograph.segmentations for photograph in found):
+        raise SourceError(f"'{file}' has no instance of any image, at least one expected")
+    return sorted(found, key=lambda photograph: photograph.name)
+
+
+def _where(path: Path, name: str) -> Path:
+    for place in (path / "images" / name, path / name):
+        if place.is_file():
+            return place
+    raise SourceError(
+        f"image '{name}' of '{path / INSTANCES}' is not there: '{path / 'images' / name}' expected"
+    )

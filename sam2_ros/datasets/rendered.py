@@ -1,0 +1,139 @@
+"""The rendered test set: clips in groups by what makes them hard, drawn when they are asked for, never stored.
+
+Knows what a group asks of the renderer; its textures are those that training never sees.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from sam2_ros.media.frame import SourceError
+from sam2_ros.synthetic.drawing.textures import TextureBank, TextureError
+from sam2_ros.synthetic.render import Clip, ClipConfig, render_clip
+
+from .sequence import FrameTruth, VosSequence
+
+NAME = "rendered"
+FPS = 10.0
+_PLAIN = ClipConfig(
+    height_px=288,
+    width_px=384,
+    frames=40,
+    objects=2,
+    distractors=2,
+    occluders=0,
+    textures=TextureBank("demo"),
+    size_range=(0.2, 0.5),
+    hide_probability=0.0,
+    motion_scale=0.5,
+    min_area_share=0.005,
+    assemblies=0.6,
+    turning=0.3,
+    lighting=0.3,
+    clutter=0.3,
+    defocus=0.2,
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips with one difficulty; a clip for each seed. The seeds are chosen so that every clip has it."""
+
+    config: ClipConfig
+    seeds: tuple[int, ...]
+
+
+GROUPS: dict[str, Group] = {
+    "plain": Group(_PLAIN, (1, 3, 4, 5)),
+    "occlusion": Group(replace(_PLAIN, hide_probability=1.0, leaving=0.0), (2, 6, 16, 19)),
+    "re-entry": Group(replace(_PLAIN, hide_probability=1.0, leaving=1.0), (61, 65, 66, 70)),
+    "look-alikes": Group(replace(_PLAIN, twins=1.0), (40, 41, 43, 44)),
+    "fast": Group(replace(_PLAIN, fast=1.0, chasing=0.5), (7, 10, 11, 13)),
+    "cut": Group(replace(_PLAIN, cuts=1.0), (50, 51, 52, 53)),
+}
+
+
+def rendered_sequences(
+    split: str = "", names: Sequence[str] = (), groups: dict[str, Group] = GROUPS
+) -> list[VosSequence]:
+    """Sequences `group/number`, of one group where `split` names it. Raises SourceError."""
+    if split and split not in groups:
+        raise SourceError(
+            f"split '{split}' of the rendered set is not there: expected of {', '.join(groups)}"
+        )
+    sequences = [
+        _sequence(name, number, seed, group.config)
+        for name, group in groups.items()
+        if split in ("", name)
+        for number, seed in enumerate(group.seeds, start=1)
+    ]
+    if not names:
+        return sequences
+    known = {sequence.name: sequence for sequence in sequences}
+    if missing := [name for name in names if name not in known]:
+        raise SourceError(
+            f"sequence '{missing[0]}' is not in the rendered set: expected of {', '.join(known)}"
+        )
+    return [known[name] for name in names]
+
+
+def is_rendered(path: Path) -> bool:
+    """The set goes by its name; a folder of that name in the current one is a folder."""
+    return path == Path(NAME) and not path.exists()
+
+
+@dataclass(frozen=True)
+class RenderedFrames:
+    """The frames of one clip, in memory while it is looked at."""
+
+    seed: int
+    config: ClipConfig
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{index:05d}" for index in range(self.config.frames))
+
+    def at(self, index: int) -> np.ndarray:
+        return _clip(self.seed, self.config).frames[index]
+
+    def identity(self) -> Iterator[str]:
+        yield f"{self.seed} {self.config} OpenCV {cv2.__version__}"
+
+
+@dataclass(frozen=True)
+class RenderedTruth:
+    """The masks of one clip: every frame is annotated, objects count from 1."""
+
+    seed: int
+    config: ClipConfig
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return tuple(range(self.config.frames))
+
+    def at(self, index: int) -> FrameTruth:
+        masks = _clip(self.seed, self.config).masks[index]
+        shown = {str(number): mask for number, mask in enumerate(masks, start=1) if mask.any()}
+        return FrameTruth(shown, (self.config.height_px, self.config.width_px))
+
+    def identity(self) -> Iterator[str]:
+        return iter(())  # what draws the frames draws the masks
+
+
+def _sequence(group: str, number: int, seed: int, config: ClipConfig) -> VosSequence:
+    frames, truth = RenderedFrames(seed, config), RenderedTruth(seed, config)
+    return VosSequence(f"{group}/{number}", frames, truth, FPS, group=group)
+
+
+@functools.lru_cache(maxsize=2)
+def _clip(seed: int, config: ClipConfig) -> Clip:
+    try:
+        return render_clip(seed, config)
+    except TextureError as error:
+        raise SourceError(str(error)) from error

@@ -1,0 +1,81 @@
+"""SA-V as it is published for training: one JSON file of masklets for each video, at 6 of its 24 frames a second.
+
+Knows that format; frames must be there as images already.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sam2_ros.media.files.folder import image_files
+from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.media.written_file import read_json
+from sam2_ros.result_folder.manifest import is_plain
+
+from .sequence import FileFrames, RunLengthTruth, VosSequence
+
+ANNOTATED_EVERY = 4
+FPS = 24.0
+_FORM = "masklet[frame][object] = {size, counts}, masklet_id"
+
+
+def annotation_files(folder: Path, kind: str) -> list[Path]:
+    """`*_manual.json` or `*_auto.json` directly in a folder."""
+    return sorted(folder.glob(f"*_{kind}.json"), key=lambda p: natural_key(p.name))
+
+
+def sav_name(file: Path) -> str:
+    """Of the video that an annotation file is about, as its name has it."""
+    return file.stem.rsplit("_", 1)[0]
+
+
+def sav_sequence(file: Path, folder: Path) -> VosSequence:
+    """The video of an annotation file; its frames are in a folder of the video's name. Raises SourceError."""
+    record = _read(file)
+    video = str(record.get("video_id") or sav_name(file))
+    places = [folder / video, folder / "JPEGImages_24fps" / video, folder / "JPEGImages" / video]
+    frames = next((place for place in places if place.is_dir()), None)
+    if frames is None:
+        raise SourceError(
+            f"'{file.name}' has no frames: expected images in '{places[0]}'; make the folder and extract them there "
+            f"(`ffmpeg -i {video}.mp4 -start_number 0 -q:v 2 {video}/%05d.jpg`)"
+        )
+    images = image_files(frames)
+    if not images:
+        raise SourceError(f"'{frames}' holds no image, the frames of '{file.name}' expected")
+    truth, count = _truth(file, record), len(images)
+    if truth.indices and truth.indices[-1] >= count:
+        raise SourceError(
+            f"'{file.name}' annotates frame {truth.indices[-1]} but '{frames}' has {count} images: "
+            "extract every frame at 24 a second"
+        )
+    return VosSequence(video, FileFrames(tuple(images)), truth, FPS, overlapping=True)
+
+
+def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:
+    try:
+        masklets = record["masklet"]
+        ids = record.get("masklet_id") or range(len(masklets[0]))
+        by_frame = {
+            number * ANNOTATED_EVERY: {str(name): rle for name, rle in zip(ids, rles, strict=True)}
+            for number, rles in enumerate(masklets)
+        }
+        height, width = (int(side) for side in masklets[0][0]["size"])
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise SourceError(f"'{file}' is no SA-V annotation ({error!r}): expected {_FORM}") from error
+    if unusable := [name for name in by_frame.get(0, {}) if not is_plain(name)]:
+        raise SourceError(
+            f"'{file}' has the masklet_id {unusable[0]!r}: a number or a name expected, no dot first"
+        )
+    return RunLengthTruth(by_frame, (height, width))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        record = read_json(file)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"'{file}' is no readable JSON file ({error}): expected {_FORM}") from error
+    if not isinstance(record, dict):
+        raise SourceError(f"'{file}' is no SA-V annotation: expected {_FORM}")
+    return record

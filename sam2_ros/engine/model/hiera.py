@@ -1,0 +1,239 @@
+"""Hiera, the image encoder's trunk: windowed attention over four stages (SAM 2 paper, section 4; arXiv 2306.00989).
+
+Maps an image to four feature maps; does not know what they are used for.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sam2_ros.engine.config import HieraConfig
+from sam2_ros.engine.kernels.attention import attention
+from sam2_ros.engine.kernels.cpu import Kernels, cpu_kernels
+from sam2_ros.engine.kernels.layers import MLP, Linear, computed_dtype, eager_on_cpu
+
+STRIP_TOKENS = 8192
+
+
+def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Cut a map into square windows, zero-padding it to a multiple of the side first.
+
+    Returns:
+        ``[b * windows, window, window, c]`` and the padded (height, width).
+    """
+    b, h, w, c = x_bhwc.shape
+    pad_h, pad_w = -h % window, -w % window
+    if pad_h or pad_w:
+        x_bhwc = F.pad(x_bhwc, (0, 0, 0, pad_w, 0, pad_h))
+    ph, pw = h + pad_h, w + pad_w
+    x = x_bhwc.view(b, ph // window, window, pw // window, window, c)
+    # A single row of windows would stay a strided view, for which linear layers copy their weights per window.
+    return x.transpose(2, 3).reshape(-1, window, window, c).contiguous(), (ph, pw)
+
+
+def join_windows(
+    x_nwwc: torch.Tensor, window: int, padded_hw: tuple[int, int], hw: tuple[int, int]
+) -> torch.Tensor:
+    """Undo `split_windows` and crop the padding: ``[b, h, w, c]``."""
+    ph, pw = padded_hw
+    b = x_nwwc.shape[0] // (ph * pw // window // window)
+    x = x_nwwc.view(b, ph // window, pw // window, window, window, -1).transpose(2, 3)
+    return x.reshape(b, ph, pw, -1)[:, : hw[0], : hw[1]]
+
+
+@lru_cache(64)
+def window_rows(b: int, height: int, width: int, window: int) -> torch.Tensor:
+    """``[windows, window * window]`` int32: where the tokens of a map's windows lie among its ``b * height * width``.
+
+    -1 for those that a window has beyond the last row or column.
+    """
+    rows, columns = (torch.arange(-(-side // window) * window, device="cpu") for side in (height, width))
+    places = rows[:, None] * width + columns
+    places[rows >= height] = places[:, columns >= width] = -1
+    first = torch.arange(b, device="cpu")[:, None, None] * height * width
+    images = torch.where(places < 0, places, first + places)
+    windows = images.view(b, -1, window, images.shape[2] // window, window).transpose(2, 3)
+    return windows.reshape(-1, window * window).to(torch.int32)
+
+
+def pool2x2(x_bhwc: torch.Tensor) -> torch.Tensor:
+    """2 x 2 max pooling in channels-last layout; a last row or column without a partner is dropped."""
+    h, w = x_bhwc.shape[1] // 2 * 2, x_bhwc.shape[2] // 2 * 2
+    upper, lower = x_bhwc[:, 0:h:2, :w], x_bhwc[:, 1:h:2, :w]
+    rows = torch.maximum(upper, lower)
+    return torch.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
+
+
+def strip_rows(x_bhwc: torch.Tensor, window: int) -> int:
+    """How many rows of a map to push through a block of windows at a time: whole windows, on a CPU a few.
+
+    What a block makes of a strip stays in the cache, and its memory is used again for the next one; the whole map's
+    layers are tens of megabytes each at 1024 x 1024, which the allocator fetches from the kernel anew every time.
+    A compiler plans memory itself, and takes as many times longer as there are strips.
+    """
+    height, width = x_bhwc.shape[1:3]
+    if window == 0 or not eager_on_cpu(x_bhwc) or height * width <= 2 * STRIP_TOKENS:
+        return height
+    return window * max(1, STRIP_TOKENS // (window * width))
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within each window, optionally with queries pooled 2 x 2."""
+
+    def __init__(self, dim: int, dim_out: int, num_heads: int, pool_queries: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.pool_queries = pool_queries
+        self.qkv = Linear(dim, 3 * dim_out)
+        self.proj = Linear(dim_out, dim_out)
+
+    def forward(self, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
+        """``[b, h, w, c]``, half as high and wide with pooled queries. A window of 0 is the whole map."""
+        if window == 0:
+            return self._attend(x_bhwc)
+        kernels = cpu_kernels() if eager_on_cpu(x_bhwc, self.qkv.weight) else None
+        if kernels is not None and self._taken_by(kernels, x_bhwc, window):
+            return self._attend_in_place(kernels, x_bhwc, window)
+        windows, (height, width) = split_windows(x_bhwc, window)
+        found, hw = self._attend(windows), (x_bhwc.shape[1], x_bhwc.shape[2])
+        if self.pool_queries:
+            window, height, width, hw = window // 2, height // 2, width // 2, (hw[0] // 2, hw[1] // 2)
+        return join_windows(found, window, (height, width), hw)
+
+    def _attend(self, x_nwwc: torch.Tensor) -> torch.Tensor:
+        n, h, w, _ = x_nwwc.shape
+        qkv = self.qkv(x_nwwc).view(n, h * w, 3, self.num_heads, -1)
+        q, k, v = qkv.unbind(2)
+        if self.pool_queries:
+            q = pool2x2(q.reshape(n, h, w, -1))
+            h, w = q.shape[1:3]
+            q = q.reshape(n, h * w, self.num_heads, -1)
+        x = attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        return self.proj(x.transpose(1, 2).reshape(n, h, w, -1))
+
+    def _taken_by(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> bool:
+        """Whether the kernels read windows where they lie: those with pooled queries have to be whole pairs."""
+        pool = 2 if self.pool_queries else 1
+        if any(side % pool for side in (*x_bhwc.shape[1:3], window)):
+            return False
+        return kernels.takes_sizes(computed_dtype(x_bhwc), (window // pool) ** 2, window**2)
+
+    def _attend_in_place(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
+        """Without windows that are filled up with zeros, of which a linear layer makes its bias."""
+        b, h, w, _ = x_bhwc.shape
+        q, k, v = self.qkv(x_bhwc).view(b * h * w, 3, self.num_heads, -1).unbind(1)
+        query_rows = key_rows = window_rows(b, h, w, window)
+        if self.pool_queries:
+            q = pool2x2(q.reshape(b, h, w, -1)).reshape(b * h * w // 4, self.num_heads, -1)
+            h, w = h // 2, w // 2
+            query_rows = window_rows(b, h, w, window // 2)
+        filling = self.qkv.bias.to(q.dtype).view(3, self.num_heads, -1)
+        found = kernels.attend_in_windows(q, k, v, query_rows, key_rows, filling)
+        return self.proj(found.view(b, h, w, -1))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; the first block of a stage doubles the channels and halves the grid."""
+
+    def __init__(self, dim: int, dim_out: int, num_heads: int, window: int, pool_queries: bool) -> None:
+        super().__init__()
+        self.window = window
+        self.pool_queries = pool_queries
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = WindowAttention(dim, dim_out, num_heads, pool_queries)
+        self.norm2 = nn.LayerNorm(dim_out, eps=1e-6)
+        self.mlp = MLP(dim_out, 4 * dim_out, dim_out, 2, gelu=True)
+        self.proj = Linear(dim, dim_out) if dim != dim_out else None
+
+    def forward(self, x_bhwc: torch.Tensor) -> torch.Tensor:
+        strips = x_bhwc.split(strip_rows(x_bhwc, self.window), dim=1)
+        if len(strips) == 1:
+            return self._whole(x_bhwc)
+        return torch.cat([self._whole(strip) for strip in strips], dim=1)
+
+    def _whole(self, x_bhwc: torch.Tensor) -> torch.Tensor:
+        shortcut = x_bhwc
+        x = self.norm1(x_bhwc)
+        if self.proj is not None:
+            shortcut = self.proj(x)
+            if self.pool_queries:
+                shortcut = pool2x2(shortcut)
+        x = shortcut + self.attn(x, self.window)
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    """7 x 7 convolution with stride 4: ``[b, 3, H, W] -> [b, H / 4, W / 4, c]``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, 7, stride=4, padding=3)
+
+    def forward(self, image_b3hw: torch.Tensor) -> torch.Tensor:
+        # Channels last from the start: every layer after this one reads a token's channels together.
+        return self.proj(image_b3hw.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+
+
+class Hiera(nn.Module):
+    """``[b, 3, H, W] ->`` four maps ``[b, c, h, w]`` at strides 4, 8, 16, 32."""
+
+    def __init__(self, config: HieraConfig) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(config.embed_dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.embed_dim, *config.pos_embed_background))
+        window = config.window_spec[0]
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, config.embed_dim, window, window))
+        self.blocks = nn.ModuleList()
+        self.stage_ends: list[int] = []
+        dim, heads = config.embed_dim, config.num_heads
+        for stage, depth in enumerate(config.stages):
+            for position in range(depth):
+                index = len(self.blocks)
+                first_of_later_stage = stage > 0 and position == 0
+                # A stage's first block still works in the windows of the stage before it.
+                window = config.window_spec[stage - 1 if first_of_later_stage else stage]
+                if index in config.global_blocks:
+                    window = 0
+                dim_out = 2 * dim if first_of_later_stage else dim
+                heads = 2 * heads if first_of_later_stage else heads
+                self.blocks.append(Block(dim, dim_out, heads, window, first_of_later_stage))
+                dim = dim_out
+            self.stage_ends.append(len(self.blocks) - 1)
+        self._kept: tuple[tuple[object, ...], torch.Tensor] | None = None
+
+    def position(self, hw: tuple[int, int]) -> torch.Tensor:
+        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it.
+
+        Kept for the next image where it cannot change: resizing costs as much as a layer of a small model.
+        """
+        if torch.compiler.is_compiling():
+            return self._position(hw)  # a constant of the compiled encoder
+        tables = (self.pos_embed, self.pos_embed_window)
+        if any(table.requires_grad or table.is_inference() for table in tables):
+            return self._position(hw)
+        of = (hw, *((table.data_ptr(), table._version) for table in tables))
+        if self._kept is not None and self._kept[0] == of:
+            return self._kept[1]
+        with torch.inference_mode(False):  # what inference keeps, training may use
+            self._kept = of, self._position(hw)
+        return self._kept[1]
+
+    def _position(self, hw: tuple[int, int]) -> torch.Tensor:
+        background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
+        window = self.pos_embed_window
+        tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]
+        return (background + window.tile(tiles)[:, :, : hw[0], : hw[1]]).permute(0, 2, 3, 1).contiguous()
+
+    def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
+        x = self.patch_embed(image_b3hw)
+        x = x + self.position((x.shape[1], x.shape[2]))
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stage_ends:
+                outputs.append(x.permute(0, 3, 1, 2))
+        return outputs

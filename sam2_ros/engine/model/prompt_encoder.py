@@ -1,0 +1,99 @@
+"""Prompt encoder: points, boxes and masks become tokens and a dense map (SAM paper, section A).
+
+Knows pixels of the model's input; does not know the frame they were given on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sam2_ros.engine.config import ModelConfig
+from sam2_ros.engine.kernels.layers import LayerNorm2d
+
+NEGATIVE, POSITIVE, BOX_MIN, BOX_MAX, PADDING = 0, 1, 2, 3, -1
+
+
+class FourierPosition(nn.Module):
+    """Random Fourier features of positions in 0..1 (arXiv 2006.10739)."""
+
+    positional_encoding_gaussian_matrix: torch.Tensor
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, d_model // 2))
+
+    def forward(self, xy: torch.Tensor) -> torch.Tensor:
+        """``[..., 2]`` x, y in 0..1 -> ``[..., d_model]``."""
+        angle = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix.to(xy.dtype))
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+    def grid(self, side: int) -> torch.Tensor:
+        """Encoding of the cell centres of a square grid: ``[1, d_model, side, side]``."""
+        centres = (torch.arange(side, device=self.positional_encoding_gaussian_matrix.device) + 0.5) / side
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        return self(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+
+
+class PromptEncoder(nn.Module):
+    """Sparse tokens for points and box corners, a dense map for a mask."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.image_size = config.image_size
+        self.grid_side = config.grid
+        self.pe_layer = FourierPosition(d)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, d) for _ in range(4))  # by label
+        self.not_a_point_embed = nn.Embedding(1, d)
+        self.no_mask_embed = nn.Embedding(1, d)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, 4, 2, stride=2),
+            LayerNorm2d(4),
+            nn.GELU(),
+            nn.Conv2d(4, 16, 2, stride=2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, d, 1),
+        )
+
+    def sparse(self, points_bn2: torch.Tensor, labels_bn: torch.Tensor) -> torch.Tensor:
+        """Tokens of points and box corners, one padding token appended.
+
+        Args:
+            points_bn2: ``[b, n, 2]`` x, y in pixels of the model's input.
+            labels_bn: ``[b, n]``: `NEGATIVE`, `POSITIVE`, `BOX_MIN`, `BOX_MAX` or `PADDING`.
+
+        Returns:
+            ``[b, n + 1, d_model]``; ``[b, 0, d_model]`` without points, as beside a mask alone in image mode.
+        """
+        if points_bn2.shape[1] == 0:
+            return self.not_a_point_embed.weight.expand(len(points_bn2), -1, -1)[:, :0]
+        points = F.pad(points_bn2, (0, 0, 0, 1))
+        labels = F.pad(labels_bn, (0, 1), value=PADDING)[..., None]
+        place = self.pe_layer((points + 0.5) / self.image_size)
+        tokens = torch.where(labels == PADDING, self.not_a_point_embed.weight, place)
+        for value, embedding in enumerate(self.point_embeddings):
+            tokens = torch.where(labels == value, tokens + cast(nn.Embedding, embedding).weight, tokens)
+        return tokens
+
+    def dense(self, logits_b1hw: torch.Tensor | None, batch: int) -> torch.Tensor:
+        """Dense prompt ``[b, d_model, side, side]`` from ``[b, 1, 4 side, 4 side]`` mask logits, or "no mask"."""
+        if logits_b1hw is None:
+            return self.no_mask_embed.weight.view(1, -1, 1, 1).expand(
+                batch, -1, self.grid_side, self.grid_side
+            )
+        side = 4 * self.grid_side
+        if logits_b1hw.shape[-2:] != (side, side):
+            logits_b1hw = F.interpolate(
+                logits_b1hw.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+            )
+        return self.mask_downscaling(logits_b1hw)
+
+    def dense_position(self) -> torch.Tensor:
+        """``[1, d_model, side, side]``: where each cell of the image embedding is."""
+        return self.pe_layer.grid(self.grid_side)

@@ -1,0 +1,84 @@
+"""Which member of the family a state dict belongs to, and loading it without leaving anything out.
+
+Knows tensor names and shapes of the official checkpoints; opens no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from sam2_ros.engine.config import NANO, OFFICIAL, ModelConfig, config_for
+
+from .sam2 import Sam2Model
+
+PATCH_EMBED = "image_encoder.trunk.patch_embed.proj.weight"
+POINTER_TIME = "obj_ptr_tpos_proj.weight"
+BLOCK_PREFIX = "image_encoder.trunk.blocks."
+
+
+class StateDictError(ValueError):
+    """A state dict that is not, or not wholly, a SAM 2 model. One line: what was found, what was expected."""
+
+
+def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
+    """The configuration whose size and version the keys show.
+
+    Raises:
+        StateDictError: not a SAM 2 state dict, or one of an unknown size.
+    """
+    patch_embed = state.get(PATCH_EMBED)
+    if patch_embed is None:
+        first = next(iter(state), "nothing")
+        raise StateDictError(
+            f"not a SAM 2 state dict: '{PATCH_EMBED}' is missing among its {len(state)} keys (first: '{first}')"
+        )
+    channels = patch_embed.shape[0]
+    blocks = len(
+        {key.removeprefix(BLOCK_PREFIX).split(".")[0] for key in state if key.startswith(BLOCK_PREFIX)}
+    )
+    version = "2.1" if POINTER_TIME in state else "2.0"
+    for config in (NANO, *OFFICIAL.values()):
+        if (config.hiera.embed_dim, sum(config.hiera.stages)) == (channels, blocks):
+            return config_for(config.name, version)
+    known = ", ".join(
+        f"{c.name} {c.hiera.embed_dim} & {sum(c.hiera.stages)}" for c in (NANO, *OFFICIAL.values())
+    )
+    raise StateDictError(f"image encoder of {channels} channels and {blocks} blocks: expected one of {known}")
+
+
+def check_finite(state: Mapping[str, torch.Tensor]) -> None:
+    """Raises StateDictError when there is a NaN or an infinity in it: every answer would be one."""
+    broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise StateDictError(
+            f"{len(broken)} of {len(state)} tensors hold numbers that are not finite (first: '{broken[0]}'): a "
+            "training that diverged, or a damaged file"
+        )
+
+
+def load_strictly(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
+    """Fill a model; every tensor must be there, be expected and have its shape.
+
+    Raises:
+        StateDictError: names the first offending tensors and how many there are.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key} is {list(state[key].shape)}, expected {list(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    findings = [
+        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if keys
+    ]
+    if findings:
+        raise StateDictError(
+            f"state dict does not fit SAM {model.config.version} {model.config.name}: {'; '.join(findings)}"
+        )
+    model.load_state_dict(state, strict=True)

@@ -1,0 +1,95 @@
+"""What `sam2-ros eval` is asked for, checked before anything slow is done.
+
+Does not know how it is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam2_ros.engine.tracker_config import NUMERICS
+from sam2_ros.eval.memory_options import MemoryOptions
+
+from .baselines import BASELINES
+from .prompting import KINDS
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class EvalConfigError(ValueError):
+    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What to evaluate on what, and where.
+
+    Attributes:
+        dataset: see `datasets`.
+        prompt: one of `KINDS`.
+        split, sequences: which part of the dataset; empty = all.
+        out: folder for predicted masks, overlays and summary.json; None = nothing is written.
+        numerics: see `TrackerConfig`.
+        image_size: see `weights.load_model`.
+        baselines: names of `BASELINES`, each run beside the model.
+        memory: what the tracker remembers.
+        workers: processes, each with a model of its own; 0 = chosen by rule.
+        ray: address of a Ray cluster that does the work, or `local`; empty = this machine does it without.
+        fresh: sequences that an earlier run completed in `out` are done again.
+        overwrite: see `ResultFolder`.
+    """
+
+    dataset: Path
+    prompt: str
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    split: str = ""
+    sequences: tuple[str, ...] = ()
+    out: Path | None = None
+    numerics: str = "stream"
+    baselines: tuple[str, ...] = ()
+    image_size: int = 0
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    workers: int = 0
+    ray: str = ""
+    fresh: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prompt not in KINDS:
+            raise EvalConfigError(f"--prompt {self.prompt} given, one of {', '.join(KINDS)} expected")
+        if self.numerics not in NUMERICS:
+            raise EvalConfigError(f"--numerics {self.numerics} given, one of {', '.join(NUMERICS)} expected")
+        if unknown := sorted(set(self.baselines) - set(BASELINES)):
+            raise EvalConfigError(f"--baseline {unknown[0]} given, one of {', '.join(BASELINES)} expected")
+        if self.workers < 0:
+            raise EvalConfigError(
+                f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen"
+            )
+        if self.ray and self.out is None:
+            raise EvalConfigError(
+                f"--ray {self.ray} without --out: name a folder that every machine of the cluster sees"
+            )
+        if self.fresh and self.out is None:
+            raise EvalConfigError("--fresh without --out: there are no earlier results, leave it out")
+        if self.out is not None:
+            if self.out.exists() and not self.out.is_dir():
+                raise EvalConfigError(f"--out {self.out} is a file, a folder or a new name expected")
+            out, dataset = self.out.resolve(), self.dataset.resolve()
+            if out.is_relative_to(dataset) or dataset.is_relative_to(out):
+                raise EvalConfigError(
+                    f"--out {self.out} and the dataset {self.dataset} lie in each other: predicted masks could replace "
+                    "true ones; choose another folder"
+                )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`report` is what `--json` prints; `details` has each object of each sequence, by method."""
+
+    report: dict[str, Any]
+    details: dict[str, Any]

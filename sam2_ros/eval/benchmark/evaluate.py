@@ -1,0 +1,299 @@
+"""`sam2-ros eval` on videos: every sequence once through the model, and through simple trackers beside it.
+
+Joins dataset, earlier results, the way to run and the summary; does not know how any of them works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam2_ros import __version__
+from sam2_ros.datasets.layouts import open_dataset
+from sam2_ros.datasets.rendered import is_rendered
+from sam2_ros.datasets.sequence import VosSequence
+from sam2_ros.eval.jobs.choose import choose_runner
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, Progress
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.results import write_json
+from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.weights.load import device_and_precision, find_checkpoint
+
+from .eval_config import EvalConfig, Evaluation
+from .eval_config import Progress as OnProgress
+from .results import RESULT, result_file, result_names
+from .resume import Fingerprints, sort_out
+from .scenes import write_report
+from .sequence_run import Assignment, MakeRun
+from .summary import summarise
+
+OnNote = Callable[[str], None]
+SUMMARIES = ("summary.json", "report.html")
+_LEAST_ANNOTATED = 3
+
+
+def run_eval(
+    config: EvalConfig,
+    on_progress: OnProgress = lambda step, done, total: None,
+    on_note: OnNote = lambda line: None,
+    command: tuple[str, ...] = (),
+) -> Evaluation:
+    """Evaluate; sequences that cannot be are in the report's `failed`, and the others are not lost.
+
+    Args:
+        on_note: gets a line for people whenever there is one: what was taken over, what failed.
+        command: as given, for summary.json.
+
+    Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError, ResultFolderError or RayError,
+    each in one line; Interrupted. An earlier summary.json, and what it is of, stays until the new one is complete.
+    """
+    config = _for_other_machines(config) if config.ray else config
+    if config.out is None:
+        return _run(config, None, on_progress, on_note, command)
+    inputs = [] if is_rendered(config.dataset) else [("the dataset", config.dataset)]
+    folder = ResultFolder(config.out, "eval", SUMMARIES, inputs, config.overwrite, resume=True)
+    with folder:
+        return _run(config, folder, on_progress, on_note, command)
+
+
+def _run(
+    config: EvalConfig,
+    folder: ResultFolder | None,
+    on_progress: OnProgress,
+    on_note: OnNote,
+    command: tuple[str, ...],
+) -> Evaluation:
+    failed: dict[str, str] = {}
+    sequences = _usable(open_dataset(config.dataset, config.split, config.sequences, failed), config, failed)
+    # Of a single sequence the line is the error of the run.
+    on_failed = on_note if len(sequences) + len(failed) > 1 else lambda line: None
+    for name, line in failed.items():
+        on_failed(f"{name} failed: {line}")
+    done, to_do = _split(config, folder, sequences, failed, on_note, on_failed)
+    taken_over = len(done)
+    device, _ = device_and_precision(config.device, config.precision)
+    runner, workers, threads = choose_runner(len(to_do), device, config.workers, config.ray)
+    lengths = {one.sequence.name: len(one.sequence) for one in to_do}
+    publish = None if folder is None or folder.has_file("summary.json") else folder
+    board = _Board(on_progress, on_note, on_failed, lengths, done, failed, publish)
+    if to_do:
+        on_progress("loading the model", 0, None)
+        jobs = [Job(one.sequence.name, one) for one in to_do]
+        try:
+            runner.run(MakeRun(_as_resolved(config, folder), threads), jobs, board.on_event)
+        except KeyboardInterrupt:
+            # By the files: a process may have ended a sequence and not have said so yet.
+            complete = taken_over
+            if folder is not None:
+                complete += len(sort_out(to_do, folder.path, folder.staging).records)
+                _drop_incomplete(folder)
+                for name in lengths:
+                    board.publish_complete(name)
+            raise Interrupted(_how_to_go_on(config, complete, len(sequences))) from None
+        for name in [name for name in lengths if name not in done and name not in failed]:
+            failed[name] = "not run, as one before it ended the run: give the same command again"
+    records = [done[sequence.name] for sequence in sequences if sequence.name in done]
+    if not any(record["objects"] for record in records):
+        raise SourceError(_none_scored(config.dataset, failed))
+    run = {"workers": workers, "taken_over": taken_over, "command": list(command)}
+    evaluation = _evaluation(config, records, failed, run)
+    if folder is not None:
+        waiting = _drop_incomplete(folder)
+        try:
+            write_json(folder.stage("summary.json"), evaluation.report | evaluation.details)
+            folder.commit((*SUMMARIES, *waiting))
+        except OSError as error:  # what was found out is shown all the same
+            failed["summary.json"] = (
+                f"'{folder.path / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: "
+                "free some space and give the same command again"
+            )
+            on_note(failed["summary.json"])
+            folder.close()
+        else:
+            on_progress("writing the report", 0, None)
+            _write_report(folder, sequences, failed, on_note)
+    return evaluation
+
+
+def _write_report(
+    folder: ResultFolder, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote
+) -> None:
+    """The numbers are safe by now: a report that cannot be written is a note."""
+    try:
+        write_report(folder.path, sequences, folder.stage("report.html"))
+        folder.commit(())
+    except (OSError, SourceError) as error:
+        failed["report.html"] = f"'{folder.path / 'report.html'}' is not written: {error}"
+        on_note(failed["report.html"])
+
+
+def _evaluation(
+    config: EvalConfig, records: list[dict[str, Any]], failed: dict[str, str], run: dict[str, Any]
+) -> Evaluation:
+    """The means over records, with what they were made with. `run`: how this time."""
+    summary, first = summarise(records), records[0]
+    details = {
+        "dataset": str(config.dataset),
+        "split": config.split,
+        **{key: first[key] for key in ("device", "precision", "image_size")},
+        "numerics": config.numerics,
+        "memory": config.memory.as_dict(),
+        **summary.details,
+        "threads": first["threads"],
+        **run,
+        "versions": {
+            "sam2_ros": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if config.out is not None:
+        details["results"] = {one["name"]: result_file(Path(), one["name"]).as_posix() for one in records}
+    report = {"model": first["model"], "prompt": config.prompt, **summary.report, "failed": failed}
+    return Evaluation(report, details)
+
+
+def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, str]) -> list[VosSequence]:
+    """Those with frames that count; the others go to `failed`. Raises SourceError when none is left."""
+    short = [one for one in sequences if len(one.truth.indices) < _LEAST_ANNOTATED]
+    if len(short) == len(sequences) and not failed:
+        raise SourceError(
+            f"'{config.dataset}' has no sequence with three annotated frames, of which the first and the last do not "
+            "count: expected a split whose truth is published, such as train"
+        )
+    for one in short:
+        failed[one.name] = (
+            f"sequence '{one.name}' has {len(one.truth.indices)} annotated frames, of which the first and the last do "
+            f"not count: at least {_LEAST_ANNOTATED} expected"
+        )
+    usable = [one for one in sequences if one not in short]
+    if not usable:
+        raise SourceError(_none_scored(config.dataset, failed))
+    return usable
+
+
+def _drop_incomplete(folder: ResultFolder) -> list[str]:
+    """Remove from staging what interrupted and failed sequences left; the folders of the others, with `/`."""
+    ends = f"/{RESULT}"
+    complete = [name.removesuffix(RESULT) for name in folder.staged() if name.endswith(ends)]
+    folder.drop_staged(complete)
+    return complete
+
+
+def _split(
+    config: EvalConfig,
+    folder: ResultFolder | None,
+    sequences: list[VosSequence],
+    failed: dict[str, str],
+    on_note: OnNote,
+    on_failed: OnNote,
+) -> tuple[dict[str, dict[str, Any]], list[Assignment]]:
+    """Records of an earlier run, and what is left to do."""
+    if folder is None:
+        find_checkpoint(config.model)  # before processes are started
+        return {}, [Assignment(one, {}) for one in sequences]
+    prints = Fingerprints.of(config)
+    assignments = []
+    for one in sequences:
+        try:
+            assignments.append(Assignment(one, prints.of_sequence(one)))
+        except SourceError as error:
+            failed[one.name] = str(error)
+            on_failed(f"{one.name} failed: {error}")
+    found = sort_out([] if config.fresh else assignments, folder.path, folder.staging)
+    to_do = assignments if config.fresh else found.to_do
+    folder.drop_staged(f"{name}/" for name in found.records)
+    staged = {name for name in found.records if result_file(folder.staging, name).exists()}
+    new = [one.sequence for one in to_do] + [one for one in sequences if one.name in staged]
+    for sequence in new:
+        for name in (f"{sequence.name}/", *result_names(sequence)):
+            folder.target(name)
+    for note in found.notes:
+        on_note(note)
+    return found.records, to_do
+
+
+def _as_resolved(config: EvalConfig, folder: ResultFolder | None) -> EvalConfig:
+    """Other processes use the same device and precision, whatever they would choose; results go to staging."""
+    device, precision = device_and_precision(config.device, config.precision)
+    out = None if folder is None else folder.staging
+    return replace(config, device=device, precision=precision, out=out)
+
+
+def _for_other_machines(config: EvalConfig) -> EvalConfig:
+    """Paths that mean the same in every folder."""
+    dataset = config.dataset if is_rendered(config.dataset) else config.dataset.absolute()
+    model = Path(config.model).expanduser()
+    return replace(
+        config,
+        dataset=dataset,
+        out=config.out.absolute() if config.out is not None else None,
+        model=str(model.absolute()) if model.exists() else config.model,
+    )
+
+
+@dataclass
+class _Board:
+    """What is known of a run while it goes on: records by sequence, what failed, frames done."""
+
+    on_progress: OnProgress
+    on_note: OnNote
+    on_failed: OnNote
+    lengths: dict[str, int]
+    records: dict[str, dict[str, Any]]
+    failed: dict[str, str]
+    # Takes sequences that are done, where no earlier result would be torn apart.
+    publish: ResultFolder | None = None
+    frames: dict[str, int] = field(default_factory=dict)
+
+    def publish_complete(self, name: str) -> None:
+        """A sequence that is done takes its place; one that cannot stays in staging: the end of the run says why."""
+        if self.publish is not None and result_file(self.publish.staging, name).exists():
+            with contextlib.suppress(OSError, ResultFolderError):
+                self.publish.commit((f"{name}/",), only=f"{name}/")
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.frames[event.name] = event.done
+        else:
+            self.frames[event.name] = self.lengths[event.name]
+        if isinstance(event, Finished):
+            self.records[event.name] = event.value
+            self.publish_complete(event.name)
+        elif isinstance(event, Failed):
+            self.failed[event.name] = event.line
+            self.on_failed(f"{event.name} failed: {event.line}")
+            if event.trace:
+                self.on_note(event.trace)
+        ended = [name for name in self.lengths if name in self.records or name in self.failed]
+        running = [name for name in self.frames if name not in self.records and name not in self.failed]
+        step = f"{len(ended)} of {len(self.lengths)} done" + (f", at {', '.join(running)}" if running else "")
+        self.on_progress(step, sum(self.frames.values()), sum(self.lengths.values()))
+
+
+def _none_scored(dataset: Path, failed: dict[str, str]) -> str:
+    if not failed:
+        return f"no object of '{dataset}' shows before the last annotated frames"
+    line = next(iter(failed.values()))
+    return (
+        line
+        if len(failed) == 1
+        else f"none of {len(failed)} sequences of '{dataset}' can be used; the first: {line}"
+    )
+
+
+def _how_to_go_on(config: EvalConfig, done: int, count: int) -> str:
+    if config.out is None:
+        return "interrupted; nothing is kept without --out DIR, with it the same command goes on where it was"
+    return (
+        f"interrupted; {done} of {count} sequences are complete in '{config.out}': the same command goes on with the "
+        "others"
+    )

@@ -1,0 +1,232 @@
+"""`sam2-ros eval` on photographs: every instance prompted alone, its mask compared with the known one.
+
+Joins photographs, prompts, the image segmenter and files; nothing here has a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.datasets.photographs import Photograph, open_photographs
+from sam2_ros.engine import ImageSegmenter
+from sam2_ros.eval.memory_options import MemoryOptions
+from sam2_ros.eval.metrics import mask_iou, spread
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.overlay import draw_masks, write_png
+from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.offline.stream import precision_name
+from sam2_ros.result_folder.folder import ResultFolder, is_plain
+from sam2_ros.weights.load import load_model
+
+from .baselines import grabcut
+from .eval_config import EvalConfig, EvalConfigError, Evaluation, Progress
+from .prompting import CLICKS, Clicks, tight_box
+from .scores import disjoint
+
+LEAST_PX = 32 * 32
+LARGE_PX = 96 * 96
+"""COCO's bounds of small, medium and large instances; small ones do not count here."""
+PROMPTS = ("box", "click1", "click3", "click5")
+
+
+@dataclass(frozen=True)
+class InstanceScore:
+    """One instance: its pixels, the IoU of each method, and how long the model's last answer took."""
+
+    photograph: str
+    area_px: int
+    iou: dict[str, float]
+    answer_ms: float
+
+    def record(self) -> dict[str, Any]:
+        """As summary.json has it, IoU in percent."""
+        ious = {method: round(100 * iou, 2) for method, iou in self.iou.items()}
+        return {"photograph": self.photograph, "area_px": self.area_px, "IoU": ious}
+
+
+def run_photographs(
+    config: EvalConfig,
+    on_progress: Progress = lambda step, done, total: None,
+    on_note: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
+
+    Raises SourceError, CheckpointError, EvalConfigError or ResultFolderError, each in one line.
+    """
+    if config.prompt not in PROMPTS:
+        raise EvalConfigError(
+            f"--prompt {config.prompt} on photographs, one of {', '.join(PROMPTS)} expected"
+        )
+    if config.split or config.sequences:
+        raise EvalConfigError("--split and --sequence are for videos: leave them out for photographs")
+    if config.workers or config.ray or config.fresh:
+        raise EvalConfigError("--workers, --ray and --fresh are for videos: leave them out for photographs")
+    if config.memory != MemoryOptions():
+        raise EvalConfigError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
+    if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):
+        raise EvalConfigError(
+            f"baselines {', '.join(config.baselines)} with --prompt {config.prompt} on photographs: "
+            "only grabcut with a box expected"
+        )
+    if config.out is None:
+        return _run(config, None, on_progress, on_note)
+    inputs = [("the dataset", config.dataset)]
+    with ResultFolder(config.out, "eval", ("summary.json",), inputs, config.overwrite) as folder:
+        return _run(config, folder, on_progress, on_note)
+
+
+def _run(
+    config: EvalConfig,
+    folder: ResultFolder | None,
+    on_progress: Progress,
+    on_note: Callable[[str], None],
+) -> Evaluation:
+    photographs = open_photographs(config.dataset)
+    folders = _folder_names(photographs)
+    if folder is not None:
+        for name in folders.values():
+            folder.target(f"{name}/")
+    on_progress("loading the model", 0, None)
+    segmenter = ImageSegmenter(
+        load_model(
+            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+        )
+    )
+    side = segmenter.model.config.image_size
+    segmenter.set_image(np.zeros((side, side, 3), np.uint8))  # the first image through a model takes longer
+    scores: list[InstanceScore] = []
+    failed: dict[str, str] = {}
+    encode_ms = []
+    for number, photograph in enumerate(photographs):
+        on_progress("segmenting", number, len(photographs))
+        try:
+            image, known = photograph.image(), photograph.masks()
+        except SourceError as error:
+            failed[photograph.name] = str(error)
+            on_note(f"{photograph.name} failed: {error}")
+            continue
+        start_s = time.perf_counter()
+        segmenter.set_image(image)
+        encode_ms.append((time.perf_counter() - start_s) * 1e3)
+        truths = [mask for mask in known if mask.sum() > LEAST_PX]
+        answers = [_segment(segmenter, truth, config.prompt) for truth in truths]
+        for truth, (answer, answer_ms) in zip(truths, answers, strict=True):
+            iou = {"model": mask_iou(answer, truth)}
+            if config.baselines:
+                iou["grabcut"] = mask_iou(grabcut(image, tight_box(truth)), truth)
+            scores.append(InstanceScore(photograph.name, int(truth.sum()), iou, answer_ms))
+        if folder is not None:
+            _write(folder, folders[photograph.name], image, [answer for answer, _ in answers])
+    if not scores and failed:
+        raise SourceError(
+            f"no photograph of '{config.dataset}' can be used; the first: {next(iter(failed.values()))}"
+        )
+    if not scores:
+        raise SourceError(f"'{config.dataset}' has no instance larger than 32 x 32 px, at least one expected")
+    report = {
+        **_report(config, segmenter, len(photographs) - len(failed), scores, encode_ms),
+        "failed": failed,
+    }
+    details = {
+        "dataset": str(config.dataset),
+        "device": str(segmenter.model.device),
+        "precision": precision_name(segmenter.model),
+        "image_size": segmenter.model.config.image_size,
+        "of_instances": [one.record() for one in scores],
+    }
+    if folder is not None:
+        write_json(folder.stage("summary.json"), report | details)
+        folder.commit(("summary.json", *(f"{name}/" for name in folders.values())))
+    return Evaluation(report, details)
+
+
+def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:
+    """The answer to a prompt, and the milliseconds of the last pass of the decoder.
+
+    One click: the best of three candidates by the model's own predicted IoU. Each further click comes with the
+    logits of the answer before it, as SAM's evaluation does; a box and several clicks have one answer.
+    """
+    start_s = time.perf_counter()
+    if prompt not in CLICKS:
+        found = segmenter.predict(box=tight_box(truth_hw), multimask=False)
+        return found.masks[0], (time.perf_counter() - start_s) * 1e3
+    clicks, answer, logits, answer_ms = Clicks(), np.zeros_like(truth_hw), None, 0.0
+    for _ in range(CLICKS[prompt]):
+        if not clicks.add_on_error(answer, truth_hw):
+            break
+        start_s = time.perf_counter()
+        found = segmenter.predict(
+            points=np.array(clicks.points),
+            labels=np.array(clicks.labels),
+            mask=logits,
+            multimask=logits is None,
+        )
+        answer_ms = (time.perf_counter() - start_s) * 1e3
+        best = int(found.scores.argmax())
+        answer, logits = found.masks[best], found.logits[best]
+    return answer, answer_ms
+
+
+def _report(
+    config: EvalConfig,
+    segmenter: ImageSegmenter,
+    photographs: int,
+    scores: list[InstanceScore],
+    encode_ms: list[float],
+) -> dict[str, Any]:
+    times = spread(one.answer_ms for one in scores)
+    report: dict[str, Any] = {
+        "model": segmenter.model.config.name,
+        "prompt": config.prompt,
+        "photographs": photographs,
+        "instances": len(scores),
+        **_ious(scores, "model"),
+        "encode_ms": {"p50": round(spread(encode_ms).p50, 2), "p95": round(spread(encode_ms).p95, 2)},
+        "latency_ms": {"p50": round(times.p50, 2), "p95": round(times.p95, 2)},
+    }
+    if config.baselines:
+        report["baselines"] = {name: _ious(scores, name) for name in config.baselines}
+    return report
+
+
+def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
+    """Mean IoU in percent over all instances, over those up to 96 x 96 px, and over larger ones."""
+
+    def mean(chosen: list[InstanceScore]) -> float | None:
+        return round(100 * float(np.mean([one.iou[method] for one in chosen])), 2) if chosen else None
+
+    return {
+        "IoU": mean(scores),
+        "IoU_medium": mean([one for one in scores if one.area_px <= LARGE_PX]),
+        "IoU_large": mean([one for one in scores if one.area_px > LARGE_PX]),
+    }
+
+
+def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
+    """File name -> its folder among the results: the name without ending, with its folders where two share that."""
+    stems = [Path(one.name).stem for one in photographs]
+    names: dict[str, str] = {}
+    for one, stem in zip(photographs, stems, strict=True):
+        name = stem if stems.count(stem) == 1 else Path(one.name).as_posix().replace("/", "_")
+        name = name if is_plain(name) and name != "summary.json" else f"photograph_{len(names)}"
+        while name in names.values():
+            name += "_"
+        names[one.name] = name
+    return names
+
+
+def _write(folder: ResultFolder, name: str, image_hw3: np.ndarray, masks: list[np.ndarray]) -> None:
+    """labels.png (value k = the k-th instance that counts) and overlay.png."""
+    parted = disjoint({str(number): mask for number, mask in enumerate(masks, start=1)})
+    labels = np.zeros(image_hw3.shape[:2], np.uint16)
+    for number, mask in parted.items():
+        labels[mask] = int(number)
+    write_label_png(folder.stage(f"{name}/labels.png"), labels)
+    overlay = draw_masks(image_hw3, list(parted.values()))
+    write_png(folder.stage(f"{name}/overlay.png"), overlay)

@@ -1,0 +1,41 @@
+"""Gives the report of an evaluation its frames: the image, the answer as it was written, the truth.
+
+Knows where `results` left the masks; does not know what is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sam2_ros.datasets.sequence import VosSequence, read_mask
+from sam2_ros.eval.report.data import read_eval
+from sam2_ros.eval.report.eval_page import write_eval_page
+from sam2_ros.eval.report.worst_frames import Place, Scene
+
+
+def write_report(out: Path, sequences: Sequence[VosSequence], path: Path) -> None:
+    """The report of the summary.json in `out`, as a page at `path`. Raises SourceError, OSError."""
+    by_name = {sequence.name: sequence for sequence in sequences}
+
+    def scenes(places: Collection[Place]) -> dict[Place, Scene]:
+        return {(name, index): read_scene(out, by_name[name], index) for name, index in places}
+
+    write_eval_page(path, read_eval(out), scenes)
+
+
+def read_scene(out: Path, sequence: VosSequence, index: int) -> Scene:
+    """A frame that was evaluated. Raises SourceError."""
+    image = sequence.image(index)
+    truth = sequence.annotated(index, image)
+    file = f"{sequence.frames.names[index]}.png"
+    folder = out / sequence.name
+    if sequence.overlapping:
+        answers = {name: read_mask(folder / name / file) > 0 for name in sequence.first_frames}
+    else:
+        values = read_mask(folder / file)
+        answers = {name: values == int(name) for name in sequence.first_frames}
+    truths: dict[str, np.ndarray] = {} if truth is None else dict(truth.masks)
+    return Scene(image, answers, truths)

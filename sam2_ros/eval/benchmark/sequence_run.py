@@ -1,0 +1,202 @@
+"""One sequence through the model and the trackers beside it: masks and a video left in a folder, scores as a record.
+
+Knows nothing of other sequences, nor of where it runs: see `eval.jobs`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from sam2_ros.datasets.sequence import FrameTruth, VosSequence
+from sam2_ros.engine import PromptError, Sam2Model, Tracker
+from sam2_ros.eval.jobs.job import JobError, disk_error
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.overlay import VideoError
+from sam2_ros.media.results import write_json
+from sam2_ros.offline.stream import precision_name
+from sam2_ros.weights.load import load_model
+
+from .baselines import BASELINES, Baseline, Box
+from .eval_config import EvalConfig
+from .prompting import CLICKS, tight_box
+from .results import SequenceWriter, result_file
+from .scores import SequenceScorer, disjoint
+from .summary import sequence_means
+from .track_sequence import Followed, Follower
+
+OnFrame = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A sequence, and the fingerprint its result gets."""
+
+    sequence: VosSequence
+    fingerprint: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MakeRun:
+    """Loads the model in the process that will use it. `threads`: for PyTorch and OpenCV; 0 = as they are."""
+
+    config: EvalConfig
+    threads: int = 0
+
+    def __call__(self) -> SequenceRun:
+        if self.threads:
+            torch.set_num_threads(self.threads)
+            cv2.setNumThreads(self.threads)
+        return SequenceRun(self.config)
+
+
+class SequenceRun:
+    """A model that is ready, for one sequence after the other. Raises CheckpointError."""
+
+    def __init__(self, config: EvalConfig) -> None:
+        self._config = config
+        self._model = load_model(
+            config.model, device=config.device, precision=config.precision, image_size=config.image_size
+        )
+        _warm_up(self._model)
+
+    def __call__(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
+        """The record of a sequence, which `out` then has as result.json. Raises JobError."""
+        out = self._config.out
+        try:
+            record = self._run(assignment, on_frame)
+            if out is not None:
+                write_json(result_file(out, assignment.sequence.name), record, indent=None)
+            return record
+        except (SourceError, PromptError, VideoError) as error:
+            raise JobError(str(error)) from error
+        except torch.OutOfMemoryError as error:
+            device = self._model.device
+            raise JobError(
+                f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers"
+            ) from error
+        except OSError as error:
+            raise disk_error(error, Path(f"{out}/{assignment.sequence.name}")) from error
+
+    def _run(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
+        sequence, model, config = assignment.sequence, self._model, self._config
+        if not sequence.first_frames:
+            raise SourceError(
+                f"sequence '{sequence.name}' shows no object in any annotated frame: at least 1 expected"
+            )
+        follower = Follower(model, sequence, config.prompt, config.numerics, config.memory)
+        writer = SequenceWriter(config.out, sequence) if config.out is not None else None
+        with writer or nullcontext():
+            methods = _follow_all(follower, sequence, config, writer, on_frame)
+        means = {name: method.record() for name, method in methods.items()}
+        ours = means.pop("model")
+        return {
+            "name": sequence.name,
+            "group": sequence.group,
+            **ours,
+            "baselines": means,
+            "prompted_frames": dict(follower.prompted_frames),
+            "first_frames": sequence.first_frames,
+            "frames": len(sequence),
+            "hw": list(sequence.truth.at(sequence.truth.indices[0]).hw),
+            **(writer.files() if writer is not None else {}),
+            "model": model.config.name,
+            "device": str(model.device),
+            "precision": precision_name(model),
+            "image_size": model.config.image_size,
+            "threads": torch.get_num_threads(),
+            "fingerprint": dict(assignment.fingerprint),
+        }
+
+
+@dataclass
+class _Method:
+    """What one method did on the sequence."""
+
+    scorer: SequenceScorer
+    steps_ms: list[float] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        objects = self.scorer.objects()
+        steps_ms = [round(one, 3) for one in self.steps_ms]
+        return {
+            **sequence_means(objects, steps_ms),
+            "objects": {one.name: one.record() for one in objects},
+            "steps_ms": steps_ms,
+        }
+
+
+def _follow_all(
+    follower: Follower,
+    sequence: VosSequence,
+    config: EvalConfig,
+    writer: SequenceWriter | None,
+    on_frame: OnFrame,
+) -> dict[str, _Method]:
+    """Every frame through the model and the baselines."""
+    baselines: dict[str, Baseline] = {name: BASELINES[name]() for name in config.baselines}
+    methods = {name: _Method(SequenceScorer(sequence)) for name in ("model", *baselines)}
+    start = min(sequence.first_frames.values())
+    for index in range(len(sequence)):
+        image = sequence.image(index)
+        followed, masks = None, {}
+        if index >= start:
+            truth = sequence.annotated(index, image)
+            new = [name for name, first in sequence.first_frames.items() if first == index]
+            followed = follower.step(index, image, new, truth)
+            masks = _as_scored(sequence, followed.masks())
+            methods["model"].steps_ms.append(followed.step_ms)
+            if truth is not None:
+                methods["model"].scorer.add(index, masks, truth, followed.result.objects)
+            starts = {name: _start(config.prompt, name, followed, truth) for name in new}
+            for name, baseline in baselines.items():
+                answer, step_ms = _follow(baseline, image, starts)
+                methods[name].steps_ms.append(step_ms)
+                if truth is not None:
+                    methods[name].scorer.add(index, _as_scored(sequence, answer), truth)
+        if writer is not None:
+            writer.add(index, image, followed.result if followed else None, masks)
+        on_frame(index + 1)
+    return methods
+
+
+def _start(
+    prompt: str, name: str, followed: Followed, truth: FrameTruth | None
+) -> tuple[np.ndarray, Box | None]:
+    """Mask and box a baseline starts from: as prompted, else the model's own answer on the prompted frame."""
+    answer = followed.masks()[name]
+    if prompt in CLICKS or truth is None:
+        return answer, tight_box(answer) if answer.any() else None
+    known = truth.mask(name)
+    return known if prompt == "mask" else answer, tight_box(known)
+
+
+def _follow(
+    baseline: Baseline, image_hw3: np.ndarray, starts: Mapping[str, tuple[np.ndarray, Box | None]]
+) -> tuple[dict[str, np.ndarray], float]:
+    """A baseline's masks of the objects it has, new ones as they start, and the milliseconds it took."""
+    start_s = time.perf_counter()
+    masks = baseline.follow(image_hw3)
+    for name, (mask, box) in starts.items():
+        baseline.start(name, image_hw3, mask, box)
+        masks[name] = mask
+    return masks, (time.perf_counter() - start_s) * 1e3
+
+
+def _as_scored(sequence: VosSequence, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Where the truth is a label image, a pixel has one owner in the answer, too."""
+    return masks if sequence.overlapping else disjoint(masks)
+
+
+def _warm_up(model: Sam2Model) -> None:
+    """The first frame through a model takes longer; it is not what is asked for."""
+    side = model.config.image_size
+    Tracker(model).step(np.zeros((side, side, 3), np.uint8))

@@ -1,0 +1,105 @@
+"""From the records of single sequences to the means over all of them: what summary.json says, but for how it was run.
+
+Knows numbers that are already there, of this run or an earlier one; knows no model and no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sam2_ros.eval.metrics import spread
+
+from .calibration import calibration
+from .scores import ObjectScores, absent_percent, decay_percent, false_presence_percent, object_means, percent
+
+Record = Mapping[str, Any]
+
+
+def means(objects: Sequence[ObjectScores]) -> dict[str, Any]:
+    """Of some objects, in percent."""
+    return {
+        **percent(objects),
+        "absent": absent_percent(objects),
+        "decay": decay_percent(objects),
+        "false_presence": false_presence_percent(objects),
+    }
+
+
+def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -> dict[str, Any]:
+    """Of a sequence: its objects and how many frames of such steps fit into a second."""
+    return {**means(objects), "fps": _fps(steps_ms)}
+
+
+@dataclass
+class _Method:
+    """One method over all sequences."""
+
+    sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
+    objects: dict[str, list[ObjectScores]] = field(default_factory=dict)
+    groups: dict[str, list[ObjectScores]] = field(default_factory=dict)
+    steps_ms: list[float] = field(default_factory=list)
+
+    def add(self, name: str, group: str, record: Record) -> None:
+        objects = [ObjectScores.from_record(key, one) for key, one in record["objects"].items()]
+        self.objects[name] = objects
+        self.sequences[name] = sequence_means(objects, record["steps_ms"])
+        self.steps_ms += record["steps_ms"]
+        if group:
+            self.groups.setdefault(group, []).extend(objects)
+
+    def all_objects(self) -> list[ObjectScores]:
+        return [one for objects in self.objects.values() for one in objects]
+
+    def report(self) -> dict[str, Any]:
+        times = spread(self.steps_ms)
+        groups = {name: means(objects) for name, objects in self.groups.items()}
+        return {
+            "sequences": self.sequences,
+            **({"groups": groups} if groups else {}),
+            **means(self.all_objects()),
+            "fps": _fps(self.steps_ms),
+            "latency_ms": {"p50": round(times.p50, 2), "p95": round(times.p95, 2)},
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`report`: means; `details`: every object of every sequence, by method, and whether presence is a probability."""
+
+    report: dict[str, Any]
+    details: dict[str, Any]
+
+
+def summarise(records: Iterable[Record]) -> Summary:
+    """The means over records as result.json has them, at least one; each object has the same weight."""
+    methods: dict[str, _Method] = {}
+    prompted = {}
+    for record in records:
+        for name, one in {"model": record, **record["baselines"]}.items():
+            methods.setdefault(name, _Method()).add(record["name"], record["group"], one)
+        prompted[record["name"]] = record["prompted_frames"]
+    reports = {name: method.report() for name, method in methods.items()}
+    report = reports.pop("model")
+    if reports:
+        report["baselines"] = reports
+    objects = {
+        name: {
+            sequence: {one.name: object_means(one) for one in of_sequence}
+            for sequence, of_sequence in method.objects.items()
+        }
+        for name, method in methods.items()
+    }
+    return Summary(
+        report,
+        {
+            "prompted_frames": prompted,
+            "objects": objects,
+            "calibration": calibration(methods["model"].all_objects()),
+        },
+    )
+
+
+def _fps(steps_ms: Sequence[float]) -> float:
+    return round(1000 * len(steps_ms) / sum(steps_ms), 2)

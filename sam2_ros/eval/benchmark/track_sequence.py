@@ -1,0 +1,148 @@
+"""Follows the objects of one sequence with the tracker, prompted from the truth in one of the ways of evaluation.
+
+Knows the tracker and the truth of the frames that prompts are drawn from; does not know scores or files.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sam2_ros.datasets.sequence import FrameTruth, VosSequence
+from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.eval.memory_options import MemoryOptions
+from sam2_ros.eval.metrics import mask_iou
+
+from .prompting import CLICKS, KINDS, Clicks, tight_box
+
+PAUSE_BELOW_IOU = 0.75
+PAUSE_CLICKS = 3
+MAX_PROMPTED_FRAMES = 8
+"""Online: frames on which one object is prompted at most, the first one included (SAM 2 paper, section F.1.1)."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One frame's answer.
+
+    Attributes:
+        result: what the tracker said, after all clicks.
+        step_ms: the step that gave this answer, frame in to masks out.
+        clicked: objects that were clicked on in this frame.
+    """
+
+    result: FrameResult
+    step_ms: float
+    clicked: tuple[str, ...]
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """``[H, W]`` bool by object."""
+        return {obj.id: obj.mask for obj in self.result.objects}
+
+
+class Follower:
+    """One tracker over one sequence, from its first prompted frame to its end; give it every frame, in order."""
+
+    def __init__(
+        self,
+        model: Sam2Model,
+        sequence: VosSequence,
+        kind: str,
+        numerics: str = "stream",
+        memory: MemoryOptions | None = None,
+    ) -> None:
+        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`."""
+        if kind not in KINDS:
+            raise ValueError(f"prompt '{kind}' given, one of {', '.join(KINDS)} expected")
+        self._kind = kind
+        self._fps = sequence.fps
+        prompted = MAX_PROMPTED_FRAMES if kind == "online" else 1
+        config = TrackerConfig(
+            max_objects=max(1, len(sequence.first_frames)),
+            max_conditioning_frames=4 if numerics == "stream" else prompted,
+            numerics=numerics,
+            clip_frames=0 if numerics == "stream" else len(sequence),
+            non_overlap=not sequence.overlapping,
+            forget_after_s=0.0,
+        )
+        self._tracker = Tracker(model, (memory or MemoryOptions()).within(config))
+        self._prompted_frames: dict[str, int] = {}
+
+    def step(
+        self, index: int, image_hw3: np.ndarray, new: Sequence[str], truth: FrameTruth | None
+    ) -> Followed:
+        """Track into a frame; `new` objects first show in it and are prompted, so that its truth is needed."""
+        known = list(self._prompted_frames)
+        for name in new:
+            self._prompted_frames[name] = 1
+        if self._kind not in CLICKS:
+            prompts = [self._prompt(name, truth) for name in new]
+            return self._followed(self._try(self._tracker, index, image_hw3, prompts), prompts)
+        watched = known if self._kind == "online" and truth is not None else []
+        if not new and not watched:
+            return self._followed(self._try(self._tracker, index, image_hw3, ()), ())
+        assert truth is not None
+        return self._click(index, image_hw3, new, watched, truth)
+
+    def _click(
+        self, index: int, image_hw3: np.ndarray, new: Sequence[str], watched: Sequence[str], truth: FrameTruth
+    ) -> Followed:
+        """Each click is on the error of the answer before it; the frame is tracked again with all clicks so far."""
+        before = self._tracker
+        clicks: dict[str, Clicks] = {}
+        left: dict[str, int] = {}
+        for name in new:
+            clicks[name] = Clicks()
+            clicks[name].add_on_error(np.zeros(truth.hw, bool), truth.mask(name))
+            left[name] = CLICKS[self._kind] - 1
+        self._tracker = _copy(before)
+        answer = self._try(self._tracker, index, image_hw3, [c.prompt(name) for name, c in clicks.items()])
+        for name in watched:
+            if self._pauses(name, answer[0], truth):
+                clicks[name], left[name] = Clicks(), PAUSE_CLICKS
+                self._prompted_frames[name] += 1
+        while any(left.values()):
+            masks = {obj.id: obj.mask for obj in answer[0].objects}
+            for name in [name for name, count in left.items() if count]:
+                added = clicks[name].add_on_error(masks[name], truth.mask(name))
+                left[name] = left[name] - 1 if added else 0
+            self._tracker = _copy(before)
+            prompts = [c.prompt(name) for name, c in clicks.items() if c.points]
+            answer = self._try(self._tracker, index, image_hw3, prompts)
+        return self._followed(answer, [c.prompt(name) for name, c in clicks.items()])
+
+    def _pauses(self, name: str, result: FrameResult, truth: FrameTruth) -> bool:
+        """An operator stops on an object that he sees and that is not covered well, a few times at most."""
+        if name not in truth.masks or self._prompted_frames[name] >= MAX_PROMPTED_FRAMES:
+            return False
+        mask = next(obj.mask for obj in result.objects if obj.id == name)
+        return mask_iou(mask, truth.mask(name)) < PAUSE_BELOW_IOU
+
+    def _prompt(self, name: str, truth: FrameTruth | None) -> Prompt:
+        assert truth is not None
+        mask = truth.mask(name)
+        return Prompt(name, mask=mask) if self._kind == "mask" else Prompt(name, box=tight_box(mask))
+
+    def _try(
+        self, tracker: Tracker, index: int, image_hw3: np.ndarray, prompts: Sequence[Prompt]
+    ) -> tuple[FrameResult, float]:
+        start_s = time.perf_counter()
+        result = tracker.step(image_hw3, prompts, stamp_s=index / self._fps)
+        return result, (time.perf_counter() - start_s) * 1e3
+
+    def _followed(self, answer: tuple[FrameResult, float], prompts: Sequence[Prompt]) -> Followed:
+        return Followed(*answer, tuple(prompt.id for prompt in prompts))
+
+    @property
+    def prompted_frames(self) -> Mapping[str, int]:
+        """Frames on which each object was prompted so far."""
+        return self._prompted_frames
+
+
+def _copy(tracker: Tracker) -> Tracker:
+    """The tracker as it is now, with a bank of its own and the same model."""
+    return copy.deepcopy(tracker, {id(tracker.model): tracker.model})

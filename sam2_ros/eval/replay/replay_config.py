@@ -1,0 +1,145 @@
+"""What a replay is told, checked before anything slow begins.
+
+Does not open bags or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sam2_ros.engine import Prompt
+from sam2_ros.media.bag.storage import is_bag
+from sam2_ros.media.pixels.image_reader import PixelConfig
+from sam2_ros.result_folder.folder import ResultFolder
+
+DIRECT, NODE, RECORDED = "direct", "node", "recorded"
+"""The runs: every image through the tracker; the live node in real time; a recording made elsewhere."""
+
+SUMMARIES = ("summary.json", "report.html")
+
+
+class ReplayConfigError(ValueError):
+    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """One bag, what to track in it, and how.
+
+    Attributes:
+        bag: a rosbag2 with images.
+        out: folder for the results.
+        prompts: by image, counted from 0 in the order the bag has them.
+        node_command: starts the node; ROS arguments are appended. None: no node is started.
+        direct: also track every image in this process.
+        recorded: a rosbag2 with a `~/objects` topic that was recorded while the bag was played elsewhere.
+        recorded_topic: that topic, where the recording has several.
+        topic: image topic, where the bag has several.
+        truth: a folder of label images, or a rosbag2 with a topic of them.
+        truth_topic: that topic, where there are several.
+        truth_ids: object -> its value in the truth; empty: the objects are 1, 2, ... in the order of their prompts.
+        rate: of the live run; 2 = twice as fast as recorded.
+        pixels: what values mean that do not say so themselves.
+        prompts_file, command: only written down.
+    """
+
+    bag: Path
+    out: Path
+    prompts: Mapping[int, Sequence[Prompt]]
+    node_command: tuple[str, ...] | None = None
+    direct: bool = True
+    recorded: Path | None = None
+    recorded_topic: str | None = None
+    topic: str | None = None
+    truth: Path | None = None
+    truth_topic: str | None = None
+    truth_ids: Mapping[str, int] = field(default_factory=dict)
+    rate: float = 1.0
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    image_size: int = 0
+    profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    prompts_file: str = ""
+    command: str = ""
+    overwrite: bool = False  # see `ResultFolder`
+    prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise ReplayConfigError(
+                f"--rate {self.rate:g} given, a number above 0 expected: 1 plays as recorded"
+            )
+        if not self.runs:
+            raise ReplayConfigError("nothing to do: expected --direct, --node or --recorded BAG")
+        for option, path in (("--truth", self.truth), ("--recorded", self.recorded)):
+            if path is not None and not path.exists():
+                raise ReplayConfigError(f"{option} {path} does not exist: a rosbag2 or a folder expected")
+        if self.truth_topic is not None and (self.truth is None or not is_bag(self.truth)):
+            raise ReplayConfigError(
+                f"--truth-topic {self.truth_topic} needs --truth BAG, a rosbag2 with that topic"
+            )
+        if self.recorded_topic is not None and self.recorded is None:
+            raise ReplayConfigError(f"--recorded-topic {self.recorded_topic} needs --recorded BAG")
+        if unknown := sorted(set(self.truth_ids) - set(self.object_ids)):
+            raise ReplayConfigError(
+                f"truth is given for {unknown}, but the prompts name {self.object_ids}: use one of these"
+            )
+        values = list(self.truth_ids.values())
+        if min(values, default=1) < 1 or len(set(values)) < len(values):
+            raise ReplayConfigError(
+                f"truth values {values} given, a value above 0 (the background) for each object expected, none twice"
+            )
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        wanted = {
+            DIRECT: self.direct,
+            NODE: self.node_command is not None,
+            RECORDED: self.recorded is not None,
+        }
+        return tuple(name for name, is_wanted in wanted.items() if is_wanted)
+
+    @property
+    def first_prompts(self) -> dict[str, int]:
+        """Object -> the image of its first prompt, in the order the objects are prompted."""
+        first: dict[str, int] = {}
+        for image in sorted(self.prompts):
+            for prompt in self.prompts[image]:
+                first.setdefault(prompt.id, image)
+        return first
+
+    @property
+    def object_ids(self) -> list[str]:
+        return list(self.first_prompts)
+
+    def recording(self, run: str) -> Path:
+        """The bag of what a run said."""
+        if run == RECORDED:
+            assert self.recorded is not None
+            return self.recorded
+        return self.out / run / "tracked"
+
+    def folder(self) -> ResultFolder:
+        """Where results go, checked and not yet opened. Raises ResultFolderError."""
+        return ResultFolder(self.out, "replay", self.replaced, self.inputs, self.overwrite)
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """What is written in `out`."""
+        return (*self.recordings(self.runs), *SUMMARIES)
+
+    @property
+    def inputs(self) -> list[tuple[str, Path]]:
+        """What is read: what it is called, and where it is."""
+        given = (("the bag", self.bag), ("the truth", self.truth), ("the recording", self.recorded))
+        inputs = [(called, path) for called, path in given if path is not None]
+        return inputs + [("the prompt file", path) for path in self.prompt_files]
+
+    @staticmethod
+    def recordings(runs: Iterable[str]) -> tuple[str, ...]:
+        """Folders that these runs write, as `ResultFolder` takes them."""
+        return tuple(f"{run}/tracked/" for run in runs if run != RECORDED)

@@ -1,0 +1,188 @@
+"""From the sightings of a run to the numbers of summary.json: per object and over all, in both views.
+
+Does not know bags, models or how sightings came about. Its keys and units are described in docs/replay.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .measures import (
+    CALIBRATION_BINS,
+    Calibration,
+    Stability,
+    calibration,
+    first_mask_at,
+    identity_switches,
+    mean,
+    share,
+    stability,
+    times_to_lost,
+    times_to_recover,
+)
+from .score import ObjectTrack, Sighting
+
+
+def tally(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) -> dict[str, Any]:
+    """Scores of a run: overall, `processed_only` and `objects`, as in summary.json.
+
+    `latency_ms`: of processed images, by image.
+    """
+    objects = {track.id: _object(track, latency_ms) for track in tracks}
+    return {
+        **_overall(tracks, list(objects.values()), False),
+        "time_to_first_mask_s": _spread([entry["time_to_first_mask_s"] for entry in objects.values()]),
+        "processed_only": _overall(tracks, [entry["processed_only"] for entry in objects.values()], True),
+        "objects": objects,
+    }
+
+
+def _object(track: ObjectTrack, latency_ms: Mapping[int, float]) -> dict[str, Any]:
+    sightings = track.sightings
+    # The answer of an earlier image is none to the prompted one.
+    has_mask = [sighting.has_mask and sighting.processed for sighting in sightings]
+    first = first_mask_at(has_mask, track.prompted)
+    first_s = None if first is None else sightings[first].stamp_s - sightings[track.prompted].stamp_s
+    return {
+        **_measures(track, False),
+        "processed_only": _measures(track, True),
+        "time_to_first_mask_s": _rounded(first_s),
+        "first_mask_latency_ms": None if first is None else _rounded(latency_ms.get(first), 2),
+        "curve": _curve(track),
+    }
+
+
+def _measures(track: ObjectTrack, processed_only: bool) -> dict[str, Any]:
+    known = [sighting for sighting in track.sightings if sighting.scored]
+    seen = _view(track, processed_only)
+    truth_s, visible = [one.stamp_s for one in known], [one.visible for one in known]
+    answer_s = [one.stamp_s for one in seen]
+    lost = times_to_lost(truth_s, visible, answer_s, [one.tracking for one in seen])
+    recovered = times_to_recover(truth_s, visible, answer_s, [one.found for one in seen])
+    j, f = mean(one.j for one in seen), mean(one.f for one in seen)
+    switches = identity_switches(track.id, [one.holder for one in seen])
+    return {
+        "J": _percent(j),
+        "F": _percent(f),
+        "JF": _percent(None if j is None or f is None else (j + f) / 2),
+        **_pooled([track], processed_only),
+        "time_to_lost_s": [_rounded(value) for value in lost],
+        "time_to_recover_s": [_rounded(value) for value in recovered],
+        "identity_switches": switches if seen else None,
+        "stability": _stability_json(_stability(seen, processed_only)),
+    }
+
+
+def _overall(
+    tracks: Sequence[ObjectTrack], objects: Sequence[Mapping[str, Any]], processed_only: bool
+) -> dict[str, Any]:
+    """Means of J, F and stability over objects; shares and calibration over (image, object) pairs; sums."""
+    steady = [entry["stability"] for entry in objects]
+    pairs = sum(entry["pairs"] for entry in steady)
+    joined = Stability(
+        mean(entry["answers"] for entry in steady), mean(entry["truth"] for entry in steady), pairs
+    )
+    switches = [entry["identity_switches"] for entry in objects if entry["identity_switches"] is not None]
+    return {
+        **{key: _rounded(mean(entry[key] for entry in objects), 2) for key in ("J", "F", "JF")},
+        **_pooled(tracks, processed_only),
+        **{
+            key: _spread([value for entry in objects for value in entry[key]])
+            for key in ("time_to_lost_s", "time_to_recover_s")
+        },
+        "identity_switches": sum(switches) if switches else None,
+        "stability": _stability_json(joined),
+    }
+
+
+def _pooled(tracks: Sequence[ObjectTrack], processed_only: bool) -> dict[str, Any]:
+    """What is counted over (image, object) pairs."""
+    pairs = [(track.id, one) for track in tracks for one in _view(track, processed_only)]
+    seen = [one for _, one in pairs]
+    visible, hidden = [one.visible for one in seen], [not one.visible for one in seen]
+    elsewhere = [one.holder not in (None, own) for own, one in pairs]
+    # An answer that is held says nothing new: calibration is of processed images in both views.
+    answered = [one for one in seen if one.processed]
+    return {
+        "frames": len(seen),
+        "frames_visible": sum(visible),
+        "frames_hidden": sum(hidden),
+        "missed": _rounded(share([not one.tracking for one in seen], visible)),
+        "false_presence": _rounded(share([one.tracking for one in seen], hidden)),
+        "identity_wrong": _rounded(share(elsewhere, visible)),
+        "calibration": _calibration_json(
+            calibration([one.presence for one in answered], [one.visible for one in answered])
+        ),
+    }
+
+
+def _view(track: ObjectTrack, processed_only: bool) -> list[Sighting]:
+    return [one for one in track.sightings if one.scored and (one.processed or not processed_only)]
+
+
+def _stability(seen: Sequence[Sighting], processed_only: bool) -> Stability:
+    if processed_only:
+        return stability(
+            [one.answer_iou_processed for one in seen], [one.truth_iou_processed for one in seen]
+        )
+    return stability([one.answer_iou for one in seen], [one.truth_iou for one in seen])
+
+
+def _curve(track: ObjectTrack) -> dict[str, list[Any]]:
+    seen = track.sightings
+    return {
+        "stamp_s": [_rounded(one.stamp_s) for one in seen],
+        "J": [_percent(one.j) for one in seen],
+        "F": [_percent(one.f) for one in seen],
+        "presence": [_rounded(one.presence) for one in seen],
+        "state": [None if one.state is None else one.state.name for one in seen],
+        "visible": [one.visible if one.scored else None for one in seen],
+        "processed": [one.processed for one in seen],
+    }
+
+
+def _stability_json(found: Stability) -> dict[str, Any]:
+    return {
+        "answers": _rounded(found.answers),
+        "truth": _rounded(found.truth),
+        "difference": _rounded(found.difference),
+        "pairs": found.pairs,
+    }
+
+
+def _calibration_json(found: Calibration) -> dict[str, Any]:
+    bins = zip(found.counts, found.presence, found.visible, strict=True)
+    return {
+        "ece": _rounded(found.error),
+        "count": sum(found.counts),
+        "bins": [
+            {
+                "from": number / CALIBRATION_BINS,
+                "to": (number + 1) / CALIBRATION_BINS,
+                "count": count,
+                "presence": _rounded(said),
+                "visible": _rounded(visible),
+            }
+            for number, (count, said, visible) in enumerate(bins)
+        ],
+    }
+
+
+def _spread(times_s: Sequence[float | None]) -> dict[str, Any]:
+    there = [value for value in times_s if value is not None]
+    return {
+        "count": len(times_s),
+        "never": len(times_s) - len(there),
+        "mean": _rounded(mean(there)),
+        "max": _rounded(max(there)) if there else None,
+    }
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(100 * value, 2)
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None or math.isnan(value) else round(float(value), digits)

@@ -1,0 +1,276 @@
+"""The plots of reports, as SVG or PNG: scores over time, times, and how far the presence can be believed.
+
+Numbers in, bytes out; does not know pages.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from sam2_ros.engine.text import readable
+from sam2_ros.media.overlay import colour_of
+
+from .data import Curve
+
+STATE_COLOURS = {"TRACKING": "#2f7f86", "OCCLUDED": "#d9a441", "LOST": "#b3402e", "PENDING": "#b7bcc4"}
+HIDDEN_COLOUR = "#d5d8de"
+INK, QUIET, TINT = "#1b222c", "#56606d", "#0b6171"
+# Half the width of a page of 72 rem: one below the other on a phone, two beside each other on a desk. The writing is
+# 7.5 points of 4.2 inches, which is read at 360 and at 550 pixels.
+_WIDTH_IN = 4.2
+_LOOK: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names are shown as they are, with their dollar signs
+    "font.family": "sans-serif",
+    "font.size": 7.5,
+    "axes.edgecolor": "#9aa2ad",
+    "axes.labelcolor": QUIET,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8,
+    "axes.titlecolor": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.color": "#e4e2da",
+    "grid.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a plot over time, with its band of states below."""
+
+    name: str
+    curve: Curve
+    colour: str
+
+
+def curve_svg(
+    title: str, series: Sequence[Series], x_label: str, marked: Sequence[tuple[float, float]] = ()
+) -> bytes:
+    """J over time, the presence, and a band of states for each series; grey where the truth shows no object.
+
+    `marked`: (x, J) of the moments that are shown as pictures.
+    """
+    with matplotlib.rc_context(_LOOK):
+        bands = len(series)
+        height_in = 2.15 + 0.17 * bands
+        # Fixed margins: a layout that measures every text takes most of the time, once for each object.
+        figure = Figure(figsize=(_WIDTH_IN, height_in))
+        figure.subplots_adjust(0.125, 0.38 / height_in, 0.985, 1 - 0.22 / height_in, hspace=0.16)
+        FigureCanvasAgg(figure)
+        score, presence, *states = figure.subplots(
+            2 + bands, 1, sharex=True, height_ratios=(3, 1.3, *([0.24] * bands))
+        )
+        for start, end in hidden_spans(series[0].curve):
+            for axes in (score, presence):
+                axes.axvspan(start, end, color=HIDDEN_COLOUR, lw=0)
+        for one in series:
+            score.plot(one.curve.at, _gaps(one.curve.j), color=one.colour, lw=1.2, label=_label(one.name))
+            presence.plot(one.curve.at, _gaps(one.curve.presence), color=one.colour, lw=0.9)
+        score.plot(
+            [x for x, _ in marked], [j for _, j in marked], "o", mfc="none", mec=INK, ms=5, mew=0.9, lw=0
+        )
+        presence.axhline(0, color=QUIET, lw=0.6, ls=(0, (4, 3)))
+        score.set(ylim=(-4, 104), yticks=(0, 50, 100), ylabel="J, %")
+        presence.set_ylabel("presence")
+        for axes in (score, presence):
+            axes.yaxis.set_label_coords(-0.095, 0.5)
+        score.grid(axis="y")
+        for axes in (score, presence):
+            axes.tick_params(bottom=False)
+        score.set_title(_label(title), fontweight="bold")
+        if bands > 1:
+            score.legend(
+                loc="lower right",
+                bbox_to_anchor=(1, 1),
+                ncols=bands,
+                frameon=False,
+                borderaxespad=0,
+                fontsize=7,
+            )
+        for axes, one in zip(states, series, strict=True):
+            _band(axes, one, named=bands > 1)
+        states[-1].set_xlabel(x_label)
+        return _svg(figure)
+
+
+def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], called: str = "") -> bytes:
+    """How often a frame took how long, with the percentiles as lines. The last bin has everything that is longer.
+
+    `called`: whose frames, where there are several of these.
+    """
+    with matplotlib.rc_context(_LOOK):
+        figure, axes = _figure(2.2)
+        values = np.asarray(times_ms, dtype=np.float64)
+        end = max(np.percentile(values, 99.5) * 1.08, 1e-3)
+        axes.hist(
+            np.minimum(values, end), bins=min(40, max(8, len(values) // 4)), range=(0, end), color="#8fb6bc"
+        )
+        for (name, value), height in zip(percentiles.items(), (0.97, 0.86, 0.75), strict=False):
+            axes.axvline(value, color=INK, lw=0.9)
+            right = value > 0.72 * end
+            axes.annotate(
+                f"{name} {value:.1f} ms",
+                (value, height),
+                xycoords=("data", "axes fraction"),
+                xytext=(-3 if right else 3, 0),
+                textcoords="offset points",
+                ha="right" if right else "left",
+                va="top",
+                color=INK,
+                bbox={"facecolor": "#fbfaf7", "edgecolor": "none", "pad": 0.8},
+            )
+        axes.set(
+            xlabel=f"{_label(called)}, ms per frame" if called else "ms per frame",
+            ylabel="frames",
+            xlim=(0, end),
+        )
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        return _svg(figure)
+
+
+def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], counted: str) -> bytes:
+    """Of the frames with a presence of about so much, the share in which the object could be seen; the line is honesty.
+
+    `bins`: by name, entries with "presence", "visible" and their number under `counted`.
+    """
+    with matplotlib.rc_context(_LOOK):
+        figure = Figure(figsize=(_WIDTH_IN, 3.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        share, numbers = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        share.plot((0, 1), (0, 1), color=QUIET, lw=0.8, ls=(0, (4, 3)))
+        width = 0.09 / len(bins)
+        for place, (name, entries) in enumerate(bins.items()):
+            colour = SERIES_COLOURS[place % len(SERIES_COLOURS)] if len(bins) > 1 else TINT
+            filled = [one for one in entries if one[counted] and one["presence"] is not None]
+            share.plot(
+                [one["presence"] for one in filled],
+                [one["visible"] for one in filled],
+                "o-",
+                color=colour,
+                lw=1.2,
+                ms=3.5,
+                label=_label(name),
+            )
+            shift = (place - (len(bins) - 1) / 2) * width
+            numbers.bar(
+                [((one["from"] or 0) + (one["to"] or 0)) / 2 + shift for one in entries],
+                [max(one[counted] or 0, 0) for one in entries],
+                width=width,
+                color=colour,
+                alpha=0.55,
+            )
+        if len(bins) > 1:
+            share.legend(frameon=False, loc="lower right")
+        share.set(ylim=(-0.03, 1.03), xlim=(0, 1), ylabel="share visible")
+        numbers.set(xlabel="presence as a probability", ylabel="frames", yscale="symlog")
+        numbers.set_ylim(bottom=0)
+        numbers.yaxis.set_major_formatter(ScalarFormatter())
+        share.grid()
+        return _svg(figure)
+
+
+# p95 and p99 are often close: their names stand above and below.
+
+
+SERIES_COLOURS = ("#7d8793", "#0b6171", "#b0662a")
+
+
+def line_colour(number: int) -> str:
+    """The colour of an object on pictures, darker: a bright line on white paper is hard to see."""
+    red, green, blue = (round(0.68 * channel) for channel in colour_of(number))
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def hidden_spans(curve: Curve) -> list[tuple[float, float]]:
+    """Stretches in which the truth shows no object, from their first entry to the first one that shows it again."""
+    spans, position = [], 0
+    for visible, entries in groupby(curve.visible):
+        length = len(list(entries))
+        if visible is False:
+            spans.append((curve.at[position], _end(curve, position + length)))
+        position += length
+    return spans
+
+
+def plain_axes(rows: int, columns: int, height_in: float) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a page, with its axes in reading order."""
+    # The object-oriented interface: no pyplot, hence no global state and no display.
+    figure = Figure(figsize=(9.5, height_in * rows + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes of a file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, transparent=True)  # on the ground of the page
+    return buffer.getvalue()
+
+
+def _band(axes: Axes, series: Series, named: bool) -> None:
+    curve, position = series.curve, 0
+    for state, entries in groupby(curve.state):
+        length = len(list(entries))
+        if state is not None:
+            end = _end(curve, position + length)
+            colour = STATE_COLOURS.get(state, HIDDEN_COLOUR)
+            axes.axvspan(curve.at[position], end, 0.1, 0.9, color=colour, lw=0)
+        position += length
+    axes.set_yticks([])
+    axes.set_ylabel(_label(series.name) if named else "state", rotation=0, ha="right", va="center")
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.set_xlim(curve.at[0], _end(curve, len(curve.at)))
+
+
+def _end(curve: Curve, position: int) -> float:
+    """Where the entry before `position` ends: at the next one, or one step after the last."""
+    if position < len(curve.at):
+        return curve.at[position]
+    step = (curve.at[-1] - curve.at[0]) / max(len(curve.at) - 1, 1) or 1.0
+    return curve.at[-1] + step
+
+
+def _label(name: str) -> str:
+    """A name as a plot takes it: matplotlib hides lines whose names begin with an underscore."""
+    shown = readable(name)
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def _gaps(values: Sequence[float | None]) -> list[float]:
+    """NaN breaks a line."""
+    return [np.nan if value is None else value for value in values]
+
+
+def _figure(height_in: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Neither a date nor random ids: the same run gives the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "report"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's fonts draw the text
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return buffer.getvalue()

@@ -1,0 +1,113 @@
+"""Chooses the worst moments of a run, and draws them: the answer tinted, the truth outlined in white.
+
+Knows curves, masks and pixels; does not know where pictures come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sam2_ros.media.overlay import TINT, colour_of
+
+from .data import ObjectRun
+
+TRUTH_RGB = (255, 255, 255)
+_SHADE_RGB = (20, 24, 30)  # around the white line, so that it shows on a bright picture, too
+PICTURE_PX = 640
+"""Longer side at most, of pictures in a report."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One frame: ``[H, W, 3]`` uint8 RGB, and ``[H, W]`` bool masks by object; one without a mask is not there."""
+
+    image_hw3: np.ndarray
+    answers: Mapping[str, np.ndarray]
+    truths: Mapping[str, np.ndarray]
+
+
+Place = tuple[str, int]
+"""A sequence and the number of a frame; of a replay a run and the number of an image."""
+
+Scenes = Callable[[Collection[Place]], Mapping[Place, Scene]]
+"""Gets the frames that are wanted, all at once: a bag is read from its start to its end. One that cannot be read is
+left out."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One object in one frame: the entry `position` of its curve, at a frame number or at seconds."""
+
+    object: ObjectRun
+    position: int
+    at: float
+    j: float
+
+
+def worst_moments(
+    objects: Sequence[ObjectRun], count: int, per_sequence: int = 3, apart: float = 1 / 6
+) -> list[Moment]:
+    """The frames with the lowest J in which an object can be seen, the worst first; at most `count`.
+
+    No two of one sequence are nearer than the share `apart` of its length, and at most `per_sequence` are of one:
+    a lost object is one event, not twenty pictures. Of equally bad frames the earliest is taken, where it began.
+    """
+    candidates = [
+        Moment(one, position, at, j)
+        for one in objects
+        if one.curve is not None
+        for position, (at, j, visible) in enumerate(
+            zip(one.curve.at, one.curve.j, one.curve.visible, strict=True)
+        )
+        if j is not None and visible
+    ]
+    chosen: list[Moment] = []
+    for moment in sorted(candidates, key=lambda moment: moment.j):  # stable: the earliest of equals
+        if len(chosen) == count:
+            break
+        curve = moment.object.curve
+        assert curve is not None
+        least = apart * (curve.at[-1] - curve.at[0])
+        near = [other for other in chosen if other.object.sequence == moment.object.sequence]
+        if len(near) < per_sequence and all(abs(other.at - moment.at) > least for other in near):
+            chosen.append(moment)
+    return chosen
+
+
+def draw_moment(scene: Scene, object_id: str, number: int) -> np.ndarray:
+    """A copy of the frame, at most `PICTURE_PX` wide, with one object's answer in the colour of `number`."""
+    image = scene.image_hw3
+    answer, truth = scene.answers.get(object_id), scene.truths.get(object_id)
+    scale = min(1.0, PICTURE_PX / max(image.shape[:2]))
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # a copy, whatever the size
+    if answer is not None:
+        answer = cv2.resize(answer.astype(np.uint8), size).astype(bool)
+        colour = np.array(colour_of(number), np.float32)
+        image[answer] = (image[answer] * (1 - TINT) + colour * TINT).astype(np.uint8)
+        _outline(image, answer, colour_of(number), 1)
+    if truth is not None:
+        outline_truth(image, cv2.resize(truth.astype(np.uint8), size).astype(bool))
+    return image
+
+
+def outline_truth(image_hw3: np.ndarray, truth_hw: np.ndarray) -> None:
+    """Draw the outline of a known mask into the picture."""
+    _outline(image_hw3, truth_hw, _SHADE_RGB, 3)
+    _outline(image_hw3, truth_hw, TRUTH_RGB, 1)
+
+
+def _outline(image_hw3: np.ndarray, mask_hw: np.ndarray, colour: tuple[int, int, int], line_px: int) -> None:
+    outlines, _ = cv2.findContours(mask_hw.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image_hw3, outlines, -1, colour, line_px)
+
+
+def jpeg(image_hw3: np.ndarray, quality: int = 85) -> bytes:
+    """``[H, W, 3]`` RGB as the bytes of a file."""
+    image_bgr = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encoded.tobytes()

@@ -1,0 +1,115 @@
+"""Runs a ROS 2 node in a process of its own and makes sure that it ends with its owner.
+
+Does not know what the node does; only how it is started, heard (its log file) and stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from . import end_with_parent
+
+STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""What is sent to end a node, and how many seconds it then has. SIGINT lets rclpy shut down in order."""
+
+
+class NodeProcessError(RuntimeError):
+    """The node did not start, or ended when it should not have; the message carries its last log lines."""
+
+
+class NodeProcess:
+    """A node process as a context manager: started on entry, ended on exit whatever happened in between."""
+
+    def __init__(self, command: Sequence[str], log_path: Path, environment: Mapping[str, str]) -> None:
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self.log_path = log_path
+
+    def __enter__(self) -> NodeProcess:
+        self._log = self.log_path.open("wb")
+        # A session of its own: Ctrl-C in the terminal reaches the node once, through stop(), and stop() also
+        # reaches whatever processes the node started.
+        self._process = subprocess.Popen(
+            _ending_with_this_process(self._command),
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self._environment},
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; RuntimeError before it was."""
+        if self._process is None:
+            raise RuntimeError("the node was not started yet: enter the context first")
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise NodeProcessError if the node is no longer running."""
+        if self._process is not None and (status := self._process.poll()) is not None:
+            raise NodeProcessError(f"the node ended with exit status {status}; {self.last_words()}")
+
+    def last_words(self, lines: int = 15) -> str:
+        """The end of the node's log, for error messages."""
+        if self._log is not None and not self._log.closed:
+            self._log.flush()
+        text = self.log_path.read_text(errors="replace").rstrip() if self.log_path.exists() else ""
+        if not text:
+            return f"it logged nothing ({self.log_path})"
+        tail = "\n".join(f"  | {line}" for line in text.splitlines()[-lines:])
+        return f"the end of its log ({self.log_path}):\n{tail}"
+
+    def stop(self) -> int | None:
+        """End the node: SIGINT, then SIGTERM, then SIGKILL. Returns its exit status; may be called again."""
+        process = self._process
+        if process is None:
+            return None
+        for number, patience_s in STOP_SIGNALS:
+            if process.poll() is not None:
+                break
+            _signal_group(process.pid, number)
+            _wait(process, patience_s)
+        # Children that outlived the node would keep its log file and its DDS participant.
+        _signal_group(process.pid, signal.SIGKILL)
+        if self._log is not None:
+            self._log.close()
+        return process.poll()
+
+
+def _ending_with_this_process(command: list[str]) -> list[str]:
+    """The command, which is told by the kernel when this process is gone, however that came: stop() may never run."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-IS", str(Path(end_with_parent.__file__)), str(os.getpid()), *command]
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _wait(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.02)

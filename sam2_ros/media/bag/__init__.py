@@ -1,0 +1,1 @@
+"""rosbag2 recordings, read and written without a ROS installation. Knows nothing of what is made of their images."""

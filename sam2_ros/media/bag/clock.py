@@ -1,0 +1,133 @@
+"""Compares the two clocks of recorded images, the headers' and the bag's, and mends the bag's where it is broken.
+
+Knows numbers only; reading them is `order.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S
+
+MAX_STAMP_NS = (1 << 31) * NS_PER_S - 1
+"""The last nanosecond that builtin_interfaces/Time holds: January 2038. The first is 0."""
+# Far more than a busy recorder is late, far less than a clock that was set or rolled over.
+_ODD_NS = 10 * NS_PER_S
+
+
+@dataclass(frozen=True)
+class MendedClock:
+    """The times of reception, and the order of the images, as they must have been.
+
+    Attributes:
+        order: indices, in the order the images were taken.
+        received_ns: by index.
+        odd: indices whose recorded time of reception was wrong.
+        note: one line on it; empty where nothing was wrong.
+    """
+
+    order: tuple[int, ...]
+    received_ns: tuple[int, ...]
+    odd: frozenset[int] = frozenset()
+    note: str = ""
+
+    @property
+    def is_out_of_order(self) -> bool:
+        return self.order != tuple(range(len(self.order)))
+
+
+def fits_a_stamp(stamp_ns: int) -> bool:
+    """True for what builtin_interfaces/Time can hold and a clock can show."""
+    return 0 <= stamp_ns <= MAX_STAMP_NS
+
+
+def mended_clock(topic: str, headers_ns: Sequence[int], received_ns: Sequence[int]) -> MendedClock:
+    """The better clock of the two, for images in the order the bag has them; `headers_ns` 0 = none.
+
+    A time of reception is wrong where it does not fit into a stamp, or where it is more than 10 s from what the other
+    images' delays say while the header's stamp fits among theirs: the header's, later by their median delay, stands in.
+    Where there is none, the image keeps its place and follows the one before. Where the headers are wrong, or most of
+    both disagree (a bag of several runs), nothing is changed.
+    """
+    count = len(received_ns)
+    as_recorded = MendedClock(tuple(range(count)), tuple(received_ns))
+    odd = _odd(headers_ns, received_ns)
+    if not odd:
+        return as_recorded
+    good = [index for index in range(count) if index not in odd]
+    delays_ns = [received_ns[index] - headers_ns[index] for index in good if headers_ns[index]]
+    delay_ns = round(median(delays_ns)) if delays_ns else 0
+    mended = list(received_ns)
+    placed = sorted(index for index in odd if headers_ns[index])
+    for index in placed:
+        mended[index] = min(max(headers_ns[index] + delay_ns, 0), MAX_STAMP_NS)
+    key = {index: headers_ns[index] + delay_ns for index in placed}
+    order = _merged(good, sorted(placed, key=lambda index: key[index]), mended)
+    _follow(order, sorted(odd - set(placed)), mended, _gap_ns([mended[index] for index in good]))
+    note = (
+        f"{len(odd)} of {count} images on {topic} were received at impossible times, such as "
+        f"{received_ns[min(odd)] / NS_PER_S:.0f} s: their headers' stamps, or where there are none those of the images "
+        "before, say when"
+    )
+    return MendedClock(tuple(order), tuple(mended), frozenset(odd), note)
+
+
+def _odd(headers_ns: Sequence[int], received_ns: Sequence[int]) -> set[int]:
+    """Indices whose time of reception is wrong."""
+    odd = {index for index, stamp_ns in enumerate(received_ns) if not fits_a_stamp(stamp_ns)}
+    with_both = [
+        index
+        for index, header in enumerate(headers_ns)
+        if header and index not in odd and fits_a_stamp(header)
+    ]
+    if len(with_both) < 3:
+        return odd
+    usual_ns = median(received_ns[index] - headers_ns[index] for index in with_both)
+    doubtful = {
+        index for index in with_both if abs(received_ns[index] - headers_ns[index] - usual_ns) > _ODD_NS
+    }
+    agreeing = [headers_ns[index] for index in with_both if index not in doubtful]
+    if not doubtful or 2 * len(doubtful) >= len(with_both) or not _rise(agreeing):
+        return odd
+    low_ns, high_ns = agreeing[0] - _ODD_NS, agreeing[-1] + _ODD_NS
+    taken = set(agreeing)
+    return odd | {
+        index
+        for index in doubtful
+        if low_ns <= headers_ns[index] <= high_ns and headers_ns[index] not in taken
+    }
+
+
+def _merged(good: Sequence[int], placed: Sequence[int], received_ns: Sequence[int]) -> list[int]:
+    """`good` in its order, and each of `placed` in front of the first that was received later."""
+    order, waiting = [], list(placed)
+    for index in good:
+        while waiting and received_ns[waiting[0]] < received_ns[index]:
+            order.append(waiting.pop(0))
+        order.append(index)
+    return order + waiting
+
+
+def _follow(order: list[int], without: Sequence[int], received_ns: list[int], gap_ns: int) -> None:
+    """Put images that no clock places behind the one that the bag has before them."""
+    for index in without:
+        place = order.index(index - 1) + 1 if index else 0
+        if place:
+            before_ns = received_ns[order[place - 1]]
+            after_ns = received_ns[order[place]] if place < len(order) else before_ns + 2 * gap_ns
+            received_ns[index] = before_ns + max(1, min(gap_ns, (after_ns - before_ns) // 2))
+        else:
+            received_ns[index] = max(0, received_ns[order[0]] - gap_ns) if order else 0
+        order.insert(place, index)
+
+
+def _gap_ns(stamps_ns: Sequence[int]) -> int:
+    gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns) if later > earlier]
+    return round(median(gaps_ns)) if gaps_ns else round(NS_PER_S / DEFAULT_FPS)
+
+
+def _rise(stamps_ns: Sequence[int]) -> bool:
+    return all(later > earlier for earlier, later in pairwise(stamps_ns))

@@ -1,0 +1,87 @@
+"""The messages of one image topic in the order their images were taken, also where the bag's clock was broken.
+
+Knows headers and the bag's clock; never decodes a pixel.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns
+
+from .clock import MendedClock, fits_a_stamp, mended_clock
+from .storage import BagReader, RawMessage
+
+_MOST_MISPLACED = 256  # images held in memory
+
+
+class RecordedHeader(NamedTuple):
+    """header_ns 0 = none; a message that ends within its header counts as one without a stamp."""
+
+    header_ns: int
+    received_ns: int
+    frame_id: str
+
+
+class OrderedTopic:
+    """One topic of an open bag; iterating twice reads the bag twice.
+
+    Attributes:
+        note: one line where the bag's clock was broken, else empty.
+    """
+
+    def __init__(self, reader: BagReader, topic: str) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._clock: MendedClock | None = None
+        self.note = ""
+
+    def scan(self) -> list[RecordedHeader]:
+        """Read every header and compare the clocks; what is returned, and every pass from now on, is mended.
+
+        Raises SourceError where too many images would have to be held to put them in order.
+        """
+        recorded = [_recorded(raw) for raw in self._reader.raw_messages([self._topic])]
+        clock = mended_clock(
+            self._topic, [one.header_ns for one in recorded], [one.received_ns for one in recorded]
+        )
+        if not clock.odd:
+            return recorded
+        if clock.is_out_of_order and len(clock.odd) > _MOST_MISPLACED:
+            raise SourceError(
+                f"{len(clock.odd)} of {len(recorded)} images on {self._topic} of '{self._reader.path}' were received "
+                f"at impossible times and lie out of order, at most {_MOST_MISPLACED} expected: record the bag "
+                "again from its images' own stamps"
+            )
+        self._clock, self.note = clock, clock.note
+        return [recorded[index]._replace(received_ns=clock.received_ns[index]) for index in clock.order]
+
+    def __iter__(self) -> Iterator[RawMessage]:
+        clock = self._clock
+        messages = self._reader.raw_messages([self._topic])
+        if clock is None:
+            yield from messages
+            return
+        if not clock.is_out_of_order:
+            for raw, received_ns in zip(messages, clock.received_ns, strict=True):
+                yield raw._replace(stamp_ns=received_ns)
+            return
+        # Only the misplaced are held in memory.
+        odd = {index: raw for index, raw in enumerate(messages) if index in clock.odd}
+        numbered = enumerate(self._reader.raw_messages([self._topic]))
+        in_place = (raw for index, raw in numbered if index not in clock.odd)
+        for index in clock.order:
+            raw = odd[index] if index in clock.odd else next(in_place)
+            yield raw._replace(stamp_ns=clock.received_ns[index])
+
+
+def _recorded(raw: RawMessage) -> RecordedHeader:
+    try:
+        header_ns = header_stamp_ns(raw.cdr)
+        frame_id = header_frame_id(raw.cdr)
+        return RecordedHeader(header_ns if fits_a_stamp(header_ns) else 0, raw.stamp_ns, frame_id)
+    except struct.error:
+        return RecordedHeader(0, raw.stamp_ns, "")

@@ -1,0 +1,1 @@
+"""ROS messages as plain values, without a ROS installation. Knows nothing of files and topics."""

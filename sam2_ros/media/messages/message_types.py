@@ -1,0 +1,149 @@
+"""ROS message classes without a ROS installation: standard ones, sam2_ros_msgs, what a bag brings along.
+
+Knows only types (rosbags type stores), not files: `storage.py` reads and writes with them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces.typing import Typesdict
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from sam2_ros.engine.result import FrameResult, TrackedObject
+from sam2_ros.media.bag.clock import fits_a_stamp
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
+
+from .definitions import definitions
+from .tracked_object import Roi, object_fields
+
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
+_FIXED_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE, "std_msgs/msg/Header", "builtin_interfaces/msg/Time")
+OBJECTS_TYPE = "sam2_ros_msgs/msg/TrackedObjectArray"
+
+_log = logging.getLogger(__name__)
+
+
+def normalised_type(name: str) -> str:
+    """`sensor_msgs/Image` as early ROS 2 and ROS 1 wrote it -> `sensor_msgs/msg/Image`."""
+    package, _, rest = name.partition("/")
+    return f"{package}/msg/{rest}" if rest and "/" not in rest else name
+
+
+@lru_cache(maxsize=1)
+def standard_types() -> Typestore:
+    """ROS 2's messages and sam2_ros_msgs. Image, Header, Time are the same bytes in every distribution."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    own: Typesdict = {}
+    for name, text in definitions().items():
+        own.update(get_types_from_msg(text, name))
+    store.register(own)
+    return store
+
+
+def types_of_bag(connections: Iterable[Connection]) -> Typestore:
+    """`standard_types` with the definitions stored in a bag in front: a bag is read as it was written."""
+    stored: Typesdict = {}
+    for connection in connections:
+        if connection.msgdef.format == MessageDefinitionFormat.NONE:
+            continue
+        try:
+            stored.update(_parsed(connection))
+        except Exception as error:  # of a damaged text rosbags raises what its parser meets
+            _log.warning(
+                "definition of %s in the bag is not understood: %s", connection.msgtype, _line(error)
+            )
+    if not stored:
+        return standard_types()
+    standard = standard_types().fielddefs
+    store = get_typestore(Stores.EMPTY)
+    try:
+        # Images are the same bytes in every distribution: a damaged definition must not cost them.
+        store.register({**standard, **stored, **{name: standard[name] for name in _FIXED_TYPES}})
+    except Exception as error:
+        _log.warning("definitions in the bag are left out, as they do not fit together: %s", _line(error))
+        return standard_types()
+    return store
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _parsed(connection: Connection) -> Typesdict:
+    text = connection.msgdef.data
+    if connection.msgdef.format == MessageDefinitionFormat.MSG:
+        return get_types_from_msg(text, normalised_type(connection.msgtype))
+    # Several IDL files in one text are separated by a line of 80 '=' and one "IDL: <type>".
+    separator = "=" * 80 + "\n"
+    parts = text.split(separator)[1:] if text.startswith(separator) else ["\n" + text]
+    types: Typesdict = {}
+    for part in parts:
+        types.update(get_types_from_idl(part.partition("\n")[2]))
+    return types
+
+
+def header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:
+    """std_msgs/Header of a stamp in nanoseconds. Raises SourceError for one that a message cannot hold."""
+    if not fits_a_stamp(int(stamp_ns)):
+        raise SourceError(
+            f"stamp of {stamp_ns} ns does not fit into a message, expected one from 1970 to January 2038"
+        )
+    sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
+    stamp = types.types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
+    return types.types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
+
+
+def image_message(types: Typestore, stamp_ns: int, frame_id: str, fields: ImageFields) -> Any:
+    """sensor_msgs/Image."""
+    return types.types[IMAGE_TYPE](header=header(types, stamp_ns, frame_id), **fields._asdict())
+
+
+def compressed_message(types: Typestore, stamp_ns: int, frame_id: str, format: str, data: np.ndarray) -> Any:
+    """sensor_msgs/CompressedImage of encoded bytes, [n] uint8."""
+    return types.types[COMPRESSED_TYPE](header=header(types, stamp_ns, frame_id), format=format, data=data)
+
+
+def objects_message(types: Typestore, stamp_ns: int, frame_id: str, result: FrameResult) -> Any:
+    """sam2_ros_msgs/TrackedObjectArray of one frame; positions stay zero, for they need depth."""
+    return types.types[OBJECTS_TYPE](
+        header=header(types, stamp_ns, frame_id),
+        position_frame_id=frame_id,
+        image_height=result.height_px,
+        image_width=result.width_px,
+        objects=[_object_message(types, stamp_ns, frame_id, obj) for obj in result.objects],
+    )
+
+
+def _object_message(types: Typestore, stamp_ns: int, frame_id: str, obj: TrackedObject) -> Any:
+    fields = object_fields(obj)
+    point, vector = types.types["geometry_msgs/msg/Point"], types.types["geometry_msgs/msg/Vector3"]
+    return types.types["sam2_ros_msgs/msg/TrackedObject"](
+        id=fields.id,
+        label=fields.label,
+        class_id=fields.class_id,
+        state=fields.state,
+        score=fields.score,
+        presence=fields.presence,
+        age=fields.age_s,
+        roi=_roi_message(types, fields.roi),
+        mask=image_message(types, stamp_ns, frame_id, mono_to_image_fields(fields.mask_hw)),
+        centroid=point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
+        area=fields.area_px,
+        has_position=False,
+        position=point(x=0.0, y=0.0, z=0.0),
+        size=vector(x=0.0, y=0.0, z=0.0),
+        velocity=vector(x=0.0, y=0.0, z=0.0),
+    )
+
+
+def _roi_message(types: Typestore, roi: Roi) -> Any:
+    return types.types["sensor_msgs/msg/RegionOfInterest"](**roi._asdict(), do_rectify=False)

@@ -1,4 +1,0 @@
-"""Draws rendered clips with torch, on the device that learns from them.
-
-It knows nothing of how a clip is chosen: `media.synthetic` makes the scripts and draws the reference.
-"""

@@ -1,4 +1,0 @@
-"""What synthetic clips are made of: textures, outlines, things, scenes, motion.
-
-It knows nothing of models; `sam2_ros.media.render` is the door.
-"""

@@ -1,0 +1,147 @@
+"""What the tracker saw lately, by stamp: a detector that is late means the objects where they were then.
+
+Knows results of the tracker; nothing of messages or of a detector. Masks are kept as packed crops.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
+from sam2_ros.node.frame_history import MAX_IMAGES
+from sam2_ros.node.limits import Limits
+
+from .association import KnownObject
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One object on one image; `packed` holds the bits of its mask inside its box."""
+
+    class_id: str
+    state: ObjectState
+    visible: bool
+    box: tuple[int, int, int, int]
+    packed: np.ndarray
+
+    @staticmethod
+    def of(obj: TrackedObject) -> _Seen:
+        x0, y0, x1, y1 = obj.box
+        return _Seen(obj.class_id, obj.state, obj.visible, obj.box, np.packbits(obj.mask[y0:y1, x0:x1]))
+
+    def mask(self, height: int, width: int) -> np.ndarray | None:
+        """[height, width] bool; None when it is hidden."""
+        if not self.visible:
+            return None
+        x0, y0, x1, y1 = self.box
+        rows, columns = y1 - y0, x1 - x0
+        mask = np.zeros((height, width), bool)
+        mask[y0:y1, x0:x1] = np.unpackbits(self.packed, count=rows * columns).reshape(rows, columns)
+        return mask
+
+
+@dataclass(frozen=True)
+class _Image:
+    stamp_s: float
+    height_px: int
+    width_px: int
+    objects: dict[str, _Seen]
+
+    @property
+    def bytes(self) -> int:
+        return sum(seen.packed.nbytes for seen in self.objects.values())
+
+
+class Sightings:
+    """Thread-safe.
+
+    Args:
+        seconds: how far back a detector may be.
+        max_bytes: of masks kept; stamps need not advance with time, so `seconds` alone is no bound.
+
+    Attributes:
+        cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
+    """
+
+    def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
+        self.seconds = seconds
+        self.max_bytes = max_bytes
+        self.cut = 0
+        self._lock = threading.Lock()
+        self._images: deque[_Image] = deque()
+        self._bytes = 0
+        self._last_visible: dict[str, tuple[float, tuple[int, int, int, int]]] = {}
+
+    def saw(self, result: FrameResult) -> None:
+        """Take in the result of one image. Time that runs backwards starts anew, the objects' ids stay."""
+        image = _Image(
+            result.stamp_s,
+            result.height_px,
+            result.width_px,
+            {obj.id: _Seen.of(obj) for obj in result.objects},
+        )
+        with self._lock:
+            if self._images and result.stamp_s < self._images[-1].stamp_s:
+                self._images.clear()
+                self._bytes = 0
+                self._last_visible.clear()
+            self._images.append(image)
+            self._bytes += image.bytes
+            self._let_go(result.stamp_s - self.seconds)
+            for object_id, seen in image.objects.items():
+                if seen.visible:
+                    self._last_visible[object_id] = (result.stamp_s, seen.box)
+            for gone in self._last_visible.keys() - image.objects.keys():
+                del self._last_visible[gone]
+
+    @property
+    def bytes(self) -> int:
+        """What the masks kept here hold."""
+        return self._bytes
+
+    def _let_go(self, oldest_s: float) -> None:
+        """Whatever is older, and as much more as the bounds ask for; the newest image stays."""
+        while len(self._images) > 1:
+            early = self._images[0].stamp_s >= oldest_s
+            if early and self._bytes <= self.max_bytes and len(self._images) <= MAX_IMAGES:
+                return
+            self._bytes -= self._images.popleft().bytes
+            self.cut += early
+
+    def known(self, stamp_s: float, asked: dict[str, tuple[float, float, float, float]]) -> list[KnownObject]:
+        """The objects of now as they were at `stamp_s`, or when that was nearest.
+
+        Args:
+            stamp_s: 0 = now.
+            asked: boxes that objects were asked for with, for those that have not been seen.
+        """
+        with self._lock:
+            if not self._images:
+                return []
+            now = self._images[-1]
+            then = now if not stamp_s else min(self._images, key=lambda image: abs(image.stamp_s - stamp_s))
+            return [self._as_it_was(object_id, then, now, asked) for object_id in now.objects]
+
+    def _as_it_was(
+        self,
+        object_id: str,
+        then: _Image,
+        now: _Image,
+        asked: dict[str, tuple[float, float, float, float]],
+    ) -> KnownObject:
+        seen = now.objects[object_id]
+        before = then.objects.get(object_id)
+        if before is not None and before.visible:
+            # Visible then: whatever it is now, a detection at its place shows it.
+            mask = before.mask(then.height_px, then.width_px)
+            return KnownObject(
+                object_id, before.class_id, ObjectState.TRACKING, before.box, mask, then.stamp_s
+            )
+        last = self._last_visible.get(object_id)
+        if last is None:
+            return KnownObject(object_id, seen.class_id, seen.state, asked.get(object_id))
+        return KnownObject(object_id, seen.class_id, seen.state, last[1], None, last[0])

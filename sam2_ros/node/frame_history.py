@@ -1,0 +1,205 @@
+"""The recent past of the camera: which images came, which of them were tracked, and which one a stamp means.
+
+Knows stamps and messages; does not convert or track anything. Images are kept as they came in, without a copy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import threading
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from .limits import Limits
+
+UNKNOWN_PERIOD_TOLERANCE_NS = 25e6  # half a period of a 20 Hz camera, until two images have come
+PERIOD_IMAGES = 32  # the frame period is the median over the newest so many
+# Stamps need not advance with time. So that a stream played at a fifth of its speed keeps its whole history:
+RECEIPT_FACTOR = 5.0
+MAX_IMAGES = 4096  # a minute of a 60 Hz camera
+
+# An image older than the newest by less than this came late and is dropped; by more, time has jumped back.
+LATE_S = 1.0
+# So many in a row, none older than the one before: it has jumped all the same, as a short bag that loops.
+LATE_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image as it came in; it is converted only if its turn comes. `received_s` is of the steady clock."""
+
+    message: Any
+    stamp_ns: int
+    frame_id: str
+    received_s: float
+
+    @property
+    def bytes(self) -> int:
+        """Of its pixels."""
+        return len(getattr(self.message, "data", b""))
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """An image that was tracked, as the tracker's frame `frame_index`."""
+
+    stamp_ns: int
+    frame_index: int
+
+
+class FrameHistory:
+    """The images of the last `seconds`, by their stamps, in at most `max_bytes`. Thread-safe.
+
+    Images without a stamp cannot be asked for, only the newest one is kept.
+
+    Attributes:
+        cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
+    """
+
+    def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
+        self.seconds = seconds
+        self.max_bytes = max_bytes
+        self.cut = 0
+        self._lock = threading.Lock()
+        self._arrivals: list[Arrival] = []  # each newer than the one before
+        self._bytes = 0
+        self._cut_until_ns = 0  # stamp of the newest image that was let go early
+        self._tracked: deque[Tracked] = deque(maxlen=MAX_IMAGES)
+        self._newest: Arrival | None = None
+        self._late: list[Arrival] = []  # out of order, since the last one that was not
+        self._form: Any = None
+
+    def saw(self, arrival: Arrival, form: Any = None) -> bool:
+        """Note an image that arrived; False when it came late and is not to be tracked.
+
+        Another camera, another form (size, encoding) or time running backwards starts a new history.
+        """
+        with self._lock:
+            before = self._newest
+            if before is not None:
+                if self._came_late(arrival, before):
+                    return False
+                if (
+                    arrival.frame_id != before.frame_id
+                    or arrival.stamp_ns < before.stamp_ns
+                    or form != self._form
+                ):
+                    self._forget()
+            self._late.clear()
+            self._newest, self._form = arrival, form
+            if arrival.stamp_ns:
+                self._keep(arrival)
+            return True
+
+    def _came_late(self, arrival: Arrival, newest: Arrival) -> bool:
+        """Whether it belongs before the newest image; not so when the stream goes on from there.
+
+        Late is what comes soon after the image it should have preceded, and alone.
+        """
+        behind_ns = newest.stamp_ns - arrival.stamp_ns
+        if arrival.frame_id != newest.frame_id or not arrival.stamp_ns or not 0 < behind_ns < LATE_S * 1e9:
+            return False
+        if arrival.received_s - newest.received_s > LATE_S:
+            return False
+        if self._late and arrival.stamp_ns < self._late[-1].stamp_ns:
+            self._late.clear()
+        self._late.append(arrival)
+        return len(self._late) < LATE_IN_A_ROW
+
+    def _keep(self, arrival: Arrival) -> None:
+        kept = self._arrivals
+        if kept and kept[-1].stamp_ns == arrival.stamp_ns:
+            self._bytes -= kept.pop().bytes
+        kept.append(arrival)
+        self._bytes += arrival.bytes
+        over, gone = 0, 0
+        oldest_ns = arrival.stamp_ns - self.seconds * 1e9
+        oldest_received_s = arrival.received_s - RECEIPT_FACTOR * self.seconds
+        while gone < len(kept) - 1 and (
+            kept[gone].stamp_ns < oldest_ns
+            or kept[gone].received_s < oldest_received_s
+            or self._bytes > self.max_bytes
+            or len(kept) - gone > MAX_IMAGES
+        ):
+            if kept[gone].stamp_ns >= oldest_ns:
+                over, self._cut_until_ns = over + 1, kept[gone].stamp_ns
+            self._bytes -= kept[gone].bytes
+            gone += 1
+        self.cut += over
+        del kept[:gone]
+        while self._tracked and self._tracked[0].stamp_ns < kept[0].stamp_ns:
+            self._tracked.popleft()
+
+    def _forget(self) -> None:
+        self._arrivals.clear()
+        self._tracked.clear()
+        self._bytes = self._cut_until_ns = 0
+
+    def tracked(self, stamp_ns: int, frame_index: int) -> None:
+        """Note that an image was tracked."""
+        with self._lock:
+            if stamp_ns and self._arrivals:
+                self._tracked.append(Tracked(stamp_ns, frame_index))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._forget()
+            self._newest = None
+
+    @property
+    def newest(self) -> Arrival | None:
+        return self._newest
+
+    @property
+    def newest_stamp_ns(self) -> int:
+        """0 before the first image."""
+        return self._newest.stamp_ns if self._newest is not None else 0
+
+    @property
+    def bytes(self) -> int:
+        """What the images kept here hold."""
+        return self._bytes
+
+    def was_cut(self, stamp_ns: int) -> bool:
+        """Whether an image of that stamp may have been let go before its time."""
+        return bool(self._cut_until_ns) and stamp_ns <= self._cut_until_ns + self.tolerance_ns()
+
+    def tolerance_ns(self) -> float:
+        """Half a frame period: stamps closer than this mean the same image."""
+        with self._lock:
+            stamps = [arrival.stamp_ns for arrival in self._arrivals[-PERIOD_IMAGES:]]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
+        return statistics.median(gaps) / 2 if gaps else UNKNOWN_PERIOD_TOLERANCE_NS
+
+    def nearest(self, stamp_ns: int) -> Arrival | None:
+        """The image whose stamp is nearest, whatever the distance; None when there is none."""
+        with self._lock:
+            index = bisect_left(self._arrivals, stamp_ns, key=_stamp_ns)
+            around = self._arrivals[max(0, index - 1) : index + 1]
+            return min(around, key=lambda arrival: abs(arrival.stamp_ns - stamp_ns), default=None)
+
+    def at(self, stamp_ns: int) -> Arrival | None:
+        """The image a stamp means: the nearest one within half a frame period."""
+        nearest = self.nearest(stamp_ns)
+        if nearest is None or abs(nearest.stamp_ns - stamp_ns) > self.tolerance_ns():
+            return None
+        return nearest
+
+    def between(self, after_ns: int, until_ns: int) -> list[Arrival]:
+        """Images later than `after_ns`, up to `until_ns`, in order."""
+        with self._lock:
+            first = bisect_left(self._arrivals, after_ns + 1, key=_stamp_ns)
+            last = bisect_left(self._arrivals, until_ns + 1, key=_stamp_ns)
+            return self._arrivals[first:last]
+
+    def frame_index_from(self, stamp_ns: int) -> int | None:
+        """The tracker's number of the first tracked image that is not older; None when all are."""
+        with self._lock:
+            return next((entry.frame_index for entry in self._tracked if entry.stamp_ns >= stamp_ns), None)
+
+
+def _stamp_ns(arrival: Arrival) -> int:
+    return arrival.stamp_ns

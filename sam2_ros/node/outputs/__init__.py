@@ -1,0 +1,1 @@
+"""Results as ROS messages: which topics there are, what goes out with each image. Does no arithmetic."""

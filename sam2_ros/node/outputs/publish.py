@@ -1,0 +1,221 @@
+"""Results out: what the tracker found in one image, as ROS messages under that image's own header.
+
+Knows message layouts and who listens; does not know how the result came about. An output nobody subscribes to
+is not made, and a message that cannot be sent is dropped and counted, never retried.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point
+from rclpy.exceptions import InvalidHandle
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, PointCloud2, RegionOfInterest
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from sam2_ros.engine import FrameResult
+from sam2_ros.media.messages.tracked_object import ObjectFields, object_fields
+from sam2_ros.media.overlay import draw_overlay
+from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
+from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
+from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObject, TrackedObjectArray
+from sam2_ros.node.packages import MissingPackageError
+from sam2_ros.node.spatial.location import Location, SpatialResult
+from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
+
+from .mask_topics import mask_topics
+from .status import status_message
+
+RCLError = rclpy_implementation.RCLError
+OUTPUT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+
+
+class Outputs:
+    """The lifecycle publishers of one configured node.
+
+    Args:
+        mask_ids: objects that get a full-size mask on a topic of their own; "" is ignored.
+        use_3d: whether there will be positions to publish.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, statistics: Statistics, mask_ids: Sequence[str], use_3d: bool
+    ) -> None:
+        self._node = node
+        self._statistics = statistics
+        self._made: list[Any] = []
+        topics = mask_topics(mask_ids)
+        for object_id, topic in topics.items():
+            if not topic.endswith(f"/{object_id}"):
+                node.get_logger().info(f"the mask of '{object_id}' is on {topic}")
+        self._objects = self._publisher(TrackedObjectArray, "~/objects")
+        self._status = self._publisher(ObjectStatusArray, "~/status")
+        self._label_image = self._publisher(Image, "~/label_image")
+        self._debug_image = self._publisher(Image, "~/debug_image")
+        self._masks = {object_id: self._publisher(Image, topic) for object_id, topic in topics.items()}
+        self._cloud = self._publisher(PointCloud2, "~/object_cloud") if use_3d else None
+        self._markers = self._publisher(MarkerArray, "~/markers") if use_3d else None
+        self._boxes = self._boxes_3d = None
+        try:
+            messages = import_vision_msgs()
+        except MissingPackageError as error:
+            node.get_logger().info(f"~/detections_2d and ~/detections_3d are not offered: {error}")
+            return
+        self._boxes = self._publisher(messages.Detection2DArray, "~/detections_2d")
+        if use_3d:
+            self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
+
+    def _publisher(self, message_type: Any, topic: str) -> Any:
+        try:
+            publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+        except Exception:  # such as an object's id that is too long for a topic
+            self.destroy()
+            raise
+        self._made.append(publisher)
+        return publisher
+
+    def destroy(self) -> None:
+        for publisher in self._made:
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    @property
+    def want_positions(self) -> bool:
+        """Whether somebody listens to what has positions in it."""
+        return any(
+            publisher is not None and publisher.get_subscription_count()
+            for publisher in (self._objects, self._status, self._cloud, self._markers, self._boxes_3d)
+        )
+
+    def publish_masks(
+        self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool
+    ) -> None:
+        """Send what somebody listens to and has no position in it."""
+        self._send(
+            self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
+        )
+        for obj in result.objects:
+            if obj.id in self._masks:
+                self._send(self._masks[obj.id], partial(_mask_message, obj.mask, header))
+        self._send(self._boxes, lambda: detections_2d_message(result, header))
+        if use_debug:
+            self._send(
+                self._debug_image,
+                lambda: image_message(rgb_to_image_fields(draw_overlay(image_rgb, result)), header),
+            )
+
+    def publish_objects(
+        self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: SpatialResult | None
+    ) -> None:
+        """Send what somebody listens to and may have positions; `spatial` is None where nobody asked for them."""
+        self._send(self._objects, lambda: objects_message(result, header, spatial))
+        self._send(self._status, lambda: status_message(result, header, spatial))
+        if spatial is not None:
+            self._send(self._cloud, lambda: cloud_message(spatial, result, image_rgb, header))
+            self._send(self._markers, lambda: markers_message(spatial, result, header))
+            self._send(self._boxes_3d, lambda: detections_3d_message(spatial, result, header))
+
+    def _send(self, publisher: Any, make: Callable[[], Any]) -> None:
+        """Make and publish one message if somebody subscribes.
+
+        With KEEP_LAST 1 a new message takes the place of one that a slow subscriber has not taken yet, so that it makes
+        publish neither wait nor raise (with Fast DDS 3, at least). Whatever the middleware refuses raises RCLError.
+        """
+        try:
+            if publisher is None or publisher.get_subscription_count() == 0:
+                return
+            publisher.publish(make())
+            self._statistics.sent()
+        except (RCLError, InvalidHandle) as error:
+            if not self._node.context.ok():
+                return
+            self._statistics.lost("not_published")
+            self._node.get_logger().warning(
+                f"message on {publisher.topic_name} dropped: {error}", throttle_duration_sec=1.0
+            )
+
+
+def image_message(fields: Any, header: Header) -> Image:
+    """A sensor_msgs/Image from ImageFields.
+
+    `data` is assigned as array('B'), which is one copy; a list, or the constructor, takes 100 times longer.
+    """
+    message = Image(
+        header=header,
+        height=fields.height,
+        width=fields.width,
+        encoding=fields.encoding,
+        is_bigendian=int(fields.is_bigendian),
+        step=fields.step,
+    )
+    data = array("B")
+    data.frombytes(fields.data)
+    message.data = data
+    return message
+
+
+def _mask_message(mask_hw: np.ndarray, header: Header) -> Image:
+    return image_message(mono_to_image_fields(mask_hw), header)
+
+
+def objects_message(
+    result: FrameResult, header: Header, spatial: SpatialResult | None = None
+) -> TrackedObjectArray:
+    """Everything known about one image, possibly nothing, as one message."""
+    locations = spatial.locations if spatial is not None else {}
+    return TrackedObjectArray(
+        header=header,
+        position_frame_id=spatial.frame_id if spatial is not None else header.frame_id,
+        image_height=result.height_px,
+        image_width=result.width_px,
+        objects=[
+            _object_message(object_fields(obj), header, locations.get(obj.id)) for obj in result.objects
+        ],
+    )
+
+
+def _object_message(fields: ObjectFields, header: Header, location: Location | None) -> TrackedObject:
+    message = _flat_message(fields, header)
+    if location is not None:
+        message.has_position = True
+        for vector, xyz in (
+            (message.position, location.position_xyz),
+            (message.size, location.size_xyz),
+            (message.velocity, location.velocity_xyz),
+        ):
+            vector.x, vector.y, vector.z = xyz
+    return message
+
+
+def _flat_message(fields: ObjectFields, header: Header) -> TrackedObject:
+    return TrackedObject(
+        id=fields.id,
+        label=fields.label,
+        class_id=fields.class_id,
+        state=fields.state,
+        score=fields.score,
+        presence=fields.presence,
+        age=fields.age_s,
+        roi=RegionOfInterest(
+            x_offset=fields.roi.x_offset,
+            y_offset=fields.roi.y_offset,
+            width=fields.roi.width,
+            height=fields.roi.height,
+        ),
+        mask=image_message(mono_to_image_fields(fields.mask_hw), header),
+        centroid=Point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
+        area=fields.area_px,
+    )

@@ -1,0 +1,95 @@
+"""What was given for a parameter, as the type the table declares: YAML's `off` is a boolean, its `3` an integer.
+
+Knows the pitfalls of YAML; does not know what a parameter is for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from .entry import ParameterEntry, ParameterError, Value
+
+# Declared by rclpy or by whoever subscribes on the node's behalf, sooner or later.
+ROS_OWN = ("use_sim_time", "start_type_description_service", "enable_logger_service")
+ROS_PREFIXES = ("qos_overrides.", "diagnostic_updater.")
+ALIKE = 0.6  # of 1: how much a misspelt name must have in common with the one it is taken for
+
+
+def as_declared(entry: ParameterEntry, value: Any) -> Value:
+    """`value` with the type of the entry's default, arrays as tuples; None is an empty array.
+
+    A boolean false is the word off where that is a choice, an integer is a float, a whole float an integer.
+    ParameterError for everything else, with what was given, what is expected and how to write it.
+    """
+    made = _converted(entry, value)
+    if made is None:
+        raise ParameterError(f"parameter {entry.name}: got {_seen(value)}, expected {_remedy(entry, value)}")
+    if problem := entry.problem(made):
+        raise ParameterError(problem)
+    return made
+
+
+def _converted(entry: ParameterEntry, value: Any) -> Value | None:
+    """None where nothing can be made of it."""
+    default = entry.default
+    if isinstance(default, tuple):
+        if isinstance(value, (str, bool, int, float)):
+            return None
+        if value is None or len(value) == 0:
+            return default  # ROS has no empty array of text
+        return tuple(value) if all(isinstance(each, str) for each in value) else None
+    if isinstance(default, bool) or isinstance(value, bool):
+        if value is False and "off" in entry.choices:
+            return "off"
+        return value if isinstance(default, bool) and isinstance(value, bool) else None
+    if isinstance(default, float) and isinstance(value, int):
+        return float(value)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, type(default)) else None
+
+
+def _seen(value: Any) -> str:
+    """A value in words, with the type that YAML made of it."""
+    if value is None:
+        return "no value"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, str):
+        return f"the text '{value}'"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    return f"the list {list(value)}"
+
+
+def _remedy(entry: ParameterEntry, value: Any) -> str:
+    name, default = entry.name, entry.default
+    if isinstance(default, bool):
+        return f"true or false, without quotes: {name}: {str(default).lower()}"
+    if isinstance(default, (int, float)):
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        return f"{kind}, without quotes: {name}: {default}"
+    if isinstance(default, tuple):
+        return f'a list of texts in quotes: {name}: ["cup", "5"], on a command line -p "{name}:=[\'cup\', \'5\']"'
+    word = next((choice for choice in entry.choices if choice != "off"), "")
+    word = word or ("on" if value is True else "no" if value is False else value if value is not None else "")
+    what = f"one of {', '.join(entry.choices)}" if entry.choices else "text"
+    why = "; YAML reads yes, no, on, off, true and false as booleans" if isinstance(value, bool) else ""
+    return f'{what}{why}; in quotes it is text: {name}: "{word}", on a command line -p "{name}:=\'{word}\'"'
+
+
+def strangers(given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """One line for each name that is none of `known` and none of ROS's own, with the name that was probably meant."""
+    names = list(known)
+    lines = []
+    for name in given:
+        if name in names or name in ROS_OWN or name.startswith(ROS_PREFIXES):
+            continue
+        alike = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=ALIKE)
+        meant = f"did you mean {alike[0]}?" if alike else "`ros2 param list` shows those it has"
+        lines.append(
+            f"parameter {name}: this node has none of that name, and the value has no effect; {meant}"
+        )
+    return lines

@@ -1,0 +1,248 @@
+"""~/segment: one image, its prompts or none, and the masks in the reply; nothing is tracked or remembered.
+
+Knows messages and image mode. Runs beside the stream, as a hidden node with an executor and a thread of its own: a long
+"everything" must not hold up images. (With one executor of two threads, rclpy lost images and 30 ms per result.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+
+from sam2_ros.engine import (
+    EverythingConfig,
+    FrameResult,
+    ImageSegmenter,
+    ObjectState,
+    Prompt,
+    PromptError,
+    Sam2Model,
+    TrackedObject,
+    segment_everything,
+)
+from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.tracker_config import MAX_LABEL
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+from sam2_ros.media.ros_image import ImageError
+
+from .convert import message_to_rgb, prompt_request
+from .frame_history import FrameHistory
+from .interfaces import Segment
+from .limits import Limits
+from .loading import free_device_memory
+from .outputs.publish import objects_message
+
+# The official thresholds are for the official models; nano is never as sure and would find nothing.
+EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
+PATIENCE_S = 1.5  # for a batch of clicks or one prompt, after which the work ends by itself
+WAITING_REQUESTS = 8  # besides the one in hand; one more is refused at once
+# That may come before the first of them is looked at: what the middleware drops is never answered.
+BURST_REQUESTS = 128
+MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
+
+
+class StoppedError(RuntimeError):
+    """The node ends while a request is answered."""
+
+
+class SingleShot:
+    """The service of one node. Answers one request after the other; every one that comes gets a reply.
+
+    Args:
+        model: the model at work and the camera's images; raises PromptError with the reason while there are none.
+        limits: of one request.
+        pixels: what values mean in the images of requests; each is a stream of its own.
+        to_rgb: reads the camera's images, as the stream does.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        model: Callable[[], tuple[Sam2Model, FrameHistory]],
+        limits: Callable[[], Limits],
+        pixels: PixelConfig,
+        to_rgb: Callable[[Any], np.ndarray],
+    ) -> None:
+        self._log = node.get_logger()
+        self._model = model
+        self._limits = limits
+        self._pixels = pixels
+        self._to_rgb = to_rgb
+        self._stopping = threading.Event()
+        self._in_hand = threading.Lock()
+        self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
+        # Names of the command line (__node:=) are the first node's; a leading underscore hides this one.
+        self._node = rclpy.create_node(
+            f"_{node.get_name()}_single_shot",
+            namespace=node.get_namespace(),
+            context=node.context,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._node.create_service(
+            Segment,
+            node.resolve_service_name("~/segment"),
+            self._on_segment,
+            qos_profile=QoSProfile(depth=BURST_REQUESTS),
+            callback_group=ReentrantCallbackGroup(),
+        )
+        # One thread for each request that waits, and one that says to others that too many do.
+        self._executor = MultiThreadedExecutor(2 + WAITING_REQUESTS, context=node.context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name="sam2-single-shot", daemon=True)
+        self._thread.start()
+
+    def destroy(self) -> bool:
+        """End between two prompts or batches of clicks of the request in hand, which is not answered any more.
+
+        False when that takes too long: its thread is still inside the model then.
+        """
+        self._stopping.set()
+        self._executor.shutdown(timeout_sec=0.0)
+        ended = self._in_hand.acquire(timeout=PATIENCE_S)
+        if ended:
+            self._in_hand.release()
+            self._thread.join(PATIENCE_S)
+        self._node.destroy_node()
+        return ended and not self._thread.is_alive()
+
+    def _check_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise StoppedError("the node is ending")
+
+    def _spin(self) -> None:
+        try:
+            with contextlib.suppress(ExternalShutdownException):
+                self._executor.spin()
+        except Exception:
+            if not self._stopping.is_set() and self._node.context.ok():
+                raise  # otherwise the graph ended before the reply went out
+
+    def _on_segment(self, request: Any, response: Any) -> Any:
+        if not self._places.acquire(blocking=False):
+            response.message = (
+                f"{WAITING_REQUESTS} requests wait already; wait for a reply before you send the next"
+            )
+            return response
+        try:
+            with self._in_hand:
+                return self._answer(request, response)
+        finally:
+            self._places.release()
+
+    def _answer(self, request: Any, response: Any) -> Any:
+        try:
+            self._check_stopping()
+            self._limits().check_count(len(request.prompts))
+            model, history = self._model()
+            message = request.image
+            if not message.height and not message.width and not len(message.data):
+                if history.newest is None:
+                    raise PromptError(
+                        "no image in the request and none has come from the camera; send one of them"
+                    )
+                message = history.newest.message
+                image = self._to_rgb(message)
+            else:
+                image = message_to_rgb(message, ImageReader(self._pixels, self._log.warning))
+            response.result = objects_message(self._segment(model, image, request), message.header)
+            response.success = True
+        except (PromptError, ImageError, StoppedError) as error:
+            response.message = str(error)
+        except Exception as error:
+            # Whatever a model, a driver or a full memory may raise costs this request only.
+            free_device_memory()
+            response.message = f"segmenting failed: {type(error).__name__}: {error}"
+        if response.message and not self._stopping.is_set():
+            self._log.warning(f"~/segment: {response.message}")
+        return response
+
+    def _segment(self, model: Sam2Model, image: np.ndarray, request: Any) -> FrameResult:
+        height, width = image.shape[:2]
+        result = FrameResult(0, 0.0, height, width)
+        if not len(request.prompts):
+            config = EVERYTHING.get(model.config.name, EverythingConfig())
+            found = segment_everything(model, image, config, before_batch=self._check_stopping)
+            candidates = [("", "", mask.segmentation, mask.predicted_iou) for mask in found]
+        else:
+            limits = self._limits()
+            prompts = [
+                prompt_request(prompt, f"#{number}", limits=limits).prompt.validated(height, width)
+                for number, prompt in enumerate(request.prompts, start=1)
+            ]
+            candidates = prompted(model, image, prompts, request.multimask, self._check_stopping)
+        candidates.sort(key=lambda candidate: -candidate[3])
+        result.objects = [
+            _found(id or f"mask_{label}", label, class_id, mask, score)
+            for label, (id, class_id, mask, score) in enumerate(candidates[:MAX_LABEL], start=1)
+        ]
+        return result
+
+
+def prompted(
+    model: Sam2Model,
+    image: np.ndarray,
+    prompts: list[Prompt],
+    multimask: bool,
+    before_prompt: Callable[[], None] = lambda: None,
+) -> list[tuple[str, str, np.ndarray, float]]:
+    """(id, class, mask [H, W] bool, predicted IoU) of every candidate: three for each prompt, or the best one.
+
+    Whatever `before_prompt` raises ends the work.
+    """
+    segmenter = ImageSegmenter(model)
+    segmenter.set_image(image)
+    side = model.config.image_size // 4
+    found = []
+    for prompt in prompts:
+        before_prompt()
+        one_click = (
+            prompt.points is not None
+            and len(prompt.points) == 1
+            and prompt.box is None
+            and prompt.mask is None
+        )
+        logits = None
+        if prompt.mask is not None:
+            inside = cv2.resize(prompt.mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            logits = np.where(inside >= 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+        answer = segmenter.predict(
+            points=prompt.points,
+            labels=prompt.labels,
+            box=prompt.box,
+            mask=logits,
+            multimask=multimask or one_click,
+        )
+        chosen = range(len(answer.scores)) if multimask else [int(answer.scores.argmax())]
+        found += [(prompt.id, prompt.class_id, answer.masks[k], float(answer.scores[k])) for k in chosen]
+    return found
+
+
+def _found(id: str, label: int, class_id: str, mask: np.ndarray, score: float) -> TrackedObject:
+    """One mask in the form of a tracked object; image mode has no presence and no age."""
+    box, area, centroid = measure(mask)
+    return TrackedObject(
+        id=id,
+        label=label,
+        class_id=class_id,
+        mask=mask,
+        logits=np.zeros((0, 0), np.float32),
+        score=score,
+        presence=0.0,
+        state=ObjectState.TRACKING,
+        age_s=0.0,
+        box=box,
+        area_px=area,
+        centroid_xy=centroid,
+    )

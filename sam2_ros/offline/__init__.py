@@ -1,0 +1,1 @@
+"""`sam2-ros track` and `segment`: one source through a model into a result folder. Knows no command line."""

@@ -1,0 +1,165 @@
+"""One image and prompts, or none at all, in; a folder of masks out.
+
+Does not know how prompts are written; nothing here has an identity or a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2_ros.engine import (
+    EverythingConfig,
+    ImageSegmenter,
+    Prompt,
+    PromptError,
+    Sam2Model,
+    segment_everything,
+)
+from sam2_ros.engine.postprocess import measure
+from sam2_ros.media.annotations import annotation, coco_rle
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.overlay import draw_masks, write_png
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.media.ros_image import ImageError
+from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.weights.load import load_model
+
+from .stream import precision_name
+
+RESULT_NAMES = ("overlay.png", "labels.png", "masks.json", "summary.json")
+_MOST_BYTES = 1 << 29
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """What to segment in which image, and where the results go.
+
+    Attributes:
+        everything: settings for segmenting without prompts; with None there must be prompts.
+    """
+
+    image: Path
+    out: Path
+    prompts: Sequence[Prompt] = field(default_factory=tuple)
+    everything: EverythingConfig | None = None
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    image_size: int = 0
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    overwrite: bool = False  # see `ResultFolder`
+
+
+def run_segment(
+    config: SegmentConfig,
+    on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None,
+) -> dict[str, Any]:
+    """Segment one image; returns the content of summary.json.
+
+    Leaves `overlay.png`, `labels.png` (value k + 1 = mask k of `masks.json`; a smaller mask lies over a larger),
+    `masks.json` and `summary.json`. Raises SourceError, PromptError, CheckpointError or
+    ResultFolderError; then nothing is written.
+    """
+    if bool(config.prompts) == (config.everything is not None):
+        raise PromptError(
+            "prompts and everything at once: choose one"
+            if config.prompts
+            else "nothing to segment given: say what with a box or points, or ask for everything"
+        )
+    folder = ResultFolder(
+        config.out, "segment", RESULT_NAMES, [("the image", config.image)], config.overwrite
+    )
+    image = _read(config.image, ImageReader(config.pixels))
+    for prompt in config.prompts:
+        prompt.validated(*image.shape[:2])
+    on_progress("loading the model", 0, None)
+    model = load_model(
+        config.model, device=config.device, precision=config.precision, image_size=config.image_size
+    )
+    began_s = time.perf_counter()
+    if config.everything is None:
+        masks, records = _prompted(model, image, config.prompts)
+    else:
+        found = segment_everything(
+            model, image, config.everything, lambda done, total: on_progress("segmenting", done, total)
+        )
+        masks, records = [mask.segmentation for mask in found], [annotation(mask) for mask in found]
+    seconds = time.perf_counter() - began_s
+    summary = {
+        "source": str(config.image),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "masks": len(masks),
+        "covered": round(float(np.any(masks, axis=0).mean()), 4) if masks else 0.0,
+        "seconds": round(seconds, 3),
+        "model": model.config.name,
+        "device": str(model.device),
+        "precision": precision_name(model),
+    }
+    _write(folder, image, masks, records, [prompt.id for prompt in config.prompts], summary)
+    return summary
+
+
+def _read(path: Path, images: ImageReader) -> np.ndarray:
+    try:
+        with path.open("rb") as file:  # a device would never end
+            content = file.read(_MOST_BYTES)
+        return images.file(content)
+    except (ImageError, OSError) as error:
+        raise SourceError(
+            f"'{path}' is no readable image ({error}): expected a JPEG, PNG, TIFF, WebP or BMP file"
+        ) from error
+
+
+def _prompted(
+    model: Sam2Model, image: np.ndarray, prompts: Sequence[Prompt]
+) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
+    """The best mask for each prompt: one click can be read in several ways, of which the model chooses."""
+    segmenter = ImageSegmenter(model)
+    segmenter.set_image(image)
+    masks, records = [], []
+    for prompt in prompts:
+        one_click = prompt.box is None and prompt.points is not None and len(prompt.points) == 1
+        candidates = segmenter.predict(
+            points=prompt.points, labels=prompt.labels, box=prompt.box, multimask=one_click
+        )
+        best = int(candidates.scores.argmax())
+        mask = candidates.masks[best]
+        box, area, _ = measure(mask)
+        masks.append(mask)
+        records.append(
+            {
+                "id": prompt.id,
+                "predicted_iou": float(candidates.scores[best]),
+                "box": list(box),
+                "area": area,
+                "segmentation": coco_rle(mask),
+            }
+        )
+    return masks, records
+
+
+def _write(
+    folder: ResultFolder,
+    image: np.ndarray,
+    masks: Sequence[np.ndarray],
+    records: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    summary: dict[str, Any],
+) -> None:
+    labels = np.zeros(image.shape[:2], np.uint16)
+    for index in sorted(range(len(masks)), key=lambda index: -int(masks[index].sum())):
+        labels[masks[index]] = index + 1
+    overlay = draw_masks(image, [labels == index + 1 for index in range(len(masks))], names)
+    with folder:
+        write_label_png(folder.stage("labels.png"), labels)
+        write_png(folder.stage("overlay.png"), overlay)
+        write_json(folder.stage("masks.json"), list(records))
+        write_json(folder.stage("summary.json"), summary)

@@ -1,0 +1,112 @@
+"""One offline run: a source and prompts in, a folder of results out.
+
+Does not know how prompts are written or progress is shown; it only joins frames, tracker and files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam2_ros.backends.open_model import open_model
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.compiled import compile_model
+from sam2_ros.media.frames import open_source
+from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo, result_names
+from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.weights.load import compile_cache_dir
+
+from .backward import EarlierObjects, track_backward
+from .stream import check_prompts, precision_name, track_frames
+
+
+class TrackConfigError(ValueError):
+    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """What to track in what, and where the results go."""
+
+    source: Path
+    out: Path
+    prompts: Mapping[int, Sequence[Prompt]] = field(default_factory=dict)  # by frame index
+    model: str = "nano"
+    device: str = "auto"
+    precision: str = "auto"
+    topic: str | None = None
+    glob: str | None = None  # of a folder: names of the files to take
+    fps: float | None = None  # of a folder: for its stamps, whatever its names say
+    backward: bool = False  # also before an object's first prompt
+    save: tuple[str, ...] = SAVE_KINDS
+    image_size: int = 0
+    backend: str = "torch"  # see `backends.open_model`
+    compile: str = "off"
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    overwrite: bool = False  # see `ResultFolder`
+    prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.save) - set(SAVE_KINDS))
+        if unknown or not self.save:
+            given = ", ".join(unknown) or "nothing"
+            raise TrackConfigError(f"--save {given} given, any of {','.join(SAVE_KINDS)} expected")
+
+
+def run_track(
+    config: TrackConfig, on_progress: Callable[[str, int, int | None], None] = lambda step, done, total: None
+) -> dict[str, Any]:
+    """Track every frame of the source; returns the content of summary.json.
+
+    Whatever can be wrong with source, prompts and output folder is found before the model is loaded. Raises
+    SourceError, PromptError, CheckpointError or ResultFolderError; then nothing is left in the output folder.
+    """
+    folder = ResultFolder(
+        config.out,
+        "track",
+        result_names(config.save),
+        [("the source", config.source), *(("the prompt file", path) for path in config.prompt_files)],
+        config.overwrite,
+    )
+    images = ImageReader(config.pixels)
+    with open_source(config.source, config.topic, images, config.glob, config.fps) as source, folder:
+        check_prompts(source, config.prompts)
+        on_progress("loading the model", 0, source.length)
+        count = len({prompt.id for given in config.prompts.values() for prompt in given})
+        settings = TrackerConfig(max_objects=max(count, 1))
+        model = open_model(
+            config.model, config.backend, config.device, config.precision, config.image_size, settings
+        )
+        if config.compile != "off":
+            on_progress("compiling the model", 0, source.length)
+        model = compile_model(model, config.compile, settings, compile_cache_dir())
+        info = RunInfo(
+            source=str(config.source),
+            source_fps=source.fps,
+            model=model.config.name,
+            device=str(model.device),
+            precision=precision_name(model),
+        )
+        with ResultWriter(folder, info, config.save) as writer:
+            frames = folder.scratch("backward")
+            earlier = EarlierObjects(frames)
+            if config.backward:
+                tracker = Tracker(model, settings)
+                earlier = track_backward(
+                    tracker,
+                    source,
+                    config.prompts,
+                    frames,
+                    lambda done, total: on_progress("tracking backward", done, total),
+                )
+            forward = track_frames(Tracker(model, settings), source, config.prompts)
+            for done, tracked in enumerate(forward, start=1):
+                found = tracked.result.objects + earlier.at(tracked.frame.index)
+                tracked.result.objects = sorted(found, key=lambda obj: obj.label)
+                writer.add(tracked.frame, tracked.result)
+                on_progress("tracking", done, source.length)
+            writer.note_missing(source.missing, source.skipped)
+        return writer.summary

@@ -1,0 +1,84 @@
+"""What a rendered clip is, and what may be asked of one.
+
+It knows nothing of how a clip is drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from .drawing.textures import TextureBank
+
+SHARES = (
+    "assemblies", "turning", "approaching", "fast", "chasing", "rolling_shutter", "twins", "lighting", "clutter",
+    "defocus", "cuts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What `render_clip` draws. Shares and probabilities are per clip unless said otherwise."""
+
+    height_px: int = 256
+    width_px: int = 256
+    frames: int = 6
+    times: tuple[int, ...] = ()  # of the frames, those that are drawn, from 0 on; empty: all
+    objects: int = 3  # labelled; the first `objects` masks
+    distractors: int = 2  # at most this many unlabelled things, most of them look-alikes
+    occluders: int = 2  # at most this many unlabelled things that pass in front
+    textures: TextureBank = field(default_factory=TextureBank)
+    size_range: tuple[float, float] = (0.05, 0.75)  # length of an object / shorter side of the image
+    hide_probability: float = 0.35  # that one object is fully hidden, or leaves the image, for some frames
+    leaving: float = 0.35  # of those that hide: leave the image and come back
+    motion_scale: float = 1.0
+    camera_motion: float = 0.7  # share of clips with a moving camera
+    degrade: float = 0.6  # share of clips with noise, blur, flicker or JPEG artefacts
+    min_area_share: float = 0.001  # of the image, that each labelled object shows in frame 0
+    # What makes clips more like real video; each a share, and with 0 the clips are what they were without it.
+    assemblies: float = 0.0  # of the things: of several parts and materials
+    turning: float = 0.0  # of these, where they are in one piece: the surface passes within the outline
+    approaching: float = 0.0  # of the objects: grow or shrink up to fourfold over the clip
+    fast: float = 0.0  # of the clips: objects move by a good part of their own size per frame
+    chasing: float = 0.0  # of the moving cameras: zoom and roll strongly, and follow an object
+    rolling_shutter: float = 0.0  # of the moving cameras
+    twins: float = 0.0  # of the clips: a look-alike, labelled or not, crosses an object
+    lighting: float = 0.0  # of the clips: light that changes
+    clutter: float = 0.0  # of the backdrops: many still things over each other
+    defocus: float = 0.0  # of the backdrops: out of focus
+    cuts: float = 0.0  # of the clips: another place from some frame on, the objects elsewhere or absent
+
+    def __post_init__(self) -> None:
+        if min(self.height_px, self.width_px) < 32:
+            raise ValueError(f"clip of {self.width_px} x {self.height_px} px: expected at least 32 x 32")
+        if self.frames < 1 or not 1 <= self.objects <= 64:
+            raise ValueError(
+                f"clip of {self.frames} frames and {self.objects} objects: "
+                "expected at least 1 frame and 1 to 64 objects"
+            )
+        if self.times and not (
+            self.times[0] == 0
+            and all(a < b for a, b in pairwise(self.times))
+            and self.times[-1] < self.frames
+        ):
+            raise ValueError(f"times {self.times}: expected 0, then later frames of {self.frames}, in order")
+        if not 0 < self.size_range[0] <= self.size_range[1] <= 1:
+            raise ValueError(f"size_range {self.size_range}: expected 0 < low <= high <= 1")
+        for name in (*SHARES, "leaving"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected a share, 0 to 1")
+
+
+@dataclass
+class Clip:
+    """Frames and the pixels that each labelled object shows in them."""
+
+    frames: np.ndarray  # [T, H, W, 3] uint8 RGB
+    masks: np.ndarray  # [T, N, H, W] bool, disjoint: an occluded pixel belongs to the occluder
+
+    @property
+    def visible(self) -> np.ndarray:
+        """[T, N] bool: the object shows at least one pixel."""
+        return np.asarray(self.masks.any(axis=(2, 3)))

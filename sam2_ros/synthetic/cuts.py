@@ -1,0 +1,70 @@
+"""Scene cuts: a clip of one, two or three shots, in which the labelled objects are the same things elsewhere.
+
+It knows nothing of pixels: `scene` draws each shot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .clip import ClipConfig
+from .scene import Layer, Scene
+from .staging import in_share, random_scene
+
+Rng = np.random.Generator
+ABSENT, LATE = 0.2, 0.15  # share of the objects that the second shot does not show, or not from its start
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A scene from frame `begin` of the clip on, which is frame `scene_begin` of the scene."""
+
+    begin: int
+    scene: Scene
+    scene_begin: int = 0
+
+    def draw(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frame t of the clip, as `Scene.draw` gives it."""
+        return self.scene.draw(t - self.begin + self.scene_begin)
+
+
+def shot_at(shots: tuple[Shot, ...], t: int) -> Shot:
+    """The shot that shows frame t of the clip."""
+    return max((shot for shot in shots if shot.begin <= t), key=lambda shot: shot.begin)
+
+
+def with_cuts(rng: Rng, config: ClipConfig, scene: Scene) -> tuple[Shot, ...]:
+    """The scene alone or, in a share of the clips, a second one after a cut and perhaps the first one again."""
+    first = Shot(0, scene)
+    if config.frames < 2 or not in_share(rng, config.cuts):
+        return (first,)
+    begin = int(np.clip(round(rng.uniform(0.3, 0.7) * config.frames), 1, config.frames - 1))
+    second = Shot(begin, _elsewhere(rng, config, scene))
+    back = round(rng.uniform(begin + 1, config.frames))
+    if back < config.frames and rng.random() < 0.4:
+        return first, second, Shot(back, scene, back)
+    return first, second
+
+
+def _elsewhere(rng: Rng, config: ClipConfig, scene: Scene) -> Scene:
+    """Another place, camera and light; the labelled things of `scene`, at other places and sizes."""
+    actors = {layer.label: layer for layer in scene.layers if layer.label >= 0}
+    stage = random_scene(rng, replace(config, hide_probability=0.0, twins=0.0), actors)
+    side = min(config.height_px, config.width_px)
+    layers: list[Layer] = []
+    for layer in stage.layers:
+        draw = rng.random() if layer.label >= 0 else 1.0
+        if draw < ABSENT and len(actors) > 1:
+            continue
+        if draw < ABSENT + LATE:
+            frames = (
+                rng.uniform(0.1, 0.5) * config.frames
+            )  # until it is back at its place, from over a border
+            x, y = layer.motion.start_xy
+            far = config.width_px - x + 2 * layer.motion.half_size_px + 0.2 * side
+            motion = replace(layer.motion, start_xy=(x + far, y), velocity_xy=(-far / max(1.0, frames), 0.0))
+            layer = replace(layer, motion=motion)
+        layers.append(layer)
+    return replace(stage, layers=tuple(layers))

@@ -1,0 +1,1 @@
+"""What is drawn: textured things, their parts and the clutter around them. Knows nothing of how they move."""

@@ -1,0 +1,102 @@
+"""Paints one sprite from several materials: outlines filled with paint or texture, marks, holes, a skin that turns.
+
+It knows nothing of what the sprite stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from sam2_ros.synthetic.scene import Part, Surface, Wave
+
+from . import shapes
+from .patterns import random_colour
+from .textures import recolour
+from .things import Look
+
+Rng = np.random.Generator
+STILL = Wave()
+
+
+class Canvas:
+    """Materials painted over each other in one square sprite, each within an outline in -1..1."""
+
+    def __init__(self, rng: Rng, look: Look, share: float = 1.0) -> None:
+        """`share` is the size of the part in the thing's square: a small part needs few pixels."""
+        self.rng, self.look = rng, look
+        self.size_px = max(12, int(look.size_px * share))
+        self.alpha = np.zeros((self.size_px, self.size_px), np.uint8)
+        self.texture: np.ndarray | None = None
+
+    def add(self, *outlines: np.ndarray, material: np.ndarray | None = None) -> Canvas:
+        """Paints outside what is there as well: the thing grows by the outlines (even-odd)."""
+        alpha = shapes.filled(list(outlines), self.size_px)
+        self._cover(alpha, material)
+        self.alpha = np.maximum(self.alpha, alpha)
+        return self
+
+    def mark(self, *outlines: np.ndarray, material: np.ndarray | None = None) -> Canvas:
+        """Paints on what is there only: a window, a patch, a stripe."""
+        self._cover(shapes.filled(list(outlines), self.size_px), material)
+        return self
+
+    def cut(self, *outlines: np.ndarray) -> Canvas:
+        """A hole to see through."""
+        self.alpha = np.minimum(self.alpha, 255 - shapes.filled(list(outlines), self.size_px))
+        return self
+
+    def part(self, scale: float = 1.0, at_xy: tuple[float, float] = (0.0, 0.0), swing: Wave = STILL) -> Part:
+        x, y, width, height = cv2.boundingRect(self.alpha)
+        # A rim of two for what interpolation mixes in; a limb's sprite is empty for the most part.
+        last = self.size_px - 1
+        extent = (max(x - 2, 0), max(y - 2, 0), min(x + width + 1, last), min(y + height + 1, last))
+        return Part(self.look.sprite(self.alpha, self._painted()), scale, at_xy, swing=swing, extent=extent)
+
+    def turning(self, speed: float) -> Part:
+        """The whole thing as a body that turns: its surface passes within the outline."""
+        part = self.part()
+        painted = self._painted()
+        strip = np.concatenate([painted, painted[:, ::-1]], axis=1)
+        return replace(part, surface=Surface(strip, self.look.shade(self.alpha), speed))
+
+    def _painted(self) -> np.ndarray:
+        if self.texture is None:
+            self.texture = material(self.rng, self.look, self.size_px, self.size_px)
+        return self.texture
+
+    def _cover(self, alpha: np.ndarray, paint: np.ndarray | None) -> None:
+        x, y, width, height = cv2.boundingRect(alpha)
+        if self.texture is None:  # the first paint goes on beyond its outline: blending never meets black
+            self.texture = self._painted() if paint is None else paint[: self.size_px, : self.size_px].copy()
+        elif width:
+            region = slice(y, y + height), slice(x, x + width)
+            top = material(self.rng, self.look, height, width) if paint is None else paint[region]
+            weight = alpha[region].astype(np.float32) * (1 / 255)
+            below = self.texture[region]
+            cv2.blendLinear(np.ascontiguousarray(top), below, weight, 1 - weight, below)
+
+
+def material(rng: Rng, look: Look, height_px: int = 0, width_px: int = 0) -> np.ndarray:
+    """Plain paint, the thing's own texture in another colour, or another one: [height_px, width_px, 3] uint8.
+
+    Without a size it is as large as the thing.
+    """
+    height, width = height_px or look.size_px, width_px or look.size_px
+    own = np.ascontiguousarray(look.texture[:height, :width])
+    draw = rng.random()
+    if look.under_rgb is not None and rng.random() < 0.2:
+        colour = np.clip(look.under_rgb + rng.normal(0, 16, 3), 5, 250)
+    elif rng.random() < 0.25:  # tyres, glass, white paint
+        colour = rng.choice([18.0, 45, 215, 240]) + rng.normal(0, 6, 3)
+    else:
+        colour = random_colour(rng)
+    if draw < 0.6:
+        plain = np.empty_like(own)
+        plain[:] = np.clip(colour, 0, 255)
+        return cv2.addWeighted(own, float(rng.uniform(0.03, 0.3)), plain, 0.85, 0)
+    if draw < 0.82:
+        return recolour(rng, own, 0.3, mean_rgb=colour)
+    return np.ascontiguousarray(look.other(rng)[:height, :width])

@@ -1,0 +1,58 @@
+"""Chooses everything that a clip is drawn from, so that it may be drawn elsewhere: scenes, cuts, the camera's faults.
+
+It knows nothing of who draws it; a script can be pickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .clip import ClipConfig
+from .cuts import Shot, with_cuts
+from .scene import Scene
+from .sensor import Sensor
+from .staging import random_scene, side_by_side
+
+Drawn = tuple[np.ndarray, np.ndarray]  # frame and owner of each pixel, as Scene.draw gives them
+_ATTEMPTS = 6
+
+
+@dataclass(frozen=True)
+class Script:
+    """A clip before it is drawn."""
+
+    config: ClipConfig
+    shots: tuple[Shot, ...]
+    sensor: Sensor | None = None  # None: a faultless camera
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The frames to draw."""
+        return self.config.times or tuple(range(self.config.frames))
+
+
+def random_script(rng: np.random.Generator, config: ClipConfig) -> tuple[Script, Drawn]:
+    """A script whose labelled objects all show in frame 0, and that frame, which had to be drawn to know."""
+    least_px = config.min_area_share * config.height_px * config.width_px
+    for _ in range(_ATTEMPTS):
+        scene = random_scene(rng, config)
+        first = scene.draw(0)
+        if (_label_counts(scene, first[1], config.objects) >= least_px).all():
+            break
+    else:
+        scene = side_by_side(scene, config)
+        first = scene.draw(0)
+    sensor = Sensor.random(rng) if rng.random() < config.degrade else None
+    return Script(config, with_cuts(rng, config, scene), sensor), first
+
+
+def _label_counts(scene: Scene, owner_hw: np.ndarray, objects: int) -> np.ndarray:
+    """Pixels that each labelled object shows, [objects]."""
+    per_layer = np.bincount(owner_hw.ravel(), minlength=len(scene.layers) + 1)[1:]
+    counts = np.zeros(objects, int)
+    for layer, count in zip(scene.layers, per_layer, strict=True):
+        if layer.label >= 0:
+            counts[layer.label] = count
+    return counts

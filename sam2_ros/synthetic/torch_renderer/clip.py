@@ -1,0 +1,102 @@
+"""Draws a clip with torch on any device: the same clip as `synthetic.render` draws with OpenCV, all frames at once.
+
+It knows nothing of training. Scenes and sprites are made by NumPy and OpenCV, uploaded once, and placed frame by frame.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.cuts import Shot, shot_at
+from sam2_ros.synthetic.lighting import Lighting
+from sam2_ros.synthetic.scene import Scene
+from sam2_ros.synthetic.script import Script, random_script
+
+from .layers import Frames, draw_layer
+from .sensor import expose
+from .sprites import Sprites, sample
+
+
+class DeviceClip(NamedTuple):
+    """As `synthetic.clip.Clip`, in tensors on the device, channels first."""
+
+    frames_t3hw: torch.Tensor  # uint8 RGB
+    masks_tnhw: torch.Tensor  # bool, disjoint
+
+
+def render_on(seed: int, config: ClipConfig, device: torch.device) -> DeviceClip:
+    """The clip that `render_clip(seed, config)` draws, to within rounding; noise and flicker are others.
+
+    With `config.degrade` 0, frames differ by less than a grey level on average; masks do in pixels that an outline
+    halves.
+    """
+    script, _ = random_script(np.random.default_rng(seed), config)
+    return draw_script(script, seed, device)
+
+
+@torch.no_grad()
+def draw_script(script: Script, sensor_seed: int, device: torch.device) -> DeviceClip:
+    """Every frame of a script; `sensor_seed` decides on its noise and flicker."""
+    config, times = script.config, script.times
+    frames = torch.empty(len(times), 3, config.height_px, config.width_px, dtype=torch.uint8, device=device)
+    masks = torch.zeros(
+        len(times), config.objects, config.height_px, config.width_px, dtype=torch.bool, device=device
+    )
+    sprites = Sprites(device)  # of the whole clip: after a cut the same things are elsewhere
+    for shot in script.shots:
+        # Shots follow each other, so that a shot's frames are a range.
+        own = [index for index, t in enumerate(times) if shot_at(script.shots, t) is shot]
+        if not own:
+            continue
+        rows = slice(own[0], own[-1] + 1)
+        drawn = _draw_shot(shot, times[rows], sprites)
+        frames[rows] = drawn.colour_t3hw.round_().clamp_(0, 255).to(torch.uint8)
+        for number, layer in enumerate(shot.scene.layers):
+            if layer.label >= 0:
+                masks[rows, layer.label] = drawn.owner_thw == number + 1
+    if script.sensor is not None:
+        frames = expose(script.sensor, frames, sensor_seed)
+    return DeviceClip(frames, masks)
+
+
+def _draw_shot(shot: Shot, clip_times: tuple[int, ...], sprites: Sprites) -> Frames:
+    scene = shot.scene
+    times = [t - shot.begin + shot.scene_begin for t in clip_times]
+    cameras = np.stack([scene.camera.matrix(t) for t in times])
+    frames = _backdrop(scene, cameras, sprites)
+    for number, layer in enumerate(scene.layers):
+        draw_layer(frames, layer, number + 1, cameras, times, sprites)
+    if scene.lighting is not None:
+        frames = frames._replace(colour_t3hw=_light(frames.colour_t3hw, scene.lighting, cameras, times))
+    return frames
+
+
+def _backdrop(scene: Scene, cameras: np.ndarray, sprites: Sprites) -> Frames:
+    height, width = scene.camera.height_px, scene.camera.width_px
+    image = sprites.image(scene.background).expand(len(cameras), -1, -1, -1)
+    matrices = cameras @ scene.background_place
+    colour = sample(image, matrices, (0, 0, width, height), padding="reflection")
+    owner = torch.zeros(len(cameras), height, width, dtype=torch.uint8, device=colour.device)
+    return Frames(colour, owner)
+
+
+def _light(
+    colour_t3hw: torch.Tensor, lighting: Lighting, cameras: np.ndarray, times: list[int]
+) -> torch.Tensor:
+    """The frames under light that changes, as `Lighting.cast` has it."""
+    device, size = colour_t3hw.device, colour_t3hw.shape[2:]
+    gain = torch.tensor(np.stack([lighting.gain_rgb(t) for t in times]), dtype=torch.float32, device=device)
+    # A table of whole grey levels, rounded down, is what the reference looks colours up in.
+    colour_t3hw = (colour_t3hw.round() * gain[:, :, None, None]).clamp_(0, 255).floor_()
+    if lighting.band is not None:
+        coarse = [
+            lighting.band.light(size[0], size[1], camera, t) for camera, t in zip(cameras, times, strict=True)
+        ]
+        light = torch.from_numpy(np.stack(coarse)).to(device)[:, None]
+        colour_t3hw *= F.interpolate(light, size, mode="bilinear", align_corners=False)
+    return colour_t3hw

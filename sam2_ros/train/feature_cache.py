@@ -1,0 +1,79 @@
+"""Features of frames, computed once by an encoder that does not learn, and kept on disk in float16.
+
+Knows files and the encoder; does not know clips or losses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from sam2_ros.datasets.sequence import VosSequence
+from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
+from sam2_ros.engine.preprocess import preprocess
+
+from .clip_sampler import FrameKey
+from .parameters import ENCODER
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class FeatureCache:
+    """One file per picture, in a folder named after the encoder's weights and the input size.
+
+    Another encoder, or another size, finds none of them.
+    """
+
+    def __init__(self, folder: Path, model: Sam2Model) -> None:
+        self.model = model
+        self.folder = folder / f"{model.config.image_size}px-{_fingerprint(model)}"
+
+    def path(self, key: FrameKey) -> Path:
+        frame = key.sequence.frames.names[key.frame] + (".mirrored" if key.mirrored else "")
+        return self.folder / key.sequence.name / f"{frame}.safetensors"
+
+    @torch.no_grad()
+    def fill(
+        self, footage: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
+    ) -> int:
+        """Compute what is missing of every `count`-th annotated frame from `rank` on; returns how many that were."""
+        sides = (False, True) if mirrored else (False,)
+        keys = [FrameKey(s, index, side) for s in footage for index in s.truth.indices for side in sides]
+        missing = [key for key in keys[rank::count] if not self.path(key).exists()]
+        model = self.model
+        for done, key in enumerate(missing):
+            progress("encoding frames", done, len(missing))
+            frame = key.sequence.image(key.frame)
+            pixels = frame[:, ::-1].copy() if key.mirrored else frame
+            with model.precision():
+                features = model.encode_image(
+                    preprocess(pixels, model.config.image_size, "image", model.device)
+                )
+            path = self.path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            tensors = {name: level[0].half().cpu().contiguous() for name, level in features._asdict().items()}
+            save_file(tensors, str(partial))
+            partial.replace(path)
+        return len(missing)
+
+    def load(self, keys: Sequence[FrameKey], device: torch.device) -> ImageFeatures:
+        """``[len(keys), c, h, w]`` each, float32."""
+        files = [load_file(str(self.path(key))) for key in keys]
+        return ImageFeatures(
+            *(torch.stack([f[name] for f in files]).to(device).float() for name in ImageFeatures._fields)
+        )
+
+
+def _fingerprint(model: Sam2Model) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if name.startswith(ENCODER):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

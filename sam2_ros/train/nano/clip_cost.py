@@ -1,0 +1,65 @@
+"""`python -m sam2_ros.train.nano.clip_cost`: how long a training clip takes to make, drawn by a worker or on a device.
+
+Knows one thread of one process; says nothing of what learns from the clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import time
+
+import cv2
+import torch
+
+from .clips import IN_WORKERS
+from .device_clips import on_device
+
+
+def clip_cost(clips: int, size: int, frames: int, objects: int, device: torch.device) -> dict[str, float]:
+    """Mean milliseconds per clip, textures made before, and what goes from worker to learner, in MB."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    there = on_device(device)
+    shape = (size, frames, objects)
+    for seed in range(clips, 11 * clips):  # other clips make the textures that all share
+        script = there.work(seed, *shape)
+    there.draw(script)
+    _wait(device)
+    start = time.perf_counter()
+    for seed in range(clips):
+        IN_WORKERS.work(seed, *shape)
+    rendered = time.perf_counter()
+    scripts = [there.work(seed, *shape) for seed in range(clips)]
+    written = time.perf_counter()
+    for script in scripts:
+        there.draw(script)
+    _wait(device)
+    drawn = time.perf_counter()
+    sent = sum(len(pickle.dumps(script, protocol=5)) for script in scripts)
+    return {
+        "worker_draws_ms": round((rendered - start) / clips * 1e3, 1),
+        "worker_leaves_drawing_ms": round((written - rendered) / clips * 1e3, 1),
+        "device_draws_ms": round((drawn - written) / clips * 1e3, 1),
+        "sent_mb": round(sent / clips / 1e6, 2),
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m sam2_ros.train.nano.clip_cost", description=__doc__)
+    parser.add_argument("--clips", type=int, default=20, help="(20)")
+    parser.add_argument("--size", type=int, default=384, help="side of the frames in pixels (384)")
+    parser.add_argument("--frames", type=int, default=8, help="drawn of each clip (8)")
+    parser.add_argument("--objects", type=int, default=3, help="(3)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="(cpu)")
+    print(json.dumps(clip_cost(**vars(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()

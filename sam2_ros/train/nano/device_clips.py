@@ -1,0 +1,58 @@
+"""Training clips that are drawn on the device that learns: workers choose scenes and paint sprites only.
+
+Knows the rasteriser and the model's input; does not know losses or prompts. Where this is used, see `loop`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from sam2_ros.engine.preprocess import normalize
+from sam2_ros.synthetic.script import Script, random_script
+from sam2_ros.synthetic.torch_renderer.clip import DeviceClip, draw_script
+
+from .clips import ClipMaker, Variation, cell_targets, clip_config
+from .unroll import ClipBatch
+
+SeededScript = tuple[int, Script]
+
+
+def on_device(device: torch.device) -> ClipMaker:
+    """Clips of the same seeds as those that workers draw, drawn here: all but the camera's noise is the same."""
+    return ClipMaker(_script, partial(_draw, device=device), vary, stack)
+
+
+def _script(seed: int, size: int, frames: int, objects: int) -> SeededScript:
+    script, _ = random_script(np.random.default_rng(seed), clip_config(seed, size, frames, objects))
+    return seed, script
+
+
+def _draw(seeded: SeededScript, device: torch.device) -> DeviceClip:
+    seed, script = seeded
+    return draw_script(script, seed, device)
+
+
+@torch.no_grad()
+def vary(clip: DeviceClip, rng: np.random.Generator) -> DeviceClip:
+    """A random variation, the same as `clips.variation` makes of the same clip."""
+    (frames, masks), new = clip, Variation.random(rng)
+    if new.mirrored:
+        frames, masks = frames.flip(3), masks.flip(3)
+    frames, masks = frames.rot90(new.quarter_turns, (2, 3)), masks.rot90(new.quarter_turns, (2, 3))
+    tables = torch.from_numpy(np.stack(new.tables)).to(frames.device)
+    channels = [tables[i][frames[:, int(c)].long()] for i, c in enumerate(new.channels)]
+    return DeviceClip(torch.stack(channels, dim=1), masks)
+
+
+@torch.no_grad()
+def stack(clips: list[DeviceClip]) -> ClipBatch:
+    """As `clips.make_batch`, but the tensors are on the device already; masks at full size come to the host."""
+    frames = torch.stack([clip.frames_t3hw for clip in clips])
+    masks = torch.stack([clip.masks_tnhw for clip in clips])
+    # Channels last, as the frames of workers are: what the model does with them must not depend on who drew them.
+    pixels = frames.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
+    images = normalize(pixels / 255).unflatten(0, frames.shape[:2])
+    return ClipBatch(images, masks.cpu().numpy(), *cell_targets(masks))

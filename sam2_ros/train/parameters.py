@@ -1,0 +1,92 @@
+"""Which parameter learns how fast: groups with the encoder's layer-wise decay, and the schedule of the rates.
+
+Knows names of parameters; does not know losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from sam2_ros.engine.model.sam2 import Sam2Model
+
+from .train_config import SIZES, FinetuneConfig, SizeDefaults
+
+TRUNK = "image_encoder.trunk."
+# What `Sam2Model.encode_image` uses: frozen together, so that features can be kept.
+ENCODER = ("image_encoder.", "sam_mask_decoder.conv_s0.", "sam_mask_decoder.conv_s1.")
+
+
+def rates_of(config: FinetuneConfig, size: str) -> SizeDefaults:
+    """What is configured, and the size's defaults for the rest."""
+    default = SIZES[size]
+    return SizeDefaults(
+        config.learning_rate or default.learning_rate,
+        config.encoder_rate or default.encoder_rate,
+        config.layer_decay or default.layer_decay,
+    )
+
+
+def freeze(model: Sam2Model, encoder: bool) -> None:
+    """Let everything learn, or everything but the image encoder."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not (encoder and name.startswith(ENCODER)))
+
+
+def make_optimiser(
+    model: Sam2Model, extra: Iterable[nn.Parameter], config: FinetuneConfig, rates: SizeDefaults
+) -> torch.optim.AdamW:
+    """AdamW with one group per rate and decay; a group's "peak" is its learning rate where the schedule is 1.
+
+    Biases, norms, embeddings and the learned tables are not decayed.
+
+    Args:
+        extra: parameters beside the model's, at the learning rate of its head.
+    """
+    depth = len(model.image_encoder["trunk"].blocks)  # type: ignore[arg-type]
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            table = id(parameter) in embeddings or "." not in name or "pos_embed" in name
+            key = (_peak(name, depth, rates), parameter.dim() > 1 and not table)
+            groups.setdefault(key, []).append(parameter)
+    for parameter in extra:
+        groups.setdefault((rates.learning_rate, parameter.dim() > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": params,
+                "lr": 0.0,
+                "peak": peak,
+                "weight_decay": config.weight_decay if decays else 0.0,
+            }
+            for (peak, decays), params in groups.items()
+        ]
+    )
+
+
+def _peak(name: str, depth: int, rates: SizeDefaults) -> float:
+    """Of the trunk's block i of n the encoder's rate times decay^(n - 1 - i); position tables are not slowed down."""
+    if not name.startswith("image_encoder."):
+        return rates.learning_rate
+    if not name.startswith(TRUNK) or "pos_embed" in name:
+        return rates.encoder_rate
+    block = int(name.split(".")[3]) if name.startswith(TRUNK + "blocks.") else -1
+    return rates.encoder_rate * rates.layer_decay ** (depth - 1 - block)
+
+
+def share_at(step: int, config: FinetuneConfig) -> float:
+    """Share of the peak rate at a step: a linear rise, then a cosine to `final_share`."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def set_rates(optimiser: torch.optim.Optimizer, share: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * share

@@ -1,0 +1,119 @@
+"""One process or several that train together (torchrun): who is who, and sums over all of them.
+
+Gradients are averaged once per step, without torch's DistributedDataParallel: clips use different parts of the model,
+and activations are computed twice. Does not know models or clips.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from .train_config import TrainConfigError
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)  # one process may validate or encode for long while the others wait
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among `count`; the one of rank 0 writes."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def wait(self) -> None:
+        if self.count > 1:
+            dist.barrier()
+
+    def gather(self, value: list[T]) -> list[T]:
+        """The lists of all processes, joined by rank."""
+        if self.count == 1:
+            return value
+        lists: list[list[T] | None] = [None] * self.count
+        dist.all_gather_object(lists, value)
+        return [item for part in lists for item in part or []]
+
+    def total(self, value: float) -> float:
+        """Sum over the processes."""
+        if self.count == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return float(tensor.item())
+
+    def share_weights(self, module: nn.Module) -> None:
+        """Everybody gets the weights of rank 0."""
+        if self.count > 1:
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over the processes; where nobody has one, it stays None."""
+        if self.count == 1:
+            return
+        learning = [p for p in parameters if p.requires_grad]
+        used = torch.tensor([p.grad is not None for p in learning], dtype=torch.float32, device=self.device)
+        dist.all_reduce(used)
+        for parameter, users in zip(learning, used.tolist(), strict=True):
+            if users:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.count
+
+
+@contextmanager
+def join_processes(device: str) -> Iterator[Processes]:
+    """This process, and those that torchrun started beside it.
+
+    Args:
+        device: auto (the GPU of this process's number, else the CPU), cpu, cuda, cuda:N.
+
+    Raises:
+        TrainConfigError: no such device.
+    """
+    rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if count == 1:
+        yield Processes(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Processes(rank, count, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto" and not gpus:
+        return torch.device("cpu")
+    if name in ("auto", "cuda"):
+        name = f"cuda:{local_rank}"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainConfigError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected") from None
+    if device.type not in ("cpu", "cuda"):
+        raise TrainConfigError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected")
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise TrainConfigError(
+            f"device: '{name}' given, but this PyTorch ({torch.__version__}) sees {gpus} GPUs"
+        )
+    return device

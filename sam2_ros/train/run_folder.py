@@ -1,0 +1,57 @@
+"""The folder of a training run: what is the run's own in it, and how one of an earlier version is recognised.
+
+Does not know what a run writes when.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sam2_ros.datasets.rendered import is_rendered
+from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.result_folder.manifest import MANIFEST, State
+from sam2_ros.result_folder.switch import in_the_way
+
+from .train_config import FinetuneConfig
+
+OWN = (
+    "checkpoint.pt",
+    "log.jsonl",
+    "best.safetensors",
+    "last.safetensors",
+    "curves.png",
+    "summary.json",
+)
+
+
+def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:
+    """The folder of a run that begins or goes on. Raises ResultFolderError."""
+    folder = ResultFolder(out, "train", (*OWN, "samples/"), _inputs(config), adopt=_older(out), called="out")
+    if folder.state("features") is State.LINK:
+        raise ResultFolderError(in_the_way(out, "features", State.LINK))
+    return folder
+
+
+def _inputs(config: FinetuneConfig) -> list[tuple[str, Path]]:
+    data = [("the data", Path(one).expanduser()) for one in (*config.data, *config.validation_data)]
+    models = [("the model", Path(name).expanduser()) for name in (config.model, config.teacher.model) if name]
+    # A name such as nano is no path.
+    return [(what, path) for what, path in data if not is_rendered(path)] + [
+        (what, path) for what, path in models if path.is_file()
+    ]
+
+
+def _older(out: Path) -> list[str]:
+    """The files of a run whose version kept no list of them, known by its checkpoint."""
+    path = out / "checkpoint.pt"
+    if (out / MANIFEST).exists() or path.is_symlink() or not path.is_file():
+        return []
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        known = {"config", "step", "model", "optimiser"} <= set(state)
+    except Exception:  # the unpickler stumbles over what is none in many ways
+        return []
+    samples = (f"samples/{file.name}" for file in sorted(out.glob("samples/[0-9]*_*.png")))
+    return [name for name in (*OWN, *samples) if (out / name).is_file()] if known else []

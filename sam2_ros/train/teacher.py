@@ -1,0 +1,83 @@
+"""A second, frozen model that the trained one is to resemble: in its masks, and in its image features.
+
+Knows models and batches; does not know how the trained model came to its answers.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sam2_ros.engine.config import ModelConfig
+from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
+from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
+
+from .clip_sampler import TrainBatch
+
+
+class Teacher:
+    """Answers every frame from the true box, without memory."""
+
+    def __init__(self, model: Sam2Model) -> None:
+        self.model = model.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def look(self, images_bt3hw: torch.Tensor) -> ImageFeatures:
+        """Its features of every frame, ``[b * t, c, h, w]`` each, from pictures of any size."""
+        return self.model.encode_image(resized(images_bt3hw.flatten(0, 1), self.model.config.image_size))
+
+    @torch.no_grad()
+    def mask_logits(self, features: ImageFeatures, batch: TrainBatch, frame: int) -> torch.Tensor:
+        """``[m, h, w]`` of one frame. Where an object does not show, without meaning."""
+        t, masks = len(batch.masks_tmhw), batch.masks_tmhw[frame]
+        here = ImageFeatures(*(level.unflatten(0, (-1, t))[batch.clip_m, frame] for level in features))
+        boxes = tight_boxes(masks) * (self.model.config.image_size / masks.shape[-1])
+        labels = torch.tensor([BOX_MIN, BOX_MAX], device=masks.device).expand(len(boxes), -1)
+        decoded = self.model.decode(self.model.without_memory(here.s16), here, boxes, labels)
+        return decoded.logits_b4hw[:, 0].float()
+
+
+class FeatureBridge(nn.Module):
+    """A linear map from the trained model's stride-16 features to the teacher's; not kept after training."""
+
+    def __init__(self, student: ModelConfig, teacher: ModelConfig) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(student.d_model, teacher.d_model, 1)
+
+    def forward(self, ours: ImageFeatures, theirs: ImageFeatures) -> torch.Tensor:
+        """Mean squared difference, per deviation of the teacher's features, on the coarser of both grids."""
+        side = min(ours.s16.shape[-1], theirs.s16.shape[-1])
+        guess = F.adaptive_avg_pool2d(self.projection(ours.s16).float(), side)
+        wanted = F.adaptive_avg_pool2d(theirs.s16.float(), side)
+        return F.mse_loss(guess, wanted) / wanted.var().clamp(min=1e-6)
+
+
+def mask_resemblance(
+    ours_mhw: torch.Tensor, theirs_mhw: torch.Tensor, visible_m: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy with the teacher's soft mask, at our grid, summed over the objects that show."""
+    theirs = F.interpolate(
+        theirs_mhw[:, None], ours_mhw.shape[-2:], mode="bilinear", align_corners=False, antialias=True
+    )[:, 0]
+    each = F.binary_cross_entropy_with_logits(ours_mhw, theirs.sigmoid(), reduction="none").mean(dim=(1, 2))
+    return (each * visible_m).sum()
+
+
+def tight_boxes(masks_mhw: torch.Tensor) -> torch.Tensor:
+    """Upper left and lower right corners ``[m, 2, 2]`` in pixels; an empty mask has the whole picture."""
+    boxes = []
+    for mask in masks_mhw:
+        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        if len(rows):
+            boxes.append([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
+        else:
+            boxes.append([[0, 0], [mask.shape[1], mask.shape[0]]])
+    return torch.tensor(boxes, dtype=torch.float32, device=masks_mhw.device)
+
+
+def resized(images_b3hw: torch.Tensor, size: int) -> torch.Tensor:
+    """Normalised pictures at another size."""
+    if images_b3hw.shape[-1] == size:
+        return images_b3hw
+    return F.interpolate(images_b3hw, (size, size), mode="bilinear", align_corners=False, antialias=True)

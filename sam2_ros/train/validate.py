@@ -1,0 +1,103 @@
+"""Tracks held-out sequences as the node would, and scores them: J, F and their mean, as the DAVIS benchmark.
+
+Knows sequences and the tracker; does not know training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sam2_ros.datasets.sequence import VosSequence
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.eval.metrics import boundary_f, region_j
+
+PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of a tracked sequence, for a picture: what there is, and what was found."""
+
+    frame_hwc: np.ndarray
+    truth_nhw: np.ndarray
+    found_nhw: np.ndarray
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    """Means over the objects of one sequence, 0..1, and some of its frames."""
+
+    name: str
+    j: float
+    f: float
+    objects: int
+    moments: tuple[Moment, ...]
+
+
+def track_and_score(
+    model: Sam2Model, sequence: VosSequence, prompt: str, frames: int
+) -> SequenceScore | None:
+    """Follow every object from the first annotated frame that shows it; score the annotated frames after that.
+
+    Args:
+        prompt: "box", "mask" or "click" (the pixel farthest from the edge of the mask).
+        frames: at most so many from the start.
+
+    Returns:
+        None when no object shows on two annotated frames: there is nothing to score.
+    """
+    indices = [i for i in sequence.truth.indices if i < frames]
+    first = {name: index for name, index in sequence.first_frames.items() if index < frames}
+    if not first:
+        return None
+    tracker = Tracker(model, TrackerConfig(max_objects=len(first), forget_after_s=0))
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in first}
+    pictured = {indices[k] for k in np.linspace(0, len(indices) - 1, PICTURES).round().astype(int)}
+    moments = []
+    for index in range(indices[-1] + 1):
+        frame = sequence.image(index)
+        truth = sequence.annotated(index, frame)
+        if truth is None:
+            tracker.step(frame)
+            continue
+        new = [name for name, begin in first.items() if begin == index]
+        result = tracker.step(frame, [_prompt(name, truth.mask(name), prompt) for name in new])
+        found = {obj.id: obj.mask for obj in result.objects}
+        for name, begin in first.items():
+            if begin < index:
+                mask = truth.mask(name)
+                scores[name].append((region_j(found[name], mask), boundary_f(found[name], mask)))
+        if index in pictured:
+            empty = np.zeros(frame.shape[:2], bool)
+            moments.append(
+                Moment(
+                    frame,
+                    np.stack([truth.mask(name) for name in first]),
+                    np.stack([found.get(name, empty) for name in first]),
+                )
+            )
+    means = [np.mean(pairs, axis=0) for pairs in scores.values() if pairs]
+    if not means:
+        return None
+    j, f = np.mean(means, axis=0)
+    return SequenceScore(sequence.name, float(j), float(f), len(means), tuple(moments))
+
+
+def _prompt(id: str, mask_hw: np.ndarray, kind: str) -> Prompt:
+    if kind == "mask":
+        return Prompt(id, mask=mask_hw)
+    ys, xs = np.nonzero(mask_hw)
+    if kind == "box":
+        return Prompt(id, box=(float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)))
+    return Prompt(id, points=np.array([_innermost(mask_hw)], float))
+
+
+def _innermost(mask_hw: np.ndarray) -> tuple[int, int]:
+    """x, y of the pixel farthest from the mask's edge; the picture's border is an edge, too."""
+    distance = cv2.distanceTransform(np.pad(mask_hw, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    y, x = np.unravel_index(int(distance[1:-1, 1:-1].argmax()), mask_hw.shape)
+    return int(x), int(y)

@@ -1,0 +1,5 @@
+"""Checkpoints: which there are, where they lie, how they are fetched, verified and loaded."""
+
+from .load import CheckpointError, ModelInfo, find_checkpoint, list_models, load_model
+
+__all__ = ["CheckpointError", "ModelInfo", "find_checkpoint", "list_models", "load_model"]

@@ -1,0 +1,188 @@
+"""Downloads official checkpoints: resumes, checks, and puts a file in place only when it is complete.
+
+Does not choose what to download or when: nothing is ever fetched unless a user asks for it by name.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+
+from sam2_ros.engine.text import readable
+
+from .http import Pace, open_url
+from .load import CheckpointError, ModelInfo, download_dir, hub_file, list_models, load_model, sha256
+
+BLOCK_BYTES = 1 << 20
+TIMEOUT_S = 30.0
+LEAST_BYTES = 1 << 16
+"""In each `TIMEOUT_S`: a server that sends a byte now and then would be waited for until the end of time."""
+MOST_BYTES = 1 << 33
+"""Of a file whose size nobody announced."""
+
+
+def fetch(
+    info: ModelInfo,
+    folder: Path,
+    on_progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None,
+) -> Path:
+    """Download `info.file` from `info.url` into `folder` and return its path; a file that is there is kept.
+
+    What an interrupted download left (`*.partial`) is continued. Raises CheckpointError, with the manual
+    step, when the server cannot be reached, hardly sends anything, sends another size than it announces or than was
+    published, the file stays incomplete, or its SHA-256 is a wrong one.
+    """
+    if not info.url:
+        raise CheckpointError(
+            f"model '{info.name}' comes with sam2_ros and is not downloaded: reinstall sam2_ros"
+        )
+    target = folder / info.file
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        total_bytes = _transfer(info, partial, on_progress)
+    except (OSError, http.client.HTTPException) as error:  # URLError and the time-outs are OSErrors
+        reason = (
+            readable(" ".join(str(getattr(error, "reason", None) or error).split())) or type(error).__name__
+        )
+        raise CheckpointError(
+            f"{info.url} cannot be downloaded ({reason}): run this again to go on where it stopped, or "
+            f"download it elsewhere and put it at {target}"
+        ) from error
+    size_bytes = partial.stat().st_size
+    if total_bytes is not None and size_bytes != total_bytes:
+        raise CheckpointError(
+            f"{info.url} ended after {size_bytes} of {total_bytes} bytes: run this again to go on"
+        )
+    digest = sha256(partial)
+    if info.sha256 and digest != info.sha256:
+        partial.unlink()
+        raise CheckpointError(
+            f"{info.url} gave a file with SHA-256 {digest}, expected {info.sha256}: it was removed, run again"
+        )
+    partial.replace(target)
+    return target
+
+
+def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
+    """Download a Hugging Face repository's checkpoint into the cache of huggingface_hub, and return its path.
+
+    Of an official repository the official file, checked; of another `model.safetensors`, as transformers saves it.
+
+    Args:
+        repository: ``owner/name``.
+        endpoint: a mirror; None = ``$HF_ENDPOINT``, else huggingface.co.
+
+    Raises:
+        CheckpointError: it cannot be downloaded, or is not what was published.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging as hub_logging
+
+    hub_logging.set_verbosity_error()  # its warnings say in other words what the error will say
+    info = next((info for info in list_models() if info.hub == repository), None)
+    file = hub_file(info)
+    try:
+        path = Path(hf_hub_download(repository, file, endpoint=endpoint))
+    except Exception as error:  # the library has a dozen, of httpx's, of its own and of the system's
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(
+            f"{file} of Hugging Face model '{repository}' cannot be downloaded ({reason}): run this again, or download "
+            f"it elsewhere and give its path as the model"
+        ) from error
+    digest = sha256(path) if info is not None and info.sha256 else ""
+    if info is not None and digest != info.sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"'{repository}' gave a {file} with SHA-256 {digest}, expected {info.sha256}: it was removed, run again"
+        )
+    return path
+
+
+def adopt(file: Path) -> ModelInfo:
+    """Copy a checkpoint that was downloaded by hand to where its name finds it.
+
+    Returns:
+        The official model that it is.
+
+    Raises:
+        CheckpointError: not a checkpoint, or not one of the official ones.
+    """
+    config = load_model(file, device="cpu", precision="fp32").config
+    digest = sha256(file)
+    info = next((info for info in list_models() if info.sha256 == digest), None)
+    if info is None:
+        raise CheckpointError(
+            f"{file} is a SAM {config.version} {config.name} but none of the published files: it has no name of its "
+            f"own, give its path as the model"
+        )
+    folder = download_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{info.file}.copy"
+    shutil.copyfile(file, partial)
+    partial.replace(folder / info.file)
+    return info
+
+
+def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | None], None]) -> int | None:
+    """Append to `partial` what it lacks. Returns the size the whole file should have, None when unknown."""
+    url = info.url
+    have_bytes = partial.stat().st_size if partial.exists() else 0
+    try:
+        response = open_url(url, {"Range": f"bytes={have_bytes}-"} if have_bytes else {}, TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if (
+            error.code == 416 and have_bytes
+        ):  # nothing left to send: the last attempt ended just before the checks
+            return None
+        raise
+    with response:
+        resumed = response.status == 206
+        if not resumed:  # the server sends the whole file, whatever was asked for
+            have_bytes = 0
+        elif (start := _range_start(response)) not in (None, have_bytes):
+            raise CheckpointError(
+                f"{url} goes on at byte {start}, {have_bytes} expected: remove {partial} and run this again"
+            )
+        length = response.headers.get("Content-Length")
+        if length is not None and not re.fullmatch(r"[0-9]{1,18}", length.strip()):
+            raise CheckpointError(
+                f"{url} announces '{readable(length[:40])}' bytes, a number expected: nothing was kept of it; is a "
+                "proxy in between?"
+            )
+        total_bytes = have_bytes + int(length) if length is not None else None
+        if total_bytes is not None and info.size_bytes and total_bytes != info.size_bytes:
+            raise CheckpointError(
+                f"{url} announces {total_bytes} bytes, expected {info.size_bytes}: nothing was kept of it; is a "
+                f"proxy or a log-in page in between?"
+            )
+        most_bytes = info.size_bytes or total_bytes or MOST_BYTES
+        pace = Pace(TIMEOUT_S, LEAST_BYTES)
+        with partial.open("ab" if resumed else "wb") as file:
+            while block := response.read1(BLOCK_BYTES):
+                have_bytes += len(block)
+                if have_bytes > most_bytes:
+                    break
+                file.write(block)
+                pace.check(have_bytes)
+                on_progress(have_bytes, total_bytes)
+    if have_bytes > most_bytes:
+        partial.unlink()
+        raise CheckpointError(
+            f"{url} sends more than the {most_bytes} bytes that were expected: nothing was kept of it; is a proxy in "
+            "between?"
+        )
+    return total_bytes
+
+
+def _range_start(response: http.client.HTTPResponse) -> int | None:
+    """The first byte of a partial answer; None where it does not say."""
+    match = re.match(r"\s*bytes\s+([0-9]{1,18})-", response.headers.get("Content-Range") or "")
+    return int(match[1]) if match else None

@@ -1,0 +1,39 @@
+"""Checks that a checkpoint is what was published, where that is known, and that it loads completely.
+
+Does not fetch anything; what a checkpoint is and where it lies is the business of `sam2_ros.weights`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .load import CheckpointError, find_checkpoint, list_models, load_model, sha256
+
+
+def verify_weights(name_or_path: str) -> dict[str, str]:
+    """`name`, `file`, `recognised` (family member and version), `sha256`, `verdict`.
+
+    Raises CheckpointError when the file is missing, differs from the published one, or does not load.
+    """
+    path = find_checkpoint(name_or_path)
+    digest = sha256(path)
+    models = list_models()
+    asked = next(
+        (i for i in models if name_or_path in (i.name, i.hub) and path.name == Path(i.file).name), None
+    )
+    if asked is not None and asked.sha256 and digest != asked.sha256:
+        raise CheckpointError(
+            f"{path} has SHA-256 {digest}, expected {asked.sha256} for '{name_or_path}': "
+            "it is damaged or another file; fetch it again"
+        )
+    published = any(info.sha256 == digest for info in models)
+    config = load_model(path, device="cpu", precision="fp32").config
+    return {
+        "name": name_or_path,
+        "file": str(path),
+        "recognised": f"{config.name} {config.version}",
+        "sha256": digest,
+        "verdict": "intact: as published"
+        if published
+        else "loads completely; no published SHA-256 to compare with",
+    }

@@ -1,0 +1,56 @@
+"""States with hysteresis, on plain scores."""
+
+from __future__ import annotations
+
+from sam2_ros.engine.result import ObjectState
+from sam2_ros.engine.track_state import StateRules, Track
+
+RULES = StateRules(present_on=1.0, present_off=0.0, hysteresis_frames=2, lost_after_s=1.0, forget_after_s=5.0)
+
+
+def states(presences, period_s=0.1, track=None):
+    track = track or Track("a", 1, 0)
+    seen = []
+    for index, presence in enumerate(presences):
+        track.update(presence, presence > 0, prompted=index == 0, stamp_s=index * period_s, rules=RULES)
+        seen.append(track.state.name)
+    return seen
+
+
+def test_a_prompt_that_is_answered_tracks_at_once():
+    assert states([5.0]) == ["TRACKING"]
+    assert states([-5.0]) == ["PENDING"]
+
+
+def test_one_bad_frame_does_not_hide_an_object_and_two_do():
+    assert states([5, -5, 5, -5, -5, -5]) == ["TRACKING"] * 4 + ["OCCLUDED"] * 2
+
+
+def test_a_hidden_object_is_seen_again_after_two_confident_frames():
+    assert states([5, -5, -5, 5, 0.5, 5, 5])[2:] == ["OCCLUDED"] * 4 + ["TRACKING"]
+
+
+def test_scores_between_the_thresholds_change_nothing():
+    assert states([5, 0.5, 0.5, 0.5]) == ["TRACKING"] * 4
+    assert states([5, -5, -5, 0.5, 0.5, 0.5])[2:] == ["OCCLUDED"] * 4
+
+
+def test_an_object_is_lost_after_its_time_and_found_again():
+    seen = states([5] + [-5] * 12 + [5, 5])
+    assert seen[10] == "OCCLUDED"
+    assert seen[12] == "LOST"
+    assert seen[-1] == "TRACKING"
+
+
+def test_an_object_is_over_when_it_may_be_forgotten():
+    track = Track("a", 1, 0)
+    track.update(5, True, True, 0.0, RULES)
+    assert not track.is_over(track.update(-5, False, False, 4.9, RULES), RULES)
+    assert track.is_over(track.update(-5, False, False, 5.1, RULES), RULES)
+    assert track.state == ObjectState.LOST
+
+
+def test_a_clock_that_jumps_back_does_not_age_an_object():
+    track = Track("a", 1, 0)
+    track.update(5, True, True, 100.0, RULES)
+    assert track.update(-5, False, False, 3.0, RULES) == 0.0

@@ -1,0 +1,62 @@
+"""Every object has a mask topic of its own, of a name that ROS allows and lists."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam2_ros.node.outputs.mask_topics import MaskTopicError, mask_topics
+
+PREFIX = "~/mask/"
+
+
+@pytest.mark.parametrize(
+    ("object_id", "name"),
+    [
+        ("cup", "cup"),
+        ("left-cup", "left_cup"),
+        ("a b", "a_b"),
+        ("Tasse_2", "Tasse_2"),
+        ("9x", "id_9x"),
+        ("2nd cup", "id_2nd_cup"),
+        ("_9x", "id_9x"),
+        ("_hidden", "id_hidden"),
+        ("a__b", "a_b"),
+        ("größe", "gr_e"),
+        ("日本", "id_u65e5_u672c"),
+        ("__", "id_u005f_u005f"),
+        (" ", "id_u0020"),
+    ],
+)
+def test_a_mask_topic_is_named_after_its_object(object_id, name):
+    assert mask_topics([object_id]) == {object_id: PREFIX + name}
+
+
+@given(st.lists(st.text(max_size=12), max_size=4))
+def test_no_topic_is_hidden_or_shared_whatever_the_ids_are(object_ids):
+    try:
+        topics = mask_topics(object_ids)
+    except MaskTopicError:
+        return  # said, not published
+    assert list(topics) == [each for each in dict.fromkeys(object_ids) if each]
+    assert len(set(topics.values())) == len(topics)
+    for topic in topics.values():
+        name = topic.removeprefix(PREFIX)
+        assert name.isascii()
+        assert name.replace("_", "a").isalnum()
+        assert name[0].isalpha()
+        assert "__" not in name
+
+
+@pytest.mark.parametrize("pair", [("a b", "a_b"), ("9x", "_9x"), ("größe", "gr-e"), ("a/b", "a b")])
+def test_two_ids_of_one_topic_are_refused_and_both_named(pair):
+    for first, second in itertools.permutations(pair):
+        with pytest.raises(MaskTopicError) as error:
+            mask_topics(["other", first, second])
+        for words in (f"'{first}'", f"'{second}'", PREFIX, "rename one"):
+            assert words in str(error.value)
+
+
+def test_the_same_id_twice_and_an_empty_one_are_no_fault():
+    assert mask_topics(["cup", "", "cup"]) == {"cup": "~/mask/cup"}

@@ -1,0 +1,98 @@
+"""The parameter table: complete, explained, validated; what may change does, the rest says why not."""
+
+import dataclasses
+
+import pytest
+
+from sam2_ros.node.parameters.params import ENTRIES, PARAMETERS, NodeParams, ParameterError
+
+INTERFACE = [
+    "model",
+    "device",
+    "precision",
+    "image_size",
+    "compile",
+    "backend",
+    "max_objects",
+    "memory_frames",
+    "max_conditioning_frames",
+    "memory_policy",
+    "image_transport",
+    "image_reliability",
+    "mono16_range",
+    "untyped_encoding",
+    "use_3d",
+    "depth_image_units_divisor",
+    "depth_slop",
+    "target_frame",
+    "tf_timeout",
+    "detection_mode",
+    "min_detection_score",
+    "prompt_history",
+    "present_on",
+    "present_off",
+    "lost_after",
+    "forget_after",
+    "camera_timeout",
+    "active_id",
+    "mask_topics",
+    "use_debug",
+    "enable",
+    "autostart",
+    "history_bytes",
+    "max_points",
+    "max_message_prompts",
+    "max_pending_prompts",
+    "max_pending_bytes",
+    "max_id_bytes",
+]
+
+
+def test_the_table_holds_the_parameters_of_the_interface_and_no_other():
+    assert [entry.name for entry in PARAMETERS] == INTERFACE
+
+
+def test_the_table_and_node_params_have_the_same_names_and_defaults():
+    assert dataclasses.asdict(NodeParams()) == {entry.name: entry.default for entry in PARAMETERS}
+
+
+@pytest.mark.parametrize("entry", PARAMETERS, ids=lambda entry: entry.name)
+def test_every_parameter_is_explained_and_its_default_is_allowed(entry):
+    assert len(entry.description) > 20
+    assert entry.description.endswith(".")
+    assert entry.problem(entry.default) is None
+    if isinstance(entry.default, (int, float)) and not isinstance(entry.default, bool):
+        assert entry.range is not None
+        assert entry.problem(entry.range[1] + 1) is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"precision": "int4"}, "parameter precision: got 'int4', expected one of auto, bf16, fp16, fp32"),
+        ({"max_objects": 0}, "parameter max_objects: got 0, expected a value from 1"),
+        ({"present_off": 2.0}, "parameter present_off: got 2.0, expected at most present_on = 1.0"),
+        (
+            {"mono16_range": "9000,7000"},
+            "parameter mono16_range: range '9000,7000' cannot be read: expected full",
+        ),
+        ({"untyped_encoding": "hsv"}, "parameter untyped_encoding: got 'hsv', expected one of bgr, rgb"),
+        ({"camera_timeout": float("nan")}, "parameter camera_timeout: got nan"),
+    ],
+)
+def test_an_unusable_value_is_refused_by_name(values, said):
+    with pytest.raises(ParameterError, match=said):
+        NodeParams(**values)
+
+
+def test_what_may_change_changes_and_the_original_does_not():
+    params = NodeParams()
+    changed = params.changed({"present_on": 2.0, "use_debug": True, "use_sim_time": True})
+    assert (changed.present_on, changed.use_debug) == (2.0, True)
+    assert params == NodeParams()
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in PARAMETERS if entry.read_only])
+def test_what_is_read_once_says_so(name):
+    with pytest.raises(ParameterError, match=f"parameter {name} is read once.*restart"):
+        NodeParams().changed({name: ENTRIES[name].default})

@@ -1,0 +1,268 @@
+"""Late prompts with the shipped model: an object that moves fast is found where it is now, and at what cost."""
+
+import time
+
+import numpy as np
+import pytest
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.media.ros_image import ImageError
+from sam2_ros.node import late_prompts as carry
+from sam2_ros.node.frame_history import Arrival, FrameHistory
+from sam2_ros.node.late_prompts import Carrier, LatePrompt
+from sam2_ros.weights.load import load_model
+
+HEIGHT, WIDTH, SIDE = 120, 320, 40
+PERIOD_NS = 33_000_000
+SPEED_PX = 8  # a frame
+PATIENCE_S = 1000.0  # so that a slow machine visits as many images as a fast one
+
+
+def box_at(frame: int) -> tuple[float, float, float, float]:
+    x = 10.0 + SPEED_PX * frame
+    return (x, 40.0, x + SIDE, 40.0 + SIDE)
+
+
+def image_at(frame: int) -> np.ndarray:
+    """A red square that runs to the right over a textured ground, and a still blue disc."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    image = np.repeat((90 + 20 * ((rows // 7 + columns // 9) % 2))[..., None], 3, axis=2).astype(np.uint8)
+    image[(rows - 100) ** 2 + (columns - 160) ** 2 < 200] = (20, 60, 210)
+    x0, y0, x1, y1 = (int(edge) for edge in box_at(frame))
+    image[y0:y1, x0:x1] = (200, 30, 20)
+    return image
+
+
+def iou_now(obj, frame: int) -> float:
+    truth = np.zeros((HEIGHT, WIDTH), bool)
+    x0, y0, x1, y1 = (int(edge) for edge in box_at(frame))
+    truth[y0:y1, x0:x1] = True
+    return float((obj.mask & truth).sum() / (obj.mask | truth).sum())
+
+
+class Stream:
+    """A tracker that has followed a camera so far, its history, and a carrier beside it."""
+
+    def __init__(self, model) -> None:
+        self.tracker = Tracker(model, TrackerConfig(max_objects=3))
+        self.history = FrameHistory(2.0)
+        self.visited: list[int] = []
+        self.carrier = Carrier(
+            self.tracker, Tracker(model, TrackerConfig(max_objects=3)), self.history, self._to_rgb
+        )
+        self.broken: set[int] = set()
+
+    def _to_rgb(self, frame):
+        if frame in self.broken:
+            raise ImageError("cut short")
+        self.visited.append(frame)
+        return image_at(frame)
+
+    def see(self, frame: int, *prompts: Prompt):
+        arrival = self.arrive(frame)
+        result = self.tracker.step(image_at(frame), prompts, stamp_s=arrival.stamp_ns / 1e9)
+        self.history.tracked(arrival.stamp_ns, result.frame_index)
+        return {obj.id: obj for obj in result.objects}
+
+    def arrive(self, frame: int) -> Arrival:
+        arrival = Arrival(frame, stamp_of(frame), "camera", time.monotonic())
+        self.history.saw(arrival)
+        return arrival
+
+    def late(self, frame: int, *prompts: Prompt) -> None:
+        image = self.history.at(stamp_of(frame))
+        assert image is not None
+        now_s = time.monotonic()
+        self.carrier.take([LatePrompt(prompt, image, now_s + PATIENCE_S) for prompt in prompts], now_s)
+
+    def carry_on(self, until: int) -> list[carry.Report]:
+        reports = []
+        while self.carrier.busy:
+            reports.append(self.carrier.advance(stamp_of(until)))
+        return reports
+
+
+def stamp_of(frame: int) -> int:
+    return 5_000_000_000 + frame * PERIOD_NS
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("nano", device="cpu", image_size=256)
+
+
+@pytest.fixture
+def stream(model):
+    return Stream(model)
+
+
+def test_a_fast_object_prompted_late_is_found_where_it_is_now(stream, model):
+    for frame in range(12):
+        stream.see(frame, *([Prompt("disc", points=np.array([[160.0, 100.0]]))] if frame == 0 else []))
+    stream.late(2, Prompt("square", box=box_at(2)))  # 300 ms before now
+    (report,) = [report for report in stream.carry_on(until=11) if report.arrived]
+    assert (report.arrived, report.ended) == (["square"], ["square"])
+    carried = stream.see(12)
+
+    naive = Stream(model)
+    for frame in range(12):
+        naive.see(frame)
+    naive.see(11, Prompt("square", box=box_at(2)))  # the same box, taken for one of the newest image
+    assert iou_now(carried["square"], 12) > 0.8
+    assert iou_now(naive.see(12)["square"], 12) < 0.3
+    assert carried["square"].label == 2
+    assert carried["disc"].presence > 0
+
+
+def test_at_most_eight_evenly_spaced_images_are_visited_and_the_last_is_the_newest(stream):
+    for frame in range(30):
+        stream.arrive(frame)
+    stream.late(0, Prompt("square", box=box_at(0)))
+    stream.carry_on(until=29)
+    assert stream.visited[0] == 0
+    assert stream.visited[-1] == 29
+    assert len(stream.visited) == 1 + carry.MAX_CARRIED_IMAGES
+    gaps = np.diff(stream.visited)
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_without_time_it_arrives_after_the_image_of_the_prompt(stream):
+    for frame in range(10):
+        stream.see(frame)
+    image = stream.history.at(stamp_of(7))
+    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(7)), image, -1e6)], time.monotonic())
+    (report,) = stream.carry_on(until=9)
+    assert report.arrived == ["square"]
+    assert stream.visited == [7]
+
+
+def test_prompts_of_one_image_travel_together(stream):
+    for frame in range(6):
+        stream.see(frame)
+    disc = Prompt("disc", points=np.array([[160.0, 100.0]]))
+    stream.late(3, Prompt("square", box=box_at(3)), disc)
+    stream.late(4, Prompt("other", box=box_at(4)))
+    reports = stream.carry_on(until=5)
+    assert [report.arrived for report in reports if report.arrived] == [["square", "disc"], ["other"]]
+    assert stream.visited == [3, 4, 5, 4, 5]
+    objects = stream.see(6)
+    assert iou_now(objects["square"], 6) > 0.8
+    assert iou_now(objects["other"], 6) > 0.8
+
+
+def test_a_late_correction_keeps_identity_and_memory(stream):
+    for frame in range(8):
+        before = stream.see(frame, *([Prompt("square", box=box_at(0))] if frame == 0 else []))
+    x0, y0, x1, y1 = box_at(5)
+    stream.late(5, Prompt("square", points=np.array([[(x0 + x1) / 2, (y0 + y1) / 2]])))
+    stream.carry_on(until=7)
+    after = stream.see(8)
+    assert after["square"].label == before["square"].label
+    assert iou_now(after["square"], 8) > 0.8
+    row = stream.tracker._tracks["square"].row
+    assert np.count_nonzero(stream.tracker.bank.spatial_frame[row, :4] > -(1 << 30)) == 2
+
+
+def test_what_is_removed_or_broken_on_the_way_costs_itself_only(stream):
+    for frame in range(10):
+        stream.see(frame, *([Prompt("old", points=np.array([[160.0, 100.0]]))] if frame == 0 else []))
+    stream.late(2, Prompt("square", box=box_at(2)), Prompt("gone", box=box_at(2)))
+    stream.carrier.advance(stamp_of(9))
+    stream.carrier.forget(False, ["gone"])
+    stream.broken = {4, 5}
+    reports = stream.carry_on(until=9)
+    assert [report.arrived for report in reports if report.arrived] == [["square"]]
+    assert set(stream.see(10)) == {"old", "square"}
+
+    stream.late(2, Prompt("new", box=box_at(2)))
+    stream.broken = {2}
+    (report,) = stream.carry_on(until=9)
+    assert "cut short" in report.rejected["new"]
+    assert report.ended == ["new"]
+    assert set(stream.see(11)) == {"old", "square"}
+
+
+def test_a_failure_on_the_way_is_told_and_leaves_the_live_object_as_it_was(stream, model):
+    for frame in range(6):
+        stream.see(frame, *([Prompt("square", box=box_at(0))] if frame == 0 else []))
+    stream.late(3, Prompt("square", box=box_at(3)))
+    encoder = model.memory_encoder
+    del model.memory_encoder
+    try:
+        (report,) = stream.carry_on(until=5)
+    finally:
+        model.memory_encoder = encoder
+    assert "memory_encoder" in report.rejected["square"]
+    assert not stream.carrier.busy
+    assert iou_now(stream.see(6)["square"], 6) > 0.8
+
+
+def test_after_a_cut_only_the_image_of_the_prompt_is_visited(stream):
+    for frame in range(10):
+        stream.see(frame)
+    stream.late(2, Prompt("square", box=box_at(2)))
+    stream.carrier.cut()
+    stream.tracker.discontinuity()
+    stream.carry_on(until=9)
+    assert stream.visited == [2]
+    assert "square" in stream.see(10)
+
+
+def test_a_busy_stream_gives_way_for_its_share_of_the_time_only(stream):
+    for frame in range(10):
+        stream.see(frame)
+    began_s = time.monotonic()
+    assert not stream.carrier.due(idle=True, now_s=began_s)
+    stream.late(2, Prompt("square", box=box_at(2)))
+    assert stream.carrier.due(idle=False, now_s=time.monotonic())
+    stream.carrier.advance(stamp_of(9))
+    took_s = time.monotonic() - began_s
+    assert stream.carrier.due(idle=True, now_s=began_s + took_s)
+    assert not stream.carrier.due(idle=False, now_s=began_s + took_s)
+    assert stream.carrier.due(idle=False, now_s=began_s + 2.5 * took_s / carry.BUSY_SHARE)
+    assert stream.carrier.due(idle=False, now_s=began_s + PATIENCE_S + carry.DEADLINE_S + 1.0)
+
+
+def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, model, monkeypatch):
+    box = Prompt("square", box=box_at(0))
+    x0, y0, x1, y1 = box_at(2)
+    click = Prompt("square", points=np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))
+    in_time = Stream(model)
+    for frame in range(3):
+        objects = in_time.see(frame, *{0: [box], 2: [click]}.get(frame, []))
+
+    answers = []
+    scout = stream.carrier._scout
+    step = scout.step
+    monkeypatch.setattr(scout, "step", lambda *given, **named: answers.append(step(*given, **named)))
+    for frame in range(6):
+        stream.see(frame, *([box] if frame == 0 else []))
+    stream.late(2, click)
+    stream.carrier.advance(stamp_of(5))
+    (answer,) = answers[0].objects
+    # By the memory of then: what has been learned on the frames since would move every logit.
+    np.testing.assert_allclose(answer.logits, objects["square"].logits, atol=0.05)
+
+
+def test_a_late_prompt_is_in_the_stream_within_a_second_however_much_the_stream_wants(stream):
+    for frame in range(30):
+        stream.arrive(frame)
+    image, now_s = stream.history.at(stamp_of(0)), time.monotonic()
+    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(0)), image, now_s - 1.0)], now_s)
+    reports = []
+    while stream.carrier.busy:  # images wait all the time
+        assert stream.carrier.due(idle=False, now_s=time.monotonic())
+        reports.append(stream.carrier.advance(stamp_of(29)))
+    assert reports[-1].arrived == ["square"]
+    assert stream.visited == [0]  # no time is left for those between
+
+
+def test_a_late_prompt_visits_no_image_for_which_there_is_no_time(stream):
+    for frame in range(30):
+        stream.arrive(frame)
+    image, now_s = stream.history.at(stamp_of(0)), time.monotonic()
+    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(0)), image, now_s)], now_s)
+    stream.carrier.advance(stamp_of(29))
+    time.sleep(max(0.0, now_s + 0.9 - time.monotonic()))  # the stream took all of it
+    stream.carry_on(until=29)
+    assert len(stream.visited) <= 2

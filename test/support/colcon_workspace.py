@@ -1,0 +1,58 @@
+"""Building this clone elsewhere: a copy of it, a colcon workspace around the copy, commands that see no caller's ROS.
+
+Knows nothing of what is tested there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LEFT_BEHIND = shutil.ignore_patterns(
+    ".*", "build", "install", "log", "out", "dist", "__pycache__", "*.egg-info", "*.pt"
+)
+
+
+def run(*command: object, cwd: Path, **variables: str) -> str:
+    """Standard output of a command that must succeed; the caller's Python and ROS paths do not leak in."""
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in {"PYTHONPATH", "AMENT_PREFIX_PATH", "COLCON_PREFIX_PATH"}
+    }
+    path = f"{Path(sys.executable).parent}{os.pathsep}{keep['PATH']}"
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**keep, "PATH": path, "OMP_NUM_THREADS": "1", **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def copy_of_clone(folder: Path) -> Path:
+    """folder/sam2_ros, so that building leaves nothing in the clone."""
+    return Path(shutil.copytree(ROOT, folder / "sam2_ros", ignore=LEFT_BEHIND))
+
+
+def need_colcon() -> None:
+    """Skip where this interpreter has no colcon or no ROS beside it."""
+    if shutil.which("colcon", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("needs colcon beside this interpreter: make env")
+    pytest.importorskip("rclpy", reason="needs rosidl and ament: make env, or a sourced ROS 2")
+
+
+def colcon_build(ws: Path, *options: str) -> None:
+    """Both packages below ws/src, into ws/install."""
+    prefix = os.environ.get("AMENT_PREFIX_PATH") or sys.prefix
+    colcon = Path(sys.executable).parent / "colcon"
+    command = [colcon, "build", "--base-paths", "src", "src/sam2_ros/sam2_ros_msgs", *options]
+    run(*command, cwd=ws, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix)

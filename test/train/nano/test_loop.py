@@ -1,0 +1,244 @@
+"""Training learns, goes on where it stopped, and sees clips as the tracker does."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.model.sam2 import MemoryView, Sam2Model
+from sam2_ros.train.nano.clips import clip_batches, rendered_batch, start_middle_later, variation
+from sam2_ros.train.nano.grouping import Grouping
+from sam2_ros.train.nano.initial_values import initialise
+from sam2_ros.train.nano.loop import train
+from sam2_ros.train.nano.losses import frame_loss
+from sam2_ros.train.nano.optimisers import make_optimisers
+from sam2_ros.train.nano.recipe import Phase, TrainConfig
+from sam2_ros.train.nano.simulate import Absence
+from sam2_ros.train.nano.unroll import encode, unroll
+
+pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
+
+SIZE = 256
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return rendered_batch(77, clips=1, size=SIZE, objects=2, frames=2)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return initialise(Sam2Model(config_for("nano").at_image_size(SIZE)))
+
+
+def test_targets_are_the_share_of_each_cell_that_the_object_covers(batch):
+    masks = torch.from_numpy(batch.masks_btnhw)[0].float()
+    assert batch.targets_tmhw.shape == (2, 2, SIZE // 4, SIZE // 4)
+    torch.testing.assert_close(batch.targets_tmhw.sum(dim=(2, 3)) * 16, masks.sum(dim=(2, 3)))
+    assert batch.visible_tm[0].all()
+
+
+def test_workers_deliver_the_clips_of_the_seeds_in_order(batch):
+    first, second = clip_batches(76, 1, SIZE, 2, iter([2, 2]), workers=2)
+    torch.testing.assert_close(second.images_bt3hw, batch.images_bt3hw)
+    assert not torch.equal(first.images_bt3hw, second.images_bt3hw)
+
+
+def test_reused_clips_are_new_pictures_of_the_same_objects():
+    batches = list(clip_batches(76, 4, SIZE, 1, iter([1, 1, 1]), workers=1, reuse=4))
+    assert [len(b.images_bt3hw) for b in batches] == [4, 4, 4]
+    known = batches[0].targets_tmhw[0].flatten(1).sum(dim=1)
+    for batch in batches[1:]:
+        areas = batch.targets_tmhw[0].flatten(1).sum(dim=1)
+        repeated = (areas[:, None] - known).abs().min(dim=1).values < 1e-3
+        assert repeated.sum() >= 2
+        assert batch.visible_tm[0].all()
+        assert not any(torch.equal(a, b) for a in batch.images_bt3hw for b in batches[0].images_bt3hw)
+
+
+def test_a_variation_moves_pixels_and_masks_alike():
+    """A frame painted as its own mask stays its own mask."""
+    masks = np.zeros((2, 1, 8, 8), bool)
+    masks[:, :, 1:3, 2:7] = True
+    frames = np.repeat(masks[:, 0, :, :, None], 3, axis=-1).astype(np.uint8) * 200
+    for seed in range(12):
+        varied, moved = variation((frames, masks), np.random.default_rng(seed))
+        assert moved.sum() == masks.sum()
+        np.testing.assert_array_equal(varied[..., 0] > varied[..., 0].mean(), moved[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("length", "frames"),
+    [(5, 5), (6, 5), (29, 5), (60, 6), (9, 3), (1, 1), (40, 1), (40, 2), (8, 8), (9, 8), (60, 8)],
+)
+def test_of_a_long_clip_the_start_the_middle_and_some_later_frames_are_drawn(length, frames):
+    for seed in range(20):
+        times = start_middle_later(np.random.default_rng(seed), length, frames)
+        assert len(times) == frames
+        assert times[0] == 0
+        assert all(a < b < length for a, b in pairwise(times))
+        assert length < 2 * frames or frames < 3 or length // 2 in times
+
+
+def test_grouping_learns_to_tell_an_object_from_the_rest(batch, model):
+    torch.manual_seed(0)
+    grouping = Grouping(model.config)
+    with torch.no_grad():
+        features = encode(model, batch)
+    optimiser = torch.optim.AdamW(grouping.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(30):
+        loss = grouping(features, batch.targets_tmhw, 1, 1.0)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0], losses
+
+
+def test_every_parameter_is_stepped_once(model):
+    both = torch.nn.ModuleList([model, Grouping(model.config)])
+    groups = [g for optimiser in make_optimisers(both, TrainConfig()) for g in optimiser.param_groups]
+    stepped = [id(p) for g in groups for p in g["params"]]
+    assert sorted(stepped) == sorted(id(p) for p in both.parameters())
+    decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in decayed}
+    assert "sam_mask_decoder.mask_tokens.weight" not in names
+    assert "maskmem_tpos_enc" not in names
+    assert "image_encoder.trunk.blocks.0.attn.qkv.weight" in names
+
+
+def test_a_few_steps_on_one_batch_lower_its_loss(batch, model):
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    teacher = torch.ones(2, dtype=torch.bool)
+    losses = []
+    for _ in range(12):
+        predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
+        frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
+        loss = sum(
+            frame_loss(p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, 1.0)
+            for p, target, visible in frames
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0], losses
+
+
+def test_memory_starts_by_matching_appearance(model):
+    """What the mask covered in memory is found again where the same features are now, away from its old place."""
+    config = model.config
+    before, now = (
+        torch.randn(2, config.d_model, 1, 1)
+        .mul(0.3)
+        .expand(-1, -1, config.grid, config.grid)
+        .clone()[:, None]
+    )
+    thing = torch.randn(config.d_model, 1, 1)
+    before[0, :, 2:5, 2:5] = thing
+    now[:] = before[0, :, :1, :1]
+    now[0, :, 9:12, 10:13] = thing
+    covered = torch.full((1, 1, config.mask_side, config.mask_side), -10.0)
+    covered[..., 8:20, 8:20] = 10.0
+    slot, no_pointers = torch.tensor([[config.num_maskmem - 1]]), torch.zeros(1, 0, config.d_model)
+    fused = []
+    with torch.inference_mode():
+        for logits in (covered, torch.full_like(covered, -10.0)):
+            memory = model.encode_memory(before, logits, torch.ones(1))
+            view = MemoryView(memory[:, None], slot, no_pointers, torch.zeros(1, 0))
+            fused.append(model.fuse_memory(now, view))
+    change = (fused[0] - fused[1]).abs().sum(dim=1)[0]
+    assert change[9:12, 10:13].mean() > 3 * change.mean()
+    assert change[9:12, 10:13].mean() > 3 * change[2:5, 2:5].mean()
+
+
+def test_the_unrolled_model_is_the_tracker(batch, model):
+    """Same masks on the prompted and on a tracked frame; the bank's bfloat16 leaves a small difference."""
+    frames = (
+        batch.images_bt3hw[0].permute(0, 2, 3, 1).numpy() * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
+    ) * 255
+    frames = frames.round().astype(np.uint8)
+    tracker = Tracker(model, TrackerConfig(numerics="official_vos"))
+    clicks = [np.argwhere(mask)[0][::-1] for mask in batch.masks_btnhw[0, 0]]
+    prompts = [Prompt(f"o{i}", points=click[None].astype(float)) for i, click in enumerate(clicks)]
+
+    class FirstPixel:
+        """Draws the pixel that the prompts above name."""
+
+        def integers(self, _):
+            return 0
+
+    teacher = torch.zeros(2, dtype=torch.bool)
+    with torch.inference_mode():
+        features = encode(model, batch)
+        unrolled = unroll(model, features, batch, "click", teacher, FirstPixel())  # type: ignore[arg-type]
+    for frame, prediction in zip(frames, unrolled, strict=True):
+        result = tracker.step(frame, prompts)
+        prompts = []
+        for obj, logits, presence in zip(
+            result.objects, prediction.chosen_mhw, prediction.presence_m, strict=True
+        ):
+            assert obj.presence == pytest.approx(presence.item(), abs=0.02)
+            if presence > 0:
+                assert np.abs(obj.logits - logits.numpy()).max() < 0.05 * max(1.0, np.abs(obj.logits).max())
+
+
+def test_a_lost_object_is_forgotten_in_memory_alone():
+    batch = rendered_batch(79, clips=1, size=128, objects=2, frames=3)
+    assert batch.visible_tm.all()  # what is hidden is forgotten anyway
+    torch.manual_seed(0)
+    model = initialise(Sam2Model(config_for("nano").at_image_size(128)))
+    teacher = torch.ones(2, dtype=torch.bool)
+    absence = Absence(1, 1, torch.tensor([True, False]))
+    with torch.inference_mode():
+        features = encode(model, batch)
+        plain, lost = (
+            unroll(model, features, batch, "box", teacher, np.random.default_rng(0), told)
+            for told in (None, absence)
+        )
+    for before, after in zip(plain[:2], lost[:2], strict=True):
+        torch.testing.assert_close(before.logits_mkhw, after.logits_mkhw)
+    change = (plain[2].logits_mkhw - lost[2].logits_mkhw).abs().mean(dim=(1, 2, 3))
+    assert change[0] > 0
+    assert change[1] == 0
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    settings = {
+        "objects": 1, "validation_clips": 1, "validation_frames": 2, "checkpoint_every": 1, "log_every": 1,
+    }  # fmt: skip
+    prompted = Phase(1, 128, frames=1, clips=1, learning_rate=1e-3)
+    tracked = Phase(1, SIZE, frames=2, clips=1, learning_rate=1e-3, memory_alone=True)
+    train(TrainConfig((prompted,), **settings), tmp_path)
+    after_one = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    train(TrainConfig((prompted, tracked), **settings), tmp_path)
+    after_two = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert (after_one["step"], after_two["step"]) == (1, 2)
+    changed = {k for k, v in after_one["model"].items() if not torch.equal(v, after_two["model"][k])}
+    assert "memory_attention.norm.weight" in changed
+    assert not any(k.startswith("image_encoder.") for k in changed)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 1, 2, 2]  # a report and a validation each
+    assert not (tmp_path / ".partial").exists()
+
+
+def test_a_run_can_start_from_weights(tmp_path):
+    from sam2_ros.weights.load import random_model, save_model
+
+    weights = tmp_path / "start.safetensors"
+    save_model(random_model(config_for("nano"), seed=5), weights)
+    settings = TrainConfig(
+        (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), start=str(weights), objects=1,
+        validation_clips=1, validation_frames=2, warmup_steps=10**9,
+    )  # fmt: skip
+    trained = train(settings, tmp_path / "run").state_dict()
+    given = random_model(config_for("nano"), seed=5).state_dict()
+    for key in ("no_obj_ptr", "memory_attention.norm.weight", "image_encoder.trunk.pos_embed"):
+        torch.testing.assert_close(trained[key], given[key], atol=2e-3, rtol=1e-3)

@@ -1,0 +1,169 @@
+"""What a configuration may say, and the one line that a wrong one gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from own_clips import beads, write_beads, write_clip
+from PIL import Image
+
+from sam2_ros.cli.main import run
+from sam2_ros.train.read_config import fill, read_yaml
+from sam2_ros.train.run import RecipeConfig
+from sam2_ros.train.train_config import SIZES, FinetuneConfig, TrainConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_beads(tmp_path_factory.mktemp("data"), 2, 3, 64)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"learning_rte": 1e-5}, "unknown key 'learning_rte'; did you mean learning_rate?"),
+        ({"augment": {"flipp": 0.5}}, "unknown key 'augment: flipp'; did you mean flip?"),
+        ({"augment": 3}, "augment: 3 given, lines of `key: value` below it expected"),
+        ({"augment": {"clip_jitter": [0.1]}}, "augment: clip_jitter"),
+        ({"steps": "many"}, "steps: 'many' given, a whole number expected"),
+        ({"steps": 0}, "steps: 0 given, 1 or more expected"),
+        ({"steps": True}, "steps: True given"),
+        ({"learning_rate": "fast"}, "learning_rate: 'fast' given, a number expected"),
+        ({"freeze_encoder": "yes please"}, "true or false expected"),
+        ({"precision": "int8"}, "precision: 'int8' given, one of auto, fp32, bf16, fp16 expected"),
+        ({"image_size": 100}, "image_size: 100 given"),
+        ({"mask_share": 0.8, "click_share": 0.4}, "mask_share + click_share"),
+        ({"cache_features": True}, "set freeze_encoder: true"),
+        ({"cache_features": True, "freeze_encoder": True, "teacher": {"model": "tiny"}}, "teacher: "),
+        ({"freeze_encoder": True, "teacher": {"model": "tiny"}}, "feature_weight: 0"),
+        ({"data": "nowhere"}, "dataset 'nowhere' does not exist; expected a folder with frames/ and masks/"),
+        ({"validation_sequences": 2}, "data has 2 sequence(s) and 2 are to be held out"),
+        ({"model": "gigantic"}, "gigantic"),
+        ({"model": "gigantic", "random_weights": True}, "gigantic"),
+        ({"device": "cuda:99"}, "device: 'cuda:99' given"),
+        ({"device": "abacus"}, "device: 'abacus' given, auto, cpu, cuda or cuda:N expected"),
+        ({"teacher": {"model": "missing.pt"}}, "missing.pt"),
+        ({"recipe": "soup"}, "recipe: 'soup' given, one of nano expected"),
+        ({"recipe": "nano", "data": ["x"]}, "unknown key 'data'"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_that_names_it(values, expected, data, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    given = {"out": str(tmp_path / "out"), **({} if "recipe" in values else {"data": str(data)}), **values}
+    path.write_text(yaml.safe_dump(given))
+    assert run(["train", str(path)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "lines of `key: value` expected"),
+        ("- a", "lines of"),
+        ("a: [", "is no YAML"),
+        ("steps: 5", "data, out"),
+    ],
+)
+def test_a_file_that_is_no_configuration(text, expected, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    assert run(["train", str(path)]) == 2
+    assert expected in capsys.readouterr().err
+    assert run(["train", str(tmp_path / "none.yaml")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("data: [a, b]\nout: x\nlearning_rate: 5e-6\nclip_gradient: 1\naugment: {flip: 0}\n")
+    config = fill(FinetuneConfig, read_yaml(path))
+    assert config.data == ("a", "b")
+    assert (config.learning_rate, config.clip_gradient, config.augment.flip) == (5e-6, 1.0, 0.0)
+
+
+def test_the_shipped_configurations_are_good():
+    shipped = sorted(path.name for path in (ROOT / "config" / "train").glob("*.yaml"))
+    assert shipped == ["finetune.yaml", "nano.yaml", "nano_short.yaml"]
+    fill(FinetuneConfig, read_yaml(ROOT / "config" / "train" / "finetune.yaml"))
+    assert fill(RecipeConfig, read_yaml(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
+
+
+def test_every_setting_and_every_size_is_in_the_guide():
+    text = (ROOT / "docs" / "training.md").read_text()
+    from dataclasses import fields
+
+    from sam2_ros.train.train_config import AugmentConfig, TeacherConfig
+
+    for kind in (FinetuneConfig, AugmentConfig, TeacherConfig):
+        assert [f.name for f in fields(kind) if f"`{f.name}" not in text] == []
+    for name, rates in SIZES.items():
+        assert (
+            f"| {name} | {rates.learning_rate:g} | {rates.encoder_rate:g} | {rates.layer_decay:g} |" in text
+        )
+
+
+def wrong_size(folder):
+    frames, labels = beads(0, 3, 64)
+    write_clip(folder / "s", frames, labels[:, :32])
+
+
+def in_colour(folder):
+    write_clip(folder / "s", *beads(0, 3, 64))
+    Image.new("RGB", (64, 64), "red").save(folder / "s" / "masks" / "00000.png")
+
+
+def without_masks(folder):
+    write_clip(folder / "s", *beads(0, 3, 64))
+    for path in (folder / "s" / "masks").glob("*.png"):
+        path.rename(path.with_name("a" + path.name))
+
+
+def without_objects(folder):
+    frames, labels = beads(0, 3, 64)
+    write_clip(folder / "s", frames, labels * 0)
+
+
+def truncated(folder):
+    write_clip(folder / "s", *beads(0, 3, 64))
+    path = folder / "s" / "masks" / "00001.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda folder: None, "data' holds no sequence; expected a folder with frames/ and masks/"),
+        (
+            wrong_size,
+            "00000.png' is 64 x 32 px, the size of its frame expected, 64 x 64: replace one of them",
+        ),
+        (in_colour, "00000.png' is a colour image: expected a palette or grey PNG"),
+        (without_masks, "belongs to no frame, the name of one expected, such as '00000.png'"),
+        (without_objects, "no mask shows an object"),
+        (truncated, "00001.png' does not decode"),
+    ],
+)
+def test_data_that_cannot_be_used_is_one_line_that_names_the_file(spoil, expected, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    spoil(tmp_path / "data")
+    config = {
+        "data": str(tmp_path / "data"), "out": str(tmp_path / "out"), "validation_sequences": 0, "steps": 1,
+        "random_weights": True, "image_size": 64, "frames": 3, "device": "cpu", "objects": 1,
+    }  # fmt: skip
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert run(["train", str(path)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sam2-ros:")]
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+def test_a_configuration_in_python_is_checked_too():
+    with pytest.raises(TrainConfigError, match="reverse"):
+        FinetuneConfig(data=("a",), out="b", reverse=2.0)

@@ -58,11 +58,13 @@ setup(
     install_requires=[
         "backports.zstd; python_version < '3.14'",
         "huggingface_hub",
+        "jinja2",
         "matplotlib",
         "matplotlib-fontja",  # a font with Japanese letters, for names in overlays
         "numpy",
         "opencv-python-headless<5",
         "pillow",
+        "psutil",
         "pycocotools",
         "pyyaml",
         "rich",

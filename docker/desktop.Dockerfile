@@ -30,7 +30,7 @@ ARG TORCH=torch==2.13.0
 # setuptools: the versions on which PyTorch and colcon agree.
 RUN python3 -m venv --system-site-packages /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir "${TORCH}" "numpy<2" "setuptools>=77.0.3,<80" \
-        "rosbags>=0.11" backports.zstd huggingface_hub matplotlib-fontja pycocotools rich safetensors typer
+        "rosbags>=0.11" backports.zstd huggingface_hub jinja2 matplotlib-fontja psutil pycocotools rich safetensors typer
 
 COPY . src/sam2_ros
 # With the environment's Python: what is installed keeps the interpreter that ran colcon.

@@ -43,7 +43,7 @@ ARG TORCH_INDEX=https://pypi.jetson-ai-lab.io/jp6/cu126
 RUN python3 -m venv --system-site-packages /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir "numpy<2" "setuptools>=77.0.3,<80" \
         filelock fsspec jinja2 networkx "sympy>=1.13.3" "typing-extensions>=4.10" \
-        "rosbags>=0.11" backports.zstd huggingface_hub matplotlib-fontja pycocotools rich safetensors typer \
+        "rosbags>=0.11" backports.zstd huggingface_hub matplotlib-fontja psutil pycocotools rich safetensors typer \
  && /opt/venv/bin/pip install --no-cache-dir --no-deps --index-url "${TORCH_INDEX}" "${TORCH}"
 
 COPY . src/sam2_ros

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam2_ros.engine import Sam2Model, TrackerConfig
-from sam2_ros.weights.load import load_model
+from sam2_ros.weights.load import CheckpointError, load_model
 
-from .onnx.layout import MANIFEST, BackendError, ExportLayout
+from .onnx.layout import MANIFEST, ExportLayout
 from .onnx.model import OnnxModel
 
 BACKENDS = ("torch", "onnx")
@@ -34,24 +34,24 @@ def open_model(
         settings: of the tracker that is to use the model; an export has room for so many objects and frames only.
 
     Raises:
-        CheckpointError: see `load_model`; a folder, device or setting that an export does not fit (`BackendError`).
+        CheckpointError: see `load_model`; a folder, device or setting that an export does not fit (`CheckpointError`).
     """
     if backend not in BACKENDS:
-        raise BackendError(f"backend '{backend}': expected one of {', '.join(BACKENDS)}")
+        raise CheckpointError(f"backend '{backend}': expected one of {', '.join(BACKENDS)}")
     folder = Path(name_or_path).expanduser()
     if backend == "torch":
         if (folder / MANIFEST).is_file():
-            raise BackendError(
+            raise CheckpointError(
                 f"{folder} is an ONNX export: give backend onnx, or a checkpoint for backend torch"
             )
         return load_model(name_or_path, device=device, precision=precision, image_size=image_size)
     layout = ExportLayout.read(folder)
     if precision not in ("auto", layout.precision):
-        raise BackendError(
+        raise CheckpointError(
             f"precision '{precision}': {folder} was exported in {layout.precision}; give auto, or export it again"
         )
     if image_size not in (0, layout.image_size):
-        raise BackendError(
+        raise CheckpointError(
             f"image size {image_size}: {folder} was exported for {layout.image_size}; give 0, or export it again"
         )
     model = OnnxModel(folder, device)

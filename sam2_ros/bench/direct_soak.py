@@ -76,7 +76,7 @@ def run_direct_soak(
     """Run; leave soak.jsonl (a reading every 20 frames), soak.png and soak.json in `config.out`.
 
     Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves nothing.
-    Raises CheckpointError, ResultFolderError, ProcessWatchError (not on Linux).
+    Raises UserError, also where there is no /proc.
     """
     read_footprint(os.getpid())  # where there is no /proc that is said before minutes of work
     names = (READINGS, "soak.png", "soak.json")

@@ -9,9 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class ProcessWatchError(RuntimeError):
-    """The numbers of a process cannot be read; the message says why."""
+from sam2_ros.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,25 +28,27 @@ class Footprint:
 def read_footprint(pid: int) -> Footprint:
     """Memory and CPU seconds (user and system, all threads) of process `pid` until now.
 
-    Raises ProcessWatchError where there is no /proc, and for a process that is gone.
+    Raises UserError where there is no /proc, and for a process that is gone.
     """
     if not Path("/proc/self/status").exists():
-        raise ProcessWatchError(
-            "this system has no /proc, from which memory and CPU time are read: run it on Linux"
+        raise UserError(
+            "this system has no /proc, from which memory and CPU time are read: run it on Linux", status=1
         )
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         # The name, in brackets, may contain blanks: count fields from behind it.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError) as error:
-        raise ProcessWatchError(f"process {pid} is gone: {error}") from error
+        raise UserError(f"process {pid} is gone: {error}", status=1) from error
     kilobytes = {
         name: int(value.split()[0])
         for name, _, value in (line.partition(":") for line in status.splitlines())
         if name in ("VmRSS", "RssAnon", "RssShmem")
     }
     if len(kilobytes) < 3:
-        raise ProcessWatchError(f"process {pid} has ended and waits to be reaped: it has no memory any more")
+        raise UserError(
+            f"process {pid} has ended and waits to be reaped: it has no memory any more", status=1
+        )
     megabytes = {name: count * 1024 / 1e6 for name, count in kilobytes.items()}
     cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return Footprint(megabytes["VmRSS"], megabytes["RssAnon"], megabytes["RssShmem"], cpu_s)

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from sam2_ros.backends.onnx.layout import BackendError
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
+from sam2_ros.errors import UserError
 from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.offline.stream import precision_name
 from sam2_ros.result_folder.scratch import scratch_folder
 from sam2_ros.synthetic.render import ClipConfig, render_clip
-from sam2_ros.weights.load import compile_cache_dir, list_models, load_model
+from sam2_ros.weights.load import CheckpointError, compile_cache_dir, list_models, load_model
 
 from .against.open_reference import check_reference, open_reference
 from .against.reference import REFERENCES, logit_error, mask_agreement
@@ -40,10 +40,6 @@ FULL_BANK_FRAMES = 20
 MOST_CONDITIONING = 4
 PRESENT = 6.0
 """Added to the object score of random weights: they see the objects, and masks are compared, not their absence."""
-
-
-class BenchConfigError(ValueError):
-    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +70,19 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
-            raise BenchConfigError(
-                f"objects {self.objects} given, numbers from 1 to 64 expected, such as 1,4"
-            )
+            raise UserError(f"objects {self.objects} given, numbers from 1 to 64 expected, such as 1,4")
         if self.frames < 2:
-            raise BenchConfigError(
+            raise UserError(
                 f"{self.frames} frames given, at least 2 expected: percentiles need more than one time"
             )
         if not self.conditioning or not all(1 <= count <= MOST_CONDITIONING for count in self.conditioning):
-            raise BenchConfigError(
+            raise UserError(
                 f"conditioning {self.conditioning} given, numbers from 1 to {MOST_CONDITIONING} expected, such as 1,4"
             )
         if self.against and self.against not in REFERENCES:
-            raise BenchConfigError(f"--against {self.against} given, one of {', '.join(REFERENCES)} expected")
+            raise UserError(f"--against {self.against} given, one of {', '.join(REFERENCES)} expected")
         if self.against and (self.conditioning != (1,) or self.memory != MemoryOptions()):
-            raise BenchConfigError(
+            raise UserError(
                 f"--against {self.against} given with another bank than the reference's, which has 1 + 6 frames: leave "
                 "out --conditioning and the options of memory"
             )
@@ -99,7 +93,7 @@ def run_bench(
 ) -> dict[str, Any]:
     """Time every object count; returns what `sam2-ros bench --json` prints.
 
-    Raises CheckpointError, and ReferenceMissingError for the reference.
+    Raises UserError.
     """
     model, weights = open_benched(config)
     if config.against:
@@ -265,7 +259,7 @@ def _beside(
 def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
     if config.against and config.backend != "torch":
-        raise BackendError(
+        raise CheckpointError(
             f"--against {config.against} with backend {config.backend}: the reference needs the weights; "
             "give backend torch"
         )

@@ -19,11 +19,12 @@ from typing import IO, Any
 import numpy as np
 
 from sam2_ros.engine import ObjectState, Prompt
+from sam2_ros.errors import UserError
 from sam2_ros.eval.demo import mask_box
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.live.graph import LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
 from sam2_ros.live.messages import prompt_message
-from sam2_ros.live.node_process import NodeProcess, NodeProcessError
+from sam2_ros.live.node_process import NodeProcess
 from sam2_ros.media.messages.cdr_header import header_stamp_ns
 from sam2_ros.media.messages.diagnostics import node_values
 from sam2_ros.media.messages.tracked_object import read_objects
@@ -48,10 +49,6 @@ DISCOVERY_TIMEOUT_S = 30.0
 LEAD_S = 1.0  # from prompting to the first image, which the prompts name by its stamp
 DRAIN_S = 3.0  # after the last image, for its result and for the diagnostics that count it
 READING_PERIOD_S = 1.0
-
-
-class SoakError(RuntimeError):
-    """The run could not be made; what a whole run showed to be wrong is in its report instead."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,7 @@ def run_soak(
     """Run; leave soak.jsonl (a reading per second), soak.png, soak.json and node.log in `config.out`.
 
     Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves its
-    readings, unless an earlier run's result is there, which stays as it is. Raises SoakError, CheckpointError,
-    ResultFolderError, ProcessWatchError (not on Linux).
+    readings, unless an earlier run's result is there, which stays as it is. Raises UserError.
     """
     find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
     names = (READINGS, "soak.png", "soak.json")
@@ -130,17 +126,14 @@ def _run(
     ]
     log_path = folder.live("node.log")
     with environment_set(environment), NodeProcess(command, log_path, environment) as process:
-        try:
-            with (
-                LiveGraph("sam2_ros_soak", domain_id, process, NODE_NAME) as graph,
-                folder.stage(READINGS).open("w", encoding="utf-8") as lines,
-            ):
-                camera = _Camera(config, clip, graph, process, lines)
-                on_progress("waiting for the node", 0, total_s)
-                camera.wait_until_ready()
-                camera.play(lambda done_s: on_progress("playing", done_s, total_s))
-        except NodeProcessError as error:
-            raise SoakError(str(error)) from error
+        with (
+            LiveGraph("sam2_ros_soak", domain_id, process, NODE_NAME) as graph,
+            folder.stage(READINGS).open("w", encoding="utf-8") as lines,
+        ):
+            camera = _Camera(config, clip, graph, process, lines)
+            on_progress("waiting for the node", 0, total_s)
+            camera.wait_until_ready()
+            camera.play(lambda done_s: on_progress("playing", done_s, total_s))
         exit_status = process.stop()
     report = camera.report()
     report["node_exit_status"] = exit_status
@@ -294,7 +287,7 @@ class _Camera:
         request = AddObjects.Request(prompts=prompt_message(prompts, stamp_ns, FRAME_ID).prompts)
         reply = self._graph.call(AddObjects, "add_objects", request)
         if not reply.success:
-            raise SoakError(f"the node refused the objects: {reply.message}")
+            raise UserError(f"the node refused the objects: {reply.message}", status=1)
 
     def _change_guests(self, stamp_ns: int, slot: int) -> None:
         """One more of them, a refinement on the image just sent, or one less."""

@@ -13,6 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from sam2_ros.errors import UserError
+
 from . import output as show
 from .options import JsonOption
 
@@ -55,14 +57,13 @@ def compare(
     Exit status: 0; with --fail-below 1 when B is too much worse; 2 when the two cannot be compared.
     """
     from sam2_ros.eval.compare.run import compare_files
-    from sam2_ros.eval.compare.summaries import CompareError
 
     if certain and fail_below is None:
-        raise CompareError("--certain given without --fail-below: it says how that decides; expected both")
+        raise UserError("--certain given without --fail-below: it says how that decides; expected both")
     comparison = compare_files(a, b, metric, run)
     loss = comparison.surely_worse_by if certain else comparison.worse_by
     if loss is None:
-        raise CompareError(
+        raise UserError(
             f"--certain needs an interval, and {comparison.found.units} objects or sequences give none that can be "
             "trusted: leave --certain out, or evaluate more"
         )

@@ -1,6 +1,6 @@
 """How a command ends that cannot do its work: one line on standard error, whatever is in it.
 
-Does not know the errors of the commands; which of them explain themselves is `cli`'s business.
+Does not know the errors of the commands.
 """
 
 from __future__ import annotations

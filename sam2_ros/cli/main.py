@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from sam2_ros.errors import UserError
 from sam2_ros.host_memory import keep_freed_pages
 
 from . import output as show
@@ -372,52 +373,14 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if reason := out_of_memory(error) or disk_full(error):
             return fail(1, reason)
-        known = _status_of(error)
-        if known is None:
-            raise
-        return fail(known, str(error))
+        if isinstance(error, UserError):
+            return fail(error.status, str(error))
+        if isinstance(error, OSError):
+            return fail(2 if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else 1, str(error))
+        raise  # a defect, which deserves its traceback
     if status == 130:  # what some versions of typer make of an interrupt
         return fail(130, "interrupted")
     return status if isinstance(status, int) else 0
-
-
-def _status_of(error: Exception) -> int | None:
-    """Exit status of an error that explains itself; None for a defect, which deserves its traceback."""
-    from sam2_ros.bench.against.reference import ReferenceMissingError
-    from sam2_ros.bench.process_watch import ProcessWatchError
-    from sam2_ros.bench.run import BenchConfigError
-    from sam2_ros.bench.soak import SoakError
-    from sam2_ros.engine import PromptError
-    from sam2_ros.engine.compiled import CompileError
-    from sam2_ros.eval.benchmark.eval_config import EvalConfigError
-    from sam2_ros.eval.compare.summaries import CompareError
-    from sam2_ros.eval.jobs.job import Interrupted
-    from sam2_ros.eval.jobs.ray_cluster import RayError
-    from sam2_ros.eval.memory_options import MemoryOptionsError
-    from sam2_ros.eval.replay.replay_config import ReplayConfigError
-    from sam2_ros.live.player import LiveReplayError
-    from sam2_ros.media.frames import SourceError
-    from sam2_ros.media.overlay import VideoError
-    from sam2_ros.media.ros_image import ImageError
-    from sam2_ros.offline.track import TrackConfigError
-    from sam2_ros.result_folder.manifest import ResultFolderError
-    from sam2_ros.train.train_config import TrainConfigError, TrainError
-    from sam2_ros.weights.load import CheckpointError
-
-    from .prompts import PromptSyntaxError
-
-    if isinstance(error, Interrupted):
-        return 130
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        return 2
-    options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
-    timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
-    scoring = (CompareError, ReplayConfigError, ResultFolderError)
-    content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
-    if isinstance(error, (*options, *timing, *scoring, *content)):
-        return 2
-    running = (LiveReplayError, SoakError, ProcessWatchError, TrainError, VideoError, OSError)
-    return 1 if isinstance(error, running) else None
 
 
 def _usage_text(error: Exception) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 
 from sam2_ros.engine import Prompt
 from sam2_ros.engine.text import readable, text_problem
-from sam2_ros.media.mask_file import MaskFileError, read_mask
+from sam2_ros.errors import UserError
+from sam2_ros.media.mask_file import read_mask
 from sam2_ros.media.written_file import read_json
 
 _SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>[0-9]+):(?P<value>.+)", re.DOTALL)
@@ -32,10 +33,6 @@ _JSON_FORM = (
 _MOST_BYTES = 1 << 26
 _LAST_FRAME = 1 << 53
 _JSON_KEYS = {"id", "frame", "box", "points", "mask", "class_id", "replace", "truth"}
-
-
-class PromptSyntaxError(ValueError):
-    """A prompt that cannot be read: one line with what was given, what was expected, the remedy."""
 
 
 @dataclass
@@ -88,19 +85,17 @@ class PromptBook:
         try:
             entries = read_json(path, _MOST_BYTES)
         except (OSError, ValueError) as error:
-            raise PromptSyntaxError(
-                f"{path} is no readable JSON file ({error}): expected {_JSON_FORM}"
-            ) from error
+            raise UserError(f"{path} is no readable JSON file ({error}): expected {_JSON_FORM}") from error
         self.files.append(path)
         if not isinstance(entries, list) or not entries:
-            raise PromptSyntaxError(f"{path} does not hold a list of prompts: expected {_JSON_FORM}")
+            raise UserError(f"{path} does not hold a list of prompts: expected {_JSON_FORM}")
         for number, entry in enumerate(entries):
             try:
                 self._add_entry(entry, path.parent)
-            except PromptSyntaxError as error:
-                raise PromptSyntaxError(f"{path}: prompt number {number}: {error}") from None
+            except UserError as error:
+                raise UserError(f"{path}: prompt number {number}: {error}") from None
             except (TypeError, KeyError, IndexError, ValueError, OverflowError) as error:
-                raise PromptSyntaxError(
+                raise UserError(
                     f"{path}: prompt number {number} cannot be read ({type(error).__name__}: {error}): "
                     f"expected {_JSON_FORM}"
                 ) from error
@@ -175,18 +170,14 @@ class PromptBook:
     def _set_box(self, object_id: str, frame: int, numbers: Sequence[float]) -> None:
         draft = self._draft(object_id, frame)
         if draft.box is not None:
-            raise PromptSyntaxError(
-                f"two boxes for '{object_id}' on frame {frame}, one expected: leave one out"
-            )
+            raise UserError(f"two boxes for '{object_id}' on frame {frame}, one expected: leave one out")
         x0, y0, x1, y1 = numbers
         draft.box = (x0, y0, x1, y1)
 
     def _set_mask(self, object_id: str, frame: int, folder: Path, name: str) -> None:
         draft = self._draft(object_id, frame)
         if draft.mask is not None:
-            raise PromptSyntaxError(
-                f"two masks for '{object_id}' on frame {frame}, one expected: leave one out"
-            )
+            raise UserError(f"two masks for '{object_id}' on frame {frame}, one expected: leave one out")
         path, value = folder / name, ""
         if not path.exists() and "#" in name:
             name, _, value = name.rpartition("#")
@@ -194,8 +185,8 @@ class PromptBook:
         self.files.append(path)
         try:
             read = read_mask(path, value)
-        except MaskFileError as error:
-            raise PromptSyntaxError(f"mask of '{readable(object_id)}': {error}") from None
+        except UserError as error:
+            raise UserError(f"mask of '{readable(object_id)}': {error}") from None
         draft.mask = read.mask_hw
         self.notes += [f"mask of '{object_id}': {note}" for note in read.notes]
 
@@ -204,7 +195,7 @@ class PromptBook:
         if match is None:
             raise self._spec_error(option, spec)
         if problem := text_problem(match["id"]):
-            raise PromptSyntaxError(f"{option} '{readable(spec)}': its id {problem}; expected text in UTF-8")
+            raise UserError(f"{option} '{readable(spec)}': its id {problem}; expected text in UTF-8")
         frame = "0" if self._of_image else match["frame"]
         if len(frame) > len(str(_LAST_FRAME)):  # int() refuses thousands of digits
             raise self._spec_error(option, spec)
@@ -219,11 +210,11 @@ class PromptBook:
             raise self._spec_error(option, spec)
         return numbers
 
-    def _spec_error(self, option: str, spec: str) -> PromptSyntaxError:
+    def _spec_error(self, option: str, spec: str) -> UserError:
         form = _FORMS[option]
         if self._of_image:
             form = form.replace("@FRAME", "").replace("@0", "")
-        return PromptSyntaxError(f"{option} {_shown(spec)} cannot be read: expected {form}")
+        return UserError(f"{option} {_shown(spec)} cannot be read: expected {form}")
 
 
 def _name(what: str, given: Any) -> str:

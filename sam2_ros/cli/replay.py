@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sam2_ros.errors import UserError
+
 from . import output as show
 from .options import (
     OUT_HELP,
@@ -112,8 +114,7 @@ def replay(
     """
     from sam2_ros.eval.replay.bag_list import is_bag_list, read_bag_list
     from sam2_ros.eval.replay.replay import run_replay
-    from sam2_ros.eval.replay.replay_config import ReplayConfigError
-    from sam2_ros.live.player import LiveReplayError, missing_ros
+    from sam2_ros.live.player import missing_ros
     from sam2_ros.media.pixels.image_reader import PixelConfig
 
     of_one = {
@@ -124,12 +125,10 @@ def replay(
     listed = read_bag_list(bag) if is_bag_list(bag) else None
     _check_options(bag, of_list if listed is None else of_one, listed is not None)
     if listed is None and prompts is None:
-        raise ReplayConfigError(
-            f"--prompts is missing: a JSON file that says what to track in {bag} expected"
-        )
+        raise UserError(f"--prompts is missing: a JSON file that says what to track in {bag} expected")
     without = recorded is None if listed is None else any(one.recorded is None for one in listed)
     if node and (reason := missing_ros()) is not None:
-        raise LiveReplayError(f"--node needs a live ROS 2 graph, and {reason}")
+        raise UserError(f"--node needs a live ROS 2 graph, and {reason}", status=1)
     default_runs = (node, direct)
     if without and not (node or direct):
         default_runs = _default_runs(ray)
@@ -179,9 +178,6 @@ def _replay_list(
 ) -> int:
     """Several bags. `runs`: node and direct of each; `settings`: what they have in common. Returns the exit status."""
     from sam2_ros.eval.replay.many import ManyConfig, run_many
-    from sam2_ros.eval.replay.replay_config import ReplayConfigError
-
-    from .prompts import PromptSyntaxError
 
     configs, failed = {}, {}
     if ray:  # paths that mean the same in every folder
@@ -195,7 +191,7 @@ def _replay_list(
             configs[name] = _config(
                 *runs[name], prompts, truth_ids, **{**settings, **given, "out": out / name}
             )
-        except (PromptSyntaxError, ReplayConfigError) as error:
+        except UserError as error:
             failed[name] = str(error)
     config = ManyConfig(
         out, configs, failed, workers, ray, fresh, str(settings["command"]), bool(settings["overwrite"])
@@ -213,7 +209,7 @@ def _replay_list(
 def _config(
     node: bool, direct: bool, prompts: Path, truth_ids: Mapping[str, int], **given: Any
 ) -> ReplayConfig:
-    """What a file says to track, and the other fields as they are. Raises PromptSyntaxError, ReplayConfigError."""
+    """What a file says to track, and the other fields as they are. Raises UserError."""
     from sam2_ros.eval.replay.replay_config import ReplayConfig
     from sam2_ros.live.player import fastdds_profile
 
@@ -236,12 +232,10 @@ def _config(
 
 
 def _check_options(bag: Path, not_for_it: Mapping[str, Any], is_list: bool) -> None:
-    """Raises ReplayConfigError for an option that was given and says nothing to what `bag` is."""
-    from sam2_ros.eval.replay.replay_config import ReplayConfigError
-
+    """Raises UserError for an option that was given and says nothing to what `bag` is."""
     for option, value in not_for_it.items():
         if value:
-            raise ReplayConfigError(
+            raise UserError(
                 f"{option} is of a single bag, and {bag} is a list: say it in its entries"
                 if is_list
                 else f"{option} is of a list of bags, and {bag} is a single one: leave it out"

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sam2_ros.errors import UserError
+
 from . import output as show
 from .options import OUT_HELP, DeviceOption, ImageSizeOption, JsonOption, ModelOption, OverwriteOption
 
@@ -62,8 +64,6 @@ def soak(
     refined, taken back and removed at random. Fails when resident memory grows by more than 2 % in the last half of
     the frames, an object is not shown, or a label is used twice.
     """
-    from sam2_ros.bench.soak import SoakError
-
     width_px, height_px = _size(size)
     where: dict[str, Any] = {
         "width_px": width_px,
@@ -88,7 +88,7 @@ def soak(
         show.path(out / name)
     show.print_json(as_json, report)
     if report["failures"]:
-        raise SoakError("; ".join(report["failures"]))
+        raise UserError("; ".join(report["failures"]), status=1)
 
 
 def _direct(out: Path, settings: dict[str, Any], objects: int) -> dict[str, Any]:
@@ -99,11 +99,11 @@ def _direct(out: Path, settings: dict[str, Any], objects: int) -> dict[str, Any]
 
 
 def _live(out: Path, settings: dict[str, Any], objects: int, image_size: int) -> dict[str, Any]:
-    from sam2_ros.bench.soak import SoakConfig, SoakError, run_soak
+    from sam2_ros.bench.soak import SoakConfig, run_soak
     from sam2_ros.live.player import fastdds_profile, missing_ros
 
     if (reason := missing_ros()) is not None:
-        raise SoakError(f"there is no live ROS 2 graph to run in: {reason}; --direct needs none")
+        raise UserError(f"there is no live ROS 2 graph to run in: {reason}; --direct needs none", status=1)
     config = SoakConfig(
         out=out,
         node_command=(sys.executable, "-m", "sam2_ros.node.node"),

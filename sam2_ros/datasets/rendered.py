@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sam2_ros.errors import UserError
 from sam2_ros.media.frame import SourceError
-from sam2_ros.synthetic.drawing.textures import TextureBank, TextureError
+from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.render import Clip, ClipConfig, render_clip
 
 from .sequence import FrameTruth, VosSequence
@@ -135,5 +136,5 @@ def _sequence(group: str, number: int, seed: int, config: ClipConfig) -> VosSequ
 def _clip(seed: int, config: ClipConfig) -> Clip:
     try:
         return render_clip(seed, config)
-    except TextureError as error:
+    except UserError as error:
         raise SourceError(str(error)) from error

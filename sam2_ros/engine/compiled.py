@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from sam2_ros.errors import UserError
+
 from .cuda_graphs import CapturedCalls, Function
 from .kernels.attention import LARGE
 from .kernels.rope import axial_rope, pairs_apart, sine_grid
@@ -28,10 +30,6 @@ from .tracker_config import TrackerConfig
 OFF, GRAPHS, MAX = "off", "graphs", "max"
 COMPILE_MODES = (OFF, GRAPHS, MAX)
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-
-
-class CompileError(ValueError):
-    """A model that cannot be compiled as asked. One line: what was given, what was expected, what to do."""
 
 
 def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir: Path) -> Sam2Model:
@@ -46,24 +44,24 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
             before it.
 
     Raises:
-        CompileError: another mode; "graphs" on a device that is no GPU; a compiler that is missing or fails.
+        UserError: another mode; "graphs" on a device that is no GPU; a compiler that is missing or fails.
     """
     if mode not in COMPILE_MODES:
-        raise CompileError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
+        raise UserError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
     if mode == OFF:
         return model
     if model.takes_padded_memory:
-        raise CompileError(
+        raise UserError(
             f"compile = '{mode}' with backend onnx: expected backend torch, whose model is what is compiled; "
             "use compile = 'off'"
         )
     if config.memory_pooling > 1 or config.memory_every > 1:
-        raise CompileError(
+        raise UserError(
             f"compile = '{mode}' with memory_pooling {config.memory_pooling} and memory_every {config.memory_every}: "
             "expected 1 and 1, whose full bank is what is compiled; use compile = 'off'"
         )
     if mode == GRAPHS and model.device.type != "cuda":
-        raise CompileError(
+        raise UserError(
             f"compile = 'graphs' on device '{model.device}': expected a CUDA device, which alone has CUDA graphs; "
             "use compile = 'max' or 'off' there"
         )
@@ -75,7 +73,7 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
         with _compiler(model.device) if mode == MAX else nullcontext():
             compiled.warm_up(config)
     except torch._dynamo.exc.TorchDynamoException as error:
-        raise CompileError(
+        raise UserError(
             f"compile = '{mode}' failed on device '{model.device}' {compiler_failure(error)}, or use compile = 'off'"
         ) from error
     return compiled
@@ -220,7 +218,7 @@ class CompiledModel(Sam2Model):
         """Inputs of some objects as those of the next number that is compiled."""
         count = len(parts_b[0])
         if count > self.buckets[-1]:
-            raise CompileError(
+            raise UserError(
                 f"{count} objects given, at most {self.buckets[-1]} expected, for which the model was compiled; "
                 "compile it for a larger max_objects"
             )

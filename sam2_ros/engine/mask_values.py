@@ -8,16 +8,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from sam2_ros.errors import UserError
+
 LEAST_SOFT = 32  # the highest value of a mask whose edges can be told from small numbers of objects
 _SEVERAL_SHOWN = 6
-
-
-class MaskValueError(ValueError):
-    """Values of which none says what the object is."""
-
-    def __init__(self, given: str, expected: str) -> None:
-        super().__init__(f"{given}; expected {expected}")
-        self.given, self.expected = given, expected
 
 
 def object_pixels(values_hw: np.ndarray) -> np.ndarray:
@@ -28,7 +22,7 @@ def object_pixels(values_hw: np.ndarray) -> np.ndarray:
             not 0; with soft edges, as drawing programs and JPEG leave them: above half of the highest value.
 
     Raises:
-        MaskValueError: logits, numbers that are not finite or below 0, or the numbers of several objects.
+        UserError: logits, numbers that are not finite or below 0, or the numbers of several objects.
     """
     kind = values_hw.dtype.kind
     if kind == "b":
@@ -36,17 +30,17 @@ def object_pixels(values_hw: np.ndarray) -> np.ndarray:
     if kind == "f":
         return _of_floats(values_hw)
     if kind not in "iu":
-        raise MaskValueError(f"mask of type {values_hw.dtype}", "bool, floats from 0 to 1, or integers")
+        raise UserError(f"mask of type {values_hw.dtype}; expected bool, floats from 0 to 1, or integers")
     present, counts = values_and_counts(values_hw)
     if len(present) and present[0] < 0:
-        raise MaskValueError(f"mask with the value {present[0]}", "0 for what is not the object")
+        raise UserError(f"mask with the value {present[0]}; expected 0 for what is not the object")
     if len(present[present > 0]) <= 1:
         return values_hw != 0
     if (edge := edge_level(values_hw, present, counts)) is not None:
         return values_hw > edge
-    raise MaskValueError(
-        f"mask with the values {several(present)}",
-        "0 and one other value: give the pixels of one object, such as mask == 1",
+    raise UserError(
+        f"mask with the values {several(present)}; expected 0 and one other value: give the pixels of one object, such "
+        "as mask == 1"
     )
 
 
@@ -110,10 +104,10 @@ def several(values: np.ndarray) -> str:
 
 def _of_floats(values_hw: np.ndarray) -> np.ndarray:
     if not np.isfinite(values_hw).all():
-        raise MaskValueError("mask with numbers that are not finite", "floats from 0 to 1")
+        raise UserError("mask with numbers that are not finite; expected floats from 0 to 1")
     if values_hw.size and (values_hw.min() < 0 or values_hw.max() > 1):
-        raise MaskValueError(
-            f"mask of floats from {values_hw.min():g} to {values_hw.max():g}",
-            "floats from 0 to 1, of which the object has more than 0.5; of logits give mask > 0",
+        raise UserError(
+            f"mask of floats from {values_hw.min():g} to {values_hw.max():g}; expected floats from 0 to 1, of which "
+            "the object has more than 0.5; of logits give mask > 0"
         )
     return values_hw > 0.5

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .mask_values import MaskValueError, object_pixels
+from sam2_ros.errors import UserError
+
+from .mask_values import object_pixels
 from .text import readable, text_problem
 
 _log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ LEAST_SIDE_PX = 4
 """Of an image in which fractions of its size are told from pixels."""
 
 
-class PromptError(ValueError):
+class PromptError(UserError):
     """A prompt that cannot be used. One line: what was given, what was expected, what to do."""
 
 
@@ -169,8 +171,8 @@ class Prompt:
             raise self._error(f"mask of {size} pixels", f"the size of the image, {width_px} x {height_px}")
         try:
             mask = object_pixels(mask)
-        except MaskValueError as error:
-            raise self._error(error.given, error.expected) from None
+        except UserError as error:
+            raise PromptError(f"prompt '{readable(str(self.id))}': {error}") from None
         if not mask.any():
             raise self._error("mask without a pixel of the object", "at least one non-zero pixel")
         return mask

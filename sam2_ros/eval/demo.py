@@ -91,7 +91,7 @@ def run_demo(
 ) -> dict[str, object]:
     """Render, replay, record, score, and write camera/, tracked/, overlay.mp4, report.html and summary.json.
 
-    Returns the summary. Raises LiveReplayError, CheckpointError, SourceError or ResultFolderError; then an earlier
+    Returns the summary. Raises UserError; then an earlier
     result is as it was, but for node.log.
     """
     find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured

@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from sam2_ros.engine import TrackerConfig
-
-
-class MemoryOptionsError(ValueError):
-    """A setting that cannot be used: one line with what was given and what was expected."""
+from sam2_ros.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -19,7 +16,7 @@ class MemoryOptions:
     """Settings of `TrackerConfig` by the same names; the defaults are those of the official models.
 
     Raises:
-        MemoryOptionsError: what `TrackerConfig` does not take.
+        UserError: what `TrackerConfig` does not take.
     """
 
     memory_frames: int = 7
@@ -30,7 +27,7 @@ class MemoryOptions:
         try:
             self.within(TrackerConfig())
         except ValueError as error:
-            raise MemoryOptionsError(str(error)) from None
+            raise UserError(str(error)) from None
 
     def within(self, config: TrackerConfig) -> TrackerConfig:
         """The same configuration with this memory."""

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .node_process import NodeProcess, NodeProcessError
+from sam2_ros.errors import UserError
+
+from .node_process import NodeProcess
 
 POLL_S = 0.02
 UNCONFIGURED_PATIENCE_S = 5.0
@@ -121,7 +123,7 @@ class LiveGraph:
         self._client(service_type, name)
 
     def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 30.0) -> Any:
-        """Call ~/name of the peer and wait for the reply. Raises NodeProcessError."""
+        """Call ~/name of the peer and wait for the reply. Raises UserError."""
         client = self._client(service_type, name)
         self.wait_for(client.service_is_ready, timeout_s, f"offering ~/{name}")
         reply = client.call_async(request)
@@ -129,7 +131,7 @@ class LiveGraph:
         return reply.result()
 
     def wait_until_active(self, timeout_s: float) -> None:
-        """Until the peer's lifecycle state is active. Raises NodeProcessError with its last log lines."""
+        """Until the peer's lifecycle state is active. Raises UserError with its last log lines."""
         self.wait_for(self._is_active, timeout_s, "becoming active")
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
@@ -138,8 +140,9 @@ class LiveGraph:
         while not condition():
             self._process.check()
             if time.monotonic() > deadline_s:
-                raise NodeProcessError(
-                    f"the node was not seen {what} within {timeout_s:.0f} s; {self._process.last_words()}"
+                raise UserError(
+                    f"the node was not seen {what} within {timeout_s:.0f} s; {self._process.last_words()}",
+                    status=1,
                 )
             time.sleep(POLL_S)
 
@@ -167,7 +170,7 @@ class LiveGraph:
             # Before it starts itself, for a moment; for longer only when its model could not be loaded.
             self._unconfigured_since_s = min(self._unconfigured_since_s, time.monotonic())
             if time.monotonic() - self._unconfigured_since_s > UNCONFIGURED_PATIENCE_S:
-                raise NodeProcessError(f"the node stays unconfigured; {self._process.last_words()}")
+                raise UserError(f"the node stays unconfigured; {self._process.last_words()}", status=1)
         if state.id == State.PRIMARY_STATE_FINALIZED:
-            raise NodeProcessError(f"the node gave up (state 'finalized'); {self._process.last_words()}")
+            raise UserError(f"the node gave up (state 'finalized'); {self._process.last_words()}", status=1)
         return bool(state.id == State.PRIMARY_STATE_ACTIVE)

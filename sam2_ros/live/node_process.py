@@ -16,14 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from sam2_ros.errors import UserError
+
 from . import end_with_parent
 
 STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """What is sent to end a node, and how many seconds it then has. SIGINT lets rclpy shut down in order."""
-
-
-class NodeProcessError(RuntimeError):
-    """The node did not start, or ended when it should not have; the message carries its last log lines."""
 
 
 class NodeProcess:
@@ -66,9 +64,9 @@ class NodeProcess:
         return self._process.pid
 
     def check(self) -> None:
-        """Raise NodeProcessError if the node is no longer running."""
+        """Raise UserError if the node is no longer running."""
         if self._process is not None and (status := self._process.poll()) is not None:
-            raise NodeProcessError(f"the node ended with exit status {status}; {self.last_words()}")
+            raise UserError(f"the node ended with exit status {status}; {self.last_words()}", status=1)
 
     def last_words(self, lines: int = 15) -> str:
         """The end of the node's log, for error messages."""

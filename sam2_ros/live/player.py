@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sam2_ros.engine import Prompt
+from sam2_ros.errors import UserError
 from sam2_ros.media.bag.order import OrderedTopic
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
@@ -21,7 +22,7 @@ from sam2_ros.media.messages.diagnostics import node_values
 
 from .graph import POLL_S, LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
 from .messages import prompt_message
-from .node_process import NodeProcess, NodeProcessError
+from .node_process import NodeProcess
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +30,6 @@ DIAGNOSTICS_TOPIC = "/diagnostics"
 DIAGNOSTICS_PATIENCE_S = 2.5
 COMPRESSED_SUFFIX = "/compressed"
 """What image_transport, and the node, append to a topic's name for its compressed images."""
-
-
-class LiveReplayError(RuntimeError):
-    """The live replay failed; the message says at which step and shows the node's last log lines."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,10 @@ def fastdds_profile() -> Path:
         for folder in (parent / "config", parent / "share" / "sam2_ros" / "config"):
             if (folder / "fastdds.xml").is_file():
                 return folder / "fastdds.xml"
-    raise LiveReplayError(
+    raise UserError(
         f"config/fastdds.xml was looked for above {here} and not found; without it big images do not "
-        "arrive: reinstall sam2_ros, or clone it whole"
+        "arrive: reinstall sam2_ros, or clone it whole",
+        status=1,
     )
 
 
@@ -120,12 +118,13 @@ def replay_live(
 
     Images go out as they were recorded, raw or compressed, under the stamps of the timeline. `prompts` are keyed by
     the stamp (ns) of the image they were made on. `on_progress` is told the step and the number of images played. The
-    node's output goes to `log_path`. Raises LiveReplayError; what was heard until then is in `tracked_bag`.
+    node's output goes to `log_path`. Raises UserError; what was heard until then is in `tracked_bag`.
     """
     unknown = sorted(set(prompts) - set(camera.stamps_ns))
     if unknown:
-        raise LiveReplayError(
-            f"prompts stamped {unknown} belong to no image of {camera.bag}: use the stamp of an image in the bag"
+        raise UserError(
+            f"prompts stamped {unknown} belong to no image of {camera.bag}: use the stamp of an image in the bag",
+            status=1,
         )
     topic, parameters = camera.topic, dict(config.parameters)
     if camera.compressed:
@@ -137,22 +136,19 @@ def replay_live(
     command = [*config.node_command, *ros_arguments(config.node_name, topic, parameters)]
     # The player's own images need the profile and the domain too: DDS reads them when the context is made.
     with environment_set(environment), NodeProcess(command, log_path, environment) as process:
-        try:
-            with (
-                _Player(config, camera, topic, process) as player,
-                BagWriter(tracked_bag, storage="mcap") as writer,
-            ):
-                try:
-                    on_progress("waiting for the node", 0)
-                    player.wait_until_ready()
-                    player.play(prompts, on_progress)
-                    on_progress("waiting for the last result", len(player.sent_s))
-                    player.drain()
-                finally:
-                    player.write(writer)
-                diagnostics = player.last_diagnostics()
-        except NodeProcessError as error:
-            raise LiveReplayError(str(error)) from error
+        with (
+            _Player(config, camera, topic, process) as player,
+            BagWriter(tracked_bag, storage="mcap") as writer,
+        ):
+            try:
+                on_progress("waiting for the node", 0)
+                player.wait_until_ready()
+                player.play(prompts, on_progress)
+                on_progress("waiting for the last result", len(player.sent_s))
+                player.drain()
+            finally:
+                player.write(writer)
+            diagnostics = player.last_diagnostics()
         status = process.stop()
     return LiveReplay(player.sent_s, player.objects_s, diagnostics, status, player.broken)
 
@@ -274,8 +270,8 @@ class _Player:
     def drain(self) -> None:
         """Until the newest image's objects are there: the node always gets to the newest one."""
         if not self.sent_s:
-            raise LiveReplayError(
-                f"no message on {self._camera.topic} of {self._camera.bag} is a whole image"
+            raise UserError(
+                f"no message on {self._camera.topic} of {self._camera.bag} is a whole image", status=1
             )
         newest_ns = max(self.sent_s)
         deadline_s = time.monotonic() + self._config.drain_timeout_s
@@ -283,9 +279,10 @@ class _Player:
             self._process.check()
             time.sleep(POLL_S)
         if not self.objects_s:
-            raise LiveReplayError(
+            raise UserError(
                 f"{len(self.sent_s)} images were played but nothing came on {self._objects_topic}; "
-                f"{self._process.last_words()}"
+                f"{self._process.last_words()}",
+                status=1,
             )
         # The node tells its counts and times once a second: wait for those that include the last image, whose
         # label image arrives meanwhile.

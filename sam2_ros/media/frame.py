@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from sam2_ros.errors import UserError
+
 DEFAULT_FPS = 30.0
 NS_PER_S = 1_000_000_000
 MISSING_LISTED = 1000  # numbers of missing frames that are kept; all are counted
@@ -23,7 +25,7 @@ _REASONS_TOLD, _FRAMES_NAMED = 20, 5
 _log = logging.getLogger(__name__)
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """An input that cannot be used: one line saying what was given, what was expected and the remedy."""
 
 

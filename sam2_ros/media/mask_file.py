@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sam2_ros.engine.mask_values import LEAST_SOFT, edge_level, values_and_counts
+from sam2_ros.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MOST_PIXELS = 1 << 27
@@ -21,10 +22,6 @@ _HIGHEST_NUMBER = 128  # below it, values beside 255 are numbers of objects
 _BACKGROUND = 0
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114])
 _SHOWN = 6
-
-
-class MaskFileError(ValueError):
-    """A file from which no mask of one object can be read: what it is, what was expected, the remedy."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
             such as ``ff0000``.
 
     Raises:
-        MaskFileError: no file or no image, no background, several objects, a photograph, nothing in it.
+        UserError: no file or no image, no background, several objects, a photograph, nothing in it.
     """
     image = _opened(path)
     notes: list[str] = []
@@ -55,7 +52,7 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
     else:
         mask = _of_values(path, *_levels(image), value, notes)
     if not mask.any():
-        raise MaskFileError(
+        raise UserError(
             f"{path} has no pixel of the object; expected black around it and another value on it"
         )
     if not value and mask.mean() > 0.5 and mask[[0, 0, -1, -1], [0, -1, 0, -1]].all():
@@ -66,21 +63,21 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
 def _opened(path: Path) -> Image.Image:
     try:
         if not path.is_file():  # a pipe would be waited for
-            raise MaskFileError(f"{path} is missing or no file; expected a PNG, black = background")
+            raise UserError(f"{path} is missing or no file; expected a PNG, black = background")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a size that is refused below
             image = Image.open(path, formats=FORMATS)
             if image.width * image.height > MOST_PIXELS:
-                raise MaskFileError(
+                raise UserError(
                     f"{path} announces {image.width} x {image.height} pixels; expected the size of the frames"
                 )
             image.load()
             return ImageOps.exif_transpose(image)
-    except MaskFileError:
+    except UserError:
         raise
     except Exception as error:  # decoders raise whatever they like, SyntaxError and struct.error too
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise MaskFileError(f"{path} is no image ({reason}); expected a PNG, black = background") from None
+        raise UserError(f"{path} is no image ({reason}); expected a PNG, black = background") from None
 
 
 def _is_transparent(image: Image.Image) -> bool:
@@ -94,7 +91,7 @@ def _of_transparency(path: Path, image: Image.Image) -> np.ndarray | None:
     """None where every pixel is opaque."""
     alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
     if alpha.min() == alpha.max() == 0:
-        raise MaskFileError(f"{path} is transparent everywhere; expected an opaque object")
+        raise UserError(f"{path} is transparent everywhere; expected an opaque object")
     return None if alpha.min() > 127 else alpha > 127
 
 
@@ -136,7 +133,7 @@ def _of_values(
 ) -> np.ndarray:
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise MaskFileError(f"{path} has floats beyond 0 to 1; expected a PNG, black = background")
+            raise UserError(f"{path} has floats beyond 0 to 1; expected a PNG, black = background")
         return values > 0.5
     if colours is not None and (value or (colour := _one_colour(colours, values)) is None):
         return _of_colours(path, colours, value)
@@ -150,12 +147,10 @@ def _of_values(
     if value:
         wanted = [number for number in present.tolist() if called(number) == value]
         if not wanted:
-            raise MaskFileError(
-                f"{path} has no pixel of the value {value}; it has {_some(map(called, present))}"
-            )
+            raise UserError(f"{path} has no pixel of the value {value}; it has {_some(map(called, present))}")
         return values == wanted[0]
     if len(present) == 1 and present[0] != _BACKGROUND:
-        raise MaskFileError(
+        raise UserError(
             f"{path} covers the whole image: every pixel has the value {called(int(present[0]))}; expected black "
             f"around the object, or write {path.name}#{called(int(present[0]))} to mean it"
         )
@@ -165,7 +160,7 @@ def _of_values(
     if names is None and (edge := edge_level(values, present, counts)) is not None:
         return values > edge
     if present[0] != _BACKGROUND:
-        raise MaskFileError(
+        raise UserError(
             f"{path} has no background: no pixel is black, the values are {_some(map(called, present))}; make what is "
             f"not the object black, or say which value is the object, such as {path.name}#{called(objects[-1])}"
         )
@@ -180,7 +175,7 @@ def _of_values(
     if names is None and len(objects) > _HIGHEST_NUMBER // 2 and present[-1] >= LEAST_SOFT:
         raise _photograph(path, len(objects))
     chosen = numbers[0] if numbers else objects[0]
-    raise MaskFileError(
+    raise UserError(
         f"{path} holds several values beside black: {_some(map(called, objects))}; say which one is the object, such "
         f"as {path.name}#{called(chosen)}"
     )
@@ -200,22 +195,22 @@ def _of_colours(path: Path, colours: np.ndarray, value: str) -> np.ndarray:
         try:
             wanted = int(value.removeprefix("#"), 16)
         except ValueError:
-            raise MaskFileError(
+            raise UserError(
                 f"{path} is coloured, '{value}' given for its object; expected a colour such as ff0000"
             ) from None
         if not (packed == wanted).any():
-            raise MaskFileError(f"{path} has no pixel of the colour {value}; it has {_colours(packed)}")
+            raise UserError(f"{path} has no pixel of the colour {value}; it has {_colours(packed)}")
         return packed == wanted
     if len(found := np.unique(packed[packed != _BACKGROUND])) > _HIGHEST_NUMBER // 2:
         raise _photograph(path, len(found))
-    raise MaskFileError(
+    raise UserError(
         f"{path} holds several colours beside black: {_colours(packed)}; say which one is the object, such "
         f"as {path.name}#{found[0]:06x}"
     )
 
 
-def _photograph(path: Path, values: int) -> MaskFileError:
-    return MaskFileError(
+def _photograph(path: Path, values: int) -> UserError:
+    return UserError(
         f"{path} has {values} values and looks like a photograph; expected a mask, black = background, or a cut-out "
         "with a transparent background"
     )

@@ -20,6 +20,7 @@ import numpy as np
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.engine.text import readable, text_problem
+from sam2_ros.errors import UserError
 
 from .label_text import put_text, text_size
 from .opencv_log import quiet_opencv
@@ -164,22 +165,20 @@ def container_fps(fps: float) -> float:
     return round(limited, 3 if limited < 60 else 2)
 
 
-class VideoError(RuntimeError):
-    """A video that cannot be written."""
-
-
 class VideoWriter:
     """Writes RGB frames of one size as MPEG-4 in an .mp4; a frame of another size is scaled to the first.
     The encoder takes even sizes only: an odd one loses its last row or column.
 
-    The file appears under its name when `close` has completed it. Raises VideoError.
+    The file appears under its name when `close` has completed it. Raises UserError.
     """
 
     def __init__(self, path: str | Path, fps: float, fourcc: str = "mp4v") -> None:
         if not (math.isfinite(fps) and fps > 0):
             raise ValueError(f"video at {fps} frames per second, expected more than 0")
         if problem := text_problem(str(path)):  # which ends the process in OpenCV
-            raise VideoError(f"video '{readable(str(path))}': its name {problem}; expected text in UTF-8")
+            raise UserError(
+                f"video '{readable(str(path))}': its name {problem}; expected text in UTF-8", status=1
+            )
         self.path = Path(path)
         self.frames = 0
         self._fps = container_fps(fps)
@@ -216,7 +215,7 @@ class VideoWriter:
     def close(self) -> None:
         """Completes the file; without a frame there is none.
 
-        Raises VideoError when frames are missing in it, OSError when that is because the disk is full.
+        Raises UserError when frames are missing in it, OSError when that is because the disk is full.
         """
         if self._writer is None:
             return
@@ -252,7 +251,7 @@ class VideoWriter:
             )
         return writer
 
-    def _failed(self, reason: str) -> VideoError:
-        return VideoError(
-            f"video '{self.path}' ({self._fourcc}, {self._fps:g} fps) cannot be written: {reason}"
+    def _failed(self, reason: str) -> UserError:
+        return UserError(
+            f"video '{self.path}' ({self._fourcc}, {self._fps:g} fps) cannot be written: {reason}", status=1
         )

@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.errors import UserError
+
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -55,15 +57,7 @@ from .late_prompts import Carrier
 from .loading import Loaded, free_device_memory, load, tracker_config
 from .outputs.delivery import Delivery
 from .outputs.publish import Outputs, RCLError
-from .parameters.params import (
-    ENTRIES,
-    NodeParams,
-    ParameterError,
-    declare_parameters,
-    fixed_reason,
-    plain,
-    read_parameters,
-)
+from .parameters.params import ENTRIES, NodeParams, declare_parameters, fixed_reason, plain, read_parameters
 from .parameters.yaml_values import as_declared
 from .prompt_queue import PromptDesk, Removals
 from .requests import Requests
@@ -352,7 +346,7 @@ class Sam2Node(LifecycleNode):
                 else each
                 for each in parameter_list
             ]
-        except ParameterError as error:
+        except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(parameter_list)
 
@@ -361,7 +355,7 @@ class Sam2Node(LifecycleNode):
             params = self._params.changed(
                 {parameter.name: plain(parameter.value) for parameter in parameters}
             )
-        except ParameterError as error:
+        except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._apply(params)
         return SetParametersResult(successful=True)
@@ -451,7 +445,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.spin(node)
     except (ExternalShutdownException, KeyboardInterrupt):
         pass
-    except (ParameterError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+    except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
         rclpy.logging.get_logger("sam2").fatal(str(error))
         return 1
     except RCLError:

@@ -9,9 +9,7 @@ import importlib
 import os
 from typing import Any
 
-
-class MissingPackageError(RuntimeError):
-    """A ROS package that is needed for what was asked is not installed; the message says how to get it."""
+from sam2_ros.errors import UserError
 
 
 def require(module: str, package: str, wanted_by: str) -> Any:
@@ -20,8 +18,9 @@ def require(module: str, package: str, wanted_by: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         distro = os.environ.get("ROS_DISTRO") or "<distro>"
-        raise MissingPackageError(
+        raise UserError(
             f"{wanted_by} needs the ROS package {package}, which this Python cannot import: "
             f"sudo apt install ros-{distro}-{package.replace('_', '-')}, and source "
-            f"/opt/ros/{distro}/setup.bash in this shell. Python said: {error}"
+            f"/opt/ros/{distro}/setup.bash in this shell. Python said: {error}",
+            status=1,
         ) from error

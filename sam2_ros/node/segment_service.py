@@ -32,8 +32,8 @@ from sam2_ros.engine import (
 )
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.tracker_config import MAX_LABEL
+from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
-from sam2_ros.media.ros_image import ImageError
 
 from .convert import message_to_rgb, prompt_request
 from .frame_history import FrameHistory
@@ -49,10 +49,6 @@ WAITING_REQUESTS = 8  # besides the one in hand; one more is refused at once
 # That may come before the first of them is looked at: what the middleware drops is never answered.
 BURST_REQUESTS = 128
 MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
-
-
-class StoppedError(RuntimeError):
-    """The node ends while a request is answered."""
 
 
 class SingleShot:
@@ -119,7 +115,7 @@ class SingleShot:
 
     def _check_stopping(self) -> None:
         if self._stopping.is_set():
-            raise StoppedError("the node is ending")
+            raise UserError("the node is ending")
 
     def _spin(self) -> None:
         try:
@@ -158,7 +154,7 @@ class SingleShot:
                 image = message_to_rgb(message, ImageReader(self._pixels, self._log.warning))
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
-        except (PromptError, ImageError, StoppedError) as error:
+        except UserError as error:
             response.message = str(error)
         except Exception as error:
             # Whatever a model, a driver or a full memory may raise costs this request only.

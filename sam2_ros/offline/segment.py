@@ -64,8 +64,7 @@ def run_segment(
     """Segment one image; returns the content of summary.json.
 
     Leaves `overlay.png`, `labels.png` (value k + 1 = mask k of `masks.json`; a smaller mask lies over a larger),
-    `masks.json` and `summary.json`. Raises SourceError, PromptError, CheckpointError or
-    ResultFolderError; then nothing is written.
+    `masks.json` and `summary.json`. Raises UserError; then nothing is written.
     """
     if bool(config.prompts) == (config.everything is not None):
         raise PromptError(

@@ -13,6 +13,7 @@ from typing import Any
 from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import compile_model
+from sam2_ros.errors import UserError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo, result_names
@@ -21,10 +22,6 @@ from sam2_ros.weights.load import compile_cache_dir
 
 from .backward import EarlierObjects, track_backward
 from .stream import check_prompts, precision_name, track_frames
-
-
-class TrackConfigError(ValueError):
-    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class TrackConfig:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
         if unknown or not self.save:
             given = ", ".join(unknown) or "nothing"
-            raise TrackConfigError(f"--save {given} given, any of {','.join(SAVE_KINDS)} expected")
+            raise UserError(f"--save {given} given, any of {','.join(SAVE_KINDS)} expected")
 
 
 def run_track(
@@ -62,7 +59,7 @@ def run_track(
     """Track every frame of the source; returns the content of summary.json.
 
     Whatever can be wrong with source, prompts and output folder is found before the model is loaded. Raises
-    SourceError, PromptError, CheckpointError or ResultFolderError; then nothing is left in the output folder.
+    UserError; then nothing is left in the output folder.
     """
     folder = ResultFolder(
         config.out,

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sam2_ros.errors import UserError
+
 from .guards import can_be_named, check_inputs, lock_folder
-from .manifest import MANIFEST, Manifest, ResultFolderError, State, is_plain, write_record
+from .manifest import MANIFEST, Manifest, State, write_record
 from .switch import (
     JOURNAL,
     MARKER,
@@ -30,8 +32,6 @@ from .switch import (
     staged_names,
     switch,
 )
-
-__all__ = ["Manifest", "ResultFolder", "ResultFolderError", "is_plain"]
 
 _NOBODYS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", f"{MANIFEST}.partial"})
 """What file managers and file systems leave: a folder with nothing else counts as empty."""
@@ -61,7 +61,7 @@ class ResultFolder:
         adopt: files that are known to be of an earlier version's run, which kept no list.
         called: the option that named the folder, for messages.
 
-    Raises ResultFolderError, in one line; then nothing has changed.
+    Raises UserError, in one line; then nothing has changed.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ResultFolder:
         return self.state(name) in (State.OURS, State.EDITED)
 
     def open(self) -> ResultFolder:
-        """Make the folder, lock it, complete or clear away what a killed run left. Raises ResultFolderError."""
+        """Make the folder, lock it, complete or clear away what a killed run left. Raises UserError."""
         try:
             self._make()
             self._lock = self._take_lock()
@@ -122,7 +122,7 @@ class ResultFolder:
         return self
 
     def target(self, name: str) -> Path:
-        """Where a file will be, or a folder with `/`. Raises ResultFolderError where something not ours lies."""
+        """Where a file will be, or a folder with `/`. Raises UserError where something not ours lies."""
         self._check_replaced(name)
         return self.path / name.rstrip("/")
 
@@ -239,22 +239,20 @@ class ResultFolder:
         """Everything that can be known without changing anything."""
         path = self.path
         if not can_be_named(path):
-            raise ResultFolderError(f"{self._called} {str(path)!r} given, the name of a folder expected")
+            raise UserError(f"{self._called} {str(path)!r} given, the name of a folder expected")
         if path.exists() and not path.is_dir():
-            raise ResultFolderError(f"{self._called} {path} is a file, a folder or a new name expected")
+            raise UserError(f"{self._called} {path} is a file, a folder or a new name expected")
         if path.is_symlink() and not path.exists():
-            raise ResultFolderError(
-                f"{self._called} {path} is a link to nothing, a folder or a new name expected"
-            )
+            raise UserError(f"{self._called} {path} is a link to nothing, a folder or a new name expected")
         check_inputs(path, (*self.replaces, STAGING + "/", MANIFEST), inputs, self._called)
         if path.exists():
             self._complete_killed()
             self._check_there()
 
-    def _unusable(self, error: OSError) -> ResultFolderError:
+    def _unusable(self, error: OSError) -> UserError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some space, or name a folder elsewhere" if full else "a folder or a new name expected"
-        return ResultFolderError(f"{self._called} {self.path} cannot be written ({error.strerror}): {remedy}")
+        return UserError(f"{self._called} {self.path} cannot be written ({error.strerror}): {remedy}")
 
     def _complete_killed(self) -> None:
         """The switch to a new result that a killed process began: the list fits the files afterwards."""
@@ -275,7 +273,7 @@ class ResultFolder:
                 self._check_foreign()
             manifest = Manifest(self.command, dict.fromkeys(self._adopt))
         elif manifest.command != self.command and manifest.files:
-            raise ResultFolderError(
+            raise UserError(
                 f"{self._called} {self.path} holds results of `sam2-ros {manifest.command}`, those of "
                 f"`sam2-ros {self.command}` need a folder of their own: name a new or empty one"
             )
@@ -304,7 +302,7 @@ class ResultFolder:
             if self._called == "--out"
             else ""
         )
-        raise ResultFolderError(
+        raise UserError(
             f"{self._called} {self.path} is not empty, and no earlier run wrote what is in it ({some}){older}: name a "
             f"new or empty folder{beside}"
         )
@@ -326,9 +324,7 @@ class ResultFolder:
     def _check_staging(self) -> None:
         state = self._staging_state()
         if state in ("link", "foreign"):
-            raise ResultFolderError(
-                in_the_way(self.path, STAGING, State.LINK if state == "link" else State.FOREIGN)
-            )
+            raise UserError(in_the_way(self.path, STAGING, State.LINK if state == "link" else State.FOREIGN))
 
     def _check_replaced(self, name: str) -> None:
         """An exact name must be free; a folder must be ours, with none of our files in it changed by others."""
@@ -339,9 +335,9 @@ class ResultFolder:
         folder = self.path / name.rstrip("/")
         state = self._manifest.state(self.path, name.rstrip("/"))
         if state is State.LINK or (state is not State.ABSENT and not folder.is_dir()):
-            raise ResultFolderError(in_the_way(self.path, name.rstrip("/"), state))
+            raise UserError(in_the_way(self.path, name.rstrip("/"), state))
         if state is not State.ABSENT and not ours and any(folder.iterdir()):
-            raise ResultFolderError(in_the_way(self.path, name.rstrip("/"), State.FOREIGN))
+            raise UserError(in_the_way(self.path, name.rstrip("/"), State.FOREIGN))
         check_free(self.path, self._manifest, ours)
 
     def _make(self) -> None:
@@ -358,7 +354,7 @@ class ResultFolder:
     def _take_lock(self) -> int:
         lock = lock_folder(self.path)
         if lock is None:
-            raise ResultFolderError(
+            raise UserError(
                 f"{self._called} {self.path} is in use by another run{self._holder()}: wait for its end, or name "
                 "another folder"
             )

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .manifest import ResultFolderError
+from sam2_ros.errors import UserError
 
 _LINKS_DEPTH = 3
 """Levels of folders whose links are looked at: datasets have sequences in a folder of a folder."""
@@ -28,20 +28,20 @@ def check_inputs(
         inputs: what it is called in messages, and the path.
         called: the option that named the folder.
 
-    Raises ResultFolderError.
+    Raises UserError.
     """
     out = _real(folder)
     places = {name: _real(folder / name.rstrip("/")) for name in replaced}
     for what, path in inputs:
         if _real(path) == out:
-            raise ResultFolderError(
+            raise UserError(
                 f"{called} {folder} is {what} itself: name another folder, whose files are not read"
             )
         for link, (name, place) in itertools.product((path, *_links(path)), places.items()):
             real = _real(link)
             holds = place.is_relative_to(real) and real.is_relative_to(out)
             if real.is_relative_to(place) or holds:
-                raise ResultFolderError(
+                raise UserError(
                     f"{what} '{link}' lies in {called} {folder} where results are written ({name}): name another folder"
                 )
 
@@ -72,7 +72,7 @@ def can_be_named(path: Path) -> bool:
 
 def _real(path: Path) -> Path:
     if not can_be_named(path):
-        raise ResultFolderError(f"{str(path)!r} given, a name that files can have expected")
+        raise UserError(f"{str(path)!r} given, a name that files can have expected")
     return Path(os.path.realpath(path))
 
 

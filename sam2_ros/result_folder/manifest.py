@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sam2_ros.errors import UserError
+
 MANIFEST = ".sam2_ros.json"
 _SEPARATORS = {os.sep, os.altsep}
 FORMAT = 1
-
-
-class ResultFolderError(ValueError):
-    """A folder that results cannot go to. One line: what is there, what was expected, what to do."""
 
 
 class State(enum.Enum):
@@ -56,10 +54,10 @@ def is_plain(part: str) -> bool:
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """Components of a relative name with `/`. Raises ResultFolderError for one that could leave its folder."""
+    """Components of a relative name with `/`. Raises UserError for one that could leave its folder."""
     parts = tuple(name.split("/"))
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise ResultFolderError(f"{name!r} given, a name inside the folder for results expected")
+        raise UserError(f"{name!r} given, a name inside the folder for results expected")
     return parts
 
 
@@ -135,17 +133,17 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """That of a folder; None where there is none. Raises ResultFolderError for one that cannot be read."""
+        """That of a folder; None where there is none. Raises UserError for one that cannot be read."""
         path = folder / MANIFEST
         mode = _mode(path)
         if mode is None:
             return None
         if not stat.S_ISREG(mode):
-            raise ResultFolderError(f"'{path}' is no plain file: remove it, or choose another folder")
+            raise UserError(f"'{path}' is no plain file: remove it, or choose another folder")
         try:
             return cls.from_json(json.loads(path.read_text("utf-8")))
         except (OSError, *NOT_OURS) as error:
-            raise ResultFolderError(
+            raise UserError(
                 f"'{path}', the list of the results there, cannot be read ({type(error).__name__}): "
                 "choose another folder"
             ) from None

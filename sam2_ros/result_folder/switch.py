@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from .manifest import MANIFEST, NOT_OURS, Manifest, ResultFolderError, State, entry_of, write_record
+from sam2_ros.errors import UserError
+
+from .manifest import MANIFEST, NOT_OURS, Manifest, State, entry_of, write_record
 
 STAGING = ".partial"
 MARKER = ".sam2_ros.json"
@@ -53,7 +55,7 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
     Args:
         only: of what is in staging, files whose names begin so.
 
-    Returns the new list. Raises ResultFolderError, before anything is moved, where a file is not ours to replace.
+    Returns the new list. Raises UserError, before anything is moved, where a file is not ours to replace.
     """
     staging = folder / STAGING
     manifest = complete_switch(folder, manifest)  # one that failed half way, as on a full disk
@@ -74,7 +76,7 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
 
 
 def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
-    """What a killed process has begun is done to its end; returns the list as it then is. Raises ResultFolderError."""
+    """What a killed process has begun is done to its end; returns the list as it then is. Raises UserError."""
     path = folder / STAGING / JOURNAL
     if path.is_symlink() or not path.is_file():
         return manifest
@@ -84,7 +86,7 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
         after = Manifest.from_json(json.loads(listed.read_text("utf-8"))) if listed.exists() else manifest
         new, gone = [str(name) for name in record["move"]], [str(name) for name in record["remove"]]
     except (OSError, *NOT_OURS) as error:
-        raise ResultFolderError(
+        raise UserError(
             f"'{path}' cannot be read ({type(error).__name__}): move '{path.parent}' away, or choose another folder"
         ) from None
     waiting = [name for name in new if (folder / STAGING / name).is_file()]
@@ -96,12 +98,12 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def check_free(folder: Path, manifest: Manifest, names: list[str]) -> None:
-    """Raises ResultFolderError for the first name where something lies that is not ours to replace."""
+    """Raises UserError for the first name where something lies that is not ours to replace."""
     for name in names:
         state = manifest.state(folder, name)
         kept = state is State.EDITED and name.rpartition("/")[2] in _RECORDS
         if state not in (State.ABSENT, State.OURS) and not kept:
-            raise ResultFolderError(in_the_way(folder, name, state))
+            raise UserError(in_the_way(folder, name, state))
 
 
 def in_the_way(folder: Path, name: str, state: State) -> str:

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .train_config import FinetuneConfig, TrainConfigError
+from sam2_ros.errors import UserError
+
+from .train_config import FinetuneConfig
 
 # What the tensors of a checkpoint depend on.
 FIXED = ("model", "random_weights", "image_size", "freeze_encoder", "teacher")
@@ -58,20 +60,20 @@ def load_checkpoint(
     """Fill `learning`; the steps done, the scores so far, and which settings differ from those it was made with.
 
     Raises:
-        TrainConfigError: not a checkpoint of such a run, or one of another model.
+        UserError: not a checkpoint of such a run, or one of another model.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         saved = state["config"]
     except Exception as error:  # the unpickler stumbles over garbage in many ways
-        raise TrainConfigError(
+        raise UserError(
             f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, or choose another `out`"
         ) from None
     now = asdict(config)
     differing = [name for name in now if _plain(now[name]) != _plain(saved.get(name)) and name != "out"]
     for name in FIXED:
         if name in differing:
-            raise TrainConfigError(
+            raise UserError(
                 f"{path} was made with {name}: {saved.get(name)!r}, not {now[name]!r}; choose another `out`"
             )
     learning.model.load_state_dict(state["model"])

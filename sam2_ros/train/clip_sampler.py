@@ -16,9 +16,10 @@ import torch
 
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine.preprocess import normalize
+from sam2_ros.errors import UserError
 
 from .augment import Variation, draw_variation, still, vary_frame, vary_mask
-from .train_config import AugmentConfig, FinetuneConfig, TrainConfigError
+from .train_config import AugmentConfig, FinetuneConfig
 
 LEAST_PX = 8  # of an object at the input's size: half a cell of the masks, which lie at stride 4
 ATTEMPTS = 8
@@ -88,7 +89,7 @@ class ClipDrawer:
         for start in range(len(sequence.truth.indices)):  # objects that show rarely
             if (clip := self._clip(rng, sequence, self._from(sequence, start))) is not None:
                 return clip
-        raise TrainConfigError(
+        raise UserError(
             f"sequence '{sequence.name}': no mask shows an object of {LEAST_PX} pixels or more at "
             f"{self.size}x{self.size}"
         )

@@ -16,6 +16,7 @@ import torch
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.errors import UserError
 from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import PRECISIONS, load_model, save_model
@@ -32,7 +33,7 @@ from .run_folder import run_folder
 from .sequences import find_footage
 from .step import Stepper, Sums
 from .teacher import FeatureBridge, Teacher
-from .train_config import FinetuneConfig, TrainConfigError
+from .train_config import FinetuneConfig
 from .validate import Moment, SequenceScore, track_and_score
 
 Tell = Callable[[str], None]
@@ -53,10 +54,8 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
         The content of summary.json.
 
     Raises:
-        TrainConfigError, SourceError: settings or data that cannot be used.
-        CheckpointError: weights that cannot be used.
-        TrainError: the loss is no longer a number.
-        ResultFolderError: `config.out` is not a run's, or holds what is read.
+        UserError: settings, data or weights that cannot be used; `config.out` is not a run's, or holds what is read;
+            the loss is no longer a number.
     """
     with join_processes(config.device) as processes:
         if not processes.leads:
@@ -288,14 +287,14 @@ def split(config: FinetuneConfig) -> tuple[list[VosSequence], list[VosSequence]]
 
     Raises:
         SourceError: data that cannot be read.
-        TrainConfigError: nothing is left to learn from.
+        UserError: nothing is left to learn from.
     """
     footage = find_footage(config.data)
     if config.validation_data:
         return footage, find_footage(config.validation_data)
     count = config.validation_sequences
     if count >= len(footage):
-        raise TrainConfigError(
+        raise UserError(
             f"data has {len(footage)} sequence(s) and {count} are to be held out: add some, name validation_data, "
             "or set validation_sequences: 0"
         )
@@ -308,7 +307,7 @@ def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
         try:
             shape = config_for(config.model)
         except ValueError as error:
-            raise TrainConfigError(f"{error}, as random_weights is set") from None
+            raise UserError(f"{error}, as random_weights is set") from None
         torch.manual_seed(config.seed)
         model = initialise(Sam2Model(shape.at_image_size(config.image_size or shape.image_size)))
     else:

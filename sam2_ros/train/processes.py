@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from .train_config import TrainConfigError
+from sam2_ros.errors import UserError
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # one process may validate or encode for long while the others wait
@@ -84,7 +84,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         device: auto (the GPU of this process's number, else the CPU), cpu, cuda, cuda:N.
 
     Raises:
-        TrainConfigError: no such device.
+        UserError: no such device.
     """
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -109,11 +109,9 @@ def _device(name: str, local_rank: int) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise TrainConfigError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected") from None
+        raise UserError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected") from None
     if device.type not in ("cpu", "cuda"):
-        raise TrainConfigError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected")
+        raise UserError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected")
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise TrainConfigError(
-            f"device: '{name}' given, but this PyTorch ({torch.__version__}) sees {gpus} GPUs"
-        )
+        raise UserError(f"device: '{name}' given, but this PyTorch ({torch.__version__}) sees {gpus} GPUs")
     return device

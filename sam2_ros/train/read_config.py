@@ -11,9 +11,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from sam2_ros.errors import UserError
 from sam2_ros.media.written_file import read_yaml as _written
-
-from .train_config import TrainConfigError
 
 T = TypeVar("T")
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -23,18 +22,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a file.
 
     Raises:
-        TrainConfigError: no such file, no YAML, or no mapping of names to values.
+        UserError: no such file, no YAML, or no mapping of names to values.
     """
     try:
         content = _written(path, 1 << 24)
     except OSError as error:
-        raise TrainConfigError(
+        raise UserError(
             f"configuration '{path}' cannot be read ({error.strerror}); expected a YAML file"
         ) from None
     except ValueError as error:
-        raise TrainConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise TrainConfigError(f"{path}: lines of `key: value` expected, `data` and `out` at least")
+        raise UserError(f"{path}: lines of `key: value` expected, `data` and `out` at least")
     return content
 
 
@@ -42,7 +41,7 @@ def fill(kind: type[T], values: Mapping[str, Any], within: str = "") -> T:
     """An instance of the dataclass `kind` with `values` for its fields.
 
     Raises:
-        TrainConfigError: an unknown key, a missing one, a value of another type, or one that `kind` refuses.
+        UserError: an unknown key, a missing one, a value of another type, or one that `kind` refuses.
     """
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
@@ -50,19 +49,19 @@ def fill(kind: type[T], values: Mapping[str, Any], within: str = "") -> T:
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
-            raise TrainConfigError(f"unknown key '{within}{key}'; {hint}")
+            raise UserError(f"unknown key '{within}{key}'; {hint}")
     missing = [
         name for name, f in known.items() if name not in values and f.default is f.default_factory is MISSING
     ]
     if missing:
-        raise TrainConfigError(f"{', '.join(missing)} is not given; see docs/training.md")
+        raise UserError(f"{', '.join(missing)} is not given; see docs/training.md")
     return kind(**{key: _typed(within + key, value, hints[key]) for key, value in values.items()})
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, dict):
-            raise TrainConfigError(f"{name}: {_shown(value)} given, lines of `key: value` below it expected")
+            raise UserError(f"{name}: {_shown(value)} given, lines of `key: value` below it expected")
         return fill(hint, value, within=f"{name}: ")  # type: ignore[arg-type]
     if get_origin(hint) is tuple:  # of any length, of one type; a single one needs no brackets
         items = value if isinstance(value, list) else [value]
@@ -75,7 +74,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise TrainConfigError(f"{name}: {_shown(value)} given, {_EXPECTED[hint]} expected")
+        raise UserError(f"{name}: {_shown(value)} given, {_EXPECTED[hint]} expected")
     return value
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sam2_ros.errors import UserError
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import save_model
@@ -21,7 +22,7 @@ from .nano.loop import train
 from .nano.recipe import TrainConfig
 from .processes import join_processes
 from .read_config import fill, read_yaml
-from .train_config import FinetuneConfig, TrainConfigError
+from .train_config import FinetuneConfig
 
 RECIPES = ("nano",)
 RECIPE_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -38,9 +39,9 @@ class RecipeConfig:
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
-            raise TrainConfigError(f"recipe: {self.recipe!r} given, one of {', '.join(RECIPES)} expected")
+            raise UserError(f"recipe: {self.recipe!r} given, one of {', '.join(RECIPES)} expected")
         if self.precision not in RECIPE_PRECISIONS:
-            raise TrainConfigError(f"precision: {self.precision!r} given, fp32 or bf16 expected of a recipe")
+            raise UserError(f"precision: {self.precision!r} given, fp32 or bf16 expected of a recipe")
 
 
 def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
@@ -50,24 +51,26 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
         What the run ended with, for people and programs.
 
     Raises:
-        TrainConfigError, SourceError: the file, its keys, its values, or the data it names.
+        UserError: the file, its keys, its values, or the data it names.
     """
     values = read_yaml(path)
     try:
-        if "recipe" in values:
-            return _cook(values, tell)
-        config = fill(FinetuneConfig, values)
-    except TrainConfigError as error:
-        raise TrainConfigError(f"{path}: {error}") from None
+        if "recipe" not in values:
+            config = fill(FinetuneConfig, values)
+        else:
+            own = {f.name for f in fields(RecipeConfig)}
+            recipe = fill(RecipeConfig, {key: value for key, value in values.items() if key in own})
+            settings = fill(TrainConfig, {key: value for key, value in values.items() if key not in own})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if "recipe" in values:
+        return _cook(recipe, settings, tell)
     keep_freed_pages()  # where there is no glibc, steps take longer and nothing else happens
     return finetune(config, tell, progress)
 
 
-def _cook(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
+def _cook(recipe: RecipeConfig, config: TrainConfig, tell: Tell) -> dict[str, Any]:
     """Train nano from scratch on rendered clips; leaves last.safetensors beside checkpoint.pt and log.jsonl."""
-    own = {f.name for f in fields(RecipeConfig)}
-    recipe = fill(RecipeConfig, {key: value for key, value in values.items() if key in own})
-    config = fill(TrainConfig, {key: value for key, value in values.items() if key not in own})
     if not keep_freed_pages():
         tell(f"{RETURNED}: steps may take several times as long.")
     out = Path(recipe.out).expanduser()

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from sam2_ros.datasets.rendered import is_rendered
-from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.errors import UserError
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.manifest import MANIFEST, State
 from sam2_ros.result_folder.switch import in_the_way
 
@@ -27,10 +28,10 @@ OWN = (
 
 
 def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:
-    """The folder of a run that begins or goes on. Raises ResultFolderError."""
+    """The folder of a run that begins or goes on. Raises UserError."""
     folder = ResultFolder(out, "train", (*OWN, "samples/"), _inputs(config), adopt=_older(out), called="out")
     if folder.state("features") is State.LINK:
-        raise ResultFolderError(in_the_way(out, "features", State.LINK))
+        raise UserError(in_the_way(out, "features", State.LINK))
     return folder
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.sequence import VosSequence
-
-from .train_config import TrainConfigError
+from sam2_ros.errors import UserError
 
 
 def find_footage(paths: Iterable[str | Path]) -> list[VosSequence]:
@@ -20,13 +19,13 @@ def find_footage(paths: Iterable[str | Path]) -> list[VosSequence]:
     Raises:
         SourceError: no data set, or a sequence without masks, or with masks of another size than its frames: of each,
             the first mask is read, as most mistakes are of a whole sequence.
-        TrainConfigError: a name twice.
+        UserError: a name twice.
     """
     found: dict[str, VosSequence] = {}
     for path in paths:
         for sequence in open_dataset(Path(path).expanduser()):
             if sequence.name in found:
-                raise TrainConfigError(
+                raise UserError(
                     f"data '{path}': a sequence '{sequence.name}' is in another folder, too; rename one"
                 )
             first = sequence.truth.indices[0]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
+from sam2_ros.errors import UserError
 
 from .checkpoint import Learning
 from .clicks import draw_plan
@@ -26,7 +27,7 @@ from .parameters import set_rates, share_at
 from .processes import Processes
 from .rollout import Followed, encode_frames, follow
 from .teacher import FeatureBridge, Teacher, mask_resemblance, resized
-from .train_config import FinetuneConfig, TrainError
+from .train_config import FinetuneConfig
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Stepper:
         """Step `number` of the run: `accumulate` batches, one change of the weights.
 
         Raises:
-            TrainError: the loss is not finite.
+            UserError: the loss is not finite.
         """
         config, learning, processes = self.config, self.learning, self.processes
         set_rates(learning.optimiser, share_at(number, config))
@@ -76,8 +77,9 @@ class Stepper:
             with self.model.precision():
                 loss = self._loss(batch, (config.seed, 2, number, part, processes.rank))
             if not math.isfinite(loss.item()):
-                raise TrainError(
-                    f"the loss is {loss.item()} at step {number}: lower learning_rate, or use precision fp32 or bf16"
+                raise UserError(
+                    f"the loss is {loss.item()} at step {number}: lower learning_rate, or use precision fp32 or bf16",
+                    status=1,
                 )
             learning.scaler.scale(loss / config.accumulate).backward()
         parameters = self.parameters()

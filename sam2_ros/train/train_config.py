@@ -7,18 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sam2_ros.errors import UserError
 from sam2_ros.weights.load import PRECISIONS
 
 PROMPTS = ("mask", "box", "click")
 MASK_LOSSES = ("focal", "balanced")
-
-
-class TrainConfigError(ValueError):
-    """A configuration, or data, that cannot be trained on. One line: what was given, what was expected."""
-
-
-class TrainError(RuntimeError):
-    """A run that cannot go on. One line: what happened, what to change."""
 
 
 @dataclass(frozen=True)
@@ -216,17 +209,15 @@ class FinetuneConfig:
         _one_of("mask_loss", self.mask_loss, ("", *MASK_LOSSES))
         _one_of("precision", self.precision, ("auto", *PRECISIONS))
         if self.cache_features and not self.freeze_encoder:
-            raise TrainConfigError(
+            raise UserError(
                 "cache_features: features of an encoder that learns do not last; set freeze_encoder: true"
             )
         if self.cache_features and self.teacher.model:
-            raise TrainConfigError(
+            raise UserError(
                 "teacher: it needs pictures, which cache_features does not read; use one or the other"
             )
         if self.freeze_encoder and self.teacher.model and self.teacher.feature_weight:
-            raise TrainConfigError(
-                "teacher: a frozen encoder cannot learn its features; set feature_weight: 0"
-            )
+            raise UserError("teacher: a frozen encoder cannot learn its features; set feature_weight: 0")
 
     @property
     def box_share(self) -> float:
@@ -235,7 +226,7 @@ class FinetuneConfig:
 
 def _check(name: str, value: object, good: bool, expected: str) -> None:
     if not good:
-        raise TrainConfigError(f"{name}: {value!r} given, {expected} expected")
+        raise UserError(f"{name}: {value!r} given, {expected} expected")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -27,12 +27,13 @@ from sam2_ros.engine.kernels.gpu_choice import choose_kernels
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
+from sam2_ros.errors import UserError
 
 MAX_IMAGE_SIZE = 8192
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """Weights that cannot be used. One line: what was given, what was expected, what to do."""
 
 
@@ -197,7 +198,7 @@ def load_model(
         check_finite(state)
         model = Sam2Model(config.at_image_size(image_size or config.image_size))
         load_strictly(model, state)
-    except ValueError as error:  # StateDictError, and a key that transformers does not have
+    except ValueError as error:  # not SAM 2, or a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None
     model = model.to(target).for_inference(dtype)
     if target.type == "cuda":

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from sam2_ros.backends.onnx.export import ExportConfig, run_export
-from sam2_ros.backends.onnx.layout import MANIFEST, TABLES, BackendError
+from sam2_ros.backends.onnx.layout import MANIFEST, TABLES
 from sam2_ros.backends.open_model import open_model
+from sam2_ros.weights.load import CheckpointError
 
 
 def assert_one_line(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(BackendError, match=words) as error:
+    with pytest.raises(CheckpointError, match=words) as error:
         call()
     assert "\n" not in str(error.value)
 

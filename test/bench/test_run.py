@@ -10,9 +10,10 @@ import torch
 from sam2_ros.bench import timing
 from sam2_ros.bench.launches import OPERATIONS, count_launches, is_view
 from sam2_ros.bench.machine import product_peak_flops
-from sam2_ros.bench.run import BenchConfig, BenchConfigError, run_bench
+from sam2_ros.bench.run import BenchConfig, run_bench
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.eval.memory_options import MemoryOptions, MemoryOptionsError
+from sam2_ros.errors import UserError
+from sam2_ros.eval.memory_options import MemoryOptions
 
 SMALL = {
     "objects": (2,),
@@ -92,13 +93,13 @@ def test_a_bank_that_changes_its_size_is_an_error(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_what_cannot_be_timed_is_one_clear_line(given: dict, words: str) -> None:
-    with pytest.raises(BenchConfigError, match=words) as raised:
+    with pytest.raises(UserError, match=words) as raised:
         BenchConfig(**given)
     assert "\n" not in str(raised.value)
 
 
 def test_memory_options_are_checked_and_named() -> None:
-    with pytest.raises(MemoryOptionsError, match="memory_pooling = 4"):
+    with pytest.raises(UserError, match="memory_pooling = 4"):
         MemoryOptions(memory_pooling=4)
     assert MemoryOptions().words() == ""
     assert MemoryOptions(4, 1, 3).words() == "memory frames 4, memory every 3"

@@ -12,10 +12,11 @@ from pathlib import Path
 import cv2
 import pytest
 
-from sam2_ros.bench.process_watch import ProcessWatchError, read_footprint
-from sam2_ros.bench.soak import SoakConfig, SoakError, run_soak
+from sam2_ros.bench.process_watch import read_footprint
+from sam2_ros.bench.soak import SoakConfig, run_soak
 from sam2_ros.bench.soak_report import Reading, check_stamps, compare_minutes, failures
 from sam2_ros.cli.main import run
+from sam2_ros.errors import UserError
 from sam2_ros.live.player import fastdds_profile, missing_ros
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
@@ -83,7 +84,7 @@ def test_a_short_run_of_the_live_node_is_measured_and_not_judged_by_its_memory(t
 def test_a_node_that_cannot_start_is_one_error_with_its_log(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import sys; print('no such camera'); sys.exit(3)")
     config = SoakConfig(tmp_path, command, width_px=64, height_px=64)
-    with pytest.raises(SoakError, match=r"(?s)exit status 3.*no such camera"):
+    with pytest.raises(UserError, match=r"(?s)exit status 3.*no such camera"):
         run_soak(config)
 
 
@@ -170,10 +171,10 @@ def test_a_process_that_has_ended_is_said_to_have() -> None:
     assert process.stdout is not None
     process.stdout.read()  # until it ends
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(ProcessWatchError, match="has ended"):
+    with pytest.raises(UserError, match="has ended"):
         read_footprint(process.pid)
     process.wait()
-    with pytest.raises(ProcessWatchError, match="is gone"):
+    with pytest.raises(UserError, match="is gone"):
         read_footprint(process.pid)
 
 

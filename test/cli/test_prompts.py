@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.cli.prompts import PromptBook, PromptSyntaxError
+from sam2_ros.cli.prompts import PromptBook
+from sam2_ros.errors import UserError
 
 
 def test_box_point_and_mask_of_one_object_on_one_frame_become_one_prompt(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_json_file_says_the_same_as_the_options(tmp_path: Path) -> None:
     ["cup:1,2,3,4", "cup@0:1,2,3", "cup@0:1,2,3,4,5", "cup@0:a,b,c,d", "@0:1,2,3,4", "cup@-1:1,2,3,4", ""],
 )
 def test_unreadable_box_is_shown_with_the_form_expected(spec: str) -> None:
-    with pytest.raises(PromptSyntaxError, match="ID@FRAME:x0,y0,x1,y1") as caught:
+    with pytest.raises(UserError, match="ID@FRAME:x0,y0,x1,y1") as caught:
         PromptBook().add_box(spec)
     assert f"'{spec}'" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -73,19 +74,19 @@ def test_unreadable_box_is_shown_with_the_form_expected(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", ["cup@0:1,2", "cup@0:1,2,*", "cup@0:1,+", "cup@0:1,2,3,+"])
 def test_unreadable_point(spec: str) -> None:
-    with pytest.raises(PromptSyntaxError, match="ID@FRAME:x,y,"):
+    with pytest.raises(UserError, match="ID@FRAME:x,y,"):
         PromptBook().add_point(spec)
 
 
 def test_missing_mask_is_named() -> None:
-    with pytest.raises(PromptSyntaxError, match=r"'cup': nowhere\.png is missing"):
+    with pytest.raises(UserError, match=r"'cup': nowhere\.png is missing"):
         PromptBook().add_mask("cup@0:nowhere.png")
 
 
 def test_second_box_for_an_object_on_a_frame_is_refused() -> None:
     book = PromptBook()
     book.add_box("cup@0:1,2,3,4")
-    with pytest.raises(PromptSyntaxError, match="two boxes for 'cup' on frame 0"):
+    with pytest.raises(UserError, match="two boxes for 'cup' on frame 0"):
         book.add_box("cup@0:1,2,3,5")
 
 
@@ -106,7 +107,7 @@ def test_second_box_for_an_object_on_a_frame_is_refused() -> None:
 def test_unreadable_json_is_one_line_with_the_form_expected(content: str, tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
     path.write_text(content)
-    with pytest.raises(PromptSyntaxError, match=r'expected .*"id": "cup"') as caught:
+    with pytest.raises(UserError, match=r'expected .*"id": "cup"') as caught:
         PromptBook().add_file(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.compiled import CompileError, compile_model
+from sam2_ros.engine.compiled import compile_model
 from sam2_ros.engine.kernels.rope import axial_rope
 from sam2_ros.engine.memory_bank import MemoryBank
 from sam2_ros.engine.model.sam2 import MemoryView
+from sam2_ros.errors import UserError
 
 BOX = (20.0, 30.0, 90.0, 100.0)
 
@@ -139,5 +140,5 @@ def test_what_they_cannot_be_is_one_clear_line(settings, words):
 
 @pytest.mark.parametrize("settings", [{"memory_pooling": 2}, {"memory_every": 2}])
 def test_they_are_not_compiled(model, settings, tmp_path):
-    with pytest.raises(CompileError, match="expected 1 and 1, whose full bank is what is compiled"):
+    with pytest.raises(UserError, match="expected 1 and 1, whose full bank is what is compiled"):
         compile_model(model, "max", TrackerConfig(**settings), tmp_path)

@@ -14,9 +14,10 @@ import torch
 from compiled_streams import SMALLEST, compiled_graphs, follow, largest_difference, noise, smallest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.compiled import CompiledModel, CompileError, buckets, compile_model, padded
+from sam2_ros.engine.compiled import CompiledModel, buckets, compile_model, padded
 from sam2_ros.engine.cuda_graphs import Function
 from sam2_ros.engine.memory_bank import MemoryBank
+from sam2_ros.errors import UserError
 from sam2_ros.weights.load import load_model
 
 
@@ -70,7 +71,7 @@ def test_off_is_the_model_itself(tmp_path):
     ],
 )
 def test_what_cannot_be_compiled_is_one_line(tmp_path, mode, message):
-    with pytest.raises(CompileError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         compile_model(smallest(), mode, TrackerConfig(), tmp_path)
     assert "\n" not in str(error.value)
 
@@ -79,7 +80,7 @@ def test_more_objects_than_it_was_compiled_for_are_refused():
     tracker = Tracker(CompiledModel(smallest(), "off", max_objects=1), TrackerConfig(max_objects=2))
     frame = noise(1)[0]
     # The frame of the prompts is answered by the part that is not compiled, up to its memory.
-    with pytest.raises(CompileError, match=r"2 objects given, at most 1 expected.*larger max_objects"):
+    with pytest.raises(UserError, match=r"2 objects given, at most 1 expected.*larger max_objects"):
         tracker.step(frame, [Prompt("a", box=(5, 5, 30, 40)), Prompt("b", box=(20, 5, 60, 40))])
 
 
@@ -191,7 +192,7 @@ def test_without_a_c_plus_plus_compiler_max_is_one_line(tmp_path, monkeypatch):
     )
     with (
         torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",)}),
-        pytest.raises(CompileError, match=expected) as error,
+        pytest.raises(UserError, match=expected) as error,
     ):
         compile_model(smallest(), "max", TrackerConfig(max_objects=1), tmp_path)
     assert "\n" not in str(error.value)

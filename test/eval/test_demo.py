@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from sam2_ros.errors import UserError
 from sam2_ros.eval.demo import DemoConfig, mask_box, run_demo
-from sam2_ros.live.player import LiveReplayConfig, LiveReplayError, fastdds_profile, missing_ros, replay_live
+from sam2_ros.live.player import LiveReplayConfig, fastdds_profile, missing_ros, replay_live
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.result_folder.manifest import ResultFolderError
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 FRAMES = 20
@@ -85,7 +85,7 @@ def test_a_node_that_cannot_load_its_model_is_reported_with_its_log(tmp_path: Pa
         parameters={"model": "/nowhere/model.pt"},
         start_timeout_s=180.0,
     )
-    with pytest.raises(LiveReplayError, match=r"(?s)unconfigured.*/nowhere/model\.pt"):
+    with pytest.raises(UserError, match=r"(?s)unconfigured.*/nowhere/model\.pt"):
         replay_live(camera, {}, tmp_path / "tracked", tmp_path / "node.log", config)
 
 
@@ -94,7 +94,7 @@ def test_a_process_that_never_becomes_a_node_is_reported_in_time(tmp_path: Path)
     command = (sys.executable, "-c", "import time; print('not a node', flush=True); time.sleep(60)")
     config = LiveReplayConfig(node_command=command, start_timeout_s=3.0)
     camera = black_camera(tmp_path)
-    with pytest.raises(LiveReplayError, match=r"(?s)becoming active within 3 s.*not a node"):
+    with pytest.raises(UserError, match=r"(?s)becoming active within 3 s.*not a node"):
         replay_live(camera, {}, tmp_path / "tracked", tmp_path / "node.log", config)
 
 
@@ -103,7 +103,7 @@ def test_a_bag_of_the_users_is_not_removed(tmp_path: Path) -> None:
     keep.mkdir()
     (keep / "metadata.yaml").write_text("rosbag2_bagfile_information: {}\n")
     for overwrite, said in ((False, "is not empty"), (True, "camera' was written by no earlier run")):
-        with pytest.raises(ResultFolderError, match=said):
+        with pytest.raises(UserError, match=said):
             run_demo(DemoConfig(tmp_path, frames=2, overwrite=overwrite))
     assert [path.name for path in tmp_path.rglob("*")] == ["camera", "metadata.yaml"]
 

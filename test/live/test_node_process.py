@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sam2_ros.errors import UserError
 from sam2_ros.live import node_process
-from sam2_ros.live.node_process import NodeProcess, NodeProcessError
+from sam2_ros.live.node_process import NodeProcess
 
 POLITE = """
 import signal, sys, time
@@ -87,7 +88,7 @@ def test_a_node_that_died_is_reported_with_its_last_words(tmp_path: Path) -> Non
     code = "import sys; print('no such model'); sys.exit(3)"
     with NodeProcess([sys.executable, "-c", code], tmp_path / "node.log", {}) as process:
         wait_for("no such model", process.log_path)
-        with pytest.raises(NodeProcessError, match=r"(?s)exit status 3.*no such model"):
+        with pytest.raises(UserError, match=r"(?s)exit status 3.*no such model"):
             check_for(process, 20)
 
 
@@ -95,7 +96,7 @@ def test_the_node_ends_when_its_owner_fails(tmp_path: Path) -> None:
     process = NodeProcess([sys.executable, "-c", POLITE], tmp_path / "node.log", {})
     with pytest.raises(ZeroDivisionError):
         fail_inside(process)
-    with pytest.raises(NodeProcessError, match="exit status"):
+    with pytest.raises(UserError, match="exit status"):
         process.check()
 
 
@@ -142,6 +143,6 @@ def test_a_command_whose_owner_died_before_it_began_does_not_begin(tmp_path: Pat
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     with (
         NodeProcess(["/nowhere/sam2_node"], tmp_path / "node.log", {}) as process,
-        pytest.raises(NodeProcessError, match="/nowhere/sam2_node"),
+        pytest.raises(UserError, match="/nowhere/sam2_node"),
     ):
         check_for(process, 20)

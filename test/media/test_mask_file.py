@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam2_ros.media.mask_file import MaskFileError, read_mask
+from sam2_ros.errors import UserError
+from sam2_ros.media.mask_file import read_mask
 
 HW = (120, 160)
 DISC = cv2.circle(np.zeros(HW, np.uint8), (60, 60), 30, 1, -1)
@@ -143,14 +144,14 @@ def test_several_values_are_refused_until_one_is_chosen(
     tmp_path: Path, image: Image.Image | np.ndarray, said: str, value: str, chosen: np.ndarray
 ) -> None:
     path = saved(tmp_path, image)
-    with pytest.raises(MaskFileError, match=said):
+    with pytest.raises(UserError, match=said):
         read_mask(path)
     np.testing.assert_array_equal(read_mask(path, value).mask_hw, chosen > 0)
 
 
 @pytest.mark.parametrize("quality", [90, 50])
 def test_several_objects_in_a_jpeg_are_not_taken_for_soft_edges(tmp_path: Path, quality: int) -> None:
-    with pytest.raises(MaskFileError, match=r"several values|photograph"):
+    with pytest.raises(UserError, match=r"several values|photograph"):
         read_mask(saved(tmp_path, DISC * 255 + OTHER * 100, "m.jpg", quality=quality))
 
 
@@ -165,12 +166,12 @@ def test_several_objects_in_a_jpeg_are_not_taken_for_soft_edges(tmp_path: Path, 
     ],
 )
 def test_what_is_no_mask_is_refused(tmp_path: Path, image: np.ndarray, said: str) -> None:
-    with pytest.raises(MaskFileError, match=said):
+    with pytest.raises(UserError, match=said):
         read_mask(saved(tmp_path, image))
 
 
 def test_a_value_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(MaskFileError, match="no pixel of the value 9; it has 0, 1, 2"):
+    with pytest.raises(UserError, match="no pixel of the value 9; it has 0, 1, 2"):
         read_mask(saved(tmp_path, DISC + 2 * OTHER), "9")
 
 
@@ -188,6 +189,6 @@ def test_what_is_no_image_is_refused_without_waiting(tmp_path: Path) -> None:
     whole = saved(tmp_path, NOISE).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     for name in ("pipe.png", "loop.png", "text.png", "cut.png", "gone.png", "", "x" * 5000, "a\0b"):
-        with pytest.raises(MaskFileError) as raised:
+        with pytest.raises(UserError) as raised:
             read_mask(tmp_path / name)
         assert "\n" not in str(raised.value)

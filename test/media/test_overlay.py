@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine.result import FrameResult, ObjectState
-from sam2_ros.media.overlay import PALETTE, VideoError, VideoWriter, colour_of, container_fps, draw_overlay
+from sam2_ros.errors import UserError
+from sam2_ros.media.overlay import PALETTE, VideoWriter, colour_of, container_fps, draw_overlay
 
 
 def result_of(objects, height_px=200, width_px=300):
@@ -139,7 +140,7 @@ def test_frames_of_another_size_are_scaled_not_lost(tmp_path):
 def test_a_codec_that_fails_is_said(tmp_path):
     writer = VideoWriter(tmp_path / "overlay.mp4", 10, fourcc="zzzz")
     with pytest.raises(
-        VideoError, match=r"overlay.mp4' \(zzzz, 10 fps\) cannot be written: OpenCV opened no encoder"
+        UserError, match=r"overlay.mp4' \(zzzz, 10 fps\) cannot be written: OpenCV opened no encoder"
     ):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
@@ -147,7 +148,7 @@ def test_a_codec_that_fails_is_said(tmp_path):
 
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     writer = VideoWriter(tmp_path / "nowhere" / "overlay.mp4", 10)
-    with pytest.raises(VideoError, match="is the folder writable"):
+    with pytest.raises(UserError, match="is the folder writable"):
         writer.write(np.zeros((48, 64, 3), np.uint8))
 
 

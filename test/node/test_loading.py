@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from sam2_ros.engine import Prompt
-from sam2_ros.engine.compiled import CompileError
+from sam2_ros.errors import UserError
 from sam2_ros.node.loading import load
 from sam2_ros.node.parameters.params import NodeParams
 
 
 def test_graphs_without_a_gpu_are_refused():
-    with pytest.raises(CompileError, match="compile = 'graphs' on device 'cpu': expected a CUDA device"):
+    with pytest.raises(UserError, match="compile = 'graphs' on device 'cpu': expected a CUDA device"):
         load(NodeParams(device="cpu", compile="graphs", image_size=128))
 
 

@@ -53,6 +53,9 @@ MAY_IMPORT = {
     },
     "train": {"host_memory", "result_folder", "engine", "weights", "media", "synthetic", "datasets", "eval"},
 }
+for layer in list(MAY_IMPORT):
+    MAY_IMPORT[layer].add("errors")
+MAY_IMPORT["errors"] = set()
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node"}
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")

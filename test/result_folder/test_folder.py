@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.errors import UserError
+from sam2_ros.result_folder.folder import ResultFolder
 
 NAMES = ("masks/", "tracked/", "summary.json")
 KILLED_AT_EVERY_STEP = """
@@ -86,7 +87,7 @@ def contents(folder: Path) -> dict[str, str]:
 def refused(out: Path, **options: object) -> str:
     """What is said; nothing may have changed."""
     before = contents(out.parent)
-    with pytest.raises(ResultFolderError) as error:
+    with pytest.raises(UserError) as error:
         write(out, "new", **options)
     assert contents(out.parent) == before
     assert "\n" not in str(error.value)
@@ -246,7 +247,7 @@ def test_what_lies_beside_the_results_may_be_read(tmp_path: Path) -> None:
     "name", ["../escaped", "..", "/etc/escaped", "masks/../../escaped", "./x", "a//b", "", "a\0b"]
 )
 def test_names_never_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with ResultFolder(tmp_path / "out", "track") as folder, pytest.raises(ResultFolderError, match="inside"):
+    with ResultFolder(tmp_path / "out", "track") as folder, pytest.raises(UserError, match="inside"):
         folder.stage(name)
 
 
@@ -282,7 +283,7 @@ def test_results_of_another_command_are_not_replaced(tmp_path: Path) -> None:
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with ResultFolder(tmp_path / "out", "track", NAMES) as folder:
         folder.stage("summary.json").write_text("first")
-        with pytest.raises(ResultFolderError, match=f"in use by another run \\(process {os.getpid()}\\)"):
+        with pytest.raises(UserError, match=f"in use by another run \\(process {os.getpid()}\\)"):
             write(tmp_path / "out", "second")
     assert contents(tmp_path / "out") == {"summary.json": "first"}
 

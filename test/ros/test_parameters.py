@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from sam2_ros.errors import UserError
+
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
@@ -14,7 +16,6 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
 from sam2_ros.node.node import FAILURE, Sam2Node
-from sam2_ros.node.parameters.params import ParameterError
 
 from .conftest import START_TIMEOUT_S
 
@@ -64,7 +65,7 @@ def test_off_and_whole_numbers_need_no_quotes_and_no_point(make_node):
     ],
 )
 def test_what_cannot_be_meant_is_one_line_with_the_remedy(make_node, line, said):
-    with pytest.raises(ParameterError) as error:
+    with pytest.raises(UserError) as error:
         make_node(line)
     assert str(error.value).startswith(f"parameter {line.partition(':')[0]}: got ")
     assert said in str(error.value)

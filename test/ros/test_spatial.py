@@ -10,6 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from sam2_ros.errors import UserError
+
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("message_filters", reason="needs message_filters (apt: ros-<distro>-message-filters)")
 
@@ -21,7 +23,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from sam2_ros.node.diagnostics import OK, WARN
-from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.location import NoPositionError, NotYetError
 from sam2_ros.node.spatial.sources import DEPTHS_KEPT, depths_kept
 from sam2_ros.node.spatial.spatial import Spatial
@@ -393,14 +394,10 @@ def test_tf_that_is_silent_is_waited_for_no_more_until_it_is_back(graph, tf):
 
 def test_a_missing_package_is_named_before_anything_is_subscribed(graph, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
-    with pytest.raises(
-        MissingPackageError, match=r"target_frame = 'base' needs the ROS package tf2_ros.*-tf2-ros"
-    ):
+    with pytest.raises(UserError, match=r"target_frame = 'base' needs the ROS package tf2_ros.*-tf2-ros"):
         Spatial(graph.node, 1000, 0.05, "base", rectified=False)
     monkeypatch.setitem(sys.modules, "message_filters", None)
-    with pytest.raises(
-        MissingPackageError, match=r"use_3d needs the ROS package message_filters.*-message-filters"
-    ):
+    with pytest.raises(UserError, match=r"use_3d needs the ROS package message_filters.*-message-filters"):
         Spatial(graph.node, 1000, 0.05, "", rectified=False)
     assert graph.node.count_subscribers("/eye/depth") == 0
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from sam2_ros.errors import UserError
+
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from builtin_interfaces.msg import Time
@@ -13,7 +15,6 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sam2_ros.media.overlay import colour_of
-from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.location import Location, SpatialResult
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
@@ -130,7 +131,5 @@ def test_detections_of_vision_msgs():
 
 def test_without_vision_msgs_the_way_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "vision_msgs.msg", None)
-    with pytest.raises(
-        MissingPackageError, match=r"~/detections_3d needs the ROS package vision_msgs.*-vision-msgs"
-    ):
+    with pytest.raises(UserError, match=r"~/detections_3d needs the ROS package vision_msgs.*-vision-msgs"):
         detections_3d_message(spatial(), RESULT, HEADER)

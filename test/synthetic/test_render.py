@@ -12,16 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
+from sam2_ros.errors import UserError
 from sam2_ros.synthetic.drawing import shapes
 from sam2_ros.synthetic.drawing.cutouts import CUTOUTS, cutouts
 from sam2_ros.synthetic.drawing.patterns import make_pattern
-from sam2_ros.synthetic.drawing.textures import (
-    PATTERN_SEEDS,
-    PHOTOGRAPHS,
-    TextureBank,
-    TextureError,
-    photograph,
-)
+from sam2_ros.synthetic.drawing.textures import PATTERN_SEEDS, PHOTOGRAPHS, TextureBank, photograph
 from sam2_ros.synthetic.render import ClipConfig, demo_clip, demo_config, render_clip
 from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Wave
 from sam2_ros.synthetic.staging import random_scene, side_by_side
@@ -228,7 +223,7 @@ def test_cutouts_lie_inside_their_photographs() -> None:
 
 
 def test_a_missing_photograph_says_which_and_what_to_do() -> None:
-    with pytest.raises(TextureError, match=r"no_such\.png.*pip install"):
+    with pytest.raises(UserError, match=r"no_such\.png.*pip install"):
         photograph("no_such.png")
 
 

@@ -10,9 +10,10 @@ from own_clips import beads, write_beads, write_clip
 from PIL import Image
 
 from sam2_ros.cli.main import run
+from sam2_ros.errors import UserError
 from sam2_ros.train.read_config import fill, read_yaml
 from sam2_ros.train.run import RecipeConfig
-from sam2_ros.train.train_config import SIZES, FinetuneConfig, TrainConfigError
+from sam2_ros.train.train_config import SIZES, FinetuneConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -165,5 +166,5 @@ def test_data_that_cannot_be_used_is_one_line_that_names_the_file(spoil, expecte
 
 
 def test_a_configuration_in_python_is_checked_too():
-    with pytest.raises(TrainConfigError, match="reverse"):
+    with pytest.raises(UserError, match="reverse"):
         FinetuneConfig(data=("a",), out="b", reverse=2.0)

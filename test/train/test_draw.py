@@ -11,11 +11,12 @@ import torch
 from own_clips import beads, write_beads, write_clip
 from vos_layouts import write_frames, write_masks
 
+from sam2_ros.errors import UserError
 from sam2_ros.media.annotations import coco_rle
 from sam2_ros.train.augment import draw_variation, vary_frame, vary_mask
 from sam2_ros.train.clip_sampler import LEAST_PX, ClipDrawer, batches, make_batch
 from sam2_ros.train.sequences import find_footage
-from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig, TrainConfigError
+from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 
 SIZE = 96
 
@@ -49,7 +50,7 @@ def test_both_layouts_of_own_clips_read_the_same(tmp_path):
             np.testing.assert_array_equal(labels_at(one, index, labels[index]), labels[index])
             assert np.abs(one.image(index).astype(int) - frames[index]).mean() < 8  # JPEG
     assert find_footage([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
-    with pytest.raises(TrainConfigError, match="in another folder, too"):
+    with pytest.raises(UserError, match="in another folder, too"):
         find_footage([tmp_path / "own", tmp_path / "davis"])
 
 

@@ -19,12 +19,12 @@ from torch import nn
 
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import find_checkpoint, load_model
+from sam2_ros.weights.load import CheckpointError, find_checkpoint, load_model
 
 from .check import engine_outputs, example_inputs, largest_error
 from .fold_shapes import fold_shapes
 from .graphs import GRAPHS
-from .layout import MANIFEST, STAGES, TABLES, BackendError, ExportLayout
+from .layout import MANIFEST, STAGES, TABLES, ExportLayout
 from .sessions import IDENTITY, StageSession, import_onnxruntime
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
@@ -62,7 +62,7 @@ def run_export(
 ) -> dict[str, Any]:
     """Load a checkpoint and export it; returns what `sam2-ros export --json` prints.
 
-    Raises CheckpointError or ResultFolderError; then an earlier export is as it was.
+    Raises UserError; then an earlier export is as it was.
     """
     import_onnx()
     import_onnxruntime()
@@ -90,12 +90,12 @@ def import_onnx() -> Any:
     """The package, which PyTorch's exporter needs too.
 
     Raises:
-        BackendError: it is not installed.
+        CheckpointError: it is not installed.
     """
     try:
         import onnx
     except ImportError as error:
-        raise BackendError(
+        raise CheckpointError(
             f"onnx cannot be imported ({error}); the export needs it: pip install sam2_ros[onnx]"
         ) from None
     return onnx
@@ -127,7 +127,7 @@ def export_onnx(
         `max_error` of every stage and `bytes` of every file.
 
     Raises:
-        BackendError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
+        CheckpointError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
@@ -141,7 +141,7 @@ def export_onnx(
             StageSession(out, stage, layout)(inputs), engine_outputs(model, stage, inputs)
         )
         if not errors[stage] <= TOLERANCE[layout.precision]:  # NaN too
-            raise BackendError(
+            raise CheckpointError(
                 f"{stage}.onnx differs from PyTorch by {errors[stage]:.2g} of its root mean square, at most "
                 f"{TOLERANCE[layout.precision]} expected: export with --precision fp32"
             )

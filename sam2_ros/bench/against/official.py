@@ -19,8 +19,9 @@ from sam2_ros.engine import Sam2Model
 from sam2_ros.engine.compiled import compiler_failure
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.preprocess import preprocess
+from sam2_ros.errors import UserError
 
-from .reference import Box, ReferenceMissingError, missing
+from .reference import Box, missing
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
@@ -84,7 +85,7 @@ def _compiler_errors() -> Iterator[None]:
     try:
         yield
     except torch._dynamo.exc.TorchDynamoException as error:
-        raise ReferenceMissingError(
+        raise UserError(
             f"--against official-compiled: torch.compile failed {compiler_failure(error)}, or give --against official"
         ) from error
 
@@ -97,7 +98,7 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
     except ImportError as error:
         raise missing(option, error) from None
     if compiled and not hasattr(made_by, "SAM2VideoPredictorVOS"):
-        raise ReferenceMissingError(
+        raise UserError(
             f"--against {option}: the installed package sam2 has no compiled predictor; install one of "
             "December 2024 or later, such as sam2==1.1.0"
         )

@@ -9,9 +9,10 @@ import importlib.util
 
 from sam2_ros.engine import ModelConfig, Sam2Model
 from sam2_ros.engine.config import OFFICIAL
+from sam2_ros.errors import UserError
 
 from .official import Official
-from .reference import PACKAGES, Reference, ReferenceMissingError, missing
+from .reference import PACKAGES, Reference, missing
 from .transformers import Port
 
 
@@ -19,12 +20,12 @@ def check_reference(name: str, config: ModelConfig) -> None:
     """Whether one of `REFERENCES` can be opened, as far as can be told without importing it, which takes memory.
 
     Raises:
-        ReferenceMissingError: the package is not installed, or has no such model.
+        UserError: the package is not installed, or has no such model.
     """
     if importlib.util.find_spec(PACKAGES[name]) is None:
         raise missing(name, f"No module named '{PACKAGES[name]}'")
     if name == "transformers" and config.name not in OFFICIAL:
-        raise ReferenceMissingError(
+        raise UserError(
             f"--against transformers: it cannot run {config.name}, one of {', '.join(OFFICIAL)} expected"
         )
 
@@ -33,7 +34,7 @@ def open_reference(name: str, model: Sam2Model) -> Reference:
     """One of `REFERENCES` with the weights, the input size and the precision of `model`.
 
     Raises:
-        ReferenceMissingError: the package is not installed, or has no such model.
+        UserError: the package is not installed, or has no such model.
     """
     check_reference(name, model.config)
     if name == "transformers":

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sam2_ros.errors import UserError
 from sam2_ros.eval.metrics import mask_iou
 
 PACKAGES = {"official": "sam2", "official-compiled": "sam2", "transformers": "transformers"}
@@ -21,10 +22,6 @@ REMEDIES = {
     "transformers": "pip install 'transformers>=5'",
 }
 Box = tuple[float, float, float, float]
-
-
-class ReferenceMissingError(ValueError):
-    """The reference cannot run here; one line that names the remedy."""
 
 
 @dataclass
@@ -55,10 +52,10 @@ class Reference(Protocol):
         """
 
 
-def missing(name: str, reason: object) -> ReferenceMissingError:
+def missing(name: str, reason: object) -> UserError:
     """The error of a package that cannot be imported for this `reason`."""
     package = PACKAGES[name]
-    return ReferenceMissingError(
+    return UserError(
         f"--against {name} needs the package {package}, which this Python cannot import ({reason}): {REMEDIES[package]}"
     )
 

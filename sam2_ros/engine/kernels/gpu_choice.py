@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2_ros.engine.config import ModelConfig
+from sam2_ros.errors import UserError
 
 from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run, shapes_of
 
@@ -28,10 +29,6 @@ TOLERANCE = 0.02  # rms of a kernel's error over that of the answer; in bfloat16
 _log = logging.getLogger(__name__)
 
 Clock = Callable[[Callable[[], object]], float]
-
-
-class KernelError(ValueError):
-    """A kernel that was asked for and cannot be used. One line: what was given, what was expected, what to do."""
 
 
 class Measured(NamedTuple):
@@ -115,10 +112,10 @@ def choose_kernels(config: ModelConfig, device: torch.device, dtype: torch.dtype
         only: one of `KERNELS`, to be used where it can be whatever was chosen before; empty for the fastest.
 
     Raises:
-        KernelError: `only` is none of them, or it can be used for nothing.
+        UserError: `only` is none of them, or it can be used for nothing.
     """
     if only and only not in KERNELS:
-        raise KernelError(f"attention kernel '{only}': expected one of {', '.join(KERNELS)}")
+        raise UserError(f"attention kernel '{only}': expected one of {', '.join(KERNELS)}")
     with _one_at_a_time, torch.inference_mode(), torch.cuda.device(device):
         timer = partial(time_kernels, device=device, dtype=dtype, clock=_clock(device))
         lines = _choose(shapes_of(config), device, dtype, _gpu(device), only, timer)
@@ -152,7 +149,7 @@ def _choose(
         found[use._replace(is_alone=False)] = measured.winner(without=CUDNN)
         lines.append(f"{shape.name}: {measured}")
     if only and not any(kernel is not None and kernel.name == only for kernel in found.values()):
-        raise KernelError(
+        raise UserError(
             f"attention kernel '{only}' on {device} in {dtype}: expected one that runs there "
             f"({', '.join(lines) or 'this model has small attentions only'}); leave the choice to the timing"
         )

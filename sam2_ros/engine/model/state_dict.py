@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from sam2_ros.engine.config import NANO, OFFICIAL, ModelConfig, config_for
+from sam2_ros.errors import UserError
 
 from .sam2 import Sam2Model
 
@@ -18,20 +19,16 @@ POINTER_TIME = "obj_ptr_tpos_proj.weight"
 BLOCK_PREFIX = "image_encoder.trunk.blocks."
 
 
-class StateDictError(ValueError):
-    """A state dict that is not, or not wholly, a SAM 2 model. One line: what was found, what was expected."""
-
-
 def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
     """The configuration whose size and version the keys show.
 
     Raises:
-        StateDictError: not a SAM 2 state dict, or one of an unknown size.
+        UserError: not a SAM 2 state dict, or one of an unknown size.
     """
     patch_embed = state.get(PATCH_EMBED)
     if patch_embed is None:
         first = next(iter(state), "nothing")
-        raise StateDictError(
+        raise UserError(
             f"not a SAM 2 state dict: '{PATCH_EMBED}' is missing among its {len(state)} keys (first: '{first}')"
         )
     channels = patch_embed.shape[0]
@@ -45,14 +42,14 @@ def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
     known = ", ".join(
         f"{c.name} {c.hiera.embed_dim} & {sum(c.hiera.stages)}" for c in (NANO, *OFFICIAL.values())
     )
-    raise StateDictError(f"image encoder of {channels} channels and {blocks} blocks: expected one of {known}")
+    raise UserError(f"image encoder of {channels} channels and {blocks} blocks: expected one of {known}")
 
 
 def check_finite(state: Mapping[str, torch.Tensor]) -> None:
-    """Raises StateDictError when there is a NaN or an infinity in it: every answer would be one."""
+    """Raises UserError when there is a NaN or an infinity in it: every answer would be one."""
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
-        raise StateDictError(
+        raise UserError(
             f"{len(broken)} of {len(state)} tensors hold numbers that are not finite (first: '{broken[0]}'): a "
             "training that diverged, or a damaged file"
         )
@@ -62,7 +59,7 @@ def load_strictly(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
     """Fill a model; every tensor must be there, be expected and have its shape.
 
     Raises:
-        StateDictError: names the first offending tensors and how many there are.
+        UserError: names the first offending tensors and how many there are.
     """
     own = model.state_dict()
     missing = [key for key in own if key not in state]
@@ -78,7 +75,7 @@ def load_strictly(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
         if keys
     ]
     if findings:
-        raise StateDictError(
+        raise UserError(
             f"state dict does not fit SAM {model.config.version} {model.config.name}: {'; '.join(findings)}"
         )
     model.load_state_dict(state, strict=True)

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sam2_ros.engine.tracker_config import NUMERICS
+from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 
 from .baselines import BASELINES
 from .prompting import KINDS
 
 Progress = Callable[[str, int, int | None], None]
-
-
-class EvalConfigError(ValueError):
-    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +58,25 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         if self.prompt not in KINDS:
-            raise EvalConfigError(f"--prompt {self.prompt} given, one of {', '.join(KINDS)} expected")
+            raise UserError(f"--prompt {self.prompt} given, one of {', '.join(KINDS)} expected")
         if self.numerics not in NUMERICS:
-            raise EvalConfigError(f"--numerics {self.numerics} given, one of {', '.join(NUMERICS)} expected")
+            raise UserError(f"--numerics {self.numerics} given, one of {', '.join(NUMERICS)} expected")
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
-            raise EvalConfigError(f"--baseline {unknown[0]} given, one of {', '.join(BASELINES)} expected")
+            raise UserError(f"--baseline {unknown[0]} given, one of {', '.join(BASELINES)} expected")
         if self.workers < 0:
-            raise EvalConfigError(
-                f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen"
-            )
+            raise UserError(f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen")
         if self.ray and self.out is None:
-            raise EvalConfigError(
+            raise UserError(
                 f"--ray {self.ray} without --out: name a folder that every machine of the cluster sees"
             )
         if self.fresh and self.out is None:
-            raise EvalConfigError("--fresh without --out: there are no earlier results, leave it out")
+            raise UserError("--fresh without --out: there are no earlier results, leave it out")
         if self.out is not None:
             if self.out.exists() and not self.out.is_dir():
-                raise EvalConfigError(f"--out {self.out} is a file, a folder or a new name expected")
+                raise UserError(f"--out {self.out} is a file, a folder or a new name expected")
             out, dataset = self.out.resolve(), self.dataset.resolve()
             if out.is_relative_to(dataset) or dataset.is_relative_to(out):
-                raise EvalConfigError(
+                raise UserError(
                     f"--out {self.out} and the dataset {self.dataset} lie in each other: predicted masks could replace "
                     "true ones; choose another folder"
                 )

@@ -19,11 +19,12 @@ from sam2_ros import __version__
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.rendered import is_rendered
 from sam2_ros.datasets.sequence import VosSequence
+from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose import choose_runner
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, Progress
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, Progress
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
-from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import device_and_precision, find_checkpoint
 
 from .eval_config import EvalConfig, Evaluation
@@ -51,8 +52,8 @@ def run_eval(
         on_note: gets a line for people whenever there is one: what was taken over, what failed.
         command: as given, for summary.json.
 
-    Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError, ResultFolderError or RayError,
-    each in one line; Interrupted. An earlier summary.json, and what it is of, stays until the new one is complete.
+    Raises UserError where nothing can be evaluated, and one of status 130 that says how to go on where the user
+    interrupts. An earlier summary.json, and what it is of, stays until the new one is complete.
     """
     config = _for_other_machines(config) if config.ray else config
     if config.out is None:
@@ -96,7 +97,7 @@ def _run(
                 _drop_incomplete(folder)
                 for name in lengths:
                     board.publish_complete(name)
-            raise Interrupted(_how_to_go_on(config, complete, len(sequences))) from None
+            raise UserError(_how_to_go_on(config, complete, len(sequences)), status=130) from None
         for name in [name for name in lengths if name not in done and name not in failed]:
             failed[name] = "not run, as one before it ended the run: give the same command again"
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]
@@ -257,7 +258,7 @@ class _Board:
     def publish_complete(self, name: str) -> None:
         """A sequence that is done takes its place; one that cannot stays in staging: the end of the run says why."""
         if self.publish is not None and result_file(self.publish.staging, name).exists():
-            with contextlib.suppress(OSError, ResultFolderError):
+            with contextlib.suppress(OSError, UserError):
                 self.publish.commit((f"{name}/",), only=f"{name}/")
 
     def on_event(self, event: Event) -> None:

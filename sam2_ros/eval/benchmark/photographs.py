@@ -15,17 +15,19 @@ import numpy as np
 
 from sam2_ros.datasets.photographs import Photograph, open_photographs
 from sam2_ros.engine import ImageSegmenter
+from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_json, write_label_png
 from sam2_ros.offline.stream import precision_name
-from sam2_ros.result_folder.folder import ResultFolder, is_plain
+from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.result_folder.manifest import is_plain
 from sam2_ros.weights.load import load_model
 
 from .baselines import grabcut
-from .eval_config import EvalConfig, EvalConfigError, Evaluation, Progress
+from .eval_config import EvalConfig, Evaluation, Progress
 from .prompting import CLICKS, Clicks, tight_box
 from .scores import disjoint
 
@@ -57,20 +59,18 @@ def run_photographs(
 ) -> Evaluation:
     """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
 
-    Raises SourceError, CheckpointError, EvalConfigError or ResultFolderError, each in one line.
+    Raises UserError.
     """
     if config.prompt not in PROMPTS:
-        raise EvalConfigError(
-            f"--prompt {config.prompt} on photographs, one of {', '.join(PROMPTS)} expected"
-        )
+        raise UserError(f"--prompt {config.prompt} on photographs, one of {', '.join(PROMPTS)} expected")
     if config.split or config.sequences:
-        raise EvalConfigError("--split and --sequence are for videos: leave them out for photographs")
+        raise UserError("--split and --sequence are for videos: leave them out for photographs")
     if config.workers or config.ray or config.fresh:
-        raise EvalConfigError("--workers, --ray and --fresh are for videos: leave them out for photographs")
+        raise UserError("--workers, --ray and --fresh are for videos: leave them out for photographs")
     if config.memory != MemoryOptions():
-        raise EvalConfigError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
+        raise UserError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
     if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):
-        raise EvalConfigError(
+        raise UserError(
             f"baselines {', '.join(config.baselines)} with --prompt {config.prompt} on photographs: "
             "only grabcut with a box expected"
         )

@@ -24,7 +24,7 @@ RESULT = "result.json"
 
 
 def result_file(out: Path, name: str) -> Path:
-    """Of a sequence: where it is, everything else of that sequence is complete. Raises ResultFolderError."""
+    """Of a sequence: where it is, everything else of that sequence is complete. Raises UserError."""
     parts_of(name)  # whatever a list says, the file is in `out`
     return out / name / RESULT
 
@@ -41,7 +41,7 @@ class SequenceWriter:
     """`DIR/<sequence>/NNNNN.png`, value = object, named as the frames; `overlay.mp4`; at last `result.json`.
 
     Where objects may overlap each has a folder of black and white masks, `DIR/<sequence>/<object>/NNNNN.png`.
-    `out` is where new results grow: what an attempt that died left there is removed first. Raises OSError, VideoError.
+    `out` is where new results grow: what an attempt that died left there is removed first. Raises OSError, UserError.
     """
 
     def __init__(self, out: Path, sequence: VosSequence) -> None:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
-from sam2_ros.engine import PromptError, Sam2Model, Tracker
+from sam2_ros.engine import Sam2Model, Tracker
+from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.job import JobError, disk_error
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.overlay import VideoError
 from sam2_ros.media.results import write_json
 from sam2_ros.offline.stream import precision_name
 from sam2_ros.weights.load import load_model
@@ -76,7 +76,7 @@ class SequenceRun:
             if out is not None:
                 write_json(result_file(out, assignment.sequence.name), record, indent=None)
             return record
-        except (SourceError, PromptError, VideoError) as error:
+        except UserError as error:
             raise JobError(str(error)) from error
         except torch.OutOfMemoryError as error:
             device = self._model.device

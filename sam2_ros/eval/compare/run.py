@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.errors import UserError
+
 from .paired import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
-from .summaries import CompareError, Key, RunSummary, read_summary, runs_of
+from .summaries import Key, RunSummary, read_summary, runs_of
 
 
 @dataclass(frozen=True)
@@ -195,37 +197,37 @@ class Comparison:
 
 def compare_files(path_a: Path, path_b: Path, metric: str = "", run: str = "") -> Comparison:
     """Read and compare. `metric`: of `METRICS`, empty = J&F (photographs: IoU). `run`: which one of two replays,
-    empty = the first of `RUNS` that both have. Raises CompareError.
+    empty = the first of `RUNS` that both have. Raises UserError.
     """
     both_runs = [runs_of(path) for path in (path_a, path_b)]
     if not run and all(both_runs):
         shared = [name for name in both_runs[0] if name in both_runs[1]]
         if not shared:
-            raise CompareError(
+            raise UserError(
                 f"'{path_a}' has the runs {', '.join(both_runs[0])} and '{path_b}' {', '.join(both_runs[1])}: "
                 "one that both have expected"
             )
         run = shared[0]
     elif run and not all(both_runs):
-        raise CompareError(f"--run {run} is for two summaries of `sam2-ros replay`: leave it out")
+        raise UserError(f"--run {run} is for two summaries of `sam2-ros replay`: leave it out")
     elif not run:
         run = next((runs[0] for runs in both_runs if runs), "")
     return compare_runs(read_summary(path_a, run), read_summary(path_b, run), metric)
 
 
 def compare_runs(a: RunSummary, b: RunSummary, metric: str = "") -> Comparison:
-    """Raises CompareError where the two have nothing in common."""
+    """Raises UserError where the two have nothing in common."""
     if a.kind != b.kind:
-        raise CompareError(
+        raise UserError(
             f"'{a.path}' is {_NAMES[a.kind]} and '{b.path}' {_NAMES[b.kind]}: two of one kind expected"
         )
     metric = metric or ("IoU" if a.kind == "photographs" else "JF")
     if metric not in METRICS:
-        raise CompareError(f"--metric {metric} given, one of {', '.join(METRICS)} expected")
+        raise UserError(f"--metric {metric} given, one of {', '.join(METRICS)} expected")
     scored_a, scored_b = _scored(a, metric), _scored(b, metric)
     pairs = tuple(Pair(key, value, scored_b[key]) for key, value in scored_a.items() if key in scored_b)
     if not pairs:
-        raise CompareError(
+        raise UserError(
             f"'{a.path}' and '{b.path}' have no object with {METRICS[metric].title} in common: runs over the same "
             "sequences expected"
         )

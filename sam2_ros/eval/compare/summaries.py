@@ -11,14 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sam2_ros.errors import UserError
 from sam2_ros.media.written_file import read_json
 
 Key = tuple[str, str]
 """Sequence and object."""
-
-
-class CompareError(ValueError):
-    """Files or options that cannot be compared: one line with what was given, what was expected, the remedy."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,11 @@ _SHARES = ("missed", "false_presence", "identity_wrong")  # 0..1 in a replay, co
 
 
 def read_summary(path: Path, run: str = "") -> RunSummary:
-    """`path`: the file, or the folder it is in. `run`: which one of a replay, see `runs_of`. Raises CompareError."""
+    """`path`: the file, or the folder it is in. `run`: which one of a replay, see `runs_of`. Raises UserError."""
     file, content = _open(path)
     kind = _kind(content)
     if kind is None:
-        raise CompareError(
+        raise UserError(
             f"'{file}' has no scores of objects: expected a summary.json of `sam2-ros eval` or `sam2-ros replay`"
         )
     try:
@@ -80,10 +77,10 @@ def read_summary(path: Path, run: str = "") -> RunSummary:
         else:
             summary = _photographs(file, content) if kind == "photographs" else _eval(file, content)
         return _checked(summary)
+    except UserError:
+        raise
     except (KeyError, StopIteration, OSError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, CompareError):
-            raise
-        raise CompareError(
+        raise UserError(
             f"'{file}' is not complete ({error!r}): write it again with `sam2-ros "
             f"{'replay' if kind in ('replay', 'bags') else 'eval'} --out`"
         ) from error
@@ -103,7 +100,7 @@ def _checked(summary: RunSummary) -> RunSummary:
 
 
 def runs_of(path: Path) -> tuple[str, ...]:
-    """The runs in a summary of `replay`, in the order of `RUNS`; empty for any other. Raises CompareError."""
+    """The runs in a summary of `replay`, in the order of `RUNS`; empty for any other. Raises UserError."""
     _, content = _open(path)
     kind = _kind(content)
     runs = content["runs"] if kind == "replay" else content["means"] if kind == "bags" else {}
@@ -115,11 +112,11 @@ def _open(path: Path) -> tuple[Path, Any]:
     try:
         content = read_json(file)
     except OSError as error:
-        raise CompareError(
+        raise UserError(
             f"'{file}' cannot be read ({error.strerror}): expected the summary.json that `sam2-ros eval --out` leaves"
         ) from error
     except ValueError as error:
-        raise CompareError(
+        raise UserError(
             f"'{file}' is not JSON ({error}): expected a summary.json of `sam2-ros eval`"
         ) from error
     return file, content
@@ -213,7 +210,7 @@ def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
 
 def _has(file: Path, runs: Mapping[str, Any], run: str) -> None:
     if run not in runs:
-        raise CompareError(f"'{file}' has no run '{run}', one of {', '.join(runs)} expected: see --run")
+        raise UserError(f"'{file}' has no run '{run}', one of {', '.join(runs)} expected: see --run")
 
 
 def _in_percent(scores: Mapping[str, Any]) -> dict[str, float | None]:

@@ -71,10 +71,6 @@ class JobError(Exception):
         self.ends_all = ends_all
 
 
-class Interrupted(Exception):
-    """A run of jobs that its user ended; the message says how to go on."""
-
-
 class Runner(Protocol):
     """A way to run jobs."""
 

@@ -13,14 +13,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sam2_ros.errors import UserError
+
 from .job import ATTEMPTS, Event, Failed, Finished, Job, Work, attempt
 
 LOCAL = "local"
 _ANSWERS_WITHIN_S = 10.0
-
-
-class RayError(ValueError):
-    """Ray cannot be used: one line with what was given, what was expected, the remedy."""
 
 
 class RayCluster:
@@ -39,7 +37,7 @@ class RayCluster:
     def run(
         self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
     ) -> None:
-        """See `Runner`; `make_work` is hashable, and made once in each of Ray's processes. Raises RayError."""
+        """See `Runner`; `make_work` is hashable, and made once in each of Ray's processes. Raises UserError."""
         ray = _connected(self._address, self._at_once * self._cpus)
         try:
             task = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=ATTEMPTS - 1)(_task)
@@ -62,7 +60,7 @@ def _connected(address: str, cpus: int) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise RayError(
+        raise UserError(
             f"--ray {address} needs Ray, which is not installed ({error}): pip install 'sam2_ros[ray]'"
         ) from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -78,7 +76,7 @@ def _connected(address: str, cpus: int) -> Any:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise RayError(
+        raise UserError(
             f"--ray {address}: no cluster answers there ({type(error).__name__}: {first}); expected local, or "
             "the address that `ray start --head` shows"
         ) from None

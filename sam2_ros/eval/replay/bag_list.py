@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sam2_ros.engine.text import text_problem
+from sam2_ros.errors import UserError
 from sam2_ros.media.bag.storage import STORAGE_SUFFIXES
 from sam2_ros.media.written_file import read_yaml
 from sam2_ros.result_folder.manifest import is_plain
-
-from .replay_config import ReplayConfigError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")
@@ -52,19 +51,17 @@ def is_bag_list(path: Path) -> bool:
 
 
 def read_bag_list(path: Path) -> list[ListedBag]:
-    """The entries of a file, in its order. Raises ReplayConfigError, which names the entry."""
+    """The entries of a file, in its order. Raises UserError, which names the entry."""
     try:
         entries = read_yaml(path, 1 << 24)
     except OSError as error:
-        raise ReplayConfigError(
+        raise UserError(
             f"list of bags '{path}' cannot be read ({error.strerror}): a YAML or JSON file expected"
         ) from None
     except ValueError as error:
-        raise ReplayConfigError(
-            f"'{path}' is neither YAML nor JSON: {' '.join(str(error).split())}"
-        ) from None
+        raise UserError(f"'{path}' is neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(entries, list) or not entries:
-        raise ReplayConfigError(
+        raise UserError(
             f"'{path}' holds no list of bags: entries such as `- {{bag: run1, prompts: run1.json, truth: run1_masks}}` "
             "expected"
         )
@@ -73,11 +70,9 @@ def read_bag_list(path: Path) -> list[ListedBag]:
         try:
             one = _listed(entry, path.absolute().parent)
             if other := next((known for known in bags if known.name.lower() == one.name.lower()), None):
-                raise ReplayConfigError(
-                    f"the name '{one.name}' is that of {other.bag}, too: give it a `name:`"
-                )
-        except ReplayConfigError as error:
-            raise ReplayConfigError(f"'{path}', entry {number}{_called(entry)}: {error}") from None
+                raise UserError(f"the name '{one.name}' is that of {other.bag}, too: give it a `name:`")
+        except UserError as error:
+            raise UserError(f"'{path}', entry {number}{_called(entry)}: {error}") from None
         bags.append(one)
     return bags
 
@@ -90,24 +85,24 @@ def _called(entry: Any) -> str:
 
 def _listed(entry: Any, folder: Path) -> ListedBag:
     if not isinstance(entry, dict):
-        raise ReplayConfigError(f"{entry!r} given, `bag: ...` and `prompts: ...` expected")
+        raise UserError(f"{entry!r} given, `bag: ...` and `prompts: ...` expected")
     for key in entry:
         if key not in _KEYS:
             close = difflib.get_close_matches(str(key), _KEYS, 1)
             hint = f"did you mean {close[0]}?" if close else f"expected are {', '.join(_KEYS)}"
-            raise ReplayConfigError(f"unknown key '{key}'; {hint}")
+            raise UserError(f"unknown key '{key}'; {hint}")
     given = {key: value for key, value in entry.items() if value is not None}
     if missing := [key for key in _NEEDED if key not in given]:
-        raise ReplayConfigError(f"`{missing[0]}:` is missing")
+        raise UserError(f"`{missing[0]}:` is missing")
     for key in (*_PATHS, *_TEXTS):
         if key in given and (not isinstance(given[key], str) or not given[key]):
-            raise ReplayConfigError(f"{key} {given[key]!r} given, text expected: put it in quotes")
+            raise UserError(f"{key} {given[key]!r} given, text expected: put it in quotes")
         if problem := text_problem(given.get(key, "")):
-            raise ReplayConfigError(f"{key} {given[key]!r} {problem}: text in UTF-8 expected")
+            raise UserError(f"{key} {given[key]!r} {problem}: text in UTF-8 expected")
     paths = {key: folder / Path(given[key]).expanduser() for key in _PATHS if key in given}
     rate = given.get("rate")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0):
-        raise ReplayConfigError(f"rate {rate!r} given, a number above 0 expected: 1 plays as recorded")
+        raise UserError(f"rate {rate!r} given, a number above 0 expected: 1 plays as recorded")
     return ListedBag(
         name=_name(given.get("name"), paths["bag"]),
         bag=paths["bag"],
@@ -126,7 +121,7 @@ def _name(given: str | None, bag: Path) -> str:
     place = bag.resolve()
     name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
     if not is_plain(name) or name == "summary.json":
-        raise ReplayConfigError(f"name {name!r} given, one that a folder can have expected, no dot first")
+        raise UserError(f"name {name!r} given, one that a folder can have expected, no dot first")
     return name
 
 
@@ -137,7 +132,7 @@ def _truth_ids(given: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for value, object_id in given.items() if isinstance(given, dict) else [(given, None)]:
         if not str(value).isdecimal() or not isinstance(object_id, str) or object_id in found:
-            raise ReplayConfigError(
+            raise UserError(
                 f"truth_ids {given!r} given, the object of each value expected, such as {{1: cup, 2: robot}}"
             )
         found[object_id] = int(value)

@@ -15,13 +15,11 @@ from typing import Any
 import cv2
 import torch
 
-from sam2_ros.engine import PromptError
+from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose import choose_runner
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
-from sam2_ros.live.player import LiveReplayError
-from sam2_ros.media.frame import SourceError
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobError, Progress, disk_error
 from sam2_ros.media.results import write_json
-from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
+from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import State
 from sam2_ros.result_folder.switch import in_the_way
@@ -29,7 +27,7 @@ from sam2_ros.weights.load import CheckpointError, device_and_precision, load_mo
 
 from .fingerprint import kept_summary
 from .replay import run_replay, versions
-from .replay_config import NODE, RECORDED, ReplayConfig, ReplayConfigError
+from .replay_config import NODE, RECORDED, ReplayConfig
 from .runs import LoadModel
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -67,11 +65,9 @@ class ManyConfig:
 
     def __post_init__(self) -> None:
         if self.workers < 0:
-            raise ReplayConfigError(
-                f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen"
-            )
+            raise UserError(f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen")
         if self.ray and self.with_node:
-            raise ReplayConfigError(
+            raise UserError(
                 f"--ray {self.ray} with --node: the node's times are those of this machine; use --direct, or leave "
                 "--ray out"
             )
@@ -88,8 +84,8 @@ def run_many(
 ) -> dict[str, Any]:
     """Replay them all; returns the content of `out`/summary.json. A bag that fails is in `failed`, with one line.
 
-    Raises ReplayConfigError, CheckpointError, ResultFolderError or RayError, each in one line, where none can be done;
-    Interrupted. Each bag's folder is a result folder of its own; an earlier summary.json stays until the new one.
+    Raises UserError where none can be done, and one of status 130 that says how to go on where the user interrupts.
+    Each bag's folder is a result folder of its own; an earlier summary.json stays until the new one.
     """
     written = [f"{name}/{place}" for name, one in config.bags.items() for place in one.replaced]
     check_inputs(config.out, written, [given for one in config.bags.values() for given in one.inputs])
@@ -183,9 +179,9 @@ def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[s
     for name, one in config.bags.items():
         try:
             if folder.state(name) is State.LINK:
-                raise ResultFolderError(in_the_way(folder.path, name, State.LINK))
+                raise UserError(in_the_way(folder.path, name, State.LINK))
             one.folder()
-        except ResultFolderError as error:
+        except UserError as error:
             board.on_event(Failed(name, str(error)))
             continue
         summary, reason = kept_summary(one)
@@ -220,9 +216,10 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) ->
     except KeyboardInterrupt:
         # By the files: a process may have ended a bag and not have said so yet.
         complete = [one for name, one in config.bags.items() if name not in to_do or kept_summary(one)[0]]
-        raise Interrupted(
+        raise UserError(
             f"interrupted; {len(complete)} of {board.count} bags are complete in '{config.out}': the same command "
-            "goes on with the others"
+            "goes on with the others",
+            status=130,
         ) from None
     for name in [name for name in to_do if name not in board.bags and name not in board.failed]:
         board.failed[name] = "not run, as one before it ended the run: give the same command again"
@@ -263,9 +260,7 @@ class Replays:
             return headlines(run_replay(config, lambda step, done, total: on_progress(done), load))
         except CheckpointError as error:
             raise JobError(str(error), ends_all=True) from error
-        except (ReplayConfigError, SourceError, PromptError, ResultFolderError) as error:
-            raise JobError(str(error)) from error
-        except LiveReplayError as error:  # it goes on with the last lines of the node's log
+        except UserError as error:  # of a live run it may go on with the last lines of the node's log
             first, *log = str(error).splitlines()
             seen = f" (see {config.recording(NODE).parent / 'node.log'})" if log else ""
             raise JobError(first + seen) from error

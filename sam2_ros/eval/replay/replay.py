@@ -45,8 +45,7 @@ def run_replay(
     Whatever can be wrong with the bag, prompts, truth and folder is found before a model is loaded. A run that fails
     takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done; it has a
     `fingerprint` when all are. Where an earlier replay left a result, an interrupted one leaves that as it is. `load`:
-    called as `load_model`. Raises ReplayConfigError, SourceError, PromptError, CheckpointError, LiveReplayError,
-    ResultFolderError.
+    called as `load_model`. Raises UserError.
     """
     with config.folder() as folder:
         done: list[str] = []

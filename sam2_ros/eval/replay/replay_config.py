@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sam2_ros.engine import Prompt
+from sam2_ros.errors import UserError
 from sam2_ros.media.bag.storage import is_bag
 from sam2_ros.media.pixels.image_reader import PixelConfig
 from sam2_ros.result_folder.folder import ResultFolder
@@ -18,10 +19,6 @@ DIRECT, NODE, RECORDED = "direct", "node", "recorded"
 """The runs: every image through the tracker; the live node in real time; a recording made elsewhere."""
 
 SUMMARIES = ("summary.json", "report.html")
-
-
-class ReplayConfigError(ValueError):
-    """An option that cannot be used: one line with what was given, what was expected, the remedy."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +67,23 @@ class ReplayConfig:
 
     def __post_init__(self) -> None:
         if not self.rate > 0:
-            raise ReplayConfigError(
-                f"--rate {self.rate:g} given, a number above 0 expected: 1 plays as recorded"
-            )
+            raise UserError(f"--rate {self.rate:g} given, a number above 0 expected: 1 plays as recorded")
         if not self.runs:
-            raise ReplayConfigError("nothing to do: expected --direct, --node or --recorded BAG")
+            raise UserError("nothing to do: expected --direct, --node or --recorded BAG")
         for option, path in (("--truth", self.truth), ("--recorded", self.recorded)):
             if path is not None and not path.exists():
-                raise ReplayConfigError(f"{option} {path} does not exist: a rosbag2 or a folder expected")
+                raise UserError(f"{option} {path} does not exist: a rosbag2 or a folder expected")
         if self.truth_topic is not None and (self.truth is None or not is_bag(self.truth)):
-            raise ReplayConfigError(
-                f"--truth-topic {self.truth_topic} needs --truth BAG, a rosbag2 with that topic"
-            )
+            raise UserError(f"--truth-topic {self.truth_topic} needs --truth BAG, a rosbag2 with that topic")
         if self.recorded_topic is not None and self.recorded is None:
-            raise ReplayConfigError(f"--recorded-topic {self.recorded_topic} needs --recorded BAG")
+            raise UserError(f"--recorded-topic {self.recorded_topic} needs --recorded BAG")
         if unknown := sorted(set(self.truth_ids) - set(self.object_ids)):
-            raise ReplayConfigError(
+            raise UserError(
                 f"truth is given for {unknown}, but the prompts name {self.object_ids}: use one of these"
             )
         values = list(self.truth_ids.values())
         if min(values, default=1) < 1 or len(set(values)) < len(values):
-            raise ReplayConfigError(
+            raise UserError(
                 f"truth values {values} given, a value above 0 (the background) for each object expected, none twice"
             )
 
@@ -124,7 +117,7 @@ class ReplayConfig:
         return self.out / run / "tracked"
 
     def folder(self) -> ResultFolder:
-        """Where results go, checked and not yet opened. Raises ResultFolderError."""
+        """Where results go, checked and not yet opened. Raises UserError."""
         return ResultFolder(self.out, "replay", self.replaced, self.inputs, self.overwrite)
 
     @property

@@ -9,11 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from sam2_ros.errors import UserError
+
 PACKAGE = "sam2_ros_msgs"
-
-
-class DefinitionsNotFoundError(FileNotFoundError):
-    """The installation lacks the definition files; the message says where they were looked for."""
 
 
 @lru_cache(maxsize=2)
@@ -26,14 +24,15 @@ def definitions(kind: Literal["msg", "srv"] = "msg") -> dict[str, str]:
 
 
 def definitions_dir() -> Path:
-    """The folder with `msg/` and `srv/`, upward from this file; DefinitionsNotFoundError without one."""
+    """The folder with `msg/` and `srv/`, upward from this file; UserError without one."""
     here = Path(__file__).resolve()  # resolved: `colcon build --symlink-install` leads back to the clone
     for parent in here.parents:
         for folder in (parent / PACKAGE, parent / "share" / "sam2_ros" / "msgs"):
             # The generated Python package sam2_ros_msgs has a msg/ too, without definitions.
             if any(folder.glob("msg/*.msg")):
                 return folder
-    raise DefinitionsNotFoundError(
+    raise UserError(
         f"the definitions of {PACKAGE} are in no {PACKAGE}/ and no share/sam2_ros/msgs/ of a folder above "
-        f"{here}: reinstall sam2_ros, or clone it whole"
+        f"{here}: reinstall sam2_ros, or clone it whole",
+        status=1,
     )

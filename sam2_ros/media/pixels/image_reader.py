@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import (
     UNTYPED_COLOURS,
     compressed_to_rgb,
@@ -20,14 +21,14 @@ from sam2_ros.media.ros_image import (
     says_no_colours,
 )
 
-from .value_range import FULL, ValueRange, ValueRangeError
+from .value_range import FULL, ValueRange
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PixelConfig:
-    """What pixel values mean where the images do not say. Raises ValueRangeError.
+    """What pixel values mean where the images do not say. Raises ImageError.
 
     Attributes:
         value_range: how more than 8 bits become 8: full, percentiles, or LOW,HIGH (see `ValueRange`).
@@ -40,7 +41,7 @@ class PixelConfig:
     def __post_init__(self) -> None:
         ValueRange(self.value_range)
         if self.untyped not in UNTYPED_COLOURS:
-            raise ValueRangeError(
+            raise ImageError(
                 f"untyped encoding '{self.untyped}', expected one of {', '.join(UNTYPED_COLOURS)}"
             )
 

@@ -26,10 +26,6 @@ _NOISE_SHARE = 1e-4  # a grey value of fewer pixels is a dead pixel's
 _log = logging.getLogger(__name__)
 
 
-class ValueRangeError(ImageError):
-    """A range that cannot be read; one line."""
-
-
 class ValueRange:
     """How the values of one stream become 8 bits; one object for one stream, for it keeps what it found.
 
@@ -38,7 +34,7 @@ class ValueRange:
             or `LOW,HIGH`: the values that become 0 and 255.
         warn: told, once, that the first picture uses few grey values of the full range.
 
-    Raises ValueRangeError.
+    Raises ImageError.
     """
 
     def __init__(self, text: str = FULL, warn: Callable[[str], object] = _log.warning) -> None:
@@ -144,7 +140,7 @@ def _parsed(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueRangeError(
+        raise ImageError(
             f"range '{text}' cannot be read: expected full, percentiles or LOW,HIGH such as 7000,9000, "
             "the values that become black and white"
         )

@@ -36,7 +36,7 @@ class Detector:
         active: whether images are being tracked; otherwise boxes mean nothing.
 
     Raises:
-        MissingPackageError: vision_msgs is not installed; the message says how to get it.
+        UserError: vision_msgs is not installed; the message says how to get it.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ MAX_DETECTIONS = 300  # of one message; association takes time by the square of 
 
 
 def import_vision_msgs() -> Any:
-    """The module vision_msgs.msg; MissingPackageError says in one line how to get it."""
+    """The module vision_msgs.msg; UserError says in one line how to get it."""
     return require("vision_msgs.msg", "vision_msgs", "boxes in and out (~/detections, ~/detections_2d)")
 
 

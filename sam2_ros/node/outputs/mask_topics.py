@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-
-class MaskTopicError(ValueError):
-    """Two ids would share a topic; the message is one line and names both."""
+from sam2_ros.errors import UserError
 
 
 def mask_topics(object_ids: Iterable[str]) -> dict[str, str]:
-    """Object id -> topic; "" is left out. MaskTopicError when two ids have the same topic.
+    """Object id -> topic; "" is left out. UserError when two ids have the same topic.
 
     ROS allows ASCII letters, digits and single underscores: what else an id has becomes an underscore. A name must not
     begin with a digit, and `ros2 topic list` hides one that begins with an underscore: both get `id_` before them. An
@@ -25,7 +23,7 @@ def mask_topics(object_ids: Iterable[str]) -> dict[str, str]:
         topic = f"~/mask/{_name(object_id)}"
         for other, taken in topics.items():
             if taken == topic and other != object_id:
-                raise MaskTopicError(
+                raise UserError(
                     f"parameter mask_topics: the masks of '{other}' and '{object_id}' would both be on {topic}; "
                     "expected ids that differ in letters and digits (a-z, A-Z, 0-9): rename one of the objects, or "
                     "leave one out"

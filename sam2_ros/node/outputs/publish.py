@@ -22,13 +22,13 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from sam2_ros.engine import FrameResult
+from sam2_ros.errors import UserError
 from sam2_ros.media.messages.tracked_object import ObjectFields, object_fields
 from sam2_ros.media.overlay import draw_overlay
 from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObject, TrackedObjectArray
-from sam2_ros.node.packages import MissingPackageError
 from sam2_ros.node.spatial.location import Location, SpatialResult
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
@@ -72,7 +72,7 @@ class Outputs:
         self._boxes = self._boxes_3d = None
         try:
             messages = import_vision_msgs()
-        except MissingPackageError as error:
+        except UserError as error:
             node.get_logger().info(f"~/detections_2d and ~/detections_3d are not offered: {error}")
             return
         self._boxes = self._publisher(messages.Detection2DArray, "~/detections_2d")

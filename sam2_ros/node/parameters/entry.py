@@ -11,10 +11,6 @@ from typing import Any
 Value = bool | int | float | str | tuple[str, ...]
 
 
-class ParameterError(ValueError):
-    """A parameter has a value the node cannot work with; the message is one line."""
-
-
 @dataclass(frozen=True)
 class ParameterEntry:
     """One row of the table.

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sam2_ros.engine import MAX_POINTS
+from sam2_ros.errors import UserError
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import PixelConfig
-from sam2_ros.media.pixels.value_range import ValueRangeError
 from sam2_ros.node.limits import Limits
 
-from .entry import ParameterEntry, ParameterError
+from .entry import ParameterEntry
 from .yaml_values import as_declared, strangers
 
 if TYPE_CHECKING:
@@ -306,13 +307,13 @@ class NodeParams:
     def __post_init__(self) -> None:
         for entry in PARAMETERS:
             if problem := entry.problem(getattr(self, entry.name)):
-                raise ParameterError(problem)
+                raise UserError(problem)
         try:
             PixelConfig(self.mono16_range, self.untyped_encoding)
-        except ValueRangeError as error:
-            raise ParameterError(f"parameter mono16_range: {error}") from error
+        except ImageError as error:
+            raise UserError(f"parameter mono16_range: {error}") from error
         if self.present_off > self.present_on:
-            raise ParameterError(
+            raise UserError(
                 f"parameter present_off: got {self.present_off}, expected at most present_on = "
                 f"{self.present_on}: an object must not be hidden and visible at once; set present_on first"
             )
@@ -324,11 +325,11 @@ class NodeParams:
     def changed(self, values: dict[str, Any]) -> NodeParams:
         """These values with some changed while the node runs.
 
-        ParameterError when one is fixed or unusable.
+        UserError when one is fixed or unusable.
         """
         for name in values:
             if name in ENTRIES and ENTRIES[name].read_only:
-                raise ParameterError(fixed_reason(name))
+                raise UserError(fixed_reason(name))
         return dataclasses.replace(self, **{name: value for name, value in values.items() if name in ENTRIES})
 
 
@@ -341,7 +342,7 @@ def declare_parameters(node: Node) -> None:
     """Declare every parameter on `node` with the meaning, type, range and flag that `ros2 param` shows.
 
     Values from files and the command line become what the table declares; names that nobody has are warned about.
-    ParameterError when a value is unusable.
+    UserError when a value is unusable.
     """
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
@@ -369,7 +370,7 @@ def declare_parameters(node: Node) -> None:
 
 
 def read_parameters(node: Node) -> NodeParams:
-    """The declared values of `node` as one frozen object; ParameterError when a value is unusable."""
+    """The declared values of `node` as one frozen object; UserError when a value is unusable."""
     return NodeParams(**{entry.name: plain(node.get_parameter(entry.name).value) for entry in PARAMETERS})
 
 

@@ -9,7 +9,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from .entry import ParameterEntry, ParameterError, Value
+from sam2_ros.errors import UserError
+
+from .entry import ParameterEntry, Value
 
 # Declared by rclpy or by whoever subscribes on the node's behalf, sooner or later.
 ROS_OWN = ("use_sim_time", "start_type_description_service", "enable_logger_service")
@@ -21,13 +23,13 @@ def as_declared(entry: ParameterEntry, value: Any) -> Value:
     """`value` with the type of the entry's default, arrays as tuples; None is an empty array.
 
     A boolean false is the word off where that is a choice, an integer is a float, a whole float an integer.
-    ParameterError for everything else, with what was given, what is expected and how to write it.
+    UserError for everything else, with what was given, what is expected and how to write it.
     """
     made = _converted(entry, value)
     if made is None:
-        raise ParameterError(f"parameter {entry.name}: got {_seen(value)}, expected {_remedy(entry, value)}")
+        raise UserError(f"parameter {entry.name}: got {_seen(value)}, expected {_remedy(entry, value)}")
     if problem := entry.problem(made):
-        raise ParameterError(problem)
+        raise UserError(problem)
     return made
 
 

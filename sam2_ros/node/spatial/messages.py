@@ -106,7 +106,7 @@ def _object_markers(obj: TrackedObject, location: Location, header: Header, abov
 
 
 def detections_3d_message(spatial: SpatialResult, result: FrameResult, header: Header) -> Any:
-    """The located objects as a vision_msgs/Detection3DArray; MissingPackageError without vision_msgs."""
+    """The located objects as a vision_msgs/Detection3DArray; UserError without vision_msgs."""
     vision = require("vision_msgs.msg", "vision_msgs", "~/detections_3d")
     message = vision.Detection3DArray(header=_header(spatial, header))
     for obj, location in _located(spatial, result):

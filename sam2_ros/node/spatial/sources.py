@@ -38,7 +38,7 @@ _NEWEST = Time(nanoseconds=2**63 - 1, clock_type=ClockType.ROS_TIME)
 class Sources:
     """Subscriptions of `depth_image` and `camera_info`, each behind a message_filters cache.
 
-    Raises MissingPackageError without message_filters.
+    Raises UserError without message_filters.
     """
 
     def __init__(self, node: Any, slop_s: float) -> None:

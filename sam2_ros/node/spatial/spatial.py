@@ -68,7 +68,7 @@ class Spatial:
         target_frame: of the positions; empty is the image's own frame.
         rectified: the image is rectified: it is described by the P of its camera_info, without distortion.
 
-    Raises MissingPackageError without message_filters, or tf2_ros when there is a target frame.
+    Raises UserError without message_filters, or tf2_ros when there is a target frame.
     """
 
     def __init__(

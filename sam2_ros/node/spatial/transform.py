@@ -59,7 +59,7 @@ def transform_of(message: Any) -> Transform:
 
 
 class Transforms:
-    """A tf2 listener for one target frame. Raises MissingPackageError without tf2_ros."""
+    """A tf2 listener for one target frame. Raises UserError without tf2_ros."""
 
     def __init__(self, node: Any, target_frame: str) -> None:
         self._tf2 = require("tf2_ros", "tf2_ros", f"target_frame = '{target_frame}'")

@@ -14,15 +14,13 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from sam2_ros.errors import UserError
+
 from .patterns import PATTERN_SIZE_PX, make_pattern, random_colour
 
 Rng = np.random.Generator
 Split = Literal["train", "demo"]
 _LONGEST_SIDE_PX = 640
-
-
-class TextureError(RuntimeError):
-    """The photographs cannot be read; one line that names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +55,21 @@ PATTERN_SEEDS: dict[Split, range] = {"train": range(240), "demo": range(1_000_00
 
 @functools.cache
 def photograph(file: str) -> np.ndarray:
-    """One picture of the wheel, [h, w, 3] uint8 RGB, longest side at most 640 px. Raises TextureError."""
+    """One picture of the wheel, [h, w, 3] uint8 RGB, longest side at most 640 px. Raises UserError."""
     spec = importlib.util.find_spec("skimage")  # found, not imported: only its data files are wanted
     if spec is None or not spec.submodule_search_locations:
-        raise TextureError(
+        raise UserError(
             f"rendering needs the photograph {file} of the scikit-image package, which is not installed: "
-            "run `pip install scikit-image`"
+            "run `pip install scikit-image`",
+            status=1,
         )
     path = Path(next(iter(spec.submodule_search_locations))) / "data" / file
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise TextureError(
+        raise UserError(
             f"{path} cannot be read; expected the picture that the scikit-image wheel ships: "
-            "run `pip install --force-reinstall scikit-image`"
+            "run `pip install --force-reinstall scikit-image`",
+            status=1,
         )
     scale = _LONGEST_SIDE_PX / max(image.shape[:2])
     if scale < 1:

@@ -77,7 +77,7 @@ def train(
 
     Raises:
         ValueError: `config` has no phases.
-        ResultFolderError: `out_dir` is not empty, and not of such a run.
+        UserError: `out_dir` is not empty, and not of such a run.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from sam2_ros.bench.against.open_reference import open_reference
-from sam2_ros.bench.against.reference import Followed, ReferenceMissingError, logit_error, mask_agreement
-from sam2_ros.bench.run import BenchConfig, BenchConfigError, run_bench
+from sam2_ros.bench.against.reference import Followed, logit_error, mask_agreement
+from sam2_ros.bench.run import BenchConfig, run_bench
 from sam2_ros.engine import config_for
+from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.weights.load import random_model
 
@@ -35,7 +36,7 @@ def test_agreement_is_the_iou_of_masks_and_the_size_of_the_difference() -> None:
 def refused(model: str, reference: str) -> str:
     """What `bench` says of a reference it cannot run, which it does before it has timed anything."""
     timed: list[int] = []
-    with pytest.raises(ReferenceMissingError) as raised:
+    with pytest.raises(UserError) as raised:
         run_bench(
             BenchConfig(model, (1,), frames=2, image_size=128, against=reference),
             lambda done, total: timed.append(done),
@@ -71,7 +72,7 @@ def test_a_package_that_is_there_and_cannot_be_imported_is_named_too(
     (tmp_path / "sam2/__init__.py").write_text(
         "raise ImportError('operator torchvision::nms does not exist')"
     )
-    with pytest.raises(ReferenceMissingError, match=r"torchvision::nms.*docs/performance\.md"):
+    with pytest.raises(UserError, match=r"torchvision::nms.*docs/performance\.md"):
         open_reference("official", random_model(config_for("tiny")))
 
 
@@ -82,7 +83,7 @@ def test_transformers_does_not_run_nano() -> None:
 
 def test_another_reference_is_refused() -> None:
     with pytest.raises(
-        BenchConfigError,
+        UserError,
         match="--against caffe given, one of official, official-compiled, transformers expected",
     ):
         BenchConfig(against="caffe")
@@ -92,7 +93,7 @@ def test_another_reference_is_refused() -> None:
     "bank", [{"conditioning": (4,)}, {"conditioning": (1, 4)}, {"memory": MemoryOptions(memory_every=2)}]
 )
 def test_a_reference_is_not_compared_with_another_bank(bank) -> None:
-    with pytest.raises(BenchConfigError, match=r"another bank than the reference's, which has 1 \+ 6"):
+    with pytest.raises(UserError, match=r"another bank than the reference's, which has 1 \+ 6"):
         BenchConfig(against="transformers", **bank)
 
 

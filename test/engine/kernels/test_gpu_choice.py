@@ -24,15 +24,9 @@ from sam2_ros.engine.kernels.gpu import (
     Shape,
     shapes_of,
 )
-from sam2_ros.engine.kernels.gpu_choice import (
-    KernelError,
-    Measured,
-    choose_kernels,
-    chosen_kernel,
-    measure,
-    time_kernels,
-)
+from sam2_ros.engine.kernels.gpu_choice import Measured, choose_kernels, chosen_kernel, measure, time_kernels
 from sam2_ros.engine.kernels.triton_tiles import Tiles
+from sam2_ros.errors import UserError
 from sam2_ros.weights.load import load_model
 
 A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, Tiles(128, 64, 8, 3))
@@ -168,7 +162,7 @@ def test_one_that_is_asked_for_takes_the_place_of_what_was_chosen(monkeypatch):
     choose(order, only=OURS)
     assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
     with pytest.raises(
-        KernelError, match=r"attention kernel 'triton' on cuda:0.*this model has small attentions only"
+        UserError, match=r"attention kernel 'triton' on cuda:0.*this model has small attentions only"
     ):
         choose(order, shapes_of(config_for("tiny").at_image_size(128)), only=OURS)
     assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
@@ -176,7 +170,7 @@ def test_one_that_is_asked_for_takes_the_place_of_what_was_chosen(monkeypatch):
 
 def test_a_name_that_is_no_kernel_is_one_line():
     with pytest.raises(
-        KernelError, match="attention kernel 'fast': expected one of flash, cudnn, efficient, triton"
+        UserError, match="attention kernel 'fast': expected one of flash, cudnn, efficient, triton"
     ):
         choose_kernels(config_for("tiny"), torch.device("cuda:0"), torch.bfloat16, only="fast")
 
@@ -291,5 +285,5 @@ def test_on_a_gpu_a_kernel_can_be_asked_for(gpu, monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
     choose_kernels(config_for("tiny").at_image_size(512), gpu, torch.bfloat16, only=EFFICIENT)
     assert set(kernel_choice.kernels_chosen(gpu, torch.bfloat16).values()) == {EFFICIENT}
-    with pytest.raises(KernelError, match=r"attention kernel 'flash' on cuda:0 in torch\.float32"):
+    with pytest.raises(UserError, match=r"attention kernel 'flash' on cuda:0 in torch\.float32"):
         choose_kernels(config_for("tiny"), gpu, torch.float32, only=FLASH)

@@ -11,7 +11,8 @@ import torch
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
-from sam2_ros.engine.model.state_dict import StateDictError, load_strictly, recognise
+from sam2_ros.engine.model.state_dict import load_strictly, recognise
+from sam2_ros.errors import UserError
 
 NAMES = ("nano", "tiny", "small", "base_plus", "large")
 
@@ -34,17 +35,17 @@ def test_size_and_version_show_in_the_keys(name: str, version: str) -> None:
 
 
 def test_something_else_is_not_taken_for_a_model() -> None:
-    with pytest.raises(StateDictError, match=r"not a SAM 2 state dict.*first: 'conv1\.weight'") as raised:
+    with pytest.raises(UserError, match=r"not a SAM 2 state dict.*first: 'conv1\.weight'") as raised:
         recognise({"conv1.weight": torch.zeros(1)})
     assert "\n" not in str(raised.value)
-    with pytest.raises(StateDictError, match="nothing"):
+    with pytest.raises(UserError, match="nothing"):
         recognise({})
 
 
 def test_an_unknown_size_is_answered_with_the_known_ones() -> None:
     odd = dict(on_meta("tiny"))
     odd["image_encoder.trunk.patch_embed.proj.weight"] = torch.empty(100, 3, 7, 7, device="meta")
-    with pytest.raises(StateDictError, match=r"100 channels and 12 blocks: .*tiny 96 & 12.*large 144 & 48"):
+    with pytest.raises(UserError, match=r"100 channels and 12 blocks: .*tiny 96 & 12.*large 144 & 48"):
         recognise(odd)
 
 
@@ -58,7 +59,7 @@ def test_loading_fills_every_tensor(nano: dict[str, torch.Tensor]) -> None:
 def refused(state: dict[str, torch.Tensor]) -> str:
     model = Sam2Model(config_for("nano"))
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    with pytest.raises(StateDictError) as raised:
+    with pytest.raises(UserError) as raised:
         load_strictly(model, state)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     message = str(raised.value)

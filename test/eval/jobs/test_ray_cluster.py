@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from small_jobs import Squares
 
+from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job
-from sam2_ros.eval.jobs.ray_cluster import RayCluster, RayError
+from sam2_ros.eval.jobs.ray_cluster import RayCluster
 
 
 def test_without_ray_or_a_cluster_one_line_says_so(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_without_ray_or_a_cluster_one_line_says_so(tmp_path: Path) -> None:
         expected, address = "needs Ray, which is not installed .*pip install", "local"
     else:
         expected, address = "no cluster answers there .*expected local, or", "127.0.0.1:9"
-    with pytest.raises(RayError, match=expected) as error:
+    with pytest.raises(UserError, match=expected) as error:
         RayCluster(address).run(Squares(tmp_path), [Job("0", ("plain", 0))], lambda event: None)
     assert "\n" not in str(error.value)
 

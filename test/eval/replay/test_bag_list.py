@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sam2_ros.errors import UserError
 from sam2_ros.eval.replay.bag_list import ListedBag, is_bag_list, read_bag_list
-from sam2_ros.eval.replay.replay_config import ReplayConfigError
 
 YAML = """
 - {bag: kitchen, prompts: cup.json}
@@ -70,12 +70,12 @@ def test_a_list_that_cannot_be_used_is_one_line_that_names_the_entry(
     tmp_path: Path, text: str, said: str
 ) -> None:
     (tmp_path / "bags.yaml").write_text(text)
-    with pytest.raises(ReplayConfigError, match=said) as error:
+    with pytest.raises(UserError, match=said) as error:
         read_bag_list(tmp_path / "bags.yaml")
     assert "\n" not in str(error.value)
     assert "bags.yaml" in str(error.value)
 
 
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ReplayConfigError, match=r"list of bags .*bags.yaml' cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"list of bags .*bags.yaml' cannot be read \(No such file"):
         read_bag_list(tmp_path / "bags.yaml")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt
+from sam2_ros.errors import UserError
 from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
@@ -98,7 +99,6 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
 
 @needs_ros
 def test_a_node_that_fails_leaves_the_direct_run_and_says_why(demo_bag: DemoBag, tmp_path: Path) -> None:
-    from sam2_ros.live.player import LiveReplayError
 
     camera = tmp_path / "camera"
     with BagFrames(demo_bag.path, IMAGE_TOPIC) as source, BagWriter(camera) as writer:
@@ -113,7 +113,7 @@ def test_a_node_that_fails_leaves_the_direct_run_and_says_why(demo_bag: DemoBag,
         device="cpu",
         image_size=256,
     )
-    with pytest.raises(LiveReplayError, match=r"(?s)ended with exit status 0.*no node today"):
+    with pytest.raises(UserError, match=r"(?s)ended with exit status 0.*no node today"):
         run_replay(config)
     with BagReader(tmp_path / "out" / "direct" / "tracked") as bag:
         assert sum(topic.count for topic in bag.topics()) == 6

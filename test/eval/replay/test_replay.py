@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt, PromptError
+from sam2_ros.errors import UserError
 from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, stamp_ns
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
@@ -20,7 +21,6 @@ from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.result_folder.manifest import ResultFolderError
 
 from .conftest import END, FIRST, HIDDEN, LABELS_TOPIC, DemoBag
 
@@ -207,12 +207,12 @@ def test_truth_of_another_size_is_found_before_a_model_is_loaded(demo_bag: DemoB
 
 def test_nothing_of_somebodys_is_overwritten(demo_bag: DemoBag, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(ResultFolderError, match=r"--out .*file is a file, a folder or a new name expected"):
+    with pytest.raises(UserError, match=r"--out .*file is a file, a folder or a new name expected"):
         run_replay(config(demo_bag, tmp_path / "file"))
-    with pytest.raises(ResultFolderError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         run_replay(config(demo_bag, tmp_path / "file" / "under"))
     (tmp_path / "out" / "direct" / "tracked").mkdir(parents=True)
-    with pytest.raises(ResultFolderError, match="is not empty, and no earlier run wrote"):
+    with pytest.raises(UserError, match="is not empty, and no earlier run wrote"):
         run_replay(config(demo_bag, tmp_path / "out"))
 
 
@@ -220,9 +220,7 @@ def test_a_recording_is_not_replaced_by_the_run_that_scores_it(
     direct: tuple[Path, dict[str, Any]], demo_bag: DemoBag
 ) -> None:
     out, _ = direct
-    with pytest.raises(
-        ResultFolderError, match=r"the recording .* lies in --out .* where results are written"
-    ):
+    with pytest.raises(UserError, match=r"the recording .* lies in --out .* where results are written"):
         run_replay(config(demo_bag, out, recorded=out / "direct" / "tracked"))
 
 

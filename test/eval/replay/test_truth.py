@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.replay.replay_config import ReplayConfig, ReplayConfigError
+from sam2_ros.errors import UserError
+from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.eval.replay.truth import KnownObjects, find_truth
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
@@ -156,17 +157,15 @@ def test_truth_that_does_not_fit_says_so_in_one_line(camera: BagTimeline, tmp_pa
 
 def test_options_that_contradict_each_other_are_refused(camera: BagTimeline, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "masks", {"0": labels(1)})
-    with pytest.raises(
-        ReplayConfigError, match=r"given for \['dog'\], but the prompts name \['cup', 'robot'\]"
-    ):
+    with pytest.raises(UserError, match=r"given for \['dog'\], but the prompts name \['cup', 'robot'\]"):
         found(camera, folder, truth_ids={"dog": 1})
-    with pytest.raises(ReplayConfigError, match="none twice"):
+    with pytest.raises(UserError, match="none twice"):
         found(camera, folder, truth_ids={"cup": 1, "robot": 1})
-    with pytest.raises(ReplayConfigError, match="needs --truth BAG"):
+    with pytest.raises(UserError, match="needs --truth BAG"):
         found(camera, folder, truth_topic="/labels")
-    with pytest.raises(ReplayConfigError, match="nothing to do"):
+    with pytest.raises(UserError, match="nothing to do"):
         found(camera, folder, direct=False)
-    with pytest.raises(ReplayConfigError, match="--rate 0"):
+    with pytest.raises(UserError, match="--rate 0"):
         found(camera, folder, rate=0.0)
-    with pytest.raises(ReplayConfigError, match=r"--truth .*nowhere does not exist"):
+    with pytest.raises(UserError, match=r"--truth .*nowhere does not exist"):
         found(camera, tmp_path / "nowhere")

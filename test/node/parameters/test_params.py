@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from sam2_ros.node.parameters.params import ENTRIES, PARAMETERS, NodeParams, ParameterError
+from sam2_ros.errors import UserError
+from sam2_ros.node.parameters.params import ENTRIES, PARAMETERS, NodeParams
 
 INTERFACE = [
     "model",
@@ -81,7 +82,7 @@ def test_every_parameter_is_explained_and_its_default_is_allowed(entry):
     ],
 )
 def test_an_unusable_value_is_refused_by_name(values, said):
-    with pytest.raises(ParameterError, match=said):
+    with pytest.raises(UserError, match=said):
         NodeParams(**values)
 
 
@@ -94,5 +95,5 @@ def test_what_may_change_changes_and_the_original_does_not():
 
 @pytest.mark.parametrize("name", [entry.name for entry in PARAMETERS if entry.read_only])
 def test_what_is_read_once_says_so(name):
-    with pytest.raises(ParameterError, match=f"parameter {name} is read once.*restart"):
+    with pytest.raises(UserError, match=f"parameter {name} is read once.*restart"):
         NodeParams().changed({name: ENTRIES[name].default})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sam2_ros.node.parameters.entry import ParameterError
+from sam2_ros.errors import UserError
 from sam2_ros.node.parameters.params import ENTRIES, PARAMETERS
 from sam2_ros.node.parameters.yaml_values import as_declared, strangers
 
@@ -57,7 +57,7 @@ def test_what_can_only_be_meant_in_one_way_is_taken_so(name, given, meant):
     ],
 )
 def test_everything_else_is_one_line_with_the_name_the_value_and_the_remedy(name, given, said):
-    with pytest.raises(ParameterError) as error:
+    with pytest.raises(UserError) as error:
         as_declared(ENTRIES[name], given)
     line = str(error.value)
     assert line.startswith(f"parameter {name}: got ")

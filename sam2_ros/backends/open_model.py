@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sam2_ros.engine import Sam2Model, TrackerConfig
-from sam2_ros.weights.load import CheckpointError, load_model
+from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.weights.load import load_model
 
 from .onnx.layout import MANIFEST, ExportLayout
 from .onnx.model import OnnxModel

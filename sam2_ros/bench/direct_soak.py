@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.eval.metrics import spread
-from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.render import ClipConfig, render_clip
 from sam2_ros.weights.load import load_model

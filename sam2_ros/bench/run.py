@@ -24,7 +24,8 @@ from sam2_ros.eval.metrics import spread
 from sam2_ros.offline.stream import precision_name
 from sam2_ros.result_folder.scratch import scratch_folder
 from sam2_ros.synthetic.render import ClipConfig, render_clip
-from sam2_ros.weights.load import CheckpointError, compile_cache_dir, list_models, load_model
+from sam2_ros.weights.catalogue import CheckpointError, list_models
+from sam2_ros.weights.load import compile_cache_dir, load_model
 
 from .against.open_reference import check_reference, open_reference
 from .against.reference import REFERENCES, logit_error, mask_agreement

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine import ObjectState, Prompt
 from sam2_ros.errors import UserError
 from sam2_ros.eval.demo import mask_box
@@ -28,11 +29,10 @@ from sam2_ros.live.node_process import NodeProcess
 from sam2_ros.media.messages.cdr_header import header_stamp_ns
 from sam2_ros.media.messages.diagnostics import node_values
 from sam2_ros.media.messages.tracked_object import read_objects
-from sam2_ros.media.results import write_json
 from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.render import Clip, ClipConfig, render_clip
-from sam2_ros.weights.load import find_checkpoint
+from sam2_ros.weights.catalogue import find_checkpoint
 
 from .churn import ADD, REFINE, REMOVE, Churn
 from .process_watch import read_footprint

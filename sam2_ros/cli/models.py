@@ -23,7 +23,7 @@ models_app = typer.Typer(
 @models_app.command("list")
 def models_list(as_json: JsonOption = False) -> None:
     """All known models: size, licence, and whether their weights are here."""
-    from sam2_ros.weights.load import list_models
+    from sam2_ros.weights.catalogue import list_models
 
     models = list_models()
     table = Table(
@@ -65,8 +65,8 @@ def models_fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Download a checkpoint; an interrupted download goes on where it stopped."""
+    from sam2_ros.weights.catalogue import download_dir, is_hub_id
     from sam2_ros.weights.fetch import adopt, fetch, fetch_from_hub
-    from sam2_ros.weights.load import download_dir, is_hub_id
     from sam2_ros.weights.verify import verify_weights
 
     given = Path(name).expanduser()
@@ -91,7 +91,7 @@ def models_verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check weights: their SHA-256 where one is published, and that they load completely."""
-    from sam2_ros.weights.load import list_models
+    from sam2_ros.weights.catalogue import list_models
     from sam2_ros.weights.verify import verify_weights
 
     wanted = [name] if name is not None else [info.name for info in list_models() if info.path is not None]
@@ -124,7 +124,7 @@ def _model_dict(info: Any) -> dict[str, Any]:
 
 
 def _find_model(name: str) -> Any:
-    from sam2_ros.weights.load import list_models
+    from sam2_ros.weights.catalogue import list_models
 
     models = list_models()
     found = next((info for info in models if info.name == name), None)

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
 from sam2_ros.live.player import LiveReplayConfig, replay_live
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
-from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC, write_json
+from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.offline.stream import track_frames
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.render import Clip, demo_clip
-from sam2_ros.weights.load import find_checkpoint, load_model
+from sam2_ros.weights.catalogue import find_checkpoint
+from sam2_ros.weights.load import load_model
 
 from .demo_report import ReportData, write_report
 from .metrics import spread

@@ -15,7 +15,8 @@ import torch
 
 from sam2_ros import __version__
 from sam2_ros.media.written_file import read_json
-from sam2_ros.weights.load import device_and_precision, find_checkpoint, sha256
+from sam2_ros.weights.catalogue import find_checkpoint, sha256
+from sam2_ros.weights.load import device_and_precision
 
 
 def versions_print() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frame import NS_PER_S, SourceError
 from sam2_ros.media.messages.cdr_header import header_stamp_ns, with_stamp
 from sam2_ros.media.messages.diagnostics import node_values
+from sam2_ros.share_folder import shared_folder
 
 from .graph import POLL_S, LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
 from .messages import prompt_message
@@ -93,17 +94,8 @@ def missing_ros() -> str | None:
 
 
 def fastdds_profile() -> Path:
-    """config/fastdds.xml of this installation: a clone, a wheel or a colcon install space."""
-    here = Path(__file__).resolve()
-    for parent in here.parents:
-        for folder in (parent / "config", parent / "share" / "sam2_ros" / "config"):
-            if (folder / "fastdds.xml").is_file():
-                return folder / "fastdds.xml"
-    raise UserError(
-        f"config/fastdds.xml was looked for above {here} and not found; without it big images do not "
-        "arrive: reinstall sam2_ros, or clone it whole",
-        status=1,
-    )
+    """config/fastdds.xml, without which big images do not arrive. Raises UserError."""
+    return shared_folder("config", "fastdds.xml") / "fastdds.xml"
 
 
 def replay_live(

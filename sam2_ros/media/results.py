@@ -5,7 +5,6 @@ Knows the layout of that folder; knows nothing of where frames come from or how 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine.result import FrameResult, TrackedObject
 from sam2_ros.result_folder.folder import ResultFolder
 
@@ -242,17 +242,6 @@ def write_label_png(path: Path, labels_hw: np.ndarray) -> None:
     image = Image.fromarray(labels_hw.astype(np.uint8))
     image.putpalette(PALETTE.tobytes())
     image.save(path)
-
-
-def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
-    """Writes beside `path` and renames, so that no reader ever sees half a file. `indent` None: one line."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError:  # a full disk
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _finite(value: float | None) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine import (
     EverythingConfig,
     ImageSegmenter,
@@ -26,7 +27,7 @@ from sam2_ros.media.annotations import annotation, coco_rle
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
-from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.media.results import write_label_png
 from sam2_ros.media.ros_image import ImageError
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import load_model

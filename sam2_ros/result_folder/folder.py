@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 
 from .guards import can_be_named, check_inputs, lock_folder
-from .manifest import MANIFEST, Manifest, State, write_record
+from .manifest import MANIFEST, Manifest, State
 from .switch import (
     JOURNAL,
     MARKER,
@@ -382,6 +383,5 @@ class ResultFolder:
 
     def _mark(self) -> None:
         self.staging.mkdir(exist_ok=True)
-        write_record(
-            self.staging / MARKER, {"sam2_ros": "staging", "command": self.command, "process": os.getpid()}
-        )
+        marks = {"sam2_ros": "staging", "command": self.command, "process": os.getpid()}
+        write_json(self.staging / MARKER, marks, indent=None)

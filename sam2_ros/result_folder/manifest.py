@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 
 MANIFEST = ".sam2_ros.json"
@@ -129,7 +130,7 @@ class Manifest:
         return cls(str(content["command"]), files)
 
     def write(self, folder: Path) -> None:
-        write_record(folder / MANIFEST, self.as_json())
+        write_json(folder / MANIFEST, self.as_json(), indent=None)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -147,20 +148,6 @@ class Manifest:
                 f"'{path}', the list of the results there, cannot be read ({type(error).__name__}): "
                 "choose another folder"
             ) from None
-
-
-def write_record(path: Path, content: Any) -> None:
-    """JSON, written beside and renamed; a link of that name is replaced, not followed."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        with partial.open("x", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.write("\n")
-        partial.replace(path)
-    except OSError:  # a full disk
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _mode(path: Path) -> int | None:

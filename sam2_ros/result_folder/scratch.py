@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sam2_ros.atomic_write import write_json
+
 from .guards import lock_folder
-from .manifest import write_record
 from .switch import MARKER
 
 PREFIX = "sam2_ros-"
@@ -26,7 +27,7 @@ def scratch_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = lock_folder(folder)
     try:
-        write_record(folder / MARKER, {"sam2_ros": "scratch", "process": os.getpid()})
+        write_json(folder / MARKER, {"sam2_ros": "scratch", "process": os.getpid()}, indent=None)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 
-from .manifest import MANIFEST, NOT_OURS, Manifest, State, entry_of, write_record
+from .manifest import MANIFEST, NOT_OURS, Manifest, State, entry_of
 
 STAGING = ".partial"
 MARKER = ".sam2_ros.json"
@@ -68,8 +69,8 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
     gone = sorted(name for name in earlier if manifest.state(folder, name) is State.OURS)
     kept = {name: known for name, known in manifest.files.items() if name not in earlier}
     after = Manifest(manifest.command, {**kept, **{name: entry_of(staging / name) for name in new}})
-    write_record(staging / NEW_LIST, after.as_json())
-    write_record(staging / JOURNAL, {"move": new, "remove": gone})
+    write_json(staging / NEW_LIST, after.as_json(), indent=None)
+    write_json(staging / JOURNAL, {"move": new, "remove": gone}, indent=None)
     with signals_waiting():
         _complete(folder, new, gone)
     return after

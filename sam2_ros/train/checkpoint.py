@@ -7,7 +7,6 @@ Does not know what a step does.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from sam2_ros.atomic_write import atomic_write
 from sam2_ros.errors import UserError
 
 from .train_config import FinetuneConfig
@@ -46,12 +46,8 @@ def save_checkpoint(
         "optimiser": learning.optimiser.state_dict(),
         "scaler": learning.scaler.state_dict(),
     }
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with atomic_write(path, durable=True) as partial:
+        torch.save(state, partial)
 
 
 def load_checkpoint(
@@ -109,9 +105,8 @@ class Log:
     def keep_until(self, step: int) -> None:
         """Forget what came after a step that the run goes back to."""
         kept = [line for line in self.lines() if line["step"] <= step]
-        partial = self._staging / f".{self.path.name}.partial"
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-        partial.replace(self.path)
+        with atomic_write(self.path, self._staging / f".{self.path.name}.partial") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
 
     def add(self, line: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from sam2_ros.atomic_write import atomic_write
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
@@ -56,10 +57,10 @@ class FeatureCache:
                 )
             path = self.path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
             tensors = {name: level[0].half().cpu().contiguous() for name, level in features._asdict().items()}
-            save_file(tensors, str(partial))
-            partial.replace(path)
+            # Another run may fill the same cache.
+            with atomic_write(path, path.with_suffix(f".{os.getpid()}.partial")) as partial:
+                save_file(tensors, str(partial))
         return len(missing)
 
     def load(self, keys: Sequence[FrameKey], device: torch.device) -> ImageFeatures:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.errors import UserError
-from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import PRECISIONS, load_model, save_model
 

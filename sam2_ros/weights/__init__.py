@@ -1,5 +1,6 @@
 """Checkpoints: which there are, where they lie, how they are fetched, verified and loaded."""
 
-from .load import CheckpointError, ModelInfo, find_checkpoint, list_models, load_model
+from .catalogue import CheckpointError, ModelInfo, find_checkpoint, list_models
+from .load import load_model
 
 __all__ = ["CheckpointError", "ModelInfo", "find_checkpoint", "list_models", "load_model"]

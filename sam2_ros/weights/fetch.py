@@ -12,10 +12,12 @@ import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
+from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.text import readable
 
+from .catalogue import CheckpointError, ModelInfo, download_dir, hub_file, list_models, sha256
 from .http import Pace, open_url
-from .load import CheckpointError, ModelInfo, download_dir, hub_file, list_models, load_model, sha256
+from .load import load_model
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
@@ -125,9 +127,8 @@ def adopt(file: Path) -> ModelInfo:
         )
     folder = download_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{info.file}.copy"
-    shutil.copyfile(file, partial)
-    partial.replace(folder / info.file)
+    with atomic_write(folder / info.file) as partial:
+        shutil.copyfile(file, partial)
     return info
 
 

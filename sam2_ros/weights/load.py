@@ -1,164 +1,33 @@
-"""The one place that opens checkpoints: which models there are, where their files lie, and loading them.
+"""Loads checkpoints into models, and saves models: the one place that reads and writes weights.
 
-Never downloads by itself; does not know how a model computes.
+Which checkpoints there are is the business of catalogue.py. Never downloads; does not know how a model computes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
-from sam2_ros.errors import UserError
+
+from .catalogue import CheckpointError, download_dir, find_checkpoint
 
 MAX_IMAGE_SIZE = 8192
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class CheckpointError(UserError):
-    """Weights that cannot be used. One line: what was given, what was expected, what to do."""
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """One line of models/models.yaml, and where its file is on this machine."""
-
-    name: str  # as given to load_model: nano, tiny, tiny-2.0, ...
-    version: str
-    parameters: int
-    file: str
-    url: str  # empty when the weights come with this package
-    licence: str
-    sha256: str  # empty when no trustworthy public source for it is known
-    path: Path | None  # None: not on this machine
-    hub: str = ""  # Hugging Face repository with the same file
-    size_bytes: int = 0  # 0: not known
-
-
-def models_dir() -> Path:
-    """The folder of models.yaml: in a clone, beside a wheel's or a colcon install space's ``share``.
-
-    Raises:
-        CheckpointError: neither is found above this file.
-    """
-    for parent in Path(__file__).resolve().parents:
-        for candidate in (parent / "models", parent / "share" / "sam2_ros" / "models"):
-            if (candidate / "models.yaml").is_file():
-                return candidate
-    raise CheckpointError(
-        f"models/models.yaml not found above {Path(__file__).resolve().parent}: reinstall sam2_ros"
-    )
-
-
-def download_dir() -> Path:
-    """Where official checkpoints are looked for: ``$SAM2_ROS_MODELS``, else ``~/.cache/sam2_ros``."""
-    return Path(os.environ.get("SAM2_ROS_MODELS", Path.home() / ".cache" / "sam2_ros"))
-
-
-def compile_cache_dir() -> Path:
-    """Where a compiled model's kernels are kept: beside the checkpoints, one folder for each version of PyTorch."""
-    return download_dir() / f"inductor-torch-{torch.__version__}"
-
-
-def list_models() -> list[ModelInfo]:
-    """All models known by name."""
-    entries = yaml.safe_load((models_dir() / "models.yaml").read_text())["models"]
-    return [_info(entry) for entry in entries]
-
-
-def _info(entry: Mapping[str, Any]) -> ModelInfo:
-    places = (models_dir() / entry["file"], download_dir() / entry["file"])
-    path = next((place for place in places if place.is_file()), None)
-    return ModelInfo(
-        entry["name"],
-        str(entry["version"]),
-        int(entry["parameters"]),
-        entry["file"],
-        entry.get("url", ""),
-        entry["licence"],
-        entry.get("sha256", ""),
-        path,
-        entry.get("hub", ""),
-        int(entry.get("bytes", 0)),
-    )
-
-
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file behind a model name, a Hugging Face id, or a path (a file, or a folder with exactly one checkpoint).
-
-    Raises:
-        CheckpointError: unknown name, a known model that is not on this machine, or no such file.
-    """
-    given = Path(name_or_path).expanduser()
-    if given.is_file():
-        return given
-    if given.is_dir():
-        found = sorted([*given.glob("*.safetensors"), *given.glob("*.pt")])
-        if len(found) == 1:
-            return found[0]
-        raise CheckpointError(
-            f"{given}: {len(found)} checkpoints in this folder; expected one .pt or .safetensors, name the file"
-        )
-    models = list_models()
-    name = str(name_or_path)
-    info = next((info for info in models if name in (info.name, info.hub) and name), None)
-    if is_hub_id(name) and (info is None or info.path is None):
-        return _cached_from_hub(name, info)
-    if info is None:
-        known = ", ".join(info.name for info in models)
-        raise CheckpointError(f"model '{name}': no such file, and not one of {known}")
-    if info.path is None and not info.url:
-        raise CheckpointError(
-            f"{models_dir() / info.file} is missing: the installation is incomplete; reinstall sam2_ros"
-        )
-    if info.path is None:
-        raise CheckpointError(
-            f"model '{info.name}' is not on this machine: `sam2-ros models fetch {info.name}`, or download {info.url} "
-            f"elsewhere and put {info.file} into {download_dir()}"
-        )
-    return info.path
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name can be a Hugging Face repository, ``owner/name``."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
-
-
-def hub_file(info: ModelInfo | None) -> str:
-    """Which file of a Hugging Face repository is used: the official checkpoint, else transformers' weights."""
-    return "model.safetensors" if info is None else info.file
-
-
-def _cached_from_hub(repository: str, info: ModelInfo | None) -> Path:
-    """What huggingface_hub has downloaded before, for us or for transformers."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in dict.fromkeys((hub_file(info), "model.safetensors")):
-        cached = try_to_load_from_cache(repository, file)
-        if isinstance(cached, str):
-            return Path(cached)
-    raise CheckpointError(
-        f"'{repository}' is no file, and as a Hugging Face model it is not on this machine: "
-        f"`sam2-ros models fetch {repository}`"
-    )
 
 
 def load_model(
@@ -211,6 +80,11 @@ def device_and_precision(device: str = "auto", precision: str = "auto") -> tuple
     target = _device(device)
     dtype = _precision(precision, target)
     return str(target), next(name for name, known in PRECISIONS.items() if known == dtype)
+
+
+def compile_cache_dir() -> Path:
+    """Where a compiled model's kernels are kept: beside the checkpoints, one folder for each version of PyTorch."""
+    return download_dir() / f"inductor-torch-{torch.__version__}"
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> Sam2Model:
@@ -282,19 +156,9 @@ def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = N
     }
     tensors = {key: value.detach().half().contiguous().cpu() for key, value in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, str(partial), metadata=header)
-    partial.chmod(0o644)  # safetensors keeps it to the owner; a shared installation is read by everybody
-    partial.replace(path)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    with atomic_write(path) as partial:
+        save_file(tensors, str(partial), metadata=header)
+        partial.chmod(0o644)  # safetensors keeps it to the owner; a shared installation is read by everybody
 
 
 def _device(name: str) -> torch.device:

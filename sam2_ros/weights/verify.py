@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .load import CheckpointError, find_checkpoint, list_models, load_model, sha256
+from .catalogue import CheckpointError, find_checkpoint, list_models, sha256
+from .load import load_model
 
 
 def verify_weights(name_or_path: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from sam2_ros.backends.onnx.layout import MANIFEST, STAGES, ExportLayout
 from sam2_ros.backends.onnx.sessions import StageSession
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Sam2Model, config_for
-from sam2_ros.weights.load import CheckpointError
+from sam2_ros.weights.catalogue import CheckpointError
 
 TOLERANCE = 1e-4
 

@@ -17,7 +17,7 @@ from sam2_ros.engine import FrameResult, ImageSegmenter, Prompt, Sam2Model, Trac
 from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.synthetic.clip import Clip
-from sam2_ros.weights.load import CheckpointError
+from sam2_ros.weights.catalogue import CheckpointError
 
 SETTINGS = TrackerConfig(max_objects=2, max_conditioning_frames=2)
 

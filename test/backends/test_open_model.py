@@ -14,7 +14,7 @@ import pytest
 from sam2_ros.backends.onnx.export import ExportConfig, run_export
 from sam2_ros.backends.onnx.layout import MANIFEST, TABLES
 from sam2_ros.backends.open_model import open_model
-from sam2_ros.weights.load import CheckpointError
+from sam2_ros.weights.catalogue import CheckpointError
 
 
 def assert_one_line(call: Callable[[], object], words: str) -> None:

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 LOOK_AROUND = """
 import sam2_ros
 from sam2_ros.media.messages.definitions import definitions
-from sam2_ros.weights import load_model, models_dir
+from sam2_ros.weights import load_model
+from sam2_ros.weights.catalogue import models_dir
 assert "sam2_ros_msgs/msg/Prompt" in definitions()
 assert load_model("nano", device="cpu").parameter_count > 0
 print(sam2_ros.__file__)

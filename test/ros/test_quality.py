@@ -9,7 +9,8 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.synthetic.render import ClipConfig, render_clip
-from sam2_ros.weights.load import CheckpointError, load_model
+from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.weights.load import load_model
 
 from .conftest import IMAGE_SIZE
 

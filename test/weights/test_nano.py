@@ -10,7 +10,8 @@ from sam2_ros.engine import ObjectState, Prompt, Tracker
 from sam2_ros.eval.demo import NANO_IMAGE_SIZE
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.synthetic.render import demo_clip
-from sam2_ros.weights.load import find_checkpoint, load_model
+from sam2_ros.weights.catalogue import find_checkpoint
+from sam2_ros.weights.load import load_model
 
 
 @pytest.fixture(scope="module")

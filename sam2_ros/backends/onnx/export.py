@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import CheckpointError, find_checkpoint, load_model
+from sam2_ros.weights.catalogue import CheckpointError, find_checkpoint
+from sam2_ros.weights.load import load_model
 
 from .check import engine_outputs, example_inputs, largest_error
 from .fold_shapes import fold_shapes
@@ -157,26 +159,24 @@ def _write_graph(
     graph: nn.Module, inputs: dict[str, torch.Tensor], stage: str, layout: ExportLayout, out: Path
 ) -> None:
     onnx = import_onnx()
-    path = out / f"{stage}.onnx"
-    partial = path.with_suffix(".partial")
-    graph(
-        *inputs.values()
-    )  # what the engine keeps for the next image, such as its resized tables, becomes a constant
-    with warnings.catch_warnings():
-        # The shapes are fixed on purpose, and so is this exporter: the other one needs onnxscript.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            graph,
-            tuple(inputs.values()),
-            str(partial),
-            input_names=list(inputs),
-            output_names=list(layout.outputs(stage)),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    written = fold_shapes(onnx.load(str(partial)), layout.outputs(stage))
-    for name in IDENTITY:
-        entry = written.metadata_props.add()
-        entry.key, entry.value = name, str(getattr(layout, name))
-    onnx.save(written, str(partial))
-    partial.replace(path)
+    with atomic_write(out / f"{stage}.onnx") as partial:
+        graph(
+            *inputs.values()
+        )  # what the engine keeps for the next image, such as its resized tables, becomes a constant
+        with warnings.catch_warnings():
+            # The shapes are fixed on purpose, and so is this exporter: the other one needs onnxscript.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                graph,
+                tuple(inputs.values()),
+                str(partial),
+                input_names=list(inputs),
+                output_names=list(layout.outputs(stage)),
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        written = fold_shapes(onnx.load(str(partial)), layout.outputs(stage))
+        for name in IDENTITY:
+            entry = written.metadata_props.add()
+            entry.key, entry.value = name, str(getattr(layout, name))
+        onnx.save(written, str(partial))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from sam2_ros.engine.config import ModelConfig, config_for
-from sam2_ros.weights.load import CheckpointError
+from sam2_ros.weights.catalogue import CheckpointError
 
 MANIFEST = "sam2_ros_onnx.json"
 TABLES = "tables.npz"

@@ -17,7 +17,8 @@ from torch import nn
 from sam2_ros.engine import TrackerConfig
 from sam2_ros.engine.model.mask_decoder import DecodedMasks
 from sam2_ros.engine.model.sam2 import ImageFeatures, MemoryView, Sam2Model
-from sam2_ros.weights.load import PRECISIONS, CheckpointError
+from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.weights.load import PRECISIONS
 
 from .layout import STAGES, TABLES, ExportLayout
 from .sessions import StageSession

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sam2_ros.weights.load import CheckpointError
+from sam2_ros.weights.catalogue import CheckpointError
 
 from .layout import ExportLayout
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sam2_ros import __version__
+from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.rendered import is_rendered
 from sam2_ros.datasets.sequence import VosSequence
@@ -23,9 +24,9 @@ from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, Progress
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import device_and_precision, find_checkpoint
+from sam2_ros.weights.catalogue import find_checkpoint
+from sam2_ros.weights.load import device_and_precision
 
 from .eval_config import EvalConfig, Evaluation
 from .eval_config import Progress as OnProgress

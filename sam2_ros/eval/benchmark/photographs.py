@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.photographs import Photograph, open_photographs
 from sam2_ros.engine import ImageSegmenter
 from sam2_ros.errors import UserError
@@ -20,7 +21,7 @@ from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
-from sam2_ros.media.results import write_json, write_label_png
+from sam2_ros.media.results import write_label_png
 from sam2_ros.offline.stream import precision_name
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.manifest import is_plain

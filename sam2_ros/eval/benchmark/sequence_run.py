@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import torch
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.job import JobError, disk_error
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.results import write_json
 from sam2_ros.offline.stream import precision_name
 from sam2_ros.weights.load import load_model
 

@@ -15,15 +15,16 @@ from typing import Any
 import cv2
 import torch
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobError, Progress, disk_error
-from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import State
 from sam2_ros.result_folder.switch import in_the_way
-from sam2_ros.weights.load import CheckpointError, device_and_precision, load_model
+from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.weights.load import device_and_precision, load_model
 
 from .fingerprint import kept_summary
 from .replay import run_replay, versions

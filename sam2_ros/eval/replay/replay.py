@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 import sam2_ros
+from sam2_ros.atomic_write import write_json
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.recording import each_result
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader
-from sam2_ros.media.results import write_json
 from sam2_ros.offline.stream import check_prompts
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import load_model

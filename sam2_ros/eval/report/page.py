@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.text import readable
 
 # Contrasts on the page's ground: ink 15:1, quiet text 6:1. Widths: text to 72 rem, wide tables scroll in a box of
@@ -147,13 +148,8 @@ def write_page(
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>\n<main>\n{body}\n</main>\n'
         "</body></html>\n"
     )
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError:  # a full disk
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def table(header: Sequence[Cell], rows: Sequence[Row], label: str, caption: str = "") -> str:

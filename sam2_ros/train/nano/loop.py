@@ -21,7 +21,8 @@ from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import load_strictly
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import find_checkpoint, read_state
+from sam2_ros.weights.catalogue import find_checkpoint
+from sam2_ros.weights.load import read_state
 
 from .clips import IN_WORKERS, clip_batches, rendered_batch
 from .device_clips import on_device

@@ -1,0 +1,141 @@
+"""The catalogue of checkpoints: which models have a name, and where their files lie on this machine.
+
+Knows names, addresses and folders; opens no checkpoint, and downloads none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sam2_ros.errors import UserError
+from sam2_ros.share_folder import shared_folder
+
+
+class CheckpointError(UserError):
+    """Weights that cannot be used. One line: what was given, what was expected, what to do."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One line of models/models.yaml, and where its file is on this machine."""
+
+    name: str  # as given to load_model: nano, tiny, tiny-2.0, ...
+    version: str
+    parameters: int
+    file: str
+    url: str  # empty when the weights come with this package
+    licence: str
+    sha256: str  # empty when no trustworthy public source for it is known
+    path: Path | None  # None: not on this machine
+    hub: str = ""  # Hugging Face repository with the same file
+    size_bytes: int = 0  # 0: not known
+
+
+def models_dir() -> Path:
+    """The folder of models.yaml and of the weights that come with this package. Raises UserError."""
+    return shared_folder("models", "models.yaml")
+
+
+def download_dir() -> Path:
+    """Where official checkpoints are looked for: ``$SAM2_ROS_MODELS``, else ``~/.cache/sam2_ros``."""
+    return Path(os.environ.get("SAM2_ROS_MODELS", Path.home() / ".cache" / "sam2_ros"))
+
+
+def list_models() -> list[ModelInfo]:
+    """All models known by name."""
+    entries = yaml.safe_load((models_dir() / "models.yaml").read_text())["models"]
+    return [_info(entry) for entry in entries]
+
+
+def _info(entry: Mapping[str, Any]) -> ModelInfo:
+    places = (models_dir() / entry["file"], download_dir() / entry["file"])
+    path = next((place for place in places if place.is_file()), None)
+    return ModelInfo(
+        entry["name"],
+        str(entry["version"]),
+        int(entry["parameters"]),
+        entry["file"],
+        entry.get("url", ""),
+        entry["licence"],
+        entry.get("sha256", ""),
+        path,
+        entry.get("hub", ""),
+        int(entry.get("bytes", 0)),
+    )
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The file behind a model name, a Hugging Face id, or a path (a file, or a folder with exactly one checkpoint).
+
+    Raises:
+        CheckpointError: unknown name, a known model that is not on this machine, or no such file.
+    """
+    given = Path(name_or_path).expanduser()
+    if given.is_file():
+        return given
+    if given.is_dir():
+        found = sorted([*given.glob("*.safetensors"), *given.glob("*.pt")])
+        if len(found) == 1:
+            return found[0]
+        raise CheckpointError(
+            f"{given}: {len(found)} checkpoints in this folder; expected one .pt or .safetensors, name the file"
+        )
+    models = list_models()
+    name = str(name_or_path)
+    info = next((info for info in models if name in (info.name, info.hub) and name), None)
+    if is_hub_id(name) and (info is None or info.path is None):
+        return _cached_from_hub(name, info)
+    if info is None:
+        known = ", ".join(info.name for info in models)
+        raise CheckpointError(f"model '{name}': no such file, and not one of {known}")
+    if info.path is None and not info.url:
+        raise CheckpointError(
+            f"{models_dir() / info.file} is missing: the installation is incomplete; reinstall sam2_ros"
+        )
+    if info.path is None:
+        raise CheckpointError(
+            f"model '{info.name}' is not on this machine: `sam2-ros models fetch {info.name}`, or download {info.url} "
+            f"elsewhere and put {info.file} into {download_dir()}"
+        )
+    return info.path
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be a Hugging Face repository, ``owner/name``."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def hub_file(info: ModelInfo | None) -> str:
+    """Which file of a Hugging Face repository is used: the official checkpoint, else transformers' weights."""
+    return "model.safetensors" if info is None else info.file
+
+
+def _cached_from_hub(repository: str, info: ModelInfo | None) -> Path:
+    """What huggingface_hub has downloaded before, for us or for transformers."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in dict.fromkeys((hub_file(info), "model.safetensors")):
+        cached = try_to_load_from_cache(repository, file)
+        if isinstance(cached, str):
+            return Path(cached)
+    raise CheckpointError(
+        f"'{repository}' is no file, and as a Hugging Face model it is not on this machine: "
+        f"`sam2-ros models fetch {repository}`"
+    )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

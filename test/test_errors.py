@@ -1,0 +1,26 @@
+"""What a user can mend: one base class, with the exit status of the command that ends with it."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from sam2_ros.engine import PromptError
+from sam2_ros.errors import UserError
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.weights import CheckpointError
+
+
+@pytest.mark.parametrize("kind", [PromptError, SourceError, ImageError, CheckpointError])
+def test_an_input_that_cannot_be_used_ends_a_command_with_status_2(kind: type[UserError]) -> None:
+    error = kind("cup.png is missing")
+    assert isinstance(error, UserError)
+    assert isinstance(error, ValueError)
+    assert (str(error), error.status) == ("cup.png is missing", 2)
+
+
+def test_the_status_survives_the_way_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(UserError("the node ended", status=1)))
+    assert (str(error), error.status) == ("the node ended", 1)

@@ -15,7 +15,7 @@ from sam2_ros.media.files.folder import image_files
 from sam2_ros.media.files.mixed import find_second_series
 from sam2_ros.media.frame import SourceError, natural_key
 from sam2_ros.media.written_file import read_json
-from sam2_ros.result_folder.manifest import is_plain
+from sam2_ros.result_folder.manifest import is_safe_name
 
 from .rendered import is_rendered, rendered_sequences
 from .sav import annotation_files, sav_name, sav_sequence
@@ -80,7 +80,7 @@ def _check_name(name: str, dataset: Path) -> None:
         raise SourceError(
             f"sequence '{readable(name)}' of '{dataset}': its name {problem}; rename the folder or file"
         )
-    if not is_plain(name) or name in ("summary.json", "report.html"):
+    if not is_safe_name(name) or name in ("summary.json", "report.html"):
         raise SourceError(f"sequence {name!r}: a name expected that a folder can have, no dot first")
 
 

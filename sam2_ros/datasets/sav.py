@@ -11,7 +11,7 @@ from typing import Any
 from sam2_ros.media.files.folder import image_files
 from sam2_ros.media.frame import SourceError, natural_key
 from sam2_ros.media.written_file import read_json
-from sam2_ros.result_folder.manifest import is_plain
+from sam2_ros.result_folder.manifest import is_safe_name
 
 from .sequence import FileFrames, RunLengthTruth, VosSequence
 
@@ -64,7 +64,7 @@ def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:
         height, width = (int(side) for side in masklets[0][0]["size"])
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise SourceError(f"'{file}' is no SA-V annotation ({error!r}): expected {_FORM}") from error
-    if unusable := [name for name in by_frame.get(0, {}) if not is_plain(name)]:
+    if unusable := [name for name in by_frame.get(0, {}) if not is_safe_name(name)]:
         raise SourceError(
             f"'{file}' has the masklet_id {unusable[0]!r}: a number or a name expected, no dot first"
         )

@@ -1,4 +1,4 @@
-"""Folders that runs leave results in: whose files are whose, and how a new result takes the place of an earlier one.
+"""Result folders (`--out`): which files are ours, and how a new result replaces an earlier one.
 
 Knows names and bytes of files; does not know what is in them, nor which command writes what.
 """

@@ -1,42 +1,28 @@
-"""A folder for results: refused where it is not ours, locked while a run goes on, switched to a new result at once.
+"""`ResultFolder`: where a command leaves its files. Refused where it is not ours, locked, replaced as a whole.
 
-Every command that leaves files in a folder goes through `ResultFolder`. Does not know what is in the files.
+Does not know what is in the files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 
 from .guards import can_be_named, check_inputs, lock_folder
-from .manifest import MANIFEST, Manifest, State
-from .switch import (
-    JOURNAL,
-    MARKER,
-    SCRATCH,
-    STAGING,
-    check_free,
-    clear,
-    complete_switch,
-    in_the_way,
-    signals_waiting,
-    staged_names,
-    switch,
-)
+from .manifest import MANIFEST, FileState, Manifest
+from .staging import JOURNAL, MARKER, STAGING, Staging
+from .switch import check_free, complete_switch, signals_waiting, switch, why_blocked
 
-_NOBODYS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", f"{MANIFEST}.partial"})
-"""What file managers and file systems leave: a folder with nothing else counts as empty."""
-_OLDER = ("summary.json", "checkpoint.pt", "soak.json", "sam2_ros_onnx.json", "masks.json")
+_IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", f"{MANIFEST}.partial"})
+"""Of file managers and file systems: a folder with nothing else counts as empty."""
+_OLD_RESULTS = ("summary.json", "checkpoint.pt", "soak.json", "sam2_ros_onnx.json", "masks.json")
+"""By which a result of a version that kept no list is recognised."""
 
 
 class ResultFolder:
@@ -88,6 +74,7 @@ class ResultFolder:
         self._was_foreign = False
         self._committed = False
         self._manifest = Manifest(command)
+        self._staging = Staging(self.path)
         try:
             self._check(inputs)
         except OSError as error:
@@ -96,7 +83,7 @@ class ResultFolder:
     @property
     def staging(self) -> Path:
         """Where files grow until `commit`."""
-        return self.path / STAGING
+        return self._staging.path
 
     @property
     def has_result(self) -> bool:
@@ -105,7 +92,7 @@ class ResultFolder:
 
     def has_file(self, name: str) -> bool:
         """True if a run of ours has left this file, whoever changed it since."""
-        return self.state(name) in (State.OURS, State.EDITED)
+        return self.state(name) in (FileState.OURS, FileState.EDITED)
 
     def open(self) -> ResultFolder:
         """Make the folder, lock it, complete or clear away what a killed run left. Raises UserError."""
@@ -136,14 +123,10 @@ class ResultFolder:
 
     def scratch(self, name: str) -> Path:
         """An empty folder for temporary files, gone with the run or removed by the next one."""
-        path = self.staging / SCRATCH / name
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-        return path
+        return self._staging.scratch(name)
 
     def live(self, name: str) -> Path:
-        """Where a file is that can be read while it grows, such as a log: it replaces an earlier one at once."""
+        """Where to write a file that others read while it grows, such as a log: it replaces an earlier one at once."""
         path = self.target(name)
         path.unlink(missing_ok=True)  # never written through: it may be a hard link
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,25 +134,25 @@ class ResultFolder:
         return path
 
     def own(self, *names: str) -> None:
-        """Files that the run itself replaces or lets grow, each whole at any time."""
+        """List files that the run itself replaces or lets grow, each whole at any time. Raises as `target`."""
         check_free(self.path, self._manifest, list(names))
         if any(self._manifest.files.get(name, ()) is not None for name in names):
             self._manifest.files.update(dict.fromkeys(names))
             self._manifest.write(self.path)
 
     def put(self, name: str) -> Path:
-        """A file in staging takes its place at once, and is its run's own to replace again."""
+        """Move a file from staging to its place at once; the run may replace it again."""
         self.own(name)
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return (self.staging / name).replace(path)
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> FileState:
         """What lies at a name now."""
         return self._manifest.state(self.path, name)
 
     def commit(self, replaced: Iterable[str] | None = None, only: str = "") -> None:
-        """Everything in staging takes its place, and staging is empty.
+        """Move everything in staging to its place.
 
         Args:
             replaced: names as in the constructor's `replaces`, which is the default: earlier files there that have no
@@ -181,28 +164,25 @@ class ResultFolder:
         self._committed = True
         if not only:
             with signals_waiting():
-                clear(self.staging)
-                self._mark()
+                self._staging.clear()
+                self._staging.begin(self.command)
 
     def staged(self) -> list[str]:
         """Names of the files in staging that are whole."""
-        return staged_names(self.staging)
+        return self._staging.names()
 
     def drop_staged(self, keep: Iterable[str] = ()) -> None:
         """Remove from staging what lies in none of these folders, which end in `/`."""
-        kept = tuple(keep)
-        for name in staged_names(self.staging):
-            if not name.startswith(kept):
-                (self.staging / name).unlink()
+        self._staging.drop(keep)
 
     def close(self) -> None:
-        """Give the folder back; what is in staging stays for a run that resumes."""
+        """Release the lock; what is in staging stays for a run that resumes."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def end(self) -> None:
-        """Remove staging, and give the folder back: gone, if this run made it and left nothing in it."""
+        """Remove staging and release the lock; remove the folder, too, if this run made it and left nothing in it."""
         if self._lock is None and not self._made:
             return
         if (self.staging / JOURNAL).exists():  # a switch that could not be completed: the next run does it
@@ -210,7 +190,7 @@ class ResultFolder:
             return
         with signals_waiting(), contextlib.suppress(OSError):
             if (self.staging / MARKER).is_file():
-                clear(self.staging)
+                self._staging.clear()
             there = {entry.name for entry in os.scandir(self.path)} - {MANIFEST}
             if not self._manifest.files and (self._was_foreign or not there):
                 (self.path / MANIFEST).unlink(missing_ok=True)
@@ -237,7 +217,7 @@ class ResultFolder:
             self.end()
 
     def _check(self, inputs: Iterable[tuple[str, Path]]) -> None:
-        """Everything that can be known without changing anything."""
+        """Raise UserError for everything that can be known before anything is changed."""
         path = self.path
         if not can_be_named(path):
             raise UserError(f"{self._called} {str(path)!r} given, the name of a folder expected")
@@ -256,8 +236,8 @@ class ResultFolder:
         return UserError(f"{self._called} {self.path} cannot be written ({error.strerror}): {remedy}")
 
     def _complete_killed(self) -> None:
-        """The switch to a new result that a killed process began: the list fits the files afterwards."""
-        if self._staging_state() != "ours" or not (self.staging / JOURNAL).exists():
+        """Complete the switch to a new result that a killed process began, so that the list fits the files."""
+        if self._staging.state is not FileState.OURS or not (self.staging / JOURNAL).exists():
             return
         lock = self._take_lock()
         try:
@@ -279,13 +259,14 @@ class ResultFolder:
                 f"`sam2-ros {self.command}` need a folder of their own: name a new or empty one"
             )
         self._manifest = Manifest(self.command, manifest.files)
-        self._check_staging()
+        if self._staging.state in (FileState.LINK, FileState.FOREIGN):
+            raise UserError(why_blocked(self.path, STAGING, self._staging.state))
         for name in self.replaces:
             self._check_replaced(name)
 
     def _check_foreign(self) -> None:
-        there = sorted(entry.name for entry in os.scandir(self.path) if entry.name not in _NOBODYS)
-        if there == [STAGING] and self._staging_state() in ("ours", "empty"):
+        there = sorted(entry.name for entry in os.scandir(self.path) if entry.name not in _IGNORED)
+        if there == [STAGING] and self._staging.state is FileState.OURS:
             return
         self._was_foreign = bool(there)
         if not there or self._overwrite:
@@ -295,7 +276,7 @@ class ResultFolder:
         )
         older = (
             "; a result of an older version has no list of its files, which is why it is not replaced"
-            if any(name in there for name in _OLDER)
+            if any(name in there for name in _OLD_RESULTS)
             else ""
         )
         beside = (
@@ -308,25 +289,6 @@ class ResultFolder:
             f"new or empty folder{beside}"
         )
 
-    def _staging_state(self) -> str:
-        staging = self.staging
-        if staging.is_symlink():
-            return "link"
-        if not staging.exists():
-            return "absent"
-        if not staging.is_dir():
-            return "foreign"
-        marker = staging / MARKER
-        if marker.is_file() and not marker.is_symlink():
-            return "foreign" if self._marked().get("sam2_ros") == "results" else "ours"  # --out DIR/.partial
-        names = {entry.name for entry in os.scandir(staging)}
-        return "foreign" if names - {f"{MARKER}.partial"} else "empty"
-
-    def _check_staging(self) -> None:
-        state = self._staging_state()
-        if state in ("link", "foreign"):
-            raise UserError(in_the_way(self.path, STAGING, State.LINK if state == "link" else State.FOREIGN))
-
     def _check_replaced(self, name: str) -> None:
         """An exact name must be free; a folder must be ours, with none of our files in it changed by others."""
         if not name.endswith("/"):
@@ -335,10 +297,10 @@ class ResultFolder:
         ours = self._manifest.below(name)
         folder = self.path / name.rstrip("/")
         state = self._manifest.state(self.path, name.rstrip("/"))
-        if state is State.LINK or (state is not State.ABSENT and not folder.is_dir()):
-            raise UserError(in_the_way(self.path, name.rstrip("/"), state))
-        if state is not State.ABSENT and not ours and any(folder.iterdir()):
-            raise UserError(in_the_way(self.path, name.rstrip("/"), State.FOREIGN))
+        if state is FileState.LINK or (state is not FileState.ABSENT and not folder.is_dir()):
+            raise UserError(why_blocked(self.path, name.rstrip("/"), state))
+        if state is not FileState.ABSENT and not ours and any(folder.iterdir()):
+            raise UserError(why_blocked(self.path, name.rstrip("/"), FileState.FOREIGN))
         check_free(self.path, self._manifest, ours)
 
     def _make(self) -> None:
@@ -362,26 +324,13 @@ class ResultFolder:
         return lock
 
     def _holder(self) -> str:
-        process = self._marked().get("process")
+        process = self._staging.mark.get("process")
         return f" (process {process})" if isinstance(process, int) else ""
 
-    def _marked(self) -> dict[str, Any]:
-        """What the run that made staging wrote about itself."""
-        try:
-            content = json.loads((self.staging / MARKER).read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
     def _begin(self) -> None:
-        """With an empty staging folder, or with what is resumed."""
-        resumed = self._resume and self._marked().get("command") == self.command
-        if self._staging_state() == "ours" and not resumed:
-            clear(self.staging)
+        """Make an empty staging folder, or take the one that is resumed."""
+        resumed = self._resume and self._staging.mark.get("command") == self.command
+        if self._staging.state is FileState.OURS and not resumed:
+            self._staging.clear()
         self._manifest.write(self.path)
-        self._mark()
-
-    def _mark(self) -> None:
-        self.staging.mkdir(exist_ok=True)
-        marks = {"sam2_ros": "staging", "command": self.command, "process": os.getpid()}
-        write_json(self.staging / MARKER, marks, indent=None)
+        self._staging.begin(self.command)

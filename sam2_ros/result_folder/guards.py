@@ -1,4 +1,4 @@
-"""What keeps a run from harming what it reads, and two runs from writing to one folder.
+"""Checks before a run: results replace none of its inputs, no other run writes to the folder, its name is possible.
 
 Does not know what a folder holds.
 """
@@ -21,14 +21,12 @@ _LINKS_DEPTH = 3
 def check_inputs(
     folder: Path, replaced: Iterable[str], inputs: Iterable[tuple[str, Path]], called: str = "--out"
 ) -> None:
-    """Nothing that is read may be, hold, or lie in what is replaced, nor be the folder itself; links are resolved.
+    """Raise UserError for an input that is, holds, or lies in what is replaced, or is the folder; links are resolved.
 
     Args:
         replaced: names of files in the folder, and of folders with `/` at the end.
         inputs: what it is called in messages, and the path.
         called: the option that named the folder.
-
-    Raises UserError.
     """
     out = _real(folder)
     places = {name: _real(folder / name.rstrip("/")) for name in replaced}
@@ -47,7 +45,7 @@ def check_inputs(
 
 
 def lock_folder(folder: Path) -> int | None:
-    """Locks the folder itself, so that nothing is left; None where another process, or this one, has done so.
+    """Lock the folder itself, which needs no lock file; None where another process, or this one, holds the lock.
 
     The lock ends with `os.close` of what is returned, at the latest with the process. Raises OSError.
     """
@@ -77,7 +75,7 @@ def _real(path: Path) -> Path:
 
 
 def _links(path: Path) -> list[Path]:
-    """Those in a folder and in its folders: pictures are often gathered in that way."""
+    """The links in a folder and its folders: images are often gathered as links."""
     found: list[Path] = []
     folders = [path]
     for _ in range(_LINKS_DEPTH):

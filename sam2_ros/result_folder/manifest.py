@@ -1,6 +1,6 @@
-"""The list of a result folder's own files, kept in the folder: which run wrote them, and how they were then.
+"""The list of a result folder's own files, kept in it as `.sam2_ros.json`: command, names, sizes, times, digests.
 
-Knows names, sizes and digests; does not know when files may be replaced.
+Does not know when files may be replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SEPARATORS = {os.sep, os.altsep}
 FORMAT = 1
 
 
-class State(enum.Enum):
+class FileState(enum.Enum):
     """What lies where a result would go."""
 
     ABSENT = "absent"
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     digest: str
 
 
-def is_plain(part: str) -> bool:
+def is_safe_name(part: str) -> bool:
     """True for a name that stays in its folder: one component, not hidden, without control characters."""
     try:
         size_bytes = len(os.fsencode(part))
@@ -54,7 +54,7 @@ def is_plain(part: str) -> bool:
     return 0 < size_bytes <= 255 and not part.startswith(".") and not unusable
 
 
-def parts_of(name: str) -> tuple[str, ...]:
+def name_parts(name: str) -> tuple[str, ...]:
     """Components of a relative name with `/`. Raises UserError for one that could leave its folder."""
     parts = tuple(name.split("/"))
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
@@ -80,34 +80,34 @@ class Manifest:
     command: str
     files: dict[str, Entry | None] = field(default_factory=dict)
 
-    def state(self, folder: Path, name: str) -> State:
+    def state(self, folder: Path, name: str) -> FileState:
         """What is at `name`. Reads a file whose time has changed and whose size has not."""
-        *above, last = parts_of(name)
+        *above, last = name_parts(name)
         path = folder
         for part in above:
             path = path / part
             mode = _mode(path)
             if mode is None:
-                return State.ABSENT
+                return FileState.ABSENT
             if stat.S_ISLNK(mode):
-                return State.LINK
+                return FileState.LINK
             if not stat.S_ISDIR(mode):
-                return State.FOREIGN
+                return FileState.FOREIGN
         path = path / last
         mode = _mode(path)
         if mode is None:
-            return State.ABSENT
+            return FileState.ABSENT
         if stat.S_ISLNK(mode):
-            return State.LINK
+            return FileState.LINK
         if not stat.S_ISREG(mode) or name not in self.files:
-            return State.FOREIGN
+            return FileState.FOREIGN
         known, now = self.files[name], path.lstat()
         if known is None:
-            return State.OURS
+            return FileState.OURS
         if now.st_size != known.size:
-            return State.EDITED
+            return FileState.EDITED
         same = now.st_mtime_ns == known.mtime_ns or _digest(path) == known.digest
-        return State.OURS if same else State.EDITED
+        return FileState.OURS if same else FileState.EDITED
 
     def below(self, prefix: str) -> list[str]:
         """Its files in a folder, which ends in `/`; or the one file of that name."""
@@ -125,7 +125,7 @@ class Manifest:
             raise ValueError("another format")
         files = {}
         for name, known in content["files"].items():
-            parts_of(name)
+            name_parts(name)
             files[name] = None if known is None else Entry(int(known[0]), int(known[1]), str(known[2]))
         return cls(str(content["command"]), files)
 

@@ -1,4 +1,4 @@
-"""Temporary folders outside a result folder, which the next run removes where a killed one could not.
+"""Temporary folders outside a result folder; the next run removes those that a killed run left.
 
 Does not know what is in them.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from sam2_ros.atomic_write import write_json
 
 from .guards import lock_folder
-from .switch import MARKER
+from .staging import MARKER
 
 PREFIX = "sam2_ros-"
 
@@ -36,7 +36,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _remove_left() -> None:
-    """Those of processes that have ended: marked as ours, of this user, and locked by nobody."""
+    """Remove the folders of processes that have ended: marked as ours, of this user, and not locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             marker = folder / MARKER

@@ -1,7 +1,7 @@
-"""The moment in which a complete new result takes the place of an earlier one: files move, and the list changes.
+"""Replaces an earlier result by a complete new one: moves the files, then the list of them.
 
-What is to be done is written down before it begins, so that a process killed in the middle is followed by one that
-completes it. Does not know how the files came about.
+A journal is written first: when the process is killed in the middle, the next run completes the change. Does not know
+how the files came about.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,39 +18,16 @@ from types import FrameType
 from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 
-from .manifest import MANIFEST, NOT_OURS, Manifest, State, entry_of
+from .manifest import MANIFEST, NOT_OURS, FileState, Manifest, entry_of
+from .staging import JOURNAL, LAST, NEW_LIST, STAGING, Staging
 
-STAGING = ".partial"
-MARKER = ".sam2_ros.json"
-JOURNAL = ".switch.json"
-NEW_LIST = ".list.json"
-"""The list as it will be. Everything that needs space on the disk is written before the first file moves."""
-SCRATCH = ".scratch"
-LAST = "summary.json"
-"""Taken away first and moved last: where it is, the rest is complete."""
 _RECORDS = ("summary.json", "result.json")
 """Written by programs: one that was changed does not hold a run up, and is set aside instead of replaced."""
 _WAITING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def staged_names(staging: Path) -> list[str]:
-    """The files of a new result, `LAST` at the end; not those that were still being written."""
-    found = []
-    for folder, _, files in os.walk(staging):
-        where = Path(folder).relative_to(staging)
-        if where.parts[:1] == (SCRATCH,):
-            continue
-        for file in files:
-            if (not where.parts and file in (MARKER, JOURNAL, NEW_LIST)) or (
-                file[0] == "." and ".partial" in file
-            ):
-                continue
-            found.append((where / file).as_posix())
-    return sorted(found, key=lambda name: (name.rpartition("/")[2] == LAST, name == LAST, name))
-
-
 def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: str = "") -> Manifest:
-    """Put everything in staging in its place; earlier files below `replaced` that have no successor go.
+    """Move everything in staging to its place, and remove earlier files below `replaced` that have no successor.
 
     Args:
         only: of what is in staging, files whose names begin so.
@@ -60,13 +36,13 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
     """
     staging = folder / STAGING
     manifest = complete_switch(folder, manifest)  # one that failed half way, as on a full disk
-    new = [name for name in staged_names(staging) if name.startswith(only)]
+    new = [name for name in Staging(folder).names() if name.startswith(only)]
     check_free(folder, manifest, new)
     for name in new:
-        if manifest.state(folder, name) is State.EDITED:
+        if manifest.state(folder, name) is FileState.EDITED:
             _set_aside(folder / name)
     earlier = {name for prefix in replaced for name in manifest.below(prefix)} - set(new)
-    gone = sorted(name for name in earlier if manifest.state(folder, name) is State.OURS)
+    gone = sorted(name for name in earlier if manifest.state(folder, name) is FileState.OURS)
     kept = {name: known for name, known in manifest.files.items() if name not in earlier}
     after = Manifest(manifest.command, {**kept, **{name: entry_of(staging / name) for name in new}})
     write_json(staging / NEW_LIST, after.as_json(), indent=None)
@@ -77,7 +53,7 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
 
 
 def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
-    """What a killed process has begun is done to its end; returns the list as it then is. Raises UserError."""
+    """Complete the change that a killed process began; returns the list as it then is. Raises UserError."""
     path = folder / STAGING / JOURNAL
     if path.is_symlink() or not path.is_file():
         return manifest
@@ -92,7 +68,7 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
         ) from None
     waiting = [name for name in new if (folder / STAGING / name).is_file()]
     check_free(folder, manifest, waiting)
-    gone = [name for name in gone if manifest.state(folder, name) is State.OURS]
+    gone = [name for name in gone if manifest.state(folder, name) is FileState.OURS]
     with signals_waiting():
         _complete(folder, waiting, gone)
     return after
@@ -102,32 +78,21 @@ def check_free(folder: Path, manifest: Manifest, names: list[str]) -> None:
     """Raises UserError for the first name where something lies that is not ours to replace."""
     for name in names:
         state = manifest.state(folder, name)
-        kept = state is State.EDITED and name.rpartition("/")[2] in _RECORDS
-        if state not in (State.ABSENT, State.OURS) and not kept:
-            raise UserError(in_the_way(folder, name, state))
+        kept = state is FileState.EDITED and name.rpartition("/")[2] in _RECORDS
+        if state not in (FileState.ABSENT, FileState.OURS) and not kept:
+            raise UserError(why_blocked(folder, name, state))
 
 
-def in_the_way(folder: Path, name: str, state: State) -> str:
+def why_blocked(folder: Path, name: str, state: FileState) -> str:
     """Why a name cannot be written, in one line."""
     path = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(folder / name))
-    if state is State.LINK:
+    if state is FileState.LINK:
         why = "is, or lies behind, a link, which is not followed: remove the link"
-    elif state is State.EDITED:
+    elif state is FileState.EDITED:
         why = "was changed since an earlier run wrote it, and is not replaced: move it away"
     else:
         why = "was written by no earlier run, and is not replaced: move it away"
     return f"'{path}' {why}, or choose another folder"
-
-
-def clear(staging: Path) -> None:
-    """Remove a staging folder of ours, the file that marks it as such last."""
-    for path in staging.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != MARKER:
-            path.unlink()
-    (staging / MARKER).unlink(missing_ok=True)
-    staging.rmdir()
 
 
 def _complete(folder: Path, new: list[str], gone: list[str]) -> None:
@@ -146,7 +111,7 @@ def _complete(folder: Path, new: list[str], gone: list[str]) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Keep what a user made of a record, under the first free name."""
+    """Rename a record that a user changed, to the first free name."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.changed{'' if number == 1 else number}")):
         number += 1
@@ -154,7 +119,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _drop_empty(folder: Path, name: str) -> None:
-    """Folders that held nothing but the file."""
+    """Remove the folders that held nothing but the file."""
     for above in (folder / name).parents:
         if above == folder:
             return
@@ -166,7 +131,7 @@ def _drop_empty(folder: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def signals_waiting() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP take effect after the block. Other threads' blocks are not protected."""
+    """Delay SIGINT, SIGTERM and SIGHUP until the block has ended; in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -12,8 +12,8 @@ import torch
 from sam2_ros.datasets.rendered import is_rendered
 from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.result_folder.manifest import MANIFEST, State
-from sam2_ros.result_folder.switch import in_the_way
+from sam2_ros.result_folder.manifest import MANIFEST, FileState
+from sam2_ros.result_folder.switch import why_blocked
 
 from .train_config import FinetuneConfig
 
@@ -30,8 +30,8 @@ OWN = (
 def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:
     """The folder of a run that begins or goes on. Raises UserError."""
     folder = ResultFolder(out, "train", (*OWN, "samples/"), _inputs(config), adopt=_older(out), called="out")
-    if folder.state("features") is State.LINK:
-        raise UserError(in_the_way(out, "features", State.LINK))
+    if folder.state("features") is FileState.LINK:
+        raise UserError(why_blocked(out, "features", FileState.LINK))
     return folder
 
 

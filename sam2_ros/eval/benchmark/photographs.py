@@ -24,7 +24,7 @@ from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_label_png
 from sam2_ros.offline.stream import precision_name
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.result_folder.manifest import is_plain
+from sam2_ros.result_folder.manifest import is_safe_name
 from sam2_ros.weights.load import load_model
 
 from .baselines import grabcut
@@ -215,7 +215,7 @@ def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
     names: dict[str, str] = {}
     for one, stem in zip(photographs, stems, strict=True):
         name = stem if stems.count(stem) == 1 else Path(one.name).as_posix().replace("/", "_")
-        name = name if is_plain(name) and name != "summary.json" else f"photograph_{len(names)}"
+        name = name if is_safe_name(name) and name != "summary.json" else f"photograph_{len(names)}"
         while name in names.values():
             name += "_"
         names[one.name] = name

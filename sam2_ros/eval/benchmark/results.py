@@ -17,7 +17,7 @@ from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine import FrameResult
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.results import write_label_png
-from sam2_ros.result_folder.manifest import parts_of
+from sam2_ros.result_folder.manifest import name_parts
 
 OVERLAY = "overlay.mp4"
 RESULT = "result.json"
@@ -25,7 +25,7 @@ RESULT = "result.json"
 
 def result_file(out: Path, name: str) -> Path:
     """Of a sequence: where it is, everything else of that sequence is complete. Raises UserError."""
-    parts_of(name)  # whatever a list says, the file is in `out`
+    name_parts(name)  # whatever a list says, the file is in `out`
     return out / name / RESULT
 
 
@@ -50,7 +50,7 @@ class SequenceWriter:
         result_file(out, sequence.name).unlink(missing_ok=True)
         for folder in self._folders():
             folder.mkdir(parents=True, exist_ok=True)
-            parts_of(folder.relative_to(out).as_posix())
+            name_parts(folder.relative_to(out).as_posix())
             for earlier in folder.glob("*.png"):
                 earlier.unlink()
         self._video = VideoWriter(self._folder / OVERLAY, sequence.fps)

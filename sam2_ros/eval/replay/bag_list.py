@@ -14,7 +14,7 @@ from sam2_ros.engine.text import text_problem
 from sam2_ros.errors import UserError
 from sam2_ros.media.bag.storage import STORAGE_SUFFIXES
 from sam2_ros.media.written_file import read_yaml
-from sam2_ros.result_folder.manifest import is_plain
+from sam2_ros.result_folder.manifest import is_safe_name
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")
@@ -120,7 +120,7 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
 def _name(given: str | None, bag: Path) -> str:
     place = bag.resolve()
     name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
-    if not is_plain(name) or name == "summary.json":
+    if not is_safe_name(name) or name == "summary.json":
         raise UserError(f"name {name!r} given, one that a folder can have expected, no dot first")
     return name
 

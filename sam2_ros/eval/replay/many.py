@@ -21,8 +21,8 @@ from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobError, Progress, disk_error
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
-from sam2_ros.result_folder.manifest import State
-from sam2_ros.result_folder.switch import in_the_way
+from sam2_ros.result_folder.manifest import FileState
+from sam2_ros.result_folder.switch import why_blocked
 from sam2_ros.weights.catalogue import CheckpointError
 from sam2_ros.weights.load import device_and_precision, load_model
 
@@ -179,8 +179,8 @@ def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[s
     to_do, taken = {}, 0
     for name, one in config.bags.items():
         try:
-            if folder.state(name) is State.LINK:
-                raise UserError(in_the_way(folder.path, name, State.LINK))
+            if folder.state(name) is FileState.LINK:
+                raise UserError(why_blocked(folder.path, name, FileState.LINK))
             one.folder()
         except UserError as error:
             board.on_event(Failed(name, str(error)))

@@ -22,9 +22,9 @@ from sam2_ros.host_memory import keep_freed_pages
 
 from . import output as show
 from .compare import compare
-from .errors import argument_problem, disk_full, fail, out_of_memory, tolerate_any_name
 from .eval import evaluate
 from .export import export
+from .failures import argument_problem, disk_full, fail, out_of_memory, tolerate_any_name
 from .models import models_app
 from .options import (
     OUT_HELP,

@@ -1,6 +1,7 @@
 """Opens http and https addresses with limits in time: for the answer to begin, and for how slowly it may come.
 
-Does not know what is downloaded.
+Not left to huggingface_hub, whose limit is for each read: it waits without end for a server that sends a byte now and
+then, and takes all that comes, however much was announced. Does not know what is downloaded.
 """
 
 from __future__ import annotations

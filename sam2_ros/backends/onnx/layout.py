@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine.config import ModelConfig, config_for
 from sam2_ros.weights.catalogue import CheckpointError
 
@@ -150,9 +151,7 @@ class ExportLayout:
         }
         bank = {"frames": self.frames, "pointers": self.pointers, "keys": self.keys}
         path = folder / MANIFEST
-        path.write_text(
-            json.dumps({"format": FORMAT, **asdict(self), "bank": bank, "stages": stages}, indent=2) + "\n"
-        )
+        write_json(path, {"format": FORMAT, **asdict(self), "bank": bank, "stages": stages}, indent=2)
         return path
 
     @classmethod

@@ -262,7 +262,7 @@ class Replays:
         except CheckpointError as error:
             raise JobError(str(error), ends_all=True) from error
         except UserError as error:  # of a live run it may go on with the last lines of the node's log
-            first, *log = str(error).splitlines()
+            first, *log = str(error).split("\n  | ")
             seen = f" (see {config.recording(NODE).parent / 'node.log'})" if log else ""
             raise JobError(first + seen) from error
         except torch.OutOfMemoryError as error:

@@ -31,7 +31,7 @@ from sam2_ros.media.results import write_json
 from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.render import Clip, ClipConfig, render_clip
-from sam2_ros.weights.load import find_checkpoint
+from sam2_ros.weights.open_model import ModelOptions
 
 from .churn import ADD, REFINE, REMOVE, Churn
 from .process_watch import read_footprint
@@ -64,8 +64,7 @@ class SoakConfig:
     rate_hz: float = 15.0
     width_px: int = 640
     height_px: int = 480
-    model: str = "nano"
-    device: str = "auto"
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     objects: int = 2
     guests: int = 0  # at most so many more objects, added, refined and removed at random, one change a second
     seed: int = 0  # of what happens to them
@@ -87,7 +86,7 @@ def run_soak(
     readings, unless an earlier run's result is there, which stays as it is. Raises SoakError, CheckpointError,
     ResultFolderError, ProcessWatchError (not on Linux).
     """
-    find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
+    config.model_options.resolved()  # a wrong name is told at once, not by a node that stays unconfigured
     names = (READINGS, "soak.png", "soak.json")
     with ResultFolder(config.out, "soak", names, overwrite=config.overwrite) as folder:
         try:
@@ -119,8 +118,7 @@ def _run(
     environment = dds_environment(domain_id, config.profiles_file)
     # Never forgotten: with fewer objects the last minute would be less work than the second.
     parameters: dict[str, str | int | float | bool] = {
-        "model": config.model,
-        "device": config.device,
+        **asdict(config.model_options),
         "max_objects": config.objects + config.guests,
         "forget_after": 0.0,
     }
@@ -254,8 +252,8 @@ class _Camera:
             "minutes": round(self._elapsed_s / 60, 2),
             "rate_hz": config.rate_hz,
             "size": f"{config.width_px}x{config.height_px}",
-            "model": config.model,
-            "device": own.get("device", config.device),
+            "model": config.model_options.model,
+            "device": own.get("device", config.model_options.device),
             "objects": config.objects,
             "images_sent": len(self._sent),
             "images_not_sent": self._skipped,  # the camera's own machine was too busy

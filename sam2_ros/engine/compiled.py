@@ -34,6 +34,17 @@ class CompileError(ValueError):
     """A model that cannot be compiled as asked. One line: what was given, what was expected, what to do."""
 
 
+def check_compile_mode(mode: str, device: str = "cuda") -> None:
+    """Raises CompileError for another way than `COMPILE_MODES`, or one that this kind of device does not have."""
+    if mode not in COMPILE_MODES:
+        raise CompileError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
+    if mode == GRAPHS and not device.startswith("cuda"):
+        raise CompileError(
+            f"compile = 'graphs' on device '{device}': expected a CUDA device, which alone has CUDA graphs; "
+            "use compile = 'max' or 'off' there"
+        )
+
+
 def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir: Path) -> Sam2Model:
     """A model whose stages are compiled for every number of objects that a tracker of this `config` can have.
 
@@ -48,24 +59,13 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
     Raises:
         CompileError: another mode; "graphs" on a device that is no GPU; a compiler that is missing or fails.
     """
-    if mode not in COMPILE_MODES:
-        raise CompileError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
+    check_compile_mode(mode, str(model.device))
     if mode == OFF:
         return model
-    if model.takes_padded_memory:
-        raise CompileError(
-            f"compile = '{mode}' with backend onnx: expected backend torch, whose model is what is compiled; "
-            "use compile = 'off'"
-        )
     if config.memory_pooling > 1 or config.memory_every > 1:
         raise CompileError(
             f"compile = '{mode}' with memory_pooling {config.memory_pooling} and memory_every {config.memory_every}: "
             "expected 1 and 1, whose full bank is what is compiled; use compile = 'off'"
-        )
-    if mode == GRAPHS and model.device.type != "cuda":
-        raise CompileError(
-            f"compile = 'graphs' on device '{model.device}': expected a CUDA device, which alone has CUDA graphs; "
-            "use compile = 'max' or 'off' there"
         )
     if mode == MAX:
         os.environ.setdefault(CACHE_VARIABLE, str(cache_dir))
@@ -73,7 +73,7 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
     compiled = CompiledModel(model, mode, config.max_objects)
     try:
         with _compiler(model.device) if mode == MAX else nullcontext():
-            compiled.warm_up(config)
+            compiled.compile_stages(config)
     except torch._dynamo.exc.TorchDynamoException as error:
         raise CompileError(
             f"compile = '{mode}' failed on device '{model.device}' {compiler_failure(error)}, or use compile = 'off'"
@@ -119,7 +119,7 @@ class CompiledModel(Sam2Model):
         self.requires_grad_(False).eval()
         self.compute_dtype, self.rewrites = model.compute_dtype, model.rewrites
         self.mode, self.buckets = mode, buckets(max_objects)
-        self.warm_up_s = 0.0
+        self.compile_s = 0.0
         self._graphs = CapturedCalls(self.device) if self.device.type == "cuda" else None
         self._capturing = False
         on_cpu = self.device.type == "cpu"
@@ -134,7 +134,7 @@ class CompiledModel(Sam2Model):
     @property
     def summary(self) -> str:
         counts = ", ".join(map(str, self.buckets))
-        return f"compile {self.mode}: stages for {counts} objects in {self.warm_up_s:.1f} s"
+        return f"compile {self.mode}: stages for {counts} objects in {self.compile_s:.1f} s"
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         if len(image_b3hw) != 1:  # several images at once: image mode
@@ -180,7 +180,7 @@ class CompiledModel(Sam2Model):
         return self._run("memorise", self._memorise, inputs)[0][: len(logits_b1hw)]
 
     @torch.inference_mode()
-    def warm_up(self, config: TrackerConfig) -> None:
+    def compile_stages(self, config: TrackerConfig) -> None:
         """Run every stage for every number of objects once: what has to be compiled or captured, is now."""
         begun_s = time.monotonic()
         size = self.config.image_size
@@ -206,7 +206,7 @@ class CompiledModel(Sam2Model):
             sine_grid(side, c.mem_dim, self.device),
             pairs_apart(c.d_model, self.device),
         )
-        self.warm_up_s = time.monotonic() - begun_s
+        self.compile_s = time.monotonic() - begun_s
 
     def _run(self, name: str, function: Function, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
         if self._graphs is not None:
@@ -284,7 +284,7 @@ class CompiledModel(Sam2Model):
 
 @contextmanager
 def _compiler(device: torch.device) -> Iterator[None]:
-    """The compiler's settings. None of them is needed after the warm-up, when nothing is compiled any more."""
+    """The compiler's settings. None of them is needed later, when nothing is compiled any more."""
     import torch._inductor.config  # takes a second, and most trackers do without
 
     with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sam2_ros.weights.load import PRECISIONS
+from sam2_ros.engine.model.sam2 import PRECISIONS
 
 PROMPTS = ("mask", "box", "click")
 MASK_LOSSES = ("focal", "balanced")

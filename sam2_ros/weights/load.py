@@ -24,12 +24,11 @@ from safetensors.torch import save_file
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
-from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
 
 MAX_IMAGE_SIZE = 8192
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class CheckpointError(ValueError):

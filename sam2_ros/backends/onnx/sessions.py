@@ -53,6 +53,12 @@ def provider_for(device: str) -> tuple[str, dict[str, int]]:
     return PROVIDERS[kind], {"device_id": int(index or 0)} if kind == "cuda" else {}
 
 
+def device_for(device: str) -> str:
+    """What onnxruntime would use, as PyTorch names it: "cpu" or "cuda:0". Raises what `provider_for` raises."""
+    provider, options = provider_for(device)
+    return f"cuda:{options['device_id']}" if provider == PROVIDERS["cuda"] else "cpu"
+
+
 class StageSession:
     """One graph, ready to run."""
 

@@ -15,7 +15,9 @@ from typing import Any
 import cv2
 import torch
 
-from sam2_ros.engine import PromptError
+from sam2_ros.engine import PromptError, Sam2Model, TrackerConfig
+from sam2_ros.engine.compiled import OFF, CompileError
+from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
 from sam2_ros.live.player import LiveReplayError
@@ -25,12 +27,13 @@ from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import State
 from sam2_ros.result_folder.switch import in_the_way
-from sam2_ros.weights.load import CheckpointError, device_and_precision, load_model
+from sam2_ros.weights.load import CheckpointError
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .fingerprint import kept_summary
 from .replay import run_replay, versions
 from .replay_config import NODE, RECORDED, ReplayConfig, ReplayConfigError
-from .runs import LoadModel
+from .runs import OpenModel
 
 OnProgress = Callable[[str, int, int | None], None]
 OnNote = Callable[[str], None]
@@ -205,7 +208,7 @@ def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[s
 
 def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) -> None:
     needs_model = [one for one in to_do.values() if set(one.runs) != {RECORDED}]
-    device = device_and_precision(needs_model[0].device)[0] if needs_model else "cpu"
+    device = needs_model[0].model_options.resolved().device if needs_model else "cpu"
     workers = config.workers
     if config.with_node and not workers:
         workers = 1
@@ -232,8 +235,7 @@ def _resolved(config: ReplayConfig) -> ReplayConfig:
     """Other processes use the same device and precision, whatever they would choose."""
     if NODE in config.runs or set(config.runs) == {RECORDED}:
         return config
-    device, precision = device_and_precision(config.device, config.precision)
-    return replace(config, device=device, precision=precision)
+    return replace(config, model_options=config.model_options.resolved())
 
 
 @dataclass(frozen=True)
@@ -253,17 +255,23 @@ class Replays:
     """Replays bag after bag; those that have a model in common load it once."""
 
     def __init__(self) -> None:
-        self._load = functools.lru_cache(maxsize=1)(load_model)
+        self._cached = functools.lru_cache(maxsize=1)(open_model)
+
+    def _open(self, options: ModelOptions, config: TrackerConfig) -> Sam2Model:
+        """Opened before, if another bag has the same options; compiled anew for another number of objects."""
+        model = self._cached(options, config if options.compile != OFF else None)
+        model.check_fits(config)
+        return model
 
     def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:
         """What of a bag's summary the board wants. Raises JobError."""
         # A model that stays would take a GPU's memory from the node beside it.
-        load: LoadModel = load_model if NODE in config.runs else self._load
+        opens: OpenModel = open_model if NODE in config.runs else self._open
         try:
-            return headlines(run_replay(config, lambda step, done, total: on_progress(done), load))
-        except CheckpointError as error:
+            return headlines(run_replay(config, lambda step, done, total: on_progress(done), opens))
+        except (CheckpointError, CompileError) as error:
             raise JobError(str(error), ends_all=True) from error
-        except (ReplayConfigError, SourceError, PromptError, ResultFolderError) as error:
+        except (UserError, ReplayConfigError, SourceError, PromptError, ResultFolderError) as error:
             raise JobError(str(error)) from error
         except LiveReplayError as error:  # it goes on with the last lines of the node's log
             first, *log = str(error).splitlines()
@@ -271,7 +279,8 @@ class Replays:
             raise JobError(first + seen) from error
         except torch.OutOfMemoryError as error:
             raise JobError(
-                f"{config.device} has too little memory for it: use a smaller --image-size, or fewer --workers"
+                f"{config.model_options.device} has too little memory for it: use a smaller --image-size, or fewer "
+                "--workers"
             ) from error
         except OSError as error:
             raise disk_error(error, config.out) from error

@@ -1,0 +1,23 @@
+"""The errors that a user can mend: one line each, and the exit status of the command that ends with one.
+
+Knows nothing of what failed. A subclass exists where code tells it from the others, and nowhere else.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """What a user can mend. One line: what was given, what was expected, what to do.
+
+    Subclasses: `PromptError`, `SourceError`, `ImageError`, `CheckpointError`. Anything else that leaves a command is a
+    defect, and shown with its traceback.
+
+    Args:
+        message: the line.
+        status: exit status of a command that ends with it: 2 for input or options that cannot be used, 1 for what
+            failed while it ran.
+    """
+
+    def __init__(self, message: str, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status

@@ -102,7 +102,6 @@ def _status_of(error: Exception) -> int | None:
     from sam2_ros.offline.track import TrackConfigError
     from sam2_ros.result_folder.manifest import ResultFolderError
     from sam2_ros.train.train_config import TrainConfigError, TrainError
-    from sam2_ros.weights.load import CheckpointError
 
     from .prompts import PromptSyntaxError
 
@@ -115,7 +114,7 @@ def _status_of(error: Exception) -> int | None:
     options = (PromptSyntaxError, TrackConfigError, EvalConfigError, RayError, TrainConfigError)
     timing = (BenchConfigError, MemoryOptionsError, ReferenceMissingError)
     scoring = (CompareError, ReplayConfigError, ResultFolderError)
-    content = (PromptError, SourceError, ImageError, CheckpointError, CompileError)
+    content = (PromptError, SourceError, ImageError, CompileError)
     if isinstance(error, (*options, *timing, *scoring, *content)):
         return 2
     running = (LiveReplayError, SoakError, ProcessWatchError, TrainError, VideoError, OSError)

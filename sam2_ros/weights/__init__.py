@@ -1,5 +1,7 @@
 """Checkpoints: which there are, where they lie, how they are fetched, verified and loaded."""
 
-from .load import CheckpointError, ModelInfo, find_checkpoint, list_models, load_model
+from sam2_ros.errors import CheckpointError
+
+from .load import ModelInfo, find_checkpoint, list_models, load_model
 
 __all__ = ["CheckpointError", "ModelInfo", "find_checkpoint", "list_models", "load_model"]

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sam2_ros.engine.text import readable
+from sam2_ros.errors import CheckpointError
 
 from .http import Pace, open_url
-from .load import CheckpointError, ModelInfo, download_dir, hub_file, list_models, load_model, sha256
+from .load import ModelInfo, download_dir, hub_file, list_models, load_model, sha256
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0

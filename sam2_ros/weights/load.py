@@ -27,12 +27,9 @@ from sam2_ros.engine.kernels.gpu_choice import choose_kernels
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
+from sam2_ros.errors import CheckpointError
 
 MAX_IMAGE_SIZE = 8192
-
-
-class CheckpointError(ValueError):
-    """Weights that cannot be used. One line: what was given, what was expected, what to do."""
 
 
 @dataclass(frozen=True)

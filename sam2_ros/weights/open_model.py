@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sam2_ros.backends.onnx.layout import FILES, MANIFEST, BackendError, ExportLayout
+from sam2_ros.backends.onnx.layout import FILES, MANIFEST, ExportLayout
 from sam2_ros.engine.compiled import OFF, check_compile_mode, compile_model
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.tracker_config import TrackerConfig
+from sam2_ros.errors import CheckpointError
 
 from .load import compile_cache_dir, device_and_precision, find_checkpoint, load_model
 
@@ -30,7 +31,7 @@ class ModelOptions:
         compile: see `engine.compiled`.
 
     Raises:
-        BackendError, CompileError: another backend or way to compile; an export that is to be compiled.
+        CheckpointError, CompileError: another backend or way to compile; an export that is to be compiled.
     """
 
     model: str = "nano"
@@ -42,22 +43,22 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
-            raise BackendError(f"backend '{self.backend}': expected one of {', '.join(BACKENDS)}")
+            raise CheckpointError(f"backend '{self.backend}': expected one of {', '.join(BACKENDS)}")
         check_compile_mode(self.compile)
         if self.compile != OFF and self.backend != "torch":
-            raise BackendError(
+            raise CheckpointError(
                 f"compile = '{self.compile}' with backend {self.backend}: expected backend torch, whose model is what "
                 "is compiled; use compile = 'off'"
             )
 
     def files(self) -> list[Path]:
-        """The checkpoint, or what there is of an export. Raises CheckpointError or BackendError where there is none."""
+        """The checkpoint, or what there is of an export. Raises CheckpointError where there is none."""
         folder = Path(self.model).expanduser()
         if self.backend == "onnx":
             ExportLayout.read(folder)
             return [folder / name for name in FILES if (folder / name).is_file()]
         if (folder / MANIFEST).is_file():
-            raise BackendError(
+            raise CheckpointError(
                 f"{folder} is an ONNX export: give backend onnx, or a checkpoint for backend torch"
             )
         return [find_checkpoint(self.model)]
@@ -66,7 +67,7 @@ class ModelOptions:
         """The same, with the device and precision that "auto" stands for here. Nothing is loaded.
 
         Raises:
-            CheckpointError, BackendError, CompileError: what can be told beforehand of all that `open_model` raises.
+            CheckpointError, CompileError: what can be told beforehand of all that `open_model` raises.
         """
         self.files()
         if self.backend == "torch":
@@ -83,16 +84,16 @@ class ModelOptions:
         return replace(self, model=str(path.absolute())) if path.exists() else self
 
     def _layout(self) -> ExportLayout:
-        """Of the export. Raises BackendError where these options are not what it was exported for."""
+        """Of the export. Raises CheckpointError where these options are not what it was exported for."""
         folder = Path(self.model).expanduser()
         layout = ExportLayout.read(folder)
         if self.precision not in ("auto", layout.precision):
-            raise BackendError(
+            raise CheckpointError(
                 f"precision '{self.precision}': {folder} was exported in {layout.precision}; give auto, or export it "
                 "again"
             )
         if self.image_size not in (0, layout.image_size):
-            raise BackendError(
+            raise CheckpointError(
                 f"image size {self.image_size}: {folder} was exported for {layout.image_size}; give 0, or export it "
                 "again"
             )
@@ -107,8 +108,7 @@ def open_model(options: ModelOptions, config: TrackerConfig | None = None) -> Sa
             and prompted frames only. None: one object and one prompted frame, as in image mode.
 
     Raises:
-        CheckpointError: see `load_model`.
-        BackendError: an export that is not whole, or does not fit these options or `config`.
+        CheckpointError: see `load_model`; an export that is not whole, or does not fit these options or `config`.
         CompileError: see `compile_model`.
     """
     config = config or TrackerConfig(max_objects=1, max_conditioning_frames=1)

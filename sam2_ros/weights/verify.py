@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .load import CheckpointError, find_checkpoint, list_models, load_model, sha256
+from sam2_ros.errors import CheckpointError
+
+from .load import find_checkpoint, list_models, load_model, sha256
 
 
 def verify_weights(name_or_path: str) -> dict[str, str]:

@@ -12,10 +12,11 @@ import torch
 from sam2_ros.backends.onnx import export
 from sam2_ros.backends.onnx.check import engine_outputs, example_inputs, largest_error
 from sam2_ros.backends.onnx.export import ExportConfig, export_onnx, weights_digest
-from sam2_ros.backends.onnx.layout import MANIFEST, STAGES, BackendError, ExportLayout
+from sam2_ros.backends.onnx.layout import MANIFEST, STAGES, ExportLayout
 from sam2_ros.backends.onnx.sessions import StageSession
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Sam2Model, config_for
+from sam2_ros.errors import CheckpointError
 
 from .conftest import export_nano
 
@@ -145,7 +146,7 @@ def test_an_export_that_differs_from_pytorch_is_an_error(
         found = StageSession(nano_export, stage, layout)(inputs)
         assert largest_error(found, engine_outputs(other, stage, inputs)) > export.TOLERANCE["fp16"]
     monkeypatch.setitem(export.TOLERANCE, "fp32", 0.0)
-    with pytest.raises(BackendError, match=r"image_encoder\.onnx differs from PyTorch by"):
+    with pytest.raises(CheckpointError, match=r"image_encoder\.onnx differs from PyTorch by"):
         export_nano(ExportConfig(tmp_path, objects=1), image_size=96)
     assert not (tmp_path / MANIFEST).exists()
     assert np.isnan(largest_error([torch.tensor([float("nan")])], [torch.ones(1)]))
@@ -163,6 +164,6 @@ def test_an_export_that_differs_from_pytorch_is_an_error(
     ],
 )
 def test_shapes_that_cannot_be_are_one_line(shape: dict, words: str) -> None:
-    with pytest.raises(BackendError, match=words) as error:
+    with pytest.raises(CheckpointError, match=words) as error:
         ExportLayout("tiny", "2.1", 1024, **shape)
     assert "\n" not in str(error.value)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from sam2_ros.backends.onnx.export import export_onnx, weights_digest
-from sam2_ros.backends.onnx.layout import BackendError, ExportLayout
+from sam2_ros.backends.onnx.layout import ExportLayout
 from sam2_ros.backends.onnx.model import OnnxModel
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import FrameResult, ImageSegmenter, Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.errors import CheckpointError
 from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.synthetic.clip import Clip
@@ -126,7 +127,7 @@ def test_more_than_was_exported_is_said_before_the_stream(nano_export: Path) -> 
         ),
         (TrackerConfig(max_objects=2), "4 conditioning frames wanted.*exported for 2"),
     ):
-        with pytest.raises(BackendError, match=words):
+        with pytest.raises(CheckpointError, match=words):
             open_model(ModelOptions(str(nano_export), backend="onnx"), settings)
 
 
@@ -135,12 +136,12 @@ def test_a_third_object_and_a_sixth_click_are_said_when_nobody_asked_before(
 ) -> None:
     tracker = Tracker(exported, TrackerConfig(max_objects=3, max_conditioning_frames=2))
     boxes = [Prompt(str(n), box=(10.0 * n, 10.0, 60.0 + n, 60.0)) for n in range(3)]
-    with pytest.raises(BackendError, match=r"3 objects at once: .* exported for 2; set max_objects to 2"):
+    with pytest.raises(CheckpointError, match=r"3 objects at once: .* exported for 2; set max_objects to 2"):
         tracker.step(clip.frames[0], boxes)
     after = tracker.step(clip.frames[0], boxes[:1])  # what failed is not there, and the stream goes on
     assert [obj.id for obj in after.objects] == ["0"]
     clicks = Prompt("0", points=np.full((6, 2), 30.0), labels=np.ones(6, int))
-    with pytest.raises(BackendError, match=r"a prompt of 6 clicks.*at most 5.*--points 6"):
+    with pytest.raises(CheckpointError, match=r"a prompt of 6 clicks.*at most 5.*--points 6"):
         tracker.step(clip.frames[1], [clicks])
 
 
@@ -148,5 +149,5 @@ def test_a_third_object_and_a_sixth_click_are_said_when_nobody_asked_before(
 def test_a_bank_that_is_larger_than_the_export_is_refused(exported: Sam2Model, clip: Clip) -> None:
     tracker = Tracker(exported, TrackerConfig(max_objects=2))
     tracker.step(clip.frames[0], [Prompt("a", box=(10, 10, 60, 60))])
-    with pytest.raises(BackendError, match=r"10 spatial memories and 19 pointers.*for 8 and 17"):
+    with pytest.raises(CheckpointError, match=r"10 spatial memories and 19 pointers.*for 8 and 17"):
         tracker.step(clip.frames[1])

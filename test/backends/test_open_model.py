@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from sam2_ros.backends.onnx.export import ExportConfig
-from sam2_ros.backends.onnx.layout import MANIFEST, TABLES, BackendError
+from sam2_ros.backends.onnx.layout import MANIFEST, TABLES
 from sam2_ros.engine import Sam2Model
+from sam2_ros.errors import CheckpointError
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .conftest import export_nano
 
 
 def assert_one_line(call: Callable[[], object], words: str) -> None:
-    with pytest.raises(BackendError, match=words) as error:
+    with pytest.raises(CheckpointError, match=words) as error:
         call()
     assert "\n" not in str(error.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,18 @@ def model() -> Sam2Model:
 def called(model: Sam2Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Every call of the model: its name, and of `fuse_memory` what the object remembers."""
     calls: list[tuple[str, Any]] = []
-    for name in ("encode_image", "decode", "predict", "encode_memory", "fuse_memory"):
 
-        def noted(*inputs: Any, name: str = name, call: Any = getattr(model, name), **more: Any) -> Any:
-            view = next((one for one in inputs if isinstance(one, MemoryView)), None)
-            calls.append((name, view))
+    def noting(name: str) -> Callable[..., Any]:
+        call = getattr(model, name)
+
+        def noted(*inputs: Any, **more: Any) -> Any:
+            calls.append((name, next((one for one in inputs if isinstance(one, MemoryView)), None)))
             return call(*inputs, **more)
 
-        monkeypatch.setattr(model, name, noted)
+        return noted
+
+    for name in ("encode_image", "decode", "predict", "encode_memory", "fuse_memory"):
+        monkeypatch.setattr(model, name, noting(name))
     return calls
 
 

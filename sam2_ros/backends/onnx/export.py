@@ -18,12 +18,13 @@ import torch
 from torch import nn
 
 from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.errors import CheckpointError
 from sam2_ros.result_folder.folder import ResultFolder
 
 from .check import engine_outputs, example_inputs, largest_error
 from .fold_shapes import fold_shapes
 from .graphs import GRAPHS
-from .layout import FILES, MANIFEST, STAGES, TABLES, BackendError, ExportLayout
+from .layout import FILES, MANIFEST, STAGES, TABLES, ExportLayout
 from .sessions import IDENTITY, StageSession, import_onnxruntime
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
@@ -65,7 +66,7 @@ def run_export(
         load: gives the model, on the CPU and in float32; called when all else is known to be well.
         sources: files that it comes from, none of which is replaced.
 
-    Raises BackendError or ResultFolderError, and what `load` raises; then an earlier export is as it was.
+    Raises CheckpointError or ResultFolderError, and what `load` raises; then an earlier export is as it was.
     """
     import_onnx()
     import_onnxruntime()
@@ -93,12 +94,12 @@ def import_onnx() -> Any:
     """The package, which PyTorch's exporter needs too.
 
     Raises:
-        BackendError: it is not installed.
+        CheckpointError: it is not installed.
     """
     try:
         import onnx
     except ImportError as error:
-        raise BackendError(
+        raise CheckpointError(
             f"onnx cannot be imported ({error}); the export needs it: pip install sam2_ros[onnx]"
         ) from None
     return onnx
@@ -130,7 +131,7 @@ def export_onnx(
         `max_error` of every stage and `bytes` of every file.
 
     Raises:
-        BackendError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
+        CheckpointError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
@@ -144,7 +145,7 @@ def export_onnx(
             StageSession(out, stage, layout)(inputs), engine_outputs(model, stage, inputs)
         )
         if not errors[stage] <= TOLERANCE[layout.precision]:  # NaN too
-            raise BackendError(
+            raise CheckpointError(
                 f"{stage}.onnx differs from PyTorch by {errors[stage]:.2g} of its root mean square, at most "
                 f"{TOLERANCE[layout.precision]} expected: export with --precision fp32"
             )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from sam2_ros.engine.config import ModelConfig, config_for
-from sam2_ros.errors import UserError
+from sam2_ros.errors import CheckpointError
 
 MANIFEST = "sam2_ros_onnx.json"
 TABLES = "tables.npz"
@@ -20,10 +20,6 @@ FILES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
 EXPORT_PRECISIONS = ("fp32", "fp16")
 HALF_LIMIT = 65504
 """Keys that one softmax may have in float16: its sum of ones is then the largest number float16 holds."""
-
-
-class BackendError(UserError):
-    """A model that a backend cannot execute. One line: what was given, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +55,11 @@ class ExportLayout:
         self._check("--memory-frames", self.recent_frames + 1, 1, 7)
         self._check("--points", self.prompt_points, 2, 64)
         if self.precision not in EXPORT_PRECISIONS:
-            raise BackendError(
+            raise CheckpointError(
                 f"--precision {self.precision}: expected one of {', '.join(EXPORT_PRECISIONS)}"
             )
         if self.precision == "fp16" and self.keys > HALF_LIMIT:
-            raise BackendError(
+            raise CheckpointError(
                 f"{self.keys} memory tokens per object given, in fp16 at most {HALF_LIMIT} expected: a softmax over "
                 "more overflows; export fewer --conditioning-frames, a smaller --image-size, or --precision fp32"
             )
@@ -71,7 +67,7 @@ class ExportLayout:
     @staticmethod
     def _check(option: str, value: int, low: int, high: int) -> None:
         if not low <= value <= high:
-            raise BackendError(f"{option} {value}: expected a number from {low} to {high}")
+            raise CheckpointError(f"{option} {value}: expected a number from {low} to {high}")
 
     @property
     def config(self) -> ModelConfig:
@@ -165,26 +161,26 @@ class ExportLayout:
         """What a folder says of itself.
 
         Raises:
-            BackendError: no export, or one of another version of this package.
+            CheckpointError: no export, or one of another version of this package.
         """
         path = folder / MANIFEST
         if not path.is_file():
-            raise BackendError(
+            raise CheckpointError(
                 f"{folder}: no {MANIFEST} there; backend onnx expects a folder that `sam2-ros export` has written: "
                 "`sam2-ros export nano --format onnx --out DIR`, then the model DIR"
             )
         try:
             held = json.loads(path.read_text())
             if held["format"] != FORMAT:
-                raise BackendError(
+                raise CheckpointError(
                     f"{path}: format {held['format']}, expected {FORMAT}: export the model again"
                 )
             layout = cls(**{entry.name: held[entry.name] for entry in fields(cls)})
             layout.config  # noqa: B018  a name or version that is not in the family
-        except BackendError:
+        except CheckpointError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BackendError(
+            raise CheckpointError(
                 f"{path} cannot be read ({type(error).__name__}: {error}): export the model again"
             ) from None
         return layout

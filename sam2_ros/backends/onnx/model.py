@@ -17,8 +17,9 @@ from torch import nn
 from sam2_ros.engine import TrackerConfig
 from sam2_ros.engine.model.mask_decoder import DecodedMasks
 from sam2_ros.engine.model.sam2 import PRECISIONS, ImageFeatures, MemoryView, Sam2Model
+from sam2_ros.errors import CheckpointError
 
-from .layout import STAGES, TABLES, BackendError, ExportLayout
+from .layout import STAGES, TABLES, ExportLayout
 from .sessions import StageSession
 
 REPLACED = ("image_encoder", "memory_attention", "memory_encoder", "maskmem_tpos_enc")
@@ -43,7 +44,7 @@ class OnnxMaskDecoder(nn.Module):
         """As `MaskDecoder.forward`; the graph has the positions in it."""
         b, tokens, room = len(sparse_bnc), sparse_bnc.shape[1], self.layout.tokens
         if tokens > room:
-            raise BackendError(
+            raise CheckpointError(
                 f"a prompt of {tokens - 1} clicks and box corners: this model was exported for at most "
                 f"{self.layout.prompt_points}; export it again with --points {tokens - 1}"
             )
@@ -76,7 +77,7 @@ class OnnxModel(Sam2Model):
         """Open an export.
 
         Raises:
-            BackendError: not a whole export, or a device that this onnxruntime does not have.
+            CheckpointError: not a whole export, or a device that this onnxruntime does not have.
         """
         layout = ExportLayout.read(folder)
         sessions = {stage: StageSession(folder, stage, layout, device) for stage in STAGES}
@@ -105,7 +106,7 @@ class OnnxModel(Sam2Model):
         """Whether a tracker of these settings fits.
 
         Raises:
-            BackendError: it could hold more than the graphs have room for.
+            CheckpointError: it could hold more than the graphs have room for.
         """
         layout = self.layout
         frames = layout.recent_frames + 1
@@ -115,12 +116,12 @@ class OnnxModel(Sam2Model):
             ("memory frames", config.memory_frames, frames, "memory-frames"),
         ):  # fmt: skip
             if wanted > room:
-                raise BackendError(
+                raise CheckpointError(
                     f"{wanted} {name} wanted, {self.folder} was exported for {room}: ask for at most {room}, or export "
                     f"it again with --{option} {wanted}"
                 )
         if config.memory_pooling > 1:
-            raise BackendError(
+            raise CheckpointError(
                 f"memory_pooling {config.memory_pooling}: exports hold whole memories; give 1, or backend torch"
             )
 
@@ -132,10 +133,10 @@ class OnnxModel(Sam2Model):
         layout, b = self.layout, len(memory.spatial_bftc)
         self._check_batch(b)
         if len(s16_bchw) != 1:
-            raise BackendError(f"features of {len(s16_bchw)} images: backend onnx takes those of one")
+            raise CheckpointError(f"features of {len(s16_bchw)} images: backend onnx takes those of one")
         frames, pointers = memory.spatial_bftc.shape[1], memory.pointers_bpd.shape[1]
         if frames > layout.frames or pointers > layout.pointers:
-            raise BackendError(
+            raise CheckpointError(
                 f"{frames} spatial memories and {pointers} pointers per object: {self.folder} was exported for "
                 f"{layout.frames} and {layout.pointers}; export it again with more --conditioning-frames"
             )
@@ -170,7 +171,7 @@ class OnnxModel(Sam2Model):
 
     def _check_batch(self, batch: int) -> None:
         if batch > self.layout.objects:
-            raise BackendError(
+            raise CheckpointError(
                 f"{batch} objects at once: {self.folder} was exported for {self.layout.objects}; set max_objects to "
                 f"{self.layout.objects}, or export it again with --objects {batch}"
             )
@@ -191,9 +192,9 @@ def _tables(folder: Path, layout: ExportLayout) -> dict[str, torch.Tensor]:
             tables = {key: torch.from_numpy(held[key]) for key in held.files if key != "weights"}
             weights = str(held["weights"])
     except (OSError, ValueError, KeyError) as error:
-        raise BackendError(
+        raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}): export the model again"
         ) from None
     if weights != layout.weights:
-        raise BackendError(f"{path} is of other weights than its folder says: export the model again")
+        raise CheckpointError(f"{path} is of other weights than its folder says: export the model again")
     return tables

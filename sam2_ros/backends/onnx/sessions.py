@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .layout import BackendError, ExportLayout
+from sam2_ros.errors import CheckpointError
+
+from .layout import ExportLayout
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 IDENTITY = ("model", "version", "image_size", "precision", "objects", "weights")
@@ -23,12 +25,12 @@ def import_onnxruntime() -> Any:
     """The package.
 
     Raises:
-        BackendError: it is not installed.
+        CheckpointError: it is not installed.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise BackendError(
+        raise CheckpointError(
             f"onnxruntime cannot be imported ({error}); backend onnx needs it: pip install sam2_ros[onnx]"
         ) from None
     return onnxruntime
@@ -38,16 +40,16 @@ def provider_for(device: str) -> tuple[str, dict[str, int]]:
     """onnxruntime's name of a device, and its options. "auto" is a GPU when this onnxruntime can use one.
 
     Raises:
-        BackendError: another kind of device, or one that this onnxruntime cannot use.
+        CheckpointError: another kind of device, or one that this onnxruntime cannot use.
     """
     available = import_onnxruntime().get_available_providers()
     kind, _, index = device.partition(":")
     if kind == "auto":
         kind = "cuda" if PROVIDERS["cuda"] in available else "cpu"
     if kind not in PROVIDERS or (index and not index.isdigit()):
-        raise BackendError(f"device '{device}': backend onnx expects auto, cpu or cuda:N")
+        raise CheckpointError(f"device '{device}': backend onnx expects auto, cpu or cuda:N")
     if PROVIDERS[kind] not in available:
-        raise BackendError(
+        raise CheckpointError(
             f"device '{device}': this onnxruntime has {', '.join(available)}; use cpu, or install onnxruntime-gpu"
         )
     return PROVIDERS[kind], {"device_id": int(index or 0)} if kind == "cuda" else {}
@@ -66,13 +68,13 @@ class StageSession:
         """Open a stage's file.
 
         Raises:
-            BackendError: missing, unreadable, or not of this export.
+            CheckpointError: missing, unreadable, or not of this export.
         """
         runtime = import_onnxruntime()
         self.path = folder / f"{stage}.onnx"
         self.inputs, self.outputs = layout.inputs(stage), layout.outputs(stage)
         if not self.path.is_file():
-            raise BackendError(f"{self.path} is missing: export the model again")
+            raise CheckpointError(f"{self.path} is missing: export the model again")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that spin between two stages would take the cores from PyTorch and from ROS.
@@ -83,18 +85,18 @@ class StageSession:
             self.session = runtime.InferenceSession(str(self.path), options, providers=[provider])
         except Exception as error:  # onnxruntime has a class of its own for every way a file can be wrong
             first_line = (str(error).splitlines() or [""])[0]
-            raise BackendError(
+            raise CheckpointError(
                 f"{self.path} is not a graph that onnxruntime can run ({first_line}): export the model again"
             ) from None
         if provider[0] not in self.session.get_providers():
-            raise BackendError(f"{self.path}: onnxruntime could not start {provider[0]}; use device cpu")
+            raise CheckpointError(f"{self.path}: onnxruntime could not start {provider[0]}; use device cpu")
         self._check(layout)
 
     def _check(self, layout: ExportLayout) -> None:
         held = self.session.get_modelmeta().custom_metadata_map
         for name in IDENTITY:
             if held.get(name) != str(getattr(layout, name)):
-                raise BackendError(
+                raise CheckpointError(
                     f"{self.path} has {name} {held.get(name, 'unknown')}, its folder says {getattr(layout, name)}: "
                     "the files are of two exports; export the model again"
                 )
@@ -104,7 +106,7 @@ class StageSession:
         ):
             shapes = {entry.name: tuple(entry.shape) for entry in found}
             if shapes != expected:
-                raise BackendError(
+                raise CheckpointError(
                     f"{self.path} has {kind} {shapes}, expected {expected}: export the model again"
                 )
 

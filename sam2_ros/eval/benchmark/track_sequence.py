@@ -68,7 +68,7 @@ class Follower:
         numerics: str = "stream",
         memory: MemoryOptions | None = None,
     ) -> None:
-        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`. Raises BackendError for an export without room."""
+        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`. Raises CheckpointError: no room in an export."""
         if kind not in KINDS:
             raise ValueError(f"prompt '{kind}' given, one of {', '.join(KINDS)} expected")
         self._kind = kind

@@ -17,7 +17,7 @@ import torch
 
 from sam2_ros.engine import PromptError, Sam2Model, TrackerConfig
 from sam2_ros.engine.compiled import OFF, CompileError
-from sam2_ros.errors import UserError
+from sam2_ros.errors import CheckpointError, UserError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
 from sam2_ros.live.player import LiveReplayError
@@ -27,7 +27,6 @@ from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import State
 from sam2_ros.result_folder.switch import in_the_way
-from sam2_ros.weights.load import CheckpointError
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .fingerprint import kept_summary
@@ -260,7 +259,10 @@ class Replays:
     def _open(self, options: ModelOptions, config: TrackerConfig) -> Sam2Model:
         """Opened before, if another bag has the same options; compiled anew for another number of objects."""
         model = self._cached(options, config if options.compile != OFF else None)
-        model.check_fits(config)
+        try:
+            model.check_fits(config)
+        except CheckpointError as error:  # another bag may have fewer objects
+            raise JobError(str(error)) from error
         return model
 
     def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:

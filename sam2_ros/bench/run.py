@@ -98,10 +98,12 @@ def run_bench(
 
     Raises CheckpointError, and ReferenceMissingError for the reference.
     """
-    if config.against:  # before a compiler takes minutes
+    if config.against and config.model_options.compile != OFF:  # before a compiler takes minutes
         uncompiled = replace(config, model_options=replace(config.model_options, compile=OFF))
         check_reference(config.against, open_benched(uncompiled)[0].config)
     model, weights = open_benched(config)
+    if config.against:
+        check_reference(config.against, model.config)
     stream = render_stream(config)
     passes = len(config.conditioning) + bool(config.against)  # in which two take turns
     total = passes * len(config.objects) * len(stream)
@@ -182,7 +184,8 @@ def _time(
     count: int,
     on_frame: Callable[[], None],
 ) -> Timed:
-    tracker, options = Tracker(model, tracker_config(config, conditioning, count)), config.model_options
+    tracker = Tracker(model, tracker_config(config, conditioning, count))
+    options = config.model_options
     # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
     return time_stream(
         tracker,
@@ -260,10 +263,8 @@ def _beside(
 
 def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
-    options, most = (
-        config.model_options,
-        tracker_config(config, max(config.conditioning), max(config.objects)),
-    )
+    options = config.model_options
+    most = tracker_config(config, max(config.conditioning), max(config.objects))
     info = next((known for known in list_models() if known.name == options.model), None)
     if info is None or info.path is not None or options.backend != "torch":
         model = open_model(options, most)

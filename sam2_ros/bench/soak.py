@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -43,7 +43,6 @@ IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
 CLIP_SEED = 0
 CLIP_FRAMES = 90
-START_TIMEOUT_S = 180.0
 DISCOVERY_TIMEOUT_S = 30.0
 LEAD_S = 1.0  # from prompting to the first image, which the prompts name by its stamp
 DRAIN_S = 3.0  # after the last image, for its result and for the diagnostics that count it
@@ -69,7 +68,6 @@ class SoakConfig:
     guests: int = 0  # at most so many more objects, added, refined and removed at random, one change a second
     seed: int = 0  # of what happens to them
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
@@ -124,7 +122,7 @@ def _run(
     }
     command = [
         *config.node_command,
-        *ros_arguments(NODE_NAME, IMAGE_TOPIC, {**parameters, **config.parameters}),
+        *ros_arguments(NODE_NAME, IMAGE_TOPIC, parameters),
     ]
     log_path = folder.live("node.log")
     with environment_set(environment), NodeProcess(command, log_path, environment) as process:
@@ -196,7 +194,7 @@ class _Camera:
 
     def wait_until_ready(self) -> None:
         """Until the node is active and both directions are matched."""
-        self._graph.wait_until_active(START_TIMEOUT_S)
+        self._graph.wait_until_active(self._config.model_options.patience_s)
         objects = f"/{NODE_NAME}/objects"
         self._graph.wait_for(
             lambda: (

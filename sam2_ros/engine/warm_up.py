@@ -13,12 +13,12 @@ import torch
 from .model.sam2 import Sam2Model
 from .prompt import Prompt
 from .tracker import Tracker
-from .tracker_config import TrackerConfig
+from .tracker_config import IMAGE_MODE, TrackerConfig
 
 CAMERA_HW = (480, 640)  # pixels; unlike the model's square, so that resizing is run, too
 
 
-def warm_up(model: Sam2Model, config: TrackerConfig | None = None) -> None:
+def warm_up(model: Sam2Model, config: TrackerConfig = IMAGE_MODE) -> None:
     """A prompted frame, a tracked one, and a tracked one with a full memory bank, for one object.
 
     Everything that is slow the first time happens here: libraries choose and load their kernels for these shapes, and
@@ -28,9 +28,7 @@ def warm_up(model: Sam2Model, config: TrackerConfig | None = None) -> None:
         config: of the trackers that are to use the model; of their objects one is enough.
     """
     # Every frame is remembered, whatever the model sees in black, and no object is over before the end.
-    config = replace(
-        config or TrackerConfig(), max_objects=1, memory_policy="official", memory_every=1, forget_after_s=0.0
-    )
+    config = replace(config, max_objects=1, memory_policy="official", memory_every=1, forget_after_s=0.0)
     tracker = Tracker(model, config)
     image = np.zeros((*CAMERA_HW, 3), np.uint8)
     height, width = CAMERA_HW

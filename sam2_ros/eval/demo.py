@@ -72,11 +72,8 @@ class DemoConfig:
     def opened(self) -> ModelOptions:
         """As the model is opened: image size 0 is `NANO_IMAGE_SIZE` for nano, else the model's own."""
         given = self.model_options
-        return (
-            replace(given, image_size=NANO_IMAGE_SIZE)
-            if given.model == "nano" and not given.image_size
-            else given
-        )
+        smaller = given.model == "nano" and not given.image_size
+        return replace(given, image_size=NANO_IMAGE_SIZE) if smaller else given
 
 
 @dataclass(frozen=True)
@@ -191,6 +188,7 @@ def _run_live(
                 "max_objects": len(prompts),
             },
             profiles_file=config.profiles_file,
+            start_timeout_s=config.opened.patience_s,
         ),
         lambda step, images: on_progress(step, images, total),
     )

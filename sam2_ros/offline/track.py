@@ -68,11 +68,12 @@ def run_track(
     images = ImageReader(config.pixels)
     with open_source(config.source, config.topic, images, config.glob, config.fps) as source, folder:
         check_prompts(source, config.prompts)
-        on_progress("loading the model", 0, source.length)
+        compiled = config.model_options.compile != "off"
+        on_progress("compiling the model" if compiled else "loading the model", 0, source.length)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
         settings = TrackerConfig(max_objects=max(count, 1))
         model = open_model(config.model_options, settings)
-        if config.model_options.compile != "off":
+        if compiled:
             warm_up(model, settings)  # who compiles asks for the pace of a stream
         info = RunInfo(
             source=str(config.source),

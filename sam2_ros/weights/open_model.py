@@ -11,7 +11,7 @@ from pathlib import Path
 from sam2_ros.backends.onnx.layout import FILES, MANIFEST, ExportLayout
 from sam2_ros.engine.compiled import OFF, check_compile_mode, compile_model
 from sam2_ros.engine.model.sam2 import Sam2Model
-from sam2_ros.engine.tracker_config import TrackerConfig
+from sam2_ros.engine.tracker_config import IMAGE_MODE, TrackerConfig
 from sam2_ros.errors import CheckpointError
 
 from .load import compile_cache_dir, device_and_precision, find_checkpoint, load_model
@@ -50,6 +50,11 @@ class ModelOptions:
                 f"compile = '{self.compile}' with backend {self.backend}: expected backend torch, whose model is what "
                 "is compiled; use compile = 'off'"
             )
+
+    @property
+    def patience_s(self) -> float:
+        """How long a process may take to open it, imports and warm-up included, before something must be wrong."""
+        return 180.0 if self.compile == OFF else 1200.0  # a compiler takes minutes
 
     def files(self) -> list[Path]:
         """The checkpoint, or what there is of an export. Raises CheckpointError where there is none."""
@@ -100,18 +105,17 @@ class ModelOptions:
         return layout
 
 
-def open_model(options: ModelOptions, config: TrackerConfig | None = None) -> Sam2Model:
+def open_model(options: ModelOptions, config: TrackerConfig = IMAGE_MODE) -> Sam2Model:
     """A model ready for a `Tracker`; `warm_up` makes its first frames as fast as the later ones.
 
     Args:
         config: of the tracker that is to use the model. A compiled model, and an export, has room for so many objects
-            and prompted frames only. None: one object and one prompted frame, as in image mode.
+            and prompted frames only.
 
     Raises:
         CheckpointError: see `load_model`; an export that is not whole, or does not fit these options or `config`.
         CompileError: see `compile_model`.
     """
-    config = config or TrackerConfig(max_objects=1, max_conditioning_frames=1)
     if options.backend == "onnx":
         options._layout()
         from sam2_ros.backends.onnx.model import OnnxModel

@@ -134,9 +134,11 @@ def whole_export(onnx_packages: None, tmp_path: Path) -> Path:
     return folder
 
 
-def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict:
+def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
+    """What `eval` reports, and what it says beside."""
     assert run(["eval", *arguments, "--prompt", "box", "--device", "cpu", "--json"]) == 0
-    return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    shown = capsys.readouterr()
+    return json.loads(shown.out.strip().splitlines()[-1]), shown.err
 
 
 def test_eval_of_an_export_scores_what_torch_scores(
@@ -146,12 +148,13 @@ def test_eval_of_an_export_scores_what_torch_scores(
     labels = {index: (masks[0] + 2 * masks[1]).astype(np.uint8) for index, masks in enumerate(clip.masks[:6])}
     dataset, out = str(tmp_path / "set"), ["--out", str(tmp_path / "out")]
     write_sequence(tmp_path / "set" / "clip", list(clip.frames[:6]), labels)
-    plain = evaluated(dataset, "--precision", "fp32", *out, capsys=capsys)
+    plain, _ = evaluated(dataset, "--precision", "fp32", *out, capsys=capsys)
     exported = ["--model", str(whole_export), "--backend", "onnx"]
-    again = evaluated(dataset, *exported, *out, capsys=capsys)
+    again, said = evaluated(dataset, *exported, *out, capsys=capsys)
     assert plain["JF"] > 50  # two failures would agree, too
     assert again["JF"] == pytest.approx(plain["JF"], abs=0.1)
     assert again["model"] == "nano"
+    assert "run again: the model's file is another one; backend was torch, is onnx" in said
     made_with = json.loads((tmp_path / "out" / "clip" / "result.json").read_text())["fingerprint"]
     assert (made_with["backend"], made_with["compile"], made_with["precision"]) == ("onnx", "off", "fp32")
 

@@ -43,7 +43,7 @@ def called(model: Sam2Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
 def test_every_stage_runs_prompted_and_tracked_and_the_last_frame_has_a_full_bank(
     model: Sam2Model, called: list[tuple[str, Any]]
 ) -> None:
-    warm_up(model)
+    warm_up(model, TrackerConfig())
     names = [name for name, _ in called]
     prompted = ["encode_image", "decode", "predict", "encode_memory"]
     tracked = ["encode_image", "fuse_memory", "decode", "predict", "encode_memory"]
@@ -56,7 +56,7 @@ def test_every_stage_runs_prompted_and_tracked_and_the_last_frame_has_a_full_ban
 @pytest.mark.parametrize(
     "settings",
     [
-        {"memory_frames": 1},
+        {"max_objects": 1, "memory_frames": 1, "max_conditioning_frames": 1},
         {"memory_pooling": 2, "memory_every": 3},
         {"numerics": "official_vos", "clip_frames": 5, "max_conditioning_frames": 1},
         {"max_objects": 64, "present_off": 1.0, "non_overlap": True},

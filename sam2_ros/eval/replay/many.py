@@ -17,6 +17,7 @@ import torch
 
 from sam2_ros.engine import PromptError, Sam2Model, TrackerConfig
 from sam2_ros.engine.compiled import OFF, CompileError
+from sam2_ros.engine.tracker_config import IMAGE_MODE
 from sam2_ros.errors import CheckpointError, UserError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
@@ -258,7 +259,7 @@ class Replays:
 
     def _open(self, options: ModelOptions, config: TrackerConfig) -> Sam2Model:
         """Opened before, if another bag has the same options; compiled anew for another number of objects."""
-        model = self._cached(options, config if options.compile != OFF else None)
+        model = self._cached(options, config if options.compile != OFF else IMAGE_MODE)
         try:
             model.check_fits(config)
         except CheckpointError as error:  # another bag may have fewer objects

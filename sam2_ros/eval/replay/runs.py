@@ -160,6 +160,7 @@ def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_
             },
             rate=config.rate,
             profiles_file=config.profiles_file,
+            start_timeout_s=config.model_options.patience_s,
         ),
         lambda step, images: on_progress(f"node: {step}", images, total),
     )

@@ -21,3 +21,7 @@ class UserError(ValueError):
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(message)
         self.status = status
+
+
+class CheckpointError(UserError):
+    """A model that cannot be opened or executed: its weights, its export, or where it is to run."""

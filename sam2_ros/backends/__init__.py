@@ -1,1 +1,1 @@
-"""What executes the model: PyTorch, or ONNX graphs exported from it. Knows neither ROS nor how a stream is followed."""
+"""What executes a model in the place of PyTorch: onnxruntime. Knows neither ROS nor how a stream is followed."""

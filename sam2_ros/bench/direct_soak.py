@@ -11,18 +11,20 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sam2_ros.atomic_write import write_json
-from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.eval.metrics import spread
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.synthetic.render import ClipConfig, render_clip
-from sam2_ros.weights.load import load_model
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from . import churn
 from .process_watch import read_footprint
@@ -44,9 +46,7 @@ class DirectSoakConfig:
     frames: int = 10_000
     width_px: int = 640
     height_px: int = 480
-    model: str = "nano"
-    device: str = "auto"
-    image_size: int = 0  # side of the model's input, pixels; 0 = the model's own
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     objects: int = 4  # at once
     seed: int = 0
     overwrite: bool = False  # see `ResultFolder`
@@ -81,14 +81,16 @@ def run_direct_soak(
     read_footprint(os.getpid())  # where there is no /proc that is said before minutes of work
     names = (READINGS, "soak.png", "soak.json")
     folder = ResultFolder(config.out, "soak", names, overwrite=config.overwrite)
-    model = load_model(config.model, device=config.device, image_size=config.image_size)
+    settings = TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S)
+    model = open_model(config.model_options, settings)
+    warm_up(model, settings)
     with folder:
-        return _run(config, model, folder, on_progress)
+        return _run(config, Tracker(model, settings), folder, on_progress)
 
 
 def _run(
     config: DirectSoakConfig,
-    model: Sam2Model,
+    tracker: Tracker,
     folder: ResultFolder,
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
@@ -97,8 +99,7 @@ def _run(
         CLIP_SEED, ClipConfig(config.height_px, config.width_px, CLIP_FRAMES, objects=TRACKED_THINGS)
     )
     order = [*range(CLIP_FRAMES), *range(CLIP_FRAMES - 2, 0, -1)]  # to and fro: a camera has no cuts
-    tracker = Tracker(model, TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S))
-    user = _User(tracker, config)
+    model, user = tracker.model, _User(tracker, config)
     bank_bytes, readings, steps_ms = tracker.bank_bytes, list[MemoryReading](), list[float]()
     with folder.stage(READINGS).open("w", encoding="utf-8") as lines:
         for index in range(config.frames):
@@ -122,7 +123,7 @@ def _run(
     report = {
         "frames": config.frames,
         "size": f"{config.width_px}x{config.height_px}",
-        "model": config.model,
+        "model": config.model_options.model,
         "image_size": model.config.image_size,
         "device": str(model.device),
         "objects": config.objects,

@@ -7,25 +7,25 @@ adds (transport, conversion, publishing) is in the demo's latency.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.compiled import CompiledModel, compile_model
+from sam2_ros.engine.compiled import OFF, CompiledModel
 from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
-from sam2_ros.offline.stream import precision_name
 from sam2_ros.result_folder.scratch import scratch_folder
-from sam2_ros.synthetic.render import ClipConfig, render_clip
-from sam2_ros.weights.catalogue import CheckpointError, list_models
-from sam2_ros.weights.load import compile_cache_dir, load_model
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
+from sam2_ros.weights.catalogue import list_models
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .against.open_reference import check_reference, open_reference
 from .against.reference import REFERENCES, logit_error, mask_agreement
@@ -51,23 +51,16 @@ class BenchConfig:
         conditioning: prompted frames in memory; the first entry is the bank that is reported first, further ones are
             timed beside it.
         against: a reference to run beside it, one of `REFERENCES`.
-        backend: see `backends.open_model`.
-        compile: see `engine.compiled`.
     """
 
-    model: str = "nano"
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     objects: tuple[int, ...] = (1, 4)
     frames: int = 50
     height_px: int = 480
     width_px: int = 640
-    device: str = "auto"
-    precision: str = "auto"
-    image_size: int = 0
     against: str = ""
     conditioning: tuple[int, ...] = (1,)
     memory: MemoryOptions = field(default_factory=MemoryOptions)
-    backend: str = "torch"
-    compile: str = "off"
 
     def __post_init__(self) -> None:
         if not self.objects or min(self.objects) < 1 or max(self.objects) > 64:
@@ -82,6 +75,11 @@ class BenchConfig:
             )
         if self.against and self.against not in REFERENCES:
             raise UserError(f"--against {self.against} given, one of {', '.join(REFERENCES)} expected")
+        if self.against and self.model_options.backend != "torch":
+            raise UserError(
+                f"--against {self.against} with backend {self.model_options.backend}: the reference needs the weights; "
+                "give backend torch"
+            )
         if self.against and (self.conditioning != (1,) or self.memory != MemoryOptions()):
             raise UserError(
                 f"--against {self.against} given with another bank than the reference's, which has 1 + 6 frames: leave "
@@ -96,6 +94,9 @@ def run_bench(
 
     Raises UserError.
     """
+    if config.against and config.model_options.compile != OFF:  # before a compiler takes minutes
+        uncompiled = replace(config, model_options=replace(config.model_options, compile=OFF))
+        check_reference(config.against, open_benched(uncompiled)[0].config)
     model, weights = open_benched(config)
     if config.against:
         check_reference(config.against, model.config)
@@ -109,12 +110,11 @@ def run_bench(
         done += 1
         on_progress(done, total)
 
-    most = tracker_config(config, max(config.conditioning), max(config.objects))
-    compiled = compile_model(model, config.compile, most, compile_cache_dir())
+    warm_up(model, tracker_config(config, max(config.conditioning), 1))
     # Twice, as the machine may be busy with something else for a while: a share above 1 would be the outcome.
     peak_flops = product_peak_flops(model.device, model.compute_dtype)
     timed = {
-        (conditioning, count): _time(compiled, config, stream, conditioning, count, one_more)
+        (conditioning, count): _time(model, config, stream, conditioning, count, one_more)
         for conditioning in config.conditioning
         for count in config.objects
     }
@@ -131,14 +131,14 @@ def run_bench(
     report = {
         "model": model.config.name,
         "device": str(model.device),
-        "precision": precision_name(model),
-        "backend": config.backend,
+        "precision": model.precision_name,
+        "backend": config.model_options.backend,
         "image_size": model.config.image_size,
         "camera": f"{config.width_px}x{config.height_px}",
         "frames": config.frames,
         "threads": torch.get_num_threads(),
         "weights": weights,
-        "compile": config.compile,
+        "compile": config.model_options.compile,
         "memory": config.memory.as_dict() | {"conditioning": first},
         "peak_gflops": round(peak_flops / 1e9, 1),
         "objects": runs[first],
@@ -147,12 +147,12 @@ def run_bench(
     }
     if kernels := kernels_chosen(model.device, model.compute_dtype):
         report["attention_kernels"] = kernels
-    if isinstance(compiled, CompiledModel):
-        report["compile_s"] = round(compiled.warm_up_s, 1)
+    if isinstance(model, CompiledModel):
+        report["compile_s"] = round(model.compile_s, 1)
     if others:
         report["objects_by_conditioning"] = {str(conditioning): runs[conditioning] for conditioning in others}
     if config.against:
-        report |= _beside(model, compiled, config, stream, runs[first], one_more)
+        report |= _beside(model, config, stream, runs[first], one_more)
     return report
 
 
@@ -181,13 +181,14 @@ def _time(
     on_frame: Callable[[], None],
 ) -> Timed:
     tracker = Tracker(model, tracker_config(config, conditioning, count))
+    options = config.model_options
     # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
     return time_stream(
         tracker,
         stream.of(count),
         conditioning,
         on_frame,
-        launches=config.backend == "torch" and (config.compile == "off" or model.device.type == "cuda"),
+        launches=options.backend == "torch" and (options.compile == "off" or model.device.type == "cuda"),
     )
 
 
@@ -232,7 +233,6 @@ def _share(
 
 def _beside(
     model: Sam2Model,
-    compiled: Sam2Model,
     config: BenchConfig,
     stream: Stream,
     runs: dict[str, dict[str, Any]],
@@ -243,10 +243,10 @@ def _beside(
     reference = open_reference(config.against, model)
     for count in config.objects:
         part = stream.of(count)
-        tracker = Tracker(compiled, tracker_config(config, config.conditioning[0], count))
+        tracker = Tracker(model, tracker_config(config, config.conditioning[0], count))
         followers = TrackerFollower(tracker, part), reference.follow(part.images, part.boxes)
         ours, theirs = time_in_turns(followers, len(part), on_frame)
-        own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
+        own_ms, times = (spread(one.frame_ms[stream.untimed :]) for one in (ours, theirs))
         runs[str(count)][config.against] = {
             "frame_ms": times.as_dict(),
             "own_frame_ms": own_ms.as_dict(),
@@ -259,18 +259,12 @@ def _beside(
 
 def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
-    if config.against and config.backend != "torch":
-        raise CheckpointError(
-            f"--against {config.against} with backend {config.backend}: the reference needs the weights; "
-            "give backend torch"
-        )
-    info = next((known for known in list_models() if known.name == config.model), None)
-    if info is None or info.path is not None or config.backend != "torch":
-        most = tracker_config(config, max(config.conditioning), max(config.objects))
-        model = open_model(
-            config.model, config.backend, config.device, config.precision, config.image_size, most
-        )
-        if config.backend != "torch":
+    options = config.model_options
+    most = tracker_config(config, max(config.conditioning), max(config.objects))
+    info = next((known for known in list_models() if known.name == options.model), None)
+    if info is None or info.path is not None or options.backend != "torch":
+        model = open_model(options, most)
+        if options.backend != "torch":
             return model, "exported"
         return model, "nano" if model.config.name == "nano" else "official"
     with scratch_folder() as folder:  # through a file: device and precision are chosen as for any other
@@ -278,10 +272,7 @@ def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
         with torch.device("meta"):
             shapes = Sam2Model(config_for(info.name.split("-")[0], info.version)).state_dict()
         save_file(fill_by_key(shapes, presence_bias=PRESENT), path)
-        return (
-            load_model(path, device=config.device, precision=config.precision, image_size=config.image_size),
-            "random",
-        )
+        return open_model(replace(options, model=str(path)), most), "random"
 
 
 def to_and_fro(index: int, length: int) -> int:

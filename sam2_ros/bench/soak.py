@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -31,8 +31,9 @@ from sam2_ros.media.messages.diagnostics import node_values
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.synthetic.render import Clip, ClipConfig, render_clip
-from sam2_ros.weights.catalogue import find_checkpoint
+from sam2_ros.synthetic.clip import Clip, ClipConfig
+from sam2_ros.synthetic.render import render_clip
+from sam2_ros.weights.open_model import ModelOptions
 
 from .churn import ADD, REFINE, REMOVE, Churn
 from .process_watch import read_footprint
@@ -44,7 +45,6 @@ IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
 CLIP_SEED = 0
 CLIP_FRAMES = 90
-START_TIMEOUT_S = 180.0
 DISCOVERY_TIMEOUT_S = 30.0
 LEAD_S = 1.0  # from prompting to the first image, which the prompts name by its stamp
 DRAIN_S = 3.0  # after the last image, for its result and for the diagnostics that count it
@@ -61,13 +61,11 @@ class SoakConfig:
     rate_hz: float = 15.0
     width_px: int = 640
     height_px: int = 480
-    model: str = "nano"
-    device: str = "auto"
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     objects: int = 2
     guests: int = 0  # at most so many more objects, added, refined and removed at random, one change a second
     seed: int = 0  # of what happens to them
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
@@ -83,7 +81,7 @@ def run_soak(
     Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves its
     readings, unless an earlier run's result is there, which stays as it is. Raises UserError.
     """
-    find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
+    config.model_options.resolved()  # a wrong name is told at once, not by a node that stays unconfigured
     names = (READINGS, "soak.png", "soak.json")
     with ResultFolder(config.out, "soak", names, overwrite=config.overwrite) as folder:
         try:
@@ -115,14 +113,13 @@ def _run(
     environment = dds_environment(domain_id, config.profiles_file)
     # Never forgotten: with fewer objects the last minute would be less work than the second.
     parameters: dict[str, str | int | float | bool] = {
-        "model": config.model,
-        "device": config.device,
+        **asdict(config.model_options),
         "max_objects": config.objects + config.guests,
         "forget_after": 0.0,
     }
     command = [
         *config.node_command,
-        *ros_arguments(NODE_NAME, IMAGE_TOPIC, {**parameters, **config.parameters}),
+        *ros_arguments(NODE_NAME, IMAGE_TOPIC, parameters),
     ]
     log_path = folder.live("node.log")
     with environment_set(environment), NodeProcess(command, log_path, environment) as process:
@@ -191,7 +188,7 @@ class _Camera:
 
     def wait_until_ready(self) -> None:
         """Until the node is active and both directions are matched."""
-        self._graph.wait_until_active(START_TIMEOUT_S)
+        self._graph.wait_until_active(self._config.model_options.patience_s)
         objects = f"/{NODE_NAME}/objects"
         self._graph.wait_for(
             lambda: (
@@ -247,8 +244,8 @@ class _Camera:
             "minutes": round(self._elapsed_s / 60, 2),
             "rate_hz": config.rate_hz,
             "size": f"{config.width_px}x{config.height_px}",
-            "model": config.model,
-            "device": own.get("device", config.device),
+            "model": config.model_options.model,
+            "device": own.get("device", config.model_options.device),
             "objects": config.objects,
             "images_sent": len(self._sent),
             "images_not_sent": self._skipped,  # the camera's own machine was too busy

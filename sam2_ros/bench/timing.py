@@ -26,14 +26,14 @@ class Stream:
 
     images: Sequence[np.ndarray]
     boxes: Sequence[Box]
-    warm_up: int
+    untimed: int
 
     def __len__(self) -> int:
         return len(self.images)
 
     def of(self, objects: int) -> Stream:
         """The same images with the first so many objects."""
-        return Stream(self.images, self.boxes[:objects], self.warm_up)
+        return Stream(self.images, self.boxes[:objects], self.untimed)
 
     def prompts(self) -> list[Prompt]:
         return [Prompt(id=f"object_{n + 1}", box=box) for n, box in enumerate(self.boxes)]
@@ -56,7 +56,7 @@ def time_stream(
     on_frame: Callable[[], None],
     launches: bool,
 ) -> Timed:
-    """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
+    """Frame and stage times of the frames that count, launches of one more, memory and its growth.
 
     Args:
         conditioning: the first frames, so many, are prompted; with the boxes of the first one, as times do not depend
@@ -68,7 +68,7 @@ def time_stream(
     """
     device = tracker.model.device
     frame_ms = np.full(len(stream), np.nan)  # written to before the clock runs: what it holds is no growth
-    memory = np.full(len(stream) - stream.warm_up, np.nan)
+    memory = np.full(len(stream) - stream.untimed, np.nan)
     stages: dict[str, np.ndarray] = {}
     bank_bytes = tracker.bank_bytes
     for index, image in enumerate(stream.images):
@@ -83,14 +83,14 @@ def time_stream(
         on_frame()
         for stage, duration_ms in result.timings_ms.items():
             stages.setdefault(stage, np.full(len(stream), np.nan))[index] = duration_ms
-        if index >= stream.warm_up:
-            memory[index - stream.warm_up] = memory_in_use_bytes(device)
-    times = spread(frame_ms[stream.warm_up :])
+        if index >= stream.untimed:
+            memory[index - stream.untimed] = memory_in_use_bytes(device)
+    times = spread(frame_ms[stream.untimed :])
     report = {
         "frame_ms": times.as_dict(),
         "first_frame_ms": round(float(frame_ms[0]), 2),
         "stages_ms": {
-            stage: round(float(np.median(values[stream.warm_up :])), 2)
+            stage: round(float(np.median(values[stream.untimed :])), 2)
             for stage, values in (
                 (name, stages[name]) for name in result.timings_ms
             )  # in the order of a frame

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,18 +15,19 @@ from rich.table import Table
 
 from . import output as show
 from .options import (
-    DeviceOption,
-    ImageSizeOption,
     JsonOption,
     MemoryEveryOption,
     MemoryFramesOption,
     MemoryPoolingOption,
-    ModelOption,
     OverwriteOption,
-    PrecisionOption,
+    opens_model,
 )
 
+if TYPE_CHECKING:  # the command line starts without loading what it does not run
+    from sam2_ros.weights.open_model import ModelOptions
 
+
+@opens_model
 def evaluate(
     context: typer.Context,
     dataset: Annotated[
@@ -43,7 +44,7 @@ def evaluate(
             "clicks, and three more wherever it is covered badly."
         ),
     ],
-    model: ModelOption = "nano",
+    model_options: ModelOptions,
     split: Annotated[
         str,
         typer.Option(help="A list of ImageSets (val, 2017/val), a folder (valid) or a rendered group (cut)."),
@@ -66,9 +67,6 @@ def evaluate(
     numerics: Annotated[
         str, typer.Option(help="stream, or official_vos / official_video to compare with published numbers.")
     ] = "stream",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    image_size: ImageSizeOption = 0,
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
     memory_every: MemoryEveryOption = 1,
@@ -110,15 +108,12 @@ def evaluate(
     config = EvalConfig(
         dataset,
         prompt,
-        model,
-        device,
-        precision,
+        model_options,
         split,
         tuple(sequence or ()),
         out,
         numerics,
         asked,
-        image_size,
         MemoryOptions(memory_frames, memory_pooling, memory_every),
         workers,
         ray,

@@ -43,12 +43,14 @@ def export(
     if format not in FORMATS:
         raise typer.BadParameter(f"--format '{format}': expected {', '.join(FORMATS)}")
     from sam2_ros.backends.onnx.export import ExportConfig, run_export
+    from sam2_ros.weights.open_model import ModelOptions, open_model
 
-    config = ExportConfig(
-        name, out, image_size, precision, objects, conditioning_frames, memory_frames, points, overwrite
-    )
+    model = ModelOptions(name, device="cpu", precision="fp32", image_size=image_size)
+    config = ExportConfig(out, precision, objects, conditioning_frames, memory_frames, points, overwrite)
     with show.progress_bar("loading the model") as bar:
-        summary = run_export(config, lambda step: bar.show(step, 0, None))
+        summary = run_export(
+            config, lambda: open_model(model), model.files(), lambda step: bar.show(step, 0, None)
+        )
     errors = {f"  {stage} differs by": f"{error:.1e} of rms" for stage, error in summary["max_error"].items()}
     sizes = {f"  {file}": f"{size / 1e6:.1f} MB" for file, size in summary["bytes"].items()}
     shown = {key: value for key, value in summary.items() if key not in ("max_error", "bytes")}

@@ -19,22 +19,21 @@ from sam2_ros.errors import UserError
 from . import output as show
 from .options import (
     OUT_HELP,
-    DeviceOption,
-    ImageSizeOption,
     JsonOption,
-    ModelOption,
     OverwriteOption,
-    PrecisionOption,
     RangeOption,
     UntypedOption,
+    opens_model,
 )
 from .replay_tables import print_bags, print_runs
 
 if TYPE_CHECKING:  # the command line starts without loading what it does not run
     from sam2_ros.eval.replay.bag_list import ListedBag
     from sam2_ros.eval.replay.replay_config import ReplayConfig
+    from sam2_ros.weights.open_model import ModelOptions
 
 
+@opens_model
 def replay(
     bag: Annotated[
         Path,
@@ -44,6 +43,7 @@ def replay(
         ),
     ],
     out: Annotated[Path, typer.Option(help=f"{OUT_HELP} Of a list, DIR/name for each bag.")],
+    model_options: ModelOptions,
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -81,10 +81,6 @@ def replay(
         str | None, typer.Option(help="Tracked objects of a recording with several.")
     ] = None,
     rate: Annotated[float, typer.Option(help="Speed of the live run; 1 plays as recorded.")] = 1.0,
-    model: ModelOption = "nano",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    image_size: ImageSizeOption = 0,
     range: RangeOption = "full",
     untyped_encoding: UntypedOption = "bgr",
     workers: Annotated[
@@ -133,10 +129,11 @@ def replay(
     if without and not (node or direct):
         default_runs = _default_runs(ray)
     settings: dict[str, Any] = {
-        "model": model, "device": device, "precision": precision, "image_size": image_size,
-        "pixels": PixelConfig(range, untyped_encoding), "overwrite": overwrite,
+        "model_options": model_options.in_any_folder() if ray else model_options,
+        "pixels": PixelConfig(range, untyped_encoding),
+        "overwrite": overwrite,
         "command": shlex.join(["sam2-ros", *sys.argv[1:]]),
-    }  # fmt: skip
+    }
     if listed is not None:
         runs = {one.name: (node, direct) if one.recorded else default_runs for one in listed}
         return _replay_list(listed, runs, out, {"rate": rate, **settings}, workers, ray, fresh, as_json)
@@ -180,9 +177,7 @@ def _replay_list(
     from sam2_ros.eval.replay.many import ManyConfig, run_many
 
     configs, failed = {}, {}
-    if ray:  # paths that mean the same in every folder
-        model = Path(settings["model"]).expanduser()
-        settings = {**settings, **({"model": str(model.absolute())} if model.exists() else {})}
+    if ray:  # a path that means the same in every folder
         out = out.absolute()
     for one in listed:
         given = {key: value for key, value in vars(one).items() if value is not None}

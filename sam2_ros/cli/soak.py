@@ -8,23 +8,25 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sam2_ros.errors import UserError
 
 from . import output as show
-from .options import OUT_HELP, DeviceOption, ImageSizeOption, JsonOption, ModelOption, OverwriteOption
+from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
+
+if TYPE_CHECKING:  # the command line starts without loading what it does not run
+    from sam2_ros.weights.open_model import ModelOptions
 
 
+@opens_model
 def soak(
+    model_options: ModelOptions,
     minutes: Annotated[float, typer.Option(min=0.05, help="How long the camera runs.")] = 10.0,
     rate: Annotated[float, typer.Option(min=0.5, max=240.0, help="Images per second of the camera.")] = 15.0,
     size: Annotated[str, typer.Option(help="Size of the camera's images, WIDTHxHEIGHT.")] = "640x480",
-    model: ModelOption = "nano",
-    device: DeviceOption = "auto",
-    image_size: ImageSizeOption = 0,
     objects: Annotated[
         int | None,
         typer.Option(
@@ -68,18 +70,15 @@ def soak(
     where: dict[str, Any] = {
         "width_px": width_px,
         "height_px": height_px,
-        "model": model,
-        "device": device,
+        "model_options": model_options,
         "overwrite": overwrite,
     }
     if direct:
-        report = _direct(
-            out, {**where, "image_size": image_size, "frames": frames, "seed": seed}, objects or 4
-        )
+        report = _direct(out, {**where, "frames": frames, "seed": seed}, objects or 4)
         too_short = "Shorter than 2,000 frames: memory cannot be judged."
     else:
         live = {**where, "minutes": minutes, "rate_hz": rate, "guests": guests, "seed": seed}
-        report = _live(out, live, objects or 2, image_size)
+        report = _live(out, live, objects or 2)
         too_short = "Shorter than 3 minutes: memory and rate over time cannot be judged."
     show.print_table("sam2-ros soak", {key: value for key, value in report.items() if key != "failures"})
     if not report["memory_judged"]:
@@ -98,7 +97,7 @@ def _direct(out: Path, settings: dict[str, Any], objects: int) -> dict[str, Any]
         return run_direct_soak(DirectSoakConfig(out=out, objects=objects, **settings), bar.show)
 
 
-def _live(out: Path, settings: dict[str, Any], objects: int, image_size: int) -> dict[str, Any]:
+def _live(out: Path, settings: dict[str, Any], objects: int) -> dict[str, Any]:
     from sam2_ros.bench.soak import SoakConfig, run_soak
     from sam2_ros.live.player import fastdds_profile, missing_ros
 
@@ -109,7 +108,6 @@ def _live(out: Path, settings: dict[str, Any], objects: int, image_size: int) ->
         node_command=(sys.executable, "-m", "sam2_ros.node.node"),
         objects=objects,
         profiles_file=fastdds_profile(),
-        parameters={"image_size": image_size} if image_size else {},
         **settings,
     )
     with show.progress_bar("starting") as bar:

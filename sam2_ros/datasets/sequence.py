@@ -17,7 +17,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam2_ros.media.frame import SourceError
-from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.media.ros_image import compressed_to_rgb
 
 VOID = 255
 """Value of pixels that count for nobody, in masks that also have objects of lower values (DAVIS 2017)."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from sam2_ros.errors import UserError
+from sam2_ros.errors import CheckpointError
 
 from .cuda_graphs import CapturedCalls, Function
 from .kernels.attention import LARGE
@@ -32,6 +32,17 @@ COMPILE_MODES = (OFF, GRAPHS, MAX)
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
+def check_compile_mode(mode: str, device: str = "cuda") -> None:
+    """Raises CheckpointError for another way than `COMPILE_MODES`, or one that this kind of device does not have."""
+    if mode not in COMPILE_MODES:
+        raise CheckpointError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
+    if mode == GRAPHS and not device.startswith("cuda"):
+        raise CheckpointError(
+            f"compile = 'graphs' on device '{device}': expected a CUDA device, which alone has CUDA graphs; "
+            "use compile = 'max' or 'off' there"
+        )
+
+
 def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir: Path) -> Sam2Model:
     """A model whose stages are compiled for every number of objects that a tracker of this `config` can have.
 
@@ -44,26 +55,15 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
             before it.
 
     Raises:
-        UserError: another mode; "graphs" on a device that is no GPU; a compiler that is missing or fails.
+        CheckpointError: another mode; "graphs" on a device that is no GPU; a compiler that is missing or fails.
     """
-    if mode not in COMPILE_MODES:
-        raise UserError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
+    check_compile_mode(mode, str(model.device))
     if mode == OFF:
         return model
-    if model.takes_padded_memory:
-        raise UserError(
-            f"compile = '{mode}' with backend onnx: expected backend torch, whose model is what is compiled; "
-            "use compile = 'off'"
-        )
     if config.memory_pooling > 1 or config.memory_every > 1:
-        raise UserError(
+        raise CheckpointError(
             f"compile = '{mode}' with memory_pooling {config.memory_pooling} and memory_every {config.memory_every}: "
             "expected 1 and 1, whose full bank is what is compiled; use compile = 'off'"
-        )
-    if mode == GRAPHS and model.device.type != "cuda":
-        raise UserError(
-            f"compile = 'graphs' on device '{model.device}': expected a CUDA device, which alone has CUDA graphs; "
-            "use compile = 'max' or 'off' there"
         )
     if mode == MAX:
         os.environ.setdefault(CACHE_VARIABLE, str(cache_dir))
@@ -71,9 +71,9 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
     compiled = CompiledModel(model, mode, config.max_objects)
     try:
         with _compiler(model.device) if mode == MAX else nullcontext():
-            compiled.warm_up(config)
+            compiled.compile_stages(config)
     except torch._dynamo.exc.TorchDynamoException as error:
-        raise UserError(
+        raise CheckpointError(
             f"compile = '{mode}' failed on device '{model.device}' {compiler_failure(error)}, or use compile = 'off'"
         ) from error
     return compiled
@@ -117,7 +117,7 @@ class CompiledModel(Sam2Model):
         self.requires_grad_(False).eval()
         self.compute_dtype, self.rewrites = model.compute_dtype, model.rewrites
         self.mode, self.buckets = mode, buckets(max_objects)
-        self.warm_up_s = 0.0
+        self.compile_s = 0.0
         self._graphs = CapturedCalls(self.device) if self.device.type == "cuda" else None
         self._capturing = False
         on_cpu = self.device.type == "cpu"
@@ -132,7 +132,7 @@ class CompiledModel(Sam2Model):
     @property
     def summary(self) -> str:
         counts = ", ".join(map(str, self.buckets))
-        return f"compile {self.mode}: stages for {counts} objects in {self.warm_up_s:.1f} s"
+        return f"compile {self.mode}: stages for {counts} objects in {self.compile_s:.1f} s"
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         if len(image_b3hw) != 1:  # several images at once: image mode
@@ -178,7 +178,7 @@ class CompiledModel(Sam2Model):
         return self._run("memorise", self._memorise, inputs)[0][: len(logits_b1hw)]
 
     @torch.inference_mode()
-    def warm_up(self, config: TrackerConfig) -> None:
+    def compile_stages(self, config: TrackerConfig) -> None:
         """Run every stage for every number of objects once: what has to be compiled or captured, is now."""
         begun_s = time.monotonic()
         size = self.config.image_size
@@ -204,7 +204,7 @@ class CompiledModel(Sam2Model):
             sine_grid(side, c.mem_dim, self.device),
             pairs_apart(c.d_model, self.device),
         )
-        self.warm_up_s = time.monotonic() - begun_s
+        self.compile_s = time.monotonic() - begun_s
 
     def _run(self, name: str, function: Function, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
         if self._graphs is not None:
@@ -218,7 +218,7 @@ class CompiledModel(Sam2Model):
         """Inputs of some objects as those of the next number that is compiled."""
         count = len(parts_b[0])
         if count > self.buckets[-1]:
-            raise UserError(
+            raise CheckpointError(
                 f"{count} objects given, at most {self.buckets[-1]} expected, for which the model was compiled; "
                 "compile it for a larger max_objects"
             )
@@ -282,7 +282,7 @@ class CompiledModel(Sam2Model):
 
 @contextmanager
 def _compiler(device: torch.device) -> Iterator[None]:
-    """The compiler's settings. None of them is needed after the warm-up, when nothing is compiled any more."""
+    """The compiler's settings. None of them is needed later, when nothing is compiled any more."""
     import torch._inductor.config  # takes a second, and most trackers do without
 
     with warnings.catch_warnings():

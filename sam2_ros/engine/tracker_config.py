@@ -158,3 +158,7 @@ class TrackerConfig:
 def _check(name: str, value: object, good: bool, expected: str) -> None:
     if not good:
         raise ValueError(f"{name} = {value!r}: expected {expected}")
+
+
+IMAGE_MODE = TrackerConfig(max_objects=1, memory_frames=1, max_conditioning_frames=1)
+"""What a model is opened and warmed up for when no stream follows: as little memory as there can be."""

@@ -6,13 +6,14 @@ Does not know the command line or the node's code: it is told the command that s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.live.player import LiveReplayConfig, replay_live
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import read_timeline
@@ -21,9 +22,9 @@ from sam2_ros.media.overlay import VideoWriter, draw_overlay
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.offline.stream import track_frames
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.synthetic.render import Clip, demo_clip
-from sam2_ros.weights.catalogue import find_checkpoint
-from sam2_ros.weights.load import load_model
+from sam2_ros.synthetic.clip import Clip
+from sam2_ros.synthetic.render import demo_clip
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .demo_report import ReportData, write_report
 from .metrics import spread
@@ -56,9 +57,7 @@ class DemoConfig:
     """What the demo runs on. No `node_command`: the tracker directly, for the reason in `direct_because`."""
 
     out: Path
-    model: str = "nano"
-    device: str = "auto"
-    image_size: int = 0  # 0: `NANO_IMAGE_SIZE` for nano, else the model's own
+    model_options: ModelOptions = field(default_factory=ModelOptions)  # see `opened`
     node_command: tuple[str, ...] | None = None
     direct_because: str = ""
     profiles_file: Path | None = None
@@ -72,9 +71,11 @@ class DemoConfig:
             )
 
     @property
-    def input_px(self) -> int:
-        """`image_size` as the node and `load_model` take it."""
-        return self.image_size or (NANO_IMAGE_SIZE if self.model == "nano" else 0)
+    def opened(self) -> ModelOptions:
+        """As the model is opened: image size 0 is `NANO_IMAGE_SIZE` for nano, else the model's own."""
+        given = self.model_options
+        smaller = given.model == "nano" and not given.image_size
+        return replace(given, image_size=NANO_IMAGE_SIZE) if smaller else given
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def run_demo(
     Returns the summary. Raises UserError; then an earlier
     result is as it was, but for node.log.
     """
-    find_checkpoint(config.model)  # a wrong name is told at once, not by a node that stays unconfigured
+    config.opened.resolved()  # a wrong name is told at once, not by a node that stays unconfigured
     with ResultFolder(config.out, "demo", RESULT_NAMES, overwrite=config.overwrite) as folder:
         return _run_demo(config, folder, on_progress)
 
@@ -185,19 +186,19 @@ def _run_live(
         LiveReplayConfig(
             node_command=config.node_command,
             parameters={
-                "model": config.model,
-                "device": config.device,
-                "image_size": config.input_px,
+                **asdict(config.opened),
+                "max_objects": len(prompts),
             },
             profiles_file=config.profiles_file,
+            start_timeout_s=config.opened.patience_s,
         ),
         lambda step, images: on_progress(step, images, total),
     )
     frame_by_stamp = {stamp_ns(frame): frame for frame in range(total)}
     return _Run(
         transport="ros2",
-        model=replay.diagnostics.get("model", config.model),
-        device=replay.diagnostics.get("device", config.device),
+        model=replay.diagnostics.get("model", config.opened.model),
+        device=replay.diagnostics.get("device", config.opened.device),
         latency_ms_by_frame={frame_by_stamp[stamp]: ms for stamp, ms in sorted(replay.latency_ms.items())},
         extra={
             "node_latency_ms": {
@@ -219,8 +220,10 @@ def _run_direct(
     on_progress: Callable[[str, int, int], None],
 ) -> _Run:
     on_progress("loading the model", 0, total)
-    model = load_model(config.model, device=config.device, image_size=config.input_px)
-    tracker = Tracker(model, TrackerConfig())
+    settings = TrackerConfig(max_objects=len(prompts))
+    model = open_model(config.opened, settings)
+    warm_up(model, settings)
+    tracker = Tracker(model, settings)
     latency_ms: dict[int, float] = {}
     source = open_source(camera_bag, IMAGE_TOPIC)
     with BagWriter(tracked_bag, storage="mcap") as writer:
@@ -243,7 +246,7 @@ def _summary(
         "source": "rendered clip, 640x480, 10 Hz",
         "model": run.model,
         "device": run.device,
-        "image_size": config.input_px,
+        "image_size": config.opened.image_size,
         "frames_in": total,
         "frames_processed": processed,
         "dropped": total - processed,

@@ -15,8 +15,8 @@ import torch
 
 from sam2_ros import __version__
 from sam2_ros.media.written_file import read_json
-from sam2_ros.weights.catalogue import find_checkpoint, sha256
-from sam2_ros.weights.load import device_and_precision
+from sam2_ros.weights.catalogue import sha256
+from sam2_ros.weights.open_model import ModelOptions
 
 
 def versions_print() -> dict[str, Any]:
@@ -24,16 +24,17 @@ def versions_print() -> dict[str, Any]:
     return {"version": __version__, "torch": torch.__version__}
 
 
-def model_print(model: str, device: str, precision: str, image_size: int) -> dict[str, Any]:
-    """Of a model as it would be loaded. Reads its file once in a process. Raises CheckpointError."""
-    target, kind = device_and_precision(device, precision)
-    path = find_checkpoint(model)
-    status = path.stat()
+def model_print(options: ModelOptions) -> dict[str, Any]:
+    """Of a model as it would be opened. Reads its files once in a process. Raises what `ModelOptions.resolved` does."""
+    opened = options.resolved()
+    digests = [_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in opened.files()]
     return {
-        "model": _digest(path, status.st_size, status.st_mtime_ns),
-        "device": target.partition(":")[0],
-        "precision": kind,
-        "image size": image_size,
+        "model": " ".join(digests),
+        "device": opened.device.partition(":")[0],
+        "precision": opened.precision,
+        "image size": opened.image_size,
+        "backend": opened.backend,
+        "compile": opened.compile,
     }
 
 
@@ -74,7 +75,7 @@ def kept_record(
     )
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=32)
 def _digest(path: Path, size: int, mtime_ns: int) -> str:
     return sha256(path)
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import Prompt, PromptError
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
-from sam2_ros.media.ros_image import ImageError, as_uint8, why_not
+from sam2_ros.media.ros_image import as_uint8, why_not
 
 from .limits import Limits
 from .prompt_queue import PromptRequest

@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 
-from sam2_ros.backends.open_model import open_model
-from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
-from sam2_ros.engine.compiled import CompiledModel, compile_model
+from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig
+from sam2_ros.engine.compiled import CompiledModel
 from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
-from sam2_ros.weights.load import compile_cache_dir
+from sam2_ros.engine.warm_up import warm_up
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .parameters.params import NodeParams
 
@@ -74,15 +73,11 @@ def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
     `numbering`: of the tracker before, whose labels and names are not given again.
     """
     config = tracker_config(params)
-    if params.backend == "onnx":
-        _leave_a_core()  # onnxruntime takes its threads when it opens the model
-    model = open_model(
-        params.model, params.backend, params.device, params.precision, params.image_size, config
-    )
-    if model.device.type == "cpu":
-        _leave_a_core()
-    model = compile_model(model, params.compile, config, compile_cache_dir())
-    _warm_up(model, config)
+    options = ModelOptions(**{field.name: getattr(params, field.name) for field in fields(ModelOptions)})
+    if options.backend == "onnx" or options.resolved().device == "cpu":
+        _leave_a_core()  # before: onnxruntime takes its threads when it opens the model
+    model = open_model(options, config)
+    warm_up(model, config)
     return Loaded(model, Tracker(model, config, numbering), Tracker(model, config))
 
 
@@ -109,15 +104,6 @@ def _leave_a_core() -> None:
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-
-
-def _warm_up(model: Sam2Model, config: TrackerConfig) -> None:
-    """Run the prompted and the tracked path once, so that the first camera image is not slow."""
-    size_px = model.config.image_size
-    tracker = Tracker(model, config)
-    image = np.zeros((size_px, size_px, 3), np.uint8)
-    tracker.step(image, [Prompt("warm-up", box=(0.0, 0.0, size_px / 2, size_px / 2))])
-    tracker.step(image)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError, Tracker
 from sam2_ros.engine.prompt import merge_prompts
-from sam2_ros.media.ros_image import ImageError
+from sam2_ros.media.pixels.image_error import ImageError
 
 from .diagnostics import Statistics
 from .frame_history import Arrival, FrameHistory

@@ -26,13 +26,11 @@ from sam2_ros.engine.postprocess import measure
 from sam2_ros.media.annotations import annotation, coco_rle
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import write_label_png
-from sam2_ros.media.ros_image import ImageError
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import load_model
-
-from .stream import precision_name
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 RESULT_NAMES = ("overlay.png", "labels.png", "masks.json", "summary.json")
 _MOST_BYTES = 1 << 29
@@ -50,10 +48,7 @@ class SegmentConfig:
     out: Path
     prompts: Sequence[Prompt] = field(default_factory=tuple)
     everything: EverythingConfig | None = None
-    model: str = "nano"
-    device: str = "auto"
-    precision: str = "auto"
-    image_size: int = 0
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     pixels: PixelConfig = field(default_factory=PixelConfig)
     overwrite: bool = False  # see `ResultFolder`
 
@@ -80,9 +75,7 @@ def run_segment(
     for prompt in config.prompts:
         prompt.validated(*image.shape[:2])
     on_progress("loading the model", 0, None)
-    model = load_model(
-        config.model, device=config.device, precision=config.precision, image_size=config.image_size
-    )
+    model = open_model(config.model_options)
     began_s = time.perf_counter()
     if config.everything is None:
         masks, records = _prompted(model, image, config.prompts)
@@ -101,7 +94,7 @@ def run_segment(
         "seconds": round(seconds, 3),
         "model": model.config.name,
         "device": str(model.device),
-        "precision": precision_name(model),
+        "precision": model.precision_name,
     }
     _write(folder, image, masks, records, [prompt.id for prompt in config.prompts], summary)
     return summary

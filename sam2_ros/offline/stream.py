@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker
-from sam2_ros.media.frames import Frame, FrameSource, SourceError
-from sam2_ros.weights.load import PRECISIONS
+from sam2_ros.engine import FrameResult, Prompt, Tracker
+from sam2_ros.media.frame import Frame, FrameSource, SourceError
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,6 @@ def track_frames(
             f"prompts for {ids} were made on frame {sorted(waiting)}, which is damaged or past the end: "
             f"{count} frames came, choose one of them"
         )
-
-
-def precision_name(model: Sam2Model) -> str:
-    """fp32, bf16 or fp16: what the model computes in."""
-    return next(name for name, dtype in PRECISIONS.items() if dtype == model.compute_dtype)
 
 
 def check_prompts(source: FrameSource, prompts: Mapping[int, Sequence[Prompt]]) -> tuple[int, int]:

@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.compiled import compile_model
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo, result_names
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import compile_cache_dir
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .backward import EarlierObjects, track_backward
-from .stream import check_prompts, precision_name, track_frames
+from .stream import check_prompts, track_frames
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,12 @@ class TrackConfig:
     source: Path
     out: Path
     prompts: Mapping[int, Sequence[Prompt]] = field(default_factory=dict)  # by frame index
-    model: str = "nano"
-    device: str = "auto"
-    precision: str = "auto"
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     topic: str | None = None
     glob: str | None = None  # of a folder: names of the files to take
     fps: float | None = None  # of a folder: for its stamps, whatever its names say
     backward: bool = False  # also before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
-    image_size: int = 0
-    backend: str = "torch"  # see `backends.open_model`
-    compile: str = "off"
     pixels: PixelConfig = field(default_factory=PixelConfig)
     overwrite: bool = False  # see `ResultFolder`
     prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
@@ -71,21 +65,19 @@ def run_track(
     images = ImageReader(config.pixels)
     with open_source(config.source, config.topic, images, config.glob, config.fps) as source, folder:
         check_prompts(source, config.prompts)
-        on_progress("loading the model", 0, source.length)
+        compiled = config.model_options.compile != "off"
+        on_progress("compiling the model" if compiled else "loading the model", 0, source.length)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
         settings = TrackerConfig(max_objects=max(count, 1))
-        model = open_model(
-            config.model, config.backend, config.device, config.precision, config.image_size, settings
-        )
-        if config.compile != "off":
-            on_progress("compiling the model", 0, source.length)
-        model = compile_model(model, config.compile, settings, compile_cache_dir())
+        model = open_model(config.model_options, settings)
+        if compiled:
+            warm_up(model, settings)  # who compiles asks for the pace of a stream
         info = RunInfo(
             source=str(config.source),
             source_fps=source.fps,
             model=model.config.name,
             device=str(model.device),
-            precision=precision_name(model),
+            precision=model.precision_name,
         )
         with ResultWriter(folder, info, config.save) as writer:
             frames = folder.scratch("backward")

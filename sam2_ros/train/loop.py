@@ -16,10 +16,10 @@ import torch
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.config import config_for
-from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import PRECISIONS, load_model, save_model
+from sam2_ros.weights.load import load_model, save_model
 
 from .checkpoint import Learning, Log, load_checkpoint, save_checkpoint
 from .clip_sampler import ClipDrawer, batches
@@ -179,7 +179,7 @@ class Run:
 
     @property
     def _precision(self) -> str:
-        return next(name for name, dtype in PRECISIONS.items() if dtype == self.model.compute_dtype)
+        return self.model.precision_name
 
     def _report(self, done: int, seconds: float) -> None:
         sums = {name: self.processes.total(value) for name, value in sorted(self.stepper.sums.values.items())}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sam2_ros.engine.model.sam2 import PRECISIONS
 from sam2_ros.errors import UserError
-from sam2_ros.weights.load import PRECISIONS
 
 PROMPTS = ("mask", "box", "click")
 MASK_LOSSES = ("focal", "balanced")

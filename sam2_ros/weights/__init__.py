@@ -1,6 +1,8 @@
 """Checkpoints: which there are, where they lie, how they are fetched, verified and loaded."""
 
-from .catalogue import CheckpointError, ModelInfo, find_checkpoint, list_models
+from sam2_ros.errors import CheckpointError
+
+from .catalogue import ModelInfo, find_checkpoint, list_models
 from .load import load_model
 
 __all__ = ["CheckpointError", "ModelInfo", "find_checkpoint", "list_models", "load_model"]

@@ -15,12 +15,8 @@ from typing import Any
 
 import yaml
 
-from sam2_ros.errors import UserError
+from sam2_ros.errors import CheckpointError
 from sam2_ros.share_folder import shared_folder
-
-
-class CheckpointError(UserError):
-    """Weights that cannot be used. One line: what was given, what was expected, what to do."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.text import readable
+from sam2_ros.errors import CheckpointError
 
-from .catalogue import CheckpointError, ModelInfo, download_dir, hub_file, list_models, sha256
+from .catalogue import ModelInfo, download_dir, hub_file, list_models, sha256
 from .http import Pace, open_url
 from .load import load_model
 

@@ -20,14 +20,14 @@ from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
-from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
+from sam2_ros.errors import CheckpointError
 
-from .catalogue import CheckpointError, download_dir, find_checkpoint
+from .catalogue import download_dir, find_checkpoint
 
 MAX_IMAGE_SIZE = 8192
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_model(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .catalogue import CheckpointError, find_checkpoint, list_models, sha256
+from sam2_ros.errors import CheckpointError
+
+from .catalogue import find_checkpoint, list_models, sha256
 from .load import load_model
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sam2_ros.backends.onnx.export import ExportConfig, run_export
 from sam2_ros.engine import Sam2Model
-from sam2_ros.synthetic.clip import Clip
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.clip import Clip, ClipConfig
+from sam2_ros.synthetic.render import render_clip
 from sam2_ros.weights.load import load_model
+
+
+def export_nano(config: ExportConfig, image_size: int = 0) -> dict[str, Any]:
+    """What `sam2-ros export nano` does."""
+    return run_export(config, lambda: load_model("nano", "cpu", "fp32", image_size))
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +34,7 @@ def nano() -> Sam2Model:
 def nano_export(onnx_packages: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """nano for two objects, with room for two prompted frames and five clicks."""
     folder = tmp_path_factory.mktemp("export") / "nano"
-    run_export(ExportConfig("nano", folder, objects=2, conditioning_frames=2, points=5))
+    export_nano(ExportConfig(folder, objects=2, conditioning_frames=2, points=5))
     return folder
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from vos_layouts import write_sequence
 
 from sam2_ros.backends.onnx.layout import MANIFEST, STAGES
 from sam2_ros.backends.onnx.model import OnnxModel
@@ -123,3 +124,94 @@ def test_the_node_loads_an_export_and_its_tracker_follows(
     assert mask_iou(first.mask, clip.masks[0, 0]) > 0.7
     assert mask_iou(second.mask, clip.masks[1, 0]) > 0.7
     assert np.isfinite(second.logits).all()
+
+
+@pytest.fixture
+def whole_export(onnx_packages: None, tmp_path: Path) -> Path:
+    """nano for two objects, with the room that a tracker asks for unless told otherwise."""
+    folder = tmp_path / "whole"
+    assert run(["export", "nano", "--out", str(folder), "--objects", "2"]) == 0
+    return folder
+
+
+def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
+    """What `eval` reports, and what it says beside."""
+    assert run(["eval", *arguments, "--prompt", "box", "--device", "cpu", "--json"]) == 0
+    shown = capsys.readouterr()
+    return json.loads(shown.out.strip().splitlines()[-1]), shown.err
+
+
+def test_eval_of_an_export_scores_what_torch_scores(
+    whole_export: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says which of the two it was, so that neither's results are taken for the other's."""
+    labels = {index: (masks[0] + 2 * masks[1]).astype(np.uint8) for index, masks in enumerate(clip.masks[:6])}
+    dataset, out = str(tmp_path / "set"), ["--out", str(tmp_path / "out")]
+    write_sequence(tmp_path / "set" / "clip", list(clip.frames[:6]), labels)
+    plain, _ = evaluated(dataset, "--precision", "fp32", *out, capsys=capsys)
+    exported = ["--model", str(whole_export), "--backend", "onnx"]
+    again, said = evaluated(dataset, *exported, *out, capsys=capsys)
+    assert plain["JF"] > 50  # two failures would agree, too
+    assert again["JF"] == pytest.approx(plain["JF"], abs=0.1)
+    assert again["model"] == "nano"
+    assert "run again: the model's file is another one; backend was torch, is onnx" in said
+    made_with = json.loads((tmp_path / "out" / "clip" / "result.json").read_text())["fingerprint"]
+    assert (made_with["backend"], made_with["compile"], made_with["precision"]) == ("onnx", "off", "fp32")
+
+
+def test_eval_lists_a_sequence_that_an_export_has_no_room_for_as_failed(
+    nano_export: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = clip.masks[0]
+    for name, objects in (("two", 2), ("three", 3)):
+        labels = (masks[0] + 2 * masks[1]).astype(np.uint8)
+        labels[:20, :20] = objects  # a third one in the corner, or more of the second
+        write_sequence(tmp_path / "set" / name, list(clip.frames[:3]), dict.fromkeys(range(3), labels))
+    exported = ["--model", str(nano_export), "--backend", "onnx", "--numerics", "official_vos"]
+    arguments = ["eval", str(tmp_path / "set"), "--prompt", "mask", *exported, "--json"]
+    assert run(arguments) == 1
+    report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert list(report["sequences"]) == ["two"]
+    assert "3 objects wanted" in report["failed"]["three"]
+    assert "--objects 3" in report["failed"]["three"]
+
+
+def test_segment_with_onnx_leaves_the_mask_of_torch(
+    nano_export: Path, frames: Path, clip: Clip, tmp_path: Path
+) -> None:
+    box = box_of(clip, 0).replace("@0", "")
+    given = ["segment", str(frames / "00000.png"), "--box", box, "--device", "cpu", "--precision", "fp32"]
+    exported = ["--model", str(nano_export), "--backend", "onnx"]
+    assert run([*given, "--out", str(tmp_path / "torch")]) == 0
+    assert run([*given, "--out", str(tmp_path / "onnx"), *exported]) == 0
+    a, b = (cv2.imread(str(tmp_path / kind / "labels.png")).any(axis=2) for kind in ("onnx", "torch"))
+    assert b.any()
+    assert mask_iou(a, b) > 0.99
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["track", "clip", "--out", "out"],
+        ["segment", "image.png", "--out", "out"],
+        ["eval", "set", "--prompt", "box"],
+        ["replay", "bag", "--out", "out"],
+        ["demo"],
+        ["bench"],
+        ["soak"],
+        ["soak", "--direct"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_takes_the_same_options_of_a_model(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And refuses with the same line what cannot be opened, before it looks at anything else."""
+    assert_one_line([*command, "--backend", "tpu"], "backend 'tpu': expected one of torch, onnx", capsys)
+    assert_one_line(
+        [*command, "--compile", "most"], "compile = 'most': expected one of off, graphs, max", capsys
+    )
+    compiled = ["--backend", "onnx", "--compile", "max", "--precision", "fp32", "--image-size", "256"]
+    assert_one_line(
+        [*command, *compiled], "compile = 'max' with backend onnx: expected backend torch", capsys
+    )

@@ -11,12 +11,14 @@ import torch
 
 from sam2_ros.backends.onnx import export
 from sam2_ros.backends.onnx.check import engine_outputs, example_inputs, largest_error
-from sam2_ros.backends.onnx.export import ExportConfig, export_onnx, run_export, weights_digest
+from sam2_ros.backends.onnx.export import ExportConfig, export_onnx, weights_digest
 from sam2_ros.backends.onnx.layout import MANIFEST, STAGES, ExportLayout
 from sam2_ros.backends.onnx.sessions import StageSession
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Sam2Model, config_for
-from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.errors import CheckpointError
+
+from .conftest import export_nano
 
 TOLERANCE = 1e-4
 
@@ -128,7 +130,7 @@ def test_scores_of_a_large_image_are_computed_in_parts(
 
 
 def test_half_precision_is_close_and_half_as_large(nano_export: Path, tmp_path: Path) -> None:
-    report = run_export(ExportConfig("nano", tmp_path, image_size=128, precision="fp16", objects=1))
+    report = export_nano(ExportConfig(tmp_path, precision="fp16", objects=1), image_size=128)
     assert 1e-5 < max(report["max_error"].values()) < 2e-2
     full = (nano_export / "mask_decoder.onnx").stat().st_size
     assert report["bytes"]["mask_decoder.onnx"] < 0.6 * full
@@ -145,7 +147,7 @@ def test_an_export_that_differs_from_pytorch_is_an_error(
         assert largest_error(found, engine_outputs(other, stage, inputs)) > export.TOLERANCE["fp16"]
     monkeypatch.setitem(export.TOLERANCE, "fp32", 0.0)
     with pytest.raises(CheckpointError, match=r"image_encoder\.onnx differs from PyTorch by"):
-        run_export(ExportConfig("nano", tmp_path, image_size=96, objects=1))
+        export_nano(ExportConfig(tmp_path, objects=1), image_size=96)
     assert not (tmp_path / MANIFEST).exists()
     assert np.isnan(largest_error([torch.tensor([float("nan")])], [torch.ones(1)]))
 

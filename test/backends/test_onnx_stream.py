@@ -11,20 +11,20 @@ import torch
 from sam2_ros.backends.onnx.export import export_onnx, weights_digest
 from sam2_ros.backends.onnx.layout import ExportLayout
 from sam2_ros.backends.onnx.model import OnnxModel
-from sam2_ros.backends.open_model import open_model
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import FrameResult, ImageSegmenter, Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.errors import CheckpointError
 from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.synthetic.clip import Clip
-from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 SETTINGS = TrackerConfig(max_objects=2, max_conditioning_frames=2)
 
 
 @pytest.fixture(scope="module")
 def exported(nano_export: Path) -> Sam2Model:
-    return open_model(nano_export, "onnx", device="cpu", settings=SETTINGS)
+    return open_model(ModelOptions(str(nano_export), "cpu", backend="onnx"), SETTINGS)
 
 
 def schedule(clip: Clip) -> dict[int, list[Prompt]]:
@@ -128,7 +128,7 @@ def test_more_than_was_exported_is_said_before_the_stream(nano_export: Path) -> 
         (TrackerConfig(max_objects=2), "4 conditioning frames wanted.*exported for 2"),
     ):
         with pytest.raises(CheckpointError, match=words):
-            open_model(nano_export, "onnx", settings=settings)
+            open_model(ModelOptions(str(nano_export), backend="onnx"), settings)
 
 
 def test_a_third_object_and_a_sixth_click_are_said_when_nobody_asked_before(

@@ -23,9 +23,10 @@ from sam2_ros.bench.direct_soak import (
 )
 from sam2_ros.cli.main import run
 from sam2_ros.engine import Tracker
+from sam2_ros.weights.open_model import ModelOptions
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look at memory")
-SMALL = {"width_px": 96, "height_px": 72, "device": "cpu", "image_size": 64}
+SMALL = {"width_px": 96, "height_px": 72, "model_options": ModelOptions(device="cpu", image_size=64)}
 
 
 def readings(frames: int = 10_000, growth_mb: float = 0.0) -> list[MemoryReading]:
@@ -172,6 +173,10 @@ def test_growth_gives_exit_status_1_with_one_line_after_the_json(
 
 @pytest.mark.slow
 def test_ten_thousand_frames_stay_within_two_percent(tmp_path: Path) -> None:
-    report = run_direct_soak(DirectSoakConfig(out=tmp_path, frames=10_000, image_size=128, device="cpu"))
+    report = run_direct_soak(
+        DirectSoakConfig(
+            out=tmp_path, frames=10_000, model_options=ModelOptions(device="cpu", image_size=128)
+        )
+    )
     assert report["memory_judged"]
     assert report["failures"] == []

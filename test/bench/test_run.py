@@ -14,14 +14,14 @@ from sam2_ros.bench.run import BenchConfig, run_bench
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
+from sam2_ros.weights.open_model import ModelOptions
 
 SMALL = {
     "objects": (2,),
     "frames": 2,
     "height_px": 64,
     "width_px": 96,
-    "image_size": 128,
-    "precision": "fp32",
+    "model_options": ModelOptions(precision="fp32", image_size=128),
 }
 STAGES = ["preprocess", "encode", "memory_attention", "decode", "memory_write", "postprocess", "total"]
 

@@ -18,6 +18,7 @@ from sam2_ros.bench.soak_report import Reading, check_stamps, compare_minutes, f
 from sam2_ros.cli.main import run
 from sam2_ros.errors import UserError
 from sam2_ros.live.player import fastdds_profile, missing_ros
+from sam2_ros.weights.open_model import ModelOptions
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look at processes")
@@ -51,7 +52,7 @@ def test_a_short_run_of_the_live_node_is_measured_and_not_judged_by_its_memory(t
         rate_hz=10.0,
         width_px=160,
         height_px=120,
-        device="cpu",
+        model_options=ModelOptions(device="cpu"),
         guests=2,
         profiles_file=fastdds_profile(),
     )

@@ -16,7 +16,8 @@ import pytest
 from sam2_ros.cli.main import run
 from sam2_ros.eval.recording import read_results
 from sam2_ros.media.results import OBJECTS_TOPIC
-from sam2_ros.synthetic.render import Clip, ClipConfig, render_clip
+from sam2_ros.synthetic.clip import Clip, ClipConfig
+from sam2_ros.synthetic.render import render_clip
 
 BOX = "thing@0:10,10,60,60"
 

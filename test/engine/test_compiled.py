@@ -113,7 +113,7 @@ def test_what_is_captured_is_what_a_stream_runs(objects):
     model = CompiledModel(smallest(), "graphs", max_objects=6)
     model._graphs = DirectCalls()
     config = TrackerConfig(max_objects=6, max_conditioning_frames=2, memory_policy="official")
-    model.warm_up(config)
+    model.compile_stages(config)
     assert model._graphs.runs.keys() == {"encode", "attend", "decode", "choose", "memorise"}
     model._graphs.runs.clear()
     tracker, frames = Tracker(model, config), noise(42)

@@ -18,6 +18,7 @@ from sam2_ros.live.player import LiveReplayConfig, fastdds_profile, missing_ros,
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.weights.open_model import ModelOptions
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 FRAMES = 20
@@ -50,7 +51,7 @@ def check_outputs(out: Path, summary: dict[str, object]) -> None:
 def test_demo_through_the_live_node(tmp_path: Path) -> None:
     config = DemoConfig(
         tmp_path,
-        device="cpu",
+        model_options=ModelOptions(device="cpu"),
         node_command=(sys.executable, "-m", "sam2_ros.node.node"),
         profiles_file=fastdds_profile(),
         frames=FRAMES,
@@ -63,10 +64,18 @@ def test_demo_through_the_live_node(tmp_path: Path) -> None:
 
 
 def test_demo_directly_processes_every_frame(tmp_path: Path) -> None:
-    summary = run_demo(DemoConfig(tmp_path, device="cpu", direct_because="a test says so", frames=FRAMES))
+    summary = run_demo(
+        DemoConfig(
+            tmp_path, model_options=ModelOptions(device="cpu"), direct_because="a test says so", frames=FRAMES
+        )
+    )
     assert (summary["transport"], summary["reason"], summary["dropped"]) == ("direct", "a test says so", 0)
     check_outputs(tmp_path, summary)
-    again = run_demo(DemoConfig(tmp_path, device="cpu", direct_because="a test says so", frames=FRAMES))
+    again = run_demo(
+        DemoConfig(
+            tmp_path, model_options=ModelOptions(device="cpu"), direct_because="a test says so", frames=FRAMES
+        )
+    )
     assert again["mean_iou"] == summary["mean_iou"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam2_ros.atomic_write import write_json
 from sam2_ros.engine.result import FrameResult
 from sam2_ros.media.bag.storage import BagReader
 from sam2_ros.media.frame import Frame
@@ -20,7 +21,6 @@ from sam2_ros.media.results import (
     SAVE_KINDS,
     ResultWriter,
     RunInfo,
-    write_json,
     write_label_png,
 )
 

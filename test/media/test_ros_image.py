@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from image_encodings import PATTERNS, encoded, padded
 
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import (
     ENCODINGS,
-    ImageError,
     compressed_to_rgb,
     image_to_rgb,
     mono_to_image_fields,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
-from sam2_ros.media.ros_image import ImageError
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.frame_history import Arrival, FrameHistory
 from sam2_ros.node.late_prompts import Carrier

@@ -15,6 +15,7 @@ from sam2_ros.media.frames import open_source
 from sam2_ros.offline.backward import track_backward
 from sam2_ros.offline.track import TrackConfig, run_track
 from sam2_ros.weights.load import load_model
+from sam2_ros.weights.open_model import ModelOptions
 
 FRAMES, SIZE = 8, 128
 CENTRES = {"red": (30, 40), "green": (90, 90)}  # at frame 0; they move to the right by 2 px a frame
@@ -52,7 +53,15 @@ def test_every_frame_shows_what_is_prompted_on_any(clip: Path, tmp_path: Path) -
     prompts = {3: [Prompt("red", box=box("red", 3))], 6: [Prompt("green", box=box("green", 6))]}
     for backward in (False, True):
         out = tmp_path / f"backward {backward}"
-        run_track(TrackConfig(clip, out, prompts, device="cpu", image_size=256, backward=backward))
+        run_track(
+            TrackConfig(
+                clip,
+                out,
+                prompts,
+                model_options=ModelOptions(device="cpu", image_size=256),
+                backward=backward,
+            )
+        )
         records = json.loads((out / "objects.json").read_text())
         for frame, record in enumerate(records):
             here = {obj["id"]: obj for obj in record["objects"]}

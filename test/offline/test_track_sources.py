@@ -13,9 +13,10 @@ from damaged_videos import damage, set_times
 
 from sam2_ros.engine import Prompt
 from sam2_ros.media.bag.storage import BagReader
-from sam2_ros.media.frames import SourceError
+from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import OBJECTS_TOPIC
 from sam2_ros.offline.track import TrackConfig, run_track
+from sam2_ros.weights.open_model import ModelOptions
 
 SIZE, RADIUS = 96, 14
 PROMPT = {0: [Prompt("disc", box=(20 - RADIUS, 48 - RADIUS, 20 + RADIUS, 48 + RADIUS))]}
@@ -37,7 +38,9 @@ def video(path: Path, frames: int, fourcc: str) -> Path:
 
 
 def tracked(source: Path, out: Path, **options: object) -> tuple[dict, list[dict]]:
-    summary = run_track(TrackConfig(source, out, PROMPT, device="cpu", image_size=256, **options))
+    summary = run_track(
+        TrackConfig(source, out, PROMPT, model_options=ModelOptions(device="cpu", image_size=256), **options)
+    )
     return summary, json.loads((out / "objects.json").read_text())
 
 

@@ -20,20 +20,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host_memory": set(),
     "result_folder": set(),
     "engine": set(),
-    "weights": {"engine"},  # the one that knows the web
-    "backends": {"engine", "weights", "result_folder"},  # the one that knows onnxruntime
+    "backends": {"errors", "engine", "result_folder"},  # the one that knows onnxruntime
+    "weights": {"errors", "engine", "backends"},  # the one that knows the web; opens every model
     "media": {"engine", "result_folder"},
     "synthetic": {"media"},
     "datasets": {"engine", "result_folder", "media", "synthetic"},
-    "node": {"host_memory", "engine", "weights", "backends", "media"},
+    "node": {"host_memory", "engine", "weights", "media"},
     "live": {"engine", "media"},  # the node is a process that it starts
-    "offline": {"result_folder", "engine", "weights", "backends", "media"},
+    "offline": {"result_folder", "engine", "weights", "media"},
     "eval": {
+        "errors",
         "host_memory",
         "result_folder",
         "engine",
         "weights",
-        "backends",
         "media",
         "synthetic",
         "datasets",
@@ -45,7 +45,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "result_folder",
         "engine",
         "weights",
-        "backends",
         "media",
         "synthetic",
         "live",

@@ -27,6 +27,7 @@ from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.metrics import spread
 from sam2_ros.weights.load import compile_cache_dir
+from sam2_ros.weights.open_model import ModelOptions
 
 out = Console(width=150)
 
@@ -34,12 +35,9 @@ out = Console(width=150)
 def main() -> None:
     args = _arguments()
     config = BenchConfig(
-        args.model,
+        ModelOptions(args.model, args.device, args.precision, args.image_size),
         tuple(int(count) for count in args.objects.split(",")),
         args.frames,
-        device=args.device,
-        precision=args.precision,
-        image_size=args.image_size,
         against="official",
     )
     model, weights = open_benched(config)
@@ -73,7 +71,7 @@ def _arguments() -> argparse.Namespace:
 def _compiled(model: Sam2Model, mode: str, config: BenchConfig) -> Sam2Model:
     compiled = compile_model(model, mode, tracker_config(config, 1, max(config.objects)), compile_cache_dir())
     if isinstance(compiled, CompiledModel):
-        out.print(f"ours, {mode}: compiled in {compiled.warm_up_s:.0f} s", highlight=False)
+        out.print(f"ours, {mode}: compiled in {compiled.compile_s:.0f} s", highlight=False)
     return compiled
 
 
@@ -94,7 +92,7 @@ def _compare(
         followers[name] = reference.follow(stream.images, stream.boxes)
     answers = time_in_turns(list(followers.values()), len(stream), lambda: None)
     followed = dict(zip(followers, answers, strict=True))
-    p50_ms = {name: spread(one.frame_ms[stream.warm_up :]).p50 for name, one in followed.items()}
+    p50_ms = {name: spread(one.frame_ms[stream.untimed :]).p50 for name, one in followed.items()}
     first = followed[next(iter(references))]
     config_of = next(iter(models.values())).config
     official, least = (flops(config_of, Bank()).of(count) for flops in (official_flops, rewritten_flops))
@@ -110,8 +108,8 @@ def _compare(
         table.add_row(
             name,
             f"{p50_ms[name]:.2f}",
-            f"{spread(one.frame_ms[stream.warm_up :]).p95:.2f}",
-            f"{_stages_ms(ours[name], stream.warm_up):.2f}" if name in ours else "",
+            f"{spread(one.frame_ms[stream.untimed :]).p95:.2f}",
+            f"{_stages_ms(ours[name], stream.untimed):.2f}" if name in ours else "",
             *(f"{p50_ms[reference] / p50_ms[name]:.2f}" for reference in references),
             f"{100 * official / (p50_ms[name] * 1e-3 * peak_flops):.0f} %",
             f"{mask_agreement(first, one):.4f}",
@@ -120,8 +118,8 @@ def _compare(
     return table
 
 
-def _stages_ms(follower: TrackerFollower, warm_up: int) -> float:
-    frames = follower.timings_ms[warm_up:]
+def _stages_ms(follower: TrackerFollower, untimed: int) -> float:
+    frames = follower.timings_ms[untimed:]
     return spread(sum(ms for stage, ms in frame.items() if stage != "total") for frame in frames).p50
 
 

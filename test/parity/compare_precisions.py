@@ -15,11 +15,12 @@ from sam2_ros.bench.against.reference import Followed, logit_error, mask_agreeme
 from sam2_ros.bench.run import BenchConfig, open_benched, render_stream, tracker_config
 from sam2_ros.bench.timing import TrackerFollower, time_in_turns
 from sam2_ros.engine import Tracker
+from sam2_ros.weights.open_model import ModelOptions
 
 
 def follow(name: str, precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
     config = BenchConfig(
-        name, (objects,), frames, image_size=image_size, precision=precision, against="official"
+        ModelOptions(name, precision=precision, image_size=image_size), (objects,), frames, against="official"
     )
     model, _ = open_benched(config)
     stream = render_stream(config)

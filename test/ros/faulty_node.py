@@ -82,7 +82,7 @@ def _hanging_load() -> None:
     """The warm-up never ends, as a compiler may not."""
     from sam2_ros.node import loading
 
-    loading._warm_up = lambda model, config: _endless()
+    loading.warm_up = lambda model, config: _endless()
 
 
 FAULTS = {

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from sam2_ros.engine import ObjectState, PromptError
-from sam2_ros.media.ros_image import ImageError
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.node.convert import message_to_rgb, prompt_request
 
 ARRAY_HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id="camera")

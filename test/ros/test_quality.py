@@ -7,9 +7,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
 from sam2_ros.engine import Prompt, Tracker
+from sam2_ros.errors import CheckpointError
 from sam2_ros.media.messages.tracked_object import read_objects
-from sam2_ros.synthetic.render import ClipConfig, render_clip
-from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
 from sam2_ros.weights.load import load_model
 
 from .conftest import IMAGE_SIZE

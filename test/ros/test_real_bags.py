@@ -13,7 +13,8 @@ from sam2_ros.media.bag.storage import BagReader
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import as_uint8
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
 
 from .conftest import stamp_ns
 

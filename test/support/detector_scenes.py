@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.detector.association import Associator, Box, Detection, KnownObject, Seed
+from sam2_ros.node.detector.association import Associator, Detection, KnownObject, Seed
+from sam2_ros.node.detector.overlap import Box
 
 PENDING, TRACKING, OCCLUDED, LOST = ObjectState
 PERIOD_S = 0.1

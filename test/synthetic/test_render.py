@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from sam2_ros.errors import UserError
+from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.drawing import shapes
 from sam2_ros.synthetic.drawing.cutouts import CUTOUTS, cutouts
 from sam2_ros.synthetic.drawing.patterns import make_pattern
 from sam2_ros.synthetic.drawing.textures import PATTERN_SEEDS, PHOTOGRAPHS, TextureBank, photograph
-from sam2_ros.synthetic.render import ClipConfig, demo_clip, demo_config, render_clip
+from sam2_ros.synthetic.render import demo_clip, demo_config, render_clip
 from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Wave
 from sam2_ros.synthetic.staging import random_scene, side_by_side
 

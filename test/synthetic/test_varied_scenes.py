@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.synthetic.clip import SHARES
+from sam2_ros.synthetic.clip import SHARES, ClipConfig
 from sam2_ros.synthetic.courses import approaching, crossing, hurried
 from sam2_ros.synthetic.cuts import shot_at, with_cuts
 from sam2_ros.synthetic.drawing.assemblies import KINDS, make_assembly
@@ -20,7 +20,7 @@ from sam2_ros.synthetic.drawing.clutter import cluttered, defocused
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.drawing.things import Look
 from sam2_ros.synthetic.lighting import Band, Lighting
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.render import render_clip
 from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Wave
 from sam2_ros.synthetic.staging import random_scene
 

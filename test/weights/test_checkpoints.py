@@ -15,7 +15,8 @@ from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.transformers_layout import to_transformers
-from sam2_ros.weights.catalogue import CheckpointError, list_models
+from sam2_ros.errors import CheckpointError
+from sam2_ros.weights.catalogue import list_models
 from sam2_ros.weights.load import load_model
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from sam2_ros.engine.config import config_for
+from sam2_ros.errors import CheckpointError
 from sam2_ros.weights import fetch as download
-from sam2_ros.weights.catalogue import CheckpointError, ModelInfo, find_checkpoint, sha256
+from sam2_ros.weights.catalogue import ModelInfo, find_checkpoint, sha256
 from sam2_ros.weights.fetch import adopt, fetch, fetch_from_hub
 from sam2_ros.weights.load import random_model, save_model
 

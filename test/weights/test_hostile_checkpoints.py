@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from sam2_ros.engine.config import config_for
-from sam2_ros.weights.catalogue import CheckpointError, find_checkpoint
+from sam2_ros.errors import CheckpointError
+from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import load_model, random_model, read_state
 
 FIRST = "image_encoder.trunk.patch_embed.proj.weight"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,18 @@ from torch import nn
 
 from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.errors import CheckpointError
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.catalogue import CheckpointError, find_checkpoint
-from sam2_ros.weights.load import load_model
 
 from .check import engine_outputs, example_inputs, largest_error
 from .fold_shapes import fold_shapes
 from .graphs import GRAPHS
-from .layout import MANIFEST, STAGES, TABLES, ExportLayout
+from .layout import FILES, MANIFEST, STAGES, TABLES, ExportLayout
 from .sessions import IDENTITY, StageSession, import_onnxruntime
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 """Largest difference to PyTorch in float32 that an export may have, over the root mean square of the output."""
-RESULT_NAMES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
 HOST_PARTS = (
     "sam_prompt_encoder.",
     "mask_downsample.",
@@ -46,11 +44,9 @@ HOST_PARTS = (
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What to export. `image_size` 0 is the model's own; the rest as in `ExportLayout`."""
+    """Where an export goes, and its shapes, see `ExportLayout`."""
 
-    model: str
     out: Path
-    image_size: int = 0
     precision: str = "fp32"
     objects: int = 4
     conditioning_frames: int = 4
@@ -60,17 +56,24 @@ class ExportConfig:
 
 
 def run_export(
-    config: ExportConfig, on_progress: Callable[[str], None] = lambda step: None
+    config: ExportConfig,
+    load: Callable[[], Sam2Model],
+    sources: Sequence[Path] = (),
+    on_progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
-    """Load a checkpoint and export it; returns what `sam2-ros export --json` prints.
+    """Export a model; returns what `sam2-ros export --json` prints.
 
-    Raises UserError; then an earlier export is as it was.
+    Args:
+        load: gives the model, on the CPU and in float32; called when all else is known to be well.
+        sources: files that it comes from, none of which is replaced.
+
+    Raises UserError, and what `load` raises; then an earlier export is as it was.
     """
     import_onnx()
     import_onnxruntime()
-    source = find_checkpoint(config.model)
-    folder = ResultFolder(config.out, "export", RESULT_NAMES, [("the model", source)], config.overwrite)
-    model = load_model(config.model, device="cpu", precision="fp32", image_size=config.image_size)
+    inputs = [("the model", source) for source in sources]
+    folder = ResultFolder(config.out, "export", FILES, inputs, config.overwrite)
+    model = load()
     layout = ExportLayout(
         model.config.name,
         model.config.version,

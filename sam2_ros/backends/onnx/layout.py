@@ -11,12 +11,13 @@ from pathlib import Path
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.engine.config import ModelConfig, config_for
-from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.errors import CheckpointError
 
 MANIFEST = "sam2_ros_onnx.json"
 TABLES = "tables.npz"
 FORMAT = 1
 STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
+FILES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
 EXPORT_PRECISIONS = ("fp32", "fp16")
 HALF_LIMIT = 65504
 """Keys that one softmax may have in float16: its sum of ones is then the largest number float16 holds."""

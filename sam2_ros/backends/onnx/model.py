@@ -1,4 +1,4 @@
-"""A SAM 2 model whose four stages run in onnxruntime, for a tracker that does not notice.
+"""Drop-in replacement for `Sam2Model`, whose four stages run in onnxruntime.
 
 Pads what it is given to the fixed shapes of the export and cuts the padding off the answers. Does not know frames,
 prompts or what is kept of them.
@@ -16,9 +16,8 @@ from torch import nn
 
 from sam2_ros.engine import TrackerConfig
 from sam2_ros.engine.model.mask_decoder import DecodedMasks
-from sam2_ros.engine.model.sam2 import ImageFeatures, MemoryView, Sam2Model
-from sam2_ros.weights.catalogue import CheckpointError
-from sam2_ros.weights.load import PRECISIONS
+from sam2_ros.engine.model.sam2 import PRECISIONS, ImageFeatures, MemoryView, Sam2Model
+from sam2_ros.errors import CheckpointError
 
 from .layout import STAGES, TABLES, ExportLayout
 from .sessions import StageSession
@@ -103,7 +102,7 @@ class OnnxModel(Sam2Model):
         """Nothing: the graphs have their number format in them, and what is around them is float32."""
         return nullcontext()
 
-    def check(self, config: TrackerConfig) -> None:
+    def check_fits(self, config: TrackerConfig) -> None:
         """Whether a tracker of these settings fits.
 
         Raises:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sam2_ros.weights.catalogue import CheckpointError
+from sam2_ros.errors import CheckpointError
 
 from .layout import ExportLayout
 
@@ -53,6 +53,12 @@ def provider_for(device: str) -> tuple[str, dict[str, int]]:
             f"device '{device}': this onnxruntime has {', '.join(available)}; use cpu, or install onnxruntime-gpu"
         )
     return PROVIDERS[kind], {"device_id": int(index or 0)} if kind == "cuda" else {}
+
+
+def device_for(device: str) -> str:
+    """What onnxruntime would use, as PyTorch names it: "cpu" or "cuda:0". Raises what `provider_for` raises."""
+    provider, options = provider_for(device)
+    return f"cuda:{options['device_id']}" if provider == PROVIDERS["cuda"] else "cpu"
 
 
 class StageSession:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,12 @@ from .memory_encoder import MemoryEncoder
 from .neck import Neck
 from .prompt_encoder import PADDING, PromptEncoder
 
+if TYPE_CHECKING:
+    from sam2_ros.engine.tracker_config import TrackerConfig
+
 NO_OBJECT_LOGIT = -1024.0
 MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = 20.0, -10.0
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ImageFeatures(NamedTuple):
@@ -101,6 +105,14 @@ class Sam2Model(nn.Module):
     @property
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    @property
+    def precision_name(self) -> str:
+        """fp32, bf16 or fp16: the number format of the arithmetic."""
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.compute_dtype)
+
+    def check_fits(self, config: TrackerConfig) -> None:
+        """Raises where a tracker of these settings could hold more than the model has room for; PyTorch has for all."""
 
     def precision(self) -> AbstractContextManager[object]:
         """The autocast that trackers and segmenters run the model in: that of `compute_dtype`."""

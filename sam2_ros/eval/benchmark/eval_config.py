@@ -13,6 +13,7 @@ from typing import Any
 from sam2_ros.engine.tracker_config import NUMERICS
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
+from sam2_ros.weights.open_model import ModelOptions
 
 from .baselines import BASELINES
 from .prompting import KINDS
@@ -30,7 +31,6 @@ class EvalConfig:
         split, sequences: which part of the dataset; empty = all.
         out: folder for predicted masks, overlays and summary.json; None = nothing is written.
         numerics: see `TrackerConfig`.
-        image_size: see `weights.load_model`.
         baselines: names of `BASELINES`, each run beside the model.
         memory: what the tracker remembers.
         workers: processes, each with a model of its own; 0 = chosen by rule.
@@ -41,15 +41,12 @@ class EvalConfig:
 
     dataset: Path
     prompt: str
-    model: str = "nano"
-    device: str = "auto"
-    precision: str = "auto"
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     split: str = ""
     sequences: tuple[str, ...] = ()
     out: Path | None = None
     numerics: str = "stream"
     baselines: tuple[str, ...] = ()
-    image_size: int = 0
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     workers: int = 0
     ray: str = ""

@@ -25,8 +25,6 @@ from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, Progress
 from sam2_ros.media.frame import SourceError
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.catalogue import find_checkpoint
-from sam2_ros.weights.load import device_and_precision
 
 from .eval_config import EvalConfig, Evaluation
 from .eval_config import Progress as OnProgress
@@ -80,8 +78,8 @@ def _run(
         on_failed(f"{name} failed: {line}")
     done, to_do = _split(config, folder, sequences, failed, on_note, on_failed)
     taken_over = len(done)
-    device, _ = device_and_precision(config.device, config.precision)
-    runner, workers, threads = choose_runner(len(to_do), device, config.workers, config.ray)
+    options = config.model_options.resolved()
+    runner, workers, threads = choose_runner(len(to_do), options.device, config.workers, config.ray)
     lengths = {one.sequence.name: len(one.sequence) for one in to_do}
     publish = None if folder is None or folder.has_file("summary.json") else folder
     board = _Board(on_progress, on_note, on_failed, lengths, done, failed, publish)
@@ -89,7 +87,9 @@ def _run(
         on_progress("loading the model", 0, None)
         jobs = [Job(one.sequence.name, one) for one in to_do]
         try:
-            runner.run(MakeRun(_as_resolved(config, folder), threads), jobs, board.on_event)
+            # Other processes use the same device and precision, whatever they would choose.
+            staged = replace(config, model_options=options, out=None if folder is None else folder.staging)
+            runner.run(MakeRun(staged, threads, _most_objects(config, to_do)), jobs, board.on_event)
         except KeyboardInterrupt:
             # By the files: a process may have ended a sequence and not have said so yet.
             complete = taken_over
@@ -200,7 +200,6 @@ def _split(
 ) -> tuple[dict[str, dict[str, Any]], list[Assignment]]:
     """Records of an earlier run, and what is left to do."""
     if folder is None:
-        find_checkpoint(config.model)  # before processes are started
         return {}, [Assignment(one, {}) for one in sequences]
     prints = Fingerprints.of(config)
     assignments = []
@@ -223,22 +222,23 @@ def _split(
     return found.records, to_do
 
 
-def _as_resolved(config: EvalConfig, folder: ResultFolder | None) -> EvalConfig:
-    """Other processes use the same device and precision, whatever they would choose; results go to staging."""
-    device, precision = device_and_precision(config.device, config.precision)
-    out = None if folder is None else folder.staging
-    return replace(config, device=device, precision=precision, out=out)
+def _most_objects(config: EvalConfig, to_do: list[Assignment]) -> int:
+    """In one sequence: what a model is compiled for. 1 where it is not compiled, as masks are then read as needed."""
+    most = 1
+    for one in to_do if config.model_options.compile != "off" else ():
+        with contextlib.suppress(SourceError):  # is said when it is its turn
+            most = max(most, len(one.sequence.first_frames))
+    return most
 
 
 def _for_other_machines(config: EvalConfig) -> EvalConfig:
     """Paths that mean the same in every folder."""
     dataset = config.dataset if is_rendered(config.dataset) else config.dataset.absolute()
-    model = Path(config.model).expanduser()
     return replace(
         config,
         dataset=dataset,
         out=config.out.absolute() if config.out is not None else None,
-        model=str(model.absolute()) if model.exists() else config.model,
+        model_options=config.model_options.in_any_folder(),
     )
 
 

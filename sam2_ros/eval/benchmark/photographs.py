@@ -16,16 +16,16 @@ import numpy as np
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.photographs import Photograph, open_photographs
 from sam2_ros.engine import ImageSegmenter
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_label_png
-from sam2_ros.offline.stream import precision_name
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.manifest import is_safe_name
-from sam2_ros.weights.load import load_model
+from sam2_ros.weights.open_model import open_model
 
 from .baselines import grabcut
 from .eval_config import EvalConfig, Evaluation, Progress
@@ -94,13 +94,8 @@ def _run(
         for name in folders.values():
             folder.target(f"{name}/")
     on_progress("loading the model", 0, None)
-    segmenter = ImageSegmenter(
-        load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
-        )
-    )
-    side = segmenter.model.config.image_size
-    segmenter.set_image(np.zeros((side, side, 3), np.uint8))  # the first image through a model takes longer
+    segmenter = ImageSegmenter(open_model(config.model_options))
+    warm_up(segmenter.model)
     scores: list[InstanceScore] = []
     failed: dict[str, str] = {}
     encode_ms = []
@@ -137,7 +132,7 @@ def _run(
     details = {
         "dataset": str(config.dataset),
         "device": str(segmenter.model.device),
-        "precision": precision_name(segmenter.model),
+        "precision": segmenter.model.precision_name,
         "image_size": segmenter.model.config.image_size,
         "of_instances": [one.record() for one in scores],
     }

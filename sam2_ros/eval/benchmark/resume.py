@@ -33,7 +33,7 @@ class Fingerprints:
         return cls(
             {
                 **versions_print(),
-                **model_print(config.model, config.device, config.precision, config.image_size),
+                **model_print(config.model_options),
                 "prompt": config.prompt,
                 "numerics": config.numerics,
                 "memory": config.memory.as_dict(),

@@ -18,12 +18,11 @@ import torch
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
-from sam2_ros.engine import Sam2Model, Tracker
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.job import JobError, disk_error
 from sam2_ros.media.frame import SourceError
-from sam2_ros.offline.stream import precision_name
-from sam2_ros.weights.load import load_model
+from sam2_ros.weights.open_model import open_model
 
 from .baselines import BASELINES, Baseline, Box
 from .eval_config import EvalConfig
@@ -31,7 +30,7 @@ from .prompting import CLICKS, tight_box
 from .results import SequenceWriter, result_file
 from .scores import SequenceScorer, disjoint
 from .summary import sequence_means
-from .track_sequence import Followed, Follower
+from .track_sequence import Followed, Follower, tracker_config
 
 OnFrame = Callable[[int], None]
 
@@ -46,27 +45,30 @@ class Assignment:
 
 @dataclass(frozen=True)
 class MakeRun:
-    """Loads the model in the process that will use it. `threads`: for PyTorch and OpenCV; 0 = as they are."""
+    """Opens the model in the process that will use it.
+
+    `threads`: for PyTorch and OpenCV; 0 = as they are. `objects`: in the sequence that has most, for a compiled model.
+    """
 
     config: EvalConfig
     threads: int = 0
+    objects: int = 1
 
     def __call__(self) -> SequenceRun:
         if self.threads:
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
-        return SequenceRun(self.config)
+        return SequenceRun(self.config, self.objects)
 
 
 class SequenceRun:
     """A model that is ready, for one sequence after the other. Raises CheckpointError."""
 
-    def __init__(self, config: EvalConfig) -> None:
+    def __init__(self, config: EvalConfig, objects: int = 1) -> None:
         self._config = config
-        self._model = load_model(
-            config.model, device=config.device, precision=config.precision, image_size=config.image_size
-        )
-        _warm_up(self._model)
+        settings = tracker_config(config.prompt, config.numerics, config.memory, objects)
+        self._model = open_model(config.model_options, settings)
+        warm_up(self._model, settings)
 
     def __call__(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
         """The record of a sequence, which `out` then has as result.json. Raises JobError."""
@@ -110,7 +112,7 @@ class SequenceRun:
             **(writer.files() if writer is not None else {}),
             "model": model.config.name,
             "device": str(model.device),
-            "precision": precision_name(model),
+            "precision": model.precision_name,
             "image_size": model.config.image_size,
             "threads": torch.get_num_threads(),
             "fingerprint": dict(assignment.fingerprint),
@@ -194,9 +196,3 @@ def _follow(
 def _as_scored(sequence: VosSequence, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Where the truth is a label image, a pixel has one owner in the answer, too."""
     return masks if sequence.overlapping else disjoint(masks)
-
-
-def _warm_up(model: Sam2Model) -> None:
-    """The first frame through a model takes longer; it is not what is asked for."""
-    side = model.config.image_size
-    Tracker(model).step(np.zeros((side, side, 3), np.uint8))

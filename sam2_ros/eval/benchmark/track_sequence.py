@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,19 @@ class Followed:
         return {obj.id: obj.mask for obj in self.result.objects}
 
 
+def tracker_config(kind: str, numerics: str, memory: MemoryOptions, objects: int) -> TrackerConfig:
+    """Of a tracker for a sequence of so many objects, but for what the sequence itself decides."""
+    prompted = MAX_PROMPTED_FRAMES if kind == "online" else 1
+    return memory.within(
+        TrackerConfig(
+            max_objects=objects,
+            max_conditioning_frames=4 if numerics == "stream" else prompted,
+            numerics=numerics,
+            forget_after_s=0.0,
+        )
+    )
+
+
 class Follower:
     """One tracker over one sequence, from its first prompted frame to its end; give it every frame, in order."""
 
@@ -55,21 +68,19 @@ class Follower:
         numerics: str = "stream",
         memory: MemoryOptions | None = None,
     ) -> None:
-        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`."""
+        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`. Raises CheckpointError: no room in an export."""
         if kind not in KINDS:
             raise ValueError(f"prompt '{kind}' given, one of {', '.join(KINDS)} expected")
         self._kind = kind
         self._fps = sequence.fps
-        prompted = MAX_PROMPTED_FRAMES if kind == "online" else 1
-        config = TrackerConfig(
-            max_objects=max(1, len(sequence.first_frames)),
-            max_conditioning_frames=4 if numerics == "stream" else prompted,
-            numerics=numerics,
+        config = tracker_config(kind, numerics, memory or MemoryOptions(), max(1, len(sequence.first_frames)))
+        config = replace(
+            config,
             clip_frames=0 if numerics == "stream" else len(sequence),
             non_overlap=not sequence.overlapping,
-            forget_after_s=0.0,
         )
-        self._tracker = Tracker(model, (memory or MemoryOptions()).within(config))
+        model.check_fits(config)
+        self._tracker = Tracker(model, config)
         self._prompted_frames: dict[str, int] = {}
 
     def step(

@@ -28,7 +28,7 @@ def fingerprint(config: ReplayConfig) -> dict[str, Any]:
     """By what it is called in messages; plain data. Raises CheckpointError where a model is needed."""
     known: dict[str, Any] = {**versions_print(), "runs": list(config.runs)}
     if set(config.runs) != {RECORDED}:
-        known |= model_print(config.model, config.device, config.precision, config.image_size)
+        known |= model_print(config.model_options)
     if NODE in config.runs:
         known |= {"rate": config.rate, "ROS": os.environ.get("ROS_DISTRO")}
     files = {"bag": config.bag, "truth": config.truth, "recorded": config.recorded}

@@ -16,20 +16,22 @@ import cv2
 import torch
 
 from sam2_ros.atomic_write import write_json
-from sam2_ros.errors import UserError
+from sam2_ros.engine import Sam2Model, TrackerConfig
+from sam2_ros.engine.compiled import OFF
+from sam2_ros.engine.tracker_config import IMAGE_MODE
+from sam2_ros.errors import CheckpointError, UserError
 from sam2_ros.eval.jobs.choose import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobError, Progress, disk_error
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import FileState
 from sam2_ros.result_folder.switch import why_blocked
-from sam2_ros.weights.catalogue import CheckpointError
-from sam2_ros.weights.load import device_and_precision, load_model
+from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .fingerprint import kept_summary
 from .replay import run_replay, versions
 from .replay_config import NODE, RECORDED, ReplayConfig
-from .runs import LoadModel
+from .runs import OpenModel
 
 OnProgress = Callable[[str, int, int | None], None]
 OnNote = Callable[[str], None]
@@ -202,7 +204,7 @@ def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[s
 
 def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) -> None:
     needs_model = [one for one in to_do.values() if set(one.runs) != {RECORDED}]
-    device = device_and_precision(needs_model[0].device)[0] if needs_model else "cpu"
+    device = needs_model[0].model_options.resolved().device if needs_model else "cpu"
     workers = config.workers
     if config.with_node and not workers:
         workers = 1
@@ -230,8 +232,7 @@ def _resolved(config: ReplayConfig) -> ReplayConfig:
     """Other processes use the same device and precision, whatever they would choose."""
     if NODE in config.runs or set(config.runs) == {RECORDED}:
         return config
-    device, precision = device_and_precision(config.device, config.precision)
-    return replace(config, device=device, precision=precision)
+    return replace(config, model_options=config.model_options.resolved())
 
 
 @dataclass(frozen=True)
@@ -251,14 +252,23 @@ class Replays:
     """Replays bag after bag; those that have a model in common load it once."""
 
     def __init__(self) -> None:
-        self._load = functools.lru_cache(maxsize=1)(load_model)
+        self._cached = functools.lru_cache(maxsize=1)(open_model)
+
+    def _open(self, options: ModelOptions, config: TrackerConfig) -> Sam2Model:
+        """Opened before, if another bag has the same options; compiled anew for another number of objects."""
+        model = self._cached(options, config if options.compile != OFF else IMAGE_MODE)
+        try:
+            model.check_fits(config)
+        except CheckpointError as error:  # another bag may have fewer objects
+            raise JobError(str(error)) from error
+        return model
 
     def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:
         """What of a bag's summary the board wants. Raises JobError."""
         # A model that stays would take a GPU's memory from the node beside it.
-        load: LoadModel = load_model if NODE in config.runs else self._load
+        opens: OpenModel = open_model if NODE in config.runs else self._open
         try:
-            return headlines(run_replay(config, lambda step, done, total: on_progress(done), load))
+            return headlines(run_replay(config, lambda step, done, total: on_progress(done), opens))
         except CheckpointError as error:
             raise JobError(str(error), ends_all=True) from error
         except UserError as error:  # of a live run it may go on with the last lines of the node's log
@@ -267,7 +277,8 @@ class Replays:
             raise JobError(first + seen) from error
         except torch.OutOfMemoryError as error:
             raise JobError(
-                f"{config.device} has too little memory for it: use a smaller --image-size, or fewer --workers"
+                f"{config.model_options.device} has too little memory for it: use a smaller --image-size, or fewer "
+                "--workers"
             ) from error
         except OSError as error:
             raise disk_error(error, config.out) from error

@@ -23,12 +23,12 @@ from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.offline.stream import check_prompts
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import load_model
+from sam2_ros.weights.open_model import open_model
 
 from .fingerprint import fingerprint
 from .measures import longest_gap_s
 from .replay_config import RECORDED, SUMMARIES, ReplayConfig
-from .runs import LoadModel, Progress, Run, run
+from .runs import OpenModel, Progress, Run, run
 from .scenes import write_report
 from .score import follow
 from .summary import tally
@@ -38,19 +38,19 @@ from .truth import KnownObjects, find_truth
 def run_replay(
     config: ReplayConfig,
     on_progress: Progress = lambda step, done, total: None,
-    load: LoadModel = load_model,
+    open_model: OpenModel = open_model,
 ) -> dict[str, Any]:
     """Make and score every run that is asked for; returns the content of summary.json.
 
     Whatever can be wrong with the bag, prompts, truth and folder is found before a model is loaded. A run that fails
     takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done; it has a
-    `fingerprint` when all are. Where an earlier replay left a result, an interrupted one leaves that as it is. `load`:
-    called as `load_model`. Raises UserError.
+    `fingerprint` when all are. Where an earlier replay left a result, an interrupted one leaves that as it is.
+    `open_model`: called as that of `weights`. Raises UserError.
     """
     with config.folder() as folder:
         done: list[str] = []
         try:
-            return _run_replay(config, folder, done, on_progress, load)
+            return _run_replay(config, folder, done, on_progress, open_model)
         except BaseException as error:
             if done and (isinstance(error, Exception) or not folder.has_file("summary.json")):
                 folder.drop_staged((*config.recordings(done), "summary.json"))
@@ -59,7 +59,11 @@ def run_replay(
 
 
 def _run_replay(
-    config: ReplayConfig, folder: ResultFolder, done: list[str], on_progress: Progress, load: LoadModel
+    config: ReplayConfig,
+    folder: ResultFolder,
+    done: list[str],
+    on_progress: Progress,
+    open_model: OpenModel,
 ) -> dict[str, Any]:
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
@@ -71,7 +75,7 @@ def _run_replay(
     summary = _heading(config, timeline, known)
     runs: dict[str, Run] = {}
     for name in config.runs:
-        made = runs[name] = run(name, config, folder, timeline, on_progress, load)
+        made = runs[name] = run(name, config, folder, timeline, on_progress, open_model)
         on_progress(f"scoring {name}", 0, 1)
         summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
         for key in ("model", "device", "precision", "image_size"):
@@ -104,7 +108,7 @@ def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | 
         "model": None,
         "device": None,
         "precision": None,
-        "image_size": config.image_size or None,
+        "image_size": config.model_options.image_size or None,
         "prompts": {
             "file": config.prompts_file,
             "objects": {

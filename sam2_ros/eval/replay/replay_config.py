@@ -14,6 +14,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.media.bag.storage import is_bag
 from sam2_ros.media.pixels.image_reader import PixelConfig
 from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.weights.open_model import ModelOptions
 
 DIRECT, NODE, RECORDED = "direct", "node", "recorded"
 """The runs: every image through the tracker; the live node in real time; a recording made elsewhere."""
@@ -54,10 +55,7 @@ class ReplayConfig:
     truth_topic: str | None = None
     truth_ids: Mapping[str, int] = field(default_factory=dict)
     rate: float = 1.0
-    model: str = "nano"
-    device: str = "auto"
-    precision: str = "auto"
-    image_size: int = 0
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
     pixels: PixelConfig = field(default_factory=PixelConfig)
     prompts_file: str = ""

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.engine.model.sam2 import PRECISIONS
+from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
@@ -26,9 +27,9 @@ from sam2_ros.media.messages.diagnostics import node_values
 from sam2_ros.media.messages.message_types import OBJECTS_TYPE
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.offline.stream import precision_name, track_frames
+from sam2_ros.offline.stream import track_frames
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import PRECISIONS
+from sam2_ros.weights.open_model import ModelOptions
 
 from .replay_config import DIRECT, NODE, ReplayConfig
 
@@ -39,8 +40,7 @@ NO_LATENCY = "the recording has no images, so that it does not say when they wer
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
-LoadModel = Callable[[str, str, str, int], Sam2Model]
-"""Called as `weights.load_model`: model, device, precision, image size."""
+OpenModel = Callable[[ModelOptions, TrackerConfig], Sam2Model]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def run(
     folder: ResultFolder,
     timeline: BagTimeline,
     on_progress: Progress,
-    load: LoadModel,
+    open_model: OpenModel,
 ) -> Run:
     """Make one of `config.runs`, recorded in staging. Raises what models, bags and the live graph raise."""
     if name == DIRECT:
-        made = _direct(config, folder, timeline, on_progress, load)
+        made = _direct(config, folder, timeline, on_progress, open_model)
     elif name == NODE:
         made = _node(config, folder, timeline, on_progress)
     else:
@@ -93,13 +93,13 @@ def _direct(
     folder: ResultFolder,
     timeline: BagTimeline,
     on_progress: Progress,
-    load: LoadModel,
+    open_model: OpenModel,
 ) -> Run:
     total = len(timeline.images)
     on_progress("loading the model", 0, total)
-    model = load(config.model, config.device, config.precision, config.image_size)
     settings = TrackerConfig(max_objects=len(config.object_ids))
-    _warm_up(model, settings)
+    model = open_model(config.model_options, settings)
+    warm_up(model, settings)
     tracker = Tracker(model, settings)
     latency_ms: dict[int, float] = {}
     recording = folder.stage(f"{DIRECT}/tracked/")
@@ -125,19 +125,10 @@ def _direct(
         words={
             "model": model.config.name,
             "device": str(model.device),
-            "precision": precision_name(model),
+            "precision": model.precision_name,
             "image_size": model.config.image_size,
         },
     )
-
-
-def _warm_up(model: Sam2Model, settings: TrackerConfig) -> None:
-    """The prompted and the tracked path once, as the node does before its first image."""
-    side_px = model.config.image_size
-    tracker = Tracker(model, settings)
-    black = np.zeros((side_px, side_px, 3), np.uint8)
-    tracker.step(black, [Prompt("warm-up", box=(0.0, 0.0, side_px / 2, side_px / 2))])
-    tracker.step(black)
 
 
 def _stamped(frames: Iterable[Frame], timeline: BagTimeline) -> Iterator[Frame]:
@@ -162,16 +153,14 @@ def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_
         LiveReplayConfig(
             node_command=config.node_command,
             parameters={
-                "model": config.model,
-                "device": config.device,
-                "precision": config.precision,
-                "image_size": config.image_size,
+                **dataclasses.asdict(config.model_options),
                 "max_objects": len(config.object_ids),
                 "mono16_range": config.pixels.value_range,
                 "untyped_encoding": config.pixels.untyped,
             },
             rate=config.rate,
             profiles_file=config.profiles_file,
+            start_timeout_s=config.model_options.patience_s,
         ),
         lambda step, images: on_progress(f"node: {step}", images, total),
     )

@@ -20,7 +20,8 @@ from sam2_ros.media.files.folder import image_files
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.messages.cdr_header import header_stamp_ns
 from sam2_ros.media.messages.message_types import IMAGE_TYPE
-from sam2_ros.media.ros_image import LABEL_ENCODINGS, ImageError, image_to_labels
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.media.ros_image import LABEL_ENCODINGS, image_to_labels
 
 from .replay_config import ReplayConfig
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, IMAGE_TYPE
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
-from sam2_ros.media.ros_image import ImageError, is_compressed_depth
+from sam2_ros.media.ros_image import is_compressed_depth
 
 from .clock import fits_a_stamp
 from .order import OrderedTopic

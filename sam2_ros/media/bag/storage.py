@@ -32,7 +32,8 @@ from sam2_ros.media.messages.message_types import (
     standard_types,
     types_of_bag,
 )
-from sam2_ros.media.ros_image import ImageError, mono_to_image_fields, rgb_to_image_fields
+from sam2_ros.media.pixels.image_error import ImageError
+from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.result_folder.scratch import scratch_folder
 
 from .mcap_recovery import RecoveredMcap, recover_mcap

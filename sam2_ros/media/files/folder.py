@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import median
 
 from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
-from sam2_ros.media.ros_image import ImageError
 
 from .mixed import find_mixed
 from .names import order_names

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from sam2_ros.engine.preprocess import normalize
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
 
 from .unroll import ClipBatch
 

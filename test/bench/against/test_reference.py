@@ -16,6 +16,7 @@ from sam2_ros.engine import config_for
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.weights.load import random_model
+from sam2_ros.weights.open_model import ModelOptions
 
 
 def followed(*logits: float) -> Followed:
@@ -38,7 +39,7 @@ def refused(model: str, reference: str) -> str:
     timed: list[int] = []
     with pytest.raises(UserError) as raised:
         run_bench(
-            BenchConfig(model, (1,), frames=2, image_size=128, against=reference),
+            BenchConfig(ModelOptions(model, image_size=128), (1,), frames=2, against=reference),
             lambda done, total: timed.append(done),
         )
     assert not timed
@@ -112,7 +113,9 @@ def test_a_reference_is_not_compared_with_another_bank(bank) -> None:
 )
 def test_the_reference_says_the_same(reference: str, module: str, package: str) -> None:
     pytest.importorskip(module, reason=f"needs {package}")
-    config = BenchConfig("tiny", (1, 2), frames=2, image_size=128, precision="fp32", against=reference)
+    config = BenchConfig(
+        ModelOptions("tiny", precision="fp32", image_size=128), (1, 2), frames=2, against=reference
+    )
     report = run_bench(config)
     assert (report["weights"], report["against"]) == ("random", reference)
     for count, timed in report["objects"].items():

@@ -9,7 +9,8 @@ import pytest
 from vos_layouts import write_sequence
 
 from sam2_ros.engine import Sam2Model
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
 from sam2_ros.weights.load import load_model
 
 FRAMES = 6

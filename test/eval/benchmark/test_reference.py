@@ -13,7 +13,8 @@ import pytest
 from vos_layouts import write_frames, write_masks
 
 from sam2_ros.cli.main import run
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
 
 AGREE_POINTS = 0.01
 

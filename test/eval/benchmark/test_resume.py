@@ -15,7 +15,8 @@ from started_processes import WAIT_S, child_named, wait_for
 from vos_layouts import labels_of, write_masks, write_sequence
 
 from sam2_ros.cli.main import run
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.render import render_clip
 
 NAMES = ("a", "b", "c")
 QUICK = ("--prompt", "mask", "--image-size", "256", "--json")

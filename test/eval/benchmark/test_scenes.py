@@ -18,10 +18,13 @@ from sam2_ros.eval.benchmark.evaluate import run_eval
 from sam2_ros.eval.benchmark.scenes import read_scene
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.eval.report.data import read_eval
+from sam2_ros.weights.open_model import ModelOptions
 
 
 def test_the_masks_that_are_shown_have_the_j_of_the_curves(rendered: Path, tmp_path: Path) -> None:
-    run_eval(EvalConfig(rendered, "box", device="cpu", image_size=256, out=tmp_path))
+    run_eval(
+        EvalConfig(rendered, "box", model_options=ModelOptions(device="cpu", image_size=256), out=tmp_path)
+    )
     page = check(tmp_path / "report.html")
     assert page.captions[0].startswith("clip, object ")
     (sequence,) = open_dataset(rendered)
@@ -45,7 +48,9 @@ def test_a_report_that_cannot_be_written_is_a_note(rendered: Path, tmp_path: Pat
             (tmp_path / ".partial" / ".report.html.partial").mkdir()
 
     notes: list[str] = []
-    config = EvalConfig(rendered, "box", device="cpu", image_size=256, out=tmp_path)
+    config = EvalConfig(
+        rendered, "box", model_options=ModelOptions(device="cpu", image_size=256), out=tmp_path
+    )
     evaluation = run_eval(config, in_the_way, notes.append)
     assert evaluation.report["JF"] > 0
     assert (tmp_path / "summary.json").exists()

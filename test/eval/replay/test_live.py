@@ -17,6 +17,7 @@ from sam2_ros.live.player import fastdds_profile, missing_ros
 from sam2_ros.media.bag.frames import BagFrames
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, standard_types
+from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import HIDDEN, LABELS_TOPIC, DemoBag
 
@@ -51,8 +52,7 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
             prompts,
             node_command=(sys.executable, "-m", "sam2_ros.node.node"),
             direct=False,
-            device="cpu",
-            image_size=256,
+            model_options=ModelOptions(device="cpu", image_size=256),
             profiles_file=fastdds_profile(),
             **given,  # type: ignore[arg-type]
         )
@@ -110,8 +110,7 @@ def test_a_node_that_fails_leaves_the_direct_run_and_says_why(demo_bag: DemoBag,
         tmp_path / "out",
         {0: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]},  # type: ignore[arg-type]
         node_command=command,
-        device="cpu",
-        image_size=256,
+        model_options=ModelOptions(device="cpu", image_size=256),
     )
     with pytest.raises(UserError, match=r"(?s)ended with exit status 0.*no node today"):
         run_replay(config)

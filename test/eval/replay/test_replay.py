@@ -21,6 +21,7 @@ from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
+from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import END, FIRST, HIDDEN, LABELS_TOPIC, DemoBag
 
@@ -30,7 +31,12 @@ DIAGNOSTICS_TYPE = "diagnostic_msgs/msg/DiagnosticArray"
 
 def config(demo_bag: DemoBag, out: Path, **options: Any) -> ReplayConfig:
     prompts = {0: [Prompt(name, box=tuple(box)) for name, box in demo_bag.boxes.items()]}  # type: ignore[arg-type]
-    given = {"prompts": prompts, "topic": IMAGE_TOPIC, "device": "cpu", "image_size": 256, **options}
+    given = {
+        "prompts": prompts,
+        "topic": IMAGE_TOPIC,
+        "model_options": ModelOptions(device="cpu", image_size=256),
+        **options,
+    }
     return ReplayConfig(demo_bag.path, out, **given)
 
 
@@ -168,7 +174,9 @@ def test_a_later_prompt_and_an_image_that_does_not_decode(demo_bag: DemoBag, tmp
                     "/small/compressed", frame.stamp_ns, FRAME_ID, frame.image, compressed=True
                 )
     prompts = {2: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]}  # type: ignore[arg-type]
-    summary = run_replay(ReplayConfig(bag, tmp_path / "out", prompts, device="cpu", image_size=256))
+    summary = run_replay(
+        ReplayConfig(bag, tmp_path / "out", prompts, model_options=ModelOptions(device="cpu", image_size=256))
+    )
     run = summary["runs"]["direct"]
     assert (run["images_in"], run["processed"], run["skipped"], run["dropped"]) == (5, 4, 1, 0)
     assert (summary["transport"], summary["truth"]) == ("compressed", None)
@@ -182,7 +190,7 @@ def test_a_later_prompt_and_an_image_that_does_not_decode(demo_bag: DemoBag, tmp
 def test_prompts_that_fit_no_image_are_found_before_anything_slow(demo_bag: DemoBag, tmp_path: Path) -> None:
     late, outside = {IMAGES: [Prompt("cup", box=(0, 0, 9, 9))]}, {0: [Prompt("cup", box=(900, 0, 909, 9))]}
     with pytest.raises(SourceError, match=f"frame {IMAGES} but .* has {IMAGES} frames"):
-        run_replay(config(demo_bag, tmp_path, prompts=late, model="no such model"))
+        run_replay(config(demo_bag, tmp_path, prompts=late, model_options=ModelOptions("no such model")))
     with pytest.raises(PromptError, match="outside the image"):
         run_replay(config(demo_bag, tmp_path, prompts=outside))
 
@@ -259,8 +267,7 @@ def test_a_real_bag_of_jpeg_images_and_masks_drawn_by_people(shared_data: Path, 
         tmp_path,
         prompts,
         truth=shared_data / "vos/davis16_kite-surf/masks",
-        device="cpu",
-        image_size=256,
+        model_options=ModelOptions(device="cpu", image_size=256),
     )
     summary = run_replay(given)
     run = summary["runs"]["direct"]

@@ -22,6 +22,7 @@ from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import OBJECTS_TOPIC
+from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import LABELS_TOPIC, DemoBag
 
@@ -29,7 +30,7 @@ from .conftest import LABELS_TOPIC, DemoBag
 def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tmp_path: Path) -> None:
     prompts = {0: [Prompt(name, box=tuple(box)) for name, box in demo_bag.boxes.items()]}  # type: ignore[arg-type]
     config = ReplayConfig(
-        demo_bag.path, tmp_path, prompts, topic=IMAGE_TOPIC, device="cpu", image_size=256,
+        demo_bag.path, tmp_path, prompts, topic=IMAGE_TOPIC, model_options=ModelOptions(device="cpu", image_size=256),
         truth=demo_bag.path, truth_topic=LABELS_TOPIC,
     )  # fmt: skip
     summary = run_replay(config)
@@ -62,7 +63,9 @@ def test_a_report_that_cannot_be_written_is_a_note(demo_bag: DemoBag, tmp_path: 
 
     bag = first_images(demo_bag.path, tmp_path / "short", 3)
     prompts = {0: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]}  # type: ignore[arg-type]
-    config = ReplayConfig(bag, tmp_path / "out", prompts, device="cpu", image_size=256)
+    config = ReplayConfig(
+        bag, tmp_path / "out", prompts, model_options=ModelOptions(device="cpu", image_size=256)
+    )
     summary = run_replay(config, in_the_way)
     assert summary["runs"]["direct"]["processed"] == 3
     assert "report.html' is not written" in summary["notes"][-1]

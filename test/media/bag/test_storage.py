@@ -14,8 +14,8 @@ from sam2_ros.media.bag.storage import BagReader, BagWriter, TopicInfo
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.messages.message_types import normalised_type, objects_message, standard_types
 from sam2_ros.media.messages.tracked_object import read_objects
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
-from sam2_ros.media.ros_image import ImageError
 
 STAMP_NS = 1_700_000_000_123_456_789
 

@@ -11,7 +11,8 @@ import pytest
 
 from sam2_ros.media.files.folder import image_files
 from sam2_ros.media.files.names import order_names
-from sam2_ros.media.frames import SourceError, open_source
+from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frames import open_source
 
 NS = 1_000_000_000
 START_NS = 1_700_000_000 * NS

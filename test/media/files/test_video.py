@@ -20,7 +20,8 @@ from damaged_videos import (
     write_numbered,
 )
 
-from sam2_ros.media.frames import Frame, SourceError, open_source
+from sam2_ros.media.frame import Frame, SourceError
+from sam2_ros.media.frames import open_source
 
 FRAMES = 20
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.picture_end import picture_end
-from sam2_ros.media.ros_image import ImageError, compressed_to_rgb
+from sam2_ros.media.ros_image import compressed_to_rgb
 
 END = b"\xff\xd9"
 

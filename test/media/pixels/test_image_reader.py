@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from image_encodings import PLANAR, encoded, padded
 
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
-from sam2_ros.media.ros_image import ImageError, image_to_rgb
+from sam2_ros.media.ros_image import image_to_rgb
 
 
 def message(image_rgb: np.ndarray, encoding: str) -> SimpleNamespace:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.pixels.value_range import ValueRange
-from sam2_ros.media.ros_image import ImageError, image_to_rgb
+from sam2_ros.media.ros_image import image_to_rgb
 
 
 @pytest.fixture(scope="module")

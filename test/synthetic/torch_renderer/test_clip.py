@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_ros.synthetic.clip import SHARES, Clip
+from sam2_ros.synthetic.clip import SHARES, Clip, ClipConfig
 from sam2_ros.synthetic.cuts import Shot
 from sam2_ros.synthetic.drawing import shapes
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.lighting import Band, Lighting
-from sam2_ros.synthetic.render import ClipConfig, render_clip
+from sam2_ros.synthetic.render import render_clip
 from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Surface, Wave
 from sam2_ros.synthetic.script import Script, random_script
 from sam2_ros.synthetic.sensor import Sensor

@@ -1,0 +1,48 @@
+"""Runs a model once through all that a stream needs, so that the first frames take as long as the later ones.
+
+Leaves nothing behind: what it tracks is black, and forgotten with its tracker. Does not know who measures times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from .model.sam2 import Sam2Model
+from .prompt import Prompt
+from .tracker import Tracker
+from .tracker_config import IMAGE_MODE, TrackerConfig
+
+CAMERA_HW = (480, 640)  # pixels; unlike the model's square, so that resizing is run, too
+
+
+def warm_up(model: Sam2Model, config: TrackerConfig = IMAGE_MODE) -> None:
+    """A prompted frame, a tracked one, and a tracked one with a full memory bank, for one object.
+
+    Everything that is slow the first time happens here: libraries choose and load their kernels for these shapes, and
+    the system finds pages for the tensors. The model and its answers stay as they are.
+
+    Args:
+        config: of the trackers that are to use the model; of their objects one is enough.
+    """
+    # Every frame is remembered, whatever the model sees in black, and no object is over before the end.
+    config = replace(config, max_objects=1, memory_policy="official", memory_every=1, forget_after_s=0.0)
+    tracker = Tracker(model, config)
+    image = np.zeros((*CAMERA_HW, 3), np.uint8)
+    height, width = CAMERA_HW
+    tracker.step(image, [Prompt("warm-up", box=(width / 4, height / 4, width / 2, height / 2))])
+    tracker.step(image)
+    _fill(tracker, now=2)
+    tracker.step(image)
+
+
+@torch.inference_mode()
+def _fill(tracker: Tracker, now: int) -> None:
+    """What the bank would have on frame `now` of a longer stream: recent frames and pointers of any age."""
+    bank, config = tracker.bank, tracker.model.config
+    pointers = torch.zeros_like(bank.pointers[:, 0])
+    spatial = pointers.new_zeros(1, config.grid**2, config.mem_dim)
+    for frame in range(now - bank.recent_pointers, now):
+        bank.write_recents([0], frame, spatial, pointers)

@@ -14,7 +14,7 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
 from sam2_ros.node.node import FAILURE, Sam2Node
-from sam2_ros.node.parameters.params import ParameterError
+from sam2_ros.node.parameters.spec import ParameterError
 
 from .conftest import START_TIMEOUT_S
 

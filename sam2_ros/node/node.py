@@ -74,9 +74,6 @@ class Configured:
     detector: Detector | None
     on_graph: contextlib.ExitStack  # closing it destroys what subscribes and publishes
 
-    def to_rgb(self, message: Any) -> np.ndarray:
-        return message_to_rgb(message, self.images)
-
 
 class Sam2Node(LifecycleNode):
     """unconfigured > inactive (model loaded and warmed up) > active (images are tracked)."""
@@ -201,7 +198,7 @@ class Sam2Node(LifecycleNode):
             configured.desk,
             self._camera.mailbox,
             self._statistics,
-            to_rgb=configured.to_rgb,
+            to_rgb=partial(message_to_rgb, images=configured.images),
             deliver=self._deliver,
             on_break=self._on_break,
             give_up=self._give_up,

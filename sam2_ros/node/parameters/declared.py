@@ -84,7 +84,7 @@ class DeclaredParameters:
         """
         try:
             converted = [_converted(each) for each in parameters]
-            self.wanted.changed(_own(converted))
+            self.wanted.changed(_own(converted))  # before rclpy, which would refuse in words of its own
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         result = store(converted)

@@ -275,16 +275,14 @@ class NodeParams:
     @classmethod
     def given(cls, values: Mapping[str, Any]) -> NodeParams:
         """The defaults with some values as YAML or ROS has them (see `as_declared`)."""
-        return cls(**{name: as_declared(PARAMETERS[name], value) for name, value in values.items()})
+        return cls(**_converted(values))
 
     def changed(self, values: Mapping[str, Any]) -> NodeParams:
         """These values with some changed while the node lives; ParameterError when one never changes or is unusable."""
         for name in values:
             if PARAMETERS[name].when == "start":
                 raise ParameterError(fixed_reason(name))
-        return dataclasses.replace(
-            self, **{name: as_declared(PARAMETERS[name], value) for name, value in values.items()}
-        )
+        return dataclasses.replace(self, **_converted(values))
 
     def following(self, wanted: NodeParams) -> NodeParams:
         """These values, and of `wanted` those that count at once."""
@@ -301,6 +299,10 @@ class NodeParams:
 
 
 PARAMETERS = specs_of(NodeParams)
+
+
+def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: as_declared(PARAMETERS[name], value) for name, value in values.items()}
 
 
 def fixed_reason(name: str) -> str:

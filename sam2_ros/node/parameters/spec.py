@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 Value = bool | int | float | str | tuple[str, ...]
 When = Literal["now", "configure", "start"]
@@ -72,7 +72,7 @@ def parameter(
 
 def specs_of(dataclass_type: Any) -> dict[str, ParameterSpec]:
     """The parameters that the fields of a dataclass declare, by name and in their order."""
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(dataclass_type)
     return {
-        field.name: ParameterSpec(field.name, field.default, **field.metadata)
-        for field in dataclasses.fields(dataclass_type)
+        each.name: ParameterSpec(each.name, cast(Value, each.default), **each.metadata) for each in fields
     }

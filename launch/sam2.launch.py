@@ -49,7 +49,8 @@ ARGUMENTS = {
     ),
     "params_file": Argument(
         str(CONFIG / "desktop.yaml"),
-        f"Parameters. Shipped in {CONFIG}: desktop.yaml, jetson.yaml, cpu.yaml.",
+        f"Parameters. Shipped in {CONFIG}: desktop.yaml (every parameter with its default), and jetson.yaml and "
+        "cpu.yaml (what differs).",
     ),
     "name": Argument("sam2", "Name of the node; its topics are below it, e.g. /sam2/objects."),
     "namespace": Argument("", "Namespace of the node and of its relative topics."),

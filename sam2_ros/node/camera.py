@@ -36,18 +36,22 @@ class Camera:
         """`transport`: raw, the resolved `image_raw`; or compressed, its /compressed."""
         self._node = node
         self._statistics = statistics
-        self._compressed = transport == "compressed"
         self._subscription: Any = None
         self._history: FrameHistory | None = None
         self._desk: PromptDesk | None = None
-        topic = node.resolve_topic_name("image_raw")
-        self.topic = f"{topic}/compressed" if self._compressed else topic
+        self.choose(transport)
         self._last_image_s = -math.inf
         self._wanted_since_s = math.inf
         self.enabled = True
         self.mailbox: Mailbox[Arrival] = Mailbox()
         self.rate = Rate()
         self.out_of_order = self.refused = 0
+
+    def choose(self, transport: str) -> None:
+        """Which topic is opened the next time; see `__init__`."""
+        self._compressed = transport == "compressed"
+        topic = self._node.resolve_topic_name("image_raw")
+        self.topic = f"{topic}/compressed" if self._compressed else topic
 
     def open(self, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
         """Subscribe."""

@@ -16,37 +16,24 @@ if __name__ == "__main__":
 
 import contextlib
 import gc
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from sam2_ros.errors import UserError
-
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool
 
 from sam2_ros.engine import FrameResult, PromptError, Sam2Model
-from sam2_ros.host_memory import keep_freed_pages
-from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .camera import Camera
 from .convert import message_to_rgb
@@ -56,13 +43,14 @@ from .frame_history import Arrival, FrameHistory
 from .late_prompts import Carrier
 from .loading import Loaded, free_device_memory, load, tracker_config
 from .outputs.delivery import Delivery
-from .outputs.publish import Outputs, RCLError
-from .parameters.params import ENTRIES, NodeParams, declare_parameters, fixed_reason, plain, read_parameters
-from .parameters.yaml_values import as_declared
+from .outputs.publish import Outputs
+from .parameters.declared import DeclaredParameters
+from .parameters.params import NodeParams
+from .process import run
 from .prompt_queue import PromptDesk, Removals
+from .qos import check_overrides, unused_overrides
 from .requests import Requests
 from .segment_service import SingleShot
-from .shutdown import end_in_time, end_now
 from .spatial.spatial import Spatial
 from .worker import Worker
 
@@ -77,6 +65,7 @@ class Configured:
     """What exists from configure to cleanup."""
 
     loaded: Loaded
+    images: ImageReader  # of the camera
     history: FrameHistory
     desk: PromptDesk
     carrier: Carrier
@@ -97,27 +86,22 @@ class Sam2Node(LifecycleNode):
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
-        declare_parameters(self)
-        self._params = read_parameters(self)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-
-        pixels = PixelConfig(self._params.mono16_range, self._params.untyped_encoding)
-        self._to_rgb = partial(message_to_rgb, images=ImageReader(pixels, self.get_logger().warning))
-
         self._state = "unconfigured"
         self._fault = ""
         self._worker: Worker | None = None
         self._delivery: Delivery | None = None
         self._numbering = (0, 0)  # labels and names given before the last cleanup
         self._statistics = Statistics()
+        self._declared = DeclaredParameters(self, self._apply)
+        check_overrides(self)
         self._camera = Camera(self, self._statistics, self._params.image_transport)
         self._camera.enable(self._params.enable)
         self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
 
         self._requests = Requests(self, self._statistics, self.desk, lambda: self._params.active_id)
-        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits, pixels, self._to_rgb)
+        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=1))
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
@@ -145,6 +129,9 @@ class Sam2Node(LifecycleNode):
             return FAILURE
         finally:
             self.configuring = False
+        self._declared.hold()
+        for line in unused_overrides(self):
+            log.warning(line)
         self._state, self._fault = "inactive", ""
         log.info(f"{loaded.summary} loaded and warmed up in {time.monotonic() - begun_s:.1f} s")
         return super().on_configure(state)
@@ -152,6 +139,8 @@ class Sam2Node(LifecycleNode):
     def _assembled(self, loaded: Loaded) -> Configured:
         """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
         params = self._params
+        self._camera.choose(params.image_transport)
+        images = ImageReader(params.pixels, self.get_logger().warning)
         history = FrameHistory(params.prompt_history, params.history_bytes)
         reserve_id = loaded.tracker.reserve_id
         desk = PromptDesk(params.max_objects, history, reserve_id, params.limits, self._on_removal)
@@ -180,9 +169,12 @@ class Sam2Node(LifecycleNode):
             made.callback(outputs.destroy)
             return Configured(
                 loaded=loaded,
+                images=images,
                 history=history,
                 desk=desk,
-                carrier=Carrier(loaded.tracker, loaded.scout, history, self._to_rgb),
+                carrier=Carrier(
+                    loaded.tracker, loaded.scout, history, partial(message_to_rgb, images=images)
+                ),
                 outputs=outputs,
                 spatial=spatial,
                 detector=detector,
@@ -206,7 +198,7 @@ class Sam2Node(LifecycleNode):
             configured.desk,
             self._camera.mailbox,
             self._statistics,
-            to_rgb=self._to_rgb,
+            to_rgb=partial(message_to_rgb, images=configured.images),
             deliver=self._deliver,
             on_break=self._on_break,
             give_up=self._give_up,
@@ -273,6 +265,7 @@ class Sam2Node(LifecycleNode):
             self._numbering = self._configured.loaded.tracker.numbering
             self._configured.on_graph.close()
         self._configured = None
+        self._declared.release()
         self._last_arrival = None
         self._state = "unconfigured"
         gc.collect()
@@ -318,9 +311,9 @@ class Sam2Node(LifecycleNode):
         """Where prompts go; PromptError says why there is none."""
         return self._at_work().desk
 
-    def _model(self) -> tuple[Sam2Model, FrameHistory]:
+    def _model(self) -> tuple[Sam2Model, FrameHistory, ImageReader]:
         configured = self._at_work()
-        return configured.loaded.model, configured.history
+        return configured.loaded.model, configured.history, configured.images
 
     def _at_work(self) -> Configured:
         if self._configured is None:
@@ -334,34 +327,16 @@ class Sam2Node(LifecycleNode):
 
     # Parameters.
 
-    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """As rclpy's, but a read-only parameter is refused with the reason and the remedy."""
-        for parameter in parameter_list:
-            if parameter.name in ENTRIES and ENTRIES[parameter.name].read_only:
-                return SetParametersResult(successful=False, reason=fixed_reason(parameter.name))
-        try:  # `ros2 param set lost_after 3` says an integer
-            parameter_list = [
-                Parameter(each.name, value=as_declared(ENTRIES[each.name], each.value))
-                if each.name in ENTRIES
-                else each
-                for each in parameter_list
-            ]
-        except UserError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return super().set_parameters_atomically(parameter_list)
+    @property
+    def _params(self) -> NodeParams:
+        """The values that count now."""
+        return self._declared.used
 
-    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        try:
-            params = self._params.changed(
-                {parameter.name: plain(parameter.value) for parameter in parameters}
-            )
-        except UserError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        self._apply(params)
-        return SetParametersResult(successful=True)
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """As rclpy's, with values as YAML has them, and a reason where a value takes effect later or never."""
+        return self._declared.set(parameter_list, super().set_parameters_atomically)
 
     def _apply(self, params: NodeParams) -> None:
-        self._params = params
         self._camera.enable(params.enable)
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history
@@ -404,6 +379,8 @@ class Sam2Node(LifecycleNode):
             known_ids, pending = desk.known_ids, desk.pending
             values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
             values["image_history_cut"] = str(history.cut)
+        if waiting := self._declared.waiting:
+            values["waiting_for_configure"] = ", ".join(waiting)
         if (resident := resident_mb()) is not None:
             values["resident_mb"] = f"{resident:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
@@ -416,48 +393,4 @@ class Sam2Node(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; the exit status is 1 when its parameters are unusable."""
-    node: Sam2Node | None = None
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
-        # would cut the tidy end short; it is of use only where the main thread may be busy for long.
-        if node is None and not rclpy.ok():
-            os._exit(0)  # rclpy's is not there yet, and nothing is to be tidied up
-        if node is not None and node.configuring:
-            raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_interrupt)
-    keep_freed_pages()
-    try:
-        rclpy.init(args=args)
-    except RuntimeError as error:  # an argument or a file that ROS cannot read; its own log is not there yet
-        said = str(error).partition(", at /")[0]  # what follows are places in ROS's source
-        print(
-            f"sam2: ROS cannot use the arguments: {said}. Expected --ros-args -p name:=value, -r from:=to, and "
-            'parameter files such as those in config/ (an empty text is written "")',
-            file=sys.stderr,
-        )
-        return 1
-    threading.Thread(target=end_in_time, args=(rclpy.ok,), name="sam2-end", daemon=True).start()
-    try:
-        node = Sam2Node()
-        rclpy.spin(node)
-    except (ExternalShutdownException, KeyboardInterrupt):
-        pass
-    except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
-        rclpy.logging.get_logger("sam2").fatal(str(error))
-        return 1
-    except RCLError:
-        if rclpy.ok():
-            raise  # otherwise interrupted while the node was being made
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-        with contextlib.suppress(Exception):
-            # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
-            rclpy_implementation.rclpy_logging_fini()
-    if node is not None and node.hanging:
-        end_now("the work in hand is not finished")
-    return 0
+    return run(Sam2Node, args)

@@ -23,6 +23,7 @@ from .diagnostics import Statistics
 from .interfaces import AddObjects, PromptArray, RemoveObjects
 from .limits import listed, shown
 from .prompt_queue import PromptDesk, PromptRequest
+from .qos import subscribe
 
 CLICK = "click"  # names a click without an id in messages
 
@@ -46,11 +47,9 @@ class Requests:
         self._statistics = statistics
         self._desk = desk
         self._active_id = active_id
-        node.create_subscription(PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
-        node.create_subscription(
-            PointStamped, "~/clicked_point", self._on_clicked_point, QoSProfile(depth=10)
-        )
-        node.create_subscription(Point, "~/clicked_pixel", self._on_clicked_pixel, QoSProfile(depth=10))
+        subscribe(node, PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
+        subscribe(node, PointStamped, "~/clicked_point", self._on_clicked_point, QoSProfile(depth=10))
+        subscribe(node, Point, "~/clicked_pixel", self._on_clicked_pixel, QoSProfile(depth=10))
         node.create_service(AddObjects, "~/add_objects", self._on_add_objects)
         node.create_service(RemoveObjects, "~/remove_objects", self._on_remove_objects)
         node.create_service(Trigger, "~/reset", self._on_reset)

@@ -33,7 +33,7 @@ from sam2_ros.engine import (
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.tracker_config import MAX_LABEL
 from sam2_ros.errors import UserError
-from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
+from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .convert import message_to_rgb, prompt_request
 from .frame_history import FrameHistory
@@ -55,25 +55,20 @@ class SingleShot:
     """The service of one node. Answers one request after the other; every one that comes gets a reply.
 
     Args:
-        model: the model at work and the camera's images; raises PromptError with the reason while there are none.
+        model: the model at work, the camera's images and what reads them; raises PromptError with the reason while
+            there are none. An image of a request is read as the camera's are, as a stream of its own.
         limits: of one request.
-        pixels: what values mean in the images of requests; each is a stream of its own.
-        to_rgb: reads the camera's images, as the stream does.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
-        model: Callable[[], tuple[Sam2Model, FrameHistory]],
+        model: Callable[[], tuple[Sam2Model, FrameHistory, ImageReader]],
         limits: Callable[[], Limits],
-        pixels: PixelConfig,
-        to_rgb: Callable[[Any], np.ndarray],
     ) -> None:
         self._log = node.get_logger()
         self._model = model
         self._limits = limits
-        self._pixels = pixels
-        self._to_rgb = to_rgb
         self._stopping = threading.Event()
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
@@ -141,7 +136,7 @@ class SingleShot:
         try:
             self._check_stopping()
             self._limits().check_count(len(request.prompts))
-            model, history = self._model()
+            model, history, images = self._model()
             message = request.image
             if not message.height and not message.width and not len(message.data):
                 if history.newest is None:
@@ -149,9 +144,9 @@ class SingleShot:
                         "no image in the request and none has come from the camera; send one of them"
                     )
                 message = history.newest.message
-                image = self._to_rgb(message)
+                image = message_to_rgb(message, images)
             else:
-                image = message_to_rgb(message, ImageReader(self._pixels, self._log.warning))
+                image = message_to_rgb(message, ImageReader(images.config, self._log.warning))
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
         except UserError as error:

@@ -20,7 +20,7 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
-from sam2_ros.node.parameters.params import ENTRIES
+from sam2_ros.node.parameters.params import PARAMETERS
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 CONFIG = LAUNCH.parent / "config"
@@ -142,7 +142,7 @@ def test_a_profile_of_the_users_own_stays(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_argument_for_a_parameter_offers_what_the_node_takes() -> None:
     for name, argument in load("sam2").OVERRIDES.items():
-        entry = ENTRIES[name]
+        entry = PARAMETERS[name]
         assert argument.default == ""
         if isinstance(entry.default, bool):
             assert set(argument.choices) == {"", "true", "false", "True", "False"}

@@ -81,12 +81,15 @@ def test_cleanup_gives_the_memory_back(make_robot, tmp_path):
 
 def test_every_parameter_is_declared_with_its_description_range_and_flag(robot):
     names = robot.call(ListParameters, "list_parameters", ListParameters.Request()).result.names
-    assert {entry.name for entry in PARAMETERS} <= set(names)
-    request = DescribeParameters.Request(names=[entry.name for entry in PARAMETERS])
+    assert set(PARAMETERS) <= set(names)
+    request = DescribeParameters.Request(names=list(PARAMETERS))
     descriptors = robot.call(DescribeParameters, "describe_parameters", request).descriptors
-    for entry, descriptor in zip(PARAMETERS, descriptors, strict=True):
+    for entry, descriptor in zip(PARAMETERS.values(), descriptors, strict=True):
         assert descriptor.description == entry.description
-        assert descriptor.read_only == entry.read_only
+        assert descriptor.read_only == (entry.when == "start")
+        assert ("takes effect at the next configure" in descriptor.additional_constraints) == (
+            entry.when == "configure"
+        )
         ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
         assert [(r.from_value, r.to_value) for r in ranges] == ([entry.range] if entry.range else [])
 
@@ -97,9 +100,13 @@ def test_a_parameter_changes_at_run_time_or_says_why_not(robot):
     refused = robot.set_parameter("present_off", 2.5)
     assert not refused.successful
     assert "at most present_on = 2.0" in refused.reason
-    fixed = robot.set_parameter("max_objects", 3)
+    fixed = robot.set_parameter("autostart", True)
     assert not fixed.successful
-    assert "max_objects is read once" in fixed.reason
+    assert "autostart is read once" in fixed.reason
+    later = robot.set_parameter("max_objects", 3)
+    assert later.successful
+    assert later.reason.startswith("max_objects: takes effect at the next configure")
+    assert robot.diagnostics()["waiting_for_configure"] == "max_objects"
     assert not robot.set_parameter("lost_after", -1.0).successful
 
 

@@ -102,6 +102,20 @@ def test_a_name_that_nobody_has_is_warned_about_once_each(make_node, capfd):
     assert "did you mean max_objects?" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("policy", "value", "said"),
+    [
+        ("reliability", "fast", "got 'fast', expected one of system_default, reliable, best_effort"),
+        ("durability", "1", "got 1, expected one of"),
+        ("depth", "deep", "got 'deep', expected a whole number from 1"),
+    ],
+)
+def test_a_qos_override_that_is_none_is_refused_by_name(make_node, policy, value, said):
+    with pytest.raises(UserError) as error:
+        make_node(f"qos_overrides: {{/sam2/objects: {{publisher: {{{policy}: {value}}}}}}}")
+    assert str(error.value).startswith(f"parameter qos_overrides./sam2/objects.publisher.{policy}: {said}")
+
+
 def test_what_was_meant_for_another_node_is_not_this_ones(make_node, capfd):
     node = make_node("max_object: 4", "max_objects: 4", section="somebody_else")
     assert node.get_parameter("max_objects").value == 8

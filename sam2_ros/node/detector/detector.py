@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, Line, Statistics
 from sam2_ros.node.limits import listed
 from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
+from sam2_ros.node.qos import sensor_qos, subscribe
 
 from .association import Associator, Seed
 from .track_history import Sightings
@@ -66,11 +66,8 @@ class Detector:
         self._since_s = time.monotonic()
         self._received = 0
         self._rejected = 0
-        self._subscription = node.create_subscription(
-            messages.Detection2DArray,
-            "~/detections",
-            self._on_detections,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+        self._subscription = subscribe(
+            node, messages.Detection2DArray, "~/detections", self._on_detections, sensor_qos(depth=5)
         )
 
     def destroy(self) -> None:

@@ -16,7 +16,6 @@ from geometry_msgs.msg import Point
 from rclpy.exceptions import InvalidHandle
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2, RegionOfInterest
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -29,6 +28,7 @@ from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObject, TrackedObjectArray
+from sam2_ros.node.qos import OVERRIDABLE, output_qos
 from sam2_ros.node.spatial.location import Location, SpatialResult
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
@@ -36,12 +36,6 @@ from .mask_topics import mask_topics
 from .status import status_message
 
 RCLError = rclpy_implementation.RCLError
-OUTPUT_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
 
 
 class Outputs:
@@ -81,7 +75,12 @@ class Outputs:
 
     def _publisher(self, message_type: Any, topic: str) -> Any:
         try:
-            publisher = self._node.create_lifecycle_publisher(message_type, topic, OUTPUT_QOS)
+            publisher = self._node.create_lifecycle_publisher(
+                message_type,
+                topic,
+                output_qos(),
+                qos_overriding_options=OVERRIDABLE,
+            )
         except Exception:  # such as an object's id that is too long for a topic
             self.destroy()
             raise

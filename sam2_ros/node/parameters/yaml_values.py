@@ -1,6 +1,6 @@
-"""What was given for a parameter, as the type the table declares: YAML's `off` is a boolean, its `3` an integer.
+"""Converts a value as YAML reads it to the type that is declared: YAML's `off` is a boolean, its `3` an integer.
 
-Knows the pitfalls of YAML; does not know what a parameter is for.
+Knows the pitfalls of YAML; does not know what a parameter is for, or which values are allowed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from sam2_ros.errors import UserError
 
-from .entry import ParameterEntry, Value
+from .spec import ParameterSpec, Value
 
 # Declared by rclpy or by whoever subscribes on the node's behalf, sooner or later.
 ROS_OWN = ("use_sim_time", "start_type_description_service", "enable_logger_service")
@@ -19,23 +19,21 @@ ROS_PREFIXES = ("qos_overrides.", "diagnostic_updater.")
 ALIKE = 0.6  # of 1: how much a misspelt name must have in common with the one it is taken for
 
 
-def as_declared(entry: ParameterEntry, value: Any) -> Value:
-    """`value` with the type of the entry's default, arrays as tuples; None is an empty array.
+def as_declared(spec: ParameterSpec, value: Any) -> Value:
+    """`value` with the type of the parameter's default, arrays as tuples; None is an empty array.
 
     A boolean false is the word off where that is a choice, an integer is a float, a whole float an integer.
     UserError for everything else, with what was given, what is expected and how to write it.
     """
-    made = _converted(entry, value)
+    made = _converted(spec, value)
     if made is None:
-        raise UserError(f"parameter {entry.name}: got {_seen(value)}, expected {_remedy(entry, value)}")
-    if problem := entry.problem(made):
-        raise UserError(problem)
+        raise UserError(f"parameter {spec.name}: got {_seen(value)}, expected {_remedy(spec, value)}")
     return made
 
 
-def _converted(entry: ParameterEntry, value: Any) -> Value | None:
+def _converted(spec: ParameterSpec, value: Any) -> Value | None:
     """None where nothing can be made of it."""
-    default = entry.default
+    default = spec.default
     if isinstance(default, tuple):
         if isinstance(value, (str, bool, int, float)):
             return None
@@ -43,7 +41,7 @@ def _converted(entry: ParameterEntry, value: Any) -> Value | None:
             return default  # ROS has no empty array of text
         return tuple(value) if all(isinstance(each, str) for each in value) else None
     if isinstance(default, bool) or isinstance(value, bool):
-        if value is False and "off" in entry.choices:
+        if value is False and "off" in spec.choices:
             return "off"
         return value if isinstance(default, bool) and isinstance(value, bool) else None
     if isinstance(default, float) and isinstance(value, int):
@@ -66,8 +64,8 @@ def _seen(value: Any) -> str:
     return f"the list {list(value)}"
 
 
-def _remedy(entry: ParameterEntry, value: Any) -> str:
-    name, default = entry.name, entry.default
+def _remedy(spec: ParameterSpec, value: Any) -> str:
+    name, default = spec.name, spec.default
     if isinstance(default, bool):
         return f"true or false, without quotes: {name}: {str(default).lower()}"
     if isinstance(default, (int, float)):
@@ -75,14 +73,14 @@ def _remedy(entry: ParameterEntry, value: Any) -> str:
         return f"{kind}, without quotes: {name}: {default}"
     if isinstance(default, tuple):
         return f'a list of texts in quotes: {name}: ["cup", "5"], on a command line -p "{name}:=[\'cup\', \'5\']"'
-    word = next((choice for choice in entry.choices if choice != "off"), "")
+    word = next((choice for choice in spec.choices if choice != "off"), "")
     word = word or ("on" if value is True else "no" if value is False else value if value is not None else "")
-    what = f"one of {', '.join(entry.choices)}" if entry.choices else "text"
+    what = f"one of {', '.join(spec.choices)}" if spec.choices else "text"
     why = "; YAML reads yes, no, on, off, true and false as booleans" if isinstance(value, bool) else ""
     return f'{what}{why}; in quotes it is text: {name}: "{word}", on a command line -p "{name}:=\'{word}\'"'
 
 
-def strangers(given: Iterable[str], known: Iterable[str]) -> list[str]:
+def unknown_names(given: Iterable[str], known: Iterable[str]) -> list[str]:
     """One line for each name that is none of `known` and none of ROS's own, with the name that was probably meant."""
     names = list(known)
     lines = []

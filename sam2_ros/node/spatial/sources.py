@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.packages import require
+from sam2_ros.node.qos import sensor_qos, subscribe
 
 from .location import NoPositionError
 
@@ -24,7 +25,6 @@ INFOS_KEPT = 30
 DEPTH_BUDGET_BYTES = 64_000_000
 DEPTHS_KEPT = (15, 120)  # at least and at most, whatever their size
 LOOK_OUT_PERIOD_S = 0.5
-_SENSOR_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
@@ -50,10 +50,8 @@ class Sources:
         self._depth_bytes = 0  # of each depth image in the cache
         self._depths, self._infos = self._new_cache(DEPTHS_KEPT[0]), self._new_cache(INFOS_KEPT)
         self._last_info: CameraInfo | None = None
-        self._depth_filter = filters.Subscriber(node, Image, "depth_image", qos_profile=_SENSOR_QOS)
-        self._depth_filter.registerCallback(self._on_depth)
-        self._info_filter = filters.Subscriber(node, CameraInfo, "camera_info", qos_profile=_SENSOR_QOS)
-        self._info_filter.registerCallback(self._on_info)
+        self._depths_in = subscribe(node, Image, "depth_image", self._on_depth, sensor_qos(depth=5))
+        self._infos_in = subscribe(node, CameraInfo, "camera_info", self._on_info, sensor_qos(depth=5))
         self.depth_topic: str = node.resolve_topic_name("depth_image")
         self.info_topic: str = node.resolve_topic_name("camera_info")
         self._latched: Any = None
@@ -63,7 +61,7 @@ class Sources:
 
     def destroy(self) -> None:
         self._node.destroy_timer(self._look_out)
-        for subscription in (self._depth_filter.sub, self._info_filter.sub, self._latched):
+        for subscription in (self._depths_in, self._infos_in, self._latched):
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
 

@@ -1,11 +1,11 @@
-"""The parameter table: complete, explained, validated; what may change does, the rest says why not."""
+"""The parameters: complete, explained, validated; what may change does, the rest says why not."""
 
 import dataclasses
 
 import pytest
 
 from sam2_ros.errors import UserError
-from sam2_ros.node.parameters.params import ENTRIES, PARAMETERS, NodeParams
+from sam2_ros.node.parameters.params import PARAMETERS, NodeParams
 
 INTERFACE = [
     "model",
@@ -22,6 +22,7 @@ INTERFACE = [
     "image_reliability",
     "mono16_range",
     "untyped_encoding",
+    "camera_timeout",
     "use_3d",
     "depth_image_units_divisor",
     "depth_slop",
@@ -30,12 +31,11 @@ INTERFACE = [
     "detection_mode",
     "min_detection_score",
     "prompt_history",
+    "active_id",
     "present_on",
     "present_off",
     "lost_after",
     "forget_after",
-    "camera_timeout",
-    "active_id",
     "mask_topics",
     "use_debug",
     "enable",
@@ -50,21 +50,21 @@ INTERFACE = [
 
 
 def test_the_table_holds_the_parameters_of_the_interface_and_no_other():
-    assert [entry.name for entry in PARAMETERS] == INTERFACE
+    assert list(PARAMETERS) == INTERFACE
 
 
 def test_the_table_and_node_params_have_the_same_names_and_defaults():
-    assert dataclasses.asdict(NodeParams()) == {entry.name: entry.default for entry in PARAMETERS}
+    assert dataclasses.asdict(NodeParams()) == {spec.name: spec.default for spec in PARAMETERS.values()}
 
 
-@pytest.mark.parametrize("entry", PARAMETERS, ids=lambda entry: entry.name)
-def test_every_parameter_is_explained_and_its_default_is_allowed(entry):
-    assert len(entry.description) > 20
-    assert entry.description.endswith(".")
-    assert entry.problem(entry.default) is None
-    if isinstance(entry.default, (int, float)) and not isinstance(entry.default, bool):
-        assert entry.range is not None
-        assert entry.problem(entry.range[1] + 1) is not None
+@pytest.mark.parametrize("spec", PARAMETERS.values(), ids=lambda spec: spec.name)
+def test_every_parameter_is_explained_and_its_default_is_allowed(spec):
+    assert len(spec.description) > 20
+    assert spec.description.endswith(".")
+    assert spec.problem(spec.default) is None
+    if isinstance(spec.default, (int, float)) and not isinstance(spec.default, bool):
+        assert spec.range is not None
+        assert spec.problem(spec.range[1] + 1) is not None
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,29 @@ def test_an_unusable_value_is_refused_by_name(values, said):
 
 def test_what_may_change_changes_and_the_original_does_not():
     params = NodeParams()
-    changed = params.changed({"present_on": 2.0, "use_debug": True, "use_sim_time": True})
+    changed = params.changed({"present_on": 2.0, "use_debug": True})
     assert (changed.present_on, changed.use_debug) == (2.0, True)
     assert params == NodeParams()
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in PARAMETERS if entry.read_only])
+@pytest.mark.parametrize("name", [spec.name for spec in PARAMETERS.values() if spec.when == "start"])
 def test_what_is_read_once_says_so(name):
     with pytest.raises(UserError, match=f"parameter {name} is read once.*restart"):
-        NodeParams().changed({name: ENTRIES[name].default})
+        NodeParams().changed({name: PARAMETERS[name].default})
+
+
+def test_only_autostart_needs_a_new_process():
+    assert [spec.name for spec in PARAMETERS.values() if spec.when == "start"] == ["autostart"]
+
+
+@pytest.mark.parametrize("spec", PARAMETERS.values(), ids=lambda spec: spec.name)
+def test_of_wanted_values_those_count_at_once_that_say_so(spec):
+    other = {int: 1, float: 0.25, str: "other", tuple: ("other",)}
+    value = not spec.default if isinstance(spec.default, bool) else other[type(spec.default)]
+    if spec.choices:
+        value = spec.choices[-1] if spec.choices[-1] != spec.default else spec.choices[0]
+    if spec.name in ("image_size", "mono16_range", "max_pending_bytes", "history_bytes"):
+        value = {"image_size": 64, "mono16_range": "0,9"}.get(spec.name, 2_000_000)
+    wanted = dataclasses.replace(NodeParams(), **{spec.name: value})
+    assert wanted != NodeParams()
+    assert (NodeParams().following(wanted) == wanted) == (spec.when == "now")

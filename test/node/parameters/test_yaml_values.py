@@ -3,8 +3,8 @@
 import pytest
 
 from sam2_ros.errors import UserError
-from sam2_ros.node.parameters.params import ENTRIES, PARAMETERS
-from sam2_ros.node.parameters.yaml_values import as_declared, strangers
+from sam2_ros.node.parameters.params import PARAMETERS, NodeParams
+from sam2_ros.node.parameters.yaml_values import as_declared, unknown_names
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,10 @@ from sam2_ros.node.parameters.yaml_values import as_declared, strangers
     ],
 )
 def test_what_can_only_be_meant_in_one_way_is_taken_so(name, given, meant):
-    made = as_declared(ENTRIES[name], given)
+    made = as_declared(PARAMETERS[name], given)
     assert made == meant
     assert type(made) is type(meant)
+    assert getattr(NodeParams.given({name: given}), name) == meant
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_what_can_only_be_meant_in_one_way_is_taken_so(name, given, meant):
 )
 def test_everything_else_is_one_line_with_the_name_the_value_and_the_remedy(name, given, said):
     with pytest.raises(UserError) as error:
-        as_declared(ENTRIES[name], given)
+        NodeParams.given({name: given})
     line = str(error.value)
     assert line.startswith(f"parameter {name}: got ")
     assert "\n" not in line
@@ -66,9 +67,9 @@ def test_everything_else_is_one_line_with_the_name_the_value_and_the_remedy(name
         assert words in line
 
 
-@pytest.mark.parametrize("entry", PARAMETERS, ids=lambda entry: entry.name)
-def test_a_parameter_takes_its_own_default(entry):
-    assert as_declared(entry, entry.default) == entry.default
+@pytest.mark.parametrize("spec", PARAMETERS.values(), ids=lambda spec: spec.name)
+def test_a_parameter_takes_its_own_default(spec):
+    assert as_declared(spec, spec.default) == spec.default
 
 
 @pytest.mark.parametrize(
@@ -81,12 +82,12 @@ def test_a_parameter_takes_its_own_default(entry):
     ],
 )
 def test_an_unknown_name_is_said_with_the_one_that_was_probably_meant(name, said):
-    (line,) = strangers([name], ENTRIES)
+    (line,) = unknown_names([name], PARAMETERS)
     assert line.startswith(f"parameter {name}: ")
     assert "no effect" in line
     assert said in line
 
 
-def test_the_names_of_this_node_and_of_ros_itself_are_no_strangers():
+def test_the_names_of_this_node_and_of_ros_itself_are_not_unknown():
     own = ["use_sim_time", "start_type_description_service", "qos_overrides./tf.subscription.depth"]
-    assert strangers([*ENTRIES, *own], ENTRIES) == []
+    assert unknown_names([*PARAMETERS, *own], PARAMETERS) == []

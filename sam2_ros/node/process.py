@@ -1,0 +1,95 @@
+"""Runs one node as a process: signals, the start of ROS, spinning, and an end in time whatever a model is at.
+
+Does not know what the node does; nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
+
+from sam2_ros.errors import UserError
+from sam2_ros.host_memory import keep_freed_pages
+
+END_WITHIN_S = 3.5  # of a signal; launch sends the next one after 5 s
+
+
+def run(make_node: Callable[[], Any], args: list[str] | None = None) -> int:
+    """Run a node until it is interrupted; the exit status is 1 when its parameters are unusable.
+
+    `make_node`: an rclpy node that says `configuring` while its main thread is busy for long, so that an interrupt
+    must be an exception there, and `hanging` when after its end a thread is still at work.
+    """
+    node: Any = None
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
+        # would cut the tidy end short; it is of use only where the main thread may be busy for long.
+        if node is None and not rclpy.ok():
+            os._exit(0)  # rclpy's is not there yet, and nothing is to be tidied up
+        if node is not None and node.configuring:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_interrupt)
+    keep_freed_pages()
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # an argument or a file that ROS cannot read; its own log is not there yet
+        said = str(error).partition(", at /")[0]  # what follows are places in ROS's source
+        print(
+            f"sam2: ROS cannot use the arguments: {said}. Expected --ros-args -p name:=value, -r from:=to, and "
+            'parameter files such as those in config/ (an empty text is written "")',
+            file=sys.stderr,
+        )
+        return 1
+    threading.Thread(target=end_in_time, args=(rclpy.ok,), name="sam2-end", daemon=True).start()
+    try:
+        node = make_node()
+        rclpy.spin(node)
+    except (ExternalShutdownException, KeyboardInterrupt):
+        pass
+    except (UserError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+        rclpy.logging.get_logger("sam2").fatal(str(error))
+        return 1
+    except rclpy_implementation.RCLError:
+        if rclpy.ok():
+            raise  # otherwise interrupted while the node was being made
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+        with contextlib.suppress(Exception):
+            # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
+            rclpy_implementation.rclpy_logging_fini()
+    if node is not None and node.hanging:
+        end_now("the work in hand is not finished")
+    return 0
+
+
+def end_in_time(running: Callable[[], bool]) -> None:
+    """For a thread of its own: from when `running` ends, the process has END_WITHIN_S to end in order."""
+    while running():
+        time.sleep(0.1)
+    time.sleep(END_WITHIN_S)
+    end_now(f"what it was at did not end within {END_WITHIN_S:g} s")
+
+
+def end_now(reason: str) -> NoReturn:
+    """End the process as it is: a thread inside a model when Python is torn down would end it by a fault."""
+    sys.stderr.write(f"[sam2]: ended at once, {reason}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

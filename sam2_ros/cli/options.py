@@ -9,56 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-ImageSizeOption = Annotated[
-    int,
-    typer.Option(
-        "--image-size", help="Side of the square the model sees, a multiple of 32; 0: the model's own."
-    ),
-]
-_MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {  # fields of `ModelOptions`: type and default of each
-    "model": (
-        Annotated[
-            str,
-            typer.Option("--model", help="nano, tiny, small, base_plus, large, or the path of a checkpoint."),
-        ],
-        "nano",
-    ),
-    "device": (
-        Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:0.")],
-        "auto",
-    ),
+_IMAGE_SIZE_HELP = "Side of the square the model sees, a multiple of 32; 0: the model's own."
+ImageSizeOption = Annotated[int, typer.Option("--image-size", help=_IMAGE_SIZE_HELP)]
+_MODEL_OPTIONS: dict[str, tuple[str | int, str]] = {  # fields of `ModelOptions`: default and help of each
+    "model": ("nano", "nano, tiny, small, base_plus, large, or the path of a checkpoint."),
+    "device": ("auto", "auto (a GPU if there is one), cpu, cuda, cuda:0."),
     "precision": (
-        Annotated[
-            str,
-            typer.Option(
-                "--precision",
-                help="auto (bf16 where the GPU, or a CPU with AMX or AVX512_BF16, is fast in it, else fp32), bf16, "
-                "fp16, fp32.",
-            ),
-        ],
         "auto",
+        "auto (bf16 where the GPU, or a CPU with AMX or AVX512_BF16, is fast in it, else fp32), bf16, fp16, fp32.",
     ),
-    "image_size": (ImageSizeOption, 0),
+    "image_size": (0, _IMAGE_SIZE_HELP),
     "compile": (
-        Annotated[
-            str,
-            typer.Option(
-                "--compile",
-                help="off, graphs (CUDA graphs), max (generated kernels; minutes at the first start, kept for the "
-                "next).",
-            ),
-        ],
         "off",
+        "off, graphs (CUDA graphs), max (generated kernels; minutes at the first start, kept for the next).",
     ),
-    "backend": (
-        Annotated[
-            str,
-            typer.Option(
-                "--backend", help="torch, or onnx: --model is then a folder that `sam2-ros export` wrote."
-            ),
-        ],
-        "torch",
-    ),
+    "backend": ("torch", "torch, or onnx: --model is then a folder that `sam2-ros export` wrote."),
 }
 RangeOption = Annotated[
     str,
@@ -108,14 +73,13 @@ def opens_model(command: Callable[..., Any]) -> Callable[..., Any]:
     # The type of `model_options` is not imported before a command runs.
     signature = inspect.signature(command, eval_str=True, locals={"ModelOptions": object})
     parameters: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        if name != "model_options":
+    for parameter in signature.parameters.values():
+        if parameter.name != "model_options":
             parameters.append(parameter)
             continue
-        parameters += [
-            parameter.replace(name=name, annotation=annotation, default=default)
-            for name, (annotation, default) in _MODEL_OPTIONS.items()
-        ]
+        for name, (default, help) in _MODEL_OPTIONS.items():
+            option = typer.Option(default, f"--{name.replace('_', '-')}", help=help)
+            parameters.append(parameter.replace(name=name, annotation=type(default), default=option))
 
     @functools.wraps(command)
     def with_options(**given: Any) -> Any:

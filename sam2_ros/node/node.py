@@ -1,7 +1,7 @@
 """The SAM 2 lifecycle node: ties topics, services and parameters to the mailbox, the worker and the outputs.
 
-Does no arithmetic on images or tensors: the worker infers, publish makes messages, prompts keeps what was
-asked for.
+Does no arithmetic on images or tensors: the worker infers, outputs publish, the prompt queue keeps what was asked for,
+the object registry which objects there are.
 
     python -m sam2_ros.node.node --ros-args -p model:=nano -r image_raw:=/camera/image_raw
 """
@@ -21,13 +21,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Any
-
-import numpy as np
 
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
 import rclpy
@@ -42,19 +38,20 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool
 
-from sam2_ros.engine import FrameResult, PromptError, Sam2Model
+from sam2_ros.engine import PromptError, Sam2Model
 from sam2_ros.host_memory import keep_freed_pages
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 
-from .camera import Camera
-from .convert import message_to_rgb
+from .camera import CameraSubscription
+from .convert import ImageDecoder
 from .detector.detector import Detector
 from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
-from .frame_history import Arrival, FrameHistory
-from .late_prompts import Carrier
+from .frame_history import FrameHistory, StampedImage
+from .late_prompts import LatePrompts
 from .loading import Loaded, free_device_memory, load, tracker_config
-from .outputs.delivery import Delivery
+from .object_registry import ObjectRegistry
 from .outputs.publish import Outputs, RCLError
+from .outputs.result_publisher import ResultPublisher
 from .parameters.params import (
     ENTRIES,
     NodeParams,
@@ -65,9 +62,9 @@ from .parameters.params import (
     read_parameters,
 )
 from .parameters.yaml_values import as_declared
-from .prompt_queue import PromptDesk, Removals
+from .prompt_queue import PromptQueue
 from .requests import Requests
-from .segment_service import SingleShot
+from .segment_service import SegmentService
 from .shutdown import end_in_time, end_now
 from .spatial.spatial import Spatial
 from .worker import Worker
@@ -84,8 +81,8 @@ class Configured:
 
     loaded: Loaded
     history: FrameHistory
-    desk: PromptDesk
-    carrier: Carrier
+    queue: PromptQueue
+    late_prompts: LatePrompts
     outputs: Outputs
     spatial: Spatial | None
     detector: Detector | None
@@ -97,7 +94,7 @@ class Sam2Node(LifecycleNode):
 
     # rclpy calls destroy_node() on a node whose constructor failed half way, too.
     _configured: Configured | None = None
-    _single_shot: SingleShot | None = None
+    _segment_service: SegmentService | None = None
     configuring = False  # a model is being loaded, which may take long
     hanging = False  # after destroy_node: a thread is still inside a model
 
@@ -108,20 +105,23 @@ class Sam2Node(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
         pixels = PixelConfig(self._params.mono16_range, self._params.untyped_encoding)
-        self._to_rgb = partial(message_to_rgb, images=ImageReader(pixels, self.get_logger().warning))
+        self._decoder = ImageDecoder(ImageReader(pixels, self.get_logger().warning))
 
         self._state = "unconfigured"
         self._fault = ""
         self._worker: Worker | None = None
-        self._delivery: Delivery | None = None
-        self._numbering = (0, 0)  # labels and names given before the last cleanup
+        self._results: ResultPublisher | None = None
+        self._objects = ObjectRegistry(self._params.max_objects)
         self._statistics = Statistics()
-        self._camera = Camera(self, self._statistics, self._params.image_transport)
+        self._camera = CameraSubscription(self, self._statistics, self._params.image_transport)
         self._camera.enable(self._params.enable)
-        self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
+        # Of the last activation, to notice a jump between the two.
+        self._last_image: StampedImage | None = None
 
-        self._requests = Requests(self, self._statistics, self.desk, lambda: self._params.active_id)
-        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits, pixels, self._to_rgb)
+        self._requests = Requests(self, self._statistics, owner=self, settings=self)
+        self._segment_service = SegmentService(
+            self, self._model, lambda: self._params.limits, pixels, self._decoder.to_rgb
+        )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=1))
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -138,7 +138,7 @@ class Sam2Node(LifecycleNode):
         begun_s = time.monotonic()
         self.configuring = True
         try:
-            loaded = load(params, self._numbering)
+            loaded = load(params)
             self._configured = self._assembled(loaded)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             reason = " ".join(str(error).split())  # rclpy and torch draw pictures of several lines
@@ -159,21 +159,12 @@ class Sam2Node(LifecycleNode):
         """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
         params = self._params
         history = FrameHistory(params.prompt_history, params.history_bytes)
-        reserve_id = loaded.tracker.reserve_id
-        desk = PromptDesk(params.max_objects, history, reserve_id, params.limits, self._on_removal)
+        self._objects.max_objects = params.max_objects
+        queue = PromptQueue(self._objects, history, params.limits)
         detector = spatial = None
         with contextlib.ExitStack() as made:
             if params.detection_mode != "off":
-                detector = Detector(
-                    self,
-                    params.detection_mode,
-                    lambda: self._params.min_detection_score,
-                    params.max_objects,
-                    lambda: self._params.prompt_history,
-                    desk,
-                    self._statistics,
-                    active=lambda: self._state == "active",
-                )
+                detector = Detector(self, self, queue, self._statistics, activity=self)
                 made.callback(detector.destroy)
             if params.use_3d:
                 # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
@@ -187,8 +178,8 @@ class Sam2Node(LifecycleNode):
             return Configured(
                 loaded=loaded,
                 history=history,
-                desk=desk,
-                carrier=Carrier(loaded.tracker, loaded.scout, history, self._to_rgb),
+                queue=queue,
+                late_prompts=LatePrompts(loaded.tracker, loaded.catch_up_tracker, history, self._decoder),
                 outputs=outputs,
                 spatial=spatial,
                 detector=detector,
@@ -197,31 +188,32 @@ class Sam2Node(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         configured, params = self._at_work(), self._params
-        self._delivery = Delivery(
+        self._results = ResultPublisher(
             configured.outputs,
             configured.spatial,
+            configured.detector,
+            self._objects,
             self._statistics,
-            params=lambda: self._params,
-            now_ns=lambda: self.get_clock().now().nanoseconds,
+            settings=self,
+            clock=self.get_clock(),
             log=self.get_logger(),
         )
         self._worker = Worker(
             configured.loaded.tracker,
-            configured.carrier,
+            configured.late_prompts,
             configured.history,
-            configured.desk,
+            configured.queue,
             self._camera.mailbox,
             self._statistics,
-            to_rgb=self._to_rgb,
-            deliver=self._deliver,
-            on_break=self._on_break,
-            give_up=self._give_up,
+            self._decoder,
+            results=self._results,
+            supervisor=self,
             log=self.get_logger(),
-            last=self._last_arrival,
+            last=self._last_image,
         )
         self._state, self._fault = "active", ""
         activated = super().on_activate(state)  # the publishers, before there is anything to publish
-        self._camera.open(params.image_reliability, configured.history, configured.desk)
+        self._camera.open(params.image_reliability, configured.history, configured.queue)
         self._worker.start()
         return activated
 
@@ -248,8 +240,8 @@ class Sam2Node(LifecycleNode):
     def destroy_node(self) -> None:
         """Ends within a few seconds; `hanging` says whether everything has ended then."""
         self.hanging = not self._stop_work(END_PATIENCE_S)
-        if self._single_shot is not None:
-            self.hanging |= not self._single_shot.destroy()
+        if self._segment_service is not None:
+            self.hanging |= not self._segment_service.destroy()
         super().destroy_node()
 
     def _autostart(self) -> None:
@@ -267,24 +259,25 @@ class Sam2Node(LifecycleNode):
             stopped = self._worker.stop(patience_s)
             if not stopped and self.context.ok():
                 self.get_logger().error("the image in work does not end; its result will be ignored")
-            self._last_arrival = self._worker.last
-        if self._delivery is not None:
-            self._delivery.stop()
-        self._worker = self._delivery = None
+            self._last_image = self._worker.last
+        if self._results is not None:
+            self._results.stop()
+        self._worker = self._results = None
         return stopped
 
     def _release(self) -> None:
         self._stop_work()
         if self._configured is not None:
-            self._numbering = self._configured.loaded.tracker.numbering
+            self._configured.queue.close()
             self._configured.on_graph.close()
         self._configured = None
-        self._last_arrival = None
+        self._objects.clear()
+        self._last_image = None
         self._state = "unconfigured"
         gc.collect()
         free_device_memory()
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
         """Called by the worker's thread: a transition belongs to the executor's."""
         self._fault = reason
         self._gave_up.trigger()
@@ -296,33 +289,21 @@ class Sam2Node(LifecycleNode):
             self.trigger_deactivate()
             self._fault = fault
 
-    # Images in, results out.
+    # What requests and detections need.
 
-    def _deliver(self, result: FrameResult, image_rgb: np.ndarray, arrival: Arrival) -> None:
-        """Called by the worker's thread."""
-        configured, delivery = self._configured, self._delivery
-        if configured is None or delivery is None:
-            return
-        if configured.detector is not None:
-            configured.detector.saw(result)
-        delivery.deliver(result, image_rgb, arrival)
+    @property
+    def used(self) -> NodeParams:
+        """The parameters as they are now."""
+        return self._params
 
-    def _on_break(self) -> None:
-        """Called by the worker's thread."""
-        if self._delivery is not None:
-            self._delivery.discontinuity()
-        if self._configured is not None and self._configured.spatial is not None:
-            self._configured.spatial.discontinuity()
+    @property
+    def active(self) -> bool:
+        """Whether images are being tracked."""
+        return self._state == "active"
 
-    def _on_removal(self, removals: Removals) -> None:
-        if self._delivery is not None:
-            self._delivery.forget(removals)
-
-    # What the requests need.
-
-    def desk(self) -> PromptDesk:
+    def queue(self) -> PromptQueue:
         """Where prompts go; PromptError says why there is none."""
-        return self._at_work().desk
+        return self._at_work().queue
 
     def _model(self) -> tuple[Sam2Model, FrameHistory]:
         configured = self._at_work()
@@ -372,7 +353,7 @@ class Sam2Node(LifecycleNode):
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history
             self._configured.history.max_bytes = params.history_bytes
-            self._configured.desk.limits = params.limits
+            self._configured.queue.limits = params.limits
             self._configured.loaded.tracker.config = tracker_config(params)
 
     # Diagnostics.
@@ -382,7 +363,7 @@ class Sam2Node(LifecycleNode):
             return
         lines = [
             tracking_line(self._state, self._fault, self._statistics, self._values()),
-            camera_line(self._camera.view(), self._params.camera_timeout),
+            camera_line(self._camera.status(), self._params.camera_timeout),
         ]
         if self._configured is not None:
             parts = (self._configured.spatial, self._configured.detector)
@@ -396,7 +377,6 @@ class Sam2Node(LifecycleNode):
     def _values(self) -> dict[str, str]:
         """What the tracking status shows."""
         params, now_s = self._params, time.monotonic()
-        known_ids: Sequence[str] = ()
         pending = 0
         values = {
             "topic": self._camera.topic,
@@ -406,8 +386,7 @@ class Sam2Node(LifecycleNode):
         }
         if self._configured is not None:
             values.update(self._configured.loaded.values())
-            desk, history = self._configured.desk, self._configured.history
-            known_ids, pending = desk.known_ids, desk.pending
+            history, pending = self._configured.history, self._configured.queue.pending
             values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
             values["image_history_cut"] = str(history.cut)
         if (resident := resident_mb()) is not None:
@@ -417,7 +396,10 @@ class Sam2Node(LifecycleNode):
         mailbox = self._camera.mailbox
         values["frames_out_of_order"] = str(self._camera.out_of_order)
         received = mailbox.received + self._camera.refused
-        return {**values, **self._statistics.values(received, mailbox.dropped, known_ids, pending)}
+        return {
+            **values,
+            **self._statistics.values(received, mailbox.dropped, self._objects.states(), pending),
+        }
 
 
 def main(args: list[str] | None = None) -> int:

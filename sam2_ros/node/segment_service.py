@@ -31,7 +31,7 @@ from sam2_ros.engine import (
     segment_everything,
 )
 from sam2_ros.engine.postprocess import measure
-from sam2_ros.engine.tracker_config import MAX_LABEL
+from sam2_ros.engine.result import MAX_LABEL
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.media.ros_image import ImageError
 
@@ -40,7 +40,7 @@ from .frame_history import FrameHistory
 from .interfaces import Segment
 from .limits import Limits
 from .loading import free_device_memory
-from .outputs.publish import objects_message
+from .outputs.object_messages import objects_message
 
 # The official thresholds are for the official models; nano is never as sure and would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
@@ -55,7 +55,7 @@ class StoppedError(RuntimeError):
     """The node ends while a request is answered."""
 
 
-class SingleShot:
+class SegmentService:
     """The service of one node. Answers one request after the other; every one that comes gets a reply.
 
     Args:

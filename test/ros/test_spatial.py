@@ -57,6 +57,15 @@ def info(stamp_ns: int = T0_NS, frame_id: str = "camera", focal: float = 300.0) 
     return message
 
 
+def located(spatial: Spatial, result, height_px: int, width_px: int, image_header):
+    """Positions with the transform that is there now."""
+    observed = spatial.observe(result, height_px, width_px, image_header)
+    try:
+        return spatial.locate(observed, spatial.transform(observed))
+    except NoPositionError as error:
+        return spatial.locate(observed, error)
+
+
 class Graph:
     """A node with a Spatial, and beside it a camera that publishes. This thread plays the worker's part."""
 
@@ -104,7 +113,7 @@ class Graph:
         self, body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera", presence: float = 7.0
     ):
         result = frame(tracked(np.isfinite(body), presence=presence), stamp_s=stamp_ns / 1e9)
-        return self.spatial.locate(result, *body.shape, header(stamp_ns, frame_id))
+        return located(self.spatial, result, *body.shape, header(stamp_ns, frame_id))
 
     def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
         """Messages take their way: ask until there is a position."""
@@ -252,7 +261,7 @@ def test_one_object_without_depth_costs_the_others_nothing(graph):
     graph.until_located(CARD)
     both = frame(tracked(np.isfinite(CARD)), tracked(glass, "glass", 2))
     for _ in range(30):
-        found = graph.spatial.locate(both, 240, 320, header())
+        found = located(graph.spatial, both, 240, 320, header())
     assert list(found.locations) == ["cup"]
     assert found.reason == ""
     line = graph.spatial.line()

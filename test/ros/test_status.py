@@ -15,8 +15,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sam2_ros_msgs.msg import ObjectStatusArray
 from std_msgs.msg import Header
 
-from sam2_ros.node.outputs.publish import objects_message
-from sam2_ros.node.outputs.status import status_message
+from sam2_ros.node.outputs.object_messages import objects_message, status_message
 from sam2_ros.node.spatial.location import Location, SpatialResult
 
 from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, stamp_ns

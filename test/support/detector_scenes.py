@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.detector.association import Associator, Box, Detection, KnownObject, Seed
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import BoxPrompt, Detection, KnownObject
+from sam2_ros.node.detector.overlap import Box
 
 PENDING, TRACKING, OCCLUDED, LOST = ObjectState
 PERIOD_S = 0.1
@@ -60,7 +62,7 @@ def shaken(box: Box, share: float, chance: random.Random) -> Box:
     )
 
 
-def run(associator: Associator, messages, known, start_s: float = 1.0) -> list[list[Seed]]:
+def run(associator: Associator, messages, known, start_s: float = 1.0) -> list[list[BoxPrompt]]:
     """Messages PERIOD_S apart, the objects all the while the same."""
     return [
         associator.take(message, known, start_s + number * PERIOD_S)
@@ -88,13 +90,13 @@ class Robot:
         self.associator = Associator(mode, 0.5, max_objects)
         self.objects: dict[str, Obj] = {}
         self.now_s = 100.0
-        self.seeds: list[Seed] = []
+        self.seeds: list[BoxPrompt] = []
         self._latency, self._period_s = latency, period_s
 
     def track(self, object_id: str, thing: str, box: Box, class_id: str = "cup") -> None:
         self.objects[object_id] = Obj(thing, class_id, box, self.now_s, box, self.now_s)
 
-    def see(self, things: dict[str, Box], detections: list[Detection]) -> list[Seed]:
+    def see(self, things: dict[str, Box], detections: list[Detection]) -> list[BoxPrompt]:
         """One image with the visible `things`, and the message about it."""
         self.now_s += self._period_s
         seeds = self.associator.take(detections, self.known(things), self.now_s)

@@ -25,7 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.detector.association import Associator, Box, Detection, KnownObject
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import Detection, KnownObject
+from sam2_ros.node.detector.overlap import Box
 
 
 @pytest.mark.parametrize(

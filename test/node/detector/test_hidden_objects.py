@@ -7,7 +7,8 @@ import itertools
 import pytest
 from detector_scenes import CUP, LOST, OCCLUDED, Robot, at, cup, hidden, run, tracked
 
-from sam2_ros.node.detector.association import Associator, Detection, Seed
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import BoxPrompt, Detection
 
 
 @pytest.mark.parametrize("state", [OCCLUDED, LOST])
@@ -15,7 +16,7 @@ def test_a_hidden_object_is_seeded_when_it_was_seen_twice(state):
     associator = Associator("reseed", 0.5, 8)
     known = [hidden("a", CUP, last_s=0.5, state=state)]
     seeds = run(associator, [[cup(at(120))], [], [cup(at(122), 0.8)]], known)
-    assert seeds == [[], [], [Seed("a", at(122), "cup", 0.8)]]
+    assert seeds == [[], [], [BoxPrompt("a", at(122), "cup", 0.8)]]
     assert associator.counts == {"matched": 0, "reseeded": 1, "created": 0, "ignored": 1}
 
 

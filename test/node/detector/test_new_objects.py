@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from detector_scenes import CUP, PENDING, PERIOD_S, Robot, at, cup, hidden, run, tracked
 
-from sam2_ros.node.detector.association import Associator, KnownObject, Seed
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import BoxPrompt, KnownObject
 
 
 def test_a_new_thing_is_created_when_it_was_seen_twice():
     associator = Associator("track_all", 0.5, 8)
     assert run(associator, [[cup(CUP, 0.7)], [cup(at(102), 0.8)]], []) == [
         [],
-        [Seed("", at(102), "cup", 0.8)],
+        [BoxPrompt("", at(102), "cup", 0.8)],
     ]
     assert associator.counts == {"matched": 0, "reseeded": 0, "created": 1, "ignored": 1}
 
@@ -81,7 +82,7 @@ def test_a_full_house_takes_the_best_and_the_next_when_there_is_room():
     assert [seed.score for seed in seeds] == [0.9]
     full = [*known, KnownObject("c", "cup", PENDING, at(150))]
     assert not any(run(associator, [message] * 5, full, start_s=1.2))
-    assert associator.take(message, [known[0], full[2]], 1.7) == [Seed("", at(200), "cup", 0.8)]
+    assert associator.take(message, [known[0], full[2]], 1.7) == [BoxPrompt("", at(200), "cup", 0.8)]
 
 
 @pytest.mark.parametrize("latency", [0, 3, 8, 40])

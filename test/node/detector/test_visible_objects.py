@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from detector_scenes import CUP, PERIOD_S, SIZE_HW, Robot, at, cup, run, shaken, tracked
 
-from sam2_ros.node.detector.association import Associator, Detection
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import Detection
 
 
 @pytest.mark.parametrize("class_id", ["cup", "", "mug"])

@@ -33,7 +33,7 @@ def object_masks(
     """Of every output, a batch of one each; see `masks_at_frame`."""
     if not outputs:
         return []
-    output = together(outputs)
+    output = batched(outputs)
     masks = masks_at_frame(output.logits_b1hw, height_px, width_px, non_overlap)
     logits = output.logits_b1hw[:, 0].float().cpu().numpy()
     scores, presences = torch.stack([output.iou_b, output.presence_b]).float().tolist()
@@ -92,11 +92,11 @@ def filled(output: MaskOutput, area: int) -> MaskOutput:
     return output._replace(logits_b1hw=fill_holes(output.logits_b1hw, area)) if area else output
 
 
-def each(output: MaskOutput) -> list[MaskOutput]:
+def unbatched(output: MaskOutput) -> list[MaskOutput]:
     """A batch of n as n batches of one."""
     return [MaskOutput(*(part[i, None] for part in output)) for i in range(len(output.presence_b))]
 
 
-def together(outputs: Sequence[MaskOutput]) -> MaskOutput:
+def batched(outputs: Sequence[MaskOutput]) -> MaskOutput:
     """Batches of one as one batch, float32."""
     return MaskOutput(*(torch.cat([part.float() for part in parts]) for parts in zip(*outputs, strict=True)))

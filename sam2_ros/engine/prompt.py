@@ -50,7 +50,7 @@ class Prompt:
     mask: np.ndarray | None = None
     class_id: str = ""
     replace: bool = False
-    # Size of the frame it was validated against; whoever makes another prompt of it begins anew.
+    # Size of the frame it was validated against; a copy with other values begins anew.
     _valid_hw: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def validated(self, height_px: int, width_px: int) -> Prompt:
@@ -77,8 +77,12 @@ class Prompt:
         box = None if self.box is None else self._checked_box(self.box, height_px, width_px)
         mask = None if self.mask is None else self._checked_mask(self.mask, height_px, width_px)
         valid = replace(self, points=points, labels=labels, box=box, mask=mask)
-        object.__setattr__(valid, "_valid_hw", (height_px, width_px))
-        return valid
+        return valid._marked((height_px, width_px))
+
+    def _marked(self, valid_hw: tuple[int, int] | None) -> Prompt:
+        """Itself, known to be valid for frames of this size."""
+        object.__setattr__(self, "_valid_hw", valid_hw)
+        return self
 
     def _error(self, given: str, expected: str) -> PromptError:
         return PromptError(f"prompt '{readable(str(self.id))}': {given}; expected {expected}")
@@ -203,7 +207,11 @@ def merge_prompts(
                     "object another id"
                 )
             on_conflict(f"prompt '{readable(prompt.id)}': {conflict} for one image: the later one counts")
-        merged[prompt.id] = prompt if earlier is None else _merge(earlier, prompt)
+        if earlier is None:
+            merged[prompt.id] = prompt
+        else:  # of two that are valid for one size, so is what they make together
+            same_size = earlier._valid_hw == prompt._valid_hw
+            merged[prompt.id] = _merge(earlier, prompt)._marked(prompt._valid_hw if same_size else None)
     return list(merged.values())
 
 

@@ -13,7 +13,7 @@ import torch
 from .memory_bank import MemoryBank
 from .model.sam2 import MaskOutput, Sam2Model
 from .policies import OFFICIAL, admits_recent
-from .postprocess import each, filled, measure, object_masks, together
+from .postprocess import batched, filled, measure, object_masks, unbatched
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .prompt_decoding import LastFrame, answer, check_clicks_in_all, with_earlier_clicks
@@ -82,7 +82,7 @@ class Tracker:
                 with clock.stage("decode"):
                     decoded = model.decode(fused, features)
                     output = model.predict(decoded, multimask=True, stability_fallback=False)
-                    outputs.update(zip(rows, each(output), strict=True))
+                    outputs.update(zip(rows, unbatched(output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
                 outputs.update(self._answer_prompts(last, outputs))
@@ -255,7 +255,7 @@ class Tracker:
         if not outputs:
             return
         rows = list(outputs)
-        output = together(list(outputs.values()))
+        output = batched(list(outputs.values()))
         binarize = upload(
             [self.numerics.binarize_prompted and row in prompted for row in rows], self.model.device
         )
@@ -278,7 +278,7 @@ class Tracker:
         """Keep the pointers alone of what was only tracked; returns the rest."""
         rows = [row for row in outputs if row not in prompted]
         if rows:
-            self.bank.write_pointers(rows, now, together([outputs[row] for row in rows]).pointer_bd)
+            self.bank.write_pointers(rows, now, batched([outputs[row] for row in rows]).pointer_bd)
         return {row: output for row, output in outputs.items() if row in prompted}
 
     def _report(

@@ -250,3 +250,24 @@ def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_i
     alone = Tracker(model)
     alone.step(IMAGE, [Prompt("cup", box=later, **click)])
     np.testing.assert_array_equal(found.logits, alone.step(IMAGE).objects[0].logits)
+
+
+@pytest.mark.parametrize("size_known", [True, False])
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_a_prompt_is_validated_twice_at_most_from_its_message_to_the_mask_decoder(
+    bench, monkeypatch, size_known, prompts
+):
+    """Once on arrival, and once against its image where that has a size that was not known then."""
+    checked = []
+    check = Prompt._checked_box
+    monkeypatch.setattr(
+        Prompt, "_checked_box", lambda self, *given: checked.append(given) or check(self, *given)
+    )
+    if size_known:
+        bench.queue.image_size(IMAGE.shape[:2])
+    for _ in range(prompts):
+        bench.prompt("cup")
+    assert len(checked) == prompts
+    bench.process(IMAGE, 1)
+    assert bench.delivered == [(1, ["cup"])]
+    assert len(checked) == prompts * (1 if size_known else 2)

@@ -266,7 +266,7 @@ def test_stopping_sends_what_waits_at_once(bench):
     sent = [bench.deliver() for _ in range(3)]
     bench.transforms.newest_ns = sent[0]
     begun_s = time.monotonic()
-    assert bench.delivery.stop()
+    assert bench.publisher.stop()
     assert time.monotonic() - begun_s < 1.0
     bench.wait(lambda: stamps(bench.objects) == sent)
 

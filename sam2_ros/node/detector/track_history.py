@@ -19,7 +19,7 @@ from .detections import KnownObject
 
 
 @dataclass(frozen=True)
-class _ObjectThen:
+class _ObjectSnapshot:
     """One object on one image; `packed` holds the bits of its mask inside its box."""
 
     class_id: str
@@ -29,9 +29,11 @@ class _ObjectThen:
     packed: np.ndarray
 
     @staticmethod
-    def of(obj: TrackedObject) -> _ObjectThen:
+    def of(obj: TrackedObject) -> _ObjectSnapshot:
         x0, y0, x1, y1 = obj.box
-        return _ObjectThen(obj.class_id, obj.state, obj.visible, obj.box, np.packbits(obj.mask[y0:y1, x0:x1]))
+        return _ObjectSnapshot(
+            obj.class_id, obj.state, obj.visible, obj.box, np.packbits(obj.mask[y0:y1, x0:x1])
+        )
 
     def mask(self, height: int, width: int) -> np.ndarray | None:
         """[height, width] bool; None when it is hidden."""
@@ -49,7 +51,7 @@ class _TrackedImage:
     stamp_s: float
     height_px: int
     width_px: int
-    objects: dict[str, _ObjectThen]
+    objects: dict[str, _ObjectSnapshot]
 
     @property
     def bytes(self) -> int:
@@ -82,7 +84,7 @@ class TrackHistory:
             result.stamp_s,
             result.height_px,
             result.width_px,
-            {obj.id: _ObjectThen.of(obj) for obj in result.objects},
+            {obj.id: _ObjectSnapshot.of(obj) for obj in result.objects},
         )
         with self._lock:
             if self._images and result.stamp_s < self._images[-1].stamp_s:

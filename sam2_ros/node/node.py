@@ -66,7 +66,7 @@ from .prompt_queue import PromptQueue
 from .requests import Requests
 from .segment_service import SegmentService
 from .shutdown import end_in_time, end_now
-from .spatial.spatial import Spatial
+from .spatial.object_locator import ObjectLocator
 from .worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -84,7 +84,7 @@ class Configured:
     queue: PromptQueue
     late_prompts: LatePrompts
     outputs: Outputs
-    spatial: Spatial | None
+    spatial: ObjectLocator | None
     detector: Detector | None
     on_graph: contextlib.ExitStack  # closing it destroys what subscribes and publishes
 
@@ -169,7 +169,7 @@ class Sam2Node(LifecycleNode):
             if params.use_3d:
                 # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
                 rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
-                spatial = Spatial(
+                spatial = ObjectLocator(
                     self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
                 )
                 made.callback(spatial.destroy)

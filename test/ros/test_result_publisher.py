@@ -24,7 +24,7 @@ from sam2_ros_msgs.msg import TrackedObjectArray
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
-import sam2_ros.node.spatial.spatial as spatial_module
+import sam2_ros.node.spatial.object_locator as spatial_module
 from sam2_ros.node.diagnostics import WARN, Statistics
 from sam2_ros.node.frame_history import StampedImage
 from sam2_ros.node.object_registry import ObjectRegistry
@@ -32,7 +32,7 @@ from sam2_ros.node.outputs.publish import Outputs
 from sam2_ros.node.outputs.result_publisher import ResultPublisher
 from sam2_ros.node.parameters.params import NodeParams
 from sam2_ros.node.spatial.location import NoPositionError, NotYetError
-from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.spatial.object_locator import ObjectLocator
 from sam2_ros.node.spatial.transform import Transform
 
 PERIOD_NS = 50_000_000
@@ -90,7 +90,7 @@ class Bench:
     def __init__(self, monkeypatch, tf_timeout: float = 5.0) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.transforms = PlayedTransforms()
-        monkeypatch.setattr(spatial_module, "Sources", lambda node, slop_s: PlayedSources())
+        monkeypatch.setattr(spatial_module, "DepthSubscriptions", lambda node, slop_s: PlayedSources())
         monkeypatch.setattr(spatial_module, "Transforms", lambda node, target_frame: self.transforms)
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=next(_domains))
@@ -103,7 +103,7 @@ class Bench:
         self.spinner.start()
         self.statistics = Statistics()
         self.outputs = Outputs(self.node, self.statistics, [], use_3d=True)
-        self.spatial = Spatial(self.node, 1000, 0.05, "odom", rectified=False)
+        self.spatial = ObjectLocator(self.node, 1000, 0.05, "odom", rectified=False)
         self.used = NodeParams(use_3d=True, target_frame="odom", tf_timeout=tf_timeout)
         self.registry = ObjectRegistry(8)
         self.publisher = ResultPublisher(

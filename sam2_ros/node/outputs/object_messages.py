@@ -18,11 +18,11 @@ from sam2_ros.engine import TrackedObject as EngineObject
 from sam2_ros.media.messages.tracked_object import object_fields, roi_of
 from sam2_ros.media.ros_image import mono_to_image_fields
 from sam2_ros.node.interfaces import ObjectStatus, ObjectStatusArray, TrackedObject, TrackedObjectArray
-from sam2_ros.node.spatial.location import Location, SpatialResult
+from sam2_ros.node.spatial.location import Location, ObjectLocations
 
 
 def objects_message(
-    result: FrameResult, header: Header, spatial: SpatialResult | None = None
+    result: FrameResult, header: Header, spatial: ObjectLocations | None = None
 ) -> TrackedObjectArray:
     """Everything known about one image, possibly nothing, as one message."""
     locations = spatial.locations if spatial is not None else {}
@@ -36,7 +36,7 @@ def objects_message(
 
 
 def status_message(
-    result: FrameResult, header: Header, spatial: SpatialResult | None = None
+    result: FrameResult, header: Header, spatial: ObjectLocations | None = None
 ) -> ObjectStatusArray:
     """What ~/objects says of the same image, hidden and lost objects included; possibly nothing."""
     locations = spatial.locations if spatial is not None else {}

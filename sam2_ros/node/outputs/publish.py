@@ -26,7 +26,7 @@ from sam2_ros.node.detector.vision import detections_2d_message, import_vision_m
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObjectArray
 from sam2_ros.node.packages import MissingPackageError
-from sam2_ros.node.spatial.location import SpatialResult
+from sam2_ros.node.spatial.location import ObjectLocations
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
 from .mask_topics import mask_topics
@@ -115,7 +115,7 @@ class Outputs:
             )
 
     def publish_objects(
-        self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: SpatialResult | None
+        self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: ObjectLocations | None
     ) -> None:
         """Send what somebody listens to and may have positions; `spatial` is None where nobody asked for them."""
         self._send(self._objects, lambda: objects_message(result, header, spatial))

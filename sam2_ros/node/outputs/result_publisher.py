@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import numpy as np
+from rclpy.clock import Clock
 
 from sam2_ros.engine import FrameResult
+from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.frame_history import StampedImage
 from sam2_ros.node.object_registry import ObjectRegistry
 from sam2_ros.node.settings import Settings
 from sam2_ros.node.spatial.location import NoPositionError
-from sam2_ros.node.spatial.spatial import ObservedImage, Spatial
+from sam2_ros.node.spatial.object_locator import ObjectLocator, ObservedImage
 from sam2_ros.node.spatial.transform import IDENTITY, Transform
 from sam2_ros.node.spatial.waiting import WaitingQueue
 from sam2_ros.node.worker import Log
@@ -25,18 +26,6 @@ from sam2_ros.node.worker import Log
 from .publish import Outputs
 
 PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
-
-
-class Clock(Protocol):
-    """The ROS clock."""
-
-    def now(self) -> Any: ...
-
-
-class ResultListener(Protocol):
-    """Learns every result before it is published."""
-
-    def add_result(self, result: FrameResult) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -64,17 +53,13 @@ class _Waiting:
 
 
 class ResultPublisher:
-    """Lives from activation to deactivation. `deliver` and `discontinuity` belong to the worker's thread.
-
-    Args:
-        listener: learns every result, too.
-    """
+    """Lives from activation to deactivation. `deliver` and `discontinuity` belong to the worker's thread."""
 
     def __init__(
         self,
         outputs: Outputs,
-        spatial: Spatial | None,
-        listener: ResultListener | None,
+        spatial: ObjectLocator | None,
+        detector: Detector | None,
         objects: ObjectRegistry,
         statistics: Statistics,
         settings: Settings,
@@ -83,7 +68,7 @@ class ResultPublisher:
     ) -> None:
         self._outputs = outputs
         self._spatial = spatial
-        self._listener = listener
+        self._detector = detector
         self._objects = objects
         self._statistics = statistics
         self._settings = settings
@@ -99,8 +84,8 @@ class ResultPublisher:
 
     def deliver(self, result: FrameResult, image_rgb: np.ndarray, image: StampedImage) -> None:
         """Publish what needs no position now, and the rest as soon as its turn and its transform have come."""
-        if self._listener is not None:
-            self._listener.add_result(result)
+        if self._detector is not None:
+            self._detector.add_result(result)
         header, observed = image.message.header, None
         if self._spatial is not None and self._outputs.want_positions:
             height_px, width_px = image_rgb.shape[:2]

@@ -17,12 +17,12 @@ from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, StatusLine
 
 from .depth import DepthImage, check_registered
+from .depth_subscriptions import DepthSubscriptions
 from .intrinsics import Intrinsics
-from .location import Location, NoPositionError, NotYetError, SpatialResult
+from .location import Location, NoPositionError, NotYetError, ObjectLocations
 from .object_points import ObjectPoints, measure_points
-from .sources import Sources
 from .transform import IDENTITY, Transform, Transforms, overdue
-from .velocity import Velocities
+from .velocity import VelocityEstimator
 
 JUDGED_IMAGES = 30  # diagnostics look at so many images ...
 TOLERATED_SHARE = 0.1  # ... of which so many may be without positions: a best-effort depth image gets lost
@@ -56,7 +56,7 @@ class ObservedImage:
         )
 
 
-class Spatial:
+class ObjectLocator:
     """Two steps for each image: `observe` needs its depth, `locate` the transform, which may come later.
 
     `observe` belongs to one thread, `locate` to one at a time, all else to any.
@@ -85,13 +85,13 @@ class Spatial:
         self._rectified = rectified
         self._transforms = Transforms(node, target_frame) if target_frame else None
         try:
-            self._sources = Sources(node, depth_slop)
+            self._sources = DepthSubscriptions(node, depth_slop)
         except Exception:
             if self._transforms is not None:
                 self._transforms.destroy()
             raise
         self._lock = threading.Lock()  # of what follows
-        self._velocities = Velocities()
+        self._velocities = VelocityEstimator()
         self._frame_id = ""
         self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # "" for an image that lacks nothing
         self._images = 0
@@ -143,7 +143,7 @@ class Spatial:
 
     def locate(
         self, observed: ObservedImage, transform: Transform | NoPositionError, waited_s: float = 0.0
-    ) -> SpatialResult:
+    ) -> ObjectLocations:
         """The places of what was seen, given the transform or why there is none, `waited_s` after it was asked for.
 
         Images must come in their order, for the velocities.
@@ -174,7 +174,7 @@ class Spatial:
             self._images_lacking += bool(missing)
             self._images_lacking_tf += not isinstance(transform, Transform)
             self._images_late += waited_s > 0
-        return SpatialResult(frame_id, locations, "" if locations else reason)
+        return ObjectLocations(frame_id, locations, "" if locations else reason)
 
     def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Intrinsics]:
         """What the image is seen with."""

@@ -22,9 +22,9 @@ from std_msgs.msg import Header
 
 from sam2_ros.node.diagnostics import OK, WARN
 from sam2_ros.node.packages import MissingPackageError
+from sam2_ros.node.spatial.depth_subscriptions import DEPTHS_KEPT, depths_kept
 from sam2_ros.node.spatial.location import NoPositionError, NotYetError
-from sam2_ros.node.spatial.sources import DEPTHS_KEPT, depths_kept
-from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.spatial.object_locator import ObjectLocator
 from sam2_ros.node.spatial.transform import IDENTITY, Transforms
 
 SLOPES = pinhole_slopes()
@@ -57,7 +57,7 @@ def info(stamp_ns: int = T0_NS, frame_id: str = "camera", focal: float = 300.0) 
     return message
 
 
-def located(spatial: Spatial, result, height_px: int, width_px: int, image_header):
+def located(spatial: ObjectLocator, result, height_px: int, width_px: int, image_header):
     """Positions with the transform that is there now."""
     observed = spatial.observe(result, height_px, width_px, image_header)
     try:
@@ -67,7 +67,7 @@ def located(spatial: Spatial, result, height_px: int, width_px: int, image_heade
 
 
 class Graph:
-    """A node with a Spatial, and beside it a camera that publishes. This thread plays the worker's part."""
+    """A node with a ObjectLocator, and beside it a camera that publishes. This thread plays the worker's part."""
 
     def __init__(self) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -81,7 +81,7 @@ class Graph:
             self.executor.add_node(node)
         self.spinner = threading.Thread(target=self._spin, daemon=True)
         self.spinner.start()
-        self.spatial: Spatial | None = None
+        self.spatial: ObjectLocator | None = None
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
@@ -94,8 +94,8 @@ class Graph:
         self.context.try_shutdown()
         self.spinner.join(5.0)
 
-    def start(self, target_frame: str = "", slop_s: float = 0.05, publish: bool = True) -> Spatial:
-        self.spatial = Spatial(self.node, 1000, slop_s, target_frame, rectified=False)
+    def start(self, target_frame: str = "", slop_s: float = 0.05, publish: bool = True) -> ObjectLocator:
+        self.spatial = ObjectLocator(self.node, 1000, slop_s, target_frame, rectified=False)
         if publish:
             self.depth = self.camera.create_publisher(Image, "/eye/depth", 50)
             self.info = self.camera.create_publisher(CameraInfo, "camera_info", 50)
@@ -405,12 +405,12 @@ def test_a_missing_package_is_named_before_anything_is_subscribed(graph, monkeyp
     with pytest.raises(
         MissingPackageError, match=r"target_frame = 'base' needs the ROS package tf2_ros.*-tf2-ros"
     ):
-        Spatial(graph.node, 1000, 0.05, "base", rectified=False)
+        ObjectLocator(graph.node, 1000, 0.05, "base", rectified=False)
     monkeypatch.setitem(sys.modules, "message_filters", None)
     with pytest.raises(
         MissingPackageError, match=r"use_3d needs the ROS package message_filters.*-message-filters"
     ):
-        Spatial(graph.node, 1000, 0.05, "", rectified=False)
+        ObjectLocator(graph.node, 1000, 0.05, "", rectified=False)
     assert graph.node.count_subscribers("/eye/depth") == 0
 
 

@@ -1,17 +1,43 @@
-"""From low-resolution logits to masks at the frame's size, and what can be read off a mask.
+"""From answers of the mask decoder to masks at the frame's size, and what can be read off a mask.
 
 Pure functions; does not know objects or time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import torch
 
 from .model.mask_decoder import upsample_logits
+from .model.sam2 import MaskOutput
 
 FILLED_LOGIT = 0.1
+
+
+class ObjectMask(NamedTuple):
+    """The mask of one object at the frame's size, on the host."""
+
+    mask_hw: np.ndarray  # [H, W] bool
+    logits_hw: np.ndarray  # [h, w] float32, low resolution
+    score: float
+    presence: float
+
+
+def object_masks(
+    outputs: Sequence[MaskOutput], height_px: int, width_px: int, non_overlap: bool
+) -> list[ObjectMask]:
+    """Of every output, a batch of one each; see `masks_at_frame`."""
+    if not outputs:
+        return []
+    output = batched(outputs)
+    masks = masks_at_frame(output.logits_b1hw, height_px, width_px, non_overlap)
+    logits = output.logits_b1hw[:, 0].float().cpu().numpy()
+    scores, presences = torch.stack([output.iou_b, output.presence_b]).float().tolist()
+    return [ObjectMask(*parts) for parts in zip(masks, logits, scores, presences, strict=True)]
 
 
 def masks_at_frame(
@@ -59,3 +85,18 @@ def measure(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, tuple[
         float((per_row * np.arange(len(per_row))).sum() / area),
     )
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1), area, centroid
+
+
+def filled(output: MaskOutput, area: int) -> MaskOutput:
+    """With holes of up to `area` low-resolution cells filled; 0 = as it is."""
+    return output._replace(logits_b1hw=fill_holes(output.logits_b1hw, area)) if area else output
+
+
+def unbatched(output: MaskOutput) -> list[MaskOutput]:
+    """A batch of n as n batches of one."""
+    return [MaskOutput(*(part[i, None] for part in output)) for i in range(len(output.presence_b))]
+
+
+def batched(outputs: Sequence[MaskOutput]) -> MaskOutput:
+    """Batches of one as one batch, float32."""
+    return MaskOutput(*(torch.cat([part.float() for part in parts]) for parts in zip(*outputs, strict=True)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,17 +52,22 @@ class Prompt:
     mask: np.ndarray | None = None
     class_id: str = ""
     replace: bool = False
+    # Size of the frame it was validated against; a copy with other values begins anew.
+    _valid_hw: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def validated(self, height_px: int, width_px: int) -> Prompt:
         """This prompt with canonical arrays, checked against a frame of the given size.
 
-        A box that is partly outside is clipped to the frame.
+        A box that is partly outside is clipped to the frame. What is valid for this size already is returned as it is:
+        of a prompt on its way through several layers nothing is checked again.
 
         Raises:
             PromptError: nothing to go by, a number that is not finite, a box without area or wholly
                 outside, a point outside, more than `MAX_POINTS`, fractions of the image instead of pixels, a mask of
                 another size, of several objects or without a pixel, a name that is no text.
         """
+        if self._valid_hw == (height_px, width_px):
+            return self
         if not self.id:
             raise PromptError("prompt without an id: give the object a name, such as id='cup'")
         for what, text in (("id", self.id), ("class_id", self.class_id)):
@@ -73,7 +78,13 @@ class Prompt:
         points, labels = self._checked_points(height_px, width_px)
         box = None if self.box is None else self._checked_box(self.box, height_px, width_px)
         mask = None if self.mask is None else self._checked_mask(self.mask, height_px, width_px)
-        return replace(self, points=points, labels=labels, box=box, mask=mask)
+        valid = replace(self, points=points, labels=labels, box=box, mask=mask)
+        return valid._marked((height_px, width_px))
+
+    def _marked(self, valid_hw: tuple[int, int] | None) -> Prompt:
+        """Itself, known to be valid for frames of this size."""
+        object.__setattr__(self, "_valid_hw", valid_hw)
+        return self
 
     def _error(self, given: str, expected: str) -> PromptError:
         return PromptError(f"prompt '{readable(str(self.id))}': {given}; expected {expected}")
@@ -198,8 +209,20 @@ def merge_prompts(
                     "object another id"
                 )
             on_conflict(f"prompt '{readable(prompt.id)}': {conflict} for one image: the later one counts")
-        merged[prompt.id] = prompt if earlier is None else _merge(earlier, prompt)
+        if earlier is None:
+            merged[prompt.id] = prompt
+        else:  # of two that are valid for one size, so is what they make together
+            same_size = earlier._valid_hw == prompt._valid_hw
+            merged[prompt.id] = _merge(earlier, prompt)._marked(prompt._valid_hw if same_size else None)
     return list(merged.values())
+
+
+def joined_clicks(first: Prompt, second: Prompt) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Points and labels of two validated prompts, those of the first in front; None when neither has any."""
+    clicks = [(p.points, p.labels) for p in (first, second) if p.points is not None and p.labels is not None]
+    if not clicks:
+        return None, None
+    return np.concatenate([points for points, _ in clicks]), np.concatenate([labels for _, labels in clicks])
 
 
 def warn_of_whole_masks(prompts: Sequence[Prompt]) -> None:
@@ -228,15 +251,15 @@ def _conflict(first: Prompt, second: Prompt) -> str:
 def _merge(first: Prompt, second: Prompt) -> Prompt:
     if second.replace:
         return replace(second, class_id=second.class_id or first.class_id)
-    clicks = [(p.points, p.labels) for p in (first, second) if p.points is not None and p.labels is not None]
-    if (total := sum(len(points) for points, _ in clicks)) > MAX_POINTS:
+    points, labels = joined_clicks(first, second)
+    if points is not None and len(points) > MAX_POINTS:
         raise PromptError(
-            f"prompt '{first.id}': {total:,} points on one frame; expected at most {MAX_POINTS:,} in all"
+            f"prompt '{first.id}': {len(points):,} points on one frame; expected at most {MAX_POINTS:,} in all"
         )
     return Prompt(
         id=first.id,
-        points=np.concatenate([points for points, _ in clicks]) if clicks else None,
-        labels=np.concatenate([labels for _, labels in clicks]) if clicks else None,
+        points=points,
+        labels=labels,
         box=second.box if second.box is not None else first.box,
         mask=second.mask if second.mask is not None else first.mask,
         class_id=second.class_id or first.class_id,

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from .model.sam2 import ImageFeatures, MaskOutput, Sam2Model
-from .postprocess import fill_holes
 from .preprocess import resize_mask, sparse_prompt
-from .prompt import MAX_POINTS, Prompt, PromptError
+from .prompt import MAX_POINTS, Prompt, PromptError, joined_clicks
 from .text import readable
 
 DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
@@ -93,15 +91,8 @@ def with_earlier_clicks(prompt: Prompt, earlier: Prompt | None) -> Prompt:
     `add_new_points_or_box` with `clear_old_points=False` or `True`, and `add_new_mask`)."""
     if earlier is None or prompt.box is not None or prompt.mask is not None:
         return prompt
-    clicks = [
-        (p.points, p.labels) for p in (earlier, prompt) if p.points is not None and p.labels is not None
-    ]
-    return replace(
-        prompt,
-        points=np.concatenate([points for points, _ in clicks]),
-        labels=np.concatenate([labels for _, labels in clicks]),
-        box=earlier.box,
-    )
+    points, labels = joined_clicks(earlier, prompt)
+    return replace(prompt, points=points, labels=labels, box=earlier.box)
 
 
 def check_clicks_in_all(prompts: Sequence[Prompt], earlier: Mapping[str, Prompt]) -> None:
@@ -121,18 +112,3 @@ def check_clicks_in_all(prompts: Sequence[Prompt], earlier: Mapping[str, Prompt]
                 f"prompt '{readable(prompt.id)}': {totals[prompt.id]:,} points on one frame; expected at most "
                 f"{MAX_POINTS:,} in all: begin anew with replace, a box or a mask"
             )
-
-
-def filled(output: MaskOutput, area: int) -> MaskOutput:
-    """With holes of up to `area` low-resolution cells filled; 0 = as it is."""
-    return output._replace(logits_b1hw=fill_holes(output.logits_b1hw, area)) if area else output
-
-
-def each(output: MaskOutput) -> list[MaskOutput]:
-    """A batch of n as n batches of one."""
-    return [MaskOutput(*(part[i, None] for part in output)) for i in range(len(output.presence_b))]
-
-
-def together(outputs: Sequence[MaskOutput]) -> MaskOutput:
-    """Batches of one as one batch, float32."""
-    return MaskOutput(*(torch.cat([part.float() for part in parts]) for parts in zip(*outputs, strict=True)))

@@ -10,9 +10,11 @@ from enum import IntEnum
 
 import numpy as np
 
+MAX_LABEL = 65534  # of uint16 label images; 0 is background
+
 
 class ObjectState(IntEnum):
-    """Where an object is in its life; the values are those of sam2_ros_msgs/TrackedObject."""
+    """How well an object is followed; the values are those of sam2_ros_msgs/TrackedObject."""
 
     PENDING = 0  # prompted, not yet seen
     TRACKING = 1

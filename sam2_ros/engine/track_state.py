@@ -1,13 +1,14 @@
-"""The life of one tracked object: its identity and its state, with hysteresis on the object score.
+"""The objects of a tracker: identity, label, row in the memory bank, and state with hysteresis on the object score.
 
 Knows scores and seconds; does not know masks, memory or the model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .result import ObjectState
+from .result import MAX_LABEL, ObjectState
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,12 @@ class Track:
     last_visible_s: float = field(default=float("-inf"))
     above: int = 0  # frames in a row with presence > present_on
     below: int = 0  # frames in a row with presence < present_off
-    awaited: bool = False  # announced; its first prompt is still to come
 
-    def live_on(self, other: Track) -> None:
+    def continue_from(self, other: Track) -> None:
         """Take over the state of the same object in another tracker, not its identity here."""
         self.class_id = other.class_id or self.class_id
         self.state, self.last_visible_s = other.state, other.last_visible_s
-        self.above, self.below, self.awaited = other.above, other.below, False
+        self.above, self.below = other.above, other.below
 
     def update(
         self, presence: float, visible: bool, prompted: bool, stamp_s: float, rules: StateRules
@@ -77,3 +77,49 @@ class Track:
 
     def is_over(self, age_s: float, rules: StateRules) -> bool:
         return rules.forget_after_s > 0 and age_s > rules.forget_after_s
+
+
+class Tracks:
+    """The objects that a tracker holds, in the order of their creation; gives out labels and rows of the bank."""
+
+    def __init__(self, max_objects: int) -> None:
+        self.max_objects = max_objects
+        self.next_label = 1
+        self._by_id: dict[str, Track] = {}
+
+    def __iter__(self) -> Iterator[Track]:
+        """A snapshot: objects may be removed on the way."""
+        return iter(list(self._by_id.values()))
+
+    def __getitem__(self, id: str) -> Track:
+        return self._by_id[id]
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self._by_id)
+
+    def refusal(self, id: str) -> str:
+        """Why an object of this name cannot be taken in; "" when it can, or is there already."""
+        if id in self._by_id:
+            return ""
+        if len(self._by_id) >= self.max_objects:
+            return f"no room for '{id}': max_objects = {self.max_objects} are tracked; remove one"
+        if self.next_label > MAX_LABEL:
+            return f"no label left for '{id}': all {MAX_LABEL} have been used; restart to begin anew"
+        return ""
+
+    def get_or_create(self, id: str) -> Track:
+        """The object of this name; a new one gets a row of the bank and the next label."""
+        if id not in self._by_id:
+            taken = {track.row for track in self._by_id.values()}
+            row = next(row for row in range(self.max_objects) if row not in taken)
+            self._by_id[id] = Track(id, self.next_label, row)
+            self.next_label += 1
+        return self._by_id[id]
+
+    def find(self, id: str) -> Track | None:
+        return self._by_id.get(id)
+
+    def remove(self, id: str) -> Track | None:
+        """The object that was removed; None when there is none of that name. Its label is not given again."""
+        return self._by_id.pop(id, None)

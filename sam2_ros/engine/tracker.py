@@ -5,41 +5,29 @@ Knows frames, prompts and objects; does not know where frames come from, ROS or 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from .memory_bank import MemoryBank
-from .model.sam2 import ImageFeatures, MaskOutput, Sam2Model
+from .model.sam2 import MaskOutput, Sam2Model
 from .policies import OFFICIAL, admits_recent
-from .postprocess import measure
+from .postprocess import batched, filled, measure, object_masks, unbatched
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
-from .prompt_decoding import (
-    LastFrame,
-    answer,
-    check_clicks_in_all,
-    each,
-    filled,
-    together,
-    with_earlier_clicks,
-)
-from .report import answers_at_frame, unseen
+from .prompt_decoding import LastFrame, answer, check_clicks_in_all, with_earlier_clicks
 from .result import FrameResult, TrackedObject
 from .stage_clock import StageClock
-from .track_state import Track
-from .tracker_config import MAX_LABEL, NUMERICS, TrackerConfig
+from .track_state import Tracks
+from .tracker_config import NUMERICS, TrackerConfig
 from .transfer import upload
 
 
 class Tracker:
     """Follows prompted objects through a stream of frames."""
 
-    def __init__(
-        self, model: Sam2Model, config: TrackerConfig | None = None, numbering: tuple[int, int] = (0, 0)
-    ) -> None:
-        """`numbering`: that of an earlier tracker whose labels and names are not to be given again."""
+    def __init__(self, model: Sam2Model, config: TrackerConfig | None = None) -> None:
         self.model = model.eval()
         self.config = config or TrackerConfig()
         self.numerics = NUMERICS[self.config.numerics]
@@ -53,11 +41,9 @@ class Tracker:
             pooling=self.config.memory_pooling,
             padded=model.takes_padded_memory,
         )
-        self._tracks: dict[str, Track] = {}
+        self.tracks = Tracks(self.config.max_objects)
+        self.frame_index = 0  # of the next frame
         self._last: LastFrame | None = None
-        self._frame_index = 0
-        self._next_label = numbering[0] + 1
-        self._reserved = numbering[1]
 
     @torch.inference_mode()
     def step(
@@ -78,7 +64,7 @@ class Tracker:
         height, width = frame.shape[:2]
         checked = merge_prompts([prompt.validated(height, width) for prompt in prompts])
         warn_of_whole_masks(checked)
-        now = self._frame_index
+        now = self.frame_index
         result = FrameResult(now, now / 30 if stamp_s is None else stamp_s, height, width)
         prompted = self._admit(checked, result)
         self._last = None  # its tensors make room for those of this frame
@@ -90,22 +76,16 @@ class Tracker:
             with clock.stage("encode"):
                 features = model.encode_image(image)
             last = LastFrame(now, result.stamp_s, (height, width), features, prompts=prompted)
-            for rows in bank.groups([t.row for t in self._tracks.values() if bank.has_memory(t.row)], now):
+            for rows in bank.groups([t.row for t in self.tracks if bank.has_memory(t.row)], now):
                 with clock.stage("memory_attention"):
                     fused = model.fuse_memory(features.s16, bank.view(rows, now))
                 with clock.stage("decode"):
                     decoded = model.decode(fused, features)
                     output = model.predict(decoded, multimask=True, stability_fallback=False)
-                    outputs.update(zip(rows, each(output), strict=True))
+                    outputs.update(zip(rows, unbatched(output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
-                for row, prompt in prompted.items():
-                    if not self.numerics.corrections_use_memory:
-                        last.fused.pop(row, None)
-                    corrected = outputs.get(row) if row in last.fused and prompt.box is None else None
-                    outputs[row] = self._answer(
-                        prompt, last.frame_hw, features, last.fused.get(row), corrected
-                    )
+                outputs.update(self._answer_prompts(last, outputs))
             with clock.stage("memory_write"):
                 self._remember(last, outputs, list(prompted))
         with clock.stage("postprocess"):
@@ -114,7 +94,7 @@ class Tracker:
             self._last = last
             self._report(result, last.outputs, prompted)
         result.timings_ms = clock.timings_ms()
-        self._frame_index += 1
+        self.frame_index += 1
         return result
 
     @torch.inference_mode()
@@ -139,7 +119,7 @@ class Tracker:
         if last is None:
             raise RuntimeError("no frame to refine: give one with step first")
         checked = [prompt.validated(*last.frame_hw) for prompt in prompts]
-        ids = {track.row: track.id for track in self._tracks.values()}
+        ids = {track.row: track.id for track in self.tracks}
         check_clicks_in_all(checked, {ids[row]: given for row, given in last.prompts.items() if row in ids})
         result = FrameResult(last.index, last.stamp_s, *last.frame_hw)
         seen, refined, clock = set(last.outputs), set[int](), StageClock(self.model.device)
@@ -149,9 +129,7 @@ class Tracker:
                     with clock.stage("decode"):
                         whole = with_earlier_clicks(admitted, last.prompts.get(row))
                         corrected = last.outputs.get(row) if prompt.box is None else None
-                        last.outputs[row] = self._answer(
-                            whole, last.frame_hw, last.features, last.fused.get(row), corrected
-                        )
+                        last.outputs[row] = self._answer(whole, last, row, corrected)
                         last.prompts[row] = whole
                     with clock.stage("memory_write"):
                         self._remember(last, {row: last.outputs[row]}, [row])
@@ -164,78 +142,19 @@ class Tracker:
     @property
     def object_ids(self) -> list[str]:
         """Ids of the live objects, in the order they were created."""
-        return list(self._tracks)
-
-    @property
-    def awaited_ids(self) -> list[str]:
-        """Ids that were announced and not prompted yet."""
-        return [track.id for track in self._tracks.values() if track.awaited]
-
-    def remembers(self, id: str) -> bool:
-        """Whether there is an object of that name that has been prompted."""
-        return id in self._tracks and self.bank.has_memory(self._tracks[id].row)
-
-    @property
-    def free_slots(self) -> int:
-        return self.config.max_objects - len(self._tracks)
-
-    @property
-    def numbering(self) -> tuple[int, int]:
-        """Labels and names given so far."""
-        return self._next_label - 1, self._reserved
+        return self.tracks.ids
 
     @property
     def bank_bytes(self) -> int:
         """Bytes of the memory bank; constant."""
         return self.bank.bytes
 
-    def reserve_id(self, prefix: str = "object") -> str:
-        """A name that is not in use and was not reserved before: ``object_1``, ``object_2``, ..."""
-        while True:
-            self._reserved += 1
-            name = f"{prefix}_{self._reserved}"
-            if name not in self._tracks:
-                return name
-
-    def announce(self, id: str, class_id: str = "") -> str:
-        """Give a name its label now; the object is PENDING in every result until its first prompt, or `adopt`, comes.
-
-        Returns:
-            Why there is no room for it; "" when there is.
-        """
-        if refusal := self._refusal(id):
-            return refusal
-        track = self._track(id)
-        track.awaited = track.awaited or not self.bank.has_memory(track.row)
-        track.class_id = class_id or track.class_id
-        return ""
-
-    def adopt(self, id: str, source: Tracker, before: int | None = None) -> str:
-        """Take over what another tracker of the same model remembers of an object, in place of what is known here.
-
-        The source's last frame counts as the one just before this tracker's next frame. The label here stays.
-
-        Args:
-            before: take the object as it was before this frame of the source; what was prompted later is kept.
-
-        Returns:
-            Why there is no room for it; "" when there is.
-        """
-        if refusal := self._refusal(id):
-            return refusal
-        track, other = self._track(id), source._tracks[id]
-        now = source._frame_index if before is None else before
-        self._forget_answer(track.row)
-        self.bank.copy_row(track.row, source.bank, other.row, self._frame_index, now)
-        track.live_on(other)
-        return ""
-
     def remove(self, id: str) -> bool:
         """Forget one object; False when there is none of that name. Its label is not used again."""
-        track = self._tracks.pop(id, None)
+        track = self.tracks.remove(id)
         if track is None:
             return False
-        self._forget_answer(track.row)
+        self.forget_answer(track.row)
         self.bank.clear(track.row)
         return True
 
@@ -250,7 +169,7 @@ class Tracker:
         Returns:
             False when there is no such object, or no prompt of it on that frame is remembered.
         """
-        track = self._tracks.get(id)
+        track = self.tracks.find(id)
         if track is None or not self.bank.downgrade(track.row, frame_index):
             return False
         if self._last is not None and self._last.index == frame_index:
@@ -267,71 +186,55 @@ class Tracker:
     def restart(self) -> None:
         """As new: no objects, labels and frames counted from the start."""
         self.reset()
-        self._last, self._frame_index, self._next_label = None, 0, 1
+        self._last, self.frame_index, self.tracks.next_label = None, 0, 1
 
     def discontinuity(self) -> None:
         """The stream has jumped (a looping bag, another camera): drop recent memories, keep what was prompted."""
         self._last = None
         self.bank.clear_recents()
 
-    def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
-        """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
-        for orphan in list(self._tracks.values()):
-            # Its first frame failed: there is nothing to track it by.
-            if not self.bank.has_memory(orphan.row) and not orphan.awaited:
-                self.remove(orphan.id)
-        admitted: dict[int, Prompt] = {}
-        for prompt in prompts:
-            if refusal := self._refusal(prompt.id):
-                result.rejected[prompt.id] = refusal
-                continue
-            track = self._track(prompt.id)
-            if prompt.replace:
-                self._forget_answer(track.row)
-                self.bank.clear(track.row)
-            track.awaited = False
-            track.class_id = prompt.class_id or track.class_id
-            admitted[track.row] = prompt
-        return admitted
-
-    def _refusal(self, id: str) -> str:
-        """Why an object of this name cannot be taken in; "" when it can, or is there already."""
-        if id in self._tracks:
-            return ""
-        if self.free_slots == 0:
-            return f"no room for '{id}': max_objects = {self.config.max_objects} are tracked; remove one"
-        if self._next_label > MAX_LABEL:
-            return f"no label left for '{id}': all {MAX_LABEL} have been used; restart to begin anew"
-        return ""
-
-    def _track(self, id: str) -> Track:
-        """The object of this name; a new one gets a row of the bank and the next label."""
-        if id not in self._tracks:
-            taken = {track.row for track in self._tracks.values()}
-            row = next(r for r in range(self.config.max_objects) if r not in taken)
-            self._tracks[id] = Track(id, self._next_label, row)
-            self._next_label += 1
-        return self._tracks[id]
-
-    def _forget_answer(self, row: int) -> None:
+    def forget_answer(self, row: int) -> None:
         """What was said of the row's object on the newest frame is not to be refined."""
         if self._last is not None:
             self._last.forget(row)
 
-    def _answer(
-        self,
-        prompt: Prompt,
-        frame_hw: tuple[int, int],
-        features: ImageFeatures,
-        fused_1chw: torch.Tensor | None,
-        tracked: MaskOutput | None,
-    ) -> MaskOutput:
+    def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
+        """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
+        for track in self.tracks:
+            if not self.bank.has_memory(track.row):  # its first frame failed: there is nothing to track it by
+                self.remove(track.id)
+        admitted: dict[int, Prompt] = {}
+        for prompt in prompts:
+            if refusal := self.tracks.refusal(prompt.id):
+                result.rejected[prompt.id] = refusal
+                continue
+            track = self.tracks.get_or_create(prompt.id)
+            if prompt.replace:
+                self.forget_answer(track.row)
+                self.bank.clear(track.row)
+            track.class_id = prompt.class_id or track.class_id
+            admitted[track.row] = prompt
+        return admitted
+
+    def _answer_prompts(self, last: LastFrame, tracked: Mapping[int, MaskOutput]) -> dict[int, MaskOutput]:
+        """By row, the answers to the frame's prompts; `tracked`: what was found without them, which clicks correct."""
+        outputs = {}
+        for row, prompt in last.prompts.items():
+            if not self.numerics.corrections_use_memory:
+                last.fused.pop(row, None)
+            corrected = tracked.get(row) if row in last.fused and prompt.box is None else None
+            outputs[row] = self._answer(prompt, last, row, corrected)
+        return outputs
+
+    def _answer(self, prompt: Prompt, last: LastFrame, row: int, corrected: MaskOutput | None) -> MaskOutput:
         """The mask of one prompted object, holes filled, see `answer`. The mask it corrects is fed back filled, as the
         official code keeps it."""
-        area = self.config.fill_hole_area
-        corrected = None if tracked is None else filled(tracked, area)
-        fallback = self.numerics.stability_fallback
-        return filled(answer(self.model, prompt, frame_hw, features, fused_1chw, corrected, fallback), area)
+        area, fallback = self.config.fill_hole_area, self.numerics.stability_fallback
+        earlier = None if corrected is None else filled(corrected, area)
+        fused = last.fused.get(row)
+        return filled(
+            answer(self.model, prompt, last.frame_hw, last.features, fused, earlier, fallback), area
+        )
 
     def _remember(self, last: LastFrame, outputs: dict[int, MaskOutput], prompted: Sequence[int]) -> None:
         """Encode the frame's memories of all objects at once and put them into the bank.
@@ -352,7 +255,7 @@ class Tracker:
         if not outputs:
             return
         rows = list(outputs)
-        output = together(list(outputs.values()))
+        output = batched(list(outputs.values()))
         binarize = upload(
             [self.numerics.binarize_prompted and row in prompted for row in rows], self.model.device
         )
@@ -375,7 +278,7 @@ class Tracker:
         """Keep the pointers alone of what was only tracked; returns the rest."""
         rows = [row for row in outputs if row not in prompted]
         if rows:
-            self.bank.write_pointers(rows, now, together([outputs[row] for row in rows]).pointer_bd)
+            self.bank.write_pointers(rows, now, batched([outputs[row] for row in rows]).pointer_bd)
         return {row: output for row, output in outputs.items() if row in prompted}
 
     def _report(
@@ -385,25 +288,19 @@ class Tracker:
         prompted: Collection[int],
         seen: Collection[int] = (),
     ) -> None:
-        """Masks at the frame's size, states, objects still awaited, and objects that are over.
+        """Masks at the frame's size, states, and objects that are over.
 
         `seen`: rows whose answer on this frame was reported before, and counts once.
         """
-        answered = [track for track in self._tracks.values() if track.row in outputs]
-        parts = answers_at_frame(
+        answered = [track for track in self.tracks if track.row in outputs]
+        found = object_masks(
             [outputs[track.row] for track in answered],
             result.height_px,
             result.width_px,
             self.config.non_overlap,
         )
         rules = self.config.rules
-        for track in list(self._tracks.values()):
-            if track.awaited:
-                result.objects.append(unseen(track, result, self.model.config.mask_side))
-                continue
-            if track not in answered:  # adopted since the frame
-                continue
-            mask, logits, score, presence = parts[answered.index(track)]
+        for track, (mask, logits, score, presence) in zip(answered, found, strict=True):
             box, area, centroid = measure(mask)
             visible, in_prompt = presence > 0 and area > 0, track.row in prompted
             if track.row in seen:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from .policies import MEMORY_POLICIES, OFFICIAL, VISIBLE
 from .preprocess import RESIZE_MODES
+from .result import MAX_LABEL
 from .track_state import StateRules
-
-MAX_LABEL = 65534
 
 
 @dataclass(frozen=True)

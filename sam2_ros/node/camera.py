@@ -14,14 +14,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from .convert import stamp_to_ns
-from .diagnostics import CameraView, Rate, Statistics
-from .frame_history import Arrival, FrameHistory
+from .diagnostics import CameraStatus, Rate, Statistics
+from .frame_history import FrameHistory, StampedImage
 from .limits import MAX_NAME_BYTES, shown
 from .mailbox import Mailbox
-from .prompt_queue import PromptDesk
+from .prompt_queue import PromptQueue
 
 
-class Camera:
+class CameraSubscription:
     """The image subscription of one node, open while the node is active.
 
     Attributes:
@@ -38,12 +38,12 @@ class Camera:
         self._statistics = statistics
         self._subscription: Any = None
         self._history: FrameHistory | None = None
-        self._desk: PromptDesk | None = None
+        self._queue: PromptQueue | None = None
         self.choose(transport)
         self._last_image_s = -math.inf
         self._wanted_since_s = math.inf
         self.enabled = True
-        self.mailbox: Mailbox[Arrival] = Mailbox()
+        self.mailbox: Mailbox[StampedImage] = Mailbox()
         self.rate = Rate()
         self.out_of_order = self.refused = 0
 
@@ -53,9 +53,9 @@ class Camera:
         topic = self._node.resolve_topic_name("image_raw")
         self.topic = f"{topic}/compressed" if self._compressed else topic
 
-    def open(self, reliability: str, history: FrameHistory, desk: PromptDesk) -> None:
+    def open(self, reliability: str, history: FrameHistory, queue: PromptQueue) -> None:
         """Subscribe."""
-        self._history, self._desk = history, desk
+        self._history, self._queue = history, queue
         qos = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy.RELIABLE
@@ -63,7 +63,7 @@ class Camera:
             else ReliabilityPolicy.BEST_EFFORT,
         )
         self.mailbox.open()
-        self.want()
+        self.expect_images()
         message_type = CompressedImage if self._compressed else Image
         self._subscription = self._node.create_subscription(message_type, self.topic, self._on_image, qos)
         self._node.get_logger().info(f"tracking on {self.topic} ({reliability})")
@@ -71,24 +71,24 @@ class Camera:
     def close(self) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-        self._subscription = self._history = self._desk = None
+        self._subscription = self._history = self._queue = None
 
     def enable(self, on: bool) -> None:
         """Off: images are ignored, and one that waits for its turn is forgotten."""
         if on and not self.enabled:
-            self.want()
+            self.expect_images()
         self.enabled = on
         if not on:
             self.mailbox.clear()
 
-    def want(self) -> None:
+    def expect_images(self) -> None:
         """From now on a silent camera is an error."""
         self._wanted_since_s = time.monotonic()
 
-    def view(self) -> CameraView:
+    def status(self) -> CameraStatus:
         wanted = self._subscription is not None and self.enabled
         silent_s = time.monotonic() - max(self._last_image_s, self._wanted_since_s) if wanted else math.inf
-        return CameraView(
+        return CameraStatus(
             topic=self.topic,
             wanted=wanted,
             silent_s=silent_s,
@@ -98,35 +98,35 @@ class Camera:
 
     def _on_image(self, message: Any) -> None:
         """Store and return: the worker converts and infers, and only if no newer image comes first."""
-        history, desk = self._history, self._desk
-        if not self.enabled or history is None or desk is None:
+        history, queue = self._history, self._queue
+        if not self.enabled or history is None or queue is None:
             return
         self._last_image_s = time.monotonic()
         self.rate.tick(self._last_image_s)
-        arrival = Arrival(
+        stamped = StampedImage(
             message, stamp_to_ns(message.header.stamp), message.header.frame_id, self._last_image_s
         )
         raw = isinstance(message, Image)
         format_name = message.encoding if raw else message.format
-        for what, name in (("frame_id", arrival.frame_id), ("encoding", format_name)):
+        for what, name in (("frame_id", stamped.frame_id), ("encoding", format_name)):
             if len(name) > MAX_NAME_BYTES:
                 self._refuse(
                     f"{what} '{shown(name)}' has {len(name):,} characters, expected at most {MAX_NAME_BYTES}"
                 )
                 return
         form = (message.height, message.width, message.encoding) if raw else None
-        if not history.saw(arrival, form):
+        if not history.add(stamped, form):
             self.out_of_order += 1
             self.refused += 1
             self._node.get_logger().warning(
                 f"image out of order ({self.out_of_order} so far): stamped "
-                f"{(history.newest_stamp_ns - arrival.stamp_ns) / 1e9:.3f} s before one that came earlier; dropped",
+                f"{(history.newest_stamp_ns - stamped.stamp_ns) / 1e9:.3f} s before one that came earlier; dropped",
                 throttle_duration_sec=1.0,
             )
             return
         if raw and message.height and message.width:
-            desk.image_size((message.height, message.width))
-        self.mailbox.put(arrival, keep=desk.awaits(arrival.stamp_ns))
+            queue.image_size((message.height, message.width))
+        self.mailbox.put(stamped, keep=queue.awaits(stamped.stamp_ns))
 
     def _refuse(self, reason: str) -> None:
         """Such an image is as unreadable as a corrupt one; every output would repeat its names."""

@@ -37,6 +37,17 @@ def message_to_rgb(message: Any, images: ImageReader | None = None) -> np.ndarra
     return images.message(message)
 
 
+class ImageDecoder:
+    """Reads the images of one stream."""
+
+    def __init__(self, images: ImageReader) -> None:
+        self.images = images
+
+    def to_rgb(self, message: Any) -> np.ndarray:
+        """As `message_to_rgb`."""
+        return message_to_rgb(message, self.images)
+
+
 def _through_cv_bridge(message: Any) -> np.ndarray:
     """Encodings that are not ours to read, where cv_bridge is there and knows them: it may be newer than this."""
     unknown = why_not(message.encoding)

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from sam2_ros.media.messages.diagnostics import SEPARATOR, TRACKING
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticArray
+
+    from .prompt_queue import QueuedPrompt
 
 WINDOW_IMAGES = 300  # percentiles are over the last images, ten seconds of a 30 Hz camera
 LOSS_WARNING_S = 30.0  # how long a loss is worth a warning
@@ -61,14 +63,12 @@ class Statistics:
         self.losses: Counter[str] = Counter()  # by kind, see LOSSES
         self.published = 0  # messages, all outputs together
         self.prompts_accepted = 0
-        # What became of the prompts of users, and of those that a detector's boxes made (seeds).
+        # What became of the prompts of users, and of those that a detector's boxes made.
         self.prompts: Counter[str] = Counter()
-        self.seeds: Counter[str] = Counter()
-        self._seeded: Counter[str] = Counter()  # ids of seeds whose outcome is not known yet
+        self.detector_prompts: Counter[str] = Counter()
         self.discontinuities = 0
         self.processed_count = 0
         self.rate = Rate()  # of the images processed
-        self._states: dict[str, ObjectState] = {}  # of the objects of the last image
         self._last_loss_s = -math.inf
         self._lock = threading.Lock()
         self._times_ms: dict[str, deque[float]] = {}
@@ -93,7 +93,6 @@ class Statistics:
         with self._lock:
             self.processed_count += 1
             self.rate.tick(time.monotonic())
-            self._states = {obj.id: obj.state for obj in result.objects}
             for stage, value_ms in result.timings_ms.items():
                 self._add(stage, value_ms)
 
@@ -102,29 +101,12 @@ class Statistics:
         with self._lock:
             self._add("latency", latency_ms)
 
-    def seed(self, submit: Callable[[], str]) -> str:
-        """Hand in a prompt that a detection made; `submit` returns its id. Before the worker can answer it."""
+    def prompted(self, outcome: str, prompts: Iterable[QueuedPrompt]) -> None:
+        """Prompts are "applied" or "rejected"; those that were "late" are said so as well."""
         with self._lock:
-            object_id = submit()
-            self._seeded[object_id] += 1
-            self.seeds["accepted"] += 1
-            return object_id
-
-    def prompted(self, outcome: str, object_ids: Iterable[str]) -> None:
-        """Prompts, one id for each, are "applied" or "rejected"; those that were "late" are said so as well."""
-        with self._lock:
-            for object_id in object_ids:
-                counts = self.seeds if self._seeded[object_id] > 0 else self.prompts
+            for queued in prompts:
+                counts = self.detector_prompts if queued.by_detector else self.prompts
                 counts[outcome] += 1
-                if outcome != "late":
-                    self._seeded[object_id] -= 1
-                self._seeded = +self._seeded
-
-    def removed(self, everything: bool, object_ids: Iterable[str]) -> None:
-        """Objects are gone, and prompts that waited for them have no outcome."""
-        with self._lock:
-            for object_id in list(self._seeded) if everything else object_ids:
-                del self._seeded[object_id]
 
     def aged(self, age_ms: float) -> None:
         """How old an image was, by the ROS clock, when its result was published."""
@@ -145,16 +127,14 @@ class Statistics:
         }
 
     def values(
-        self, received: int, dropped: int, known_ids: Collection[str] = (), pending: int = 0
+        self, received: int, dropped: int, states: Mapping[ObjectState, int], pending: int = 0
     ) -> dict[str, str]:
         """What /diagnostics shows, given the mailbox's two counts.
 
         Args:
-            known_ids: of the objects that exist now: of one removed since the last image nothing is counted.
+            states: how many objects are in which.
             pending: prompts that wait for their image, or are on their way from it.
         """
-        with self._lock:
-            states = Counter(state for object_id, state in self._states.items() if object_id in known_ids)
         shown = {
             "frames_in": received,
             "frames_processed": self.processed_count,
@@ -171,7 +151,7 @@ class Statistics:
             "prompts_pending": pending,
             "discontinuities": self.discontinuities,
         }
-        shown.update({f"objects_{state.name.lower()}": states[state] for state in ObjectState})
+        shown.update({f"objects_{state.name.lower()}": states.get(state, 0) for state in ObjectState})
         texts = {name: str(count) for name, count in shown.items()}
         for stage, (p50, p95, p99) in self.percentiles_ms().items():
             texts[f"{stage}_ms_p50"] = f"{p50:.2f}"
@@ -181,7 +161,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Line:
+class StatusLine:
     """One DiagnosticStatus: what it is about, how bad, one sentence, numbers."""
 
     name: str
@@ -191,7 +171,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class CameraView:
+class CameraStatus:
     """What the node knows of its camera.
 
     `silent_s` counts from the last image, or from when images were wanted.
@@ -204,16 +184,16 @@ class CameraView:
     any_image: bool
 
 
-def camera_line(camera: CameraView, timeout_s: float) -> Line:
+def camera_line(camera: CameraStatus, timeout_s: float) -> StatusLine:
     """ERROR when images are wanted and none came for `timeout_s`, with the likely cause."""
     values = {"topic": camera.topic, "publishers": str(camera.publishers)}
     if not camera.wanted:
-        return Line("camera", OK, "no images wanted", values)
+        return StatusLine("camera", OK, "no images wanted", values)
     if math.isfinite(camera.silent_s):
         values["silent_s"] = f"{camera.silent_s:.1f}"
     if camera.silent_s <= timeout_s:
         message = "images arrive" if camera.any_image else "waiting for the first image"
-        return Line("camera", OK, message, values)
+        return StatusLine("camera", OK, message, values)
     silence = f"no image on {camera.topic} for {camera.silent_s:.1f} s"
     if camera.publishers == 0:
         cause = "nobody publishes there; check the camera and the remapping of image_raw"
@@ -223,30 +203,30 @@ def camera_line(camera: CameraView, timeout_s: float) -> Line:
             "not fit image_reliability, or its images are too big for Fast DDS defaults (best-effort above "
             "half a megabyte vanishes unless the camera's process uses a profile such as config/fastdds.xml)"
         )
-    return Line("camera", ERROR, f"{silence}: {cause}", values)
+    return StatusLine("camera", ERROR, f"{silence}: {cause}", values)
 
 
-def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> Line:
+def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> StatusLine:
     """ERROR with the reason when the node stopped itself; WARN when something was lost lately or results are old."""
     if fault:
-        return Line(TRACKING, ERROR, fault, values)
+        return StatusLine(TRACKING, ERROR, fault, values)
     if state != "active":
-        return Line(TRACKING, OK, f"node is {state}", values)
+        return StatusLine(TRACKING, OK, f"node is {state}", values)
     if statistics.lost_lately:
         said = [
             f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]
         ]
-        return Line(TRACKING, WARN, f"since the start: {', '.join(said)}", values)
+        return StatusLine(TRACKING, WARN, f"since the start: {', '.join(said)}", values)
     _, latency_ms, _ = statistics.percentiles_ms().get("latency", (0.0, 0.0, 0.0))
     if latency_ms > SLOW_MS:
-        return Line(
+        return StatusLine(
             TRACKING,
             WARN,
             f"slow: one result in twenty comes more than {latency_ms:.0f} ms after its image; fewer objects, a "
             "smaller model or a GPU would help",
             values,
         )
-    return Line(TRACKING, OK, "tracking", values)
+    return StatusLine(TRACKING, OK, "tracking", values)
 
 
 def resident_mb() -> float | None:
@@ -258,7 +238,9 @@ def resident_mb() -> float | None:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:
+def diagnostic_message(
+    stamp: Any, node_name: str, hardware_id: str, lines: list[StatusLine]
+) -> DiagnosticArray:
     """The lines as a diagnostic_msgs/DiagnosticArray.
 
     All nodes of all robots share one topic: `node_name` is fully qualified, `hardware_id` the camera's topic.

@@ -28,7 +28,7 @@ LATE_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
-class Arrival:
+class StampedImage:
     """An image as it came in; it is converted only if its turn comes. `received_s` is of the steady clock."""
 
     message: Any
@@ -43,7 +43,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Tracked:
+class TrackedFrame:
     """An image that was tracked, as the tracker's frame `frame_index`."""
 
     stamp_ns: int
@@ -64,15 +64,15 @@ class FrameHistory:
         self.max_bytes = max_bytes
         self.cut = 0
         self._lock = threading.Lock()
-        self._arrivals: list[Arrival] = []  # each newer than the one before
+        self._images: list[StampedImage] = []  # each newer than the one before
         self._bytes = 0
         self._cut_until_ns = 0  # stamp of the newest image that was let go early
-        self._tracked: deque[Tracked] = deque(maxlen=MAX_IMAGES)
-        self._newest: Arrival | None = None
-        self._late: list[Arrival] = []  # out of order, since the last one that was not
+        self._tracked: deque[TrackedFrame] = deque(maxlen=MAX_IMAGES)
+        self._newest: StampedImage | None = None
+        self._late: list[StampedImage] = []  # out of order, since the last one that was not
         self._form: Any = None
 
-    def saw(self, arrival: Arrival, form: Any = None) -> bool:
+    def add(self, image: StampedImage, form: Any = None) -> bool:
         """Note an image that arrived; False when it came late and is not to be tracked.
 
         Another camera, another form (size, encoding) or time running backwards starts a new history.
@@ -80,44 +80,44 @@ class FrameHistory:
         with self._lock:
             before = self._newest
             if before is not None:
-                if self._came_late(arrival, before):
+                if self._came_late(image, before):
                     return False
                 if (
-                    arrival.frame_id != before.frame_id
-                    or arrival.stamp_ns < before.stamp_ns
+                    image.frame_id != before.frame_id
+                    or image.stamp_ns < before.stamp_ns
                     or form != self._form
                 ):
                     self._forget()
             self._late.clear()
-            self._newest, self._form = arrival, form
-            if arrival.stamp_ns:
-                self._keep(arrival)
+            self._newest, self._form = image, form
+            if image.stamp_ns:
+                self._keep(image)
             return True
 
-    def _came_late(self, arrival: Arrival, newest: Arrival) -> bool:
+    def _came_late(self, image: StampedImage, newest: StampedImage) -> bool:
         """Whether it belongs before the newest image; not so when the stream goes on from there.
 
         Late is what comes soon after the image it should have preceded, and alone.
         """
-        behind_ns = newest.stamp_ns - arrival.stamp_ns
-        if arrival.frame_id != newest.frame_id or not arrival.stamp_ns or not 0 < behind_ns < LATE_S * 1e9:
+        behind_ns = newest.stamp_ns - image.stamp_ns
+        if image.frame_id != newest.frame_id or not image.stamp_ns or not 0 < behind_ns < LATE_S * 1e9:
             return False
-        if arrival.received_s - newest.received_s > LATE_S:
+        if image.received_s - newest.received_s > LATE_S:
             return False
-        if self._late and arrival.stamp_ns < self._late[-1].stamp_ns:
+        if self._late and image.stamp_ns < self._late[-1].stamp_ns:
             self._late.clear()
-        self._late.append(arrival)
+        self._late.append(image)
         return len(self._late) < LATE_IN_A_ROW
 
-    def _keep(self, arrival: Arrival) -> None:
-        kept = self._arrivals
-        if kept and kept[-1].stamp_ns == arrival.stamp_ns:
+    def _keep(self, image: StampedImage) -> None:
+        kept = self._images
+        if kept and kept[-1].stamp_ns == image.stamp_ns:
             self._bytes -= kept.pop().bytes
-        kept.append(arrival)
-        self._bytes += arrival.bytes
+        kept.append(image)
+        self._bytes += image.bytes
         over, gone = 0, 0
-        oldest_ns = arrival.stamp_ns - self.seconds * 1e9
-        oldest_received_s = arrival.received_s - RECEIPT_FACTOR * self.seconds
+        oldest_ns = image.stamp_ns - self.seconds * 1e9
+        oldest_received_s = image.received_s - RECEIPT_FACTOR * self.seconds
         while gone < len(kept) - 1 and (
             kept[gone].stamp_ns < oldest_ns
             or kept[gone].received_s < oldest_received_s
@@ -134,15 +134,15 @@ class FrameHistory:
             self._tracked.popleft()
 
     def _forget(self) -> None:
-        self._arrivals.clear()
+        self._images.clear()
         self._tracked.clear()
         self._bytes = self._cut_until_ns = 0
 
-    def tracked(self, stamp_ns: int, frame_index: int) -> None:
+    def mark_tracked(self, stamp_ns: int, frame_index: int) -> None:
         """Note that an image was tracked."""
         with self._lock:
-            if stamp_ns and self._arrivals:
-                self._tracked.append(Tracked(stamp_ns, frame_index))
+            if stamp_ns and self._images:
+                self._tracked.append(TrackedFrame(stamp_ns, frame_index))
 
     def clear(self) -> None:
         with self._lock:
@@ -150,7 +150,7 @@ class FrameHistory:
             self._newest = None
 
     @property
-    def newest(self) -> Arrival | None:
+    def newest(self) -> StampedImage | None:
         return self._newest
 
     @property
@@ -170,30 +170,30 @@ class FrameHistory:
     def tolerance_ns(self) -> float:
         """Half a frame period: stamps closer than this mean the same image."""
         with self._lock:
-            stamps = [arrival.stamp_ns for arrival in self._arrivals[-PERIOD_IMAGES:]]
+            stamps = [image.stamp_ns for image in self._images[-PERIOD_IMAGES:]]
         gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
         return statistics.median(gaps) / 2 if gaps else UNKNOWN_PERIOD_TOLERANCE_NS
 
-    def nearest(self, stamp_ns: int) -> Arrival | None:
+    def nearest(self, stamp_ns: int) -> StampedImage | None:
         """The image whose stamp is nearest, whatever the distance; None when there is none."""
         with self._lock:
-            index = bisect_left(self._arrivals, stamp_ns, key=_stamp_ns)
-            around = self._arrivals[max(0, index - 1) : index + 1]
-            return min(around, key=lambda arrival: abs(arrival.stamp_ns - stamp_ns), default=None)
+            index = bisect_left(self._images, stamp_ns, key=_stamp_ns)
+            around = self._images[max(0, index - 1) : index + 1]
+            return min(around, key=lambda image: abs(image.stamp_ns - stamp_ns), default=None)
 
-    def at(self, stamp_ns: int) -> Arrival | None:
+    def at(self, stamp_ns: int) -> StampedImage | None:
         """The image a stamp means: the nearest one within half a frame period."""
         nearest = self.nearest(stamp_ns)
         if nearest is None or abs(nearest.stamp_ns - stamp_ns) > self.tolerance_ns():
             return None
         return nearest
 
-    def between(self, after_ns: int, until_ns: int) -> list[Arrival]:
+    def between(self, after_ns: int, until_ns: int) -> list[StampedImage]:
         """Images later than `after_ns`, up to `until_ns`, in order."""
         with self._lock:
-            first = bisect_left(self._arrivals, after_ns + 1, key=_stamp_ns)
-            last = bisect_left(self._arrivals, until_ns + 1, key=_stamp_ns)
-            return self._arrivals[first:last]
+            first = bisect_left(self._images, after_ns + 1, key=_stamp_ns)
+            last = bisect_left(self._images, until_ns + 1, key=_stamp_ns)
+            return self._images[first:last]
 
     def frame_index_from(self, stamp_ns: int) -> int | None:
         """The tracker's number of the first tracked image that is not older; None when all are."""
@@ -201,5 +201,5 @@ class FrameHistory:
             return next((entry.frame_index for entry in self._tracked if entry.stamp_ns >= stamp_ns), None)
 
 
-def _stamp_ns(arrival: Arrival) -> int:
-    return arrival.stamp_ns
+def _stamp_ns(image: StampedImage) -> int:
+    return image.stamp_ns

@@ -23,11 +23,11 @@ from .parameters.params import NodeParams
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model on its device, the tracker of the stream, and a second one that carries late prompts to now."""
+    """A model on its device, the tracker of the stream, and a second one that brings late prompts to now."""
 
     model: Sam2Model
     tracker: Tracker
-    scout: Tracker
+    catch_up_tracker: Tracker
 
     @property
     def precision(self) -> str:
@@ -46,7 +46,7 @@ class Loaded:
         what this process holds there in tensors and with PyTorch's cache.
         """
         device = self.model.device
-        held_bytes = {"memory_bank_mb": self.tracker.bank_bytes + self.scout.bank_bytes}
+        held_bytes = {"memory_bank_mb": self.tracker.bank_bytes + self.catch_up_tracker.bank_bytes}
         if device.type == "cuda":
             held_bytes["device_memory_mb"] = torch.cuda.memory_allocated(device)
             held_bytes["device_reserved_mb"] = torch.cuda.memory_reserved(device)
@@ -67,18 +67,15 @@ class Loaded:
         )
 
 
-def load(params: NodeParams, numbering: tuple[int, int] = (0, 0)) -> Loaded:
-    """Load the model, compile it if asked, warm it up and make its trackers. Raises what weights and engine raise.
-
-    `numbering`: of the tracker before, whose labels and names are not given again.
-    """
+def load(params: NodeParams) -> Loaded:
+    """Load the model, compile it if asked, warm it up and make its trackers. Raises what weights and engine raise."""
     config = tracker_config(params)
     options = ModelOptions(**{field.name: getattr(params, field.name) for field in fields(ModelOptions)})
     if options.backend == "onnx" or options.resolved().device == "cpu":
         _leave_a_core()  # before: onnxruntime takes its threads when it opens the model
     model = open_model(options, config)
     warm_up(model, config)
-    return Loaded(model, Tracker(model, config, numbering), Tracker(model, config))
+    return Loaded(model, Tracker(model, config), Tracker(model, config))
 
 
 def tracker_config(params: NodeParams) -> TrackerConfig:

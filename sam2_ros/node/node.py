@@ -1,7 +1,7 @@
 """The SAM 2 lifecycle node: ties topics, services and parameters to the mailbox, the worker and the outputs.
 
-Does no arithmetic on images or tensors: the worker infers, publish makes messages, prompts keeps what was
-asked for.
+Does no arithmetic on images or tensors: the worker infers, outputs publish, the prompt queue keeps what was asked for,
+the object registry which objects there are.
 
     python -m sam2_ros.node.node --ros-args -p model:=nano -r image_raw:=/camera/image_raw
 """
@@ -17,12 +17,8 @@ if __name__ == "__main__":
 import contextlib
 import gc
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
 from diagnostic_msgs.msg import DiagnosticArray
@@ -32,26 +28,27 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
-from sam2_ros.engine import FrameResult, PromptError, Sam2Model
+from sam2_ros.engine import PromptError, Sam2Model
 from sam2_ros.media.pixels.image_reader import ImageReader
 
-from .camera import Camera
-from .convert import message_to_rgb
+from .camera import CameraSubscription
+from .convert import ImageDecoder
 from .detector.detector import Detector
 from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
-from .frame_history import Arrival, FrameHistory
-from .late_prompts import Carrier
+from .frame_history import FrameHistory, StampedImage
+from .late_prompts import LatePrompts
 from .loading import Loaded, free_device_memory, load, tracker_config
-from .outputs.delivery import Delivery
+from .object_registry import ObjectRegistry
 from .outputs.publish import Outputs
+from .outputs.result_publisher import ResultPublisher
 from .parameters.declared import DeclaredParameters
 from .parameters.params import NodeParams
 from .process import run
-from .prompt_queue import PromptDesk, Removals
+from .prompt_queue import PromptQueue
 from .qos import check_overrides, unused_overrides
 from .requests import Requests
-from .segment_service import SingleShot
-from .spatial.spatial import Spatial
+from .segment_service import SegmentService
+from .spatial.object_locator import ObjectLocator
 from .worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -65,12 +62,12 @@ class Configured:
     """What exists from configure to cleanup."""
 
     loaded: Loaded
-    images: ImageReader  # of the camera
+    decoder: ImageDecoder  # of the camera's images
     history: FrameHistory
-    desk: PromptDesk
-    carrier: Carrier
+    queue: PromptQueue
+    late_prompts: LatePrompts
     outputs: Outputs
-    spatial: Spatial | None
+    spatial: ObjectLocator | None
     detector: Detector | None
     on_graph: contextlib.ExitStack  # closing it destroys what subscribes and publishes
 
@@ -80,26 +77,27 @@ class Sam2Node(LifecycleNode):
 
     # rclpy calls destroy_node() on a node whose constructor failed half way, too.
     _configured: Configured | None = None
-    _single_shot: SingleShot | None = None
+    _segment_service: SegmentService | None = None
     configuring = False  # a model is being loaded, which may take long
     hanging = False  # after destroy_node: a thread is still inside a model
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
+        self._declared = DeclaredParameters(self, self._apply)
+        check_overrides(self)
         self._state = "unconfigured"
         self._fault = ""
         self._worker: Worker | None = None
-        self._delivery: Delivery | None = None
-        self._numbering = (0, 0)  # labels and names given before the last cleanup
+        self._results: ResultPublisher | None = None
+        self._objects = ObjectRegistry(self._params.max_objects)
         self._statistics = Statistics()
-        self._declared = DeclaredParameters(self, self._apply)
-        check_overrides(self)
-        self._camera = Camera(self, self._statistics, self._params.image_transport)
+        self._camera = CameraSubscription(self, self._statistics, self._params.image_transport)
         self._camera.enable(self._params.enable)
-        self._last_arrival: Arrival | None = None  # of the last activation, to notice a jump between the two
+        # Of the last activation, to notice a jump between the two.
+        self._last_image: StampedImage | None = None
 
-        self._requests = Requests(self, self._statistics, self.desk, lambda: self._params.active_id)
-        self._single_shot = SingleShot(self, self._model, lambda: self._params.limits)
+        self._requests = Requests(self, self._statistics, owner=self, settings=self._declared)
+        self._segment_service = SegmentService(self, self._model, lambda: self._params.limits)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -116,7 +114,7 @@ class Sam2Node(LifecycleNode):
         begun_s = time.monotonic()
         self.configuring = True
         try:
-            loaded = load(params, self._numbering)
+            loaded = load(params)
             self._configured = self._assembled(loaded)
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
             reason = " ".join(str(error).split())  # rclpy and torch draw pictures of several lines
@@ -140,28 +138,19 @@ class Sam2Node(LifecycleNode):
         """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
         params = self._params
         self._camera.choose(params.image_transport)
-        images = ImageReader(params.pixels, self.get_logger().warning)
+        decoder = ImageDecoder(ImageReader(params.pixels, self.get_logger().warning))
         history = FrameHistory(params.prompt_history, params.history_bytes)
-        reserve_id = loaded.tracker.reserve_id
-        desk = PromptDesk(params.max_objects, history, reserve_id, params.limits, self._on_removal)
+        self._objects.max_objects = params.max_objects
+        queue = PromptQueue(self._objects, history, params.limits)
         detector = spatial = None
         with contextlib.ExitStack() as made:
             if params.detection_mode != "off":
-                detector = Detector(
-                    self,
-                    params.detection_mode,
-                    lambda: self._params.min_detection_score,
-                    params.max_objects,
-                    lambda: self._params.prompt_history,
-                    desk,
-                    self._statistics,
-                    active=lambda: self._state == "active",
-                )
+                detector = Detector(self, self._declared, queue, self._statistics, activity=self)
                 made.callback(detector.destroy)
             if params.use_3d:
                 # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
                 rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
-                spatial = Spatial(
+                spatial = ObjectLocator(
                     self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
                 )
                 made.callback(spatial.destroy)
@@ -169,12 +158,10 @@ class Sam2Node(LifecycleNode):
             made.callback(outputs.destroy)
             return Configured(
                 loaded=loaded,
-                images=images,
+                decoder=decoder,
                 history=history,
-                desk=desk,
-                carrier=Carrier(
-                    loaded.tracker, loaded.scout, history, partial(message_to_rgb, images=images)
-                ),
+                queue=queue,
+                late_prompts=LatePrompts(loaded.tracker, loaded.catch_up_tracker, history, decoder),
                 outputs=outputs,
                 spatial=spatial,
                 detector=detector,
@@ -183,31 +170,32 @@ class Sam2Node(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         configured, params = self._at_work(), self._params
-        self._delivery = Delivery(
+        self._results = ResultPublisher(
             configured.outputs,
             configured.spatial,
+            configured.detector,
+            self._objects,
             self._statistics,
-            params=lambda: self._params,
-            now_ns=lambda: self.get_clock().now().nanoseconds,
+            settings=self._declared,
+            clock=self.get_clock(),
             log=self.get_logger(),
         )
         self._worker = Worker(
             configured.loaded.tracker,
-            configured.carrier,
+            configured.late_prompts,
             configured.history,
-            configured.desk,
+            configured.queue,
             self._camera.mailbox,
             self._statistics,
-            to_rgb=partial(message_to_rgb, images=configured.images),
-            deliver=self._deliver,
-            on_break=self._on_break,
-            give_up=self._give_up,
+            configured.decoder,
+            results=self._results,
+            supervisor=self,
             log=self.get_logger(),
-            last=self._last_arrival,
+            last=self._last_image,
         )
         self._state, self._fault = "active", ""
         activated = super().on_activate(state)  # the publishers, before there is anything to publish
-        self._camera.open(params.image_reliability, configured.history, configured.desk)
+        self._camera.open(params.image_reliability, configured.history, configured.queue)
         self._worker.start()
         return activated
 
@@ -234,8 +222,8 @@ class Sam2Node(LifecycleNode):
     def destroy_node(self) -> None:
         """Ends within a few seconds; `hanging` says whether everything has ended then."""
         self.hanging = not self._stop_work(END_PATIENCE_S)
-        if self._single_shot is not None:
-            self.hanging |= not self._single_shot.destroy()
+        if self._segment_service is not None:
+            self.hanging |= not self._segment_service.destroy()
         super().destroy_node()
 
     def _autostart(self) -> None:
@@ -253,25 +241,26 @@ class Sam2Node(LifecycleNode):
             stopped = self._worker.stop(patience_s)
             if not stopped and self.context.ok():
                 self.get_logger().error("the image in work does not end; its result will be ignored")
-            self._last_arrival = self._worker.last
-        if self._delivery is not None:
-            self._delivery.stop()
-        self._worker = self._delivery = None
+            self._last_image = self._worker.last
+        if self._results is not None:
+            self._results.stop()
+        self._worker = self._results = None
         return stopped
 
     def _release(self) -> None:
         self._stop_work()
         if self._configured is not None:
-            self._numbering = self._configured.loaded.tracker.numbering
+            self._configured.queue.close()
             self._configured.on_graph.close()
         self._configured = None
         self._declared.release()
-        self._last_arrival = None
+        self._objects.clear()
+        self._last_image = None
         self._state = "unconfigured"
         gc.collect()
         free_device_memory()
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
         """Called by the worker's thread: a transition belongs to the executor's."""
         self._fault = reason
         self._gave_up.trigger()
@@ -283,37 +272,20 @@ class Sam2Node(LifecycleNode):
             self.trigger_deactivate()
             self._fault = fault
 
-    # Images in, results out.
+    # What requests and detections need.
 
-    def _deliver(self, result: FrameResult, image_rgb: np.ndarray, arrival: Arrival) -> None:
-        """Called by the worker's thread."""
-        configured, delivery = self._configured, self._delivery
-        if configured is None or delivery is None:
-            return
-        if configured.detector is not None:
-            configured.detector.saw(result)
-        delivery.deliver(result, image_rgb, arrival)
+    @property
+    def active(self) -> bool:
+        """Whether images are being tracked."""
+        return self._state == "active"
 
-    def _on_break(self) -> None:
-        """Called by the worker's thread."""
-        if self._delivery is not None:
-            self._delivery.discontinuity()
-        if self._configured is not None and self._configured.spatial is not None:
-            self._configured.spatial.discontinuity()
-
-    def _on_removal(self, removals: Removals) -> None:
-        if self._delivery is not None:
-            self._delivery.forget(removals)
-
-    # What the requests need.
-
-    def desk(self) -> PromptDesk:
+    def queue(self) -> PromptQueue:
         """Where prompts go; PromptError says why there is none."""
-        return self._at_work().desk
+        return self._at_work().queue
 
-    def _model(self) -> tuple[Sam2Model, FrameHistory, ImageReader]:
+    def _model(self) -> tuple[Sam2Model, FrameHistory, ImageDecoder]:
         configured = self._at_work()
-        return configured.loaded.model, configured.history, configured.images
+        return configured.loaded.model, configured.history, configured.decoder
 
     def _at_work(self) -> Configured:
         if self._configured is None:
@@ -341,7 +313,7 @@ class Sam2Node(LifecycleNode):
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history
             self._configured.history.max_bytes = params.history_bytes
-            self._configured.desk.limits = params.limits
+            self._configured.queue.limits = params.limits
             self._configured.loaded.tracker.config = tracker_config(params)
 
     # Diagnostics.
@@ -351,7 +323,7 @@ class Sam2Node(LifecycleNode):
             return
         lines = [
             tracking_line(self._state, self._fault, self._statistics, self._values()),
-            camera_line(self._camera.view(), self._params.camera_timeout),
+            camera_line(self._camera.status(), self._params.camera_timeout),
         ]
         if self._configured is not None:
             parts = (self._configured.spatial, self._configured.detector)
@@ -365,7 +337,6 @@ class Sam2Node(LifecycleNode):
     def _values(self) -> dict[str, str]:
         """What the tracking status shows."""
         params, now_s = self._params, time.monotonic()
-        known_ids: Sequence[str] = ()
         pending = 0
         values = {
             "topic": self._camera.topic,
@@ -375,8 +346,7 @@ class Sam2Node(LifecycleNode):
         }
         if self._configured is not None:
             values.update(self._configured.loaded.values())
-            desk, history = self._configured.desk, self._configured.history
-            known_ids, pending = desk.known_ids, desk.pending
+            history, pending = self._configured.history, self._configured.queue.pending
             values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
             values["image_history_cut"] = str(history.cut)
         if waiting := self._declared.waiting:
@@ -388,7 +358,10 @@ class Sam2Node(LifecycleNode):
         mailbox = self._camera.mailbox
         values["frames_out_of_order"] = str(self._camera.out_of_order)
         received = mailbox.received + self._camera.refused
-        return {**values, **self._statistics.values(received, mailbox.dropped, known_ids, pending)}
+        return {
+            **values,
+            **self._statistics.values(received, mailbox.dropped, self._objects.states(), pending),
+        }
 
 
 def main(args: list[str] | None = None) -> int:

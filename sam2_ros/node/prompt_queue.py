@@ -1,21 +1,21 @@
-"""Requests on their way to the tracker: which ids exist, which prompt goes with which image, what is to go.
+"""Prompts on their way to the tracker: each is checked once and waits for the image it was made on.
 
-Knows stamps, ids and prompts; nothing of ROS messages, and it never calls the tracker. The service callbacks
-write here, the worker takes from here between two images, so a slow image never delays a reply.
+Knows stamps, images and prompts; nothing of ROS messages, and it never calls the tracker. Service callbacks write here,
+the worker takes from here between two images, so a slow image never delays a reply.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError
 
-from .frame_history import Arrival, FrameHistory
-from .late_prompts import LatePrompt
+from .frame_history import FrameHistory, StampedImage
 from .limits import Limits, point_count, shown
+from .object_registry import ObjectEntry, ObjectRegistry
 
 UNKNOWN_SIZE_PX = 1 << 24  # wider than any image: before the first one, only what needs no image is checked
 FUTURE_PATIENCE_S = 1.0  # a prompt waits at least this long for an image that has not come yet
@@ -25,85 +25,94 @@ FUTURE_PATIENCE_S = 1.0  # a prompt waits at least this long for an image that h
 class PromptRequest:
     """A prompt as it was asked for.
 
-    `stamp_ns` 0 is the next image; `named` is False when the node chooses the id.
+    Attributes:
+        named: False when the node chooses the id.
+        stamp_ns: of the image it was made on; 0 is the next image.
+        by_detector: made by a box of a detector, not by a user.
     """
 
     prompt: Prompt
     named: bool
     stamp_ns: int = 0
     frame_id: str = ""
+    by_detector: bool = False
+
+
+@dataclass(eq=False)
+class QueuedPrompt:
+    """An accepted prompt, until it is applied or rejected.
+
+    Attributes:
+        object: what it creates or refines; while that does not exist any more, the prompt is void.
+        stamp_ns: of the image it was made on; 0 = any image.
+        submitted_s: when it was accepted, on the steady clock.
+        image: the one it was made on, once that is known.
+    """
+
+    prompt: Prompt
+    object: ObjectEntry
+    stamp_ns: int
+    submitted_s: float
+    by_detector: bool = False
+    image: StampedImage | None = None
+
+    @property
+    def id(self) -> str:
+        return self.object.id
+
+
+def usable_prompts(
+    prompts: Iterable[QueuedPrompt], size_hw: tuple[int, int]
+) -> tuple[list[QueuedPrompt], list[tuple[QueuedPrompt, str]]]:
+    """Those that fit an image of this size, and the others with the reason.
+
+    Only what was not checked against this size on arrival is checked here, see `Prompt.validated`.
+    """
+    usable: list[QueuedPrompt] = []
+    rejected: list[tuple[QueuedPrompt, str]] = []
+    for queued in prompts:
+        try:
+            queued.prompt = queued.prompt.validated(*size_hw)
+            usable.append(queued)
+        except PromptError as error:
+            rejected.append((queued, str(error)))
+    return usable, rejected
 
 
 @dataclass
-class Removals:
-    """What to forget before the next image: everything, or some ids."""
-
-    everything: bool = False
-    ids: list[str] = field(default_factory=list)
-
-    def covers(self, object_id: str) -> bool:
-        return self.everything or object_id in self.ids
-
-
-@dataclass
-class Work:
-    """What the worker does with one image, in this order: removals, announcements, prompts.
+class FramePrompts:
+    """The prompts whose turn comes with one image.
 
     Attributes:
         prompts: made on this image, or on none in particular.
         late: made on an image that is past.
-        awaited: id -> class of the objects that are asked for and not yet prompted.
-        rejected: id -> reason, for prompts whose image never came.
+        rejected: with the reason; their image never came.
     """
 
-    removals: Removals
-    prompts: list[Prompt]
-    late: list[LatePrompt] = field(default_factory=list)
-    awaited: dict[str, str] = field(default_factory=dict)
-    rejected: dict[str, str] = field(default_factory=dict)
+    prompts: list[QueuedPrompt] = field(default_factory=list)
+    late: list[QueuedPrompt] = field(default_factory=list)
+    rejected: list[tuple[QueuedPrompt, str]] = field(default_factory=list)
 
 
-@dataclass
-class _Waiting:
-    prompt: Prompt
-    stamp_ns: int  # 0 = any image
-    submitted_s: float
-    image: Arrival | None = None  # the one it was made on, once that is known
-
-
-class PromptDesk:
+class PromptQueue:
     """Thread-safe; every method returns at once.
 
     Args:
-        max_objects: objects that may live at the same time, those still waiting for their image included.
+        objects: which objects exist; a prompt is accepted for one of them.
         history: the images that came lately.
-        reserve_id: gives a name that was never given before, for prompts without one.
         limits: of what may wait; may be replaced at any time.
-        on_removal: called with what is removed, before that is confirmed.
     """
 
-    def __init__(
-        self,
-        max_objects: int,
-        history: FrameHistory,
-        reserve_id: Callable[[], str],
-        limits: Limits | None = None,
-        on_removal: Callable[[Removals], None] = lambda removals: None,
-    ) -> None:
+    def __init__(self, objects: ObjectRegistry, history: FrameHistory, limits: Limits | None = None) -> None:
+        self.objects = objects
         self.limits = limits or Limits()
         self._history = history
-        self._max_objects = max_objects
-        self._reserve_id = reserve_id
-        self._on_removal = on_removal
         self._lock = threading.Lock()
-        self._live: list[str] = []
-        self._waiting: list[_Waiting] = []
-        self._carried: list[LatePrompt] = []  # on their way to now
-        self._taken: list[str] = []  # ids of prompts that the tracker is working on
-        self._announced: set[str] = set()  # ids the tracker has heard of, perhaps without a prompt yet
-        self._removals = Removals()
+        self._waiting: list[QueuedPrompt] = []  # for their image
+        self._late: list[QueuedPrompt] = []  # being brought from their image to now
+        self._taken: list[QueuedPrompt] = []  # the tracker is working on
         self._size_hw: tuple[int, int] | None = None
-        self.resets = 0  # how often everything was forgotten
+        self._closed = False
 
     def image_size(self, size_hw: tuple[int, int]) -> None:
         """Note how large the camera's images are: prompts are checked against it at once."""
@@ -116,171 +125,102 @@ class PromptDesk:
         newest = self._history.newest
         return newest.frame_id if newest is not None else ""
 
+    @property
+    def pending(self) -> int:
+        """Prompts that wait for their image, or are on their way from it."""
+        with self._lock:
+            return len(self._open())
+
     def awaits(self, stamp_ns: int) -> bool:
         """Whether a prompt waits for exactly this image, which then should not be dropped."""
         tolerance_ns = self._history.tolerance_ns()
         with self._lock:
             return any(
-                waiting.stamp_ns and abs(waiting.stamp_ns - stamp_ns) <= tolerance_ns
-                for waiting in self._waiting
+                queued.stamp_ns and abs(queued.stamp_ns - stamp_ns) <= tolerance_ns
+                for queued in self._waiting
+                if queued.object.exists
             )
 
     def submit(self, request: PromptRequest, now_s: float) -> str:
-        """Check a prompt, reserve its id and let it wait for its image.
+        """Check a prompt, and let it wait for its image.
 
-        Returns the id; PromptError says why not.
+        Returns the object's id; PromptError says why not.
         """
         with self._lock:
-            image = self._check(request)
-            prompt = request.prompt
+            prompt, image = self._checked(request)
+            entry = self.objects.admit(prompt.id, request.named, prompt.class_id)
             if not request.named:
-                prompt = dataclasses.replace(prompt, id=self._new_id())
-            self._waiting.append(_Waiting(prompt, request.stamp_ns, now_s, image))
-            return prompt.id
+                prompt = dataclasses.replace(prompt, id=entry.id)
+            self._waiting.append(
+                QueuedPrompt(prompt, entry, request.stamp_ns, now_s, request.by_detector, image)
+            )
+            return entry.id
 
-    def remove(self, ids: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Forget objects, and prompts that still wait for them; no ids = all.
-
-        Returns (unknown ids, ids left).
-        """
-        with self._lock:
-            known = dict.fromkeys(self._known())
-            asked = dict.fromkeys(ids) or known
-            unknown = [object_id for object_id in asked if object_id not in known]
-            # What only waited is unknown to the tracker: while no image comes, its removal is no work to keep.
-            told = {*self._live, *self._taken, *self._announced, *(late.prompt.id for late in self._carried)}
-            gone = dict.fromkeys([*self._removals.ids, *(each for each in asked if each in told)])
-            self._removals.ids = list(gone)
-            self._waiting = [waiting for waiting in self._waiting if waiting.prompt.id not in asked]
-            self._carried = [late for late in self._carried if late.prompt.id not in asked]
-            self._live = [object_id for object_id in self._live if object_id not in asked]
-            self._taken = [object_id for object_id in self._taken if object_id not in asked]
-            left = self._known()
-        self._on_removal(Removals(ids=list(asked)))
-        return unknown, left
-
-    def reset(self) -> int:
-        """Forget every object and every waiting prompt. Returns how many objects there were."""
-        with self._lock:
-            known = len(self._known())
-            self.resets += 1
-            self._removals.everything = True
-            self._live, self._taken, self._waiting, self._carried = [], [], [], []
-        self._on_removal(Removals(everything=True))
-        return known
-
-    @property
-    def known_ids(self) -> list[str]:
-        """Objects that exist or are asked for; none that was removed."""
-        with self._lock:
-            return self._known()
-
-    @property
-    def pending(self) -> int:
-        """Prompts that wait for their image, or are on their way from it."""
-        with self._lock:
-            return len(self._waiting) + len(self._carried)
-
-    def take(self, image: Arrival, now_s: float) -> Work:
+    def take(self, image: StampedImage, now_s: float) -> FramePrompts:
         """What to do with `image`: everything asked for until now that is due with it."""
         tolerance_ns = self._history.tolerance_ns()
+        due, still_waiting = FramePrompts(), []
+        self.abandon()  # what a worker that was stopped in mid-image has left
         with self._lock:
-            removals, self._removals = self._removals, Removals()
-            work = Work(removals, [])
-            still_waiting: list[_Waiting] = []
-            for waiting in self._waiting:
-                if waiting.image is None and waiting.stamp_ns:
-                    waiting.image = self._history.at(waiting.stamp_ns)
-                if self._is_of(waiting, image, tolerance_ns):
-                    work.prompts.append(waiting.prompt)
-                elif waiting.image is not None and waiting.image.received_s < image.received_s:
-                    work.late.append(LatePrompt(waiting.prompt, waiting.image, waiting.submitted_s))
-                elif now_s - waiting.submitted_s > max(self._history.seconds, FUTURE_PATIENCE_S):
-                    work.rejected[waiting.prompt.id] = self._never_came(waiting, image)
+            self._open()
+            for queued in self._waiting:
+                if queued.image is None and queued.stamp_ns:
+                    queued.image = self._history.at(queued.stamp_ns)
+                if _is_of(queued, image, tolerance_ns):
+                    due.prompts.append(queued)
+                elif queued.image is not None and queued.image.received_s < image.received_s:
+                    due.late.append(queued)
+                elif now_s - queued.submitted_s > max(self._history.seconds, FUTURE_PATIENCE_S):
+                    due.rejected.append((queued, _never_came(queued, image)))
+                    self.objects.close(queued.object)
                 else:
-                    still_waiting.append(waiting)
-            self._waiting = still_waiting
-            self._taken = [prompt.id for prompt in work.prompts]
-            self._carried += work.late
-            work.awaited = self._unborn()
-            self._announced = set(work.awaited)
-            return work
+                    still_waiting.append(queued)
+            self._waiting, self._taken = still_waiting, list(due.prompts)
+            self._late += due.late
+            self.objects.announce()
+            return due
 
-    def settle(self, result: FrameResult) -> Removals:
-        """Learn what became of the last `take`. Returns what was removed in the meantime."""
+    def settle(self, result: FrameResult) -> None:
+        """Complete the result of the last `take`, whose prompts have ended; see `ObjectRegistry.confirm`."""
         with self._lock:
-            removals, self._removals = self._removals, Removals()
-            unborn = self._unborn()
-            self._live = [
-                obj.id for obj in result.objects if not removals.covers(obj.id) and obj.id not in unborn
-            ]
+            if self._closed:
+                return
+            taken, self._taken = self._taken, []
+            self.objects.confirm(result, [queued.object for queued in taken])
+
+    def abandon(self) -> list[QueuedPrompt]:
+        """The last `take` failed before `settle`: returns its prompts, which are lost."""
+        with self._lock:
+            lost = [queued for queued in self._taken if queued.object.exists]
+            for queued in self._taken:
+                self.objects.close(queued.object)
             self._taken = []
-            return removals
+            return lost
 
-    def ended(self, ids: Iterable[str], arrived: Iterable[str]) -> None:
-        """Late prompts travel no more, one id for each; those that arrived live in the stream now."""
+    def finish(self, late: Iterable[QueuedPrompt], arrived: Collection[QueuedPrompt]) -> None:
+        """Late prompts are on their way no more; the objects of those that arrived are tracked now."""
         with self._lock:
-            for object_id in ids:
-                carried = [n for n, late in enumerate(self._carried) if late.prompt.id == object_id]
-                if not carried:
-                    continue  # removed on the way
-                del self._carried[carried[0]]
-                if object_id in arrived and object_id not in self._live:
-                    self._live.append(object_id)
+            for queued in late:
+                if queued in self._late:  # else its object was removed on the way
+                    self._late.remove(queued)
+                self.objects.close(queued.object, tracked=queued in arrived)
 
-    def abandon(self) -> tuple[list[str], list[str]]:
-        """The last `take` failed before `settle`, and its prompts are lost.
-
-        Returns the ids whose prompts were lost, and those among them that never were in a result.
-        """
+    def close(self) -> None:
+        """Its tracker is gone: an image still in work says nothing of the objects that are to come."""
         with self._lock:
-            lost, self._taken = self._taken, []
-            still_to_come = self._unborn()
-            return lost, [
-                object_id
-                for object_id in lost
-                if object_id not in self._live and object_id not in still_to_come
-            ]
+            self._closed = True
 
-    def _unborn(self) -> dict[str, str]:
-        """id -> class of objects that are asked for and have no first prompt yet."""
-        coming = self._coming()
-        born = {*self._live, *self._taken}
-        return {prompt.id: prompt.class_id for prompt in coming if prompt.id not in born}
+    def _open(self) -> list[QueuedPrompt]:
+        """What is late and what waits, in this order; prompts of objects that are over are dropped."""
+        self._waiting = [queued for queued in self._waiting if queued.object.exists]
+        self._late = [queued for queued in self._late if queued.object.exists]
+        return [*self._late, *self._waiting]
 
-    @staticmethod
-    def _is_of(waiting: _Waiting, image: Arrival, tolerance_ns: float) -> bool:
-        """Whether a prompt was made on this image, or on none in particular."""
-        if waiting.image is not None:
-            return waiting.image.stamp_ns == image.stamp_ns
-        return not waiting.stamp_ns or abs(waiting.stamp_ns - image.stamp_ns) <= tolerance_ns
-
-    @staticmethod
-    def _never_came(waiting: _Waiting, image: Arrival) -> str:
-        ahead_s = (waiting.stamp_ns - image.stamp_ns) / 1e9
-        kind = f"{ahead_s:.2f} s newer than any that came since" if ahead_s > 0 else "that never came"
-        return f"prompt '{waiting.prompt.id}': made on an image {kind}; expected the stamp of an image on this topic"
-
-    def _known(self) -> list[str]:
-        """Ids that exist or are about to, in the order they were asked for."""
-        return list(dict.fromkeys([*self._live, *self._taken, *(prompt.id for prompt in self._coming())]))
-
-    def _coming(self) -> list[Prompt]:
-        """Prompts on their way to now or waiting for their image."""
-        return [*(late.prompt for late in self._carried), *(waiting.prompt for waiting in self._waiting)]
-
-    def _new_id(self) -> str:
-        known = self._known()
-        name = self._reserve_id()
-        while name in known:
-            name = self._reserve_id()
-        return name
-
-    def _check(self, request: PromptRequest) -> Arrival | None:
-        """PromptError for what cannot be used. Returns the image a prompt was made on, if that has come."""
+    def _checked(self, request: PromptRequest) -> tuple[Prompt, StampedImage | None]:
+        """The valid prompt, and the image it was made on, if that has come. PromptError for what cannot be used."""
         prompt, newest, frame_id = request.prompt, self._history.newest, self.camera_frame_id
         self.limits.check_size(prompt.id, prompt.class_id, point_count(prompt))
-        self.limits.check_pending(prompt, self._coming())
+        self.limits.check_pending(prompt, [queued.prompt for queued in self._open()])
         if frame_id and request.frame_id and request.frame_id != frame_id:
             raise PromptError(
                 f"prompt '{prompt.id}': made in frame '{shown(request.frame_id)}'; expected pixels of the camera "
@@ -289,17 +229,9 @@ class PromptDesk:
         size_hw = self._size_hw or (
             prompt.mask.shape[:2] if prompt.mask is not None else (UNKNOWN_SIZE_PX, UNKNOWN_SIZE_PX)
         )
-        prompt.validated(*size_hw)
-        image = self._own_image(request, newest)
-        known = self._known()
-        if not (request.named and prompt.id in known) and len(known) >= self._max_objects:
-            raise PromptError(
-                f"prompt '{prompt.id}': {len(known)} objects are tracked, as many as max_objects = "
-                f"{self._max_objects} allows; remove one with ~/remove_objects or raise max_objects"
-            )
-        return image
+        return prompt.validated(*size_hw), self._own_image(request, newest)
 
-    def _own_image(self, request: PromptRequest, newest: Arrival | None) -> Arrival | None:
+    def _own_image(self, request: PromptRequest, newest: StampedImage | None) -> StampedImage | None:
         """The image a prompt was made on; None when that is still to come, or any will do."""
         prompt = request.prompt
         if not request.stamp_ns or newest is None or request.stamp_ns > newest.stamp_ns:
@@ -330,13 +262,25 @@ class PromptDesk:
         self._check_held(prompt, image)
         return image
 
-    def _check_held(self, prompt: Prompt, image: Arrival) -> None:
+    def _check_held(self, prompt: Prompt, image: StampedImage) -> None:
         """Images that late prompts hold outlive the history, so they have a bound of their own."""
-        late = [late.image for late in self._carried]
-        late += [waiting.image for waiting in self._waiting if waiting.image is not None]
+        late = [queued.image for queued in self._open() if queued.image is not None]
         held = sum({id(each): each.bytes for each in (*late, image)}.values())
         if late and held > self._history.max_bytes:
             raise PromptError(
                 f"prompt '{prompt.id}': {held / 1e6:.0f} MB of images with those of the late prompts that wait; "
                 f"expected at most history_bytes = {self._history.max_bytes / 1e6:.0f} MB; wait until some are done"
             )
+
+
+def _is_of(queued: QueuedPrompt, image: StampedImage, tolerance_ns: float) -> bool:
+    """Whether a prompt was made on this image, or on none in particular."""
+    if queued.image is not None:
+        return queued.image.stamp_ns == image.stamp_ns
+    return not queued.stamp_ns or abs(queued.stamp_ns - image.stamp_ns) <= tolerance_ns
+
+
+def _never_came(queued: QueuedPrompt, image: StampedImage) -> str:
+    ahead_s = (queued.stamp_ns - image.stamp_ns) / 1e9
+    kind = f"{ahead_s:.2f} s newer than any that came since" if ahead_s > 0 else "that never came"
+    return f"prompt '{queued.id}': made on an image {kind}; expected the stamp of an image on this topic"

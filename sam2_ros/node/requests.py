@@ -1,6 +1,6 @@
 """What users ask of the node: prompts and clicks by topic, objects added, removed and forgotten by service.
 
-Knows messages and the prompt desk; does not know when or how a prompt is answered.
+Knows messages and the prompt queue; does not know when or how a prompt is answered.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped
@@ -22,31 +22,35 @@ from .convert import prompt_request, stamp_to_ns
 from .diagnostics import Statistics
 from .interfaces import AddObjects, PromptArray, RemoveObjects
 from .limits import listed, shown
-from .prompt_queue import PromptDesk, PromptRequest
+from .prompt_queue import PromptQueue, PromptRequest
 from .qos import subscribe
+from .settings import Settings
 
 CLICK = "click"  # names a click without an id in messages
 
 
-class Requests:
-    """The subscriptions and services of one node, from its start to its end.
+class HasQueue(Protocol):
+    """Whoever knows where prompts go."""
 
-    Args:
-        desk: where prompts go; raises PromptError with the reason while the node has none.
-        active_id: the object that a click refines; "" = every click is a new object.
-    """
+    def queue(self) -> PromptQueue:
+        """Raises PromptError with the reason while there is none."""
+        ...
+
+
+class Requests:
+    """The subscriptions and services of one node, from its start to its end."""
 
     def __init__(
         self,
         node: LifecycleNode,
         statistics: Statistics,
-        desk: Callable[[], PromptDesk],
-        active_id: Callable[[], str],
+        owner: HasQueue,
+        settings: Settings,
     ) -> None:
         self._log = node.get_logger()
         self._statistics = statistics
-        self._desk = desk
-        self._active_id = active_id
+        self._owner = owner
+        self._settings = settings
         subscribe(node, PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
         subscribe(node, PointStamped, "~/clicked_point", self._on_clicked_point, QoSProfile(depth=10))
         subscribe(node, Point, "~/clicked_pixel", self._on_clicked_pixel, QoSProfile(depth=10))
@@ -55,14 +59,14 @@ class Requests:
         node.create_service(Trigger, "~/reset", self._on_reset)
 
     def submit(self, requests: Sequence[Callable[[], PromptRequest]]) -> tuple[list[str], list[str]]:
-        """Hand prompts to the desk, each made by a function that may raise PromptError.
+        """Hand prompts to the queue, each made by a function that may raise PromptError.
 
         Returns one id per prompt ("" = rejected) and the reasons of the rejected ones, which are logged.
         """
         ids, reasons = [], []
         for make in requests:
             try:
-                ids.append(self._desk().submit(make(), time.monotonic()))
+                ids.append(self._owner.queue().submit(make(), time.monotonic()))
                 self._statistics.prompts_accepted += 1
             except PromptError as error:
                 ids.append("")
@@ -76,7 +80,7 @@ class Requests:
     ) -> tuple[list[str], list[str]]:
         """As `submit`; a message beyond the limit is refused as a whole, with one reason."""
         try:
-            limits = self._desk().limits
+            limits = self._owner.queue().limits
             limits.check_count(len(messages))
         except PromptError as error:
             self._statistics.prompts["rejected"] += len(messages)
@@ -97,7 +101,7 @@ class Requests:
         frame_id = message.header.frame_id
 
         def make() -> PromptRequest:
-            camera_frame_id = self._desk().camera_frame_id
+            camera_frame_id = self._owner.queue().camera_frame_id
             if frame_id != camera_frame_id:
                 raise PromptError(
                     f"click in frame '{shown(frame_id)}': expected pixels in the image's frame "
@@ -113,7 +117,7 @@ class Requests:
 
     def _click(self, point: Any, stamp_ns: int = 0, frame_id: str = "") -> PromptRequest:
         """One positive point, on the object that clicks are meant for or on a new one."""
-        active_id = self._active_id()
+        active_id = self._settings.used.active_id
         prompt = Prompt(
             active_id or CLICK, points=np.array([[point.x, point.y]], np.float32), labels=np.array([1])
         )
@@ -127,7 +131,7 @@ class Requests:
 
     def _on_remove_objects(self, request: Any, response: Any) -> Any:
         try:
-            unknown, response.ids = self._desk().remove(request.ids)
+            unknown, response.ids = self._owner.queue().objects.remove(request.ids)
         except PromptError as error:
             response.success, response.message = False, str(error)
             return response
@@ -137,7 +141,7 @@ class Requests:
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         try:
-            count = self._desk().reset()
+            count = self._owner.queue().objects.reset()
         except PromptError:
             count = 0  # nothing is loaded, so there is nothing to forget
         response.success, response.message = True, f"{count} objects forgotten"

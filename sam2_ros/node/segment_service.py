@@ -31,16 +31,16 @@ from sam2_ros.engine import (
     segment_everything,
 )
 from sam2_ros.engine.postprocess import measure
-from sam2_ros.engine.tracker_config import MAX_LABEL
+from sam2_ros.engine.result import MAX_LABEL
 from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import ImageReader
 
-from .convert import message_to_rgb, prompt_request
+from .convert import ImageDecoder, message_to_rgb, prompt_request
 from .frame_history import FrameHistory
 from .interfaces import Segment
 from .limits import Limits
 from .loading import free_device_memory
-from .outputs.publish import objects_message
+from .outputs.object_messages import objects_message
 
 # The official thresholds are for the official models; nano is never as sure and would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
@@ -51,7 +51,7 @@ BURST_REQUESTS = 128
 MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
 
 
-class SingleShot:
+class SegmentService:
     """The service of one node. Answers one request after the other; every one that comes gets a reply.
 
     Args:
@@ -63,7 +63,7 @@ class SingleShot:
     def __init__(
         self,
         node: LifecycleNode,
-        model: Callable[[], tuple[Sam2Model, FrameHistory, ImageReader]],
+        model: Callable[[], tuple[Sam2Model, FrameHistory, ImageDecoder]],
         limits: Callable[[], Limits],
     ) -> None:
         self._log = node.get_logger()
@@ -136,7 +136,7 @@ class SingleShot:
         try:
             self._check_stopping()
             self._limits().check_count(len(request.prompts))
-            model, history, images = self._model()
+            model, history, decoder = self._model()
             message = request.image
             if not message.height and not message.width and not len(message.data):
                 if history.newest is None:
@@ -144,9 +144,9 @@ class SingleShot:
                         "no image in the request and none has come from the camera; send one of them"
                     )
                 message = history.newest.message
-                image = message_to_rgb(message, images)
+                image = decoder.to_rgb(message)
             else:
-                image = message_to_rgb(message, ImageReader(images.config, self._log.warning))
+                image = message_to_rgb(message, ImageReader(decoder.images.config, self._log.warning))
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
         except UserError as error:

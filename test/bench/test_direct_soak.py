@@ -149,7 +149,7 @@ def test_a_label_that_is_given_twice_is_noticed(tmp_path: Path, monkeypatch: pyt
 
     def gives_its_label_back(tracker: Tracker, id: str) -> bool:
         gone = remove(tracker, id)
-        tracker._next_label -= gone
+        tracker.tracks.next_label -= gone
         return gone
 
     monkeypatch.setattr(Tracker, "remove", gives_its_label_back)

@@ -1,9 +1,10 @@
-"""Objects that are announced before they are seen, and memories that move from one tracker to another."""
+"""Memories that move from one tracker to another."""
 
 import numpy as np
 import pytest
 
-from sam2_ros.engine import ObjectState, Prompt, Tracker, TrackerConfig, config_for
+from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.adoption import adopt
 from sam2_ros.weights.load import random_model
 
 BOX = (20.0, 30.0, 90.0, 100.0)
@@ -31,12 +32,12 @@ def of(result, id):
 
 @pytest.mark.parametrize("count", [1, 4, 20])
 def test_an_adopted_object_goes_on_as_if_it_had_been_here_all_along(model, frames, count):
-    alone, scout, stream = make(model), make(model), make(model)
+    alone, behind, stream = make(model), make(model), make(model)
     stream.step(frames[-1], [Prompt("old", box=OTHER_BOX)])
-    for tracker in (alone, scout):
+    for tracker in (alone, behind):
         for index in range(count):
             tracker.step(frames[index], [Prompt("cup", box=BOX, class_id="mug")] if index == 0 else [])
-    assert stream.adopt("cup", scout) == ""
+    assert adopt("cup", behind, stream) == ""
     expected, found = (of(tracker.step(frames[count]), "cup") for tracker in (alone, stream))
     assert np.allclose(found.logits, expected.logits, atol=1e-4)
     assert found.presence == pytest.approx(expected.presence, abs=1e-4)
@@ -44,17 +45,17 @@ def test_an_adopted_object_goes_on_as_if_it_had_been_here_all_along(model, frame
 
 
 def test_an_object_lent_as_it_was_comes_back_as_if_nothing_had_happened(model, frames):
-    stream, scout, expected = make(model), make(model), make(model)
+    stream, behind, expected = make(model), make(model), make(model)
     # One prompted and six recent frames: as many as a bank holds, so that none was overwritten since.
     for index in range(7):
         stream.step(frames[index], [Prompt("cup", box=BOX)] if index == 0 else [])
         if index == 3:
-            assert expected.adopt("cup", stream) == ""
-    assert scout.adopt("cup", stream, before=4) == ""
+            assert adopt("cup", stream, expected) == ""
+    assert adopt("cup", stream, behind, before=4) == ""
     for frame in frames[10:13]:  # others than the stream has seen
-        scout.step(frame)
+        behind.step(frame)
         expected.step(frame)
-    assert stream.adopt("cup", scout) == ""
+    assert adopt("cup", behind, stream) == ""
     found, wanted = of(stream.step(frames[7]), "cup"), of(expected.step(frames[7]), "cup")
     assert np.allclose(found.logits, wanted.logits, atol=1e-5)
     assert found.presence == pytest.approx(wanted.presence, abs=1e-5)
@@ -62,44 +63,21 @@ def test_an_object_lent_as_it_was_comes_back_as_if_nothing_had_happened(model, f
 
 
 def test_what_was_prompted_later_is_kept_when_an_object_is_lent(model, frames):
-    stream, scout = make(model), make(model)
+    stream, behind = make(model), make(model)
     stream.step(frames[0], [Prompt("cup", box=BOX)])
     stream.step(frames[1])
     stream.step(frames[2], [Prompt("cup", points=np.array([[50.0, 60.0]]))])
-    scout.adopt("cup", stream, before=1)
-    assert scout.bank.spatial_frame[0, :4].max() == scout._frame_index - 1
-    assert np.count_nonzero(scout.bank.spatial_frame[0] > -100) == 2
+    adopt("cup", stream, behind, before=1)
+    assert behind.bank.spatial_frame[0, :4].max() == behind.frame_index - 1
+    assert np.count_nonzero(behind.bank.spatial_frame[0] > -100) == 2
 
 
-def test_an_announced_object_is_pending_under_the_label_it_keeps(model, frames):
-    tracker = make(model)
-    assert tracker.announce("cup", "mug") == ""
-    assert tracker.announce("cup") == ""
-    for frame in frames[:2]:
-        (pending,) = tracker.step(frame).objects
-        assert (pending.id, pending.label, pending.class_id) == ("cup", 1, "mug")
-        assert (pending.state, pending.area_px, pending.age_s) == (ObjectState.PENDING, 0, 0.0)
-    result = tracker.step(frames[2], [Prompt("bowl", box=OTHER_BOX)])
-    assert [(obj.id, obj.label) for obj in result.objects] == [("cup", 1), ("bowl", 2)]
-    mask = np.zeros((120, 160), bool)
-    mask[20:90, 30:100] = True
-    seen = of(tracker.step(frames[3], [Prompt("cup", mask=mask)]), "cup")
-    assert (seen.label, seen.class_id, seen.state) == (1, "mug", ObjectState.TRACKING)
-    assert tracker.remove("cup")
-    assert tracker.announce("cup") == ""
-    assert of(tracker.step(frames[4]), "cup").label == 3
-
-
-def test_announced_objects_take_room_and_a_live_one_stays_as_it_is(model, frames):
-    tracker = make(model)
-    tracker.step(frames[0], [Prompt("cup", box=BOX)])
-    before = of(tracker.step(frames[1]), "cup").logits
-    assert tracker.announce("cup") == ""
-    assert not np.allclose(of(tracker.step(frames[2]), "cup").logits, -32.0)
-    assert before.shape == tracker.step(frames[3]).objects[0].logits.shape
-    assert [tracker.announce(name) for name in ("a", "b")] == ["", ""]
-    assert "max_objects = 3" in tracker.announce("c")
-    assert "max_objects = 3" in tracker.adopt("c", tracker)
+def test_an_adopted_object_takes_room(model, frames):
+    tracker, behind = make(model), make(model)
+    tracker.step(frames[0], [Prompt(name, box=BOX) for name in "abc"])
+    behind.step(frames[0], [Prompt("d", box=BOX)])
+    assert "max_objects = 3" in adopt("d", behind, tracker)
+    assert tracker.object_ids == ["a", "b", "c"]
 
 
 def test_a_restarted_tracker_is_as_new(model, frames):

@@ -2,24 +2,25 @@
 
 import math
 
-import numpy as np
 import pytest
 
-from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
+from sam2_ros.engine import FrameResult, Prompt
 from sam2_ros.node.diagnostics import (
     ERROR,
     OK,
     WARN,
-    CameraView,
+    CameraStatus,
     Rate,
     Statistics,
     camera_line,
     tracking_line,
 )
+from sam2_ros.node.object_registry import ObjectEntry
+from sam2_ros.node.prompt_queue import QueuedPrompt
 
 
-def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image: bool = True) -> CameraView:
-    return CameraView("/camera/image_raw", wanted, silent_s, publishers, any_image)
+def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image: bool = True) -> CameraStatus:
+    return CameraStatus("/camera/image_raw", wanted, silent_s, publishers, any_image)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_percentiles_are_over_the_last_images():
     assert 845 < p50 < 856  # of 701..1000
     assert 980 < p95 < 990
     assert 995 < p99 <= 1000
-    values = statistics.values(received=1003, dropped=3)
+    values = statistics.values(received=1003, dropped=3, states={})
     assert values["frames_in"] == "1003"
     assert values["frames_processed"] == "1000"
     assert values["frames_dropped"] == "3"
@@ -88,43 +89,25 @@ def test_a_rate_is_of_the_last_seconds_and_falls_when_nothing_comes():
     assert rate.hz(20.0) == 0.0
 
 
-def seen(*ids: str) -> FrameResult:
-    objects = [
-        TrackedObject(
-            each, label, "", np.zeros((1, 1), bool), np.zeros((1, 1)), 1.0, 5.0, ObjectState.TRACKING, 0.0,
-            (0, 0, 0, 0), 0, (0.0, 0.0),
-        )
-        for label, each in enumerate(ids, start=1)
-    ]  # fmt: skip
-    return FrameResult(0, 0.0, 1, 1, objects=objects)
-
-
-def test_an_object_that_was_removed_is_counted_no_more_although_no_image_came_since():
-    statistics = Statistics()
-    statistics.processed(seen("cup", "box"))
-    assert statistics.values(1, 0, known_ids=["cup", "box"])["objects_tracking"] == "2"
-    assert statistics.values(1, 0, known_ids=["box"])["objects_tracking"] == "1"
-    after_reset = statistics.values(1, 0, known_ids=[])
-    assert [after_reset[f"objects_{each}"] for each in ("pending", "tracking", "occluded", "lost")] == [
-        "0"
-    ] * 4
+def queued(object_id: str, by_detector: bool = False) -> QueuedPrompt:
+    return QueuedPrompt(Prompt(object_id), ObjectEntry(object_id), 0, 0.0, by_detector)
 
 
 def test_prompts_of_users_and_of_a_detector_are_counted_apart():
     statistics = Statistics()
     statistics.prompts_accepted = 2
-    assert statistics.seed(lambda: "object_1") == "object_1"
-    statistics.seed(lambda: "cup")
-    statistics.seed(lambda: "gone")
-    statistics.prompted("applied", ["object_1", "mine"])
-    statistics.prompted("late", ["cup"])
-    statistics.prompted("applied", ["cup"])
-    statistics.prompted("rejected", ["other"])
-    statistics.prompted("applied", ["cup"])  # a user's refinement of what the detector had found again
-    statistics.removed(everything=False, object_ids=["gone", "unknown"])
-    statistics.prompted("rejected", ["gone"])  # the same name, prompted by a user
-    assert statistics.seeds == {"accepted": 3, "applied": 2, "late": 1}
-    values = statistics.values(0, 0, pending=4)
+    statistics.prompted("applied", [queued("object_1", by_detector=True), queued("mine")])
+    statistics.prompted("late", [queued("cup", by_detector=True)])
+    statistics.prompted("applied", [queued("cup", by_detector=True)])
+    statistics.prompted("rejected", [queued("other")])
+    statistics.prompted(
+        "applied", [queued("cup")]
+    )  # a user's refinement of what the detector had found again
+    statistics.prompted(
+        "rejected", [queued("gone")]
+    )  # a name that a detector's object had, prompted by a user
+    assert statistics.detector_prompts == {"applied": 2, "late": 1}
+    values = statistics.values(0, 0, {}, pending=4)
     counts = {
         each: values[f"prompts_{each}"] for each in ("accepted", "applied", "late", "rejected", "pending")
     }

@@ -1,15 +1,23 @@
 """Late prompts with the shipped model: an object that moves fast is found where it is now, and at what cost."""
 
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.media.pixels.image_error import ImageError
-from sam2_ros.node import late_prompts as carry
-from sam2_ros.node.frame_history import Arrival, FrameHistory
-from sam2_ros.node.late_prompts import Carrier, LatePrompt
+from sam2_ros.node.frame_history import FrameHistory, StampedImage
+from sam2_ros.node.late_prompts import (
+    BUSY_SHARE,
+    DEADLINE_S,
+    MAX_CATCH_UP_IMAGES,
+    CatchUpReport,
+    LatePrompts,
+)
+from sam2_ros.node.object_registry import ObjectRegistry
+from sam2_ros.node.prompt_queue import QueuedPrompt
 from sam2_ros.weights.load import load_model
 
 HEIGHT, WIDTH, SIDE = 120, 320, 40
@@ -41,45 +49,58 @@ def iou_now(obj, frame: int) -> float:
 
 
 class Stream:
-    """A tracker that has followed a camera so far, its history, and a carrier beside it."""
+    """A tracker that has followed a camera so far, its history, and late prompts beside it."""
 
     def __init__(self, model) -> None:
         self.tracker = Tracker(model, TrackerConfig(max_objects=3))
         self.history = FrameHistory(2.0)
         self.visited: list[int] = []
-        self.carrier = Carrier(
-            self.tracker, Tracker(model, TrackerConfig(max_objects=3)), self.history, self._to_rgb
+        self.objects = ObjectRegistry(3)
+        self.late_prompts = LatePrompts(
+            self.tracker, Tracker(model, TrackerConfig(max_objects=3)), self.history, decoder=self
         )
         self.broken: set[int] = set()
 
-    def _to_rgb(self, frame):
+    def to_rgb(self, frame):
         if frame in self.broken:
             raise ImageError("cut short")
         self.visited.append(frame)
         return image_at(frame)
 
     def see(self, frame: int, *prompts: Prompt):
-        arrival = self.arrive(frame)
-        result = self.tracker.step(image_at(frame), prompts, stamp_s=arrival.stamp_ns / 1e9)
-        self.history.tracked(arrival.stamp_ns, result.frame_index)
+        image = self.arrive(frame)
+        result = self.tracker.step(image_at(frame), prompts, stamp_s=image.stamp_ns / 1e9)
+        self.history.mark_tracked(image.stamp_ns, result.frame_index)
         return {obj.id: obj for obj in result.objects}
 
-    def arrive(self, frame: int) -> Arrival:
-        arrival = Arrival(frame, stamp_of(frame), "camera", time.monotonic())
-        self.history.saw(arrival)
-        return arrival
+    def arrive(self, frame: int) -> StampedImage:
+        image = StampedImage(frame, stamp_of(frame), "camera", time.monotonic())
+        self.history.add(image)
+        return image
 
     def late(self, frame: int, *prompts: Prompt) -> None:
+        self.take(frame, *prompts, submitted_s=time.monotonic() + PATIENCE_S)
+
+    def take(self, frame: int, *prompts: Prompt, submitted_s: float) -> None:
         image = self.history.at(stamp_of(frame))
         assert image is not None
-        now_s = time.monotonic()
-        self.carrier.take([LatePrompt(prompt, image, now_s + PATIENCE_S) for prompt in prompts], now_s)
+        late = [
+            QueuedPrompt(
+                prompt, self.objects.admit(prompt.id, named=True), image.stamp_ns, submitted_s, image=image
+            )
+            for prompt in prompts
+        ]
+        self.late_prompts.take(late, time.monotonic())
 
-    def carry_on(self, until: int) -> list[carry.Report]:
+    def carry_on(self, until: int) -> list[CatchUpReport]:
         reports = []
-        while self.carrier.busy:
-            reports.append(self.carrier.advance(stamp_of(until)))
+        while self.late_prompts.busy:
+            reports.append(self.late_prompts.advance(stamp_of(until)))
         return reports
+
+
+def ids(prompts: Iterable[QueuedPrompt]) -> list[str]:
+    return [queued.id for queued in prompts]
 
 
 def stamp_of(frame: int) -> int:
@@ -101,7 +122,7 @@ def test_a_fast_object_prompted_late_is_found_where_it_is_now(stream, model):
         stream.see(frame, *([Prompt("disc", points=np.array([[160.0, 100.0]]))] if frame == 0 else []))
     stream.late(2, Prompt("square", box=box_at(2)))  # 300 ms before now
     (report,) = [report for report in stream.carry_on(until=11) if report.arrived]
-    assert (report.arrived, report.ended) == (["square"], ["square"])
+    assert (ids(report.arrived), ids(report.ended)) == (["square"], ["square"])
     carried = stream.see(12)
 
     naive = Stream(model)
@@ -121,7 +142,7 @@ def test_at_most_eight_evenly_spaced_images_are_visited_and_the_last_is_the_newe
     stream.carry_on(until=29)
     assert stream.visited[0] == 0
     assert stream.visited[-1] == 29
-    assert len(stream.visited) == 1 + carry.MAX_CARRIED_IMAGES
+    assert len(stream.visited) == 1 + MAX_CATCH_UP_IMAGES
     gaps = np.diff(stream.visited)
     assert gaps.max() - gaps.min() <= 1
 
@@ -129,10 +150,9 @@ def test_at_most_eight_evenly_spaced_images_are_visited_and_the_last_is_the_newe
 def test_without_time_it_arrives_after_the_image_of_the_prompt(stream):
     for frame in range(10):
         stream.see(frame)
-    image = stream.history.at(stamp_of(7))
-    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(7)), image, -1e6)], time.monotonic())
+    stream.take(7, Prompt("square", box=box_at(7)), submitted_s=-1e6)
     (report,) = stream.carry_on(until=9)
-    assert report.arrived == ["square"]
+    assert ids(report.arrived) == ["square"]
     assert stream.visited == [7]
 
 
@@ -143,7 +163,7 @@ def test_prompts_of_one_image_travel_together(stream):
     stream.late(3, Prompt("square", box=box_at(3)), disc)
     stream.late(4, Prompt("other", box=box_at(4)))
     reports = stream.carry_on(until=5)
-    assert [report.arrived for report in reports if report.arrived] == [["square", "disc"], ["other"]]
+    assert [ids(report.arrived) for report in reports if report.arrived] == [["square", "disc"], ["other"]]
     assert stream.visited == [3, 4, 5, 4, 5]
     objects = stream.see(6)
     assert iou_now(objects["square"], 6) > 0.8
@@ -159,7 +179,7 @@ def test_a_late_correction_keeps_identity_and_memory(stream):
     after = stream.see(8)
     assert after["square"].label == before["square"].label
     assert iou_now(after["square"], 8) > 0.8
-    row = stream.tracker._tracks["square"].row
+    row = stream.tracker.tracks["square"].row
     assert np.count_nonzero(stream.tracker.bank.spatial_frame[row, :4] > -(1 << 30)) == 2
 
 
@@ -167,18 +187,18 @@ def test_what_is_removed_or_broken_on_the_way_costs_itself_only(stream):
     for frame in range(10):
         stream.see(frame, *([Prompt("old", points=np.array([[160.0, 100.0]]))] if frame == 0 else []))
     stream.late(2, Prompt("square", box=box_at(2)), Prompt("gone", box=box_at(2)))
-    stream.carrier.advance(stamp_of(9))
-    stream.carrier.forget(False, ["gone"])
+    stream.late_prompts.advance(stamp_of(9))
+    stream.objects.remove(["gone"])
     stream.broken = {4, 5}
     reports = stream.carry_on(until=9)
-    assert [report.arrived for report in reports if report.arrived] == [["square"]]
+    assert [ids(report.arrived) for report in reports if report.arrived] == [["square"]]
     assert set(stream.see(10)) == {"old", "square"}
 
     stream.late(2, Prompt("new", box=box_at(2)))
     stream.broken = {2}
     (report,) = stream.carry_on(until=9)
-    assert "cut short" in report.rejected["new"]
-    assert report.ended == ["new"]
+    assert ids(report.ended) == ids(report.rejected) == ["new"]
+    assert "cut short" in next(iter(report.rejected.values()))
     assert set(stream.see(11)) == {"old", "square"}
 
 
@@ -192,8 +212,9 @@ def test_a_failure_on_the_way_is_told_and_leaves_the_live_object_as_it_was(strea
         (report,) = stream.carry_on(until=5)
     finally:
         model.memory_encoder = encoder
-    assert "memory_encoder" in report.rejected["square"]
-    assert not stream.carrier.busy
+    assert ids(report.rejected) == ["square"]
+    assert "memory_encoder" in next(iter(report.rejected.values()))
+    assert not stream.late_prompts.busy
     assert iou_now(stream.see(6)["square"], 6) > 0.8
 
 
@@ -201,7 +222,7 @@ def test_after_a_cut_only_the_image_of_the_prompt_is_visited(stream):
     for frame in range(10):
         stream.see(frame)
     stream.late(2, Prompt("square", box=box_at(2)))
-    stream.carrier.cut()
+    stream.late_prompts.skip_images()
     stream.tracker.discontinuity()
     stream.carry_on(until=9)
     assert stream.visited == [2]
@@ -212,15 +233,15 @@ def test_a_busy_stream_gives_way_for_its_share_of_the_time_only(stream):
     for frame in range(10):
         stream.see(frame)
     began_s = time.monotonic()
-    assert not stream.carrier.due(idle=True, now_s=began_s)
+    assert not stream.late_prompts.due(idle=True, now_s=began_s)
     stream.late(2, Prompt("square", box=box_at(2)))
-    assert stream.carrier.due(idle=False, now_s=time.monotonic())
-    stream.carrier.advance(stamp_of(9))
+    assert stream.late_prompts.due(idle=False, now_s=time.monotonic())
+    stream.late_prompts.advance(stamp_of(9))
     took_s = time.monotonic() - began_s
-    assert stream.carrier.due(idle=True, now_s=began_s + took_s)
-    assert not stream.carrier.due(idle=False, now_s=began_s + took_s)
-    assert stream.carrier.due(idle=False, now_s=began_s + 2.5 * took_s / carry.BUSY_SHARE)
-    assert stream.carrier.due(idle=False, now_s=began_s + PATIENCE_S + carry.DEADLINE_S + 1.0)
+    assert stream.late_prompts.due(idle=True, now_s=began_s + took_s)
+    assert not stream.late_prompts.due(idle=False, now_s=began_s + took_s)
+    assert stream.late_prompts.due(idle=False, now_s=began_s + 2.5 * took_s / BUSY_SHARE)
+    assert stream.late_prompts.due(idle=False, now_s=began_s + PATIENCE_S + DEADLINE_S + 1.0)
 
 
 def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, model, monkeypatch):
@@ -232,13 +253,13 @@ def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, mod
         objects = in_time.see(frame, *{0: [box], 2: [click]}.get(frame, []))
 
     answers = []
-    scout = stream.carrier._scout
-    step = scout.step
-    monkeypatch.setattr(scout, "step", lambda *given, **named: answers.append(step(*given, **named)))
+    catch_up = stream.late_prompts._catch_up_tracker
+    step = catch_up.step
+    monkeypatch.setattr(catch_up, "step", lambda *given, **named: answers.append(step(*given, **named)))
     for frame in range(6):
         stream.see(frame, *([box] if frame == 0 else []))
     stream.late(2, click)
-    stream.carrier.advance(stamp_of(5))
+    stream.late_prompts.advance(stamp_of(5))
     (answer,) = answers[0].objects
     # By the memory of then: what has been learned on the frames since would move every logit.
     np.testing.assert_allclose(answer.logits, objects["square"].logits, atol=0.05)
@@ -247,22 +268,21 @@ def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, mod
 def test_a_late_prompt_is_in_the_stream_within_a_second_however_much_the_stream_wants(stream):
     for frame in range(30):
         stream.arrive(frame)
-    image, now_s = stream.history.at(stamp_of(0)), time.monotonic()
-    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(0)), image, now_s - 1.0)], now_s)
+    stream.take(0, Prompt("square", box=box_at(0)), submitted_s=time.monotonic() - 1.0)
     reports = []
-    while stream.carrier.busy:  # images wait all the time
-        assert stream.carrier.due(idle=False, now_s=time.monotonic())
-        reports.append(stream.carrier.advance(stamp_of(29)))
-    assert reports[-1].arrived == ["square"]
+    while stream.late_prompts.busy:  # images wait all the time
+        assert stream.late_prompts.due(idle=False, now_s=time.monotonic())
+        reports.append(stream.late_prompts.advance(stamp_of(29)))
+    assert ids(reports[-1].arrived) == ["square"]
     assert stream.visited == [0]  # no time is left for those between
 
 
 def test_a_late_prompt_visits_no_image_for_which_there_is_no_time(stream):
     for frame in range(30):
         stream.arrive(frame)
-    image, now_s = stream.history.at(stamp_of(0)), time.monotonic()
-    stream.carrier.take([LatePrompt(Prompt("square", box=box_at(0)), image, now_s)], now_s)
-    stream.carrier.advance(stamp_of(29))
+    now_s = time.monotonic()
+    stream.take(0, Prompt("square", box=box_at(0)), submitted_s=now_s)
+    stream.late_prompts.advance(stamp_of(29))
     time.sleep(max(0.0, now_s + 0.9 - time.monotonic()))  # the stream took all of it
     stream.carry_on(until=29)
     assert len(stream.visited) <= 2

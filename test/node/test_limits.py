@@ -1,6 +1,5 @@
 """Bounds: on what a request may hold, on what may wait, and on what is kept whatever the stamps say."""
 
-import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +9,11 @@ from sam2_ros.engine import FrameResult, ObjectState, Prompt, PromptError, Track
 from sam2_ros.node import frame_history as history_module
 from sam2_ros.node.convert import prompt_request
 from sam2_ros.node.detector.candidates import MAX_CANDIDATES, Candidates
-from sam2_ros.node.detector.track_history import Sightings
-from sam2_ros.node.frame_history import Arrival, FrameHistory
+from sam2_ros.node.detector.track_history import TrackHistory
+from sam2_ros.node.frame_history import FrameHistory, StampedImage
 from sam2_ros.node.limits import Limits, listed
-from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
+from sam2_ros.node.object_registry import ObjectRegistry
+from sam2_ros.node.prompt_queue import PromptQueue, PromptRequest
 
 MS = 1_000_000
 SIZE_HW = (48, 64)
@@ -21,22 +21,21 @@ SECOND = 1000 * MS
 IMAGE_BYTES = 1000
 
 
-def image(stamp_ns: int, received_s: float, frame_id: str = "camera") -> Arrival:
-    return Arrival(SimpleNamespace(data=bytes(IMAGE_BYTES)), stamp_ns, frame_id, received_s)
+def image(stamp_ns: int, received_s: float, frame_id: str = "camera") -> StampedImage:
+    return StampedImage(SimpleNamespace(data=bytes(IMAGE_BYTES)), stamp_ns, frame_id, received_s)
 
 
-def desk_with(history: FrameHistory | None = None, **limits) -> PromptDesk:
-    numbers = itertools.count(1)
+def queue_with(history: FrameHistory | None = None, **limits) -> PromptQueue:
     history = history or FrameHistory(2.0)
-    desk = PromptDesk(8, history, lambda: f"object_{next(numbers)}", Limits(**limits))
-    desk.image_size(SIZE_HW)
-    return desk
+    queue = PromptQueue(ObjectRegistry(8), history, Limits(**limits))
+    queue.image_size(SIZE_HW)
+    return queue
 
 
-def submit(desk: PromptDesk, object_id: str = "cup", stamp_ns: int = 0, **fields) -> str:
+def submit(queue: PromptQueue, object_id: str = "cup", stamp_ns: int = 0, **fields) -> str:
     if not fields:
         fields = {"box": (4.0, 4.0, 20.0, 20.0)}
-    return desk.submit(PromptRequest(Prompt(object_id, **fields), True, stamp_ns), 0.0)
+    return queue.submit(PromptRequest(Prompt(object_id, **fields), True, stamp_ns), 0.0)
 
 
 def clicks(count: int) -> dict[str, np.ndarray]:
@@ -71,7 +70,7 @@ def test_a_prompt_beyond_the_limits_is_refused_by_name_before_it_is_converted(fi
 def test_what_is_at_the_limits_is_taken():
     points = [SimpleNamespace(x=1.0, y=2.0, positive=True)] * 256
     request = prompt_request(message(id="x" * 128, points=points), "#1")
-    assert desk_with().submit(request, 0.0) == "x" * 128
+    assert queue_with().submit(request, 0.0) == "x" * 128
 
 
 def test_a_message_with_too_many_prompts_is_refused_with_one_reason():
@@ -89,73 +88,76 @@ def test_many_reasons_are_the_first_ones_and_a_count():
 
 
 def test_while_no_image_comes_so_many_prompts_wait_and_no_more():
-    desk = desk_with(max_pending_prompts=3)
+    queue = queue_with(max_pending_prompts=3)
     for _ in range(3):
-        submit(desk)
+        submit(queue)
     with pytest.raises(PromptError, match=r"'bowl': 3 prompts wait .* max_pending_prompts = 3"):
-        submit(desk, "bowl")
-    desk.take(image(SECOND, 1.0), 1.0)
-    assert submit(desk, "bowl") == "bowl"
+        submit(queue, "bowl")
+    queue.take(image(SECOND, 1.0), 1.0)
+    assert submit(queue, "bowl") == "bowl"
 
 
 def test_the_points_of_one_object_are_counted_over_all_its_waiting_prompts():
-    desk = desk_with()
-    submit(desk, **clicks(200))
-    submit(desk, "bowl", **clicks(200))
+    queue = queue_with()
+    submit(queue, **clicks(200))
+    submit(queue, "bowl", **clicks(200))
     with pytest.raises(PromptError, match=r"'cup': 257 points with those that wait"):
-        submit(desk, **clicks(57))
-    submit(desk, **clicks(56))
+        submit(queue, **clicks(57))
+    submit(queue, **clicks(56))
     # They are answered and forgotten: an object may be clicked ten thousand times in its life.
-    desk.take(image(SECOND, 1.0), 1.0)
-    submit(desk, **clicks(256))
+    queue.take(image(SECOND, 1.0), 1.0)
+    submit(queue, **clicks(256))
 
 
 def test_masks_that_wait_are_bounded_by_their_bytes():
     mask = np.ones(SIZE_HW, bool)
-    desk = desk_with(max_pending_bytes=2 * mask.nbytes)
-    submit(desk, mask=mask)
-    submit(desk, mask=mask)
+    queue = queue_with(max_pending_bytes=2 * mask.nbytes)
+    submit(queue, mask=mask)
+    submit(queue, mask=mask)
     with pytest.raises(PromptError, match=r"'cup': .* MB of masks .* max_pending_bytes"):
-        submit(desk, mask=mask)
-    submit(desk)  # a box is no mask
+        submit(queue, mask=mask)
+    submit(queue)  # a box is no mask
 
 
 def test_late_prompts_count_until_they_have_arrived():
     history = FrameHistory(2.0)
-    desk = desk_with(history, max_pending_prompts=1)
+    queue = queue_with(history, max_pending_prompts=1)
     for n in range(1, 11):
-        history.saw(image(n * 100 * MS, n / 10))
-    submit(desk, stamp_ns=500 * MS)
-    history.saw(image(1100 * MS, 1.1))
-    assert desk.take(image(1100 * MS, 1.1), 1.1).late
+        history.add(image(n * 100 * MS, n / 10))
+    submit(queue, stamp_ns=500 * MS)
+    history.add(image(1100 * MS, 1.1))
+    late = queue.take(image(1100 * MS, 1.1), 1.1).late
+    assert late
     with pytest.raises(PromptError, match="max_pending_prompts"):
-        submit(desk)
-    desk.ended(["cup"], ["cup"])
-    submit(desk)
+        submit(queue)
+    queue.finish(late, late)
+    submit(queue)
 
 
 def test_images_that_late_prompts_hold_are_bounded_by_their_bytes():
     history = FrameHistory(2.0, max_bytes=3 * IMAGE_BYTES)
-    desk = desk_with(history)
+    queue = queue_with(history)
     for n in range(1, 4):
-        history.saw(image(n * 100 * MS, n / 10))
-        submit(desk, stamp_ns=n * 100 * MS)
-    history.saw(image(400 * MS, 0.4))
-    submit(desk, stamp_ns=300 * MS)  # the image of another one
+        history.add(image(n * 100 * MS, n / 10))
+        submit(queue, stamp_ns=n * 100 * MS)
+    history.add(image(400 * MS, 0.4))
+    submit(queue, stamp_ns=300 * MS)  # the image of another one
     with pytest.raises(PromptError, match=r"MB of images .* history_bytes"):
-        submit(desk, stamp_ns=400 * MS)
+        submit(queue, stamp_ns=400 * MS)
 
 
 def test_removals_do_not_pile_up_while_no_image_comes():
-    desk = desk_with()
-    submit(desk, "live")
-    desk.take(image(SECOND, 1.0), 1.0)
+    queue = queue_with()
+    submit(queue, "live")
+    queue.take(image(SECOND, 1.0), 1.0)
     for n in range(1000):
-        submit(desk, f"object_{n}")
-        assert desk.remove([f"object_{n}", f"unknown_{n}"]) == ([f"unknown_{n}"], ["live"])
-        desk.remove(["live"]) if n == 500 else None
-        submit(desk, "live") if n == 500 else None
-    assert desk.take(image(2 * SECOND, 2.0), 2.0).removals.ids == ["live"]
+        submit(queue, f"object_{n}")
+        assert queue.objects.remove([f"object_{n}", f"unknown_{n}"]) == ([f"unknown_{n}"], ["live"])
+        queue.objects.remove(["live"]) if n == 500 else None
+        submit(queue, "live") if n == 500 else None
+    assert not queue.objects.is_tracked("live")  # the one before is to be forgotten
+    assert (queue.objects.ids, queue.pending) == (["live"], 1)
+    assert [queued.id for queued in queue.take(image(2 * SECOND, 2.0), 2.0).prompts] == ["live"]
 
 
 # What is kept
@@ -164,7 +166,7 @@ def test_removals_do_not_pile_up_while_no_image_comes():
 def test_images_whose_stamps_hardly_advance_are_kept_by_their_bytes():
     history = FrameHistory(2.0, max_bytes=20 * IMAGE_BYTES)
     for n in range(100):
-        history.saw(image(SECOND + n * 1000, n / 30))
+        history.add(image(SECOND + n * 1000, n / 30))
     assert history.bytes == 20 * IMAGE_BYTES
     assert history.cut == 80
     assert history.nearest(SECOND).stamp_ns == SECOND + 80_000
@@ -176,28 +178,28 @@ def test_images_whose_stamps_hardly_advance_are_kept_by_their_bytes():
 
 def test_a_prompt_on_an_image_that_was_let_go_is_told_why():
     history = FrameHistory(2.0, max_bytes=3 * IMAGE_BYTES)
-    desk = desk_with(history)
+    queue = queue_with(history)
     for n in range(1, 11):
-        history.saw(image(n * 100 * MS, n / 10))
+        history.add(image(n * 100 * MS, n / 10))
     with pytest.raises(PromptError, match=r"0\.50 s older than the newest, which was let go .*history_bytes"):
-        submit(desk, stamp_ns=500 * MS)
-    submit(desk, stamp_ns=900 * MS)
+        submit(queue, stamp_ns=500 * MS)
+    submit(queue, stamp_ns=900 * MS)
 
 
 def test_small_images_are_kept_by_their_number_and_by_when_they_came(monkeypatch):
     history = FrameHistory(2.0)
     for n in range(100):
-        history.saw(image(SECOND + n, float(n)))
+        history.add(image(SECOND + n, float(n)))
     assert history.bytes == (1 + 10) * IMAGE_BYTES  # five times prompt_history, by the clock
     monkeypatch.setattr(history_module, "MAX_IMAGES", 4)
-    history.saw(image(SECOND + 200, 100.0))
+    history.add(image(SECOND + 200, 100.0))
     assert history.bytes == 4 * IMAGE_BYTES
 
 
 def test_one_image_larger_than_the_bound_is_kept_alone():
     history = FrameHistory(2.0, max_bytes=10)
     for n in range(1, 4):
-        history.saw(image(n * 100 * MS, n / 10))
+        history.add(image(n * 100 * MS, n / 10))
     assert history.at(300 * MS) is history.newest
     assert history.bytes == IMAGE_BYTES
 
@@ -206,7 +208,7 @@ def test_a_history_of_images_that_come_again_and_again_stays_exact():
     history = FrameHistory(0.5)
     for n in range(200):
         stamp = SECOND + (n % 40) // 2 * 100 * MS  # every image twice, in a loop of two seconds
-        history.saw(image(stamp, n / 20))
+        history.add(image(stamp, n / 20))
         kept = history.between(0, 100 * SECOND)
         assert history.bytes == len(kept) * IMAGE_BYTES
         assert len({each.stamp_ns for each in kept}) == len(kept) <= 6
@@ -220,12 +222,12 @@ def result_at(stamp_s: float, side: int = 64) -> FrameResult:
 
 
 def test_what_the_tracker_saw_is_kept_by_its_bytes_too():
-    sightings = Sightings(2.0, max_bytes=10 * 64 * 64 // 8)
+    track_history = TrackHistory(2.0, max_bytes=10 * 64 * 64 // 8)
     for n in range(1000):
-        sightings.saw(result_at(1.0 + n * 1e-6))
-    assert sightings.bytes == 10 * 64 * 64 // 8
-    assert sightings.cut == 990
-    (cup,) = sightings.known(1.000995, {})
+        track_history.add(result_at(1.0 + n * 1e-6))
+    assert track_history.bytes == 10 * 64 * 64 // 8
+    assert track_history.cut == 990
+    (cup,) = track_history.known(1.000995, {})
     assert cup.mask is not None
 
 
@@ -248,7 +250,7 @@ def saw(
     """Whether each is taken; they come one `period_s` after the other."""
     begun_s = history.newest.received_s if history.newest else 0.0
     return [
-        history.saw(image(round(stamp * MS), begun_s + n * period_s, frame_id))
+        history.add(image(round(stamp * MS), begun_s + n * period_s, frame_id))
         for n, stamp in enumerate(stamps_ms, start=1)
     ]
 

@@ -32,7 +32,7 @@ def test_max_is_compiled_when_the_node_is_loaded_and_not_later(tmp_path, monkeyp
     def stream() -> None:  # in a thread of its own, as the worker's
         for index in range(4):
             prompts = [Prompt("box", box=(10, 10, 60, 60))] if index == 0 else []
-            for tracker in (loaded.tracker, loaded.scout):
+            for tracker in (loaded.tracker, loaded.catch_up_tracker):
                 objects.extend(tracker.step(image, prompts).objects)
 
     thread = threading.Thread(target=stream)

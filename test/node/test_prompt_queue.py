@@ -1,13 +1,12 @@
-"""The desk: ids in request order, prompts with the image they are for, removals that cannot be overtaken."""
-
-import itertools
+"""The prompt queue: ids in request order, prompts with the image they are for, removals that cannot be overtaken."""
 
 import numpy as np
 import pytest
 
 from sam2_ros.engine import FrameResult, ObjectState, Prompt, PromptError, TrackedObject
-from sam2_ros.node.frame_history import Arrival, FrameHistory
-from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
+from sam2_ros.node.frame_history import FrameHistory, StampedImage
+from sam2_ros.node.object_registry import ObjectRegistry
+from sam2_ros.node.prompt_queue import PromptQueue, PromptRequest
 
 SIZE_HW = (48, 64)
 MS = 1_000_000
@@ -36,6 +35,17 @@ def result_of(*ids: str) -> FrameResult:
     )
 
 
+def pending(result: FrameResult) -> list[str]:
+    return [obj.id for obj in result.objects if obj.state == ObjectState.PENDING]
+
+
+def settled(queue: PromptQueue, *ids: str) -> FrameResult:
+    """The result of the last image, in which the tracker found these, as it goes on."""
+    result = result_of(*ids)
+    queue.settle(result)
+    return result
+
+
 def request(object_id: str = "", stamp_ms: int = 0, **fields) -> PromptRequest:
     fields.setdefault("box", (4.0, 4.0, 20.0, 20.0))
     frame_id = fields.pop("frame_id", "")
@@ -43,17 +53,17 @@ def request(object_id: str = "", stamp_ms: int = 0, **fields) -> PromptRequest:
     return PromptRequest(prompt, named=bool(object_id), stamp_ns=stamp_ms * MS, frame_id=frame_id)
 
 
-class Desk(PromptDesk):
-    """A desk beside its camera: `saw` an image, which is received one second after the other."""
+class Queue(PromptQueue):
+    """A queue beside its camera: `saw` an image, which is received one second after the other."""
 
     received_s = 0.0
 
-    def saw(self, stamp_ms: int, frame_id: str = "camera") -> Arrival:
+    def saw(self, stamp_ms: int, frame_id: str = "camera") -> StampedImage:
         self.received_s += 1.0
         self.image_size(SIZE_HW)
-        arrival = Arrival(np.zeros(8, np.uint8), stamp_ms * MS, frame_id, self.received_s)
-        self._history.saw(arrival)
-        return arrival
+        image = StampedImage(np.zeros(8, np.uint8), stamp_ms * MS, frame_id, self.received_s)
+        self._history.add(image)
+        return image
 
     def take_next(self, stamp_ms: int, now_s: float):
         """An image comes and it is its turn."""
@@ -61,134 +71,141 @@ class Desk(PromptDesk):
 
 
 @pytest.fixture
-def desk() -> Desk:
-    """A desk that has seen a second of a 10 Hz camera, the newest image at 2000 ms."""
-    numbers = itertools.count(1)
-    desk = Desk(max_objects=3, history=FrameHistory(0.5), reserve_id=lambda: f"object_{next(numbers)}")
+def queue() -> Queue:
+    """A queue that has seen a second of a 10 Hz camera, the newest image at 2000 ms."""
+    queue = Queue(ObjectRegistry(max_objects=3), FrameHistory(0.5))
     for stamp_ms in range(1000, 2001, 100):
-        desk.saw(stamp_ms)
-    return desk
+        queue.saw(stamp_ms)
+    return queue
 
 
-def test_ids_are_reserved_in_request_order_and_skip_names_in_use(desk):
-    assert desk.submit(request("object_2"), 0.0) == "object_2"
-    assert desk.submit(request(), 0.0) == "object_1"
-    assert desk.submit(request(), 0.0) == "object_3"
-    work = desk.take_next(2100, 0.1)
-    assert [prompt.id for prompt in work.prompts] == ["object_2", "object_1", "object_3"]
-    assert (work.late, work.rejected) == ([], {})
+def test_ids_are_reserved_in_request_order_and_skip_names_in_use(queue):
+    assert queue.submit(request("object_2"), 0.0) == "object_2"
+    assert queue.submit(request(), 0.0) == "object_1"
+    assert queue.submit(request(), 0.0) == "object_3"
+    work = queue.take_next(2100, 0.1)
+    assert [queued.id for queued in work.prompts] == ["object_2", "object_1", "object_3"]
+    assert (work.late, work.rejected) == ([], [])
 
 
-def test_a_prompt_is_taken_once(desk):
-    desk.submit(request("cup"), 0.0)
-    assert [prompt.id for prompt in desk.take_next(2100, 0.1).prompts] == ["cup"]
-    desk.settle(result_of("cup"))
-    assert desk.take_next(2200, 0.2).prompts == []
+def test_a_prompt_is_taken_once(queue):
+    queue.submit(request("cup"), 0.0)
+    assert [queued.id for queued in queue.take_next(2100, 0.1).prompts] == ["cup"]
+    queue.settle(result_of("cup"))
+    assert queue.take_next(2200, 0.2).prompts == []
 
 
-def test_a_prompt_for_a_coming_image_waits_for_it(desk):
-    desk.submit(request("cup", stamp_ms=2300), 0.0)
-    assert desk.take_next(2100, 0.1).prompts == []
-    assert desk.take_next(2200, 0.2).prompts == []
-    work = desk.take_next(2300, 0.3)
-    assert [prompt.id for prompt in work.prompts] == ["cup"]
-    assert (work.late, work.rejected) == ([], {})
+def test_a_prompt_for_a_coming_image_waits_for_it(queue):
+    queue.submit(request("cup", stamp_ms=2300), 0.0)
+    assert queue.take_next(2100, 0.1).prompts == []
+    assert queue.take_next(2200, 0.2).prompts == []
+    work = queue.take_next(2300, 0.3)
+    assert [queued.id for queued in work.prompts] == ["cup"]
+    assert (work.late, work.rejected) == ([], [])
 
 
-def test_the_image_a_prompt_waits_for_is_known(desk):
-    desk.submit(request("cup", stamp_ms=2300), 0.0)
-    desk.submit(request("bowl"), 0.0)  # the next image, whichever that is
-    assert [desk.awaits(stamp_ms * MS) for stamp_ms in (2200, 2300, 2340, 2400)] == [False, True, True, False]
-    desk.take_next(2300, 0.1)
-    assert not desk.awaits(2300 * MS)
+def test_the_image_a_prompt_waits_for_is_known(queue):
+    queue.submit(request("cup", stamp_ms=2300), 0.0)
+    queue.submit(request("bowl"), 0.0)  # the next image, whichever that is
+    assert [queue.awaits(stamp_ms * MS) for stamp_ms in (2200, 2300, 2340, 2400)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    queue.take_next(2300, 0.1)
+    assert not queue.awaits(2300 * MS)
 
 
-def test_a_stamp_within_half_a_period_is_the_same_image(desk):
-    desk.submit(request("cup", stamp_ms=2130), 0.0)
-    work = desk.take_next(2100, 0.1)
-    assert [prompt.id for prompt in work.prompts] == ["cup"]
-    assert (work.late, work.rejected) == ([], {})
+def test_a_stamp_within_half_a_period_is_the_same_image(queue):
+    queue.submit(request("cup", stamp_ms=2130), 0.0)
+    work = queue.take_next(2100, 0.1)
+    assert [queued.id for queued in work.prompts] == ["cup"]
+    assert (work.late, work.rejected) == ([], [])
 
 
-def test_a_late_prompt_is_late_for_its_own_image(desk):
-    desk.submit(request("cup", stamp_ms=1830), 7.0)
-    work = desk.take_next(2100, 7.1)
+def test_a_late_prompt_is_late_for_its_own_image(queue):
+    queue.submit(request("cup", stamp_ms=1830), 7.0)
+    work = queue.take_next(2100, 7.1)
     assert work.prompts == []
     (late,) = work.late
     assert (late.prompt.id, late.image.stamp_ns, late.submitted_s) == ("cup", 1800 * MS, 7.0)
-    assert work.awaited == {"cup": ""}
-    assert desk.settle(result_of("cup")).ids == []
+    assert pending(settled(queue)) == ["cup"]
     # On its way it counts as known, is still awaited, and is not taken again.
     for name in "ab":
-        desk.submit(request(name), 7.2)
+        queue.submit(request(name), 7.2)
     with pytest.raises(PromptError, match="max_objects"):
-        desk.submit(request("c"), 7.2)
-    work = desk.take_next(2200, 7.3)
-    assert (work.late, [prompt.id for prompt in work.prompts]) == ([], ["a", "b"])
-    assert work.awaited == {"cup": ""}
-    desk.ended(["cup"], ["cup"])
-    assert desk.take_next(2300, 7.4).awaited == {}
+        queue.submit(request("c"), 7.2)
+    work = queue.take_next(2200, 7.3)
+    assert (work.late, [queued.id for queued in work.prompts]) == ([], ["a", "b"])
+    assert pending(settled(queue, "a", "b")) == ["cup"]
+    queue.finish([late], [late])
+    queue.take_next(2300, 7.4)
+    assert pending(settled(queue, "a", "b", "cup")) == []
 
 
-def test_a_late_prompt_that_fails_frees_its_place_and_a_live_object_stays(desk):
-    desk.submit(request("old"), 0.0)
-    desk.take_next(2100, 0.1)
-    desk.settle(result_of("old"))
+def test_a_late_prompt_that_fails_frees_its_place_and_a_live_object_stays(queue):
+    queue.submit(request("old"), 0.0)
+    queue.take_next(2100, 0.1)
+    queue.settle(result_of("old"))
     for name in ("old", "new"):
-        desk.submit(request(name, stamp_ms=1900), 0.2)
-    work = desk.take_next(2200, 0.3)
+        queue.submit(request(name, stamp_ms=1900), 0.2)
+    work = queue.take_next(2200, 0.3)
     assert [late.prompt.id for late in work.late] == ["old", "new"]
-    assert work.awaited == {"new": ""}
-    desk.ended(["old", "new"], [])
-    assert desk.remove(["ghost"]) == (["ghost"], ["old"])
+    assert pending(settled(queue, "old")) == ["new"]
+    queue.finish(work.late, [])
+    assert queue.objects.remove(["ghost"]) == (["ghost"], ["old"])
 
 
-def test_what_is_removed_on_its_way_does_not_come_back(desk):
-    desk.submit(request("cup", stamp_ms=1900), 0.0)
-    desk.take_next(2100, 0.1)
-    assert desk.remove(["cup"]) == ([], [])
-    desk.ended(["cup"], ["cup"])
-    assert desk.remove(["ghost"]) == (["ghost"], [])
+def test_what_is_removed_on_its_way_does_not_come_back(queue):
+    queue.submit(request("cup", stamp_ms=1900), 0.0)
+    late = queue.take_next(2100, 0.1).late
+    assert queue.objects.remove(["cup"]) == ([], [])
+    queue.finish(late, late)
+    assert queue.objects.remove(["ghost"]) == (["ghost"], [])
 
 
-def test_a_prompt_of_the_stream_before_a_break_is_late_for_its_image_there(desk):
-    desk.submit(request("cup", stamp_ms=2000), 0.0)
-    (late,) = desk.take_next(500, 0.1).late
+def test_a_prompt_of_the_stream_before_a_break_is_late_for_its_image_there(queue):
+    queue.submit(request("cup", stamp_ms=2000), 0.0)
+    (late,) = queue.take_next(500, 0.1).late
     assert late.image.stamp_ns == 2000 * MS
 
 
-def test_a_stamp_between_two_images_far_apart_is_unknown(desk):
-    desk.saw(2400)
+def test_a_stamp_between_two_images_far_apart_is_unknown(queue):
+    queue.saw(2400)
     with pytest.raises(PromptError, match=r"'cup': no image with its stamp.*200 ms away.*or zero"):
-        desk.submit(request("cup", stamp_ms=2200), 0.0)
+        queue.submit(request("cup", stamp_ms=2200), 0.0)
 
 
-def test_a_prompt_older_than_the_history_is_rejected(desk):
+def test_a_prompt_older_than_the_history_is_rejected(queue):
     with pytest.raises(PromptError, match=r"'cup'.*0\.60 s older than the newest.*prompt_history = 0\.5 s"):
-        desk.submit(request("cup", stamp_ms=1400), 0.0)
+        queue.submit(request("cup", stamp_ms=1400), 0.0)
 
 
-def test_a_prompt_whose_image_never_comes_ends_with_a_remark(desk):
-    desk.submit(request("cup", stamp_ms=60_000), 0.0)
-    assert desk.take_next(2100, 0.9).rejected == {}
-    assert "made on an image 57.80 s newer" in desk.take_next(2200, 1.1).rejected["cup"]
-    assert desk.take_next(60_000, 1.2).prompts == []
+def test_a_prompt_whose_image_never_comes_ends_with_a_remark(queue):
+    queue.submit(request("cup", stamp_ms=60_000), 0.0)
+    assert queue.take_next(2100, 0.9).rejected == []
+    ((cup, reason),) = queue.take_next(2200, 1.1).rejected
+    assert cup.id == "cup"
+    assert "made on an image 57.80 s newer" in reason
+    assert queue.objects.ids == []
+    assert queue.take_next(60_000, 1.2).prompts == []
 
 
-def test_after_time_jumped_back_old_stamps_are_not_late_but_unknown(desk):
-    desk.saw(500, "camera")
-    assert desk.submit(request("cup", stamp_ms=2000), 0.0) == "cup"
-    assert desk.submit(request("bowl", stamp_ms=500), 0.0) == "bowl"
-    work = desk.take_next(500, 0.1)
-    assert [prompt.id for prompt in work.prompts] == ["bowl"]
-    assert (work.late, work.rejected) == ([], {})
+def test_after_time_jumped_back_old_stamps_are_not_late_but_unknown(queue):
+    queue.saw(500, "camera")
+    assert queue.submit(request("cup", stamp_ms=2000), 0.0) == "cup"
+    assert queue.submit(request("bowl", stamp_ms=500), 0.0) == "bowl"
+    work = queue.take_next(500, 0.1)
+    assert [queued.id for queued in work.prompts] == ["bowl"]
+    assert (work.late, work.rejected) == ([], [])
 
 
-def test_another_camera_makes_prompts_of_the_first_one_invalid(desk):
-    desk.saw(2100, "wrist")
-    assert desk.submit(request("cup", frame_id="wrist"), 0.0) == "cup"
+def test_another_camera_makes_prompts_of_the_first_one_invalid(queue):
+    queue.saw(2100, "wrist")
+    assert queue.submit(request("cup", frame_id="wrist"), 0.0) == "cup"
     with pytest.raises(PromptError, match=r"made in frame 'camera'.*'wrist'"):
-        desk.submit(request("bowl", frame_id="camera"), 0.0)
+        queue.submit(request("bowl", frame_id="camera"), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -202,79 +219,80 @@ def test_another_camera_makes_prompts_of_the_first_one_invalid(desk):
         ({"frame_id": "map"}, "'cup'.*frame 'map'.*'camera'"),
     ],
 )
-def test_a_bad_prompt_is_refused_at_once_with_its_name(desk, fields, said):
+def test_a_bad_prompt_is_refused_at_once_with_its_name(queue, fields, said):
     with pytest.raises(PromptError, match=said):
-        desk.submit(request("cup", **fields), 0.0)
-    assert desk.take_next(2100, 0.1).prompts == []
+        queue.submit(request("cup", **fields), 0.0)
+    assert queue.take_next(2100, 0.1).prompts == []
 
 
 def test_before_the_first_image_only_what_needs_no_image_is_checked():
-    desk = PromptDesk(8, FrameHistory(2.0), lambda: "object_1")
+    queue = PromptQueue(ObjectRegistry(8), FrameHistory(2.0))
     with pytest.raises(PromptError, match="no area"):
-        desk.submit(request("cup", box=(9.0, 9.0, 1.0, 1.0)), 0.0)
-    assert desk.submit(request("cup", mask=np.ones((5, 7), bool), box=None), 0.0) == "cup"
-    assert desk.submit(request("far", points=np.array([[4000.0, 3000.0]])), 0.0) == "far"
+        queue.submit(request("cup", box=(9.0, 9.0, 1.0, 1.0)), 0.0)
+    assert queue.submit(request("cup", mask=np.ones((5, 7), bool), box=None), 0.0) == "cup"
+    assert queue.submit(request("far", points=np.array([[4000.0, 3000.0]])), 0.0) == "far"
 
 
-def test_max_objects_counts_those_that_still_wait_and_lets_live_ones_be_refined(desk):
+def test_max_objects_counts_those_that_still_wait_and_lets_live_ones_be_refined(queue):
     for name in ("a", "b"):
-        desk.submit(request(name), 0.0)
-    desk.take_next(2100, 0.1)
-    desk.settle(result_of("a", "b"))
-    desk.submit(request("c", stamp_ms=2500), 0.2)
+        queue.submit(request(name), 0.0)
+    queue.take_next(2100, 0.1)
+    queue.settle(result_of("a", "b"))
+    queue.submit(request("c", stamp_ms=2500), 0.2)
     with pytest.raises(PromptError, match=r"'d': 3 objects are tracked.*max_objects = 3"):
-        desk.submit(request("d"), 0.3)
-    assert desk.submit(request("a"), 0.4) == "a"
+        queue.submit(request("d"), 0.3)
+    assert queue.submit(request("a"), 0.4) == "a"
 
 
-def test_removing_forgets_waiting_prompts_and_reports_what_is_left(desk):
-    desk.submit(request("a"), 0.0)
-    desk.take_next(2100, 0.1)
-    desk.settle(result_of("a"))
-    desk.submit(request("b"), 0.2)
-    assert desk.remove(["b", "ghost"]) == (["ghost"], ["a"])
-    work = desk.take_next(2200, 0.3)
+def test_removing_forgets_waiting_prompts_and_reports_what_is_left(queue):
+    queue.submit(request("a"), 0.0)
+    queue.take_next(2100, 0.1)
+    queue.settle(result_of("a"))
+    queue.submit(request("b"), 0.2)
+    assert queue.objects.remove(["b", "ghost"]) == (["ghost"], ["a"])
+    work = queue.take_next(2200, 0.3)
     assert work.prompts == []
-    assert not work.removals.covers("a")
-    desk.settle(result_of("a"))
-    assert desk.remove([]) == ([], [])
-    assert desk.take_next(2300, 0.4).removals.ids == ["a"]
+    assert queue.objects.is_tracked("a")
+    queue.settle(result_of("a"))
+    assert queue.objects.remove([]) == ([], [])
+    queue.take_next(2300, 0.4)
+    assert not queue.objects.is_tracked("a")
 
 
-def test_what_is_removed_while_an_image_is_in_work_is_gone_from_its_result(desk):
-    desk.submit(request("a"), 0.0)
-    desk.submit(request("b"), 0.0)
-    desk.take_next(2100, 0.1)
-    assert desk.remove(["a"]) == ([], ["b"])
-    removals = desk.settle(result_of("a", "b"))
-    assert removals.covers("a")
-    assert not removals.covers("b")
+def test_what_is_removed_while_an_image_is_in_work_is_gone_from_its_result(queue):
+    queue.submit(request("a"), 0.0)
+    queue.submit(request("b"), 0.0)
+    queue.take_next(2100, 0.1)
+    assert queue.objects.remove(["a"]) == ([], ["b"])
+    assert [obj.id for obj in settled(queue, "a", "b").objects] == ["b"]
     # The id may come back at once, as a new object: the removal must not hit it.
-    desk.submit(request("a"), 0.2)
-    work = desk.take_next(2200, 0.3)
-    assert [prompt.id for prompt in work.prompts] == ["a"]
-    assert not work.removals.covers("a")
+    queue.submit(request("a"), 0.2)
+    work = queue.take_next(2200, 0.3)
+    assert [queued.id for queued in work.prompts] == ["a"]
+    assert not queue.objects.is_tracked("a")  # what the tracker holds under this id is the object before
+    assert [(obj.id, obj.label) for obj in settled(queue, "b", "a").objects] == [("b", 1), ("a", 2)]
 
 
-def test_reset_covers_everything_once(desk):
-    desk.submit(request("a"), 0.0)
-    desk.take_next(2100, 0.1)
-    desk.settle(result_of("a"))
-    desk.submit(request("b"), 0.2)
-    assert desk.reset() == 2
-    desk.submit(request("c"), 0.3)
-    work = desk.take_next(2200, 0.4)
-    assert work.removals.everything
-    assert [prompt.id for prompt in work.prompts] == ["c"]
-    assert not desk.settle(result_of("c")).everything
+def test_reset_covers_everything_once(queue):
+    queue.submit(request("a"), 0.0)
+    queue.take_next(2100, 0.1)
+    queue.settle(result_of("a"))
+    queue.submit(request("b"), 0.2)
+    assert queue.objects.reset() == 2
+    queue.submit(request("c"), 0.3)
+    work = queue.take_next(2200, 0.4)
+    assert [queued.id for queued in work.prompts] == ["c"]
+    assert [obj.id for obj in settled(queue, "a", "c").objects] == ["c"]
+    assert queue.objects.ids == ["c"]
 
 
-def test_prompts_of_a_failed_image_are_named(desk):
-    desk.submit(request("a"), 0.0)
-    desk.take_next(2100, 0.1)
-    desk.settle(result_of("a"))
-    desk.submit(request("a"), 0.2)
-    desk.submit(request("b"), 0.2)
-    desk.take_next(2200, 0.3)
-    assert desk.abandon() == (["a", "b"], ["b"])
-    assert desk.remove(["ghost"]) == (["ghost"], ["a"])
+def test_prompts_of_a_failed_image_are_named(queue):
+    queue.submit(request("a"), 0.0)
+    queue.take_next(2100, 0.1)
+    queue.settle(result_of("a"))
+    queue.submit(request("a"), 0.2)
+    queue.submit(request("b"), 0.2)
+    queue.take_next(2200, 0.3)
+    assert [lost.id for lost in queue.abandon()] == ["a", "b"]
+    assert [queue.objects.is_tracked(each) for each in "ab"] == [True, False]
+    assert queue.objects.remove(["ghost"]) == (["ghost"], ["a"])

@@ -9,10 +9,11 @@ import pytest
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.node.diagnostics import Statistics
-from sam2_ros.node.frame_history import Arrival, FrameHistory
-from sam2_ros.node.late_prompts import Carrier
+from sam2_ros.node.frame_history import FrameHistory, StampedImage
+from sam2_ros.node.late_prompts import LatePrompts
 from sam2_ros.node.mailbox import Mailbox
-from sam2_ros.node.prompt_queue import PromptDesk, PromptRequest
+from sam2_ros.node.object_registry import ObjectRegistry
+from sam2_ros.node.prompt_queue import PromptQueue, PromptRequest
 from sam2_ros.node.worker import Worker
 from sam2_ros.weights.load import random_model
 
@@ -40,9 +41,10 @@ class Bench:
     def __init__(self, model, to_rgb=None) -> None:
         self.tracker = Tracker(model, TrackerConfig(max_objects=2))
         self.history = FrameHistory(2.0)
-        self.desk = PromptDesk(2, self.history, self.tracker.reserve_id)
-        to_rgb = to_rgb or self._to_rgb
-        self.mailbox: Mailbox[Arrival] = Mailbox()
+        self.objects = ObjectRegistry(2)
+        self.queue = PromptQueue(self.objects, self.history)
+        self.to_rgb = to_rgb or self._to_rgb
+        self.mailbox: Mailbox[StampedImage] = Mailbox()
         self.statistics = Statistics()
         self.log = Log()
         self.delivered: list[tuple[int, list[str]]] = []
@@ -50,20 +52,26 @@ class Bench:
         self.breaks: list[int] = []
         self.worker = Worker(
             self.tracker,
-            Carrier(self.tracker, Tracker(model, TrackerConfig(max_objects=2)), self.history, to_rgb),
+            LatePrompts(self.tracker, Tracker(model, TrackerConfig(max_objects=2)), self.history, self),
             self.history,
-            self.desk,
+            self.queue,
             self.mailbox,
             self.statistics,
-            to_rgb=to_rgb,
-            deliver=lambda result, image, arrival: self.delivered.append(
-                (arrival.stamp_ns, [obj.id for obj in result.objects])
-            ),
-            on_break=lambda: self.breaks.append(len(self.delivered)),
-            give_up=self.reasons.append,
+            decoder=self,
+            results=self,
+            supervisor=self,
             log=self.log,
         )
         self.worker.start()
+
+    def deliver(self, result, image_rgb, image) -> None:
+        self.delivered.append((image.stamp_ns, [obj.id for obj in result.objects]))
+
+    def discontinuity(self) -> None:
+        self.breaks.append(len(self.delivered))
+
+    def give_up(self, reason: str) -> None:
+        self.reasons.append(reason)
 
     @staticmethod
     def _to_rgb(message):
@@ -76,9 +84,9 @@ class Bench:
 
     def process(self, message, stamp_ns: int, frame_id: str = "camera") -> None:
         before = self.handled()
-        arrival = Arrival(message, stamp_ns, frame_id, time.monotonic())
-        self.history.saw(arrival)
-        self.mailbox.put(arrival)
+        image = StampedImage(message, stamp_ns, frame_id, time.monotonic())
+        self.history.add(image)
+        self.mailbox.put(image)
         self.wait(lambda: self.handled() > before)
 
     def wait(self, condition) -> None:
@@ -89,7 +97,7 @@ class Bench:
 
     def prompt(self, object_id: str) -> None:
         prompt = Prompt(object_id, box=(8.0, 8.0, 30.0, 30.0))
-        self.desk.submit(PromptRequest(prompt, named=True), time.monotonic())
+        self.queue.submit(PromptRequest(prompt, named=True), time.monotonic())
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +116,7 @@ def test_every_image_is_delivered_once_with_what_was_asked_for(bench):
     bench.prompt("cup")
     bench.process(IMAGE, 1)
     bench.process(IMAGE, 2)
-    bench.desk.remove(["cup"])
+    bench.objects.remove(["cup"])
     bench.process(IMAGE, 3)
     assert bench.delivered == [(1, ["cup"]), (2, ["cup"]), (3, [])]
 
@@ -135,9 +143,9 @@ def test_what_is_removed_while_an_image_is_in_work_is_not_in_its_result(bench, a
     bench.prompt("box")
     bench.process(IMAGE, 1)
     asks = {
-        "remove": lambda: bench.desk.remove(["cup"]),
-        "remove all": lambda: bench.desk.remove([]),
-        "reset": bench.desk.reset,
+        "remove": lambda: bench.objects.remove(["cup"]),
+        "remove all": lambda: bench.objects.remove([]),
+        "reset": bench.objects.reset,
     }
     bench.worker._tracker = WhileInWork(bench.tracker, asks[ask])
     bench.process(IMAGE, 2)
@@ -145,7 +153,7 @@ def test_what_is_removed_while_an_image_is_in_work_is_not_in_its_result(bench, a
     left = ["box"] if ask == "remove" else []
     assert bench.delivered == [(1, ["cup", "box"]), (2, left), (3, left)]
     assert bench.tracker.object_ids == left
-    assert bench.desk.known_ids == left
+    assert bench.objects.ids == left
 
 
 def test_an_unreadable_image_is_skipped_and_prompts_wait_for_the_next(bench):
@@ -158,7 +166,7 @@ def test_an_unreadable_image_is_skipped_and_prompts_wait_for_the_next(bench):
 
 
 def test_a_prompt_that_does_not_fit_the_image_costs_nothing_else(bench):
-    bench.desk.submit(PromptRequest(Prompt("far", points=np.array([[900.0, 900.0]])), named=True), 0.0)
+    bench.queue.submit(PromptRequest(Prompt("far", points=np.array([[900.0, 900.0]])), named=True), 0.0)
     bench.prompt("cup")
     bench.process(IMAGE, 1)
     assert bench.delivered == [(1, ["cup"])]
@@ -218,7 +226,7 @@ def test_stopping_in_mid_image_delivers_nothing_more(model):
         return message
 
     bench = Bench(model, to_rgb=slowly)
-    bench.mailbox.put(Arrival(IMAGE, 1, "camera", time.monotonic()))
+    bench.mailbox.put(StampedImage(IMAGE, 1, "camera", time.monotonic()))
     assert entered.wait(TIMEOUT_S)
     stopper = threading.Thread(target=bench.worker.stop)
     stopper.start()
@@ -233,7 +241,7 @@ def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_i
     first, later = (8.0, 8.0, 30.0, 30.0), (20.0, 10.0, 60.0, 40.0)
     click = {"points": np.array([[30.0, 20.0]]), "labels": np.array([1])}
     for prompt in (Prompt("cup", box=first), Prompt("cup", **click), Prompt("cup", box=later)):
-        bench.desk.submit(PromptRequest(prompt, named=True), time.monotonic())
+        bench.queue.submit(PromptRequest(prompt, named=True), time.monotonic())
     bench.process(IMAGE, 1)
     assert bench.delivered == [(1, ["cup"])]
     assert bench.log.lines == ["prompt 'cup': two boxes for one image: the later one counts"]
@@ -242,3 +250,24 @@ def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_i
     alone = Tracker(model)
     alone.step(IMAGE, [Prompt("cup", box=later, **click)])
     np.testing.assert_array_equal(found.logits, alone.step(IMAGE).objects[0].logits)
+
+
+@pytest.mark.parametrize("size_known", [True, False])
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_a_prompt_is_validated_twice_at_most_from_its_message_to_the_mask_decoder(
+    bench, monkeypatch, size_known, prompts
+):
+    """Once on arrival, and once against its image where that has a size that was not known then."""
+    checked = []
+    check = Prompt._checked_box
+    monkeypatch.setattr(
+        Prompt, "_checked_box", lambda self, *given: checked.append(given) or check(self, *given)
+    )
+    if size_known:
+        bench.queue.image_size(IMAGE.shape[:2])
+    for _ in range(prompts):
+        bench.prompt("cup")
+    assert len(checked) == prompts
+    bench.process(IMAGE, 1)
+    assert bench.delivered == [(1, ["cup"])]
+    assert len(checked) == prompts * (1 if size_known else 2)

@@ -187,7 +187,7 @@ def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -
             own.frames.append(index)
             own.scores.append(found.presence)
             if index in case.kept_frames:
-                row = tracker._tracks[found.id].row
+                row = tracker.tracks[found.id].row
                 (slot,) = np.flatnonzero(tracker.bank.pointer_frame[row] == index)
                 own.logits.append(found.logits)
                 own.pointers.append(tracker.bank.pointers[row, slot].numpy().copy())

@@ -11,7 +11,7 @@ sys.path.insert(0, os.getcwd())  # as with `python -m`, which the other tests st
 
 import torch
 
-from sam2_ros.engine import Tracker, tracker
+from sam2_ros.engine import Tracker
 
 ROOM = 2  # objects that fit into the memory of the full device
 LABELS = 3  # in the node that runs out of them
@@ -42,7 +42,9 @@ def _full_memory() -> None:
 
 
 def _few_labels() -> None:
-    tracker.MAX_LABEL = LABELS
+    from sam2_ros.node import object_registry
+
+    object_registry.MAX_LABEL = LABELS
 
 
 def _deaf_middleware() -> None:

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from sam2_ros.media.overlay import colour_of
-from sam2_ros.node.spatial.location import Location, SpatialResult
+from sam2_ros.node.spatial.location import Location, ObjectLocations
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
 HEADER = Header(stamp=Time(sec=7, nanosec=8), frame_id="camera")
@@ -33,8 +33,8 @@ BALL = location([(-1, -2, 4)], [(2, 1)], velocity=(0.0, 0.3, 0.4))
 RESULT = frame(tracked(MASK, "cup", 3), tracked(MASK, "hidden", 4), tracked(MASK, "ball", 70_000 % 65_535))
 
 
-def spatial(frame_id: str = "base", **locations: Location) -> SpatialResult:
-    return SpatialResult(frame_id, locations or {"cup": CUP, "ball": BALL}, "")
+def spatial(frame_id: str = "base", **locations: Location) -> ObjectLocations:
+    return ObjectLocations(frame_id, locations or {"cup": CUP, "ball": BALL}, "")
 
 
 def through_the_wire(message):
@@ -66,7 +66,7 @@ def test_a_cloud_as_pcl_and_rviz_read_it():
 
 
 def test_a_cloud_of_nothing():
-    empty = SpatialResult("base", {}, "no depth")
+    empty = ObjectLocations("base", {}, "no depth")
     cloud = through_the_wire(cloud_message(empty, RESULT, np.zeros((4, 6, 3), np.uint8), HEADER))
     assert (cloud.width, len(cloud.data), len(cloud.fields)) == (0, 0, 5)
 

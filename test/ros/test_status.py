@@ -15,9 +15,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sam2_ros_msgs.msg import ObjectStatusArray
 from std_msgs.msg import Header
 
-from sam2_ros.node.outputs.publish import objects_message
-from sam2_ros.node.outputs.status import status_message
-from sam2_ros.node.spatial.location import Location, SpatialResult
+from sam2_ros.node.outputs.object_messages import objects_message, status_message
+from sam2_ros.node.spatial.location import Location, ObjectLocations
 
 from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, stamp_ns
 
@@ -66,7 +65,7 @@ def test_a_located_object_has_its_pose_and_a_hidden_one_none():
     mask[1:3, 2:5] = True
     result = frame(tracked(mask, "cup", 3), tracked(np.zeros((4, 6), bool), "hidden", 4))
     cup = Location((1.0, 2.0, 3.0), (0.1, 0.2, 0.0), (0.0, 0.3, 0.4), np.zeros((1, 3)), np.zeros((1, 2), int))
-    spatial = SpatialResult("base", {"cup": cup}, "")
+    spatial = ObjectLocations("base", {"cup": cup}, "")
     for known in (spatial, None):
         status, objects = status_message(result, HEADER, known), objects_message(result, HEADER, known)
         assert_agree(through_the_wire(status), through_the_wire(objects))

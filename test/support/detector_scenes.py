@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.detector.association import Associator, Detection, KnownObject, Seed
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import BoxPrompt, Detection, KnownObject
 from sam2_ros.node.detector.overlap import Box
 
 PENDING, TRACKING, OCCLUDED, LOST = ObjectState
@@ -61,7 +62,7 @@ def shaken(box: Box, share: float, chance: random.Random) -> Box:
     )
 
 
-def run(associator: Associator, messages, known, start_s: float = 1.0) -> list[list[Seed]]:
+def run(associator: Associator, messages, known, start_s: float = 1.0) -> list[list[BoxPrompt]]:
     """Messages PERIOD_S apart, the objects all the while the same."""
     return [
         associator.take(message, known, start_s + number * PERIOD_S)
@@ -81,7 +82,7 @@ class Obj:
 
 
 class Robot:
-    """A node that carries seeds out: an object is on the thing its box showed, after `latency` messages."""
+    """A node that carries prompts out: an object is on the thing its box showed, after `latency` messages."""
 
     def __init__(
         self, mode: str = "track_all", latency: int = 1, max_objects: int = 8, period_s: float = PERIOD_S
@@ -89,30 +90,30 @@ class Robot:
         self.associator = Associator(mode, 0.5, max_objects)
         self.objects: dict[str, Obj] = {}
         self.now_s = 100.0
-        self.seeds: list[Seed] = []
+        self.prompts: list[BoxPrompt] = []
         self._latency, self._period_s = latency, period_s
 
     def track(self, object_id: str, thing: str, box: Box, class_id: str = "cup") -> None:
         self.objects[object_id] = Obj(thing, class_id, box, self.now_s, box, self.now_s)
 
-    def see(self, things: dict[str, Box], detections: list[Detection]) -> list[Seed]:
+    def see(self, things: dict[str, Box], detections: list[Detection]) -> list[BoxPrompt]:
         """One image with the visible `things`, and the message about it."""
         self.now_s += self._period_s
-        seeds = self.associator.take(detections, self.known(things), self.now_s)
-        for seed in seeds:
-            thing = max(things, key=lambda name: iou(things[name], seed.box))
-            object_id = seed.id or f"object_{len(self.objects) + 1}"
+        prompts = self.associator.take(detections, self.known(things), self.now_s)
+        for prompt in prompts:
+            thing = max(things, key=lambda name: iou(things[name], prompt.box))
+            object_id = prompt.id or f"object_{len(self.objects) + 1}"
             old = self.objects.get(object_id)
             self.objects[object_id] = Obj(
                 thing,
-                seed.class_id,
-                seed.box,
+                prompt.class_id,
+                prompt.box,
                 self.now_s + (self._latency + 0.5) * self._period_s,
                 old.box if old else None,
                 old.last_visible_s if old else None,
             )
-        self.seeds += seeds
-        return seeds
+        self.prompts += prompts
+        return prompts
 
     def known(self, things: dict[str, Box]) -> list[KnownObject]:
         return [self._known(object_id, obj, things) for object_id, obj in self.objects.items()]

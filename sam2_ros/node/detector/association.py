@@ -1,6 +1,6 @@
-"""From a detector's boxes to what should be prompted: hidden objects to seed again, and new objects.
+"""From a detector's boxes to what should be prompted: hidden objects to prompt again, and new objects.
 
-Knows boxes, masks, classes, states and stamps; does not know messages, how ids are given, or how a seed is
+Knows boxes, masks, classes, states and stamps; does not know messages, how ids are given, or how a prompt is
 carried out. Every detection ends as one of four: matched (it shows an object that is visible or about to be),
 reseeded, created, ignored.
 """
@@ -11,14 +11,21 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
 from sam2_ros.engine import ObjectState
 
 from .candidates import Candidate, Candidates, same_place
+from .detections import (
+    BoxPrompt,
+    Detection,
+    KnownObject,
+    class_relation,
+    usable_detections,
+    with_usable_box,
+)
 from .overlap import (
     Box,
     Overlap,
@@ -34,19 +41,15 @@ from .overlap import (
 
 MODES = ("reseed", "track_all")
 VISIBLE = (ObjectState.PENDING, ObjectState.TRACKING)
-LARGEST_EDGE_PX = 1e6  # no image is this wide: a coordinate beyond it is a detector's mistake
-COOL_DOWN_S = 1.0  # how long a seed may take to show
-MAX_SENT = 512  # seeds on their way; stamps need not advance with time, so COOL_DOWN_S alone is no bound
+COOL_DOWN_S = 1.0  # how long a prompt may take to show
+MAX_SENT = 512  # prompts on their way; stamps need not advance with time, so COOL_DOWN_S alone is no bound
 FRESH_S = 0.05  # a place this recent is exact
-
-# Boxes of one message that are one thing, of which only the best counts.
-TWIN_IOU, TWIN_IOU_OTHER_CLASS = 0.7, 0.85
 
 # A detection may be an object's own from this affinity on, by what the two classes say about each other.
 MATCH_SAME_CLASS, MATCH_UNKNOWN, MATCH_OTHER_CLASS = 0.2, 0.3, 0.7
 SAME_CLASS_BONUS = 0.1  # for the assignment, where two objects want one detection
 
-# A detection that is no object's own shows an object all the same, and is never seeded, from here on.
+# A detection that is no object's own shows an object all the same, and is not prompted for, from here on.
 CLAIM_AFFINITY, CLAIM_IOU = 0.5, 0.8
 CLAIM_FILLED = 0.5  # of the box, by an object of its class: a part of it
 CLAIM_COVERED = 0.8  # of an object of its class, in the box: more of it than was segmented
@@ -58,54 +61,11 @@ REACH_SIZES, REACH_SIZES_PER_S, REACH_SIZES_AT_MOST = 0.5, 1.0, 3.0
 REACH_IOU = 0.2
 
 
-@dataclass(frozen=True)
-class Detection:
-    """One box of a detector: pixels, maximum exclusive; score 0..1; class_id "" when it names none."""
-
-    box: Box
-    score: float
-    class_id: str = ""
-
-
-@dataclass(frozen=True)
-class KnownObject:
-    """An object that exists, as it was on the image of the detections or the nearest one that was tracked.
-
-    Attributes:
-        box: tight box when it was last visible, or the box it was asked for with while PENDING; None when
-            neither is known.
-        mask: ``[H, W]`` bool of that image, None when the object is hidden.
-        last_visible_s: on the clock of the detections' stamps; None when it was never visible.
-    """
-
-    id: str
-    class_id: str
-    state: ObjectState
-    box: Box | None
-    mask: np.ndarray | None = None
-    last_visible_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Seed:
-    """What to prompt with a box on the image of the detections: the hidden object `id`, or "" = a new one."""
-
-    id: str
-    box: Box
-    class_id: str
-    score: float
-
-
-class _Classed(Protocol):
-    @property
-    def class_id(self) -> str: ...
-
-
 @dataclass(eq=False)
-class _Sent:
-    """A seed that was handed out and does not show yet; `box` follows the thing from message to message."""
+class _OpenPrompt:
+    """A prompt that was handed out and does not show yet; `box` follows the thing from message to message."""
 
-    seed: Seed
+    prompt: BoxPrompt
     sent_s: float
     box: Box
     stamp_s: float
@@ -114,17 +74,17 @@ class _Sent:
         """The object is tracked by now; one without a name is told by its place."""
         if known.state != ObjectState.TRACKING:
             return False
-        return known.id == self.seed.id if self.seed.id else _iou(self.box, known.box) >= CLAIM_AFFINITY
+        return known.id == self.prompt.id if self.prompt.id else _iou(self.box, known.box) >= CLAIM_AFFINITY
 
     def is_pending_as(self, known: KnownObject) -> bool:
         if known.state != ObjectState.PENDING:
             return False
-        return known.id == self.seed.id if self.seed.id else _iou(self.seed.box, known.box) > 0.95
+        return known.id == self.prompt.id if self.prompt.id else _iou(self.prompt.box, known.box) > 0.95
 
 
 @dataclass(frozen=True)
-class _Present:
-    """A thing in the image that needs no seed: a visible object, or one whose seed is on its way.
+class _PresentObject:
+    """A thing in the image that needs no prompt: a visible object, or one whose prompt is on its way.
 
     `stamp_s` is when it was at `box`.
     """
@@ -134,13 +94,13 @@ class _Present:
     box: Box
     stamp_s: float
     mask: np.ndarray | None = None
-    sent: _Sent | None = None
+    sent: _OpenPrompt | None = None
 
 
 class Associator:
-    """Remembers what it needs from message to message: candidates, seeds on their way, who was named when.
+    """Remembers what it needs from message to message: candidates, prompts on their way, who was named when.
 
-    A seed needs a candidate that is in 2 of 3 messages. Messages with equal stamps count as one, so `stamp_s`
+    A prompt needs a candidate that is in 2 of 3 messages. Messages with equal stamps count as one, so `stamp_s`
     has to advance with the images. `min_score` and `max_objects` may be changed between two messages.
 
     `counts` has a number for each of matched, reseeded, created and ignored; their sum is the number of all
@@ -162,41 +122,38 @@ class Associator:
         The counts stay.
         """
         self._candidates = Candidates()
-        self._sent: list[_Sent] = []
+        self._sent: list[_OpenPrompt] = []
         self._named_s: dict[str, float] = {}  # object id -> when it last had a detection of its own
 
     def take(
         self, detections: Sequence[Detection], known: Sequence[KnownObject], stamp_s: float
-    ) -> list[Seed]:
-        """One message of detections; returns what to prompt, re-seeds first, then new objects by score."""
-        found = _without_twins(self._usable(detections))
-        known = sorted((_placed(each) for each in known), key=lambda each: each.id)
+    ) -> list[BoxPrompt]:
+        """One message of detections; returns what to prompt, hidden objects first, then new objects by score."""
+        found = usable_detections(detections, self.min_score)
+        known = sorted((with_usable_box(each) for each in known), key=lambda each: each.id)
         present = self._present(known, stamp_s)
         unplaced = [each for each in known if each.state in VISIBLE and each.box is None]
         free, may_be_new, matched = self._match(found, present, unplaced, stamp_s)
         candidates = self._candidates.follow(as_boxes(free), [each.class_id for each in free], stamp_s)
 
-        on_their_way = {sent.seed.id for sent in self._sent}
+        on_their_way = {sent.prompt.id for sent in self._sent}
         hidden = [each for each in known if each.state not in VISIBLE and each.id not in on_their_way]
-        reseeds, wanted = self._reseed(free, candidates, hidden, stamp_s)
+        returned, wanted = self._find_hidden(free, candidates, hidden, stamp_s)
         room = self.max_objects - len(known) if self.mode == "track_all" else 0
-        created = self._create(free, candidates, may_be_new & ~wanted, [seed for _, seed in reseeds], room)
+        created = self._create(
+            free, candidates, may_be_new & ~wanted, [prompt for _, prompt in returned], room
+        )
 
-        for row, seed in (*reseeds, *created):
+        for row, prompt in (*returned, *created):
             self._candidates.drop(candidates[row])
-            self._sent.append(_Sent(seed, stamp_s, seed.box, stamp_s))
+            self._sent.append(_OpenPrompt(prompt, stamp_s, prompt.box, stamp_s))
         del self._sent[:-MAX_SENT]
-        ignored = len(detections) - matched - len(reseeds) - len(created)
-        self.counts.update(matched=matched, reseeded=len(reseeds), created=len(created), ignored=ignored)
-        return [seed for _, seed in (*reseeds, *created)]
+        ignored = len(detections) - matched - len(returned) - len(created)
+        self.counts.update(matched=matched, reseeded=len(returned), created=len(created), ignored=ignored)
+        return [prompt for _, prompt in (*returned, *created)]
 
-    def _usable(self, detections: Sequence[Detection]) -> list[Detection]:
-        """Those whose box and score mean something, in an order of their own and not the message's."""
-        usable = [each for each in detections if _has_area(each.box) and self.min_score <= each.score <= 1.0]
-        return sorted(usable, key=lambda each: (-each.score, each.class_id, each.box))
-
-    def _present(self, known: list[KnownObject], stamp_s: float) -> list[_Present]:
-        """What is in the image already. Ends the seeds that show by now, or will not any more."""
+    def _present(self, known: list[KnownObject], stamp_s: float) -> list[_PresentObject]:
+        """What is in the image already. Ends the prompts that show by now, or will not any more."""
         ids = {each.id for each in known}
         self._named_s = {key: named_s for key, named_s in self._named_s.items() if key in ids}
         for sent, each in itertools.product(self._sent, known):
@@ -204,7 +161,7 @@ class Associator:
                 self._named_s[each.id] = sent.stamp_s
         self._sent = [sent for sent in self._sent if _still_awaited(sent, known, stamp_s)]
         visible = [
-            _Present(
+            _PresentObject(
                 each.id,
                 each.class_id,
                 each.box,
@@ -217,12 +174,16 @@ class Associator:
             and not any(sent.is_pending_as(each) for sent in self._sent)
         ]
         return visible + [
-            _Present(sent.seed.id, sent.seed.class_id, sent.box, sent.stamp_s, sent=sent)
+            _PresentObject(sent.prompt.id, sent.prompt.class_id, sent.box, sent.stamp_s, sent=sent)
             for sent in self._sent
         ]
 
     def _match(
-        self, found: list[Detection], present: list[_Present], unplaced: list[KnownObject], stamp_s: float
+        self,
+        found: list[Detection],
+        present: list[_PresentObject],
+        unplaced: list[KnownObject],
+        stamp_s: float,
     ) -> tuple[list[Detection], np.ndarray, int]:
         """Give each present thing its own detection.
 
@@ -231,7 +192,7 @@ class Associator:
         """
         boxes, places = as_boxes(found), as_boxes(present)
         overlap = measure(boxes, places, [each.mask for each in present])
-        relation = _relation(found, present)
+        relation = class_relation(found, present)
         gates = np.array((MATCH_OTHER_CLASS, MATCH_UNKNOWN, MATCH_SAME_CLASS))
         # The place of a thing is as old as the image that it was found in: it may have moved on since.
         age_m = np.array([abs(stamp_s - each.stamp_s) for each in present])
@@ -251,7 +212,9 @@ class Associator:
         missing[own_columns] = False
         unsettled = missing | np.array([each.mask is None for each in present], bool)
         shown: np.ndarray = np.any(_claims(overlap, relation > 0, unsettled), axis=1)
-        shown |= np.any(_relation(found, unplaced) >= 0, axis=1)  # perhaps what was asked for without a place
+        shown |= np.any(
+            class_relation(found, unplaced) >= 0, axis=1
+        )  # perhaps what was asked for without a place
         shown[own_rows] = True
         named = [
             each.sent is not None or stamp_s - self._named_s.get(each.id, -math.inf) <= FLIP_MEMORY_S
@@ -261,73 +224,51 @@ class Associator:
         free = np.flatnonzero(~shown)
         return [found[row] for row in free], ~flipped[free].any(axis=1), len(pairs)
 
-    def _reseed(
+    def _find_hidden(
         self, free: list[Detection], candidates: list[Candidate], hidden: list[KnownObject], stamp_s: float
-    ) -> tuple[list[tuple[int, Seed]], np.ndarray]:
+    ) -> tuple[list[tuple[int, BoxPrompt]], np.ndarray]:
         """Give each hidden object the detection that is nearest to where it went.
 
-        Returns (row, seed) of those that were seen often enough, and ``[N]`` bool: which detections are, or
+        Returns (row, prompt) of those that were seen often enough, and ``[N]`` bool: which detections are, or
         may still turn out to be, an object that is hidden.
         """
-        boxes, relation = as_boxes(free), _relation(free, hidden)
+        boxes, relation = as_boxes(free), class_relation(free, hidden)
         gain = np.zeros(relation.shape)
         for column, lost in enumerate(hidden):
             gain[:, column] = _return_gain(boxes, relation[:, column], candidates, lost, stamp_s)
-        seeds: list[tuple[int, Seed]] = []
+        prompts: list[tuple[int, BoxPrompt]] = []
         waits = np.ones(len(hidden), bool)
         for row, column in sorted(assign(gain, gain > 0), key=lambda pair: -gain[pair]):
             detection, lost = free[row], hidden[column]
-            if candidates[row].is_confirmed and not _clashes(detection, [seed for _, seed in seeds]):
+            if candidates[row].is_confirmed and not _clashes(detection, [prompt for _, prompt in prompts]):
                 class_id = lost.class_id or detection.class_id
-                seeds.append((row, Seed(lost.id, detection.box, class_id, detection.score)))
+                prompts.append((row, BoxPrompt(lost.id, detection.box, class_id, detection.score)))
                 waits[column] = False
         wanted: np.ndarray = np.any((gain > 0) & waits, axis=1)
-        wanted[[row for row, _ in seeds]] = True
-        return seeds, wanted
+        wanted[[row for row, _ in prompts]] = True
+        return prompts, wanted
 
     def _create(
         self,
         free: list[Detection],
         candidates: list[Candidate],
         may_be_new: np.ndarray,
-        reseeds: list[Seed],
+        returned: list[BoxPrompt],
         room: int,
-    ) -> list[tuple[int, Seed]]:
-        """(row, seed) of new objects while there is room; `free` is in order of score."""
-        created: list[tuple[int, Seed]] = []
+    ) -> list[tuple[int, BoxPrompt]]:
+        """(row, prompt) of new objects while there is room; `free` is in order of score."""
+        created: list[tuple[int, BoxPrompt]] = []
         for row, detection in enumerate(free):
             if len(created) >= room:
                 break
-            chosen = [*reseeds, *(seed for _, seed in created)]
+            chosen = [*returned, *(prompt for _, prompt in created)]
             if may_be_new[row] and candidates[row].is_confirmed and not _clashes(detection, chosen):
-                created.append((row, Seed("", detection.box, detection.class_id, detection.score)))
+                created.append((row, BoxPrompt("", detection.box, detection.class_id, detection.score)))
         return created
 
 
-def _has_area(box: Box) -> bool:
-    x0, y0, x1, y1 = box
-    return all(abs(edge) < LARGEST_EDGE_PX for edge in box) and x0 < x1 and y0 < y1
-
-
-def _placed(known: KnownObject) -> KnownObject:
-    """A box without area says as little as none."""
-    return known if known.box is None or _has_area(known.box) else replace(known, box=None)
-
-
-def _without_twins(detections: list[Detection]) -> list[Detection]:
-    """Of boxes that show one thing only the first, which has the best score."""
-    other_class = _relation(detections, detections) < 0
-    boxes = as_boxes(detections)
-    twins = box_ious(boxes, boxes) >= np.where(other_class, TWIN_IOU_OTHER_CLASS, TWIN_IOU)
-    kept: list[int] = []
-    for row in range(len(detections)):
-        if not twins[row, kept].any():
-            kept.append(row)
-    return [detections[row] for row in kept]
-
-
-def _still_awaited(sent: _Sent, known: list[KnownObject], stamp_s: float) -> bool:
-    if sent.seed.id and all(each.id != sent.seed.id for each in known):
+def _still_awaited(sent: _OpenPrompt, known: list[KnownObject], stamp_s: float) -> bool:
+    if sent.prompt.id and all(each.id != sent.prompt.id for each in known):
         return False
     if any(sent.is_answered_by(each) for each in known):
         return False
@@ -346,10 +287,10 @@ def _claims(overlap: Overlap, same_class: np.ndarray, unsettled: np.ndarray) -> 
     return claims | (same_class & unsettled & (overlap.covered >= CLAIM_COVERED))
 
 
-def _clashes(detection: Detection, chosen: list[Seed]) -> bool:
-    """Whether it shows a thing that is seeded in the same message."""
+def _clashes(detection: Detection, chosen: list[BoxPrompt]) -> bool:
+    """Whether it shows a thing that is prompted in the same message."""
     overlap = measure(as_boxes([detection]), as_boxes(chosen), [None] * len(chosen))
-    return bool(_claims(overlap, _relation([detection], chosen) > 0, np.ones(len(chosen), bool)).any())
+    return bool(_claims(overlap, class_relation([detection], chosen) > 0, np.ones(len(chosen), bool)).any())
 
 
 def _return_gain(
@@ -377,14 +318,6 @@ def _return_gain(
     beside_n = np.array([each.confirmed_s is not None and each.confirmed_s <= until_s for each in candidates])
     possible_n &= overlaps_n | ~beside_n.astype(bool)
     return possible_n * (1 / (1 + away_n) + SAME_CLASS_BONUS * (relation_n > 0))
-
-
-def _relation(a: Sequence[_Classed], b: Sequence[_Classed]) -> np.ndarray:
-    """``[N, M]`` int: 1 = the same class, -1 = another class, 0 = one of them names none."""
-    relation = [
-        [int(x.class_id == y.class_id) * 2 - 1 if x.class_id and y.class_id else 0 for y in b] for x in a
-    ]
-    return np.array(relation, np.int64).reshape(len(a), len(b))
 
 
 def _iou(a: Box, b: Box | None) -> float:

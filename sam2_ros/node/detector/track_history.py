@@ -15,11 +15,11 @@ from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.node.frame_history import MAX_IMAGES
 from sam2_ros.node.limits import Limits
 
-from .association import KnownObject
+from .detections import KnownObject
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _ObjectSnapshot:
     """One object on one image; `packed` holds the bits of its mask inside its box."""
 
     class_id: str
@@ -29,9 +29,11 @@ class _Seen:
     packed: np.ndarray
 
     @staticmethod
-    def of(obj: TrackedObject) -> _Seen:
+    def of(obj: TrackedObject) -> _ObjectSnapshot:
         x0, y0, x1, y1 = obj.box
-        return _Seen(obj.class_id, obj.state, obj.visible, obj.box, np.packbits(obj.mask[y0:y1, x0:x1]))
+        return _ObjectSnapshot(
+            obj.class_id, obj.state, obj.visible, obj.box, np.packbits(obj.mask[y0:y1, x0:x1])
+        )
 
     def mask(self, height: int, width: int) -> np.ndarray | None:
         """[height, width] bool; None when it is hidden."""
@@ -45,18 +47,18 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Image:
+class _TrackedImage:
     stamp_s: float
     height_px: int
     width_px: int
-    objects: dict[str, _Seen]
+    objects: dict[str, _ObjectSnapshot]
 
     @property
     def bytes(self) -> int:
         return sum(seen.packed.nbytes for seen in self.objects.values())
 
 
-class Sightings:
+class TrackHistory:
     """Thread-safe.
 
     Args:
@@ -72,17 +74,17 @@ class Sightings:
         self.max_bytes = max_bytes
         self.cut = 0
         self._lock = threading.Lock()
-        self._images: deque[_Image] = deque()
+        self._images: deque[_TrackedImage] = deque()
         self._bytes = 0
         self._last_visible: dict[str, tuple[float, tuple[int, int, int, int]]] = {}
 
-    def saw(self, result: FrameResult) -> None:
+    def add(self, result: FrameResult) -> None:
         """Take in the result of one image. Time that runs backwards starts anew, the objects' ids stay."""
-        image = _Image(
+        image = _TrackedImage(
             result.stamp_s,
             result.height_px,
             result.width_px,
-            {obj.id: _Seen.of(obj) for obj in result.objects},
+            {obj.id: _ObjectSnapshot.of(obj) for obj in result.objects},
         )
         with self._lock:
             if self._images and result.stamp_s < self._images[-1].stamp_s:
@@ -129,8 +131,8 @@ class Sightings:
     def _as_it_was(
         self,
         object_id: str,
-        then: _Image,
-        now: _Image,
+        then: _TrackedImage,
+        now: _TrackedImage,
         asked: dict[str, tuple[float, float, float, float]],
     ) -> KnownObject:
         seen = now.objects[object_id]

@@ -13,7 +13,7 @@ from sam2_ros.engine import FrameResult
 from sam2_ros.node.limits import MAX_NAME_BYTES, shown
 from sam2_ros.node.packages import require
 
-from .association import Detection
+from .detections import Detection
 from .overlap import Box
 
 SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001

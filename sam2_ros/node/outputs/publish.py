@@ -6,34 +6,31 @@ is not made, and a message that cannot be sent is dropped and counted, never ret
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point
 from rclpy.exceptions import InvalidHandle
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import Image, PointCloud2, RegionOfInterest
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.errors import UserError
-from sam2_ros.media.messages.tracked_object import ObjectFields, object_fields
 from sam2_ros.media.overlay import draw_overlay
 from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
-from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObject, TrackedObjectArray
+from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObjectArray
 from sam2_ros.node.qos import OVERRIDABLE, output_qos
-from sam2_ros.node.spatial.location import Location, SpatialResult
+from sam2_ros.node.spatial.location import ObjectLocations
 from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
 
 from .mask_topics import mask_topics
-from .status import status_message
+from .object_messages import image_message, objects_message, status_message
 
 RCLError = rclpy_implementation.RCLError
 
@@ -93,7 +90,7 @@ class Outputs:
 
     @property
     def want_positions(self) -> bool:
-        """Whether somebody listens to what has positions in it."""
+        """True if any output with positions has subscribers."""
         return any(
             publisher is not None and publisher.get_subscription_count()
             for publisher in (self._objects, self._status, self._cloud, self._markers, self._boxes_3d)
@@ -117,7 +114,7 @@ class Outputs:
             )
 
     def publish_objects(
-        self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: SpatialResult | None
+        self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: ObjectLocations | None
     ) -> None:
         """Send what somebody listens to and may have positions; `spatial` is None where nobody asked for them."""
         self._send(self._objects, lambda: objects_message(result, header, spatial))
@@ -147,74 +144,5 @@ class Outputs:
             )
 
 
-def image_message(fields: Any, header: Header) -> Image:
-    """A sensor_msgs/Image from ImageFields.
-
-    `data` is assigned as array('B'), which is one copy; a list, or the constructor, takes 100 times longer.
-    """
-    message = Image(
-        header=header,
-        height=fields.height,
-        width=fields.width,
-        encoding=fields.encoding,
-        is_bigendian=int(fields.is_bigendian),
-        step=fields.step,
-    )
-    data = array("B")
-    data.frombytes(fields.data)
-    message.data = data
-    return message
-
-
 def _mask_message(mask_hw: np.ndarray, header: Header) -> Image:
     return image_message(mono_to_image_fields(mask_hw), header)
-
-
-def objects_message(
-    result: FrameResult, header: Header, spatial: SpatialResult | None = None
-) -> TrackedObjectArray:
-    """Everything known about one image, possibly nothing, as one message."""
-    locations = spatial.locations if spatial is not None else {}
-    return TrackedObjectArray(
-        header=header,
-        position_frame_id=spatial.frame_id if spatial is not None else header.frame_id,
-        image_height=result.height_px,
-        image_width=result.width_px,
-        objects=[
-            _object_message(object_fields(obj), header, locations.get(obj.id)) for obj in result.objects
-        ],
-    )
-
-
-def _object_message(fields: ObjectFields, header: Header, location: Location | None) -> TrackedObject:
-    message = _flat_message(fields, header)
-    if location is not None:
-        message.has_position = True
-        for vector, xyz in (
-            (message.position, location.position_xyz),
-            (message.size, location.size_xyz),
-            (message.velocity, location.velocity_xyz),
-        ):
-            vector.x, vector.y, vector.z = xyz
-    return message
-
-
-def _flat_message(fields: ObjectFields, header: Header) -> TrackedObject:
-    return TrackedObject(
-        id=fields.id,
-        label=fields.label,
-        class_id=fields.class_id,
-        state=fields.state,
-        score=fields.score,
-        presence=fields.presence,
-        age=fields.age_s,
-        roi=RegionOfInterest(
-            x_offset=fields.roi.x_offset,
-            y_offset=fields.roi.y_offset,
-            width=fields.roi.width,
-            height=fields.roi.height,
-        ),
-        mask=image_message(mono_to_image_fields(fields.mask_hw), header),
-        centroid=Point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
-        area=fields.area_px,
-    )

@@ -1,5 +1,5 @@
 """Depth and 3D: where the tracked objects are, in metres.
 
-Knows nothing of how they are tracked. `spatial.Spatial` is the way in; the rest needs no ROS but for the
+Knows nothing of how they are tracked. `object_locator` is the way in; the rest needs no ROS but for the
 messages it makes.
 """

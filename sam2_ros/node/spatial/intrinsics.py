@@ -18,7 +18,7 @@ _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-9)
 _TOLERANCE_PX = 0.5
 
 
-class Camera:
+class Intrinsics:
     """The intrinsics that fit one image.
 
     `matrix` is the 3x3 of the image's own pixels: cropped (roi) and binned as CameraInfo describes.

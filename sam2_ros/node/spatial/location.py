@@ -30,7 +30,7 @@ class NotYetError(NoPositionError):
 
 @dataclass(frozen=True)
 class Location:
-    """One visible object; everything is in the frame of the SpatialResult.
+    """One visible object; everything is in the frame of the ObjectLocations.
 
     Attributes:
         position_xyz: metres, the median of the object's visible surface.
@@ -49,7 +49,7 @@ class Location:
 
 
 @dataclass(frozen=True)
-class SpatialResult:
+class ObjectLocations:
     """All positions of one image.
 
     Attributes:

@@ -20,7 +20,7 @@ from sam2_ros.engine import FrameResult, TrackedObject
 from sam2_ros.media.overlay import colour_of
 from sam2_ros.node.packages import require
 
-from .location import Location, SpatialResult, Vector
+from .location import Location, ObjectLocations, Vector
 
 MARKER_LIFETIME_NS = 500_000_000
 MIN_SHOWN_SPEED_MPS = 0.05  # slower is rather noise
@@ -37,7 +37,7 @@ _CLOUD_FIELDS = [
 
 
 def cloud_message(
-    spatial: SpatialResult, result: FrameResult, image_rgb: np.ndarray, header: Header
+    spatial: ObjectLocations, result: FrameResult, image_rgb: np.ndarray, header: Header
 ) -> PointCloud2:
     """The points of all objects, in the colours of the [H, W, 3] uint8 RGB image, each with its object's label."""
     located = _located(spatial, result)
@@ -66,7 +66,7 @@ def cloud_message(
     return message
 
 
-def markers_message(spatial: SpatialResult, result: FrameResult, header: Header) -> MarkerArray:
+def markers_message(spatial: ObjectLocations, result: FrameResult, header: Header) -> MarkerArray:
     """Per located object a box, its name and an arrow as long as its way in a second, if it moves.
 
     Each array begins with a DELETEALL, so that nothing stays of objects that are gone.
@@ -105,7 +105,7 @@ def _object_markers(obj: TrackedObject, location: Location, header: Header, abov
     return [cube, text, arrow]
 
 
-def detections_3d_message(spatial: SpatialResult, result: FrameResult, header: Header) -> Any:
+def detections_3d_message(spatial: ObjectLocations, result: FrameResult, header: Header) -> Any:
     """The located objects as a vision_msgs/Detection3DArray; UserError without vision_msgs."""
     vision = require("vision_msgs.msg", "vision_msgs", "~/detections_3d")
     message = vision.Detection3DArray(header=_header(spatial, header))
@@ -121,11 +121,11 @@ def detections_3d_message(spatial: SpatialResult, result: FrameResult, header: H
     return message
 
 
-def _located(spatial: SpatialResult, result: FrameResult) -> list[tuple[TrackedObject, Location]]:
+def _located(spatial: ObjectLocations, result: FrameResult) -> list[tuple[TrackedObject, Location]]:
     return [(obj, spatial.locations[obj.id]) for obj in result.objects if obj.id in spatial.locations]
 
 
-def _header(spatial: SpatialResult, header: Header) -> Header:
+def _header(spatial: ObjectLocations, header: Header) -> Header:
     return Header(stamp=header.stamp, frame_id=spatial.frame_id)
 
 

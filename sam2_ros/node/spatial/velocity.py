@@ -18,7 +18,7 @@ MIN_SPAN_S = 0.1
 UNKNOWN: Vector = (0.0, 0.0, 0.0)
 
 
-class Velocities:
+class VelocityEstimator:
     """The recent positions of each object, by label. Not thread-safe."""
 
     def __init__(self) -> None:

@@ -25,7 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_ros.engine import ObjectState
-from sam2_ros.node.detector.association import Associator, Detection, KnownObject
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import Detection, KnownObject
 from sam2_ros.node.detector.overlap import Box
 
 
@@ -52,7 +53,7 @@ def test_the_smallest_score_may_change_while_it_runs():
     associator = Associator("track_all", 0.5, 8)
     assert not any(run(associator, [[cup(CUP, 0.4)]] * 3, []))
     associator.min_score = 0.3
-    assert [len(seeds) for seeds in run(associator, [[cup(CUP, 0.4)]] * 2, [], start_s=2.0)] == [0, 1]
+    assert [len(prompts) for prompts in run(associator, [[cup(CUP, 0.4)]] * 2, [], start_s=2.0)] == [0, 1]
 
 
 def test_an_unknown_mode_is_refused():
@@ -64,9 +65,9 @@ def test_after_a_reset_nothing_counts_as_seen():
     associator = Associator("track_all", 0.5, 8)
     run(associator, [[cup(CUP)]], [])
     associator.reset()
-    assert [len(seeds) for seeds in run(associator, [[cup(CUP)]] * 2, [], start_s=0.0)] == [0, 1]
-    associator.reset()  # the object of that seed was removed with all others
-    assert [len(seeds) for seeds in run(associator, [[cup(CUP)]] * 2, [], start_s=0.2)] == [0, 1]
+    assert [len(prompts) for prompts in run(associator, [[cup(CUP)]] * 2, [], start_s=0.0)] == [0, 1]
+    associator.reset()  # the object of that prompt was removed with all others
+    assert [len(prompts) for prompts in run(associator, [[cup(CUP)]] * 2, [], start_s=0.2)] == [0, 1]
     assert associator.counts["created"] == 2
 
 
@@ -115,15 +116,15 @@ def test_what_holds_for_every_sequence(messages, mode, max_objects, chance):
     one, other = Associator(mode, 0.5, max_objects), Associator(mode, 0.5, max_objects)
     given_so_far = 0
     for found, known, stamp_s in messages:
-        seeds = one.take(found, known, stamp_s)
+        prompts = one.take(found, known, stamp_s)
         states = {each.id: each.state for each in known}
-        named = [seed.id for seed in seeds if seed.id]
-        new = [seed for seed in seeds if not seed.id]
+        named = [prompt.id for prompt in prompts if prompt.id]
+        new = [prompt for prompt in prompts if not prompt.id]
         assert all(states[object_id] in (OCCLUDED, LOST) for object_id in named)
         assert len(set(named)) == len(named)
         assert not new or (mode == "track_all" and len(known) + len(new) <= max_objects)
-        assert all(seed.score >= 0.5 and seed.box in [each.box for each in found] for seed in seeds)
-        for a, b in itertools.combinations(seeds, 2):
+        assert all(prompt.score >= 0.5 and prompt.box in [each.box for each in found] for prompt in prompts)
+        for a, b in itertools.combinations(prompts, 2):
             assert iou(a.box, b.box) < 0.5
         given_so_far += len(found)
         assert sum(one.counts.values()) == given_so_far
@@ -131,7 +132,7 @@ def test_what_holds_for_every_sequence(messages, mode, max_objects, chance):
         shuffled, mixed = list(found), list(known)
         chance.shuffle(shuffled)
         chance.shuffle(mixed)
-        assert other.take(shuffled, mixed, stamp_s) == seeds
+        assert other.take(shuffled, mixed, stamp_s) == prompts
 
 
 @given(places, st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(1, 4))

@@ -7,15 +7,16 @@ import itertools
 import pytest
 from detector_scenes import CUP, LOST, OCCLUDED, Robot, at, cup, hidden, run, tracked
 
-from sam2_ros.node.detector.association import Associator, Detection, Seed
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import BoxPrompt, Detection
 
 
 @pytest.mark.parametrize("state", [OCCLUDED, LOST])
-def test_a_hidden_object_is_seeded_when_it_was_seen_twice(state):
+def test_a_hidden_object_is_prompted_when_it_was_seen_twice(state):
     associator = Associator("reseed", 0.5, 8)
     known = [hidden("a", CUP, last_s=0.5, state=state)]
-    seeds = run(associator, [[cup(at(120))], [], [cup(at(122), 0.8)]], known)
-    assert seeds == [[], [], [Seed("a", at(122), "cup", 0.8)]]
+    prompts = run(associator, [[cup(at(120))], [], [cup(at(122), 0.8)]], known)
+    assert prompts == [[], [], [BoxPrompt("a", at(122), "cup", 0.8)]]
     assert associator.counts == {"matched": 0, "reseeded": 1, "created": 0, "ignored": 1}
 
 
@@ -28,7 +29,7 @@ def test_what_comes_back_elsewhere_gets_its_own_id(mode):
     for _ in range(5):
         robot.see({"cup": at(260, 20)}, [cup(at(260, 20))])
     assert robot.on == {"a": "cup"}
-    assert [seed.id for seed in robot.seeds] == ["a"]
+    assert [prompt.id for prompt in robot.prompts] == ["a"]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
@@ -37,41 +38,41 @@ def test_two_lost_look_alikes_take_the_nearest_each(order):
     known = [hidden("a", at(10)), hidden("b", at(250))]
     associator = Associator("track_all", 0.5, 8)
     message = [(*places, Detection(CUP, 0.1, "cup"), Detection(CUP, 0.9, "hat"))[index] for index in order]
-    seeds = run(associator, [message] * 2, known)[-1]
-    assert {seed.id: seed.box for seed in seeds if seed.id} == {"a": at(30), "b": at(230)}
+    prompts = run(associator, [message] * 2, known)[-1]
+    assert {prompt.id: prompt.box for prompt in prompts if prompt.id} == {"a": at(30), "b": at(230)}
 
 
 def test_an_exact_return_is_preferred_to_two_long_ways():
     known = [hidden("a", at(0)), hidden("b", at(140))]
-    seeds = run(Associator("reseed", 0.5, 8), [[cup(at(140)), cup(at(280))]] * 2, known)[-1]
-    assert {seed.id: seed.box for seed in seeds}["b"] == at(140)
+    prompts = run(Associator("reseed", 0.5, 8), [[cup(at(140)), cup(at(280))]] * 2, known)[-1]
+    assert {prompt.id: prompt.box for prompt in prompts}["b"] == at(140)
 
 
 def test_of_two_lost_objects_the_one_of_its_class_is_preferred():
     known = [hidden("a", CUP, ""), hidden("b", at(104))]
-    seeds = run(Associator("reseed", 0.5, 8), [[cup(CUP)]] * 2, known)[-1]
-    assert [seed.id for seed in seeds] == ["b"]
+    prompts = run(Associator("reseed", 0.5, 8), [[cup(CUP)]] * 2, known)[-1]
+    assert [prompt.id for prompt in prompts] == ["b"]
 
 
 def test_of_boxes_that_show_one_thing_the_best_scored_is_used():
     message = [cup(CUP, 0.6), cup(at(104), 0.9), cup(at(102), 0.7, "")]
     for known in ([], [hidden("a", CUP)]):
-        seeds = run(Associator("track_all", 0.5, 8), [message] * 2, known)[-1]
-        assert [(seed.box, seed.score) for seed in seeds] == [(at(104), 0.9)]
+        prompts = run(Associator("track_all", 0.5, 8), [message] * 2, known)[-1]
+        assert [(prompt.box, prompt.score) for prompt in prompts] == [(at(104), 0.9)]
 
 
 def test_two_poor_boxes_of_one_thing_do_not_bring_back_two_objects():
     known = [hidden("a", at(90)), hidden("b", at(110))]
     message = [cup(at(100)), cup(at(109))]
-    seeds = run(Associator("reseed", 0.5, 8), [message] * 8, known)
-    assert [len(found) for found in seeds] == [0, 1, 0, 0, 0, 0, 0, 0]
+    prompts = run(Associator("reseed", 0.5, 8), [message] * 8, known)
+    assert [len(found) for found in prompts] == [0, 1, 0, 0, 0, 0, 0, 0]
 
 
-def test_an_object_removed_while_its_seed_is_on_its_way_gives_room_to_a_new_one():
+def test_an_object_removed_while_its_prompt_is_on_its_way_gives_room_to_a_new_one():
     associator = Associator("track_all", 0.5, 8)
     assert run(associator, [[cup(CUP)]] * 2, [hidden("a", CUP)])[-1][0].id == "a"
-    seeds = run(associator, [[cup(CUP)]] * 2, [], start_s=1.2)
-    assert [[seed.id for seed in found] for found in seeds] == [[], [""]]
+    prompts = run(associator, [[cup(CUP)]] * 2, [], start_s=1.2)
+    assert [[prompt.id for prompt in found] for found in prompts] == [[], [""]]
 
 
 def test_another_class_is_not_the_lost_object():
@@ -93,12 +94,12 @@ def test_another_class_is_not_the_lost_object():
 @pytest.mark.parametrize(("ours", "theirs"), [("", ""), ("cup", ""), ("", "cup")])
 def test_without_a_class_the_lost_object_must_be_within_reach(box, hidden_s, expected, ours, theirs):
     known = [hidden("a", CUP, ours, last_s=1.0 - hidden_s)]
-    seeds = run(Associator("reseed", 0.5, 8), [[cup(box, class_id=theirs)]] * 2, known)[-1]
-    assert [seed.id for seed in seeds] == (["a"] if expected else [])
-    assert all(seed.class_id == (ours or theirs) for seed in seeds)
+    prompts = run(Associator("reseed", 0.5, 8), [[cup(box, class_id=theirs)]] * 2, known)[-1]
+    assert [prompt.id for prompt in prompts] == (["a"] if expected else [])
+    assert all(prompt.class_id == (ours or theirs) for prompt in prompts)
 
 
-def test_an_object_never_seen_is_seeded_by_its_class_only():
+def test_an_object_never_seen_is_prompted_by_its_class_only():
     never = hidden("a", None, last_s=None)
     assert run(Associator("reseed", 0.5, 8), [[cup(CUP)]] * 2, [never])[-1][0].id == "a"
     assert not any(run(Associator("reseed", 0.5, 8), [[cup(CUP, class_id="")]] * 3, [never]))
@@ -111,14 +112,14 @@ def test_the_other_cup_that_was_there_all_along_is_not_the_lost_one():
         robot.see({"mine": at(20), "other": at(220)}, [cup(at(20)), cup(at(220))])
     for number in range(40):  # taken away; the other one flickers
         robot.see({"other": at(220)}, [cup(at(220))] if number % 9 > 4 else [])
-    assert robot.seeds == []
+    assert robot.prompts == []
     for _ in range(3):
         robot.see({"other": at(220), "mine": at(80)}, [cup(at(220)), cup(at(80))])
     assert robot.on == {"a": "mine"}
-    assert [seed.id for seed in robot.seeds] == ["a"]
+    assert [prompt.id for prompt in robot.prompts] == ["a"]
 
 
-def test_a_seed_on_its_way_is_not_sent_again_and_not_given_to_another():
+def test_a_prompt_on_its_way_is_not_sent_again_and_not_given_to_another():
     robot = Robot("track_all", latency=8)
     robot.track("a", "one", at(40))
     robot.track("b", "two", at(240))
@@ -127,19 +128,19 @@ def test_a_seed_on_its_way_is_not_sent_again_and_not_given_to_another():
         robot.see({"none": at(0, 0)}, [])
     for number in range(9):
         robot.see({"one": at(60 + 3 * number)}, [cup(at(60 + 3 * number)), cup(at(64 + 3 * number, 104))])
-    assert [seed.id for seed in robot.seeds] == ["a"]
+    assert [prompt.id for prompt in robot.prompts] == ["a"]
 
 
-def test_a_seed_that_shows_nothing_is_tried_again_after_the_cool_down():
+def test_a_prompt_that_shows_nothing_is_tried_again_after_the_cool_down():
     associator = Associator("reseed", 0.5, 8)
-    seeds = run(associator, [[cup(CUP)]] * 30, [hidden("a", CUP)])
-    at_message = [number for number, found in enumerate(seeds) if found]
+    prompts = run(associator, [[cup(CUP)]] * 30, [hidden("a", CUP)])
+    at_message = [number for number, found in enumerate(prompts) if found]
     assert at_message[0] == 1
     assert 2 <= len(at_message) <= 3
     assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(at_message))
 
 
-def test_an_object_that_came_back_and_is_hidden_again_is_seeded_at_once():
+def test_an_object_that_came_back_and_is_hidden_again_is_prompted_at_once():
     associator = Associator("reseed", 0.5, 8)
     assert run(associator, [[cup(CUP)]] * 2, [hidden("a", CUP)])[-1]
     run(associator, [[cup(CUP)]], [tracked("a", CUP, stamp_s=1.2)], start_s=1.2)
@@ -157,7 +158,7 @@ def test_two_people_who_cross_keep_their_names():
         visible = {"left": left} if abs(left[0] - right[0]) < 30 else {"left": left, "right": right}
         robot.see(visible, [cup(box, class_id="person") for box in visible.values()])
     assert robot.on == {"left": "left", "right": "right"}
-    assert robot.seeds == [] or {seed.id for seed in robot.seeds} == {"right"}
+    assert robot.prompts == [] or {prompt.id for prompt in robot.prompts} == {"right"}
     assert robot.associator.counts["created"] == 0
 
 
@@ -174,7 +175,7 @@ def test_a_ghost_beside_the_lost_one_does_not_turn_its_return_into_a_new_object(
     assert robot.on == {"a": "cup"}
 
 
-def test_a_lost_object_is_not_seeded_onto_one_that_is_tracked():
+def test_a_lost_object_is_not_prompted_onto_one_that_is_tracked():
     associator = Associator("reseed", 0.5, 8)
     known = [hidden("a", at(110)), tracked("b", CUP)]
     message = [cup(CUP), cup((100.0, 100.0, 140.0, 130.0)), cup((97.0, 94.0, 147.0, 160.0))]

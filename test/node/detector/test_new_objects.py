@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from detector_scenes import CUP, PENDING, PERIOD_S, Robot, at, cup, hidden, run, tracked
 
-from sam2_ros.node.detector.association import Associator, KnownObject, Seed
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import BoxPrompt, KnownObject
 
 
 def test_a_new_thing_is_created_when_it_was_seen_twice():
     associator = Associator("track_all", 0.5, 8)
     assert run(associator, [[cup(CUP, 0.7)], [cup(at(102), 0.8)]], []) == [
         [],
-        [Seed("", at(102), "cup", 0.8)],
+        [BoxPrompt("", at(102), "cup", 0.8)],
     ]
     assert associator.counts == {"matched": 0, "reseeded": 0, "created": 1, "ignored": 1}
 
@@ -55,7 +56,7 @@ def test_two_detectors_that_take_turns_on_one_topic_are_both_heard():
         stamp_s = 1.0 + number * PERIOD_S
         created += associator.take([cup(CUP)], [], stamp_s)
         created += associator.take([cup(at(200), class_id="face")], [], stamp_s)
-    assert sorted({seed.class_id for seed in created}) == ["cup", "face"]
+    assert sorted({prompt.class_id for prompt in created}) == ["cup", "face"]
 
 
 def test_boxes_here_and_there_are_nothing():
@@ -77,11 +78,11 @@ def test_a_full_house_takes_the_best_and_the_next_when_there_is_room():
     associator = Associator("track_all", 0.5, 3)
     known = [tracked("a", at(10)), hidden("b", at(10, 10), "hat")]
     message = [cup(at(100), 0.6), cup(at(150), 0.9), cup(at(200), 0.8)]
-    seeds = run(associator, [message] * 2, known)[-1]
-    assert [seed.score for seed in seeds] == [0.9]
+    prompts = run(associator, [message] * 2, known)[-1]
+    assert [prompt.score for prompt in prompts] == [0.9]
     full = [*known, KnownObject("c", "cup", PENDING, at(150))]
     assert not any(run(associator, [message] * 5, full, start_s=1.2))
-    assert associator.take(message, [known[0], full[2]], 1.7) == [Seed("", at(200), "cup", 0.8)]
+    assert associator.take(message, [known[0], full[2]], 1.7) == [BoxPrompt("", at(200), "cup", 0.8)]
 
 
 @pytest.mark.parametrize("latency", [0, 3, 8, 40])
@@ -91,7 +92,7 @@ def test_a_moving_thing_is_created_once_however_slow_the_node_is(latency):
         place = at(10 + 4.0 * number)
         robot.see({"cup": place}, [cup(place)])
     assert robot.on == {"object_1": "cup"}
-    assert len(robot.seeds) == 1
+    assert len(robot.prompts) == 1
 
 
 def test_a_detector_of_one_message_a_second_is_served():

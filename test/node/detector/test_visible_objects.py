@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from detector_scenes import CUP, PERIOD_S, SIZE_HW, Robot, at, cup, run, shaken, tracked
 
-from sam2_ros.node.detector.association import Associator, Detection
+from sam2_ros.node.detector.association import Associator
+from sam2_ros.node.detector.detections import Detection
 
 
 @pytest.mark.parametrize("class_id", ["cup", "", "mug"])
@@ -35,7 +36,7 @@ def test_a_flickering_detector_makes_one_object_of_one_thing(pattern):
     for on, _ in zip(itertools.cycle(pattern), range(60), strict=False):
         robot.see({"cup": CUP}, [cup(CUP)] if on == "1" else [])
     assert len(robot.objects) == (0 if pattern == "100" else 1)
-    assert len(robot.seeds) == len(robot.objects)
+    assert len(robot.prompts) == len(robot.objects)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -44,7 +45,7 @@ def test_a_jittering_detector_makes_one_object(seed):
     for _ in range(100):
         robot.see({"cup": CUP}, [cup(shaken(CUP, 0.2, chance), chance.uniform(0.4, 1.0))])
     assert robot.on == {"object_1": "cup"}
-    assert len(robot.seeds) == 1
+    assert len(robot.prompts) == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -55,7 +56,7 @@ def test_a_class_that_flips_makes_one_object(seed, latency):
         name = ("cup", "bowl")[number % 2] if seed % 2 else chance.choice(("cup", "bowl", "mug"))
         robot.see({"cup": CUP}, [cup(shaken(CUP, 0.1, chance), class_id=name)])
     assert len(robot.objects) == 1
-    assert len(robot.seeds) == 1
+    assert len(robot.prompts) == 1
 
 
 @pytest.mark.parametrize("latency", [0, 6])
@@ -69,8 +70,8 @@ def test_a_class_that_flips_with_a_poor_box_makes_one_object(latency):
 def test_another_class_that_overlaps_what_the_detector_never_names_is_an_object_of_its_own():
     """A saucer under the tracked cup: the detector knows no cups."""
     associator = Associator("track_all", 0.5, 8)
-    seeds = run(associator, [[cup(at(118), class_id="saucer")]] * 2, [tracked("a", CUP)])
-    assert [len(found) for found in seeds] == [0, 1]
+    prompts = run(associator, [[cup(at(118), class_id="saucer")]] * 2, [tracked("a", CUP)])
+    assert [len(found) for found in prompts] == [0, 1]
 
 
 @pytest.mark.parametrize("class_id", ["", "person"])
@@ -81,8 +82,8 @@ def test_who_sits_in_the_corner_of_a_tracked_sofa_is_an_object_of_its_own(class_
     associator = Associator("track_all", 0.5, 8)
     for number in range(2):
         known = [tracked("sofa", sofa, "sofa" if class_id else "", stamp_s=number * PERIOD_S, mask=mask)]
-        seeds = associator.take([cup(person, class_id=class_id)], known, number * PERIOD_S)
-    assert [seed.box for seed in seeds] == [person]
+        prompts = associator.take([cup(person, class_id=class_id)], known, number * PERIOD_S)
+    assert [prompt.box for prompt in prompts] == [person]
 
 
 def test_a_box_nearly_the_same_is_no_new_object_whatever_the_mask():

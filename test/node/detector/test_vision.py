@@ -14,7 +14,7 @@ import pytest
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.errors import UserError
 from sam2_ros.node.detector import vision
-from sam2_ros.node.detector.association import Detection
+from sam2_ros.node.detector.detections import Detection
 from sam2_ros.node.detector.vision import detections_2d_message, detections_from, import_vision_msgs
 
 

@@ -9,7 +9,7 @@ from depth_scenes import FOCAL_PX, HEIGHT_PX, MATRIX, WIDTH_PX, camera_info, pin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam2_ros.node.spatial.intrinsics import Camera
+from sam2_ros.node.spatial.intrinsics import Intrinsics
 from sam2_ros.node.spatial.location import NoPositionError
 
 LENSES = {
@@ -20,8 +20,8 @@ LENSES = {
 EVERY_PIXEL = np.stack(np.meshgrid(np.arange(WIDTH_PX), np.arange(HEIGHT_PX)), axis=-1).reshape(-1, 2)
 
 
-def camera(rectified=False, **changes) -> Camera:
-    return Camera(camera_info(**changes), HEIGHT_PX, WIDTH_PX, rectified)
+def camera(rectified=False, **changes) -> Intrinsics:
+    return Intrinsics(camera_info(**changes), HEIGHT_PX, WIDTH_PX, rectified)
 
 
 def test_a_pinhole():
@@ -70,7 +70,7 @@ def test_a_cropped_and_binned_pixel_looks_where_its_full_pixels_look(
 ):
     roi = SimpleNamespace(x_offset=x_offset, y_offset=y_offset, width=160, height=120)
     info = camera_info(roi=roi, binning_x=binning_x, binning_y=binning_y)
-    made = Camera(info, 120 // binning_y, 160 // binning_x, rectified=False)
+    made = Intrinsics(info, 120 // binning_y, 160 // binning_x, rectified=False)
     pixel = np.array([10, 20])
     full = pixel * (binning_x, binning_y) + (x_offset, y_offset)
     np.testing.assert_allclose(made.slopes(pixel), camera().slopes(full), atol=1e-12)

@@ -24,15 +24,15 @@ from sam2_ros_msgs.msg import TrackedObjectArray
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
-import sam2_ros.node.spatial.spatial as spatial_module
+import sam2_ros.node.spatial.object_locator as spatial_module
 from sam2_ros.node.diagnostics import WARN, Statistics
-from sam2_ros.node.frame_history import Arrival
-from sam2_ros.node.outputs.delivery import Delivery
+from sam2_ros.node.frame_history import StampedImage
+from sam2_ros.node.object_registry import ObjectRegistry
 from sam2_ros.node.outputs.publish import Outputs
+from sam2_ros.node.outputs.result_publisher import ResultPublisher
 from sam2_ros.node.parameters.params import NodeParams
-from sam2_ros.node.prompt_queue import Removals
 from sam2_ros.node.spatial.location import NoPositionError, NotYetError
-from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.spatial.object_locator import ObjectLocator
 from sam2_ros.node.spatial.transform import Transform
 
 PERIOD_NS = 50_000_000
@@ -85,12 +85,12 @@ class PlayedTransforms:
 
 
 class Bench:
-    """A Delivery with real publishers, and a listener. This thread plays the worker's part."""
+    """A ResultPublisher with real publishers, and a listener. This thread plays the worker's part."""
 
     def __init__(self, monkeypatch, tf_timeout: float = 5.0) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.transforms = PlayedTransforms()
-        monkeypatch.setattr(spatial_module, "Sources", lambda node, slop_s: PlayedSources())
+        monkeypatch.setattr(spatial_module, "DepthSubscriptions", lambda node, slop_s: PlayedSources())
         monkeypatch.setattr(spatial_module, "Transforms", lambda node, target_frame: self.transforms)
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=next(_domains))
@@ -103,14 +103,17 @@ class Bench:
         self.spinner.start()
         self.statistics = Statistics()
         self.outputs = Outputs(self.node, self.statistics, [], use_3d=True)
-        self.spatial = Spatial(self.node, 1000, 0.05, "odom", rectified=False)
-        self.params = NodeParams(use_3d=True, target_frame="odom", tf_timeout=tf_timeout)
-        self.delivery = Delivery(
+        self.spatial = ObjectLocator(self.node, 1000, 0.05, "odom", rectified=False)
+        self.used = NodeParams(use_3d=True, target_frame="odom", tf_timeout=tf_timeout)
+        self.registry = ObjectRegistry(8)
+        self.publisher = ResultPublisher(
             self.outputs,
             self.spatial,
+            None,
+            self.registry,
             self.statistics,
-            params=lambda: self.params,
-            now_ns=lambda: self.node.get_clock().now().nanoseconds,
+            settings=self,
+            clock=self.node.get_clock(),
             log=self.node.get_logger(),
         )
         self.node.trigger_configure()
@@ -140,7 +143,7 @@ class Bench:
             self.executor.spin()
 
     def close(self) -> None:
-        assert self.delivery.stop()
+        assert self.publisher.stop()
         self.executor.shutdown(timeout_sec=2.0)
         self.context.try_shutdown()
         self.spinner.join(5.0)
@@ -159,12 +162,13 @@ class Bench:
         header = Header(frame_id="camera")
         header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
         mask = np.isfinite(CARD)
-        objects = [tracked(mask, name, label) for label, name in enumerate(ids or ("cup",), start=1)]
-        arrival = Arrival(type("Message", (), {"header": header}), stamp_ns, "camera", time.monotonic())
+        ids = ids or ("cup",)
+        objects = [tracked(mask, name, label) for label, name in enumerate(ids, start=1)]
+        result = frame(*objects, stamp_s=stamp_ns / 1e9)
+        self.registry.confirm(result, [self.registry.admit(name, named=True) for name in ids])
+        image = StampedImage(type("Message", (), {"header": header}), stamp_ns, "camera", time.monotonic())
         begun_s = time.monotonic()
-        self.delivery.deliver(
-            frame(*objects, stamp_s=stamp_ns / 1e9), np.zeros((*mask.shape, 3), np.uint8), arrival
-        )
+        self.publisher.deliver(result, np.zeros((*mask.shape, 3), np.uint8), image)
         assert time.monotonic() - begun_s < 1.0  # far below tf_timeout
         return stamp_ns
 
@@ -230,27 +234,26 @@ def test_an_image_before_tf_began_does_not_wait(bench):
 def test_what_is_removed_while_a_result_waits_does_not_appear_any_more(bench):
     bench.deliver("cup", "ball")
     bench.deliver("cup", "ball")
-    bench.delivery.forget(Removals(ids=["cup"]))
+    bench.registry.remove(["cup"])
     sent = bench.deliver("cup", "ball")  # a new object under the old id
     bench.transforms.newest_ns = sent
     bench.wait(lambda: len(bench.objects) == 3)
     assert [[obj.id for obj in message.objects] for message in bench.objects] == [
         ["ball"],
         ["ball"],
-        ["cup", "ball"],
+        ["ball", "cup"],
     ]
     assert set(np.frombuffer(bytes(bench.clouds[0].data), np.uint32)[4::5]) == {2}
     bench.transforms.newest_ns = -1
     sent = bench.deliver()
-    bench.delivery.forget(Removals(everything=True))
+    bench.registry.reset()
     bench.transforms.newest_ns = sent
     assert bench.wait(lambda: len(bench.objects) == 4 and bench.objects[-1]).objects == []
 
 
 def test_after_a_jump_nothing_from_before_waits_and_the_order_is_kept(bench):
     before = [bench.deliver(), bench.deliver()]
-    bench.delivery.discontinuity()
-    bench.spatial.discontinuity()
+    bench.publisher.discontinuity()
     bench.begun_ns -= 3600 * 10**9
     after = bench.deliver()
     bench.wait(lambda: stamps(bench.objects) == before)
@@ -263,7 +266,7 @@ def test_stopping_sends_what_waits_at_once(bench):
     sent = [bench.deliver() for _ in range(3)]
     bench.transforms.newest_ns = sent[0]
     begun_s = time.monotonic()
-    assert bench.delivery.stop()
+    assert bench.publisher.stop()
     assert time.monotonic() - begun_s < 1.0
     bench.wait(lambda: stamps(bench.objects) == sent)
 

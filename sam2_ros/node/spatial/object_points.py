@@ -1,4 +1,4 @@
-"""One object's place in space: its mask and the depth image in, position, size and points out.
+"""The points of one object's visible surface: its mask and the depth image in, position and size out.
 
 Knows no messages and no time, hence no velocity. What the camera sees comes first, where that is in another frame
 second: the transform may be known later than the image.
@@ -13,7 +13,7 @@ import numpy as np
 from sam2_ros.engine import TrackedObject
 
 from .depth import DepthImage
-from .intrinsics import Camera
+from .intrinsics import Intrinsics
 from .location import Location, NoPositionError, Vector
 from .surface import MIN_SAMPLES, find_surface
 from .transform import Transform
@@ -23,7 +23,7 @@ SIZE_PERCENTILES = (1, 99)
 
 
 @dataclass(frozen=True)
-class SeenObject:
+class ObjectPoints:
     """One object's visible surface in the camera's frame.
 
     Attributes:
@@ -51,10 +51,10 @@ class SeenObject:
         )
 
 
-def see_object(obj: TrackedObject, depth: DepthImage, camera: Camera) -> SeenObject:
+def measure_points(obj: TrackedObject, depth: DepthImage, intrinsics: Intrinsics) -> ObjectPoints:
     """The surface of a visible object; NoPositionError when the depth says too little."""
-    surface = find_surface(obj.mask, obj.box, depth, camera.focal_px)
-    slopes = camera.slopes(surface.pixels_xy)
+    surface = find_surface(obj.mask, obj.box, depth, intrinsics.focal_px)
+    slopes = intrinsics.slopes(surface.pixels_xy)
     seen = np.isfinite(slopes).all(axis=1)
     if np.count_nonzero(seen) < MIN_SAMPLES:
         raise NoPositionError(
@@ -62,7 +62,7 @@ def see_object(obj: TrackedObject, depth: DepthImage, camera: Camera) -> SeenObj
             f"least {MIN_SAMPLES}: camera_info's distortion does not reach so far out"
         )
     depth_m = surface.depth_m[seen, None].astype(np.float64)
-    return SeenObject(np.concatenate([slopes[seen] * depth_m, depth_m], axis=1), surface.pixels_xy[seen])
+    return ObjectPoints(np.concatenate([slopes[seen] * depth_m, depth_m], axis=1), surface.pixels_xy[seen])
 
 
 def _vector(numbers: np.ndarray) -> Vector:

@@ -23,9 +23,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from sam2_ros.node.diagnostics import OK, WARN
+from sam2_ros.node.spatial.depth_subscriptions import DEPTHS_KEPT, depths_kept
 from sam2_ros.node.spatial.location import NoPositionError, NotYetError
-from sam2_ros.node.spatial.sources import DEPTHS_KEPT, depths_kept
-from sam2_ros.node.spatial.spatial import Spatial
+from sam2_ros.node.spatial.object_locator import ObjectLocator
 from sam2_ros.node.spatial.transform import IDENTITY, Transforms
 
 SLOPES = pinhole_slopes()
@@ -58,8 +58,17 @@ def info(stamp_ns: int = T0_NS, frame_id: str = "camera", focal: float = 300.0) 
     return message
 
 
+def located(spatial: ObjectLocator, result, height_px: int, width_px: int, image_header):
+    """Positions with the transform that is there now."""
+    observed = spatial.observe(result, height_px, width_px, image_header)
+    try:
+        return spatial.locate(observed, spatial.transform(observed))
+    except NoPositionError as error:
+        return spatial.locate(observed, error)
+
+
 class Graph:
-    """A node with a Spatial, and beside it a camera that publishes. This thread plays the worker's part."""
+    """A node with a ObjectLocator, and beside it a camera that publishes. This thread plays the worker's part."""
 
     def __init__(self) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -73,7 +82,7 @@ class Graph:
             self.executor.add_node(node)
         self.spinner = threading.Thread(target=self._spin, daemon=True)
         self.spinner.start()
-        self.spatial: Spatial | None = None
+        self.spatial: ObjectLocator | None = None
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
@@ -86,8 +95,8 @@ class Graph:
         self.context.try_shutdown()
         self.spinner.join(5.0)
 
-    def start(self, target_frame: str = "", slop_s: float = 0.05, publish: bool = True) -> Spatial:
-        self.spatial = Spatial(self.node, 1000, slop_s, target_frame, rectified=False)
+    def start(self, target_frame: str = "", slop_s: float = 0.05, publish: bool = True) -> ObjectLocator:
+        self.spatial = ObjectLocator(self.node, 1000, slop_s, target_frame, rectified=False)
         if publish:
             self.depth = self.camera.create_publisher(Image, "/eye/depth", 50)
             self.info = self.camera.create_publisher(CameraInfo, "camera_info", 50)
@@ -105,7 +114,7 @@ class Graph:
         self, body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera", presence: float = 7.0
     ):
         result = frame(tracked(np.isfinite(body), presence=presence), stamp_s=stamp_ns / 1e9)
-        return self.spatial.locate(result, *body.shape, header(stamp_ns, frame_id))
+        return located(self.spatial, result, *body.shape, header(stamp_ns, frame_id))
 
     def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
         """Messages take their way: ask until there is a position."""
@@ -253,7 +262,7 @@ def test_one_object_without_depth_costs_the_others_nothing(graph):
     graph.until_located(CARD)
     both = frame(tracked(np.isfinite(CARD)), tracked(glass, "glass", 2))
     for _ in range(30):
-        found = graph.spatial.locate(both, 240, 320, header())
+        found = located(graph.spatial, both, 240, 320, header())
     assert list(found.locations) == ["cup"]
     assert found.reason == ""
     line = graph.spatial.line()
@@ -395,10 +404,10 @@ def test_tf_that_is_silent_is_waited_for_no_more_until_it_is_back(graph, tf):
 def test_a_missing_package_is_named_before_anything_is_subscribed(graph, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     with pytest.raises(UserError, match=r"target_frame = 'base' needs the ROS package tf2_ros.*-tf2-ros"):
-        Spatial(graph.node, 1000, 0.05, "base", rectified=False)
+        ObjectLocator(graph.node, 1000, 0.05, "base", rectified=False)
     monkeypatch.setitem(sys.modules, "message_filters", None)
     with pytest.raises(UserError, match=r"use_3d needs the ROS package message_filters.*-message-filters"):
-        Spatial(graph.node, 1000, 0.05, "", rectified=False)
+        ObjectLocator(graph.node, 1000, 0.05, "", rectified=False)
     assert graph.node.count_subscribers("/eye/depth") == 0
 
 

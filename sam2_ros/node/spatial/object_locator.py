@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.node.convert import stamp_to_ns
-from sam2_ros.node.diagnostics import OK, WARN, Line
+from sam2_ros.node.diagnostics import OK, WARN, StatusLine
 
 from .depth import DepthImage, check_registered
-from .intrinsics import Camera
-from .location import Location, NoPositionError, NotYetError, SpatialResult
-from .place import SeenObject, see_object
-from .sources import Sources
+from .depth_subscriptions import DepthSubscriptions
+from .intrinsics import Intrinsics
+from .location import Location, NoPositionError, NotYetError, ObjectLocations
+from .object_points import ObjectPoints, measure_points
 from .transform import IDENTITY, Transform, Transforms, overdue
-from .velocity import Velocities
+from .velocity import VelocityEstimator
 
 JUDGED_IMAGES = 30  # diagnostics look at so many images ...
 TOLERATED_SHARE = 0.1  # ... of which so many may be without positions: a best-effort depth image gets lost
@@ -30,36 +30,36 @@ WARNING_PERIOD_S = 10.0  # of a transform that does not come; diagnostics say it
 
 
 @dataclass(frozen=True)
-class Sight:
+class ObservedImage:
     """What the camera saw in one image, in its own frame.
 
     Attributes:
         header: the image's.
         stamp_s: the image's time, for velocities.
         labels: of all objects by id, the hidden ones included.
-        seen: by id, the visible objects whose depth says enough.
+        surfaces: by id, of the visible objects whose depth says enough.
         missing: why others have no position.
     """
 
     header: Any
     stamp_s: float
     labels: dict[str, int]
-    seen: dict[str, SeenObject]
+    surfaces: dict[str, ObjectPoints]
     missing: list[str]
 
-    def without(self, gone: Callable[[str], bool]) -> Sight:
-        """This without the objects that are removed."""
+    def only(self, ids: Collection[str]) -> ObservedImage:
+        """This without other objects than these."""
         return replace(
             self,
-            labels={object_id: label for object_id, label in self.labels.items() if not gone(object_id)},
-            seen={object_id: seen for object_id, seen in self.seen.items() if not gone(object_id)},
+            labels={object_id: label for object_id, label in self.labels.items() if object_id in ids},
+            surfaces={object_id: points for object_id, points in self.surfaces.items() if object_id in ids},
         )
 
 
-class Spatial:
-    """Two steps for each image: `look` needs its depth, `place` the transform, which may come later.
+class ObjectLocator:
+    """Two steps for each image: `observe` needs its depth, `locate` the transform, which may come later.
 
-    `look` belongs to one thread, `place` to one at a time, all else to any.
+    `observe` belongs to one thread, `locate` to one at a time, all else to any.
 
     Args:
         node: subscribes to `depth_image` and `camera_info`, and to tf when there is a target frame.
@@ -85,13 +85,13 @@ class Spatial:
         self._rectified = rectified
         self._transforms = Transforms(node, target_frame) if target_frame else None
         try:
-            self._sources = Sources(node, depth_slop)
+            self._sources = DepthSubscriptions(node, depth_slop)
         except Exception:
             if self._transforms is not None:
                 self._transforms.destroy()
             raise
         self._lock = threading.Lock()  # of what follows
-        self._velocities = Velocities()
+        self._velocities = VelocityEstimator()
         self._frame_id = ""
         self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # "" for an image that lacks nothing
         self._images = 0
@@ -116,38 +116,40 @@ class Spatial:
         with self._lock:
             self._velocities.clear()
 
-    def look(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> Sight:
+    def observe(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> ObservedImage:
         """What the camera sees of the visible objects of one image, given its result, its size and its header."""
-        sight = Sight(header, result.stamp_s, {obj.id: obj.label for obj in result.objects}, {}, [])
+        observed = ObservedImage(
+            header, result.stamp_s, {obj.id: obj.label for obj in result.objects}, {}, []
+        )
         try:
-            depth, camera = self._view(height_px, width_px, header)
+            depth, intrinsics = self._view(height_px, width_px, header)
         except NoPositionError as error:
-            sight.missing.append(str(error))
-            return sight
+            observed.missing.append(str(error))
+            return observed
         for obj in result.objects:
             if not obj.visible:
                 continue
             try:
-                sight.seen[obj.id] = see_object(obj, depth, camera)
+                observed.surfaces[obj.id] = measure_points(obj, depth, intrinsics)
             except NoPositionError as error:
-                sight.missing.append(f"'{obj.id}' has no position: {error}")
-        return sight
+                observed.missing.append(f"'{obj.id}' has no position: {error}")
+        return observed
 
-    def transform(self, sight: Sight) -> Transform:
+    def transform(self, observed: ObservedImage) -> Transform:
         """From the image's frame to the target frame at the image's stamp, as `Transforms.at` has it."""
-        if self._transforms is None or not sight.seen:
+        if self._transforms is None or not observed.surfaces:
             return IDENTITY
-        return self._transforms.at(sight.header)
+        return self._transforms.at(observed.header)
 
-    def place(
-        self, sight: Sight, transform: Transform | NoPositionError, waited_s: float = 0.0
-    ) -> SpatialResult:
+    def locate(
+        self, observed: ObservedImage, transform: Transform | NoPositionError, waited_s: float = 0.0
+    ) -> ObjectLocations:
         """The places of what was seen, given the transform or why there is none, `waited_s` after it was asked for.
 
         Images must come in their order, for the velocities.
         """
-        frame_id = self._target_frame or sight.header.frame_id
-        missing = list(sight.missing)
+        frame_id = self._target_frame or observed.header.frame_id
+        missing = list(observed.missing)
         locations: dict[str, Location] = {}
         if isinstance(transform, NoPositionError):
             missing.append(
@@ -158,12 +160,12 @@ class Spatial:
             if frame_id != self._frame_id:
                 self._velocities.clear()
                 self._frame_id = frame_id
-            self._velocities.keep(set(sight.labels.values()))
+            self._velocities.keep(set(observed.labels.values()))
             if isinstance(transform, Transform):
-                for object_id, seen in sight.seen.items():
-                    location = seen.located(transform)
+                for object_id, points in observed.surfaces.items():
+                    location = points.located(transform)
                     velocity = self._velocities.update(
-                        sight.labels[object_id], sight.stamp_s, location.position_xyz
+                        observed.labels[object_id], observed.stamp_s, location.position_xyz
                     )
                     locations[object_id] = replace(location, velocity_xyz=velocity)
             reason = "; ".join(missing)
@@ -172,26 +174,18 @@ class Spatial:
             self._images_lacking += bool(missing)
             self._images_lacking_tf += not isinstance(transform, Transform)
             self._images_late += waited_s > 0
-        return SpatialResult(frame_id, locations, "" if locations else reason)
+        return ObjectLocations(frame_id, locations, "" if locations else reason)
 
-    def locate(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> SpatialResult:
-        """`look` and `place` with the transform that is there now."""
-        sight = self.look(result, height_px, width_px, header)
-        try:
-            return self.place(sight, self.transform(sight))
-        except NoPositionError as error:
-            return self.place(sight, error)
-
-    def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Camera]:
+    def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Intrinsics]:
         """What the image is seen with."""
         stamp_ns = stamp_to_ns(header.stamp)
         message = self._sources.depth_at(stamp_ns)
         check_registered(message, height_px, width_px, header.frame_id)
         depth = DepthImage(message, self._divisor)
         info = self._sources.info_at(stamp_ns, header.frame_id)
-        return depth, Camera(info, height_px, width_px, self._rectified)
+        return depth, Intrinsics(info, height_px, width_px, self._rectified)
 
-    def line(self) -> Line:
+    def line(self) -> StatusLine:
         """OK, or WARN with the reason when more than a few of the last images lack positions."""
         with self._lock:
             reasons = list(self._reasons)
@@ -207,9 +201,9 @@ class Spatial:
             **{name: str(count) for name, count in counts.items()},
         }
         if not reasons:
-            return Line("depth", OK, "no image has been tracked yet", values)
+            return StatusLine("depth", OK, "no image has been tracked yet", values)
         said = [reason for reason in reasons if reason]
         if len(said) <= TOLERATED_SHARE * len(reasons):
-            return Line("depth", OK, "visible objects have positions", values)
+            return StatusLine("depth", OK, "visible objects have positions", values)
         share = f"{len(said)} of the last {len(reasons)} images lack positions"
-        return Line("depth", WARN, f"{share}: {said[-1]}{self._sources.silence()}", values)
+        return StatusLine("depth", WARN, f"{share}: {said[-1]}{self._sources.silence()}", values)

@@ -35,7 +35,7 @@ _OLDEST = Time(nanoseconds=0, clock_type=ClockType.ROS_TIME)
 _NEWEST = Time(nanoseconds=2**63 - 1, clock_type=ClockType.ROS_TIME)
 
 
-class Sources:
+class DepthSubscriptions:
     """Subscriptions of `depth_image` and `camera_info`, each behind a message_filters cache.
 
     Raises UserError without message_filters.

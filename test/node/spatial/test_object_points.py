@@ -20,14 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_ros.node.spatial.depth import DepthImage
-from sam2_ros.node.spatial.intrinsics import Camera
+from sam2_ros.node.spatial.intrinsics import Intrinsics
 from sam2_ros.node.spatial.location import Location, NoPositionError
-from sam2_ros.node.spatial.place import see_object
+from sam2_ros.node.spatial.object_points import measure_points
 from sam2_ros.node.spatial.surface import MAX_SAMPLES
 from sam2_ros.node.spatial.transform import IDENTITY, Transform
 
 SLOPES = pinhole_slopes()
-PINHOLE = Camera(camera_info(), HEIGHT_PX, WIDTH_PX, rectified=False)
+PINHOLE = Intrinsics(camera_info(), HEIGHT_PX, WIDTH_PX, rectified=False)
 
 
 def sensed(depth_m: np.ndarray, seed: int = 0, noise: float = 1.0, holes: float = 0.1) -> np.ndarray:
@@ -48,9 +48,9 @@ def grown(mask: np.ndarray, by_px: int) -> np.ndarray:
 
 
 def place(
-    mask: np.ndarray, depth_m: np.ndarray, camera: Camera = PINHOLE, to: Transform = IDENTITY, **how
+    mask: np.ndarray, depth_m: np.ndarray, camera: Intrinsics = PINHOLE, to: Transform = IDENTITY, **how
 ) -> Location:
-    return see_object(tracked(mask), DepthImage(depth_message(depth_m, **how), 1000), camera).located(to)
+    return measure_points(tracked(mask), DepthImage(depth_message(depth_m, **how), 1000), camera).located(to)
 
 
 @pytest.mark.parametrize("encoding", ["16UC1", "32FC1"])
@@ -166,7 +166,9 @@ def test_a_floor_cut_off_by_the_image_is_no_edge():
 def test_lenses_bend_nothing(model, distortion):
     slopes = distorted_slopes(model, distortion, reach=0.9)
     body = card(slopes, (0.33, 0.22, 0.9), (0.14, 0.12))  # in the corner, where the lens bends most
-    camera = Camera(camera_info(distortion_model=model, d=distortion), HEIGHT_PX, WIDTH_PX, rectified=False)
+    camera = Intrinsics(
+        camera_info(distortion_model=model, d=distortion), HEIGHT_PX, WIDTH_PX, rectified=False
+    )
     found = place(np.isfinite(body), sensed(np.minimum(body, wall(slopes, 1.6))), camera)
     assert found.position_xyz == pytest.approx((0.33, 0.22, 0.9), abs=0.005)
     assert found.size_xyz[:2] == pytest.approx((0.14, 0.12), abs=0.015)
@@ -222,7 +224,7 @@ def test_a_surface_beyond_90_degrees_is_no_position():
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), bool)
     mask[100:140, 0:20] = True
     with pytest.raises(NoPositionError, match="direction in front of the camera"):
-        place(mask, wall(SLOPES, 1.0), Camera(info, HEIGHT_PX, WIDTH_PX, rectified=False))
+        place(mask, wall(SLOPES, 1.0), Intrinsics(info, HEIGHT_PX, WIDTH_PX, rectified=False))
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,131 @@
+"""Publishes each image's result: at once, or what has positions in it later, when tf reaches the image's stamp.
+
+Knows who listens and when something went out; does not know message layouts. The worker's thread never waits here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rclpy.clock import Clock
+
+from sam2_ros.engine import FrameResult
+from sam2_ros.node.detector.detector import Detector
+from sam2_ros.node.diagnostics import Statistics
+from sam2_ros.node.frame_history import StampedImage
+from sam2_ros.node.object_registry import ObjectRegistry
+from sam2_ros.node.settings import Settings
+from sam2_ros.node.spatial.location import NoPositionError
+from sam2_ros.node.spatial.object_locator import ObjectLocator, ObservedImage
+from sam2_ros.node.spatial.transform import IDENTITY, Transform
+from sam2_ros.node.spatial.waiting import WaitingQueue
+from sam2_ros.node.worker import Log
+
+from .publish import Outputs
+
+PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """One image's result; `observed` is None where nobody asked for positions."""
+
+    result: FrameResult
+    image_rgb: np.ndarray
+    image: StampedImage
+    observed: ObservedImage | None
+
+    def existing(self, objects: ObjectRegistry) -> _Waiting:
+        """Without the objects that do not exist any more."""
+        left = [obj for obj in self.result.objects if objects.has_label(obj.label)]
+        ids = {obj.id for obj in left}
+        observed = self.observed.only(ids) if self.observed is not None else None
+        return replace(self, result=replace(self.result, objects=left), observed=observed)
+
+    @property
+    def size_bytes(self) -> int:
+        masks = sum(obj.mask.nbytes for obj in self.result.objects)
+        surfaces = self.observed.surfaces.values() if self.observed is not None else ()
+        points = sum(one.points_camera.nbytes + one.pixels.nbytes for one in surfaces)
+        return int(self.image_rgb.nbytes) + masks + points
+
+
+class ResultPublisher:
+    """Lives from activation to deactivation. `deliver` and `discontinuity` belong to the worker's thread."""
+
+    def __init__(
+        self,
+        outputs: Outputs,
+        spatial: ObjectLocator | None,
+        detector: Detector | None,
+        objects: ObjectRegistry,
+        statistics: Statistics,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._outputs = outputs
+        self._spatial = spatial
+        self._detector = detector
+        self._objects = objects
+        self._statistics = statistics
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._queue: WaitingQueue[_Waiting, Transform] = WaitingQueue(
+            ask=self._transform,
+            release=self._publish,
+            dropped=lambda: statistics.lost("not_published"),
+            failed=self._failed,
+            timeout_s=lambda: settings.used.tf_timeout,
+        )
+
+    def deliver(self, result: FrameResult, image_rgb: np.ndarray, image: StampedImage) -> None:
+        """Publish what needs no position now, and the rest as soon as its turn and its transform have come."""
+        if self._detector is not None:
+            self._detector.add_result(result)
+        header, observed = image.message.header, None
+        if self._spatial is not None and self._outputs.want_positions:
+            height_px, width_px = image_rgb.shape[:2]
+            observed = self._spatial.observe(result, height_px, width_px, header)
+        self._outputs.publish_masks(result, image_rgb, header, self._settings.used.use_debug)
+        waiting = _Waiting(result, image_rgb, image, observed)
+        self._queue.put(waiting, waiting.size_bytes)
+
+    def discontinuity(self) -> None:
+        """Time or the camera jumped: no transform is going to come for what is from before."""
+        self._queue.hurry("time or the camera has jumped")
+        if self._spatial is not None:
+            self._spatial.discontinuity()
+
+    def stop(self) -> bool:
+        """Send what waits, and end. False when a message is stuck in the middleware."""
+        return self._queue.stop()
+
+    def _transform(self, waiting: _Waiting) -> Transform:
+        if self._spatial is None or waiting.observed is None:
+            return IDENTITY
+        return self._spatial.transform(waiting.observed)
+
+    def _publish(self, waiting: _Waiting, transform: Transform | NoPositionError, waited_s: float) -> None:
+        """Called by the worker's thread, or by the queue's.
+
+        What has waited shows no object that was removed meanwhile; what goes at once shows what the masks of the same
+        image show, which are out already.
+        """
+        if waited_s:
+            waiting = waiting.existing(self._objects)
+        image, located = waiting.image, None
+        if self._spatial is not None and waiting.observed is not None:
+            located = self._spatial.locate(waiting.observed, transform, waited_s)
+        self._outputs.publish_objects(waiting.result, waiting.image_rgb, image.message.header, located)
+        self._statistics.delivered((time.monotonic() - image.received_s) * 1e3)
+        age_s = (self._clock.now().nanoseconds - image.stamp_ns) / 1e9
+        if 0 <= age_s < PLAUSIBLE_AGE_S:
+            self._statistics.aged(age_s * 1e3)
+
+    def _failed(self, error: Exception) -> None:
+        self._statistics.lost("failed")
+        self._log.error(f"a result could not be published: {type(error).__name__}: {error}")

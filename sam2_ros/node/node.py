@@ -29,8 +29,6 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.errors import UserError
-
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -45,6 +43,7 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool
 
 from sam2_ros.engine import FrameResult, PromptError, Sam2Model
+from sam2_ros.errors import UserError
 from sam2_ros.host_memory import keep_freed_pages
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 

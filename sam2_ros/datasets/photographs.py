@@ -77,9 +77,9 @@ def open_photographs(path: Path) -> list[Photograph]:
             )
             for one in record["images"]
         ]
+    except SourceError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        if isinstance(error, SourceError):
-            raise
         raise SourceError(f"'{file}' cannot be read ({error!r}): expected {_FORM}") from error
     if not any(photograph.segmentations for photograph in found):
         raise SourceError(f"'{file}' has no instance of any image, at least one expected")

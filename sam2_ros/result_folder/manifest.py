@@ -32,14 +32,14 @@ class FileState(enum.Enum):
     LINK = "link"  # the file or a folder above it, below the result folder
 
 
-NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of any content can raise."""
 
 
-class Entry(NamedTuple):
+class FileRecord(NamedTuple):
     """A file as it was when it was written."""
 
-    size: int
+    size_bytes: int
     mtime_ns: int
     digest: str
 
@@ -62,10 +62,10 @@ def name_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def entry_of(path: Path) -> Entry:
+def file_record(path: Path) -> FileRecord:
     """Reads the file once. Raises OSError."""
     status = path.stat()
-    return Entry(status.st_size, status.st_mtime_ns, _digest(path))
+    return FileRecord(status.st_size, status.st_mtime_ns, _digest(path))
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Manifest:
     """
 
     command: str
-    files: dict[str, Entry | None] = field(default_factory=dict)
+    files: dict[str, FileRecord | None] = field(default_factory=dict)
 
     def state(self, folder: Path, name: str) -> FileState:
         """What is at `name`. Reads a file whose time has changed and whose size has not."""
@@ -104,7 +104,7 @@ class Manifest:
         known, now = self.files[name], path.lstat()
         if known is None:
             return FileState.OURS
-        if now.st_size != known.size:
+        if now.st_size != known.size_bytes:
             return FileState.EDITED
         same = now.st_mtime_ns == known.mtime_ns or _digest(path) == known.digest
         return FileState.OURS if same else FileState.EDITED
@@ -120,13 +120,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: Any) -> Manifest:
-        """Raises one of `NOT_OURS` for what is none."""
+        """Raises one of `UNREADABLE` for what is none."""
         if content["sam2_ros"] != "results" or content["format"] != FORMAT:
             raise ValueError("another format")
         files = {}
         for name, known in content["files"].items():
             name_parts(name)
-            files[name] = None if known is None else Entry(int(known[0]), int(known[1]), str(known[2]))
+            files[name] = None if known is None else FileRecord(int(known[0]), int(known[1]), str(known[2]))
         return cls(str(content["command"]), files)
 
     def write(self, folder: Path) -> None:
@@ -143,7 +143,7 @@ class Manifest:
             raise UserError(f"'{path}' is no plain file: remove it, or choose another folder")
         try:
             return cls.from_json(json.loads(path.read_text("utf-8")))
-        except (OSError, *NOT_OURS) as error:
+        except (OSError, *UNREADABLE) as error:
             raise UserError(
                 f"'{path}', the list of the results there, cannot be read ({type(error).__name__}): "
                 "choose another folder"

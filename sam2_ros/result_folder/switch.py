@@ -18,7 +18,7 @@ from types import FrameType
 from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 
-from .manifest import MANIFEST, NOT_OURS, FileState, Manifest, entry_of
+from .manifest import MANIFEST, UNREADABLE, FileState, Manifest, file_record
 from .staging import JOURNAL, LAST, NEW_LIST, STAGING, Staging
 
 _RECORDS = ("summary.json", "result.json")
@@ -44,7 +44,7 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
     earlier = {name for prefix in replaced for name in manifest.below(prefix)} - set(new)
     gone = sorted(name for name in earlier if manifest.state(folder, name) is FileState.OURS)
     kept = {name: known for name, known in manifest.files.items() if name not in earlier}
-    after = Manifest(manifest.command, {**kept, **{name: entry_of(staging / name) for name in new}})
+    after = Manifest(manifest.command, {**kept, **{name: file_record(staging / name) for name in new}})
     write_json(staging / NEW_LIST, after.as_json(), indent=None)
     write_json(staging / JOURNAL, {"move": new, "remove": gone}, indent=None)
     with signals_waiting():
@@ -62,7 +62,7 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
         listed = path.with_name(NEW_LIST)
         after = Manifest.from_json(json.loads(listed.read_text("utf-8"))) if listed.exists() else manifest
         new, gone = [str(name) for name in record["move"]], [str(name) for name in record["remove"]]
-    except (OSError, *NOT_OURS) as error:
+    except (OSError, *UNREADABLE) as error:
         raise UserError(
             f"'{path}' cannot be read ({type(error).__name__}): move '{path.parent}' away, or choose another folder"
         ) from None

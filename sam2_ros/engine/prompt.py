@@ -81,6 +81,10 @@ class Prompt:
         valid = replace(self, points=points, labels=labels, box=box, mask=mask)
         return valid._marked((height_px, width_px))
 
+    def renamed(self, id: str) -> Prompt:
+        """The same under a valid id."""
+        return replace(self, id=id)._marked(self._valid_hw)
+
     def _marked(self, valid_hw: tuple[int, int] | None) -> Prompt:
         """Itself, known to be valid for frames of this size."""
         object.__setattr__(self, "_valid_hw", valid_hw)

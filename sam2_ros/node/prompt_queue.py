@@ -6,7 +6,6 @@ the worker takes from here between two images, so a slow image never delays a re
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -150,7 +149,7 @@ class PromptQueue:
             prompt, image = self._checked(request)
             entry = self.objects.admit(prompt.id, request.named, prompt.class_id)
             if not request.named:
-                prompt = dataclasses.replace(prompt, id=entry.id)
+                prompt = prompt.renamed(entry.id)
             self._waiting.append(
                 QueuedPrompt(prompt, entry, request.stamp_ns, now_s, request.by_detector, image)
             )

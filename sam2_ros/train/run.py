@@ -15,8 +15,8 @@ from sam2_ros.host_memory import RETURNED, keep_freed_pages
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import save_model
 
-from .feature_cache import Progress
-from .loop import Tell, finetune
+from .finetune.feature_cache import Progress
+from .finetune.loop import Tell, finetune
 from .nano.loop import train
 from .nano.recipe import TrainConfig
 from .processes import join_processes

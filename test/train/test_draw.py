@@ -12,9 +12,9 @@ from own_clips import beads, write_beads, write_clip
 from vos_layouts import write_frames, write_masks
 
 from sam2_ros.media.annotations import coco_rle
-from sam2_ros.train.augment import draw_variation, vary_frame, vary_mask
-from sam2_ros.train.clip_sampler import LEAST_PX, ClipDrawer, batches, make_batch
-from sam2_ros.train.sequences import find_footage
+from sam2_ros.train.data.augment import draw_variation, vary_frame, vary_mask
+from sam2_ros.train.data.clip_sampler import LEAST_PX, ClipDrawer, batches, make_batch
+from sam2_ros.train.data.sequences import find_footage
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig, TrainConfigError
 
 SIZE = 96

@@ -11,13 +11,13 @@ from own_clips import write_beads
 from sam2_ros.engine import config_for
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import Sam2Model
-from sam2_ros.train.clicks import PromptPlan
-from sam2_ros.train.clip_sampler import ClipDrawer, make_batch
-from sam2_ros.train.feature_cache import FeatureCache
+from sam2_ros.train.data.clip_sampler import ClipDrawer, make_batch
+from sam2_ros.train.data.sequences import find_footage
+from sam2_ros.train.finetune.feature_cache import FeatureCache
+from sam2_ros.train.finetune.teacher import FeatureBridge, Teacher, mask_resemblance, tight_boxes
 from sam2_ros.train.nano.initial_values import initialise
+from sam2_ros.train.prompts import PromptPlan
 from sam2_ros.train.rollout import encode_frames, follow
-from sam2_ros.train.sequences import find_footage
-from sam2_ros.train.teacher import FeatureBridge, Teacher, mask_resemblance, tight_boxes
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 from sam2_ros.weights.load import random_model
 

@@ -13,14 +13,14 @@ from sam2_ros.engine.model.mask_decoder import DecodedMasks, upsample_logits
 from sam2_ros.engine.model.prompt_encoder import NEGATIVE, POSITIVE
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from sam2_ros.train.augment import draw_variation
-from sam2_ros.train.clicks import ClickScript, PromptPlan, corrective_click, draw_plan
-from sam2_ros.train.clip_sampler import ClipDrawer, make_batch
+from sam2_ros.train.data.augment import draw_variation
+from sam2_ros.train.data.clip_sampler import ClipDrawer, make_batch
+from sam2_ros.train.data.sequences import find_footage
+from sam2_ros.train.finetune.parameters import freeze, make_optimiser, set_rates, share_at
 from sam2_ros.train.losses import FOCAL_WEIGHT, answer_loss, focal_loss
 from sam2_ros.train.nano.initial_values import initialise
-from sam2_ros.train.parameters import freeze, make_optimiser, set_rates, share_at
+from sam2_ros.train.prompts import ClickScript, PromptPlan, corrective_click, draw_plan
 from sam2_ros.train.rollout import encode_frames, follow
-from sam2_ros.train.sequences import find_footage
 from sam2_ros.train.train_config import SIZES, AugmentConfig, FinetuneConfig
 
 SIZE = 96

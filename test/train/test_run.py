@@ -23,7 +23,7 @@ from own_clips import beads, write_beads
 from sam2_ros.cli.main import run
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.train.sequences import find_footage
+from sam2_ros.train.data.sequences import find_footage
 from sam2_ros.weights.load import load_model, read_state
 
 ROOT = Path(__file__).resolve().parents[2]

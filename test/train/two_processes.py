@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sam2_ros.train.loop import Run
+from sam2_ros.train.finetune.loop import Run
+from sam2_ros.train.finetune.run_folder import run_folder
 from sam2_ros.train.processes import join_processes
 from sam2_ros.train.read_config import fill, read_yaml
-from sam2_ros.train.run_folder import run_folder
 from sam2_ros.train.train_config import FinetuneConfig
 
 config = fill(FinetuneConfig, read_yaml(Path(sys.argv[1])))

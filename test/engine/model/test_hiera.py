@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam2_ros.engine.config import LARGE, TINY
-from sam2_ros.engine.model.hiera import Hiera, join_windows, pool2x2, split_windows, strip_rows, window_rows
 from sam2_ros.engine.model import hiera
+from sam2_ros.engine.model.hiera import Hiera, join_windows, pool2x2, split_windows, strip_rows, window_rows
 
 
 def trunk(config=TINY) -> Hiera:

@@ -20,19 +20,19 @@ from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import PRECISIONS, load_model, save_model
 
-from .checkpoint import Learning, Log, load_checkpoint, save_checkpoint
-from .clip_sampler import ClipDrawer, batches
+from ..checkpoint import Learning, Log, load_checkpoint, save_checkpoint
+from ..data.clip_sampler import ClipDrawer, batches
+from ..data.sequences import find_footage
+from ..losses import TERMS
+from ..nano.initial_values import initialise
+from ..processes import Processes, join_processes
+from ..train_config import FinetuneConfig, TrainConfigError
 from .feature_cache import FeatureCache, Progress
-from .losses import TERMS
-from .nano.initial_values import initialise
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_moments, write_curves, write_strip
-from .processes import Processes, join_processes
 from .run_folder import run_folder
-from .sequences import find_footage
 from .step import Stepper, Sums
 from .teacher import FeatureBridge, Teacher
-from .train_config import FinetuneConfig, TrainConfigError
 from .validate import Moment, SequenceScore, track_and_score
 
 Tell = Callable[[str], None]

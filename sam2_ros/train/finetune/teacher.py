@@ -13,7 +13,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 
-from .clip_sampler import TrainBatch
+from ..data.clip_sampler import TrainBatch
 
 
 class Teacher:

@@ -17,7 +17,7 @@ from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
 
-from .clip_sampler import FrameKey
+from ..data.clip_sampler import FrameKey
 from .parameters import ENCODER
 
 Progress = Callable[[str, int, int | None], None]

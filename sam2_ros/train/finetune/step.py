@@ -16,17 +16,17 @@ from torch import nn
 
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 
-from .checkpoint import Learning
-from .clicks import draw_plan
-from .clip_sampler import TrainBatch
+from ..checkpoint import Learning
+from ..data.clip_sampler import TrainBatch
+from ..losses import TERMS
+from ..nano.losses import mask_iou
+from ..processes import Processes
+from ..prompts import draw_plan
+from ..rollout import Followed, encode_frames, follow
+from ..train_config import FinetuneConfig, TrainError
 from .feature_cache import FeatureCache
-from .losses import TERMS
-from .nano.losses import mask_iou
 from .parameters import set_rates, share_at
-from .processes import Processes
-from .rollout import Followed, encode_frames, follow
 from .teacher import FeatureBridge, Teacher, mask_resemblance, resized
-from .train_config import FinetuneConfig, TrainError
 
 
 @dataclass

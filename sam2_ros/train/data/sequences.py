@@ -11,7 +11,7 @@ from pathlib import Path
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.sequence import VosSequence
 
-from .train_config import TrainConfigError
+from ..train_config import TrainConfigError
 
 
 def find_footage(paths: Iterable[str | Path]) -> list[VosSequence]:

@@ -17,8 +17,8 @@ import torch
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine.preprocess import normalize
 
+from ..train_config import AugmentConfig, FinetuneConfig, TrainConfigError
 from .augment import Variation, draw_variation, still, vary_frame, vary_mask
-from .train_config import AugmentConfig, FinetuneConfig, TrainConfigError
 
 LEAST_PX = 8  # of an object at the input's size: half a cell of the masks, which lie at stride 4
 ATTEMPTS = 8

@@ -13,7 +13,7 @@ from torch import nn
 
 from sam2_ros.engine.model.sam2 import Sam2Model
 
-from .train_config import SIZES, FinetuneConfig, SizeDefaults
+from ..train_config import SIZES, FinetuneConfig, SizeDefaults
 
 TRUNK = "image_encoder.trunk."
 # What `Sam2Model.encode_image` uses: frozen together, so that features can be kept.

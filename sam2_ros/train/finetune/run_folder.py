@@ -14,7 +14,7 @@ from sam2_ros.result_folder.folder import ResultFolder, ResultFolderError
 from sam2_ros.result_folder.manifest import MANIFEST, State
 from sam2_ros.result_folder.switch import in_the_way
 
-from .train_config import FinetuneConfig
+from ..train_config import FinetuneConfig
 
 OWN = (
     "checkpoint.pt",

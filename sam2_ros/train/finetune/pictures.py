@@ -17,7 +17,7 @@ from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.media.label_text import put_text
 from sam2_ros.media.overlay import draw_masks, write_png
 
-from .clip_sampler import TrainBatch
+from ..data.clip_sampler import TrainBatch
 from .validate import Moment
 
 TILE_PX = 256

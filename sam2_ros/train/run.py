@@ -12,13 +12,11 @@ from typing import Any
 import torch
 
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
-from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import save_model
 
 from .finetune.feature_cache import Progress
 from .finetune.loop import Tell, finetune
 from .nano.loop import train
-from .nano.recipe import TrainConfig
+from .nano.recipe import NanoConfig
 from .processes import join_processes
 from .read_config import fill, read_yaml
 from .train_config import FinetuneConfig, TrainConfigError
@@ -29,7 +27,7 @@ RECIPE_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """A recipe by name; other keys are those of `TrainConfig`, whose defaults are the recipe."""
+    """A recipe by name; other keys are those of `NanoConfig`, whose defaults are the recipe."""
 
     recipe: str
     out: str
@@ -55,7 +53,7 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
     values = read_yaml(path)
     try:
         if "recipe" in values:
-            return _cook(values, tell)
+            return _train_recipe(values, tell)
         config = fill(FinetuneConfig, values)
     except TrainConfigError as error:
         raise TrainConfigError(f"{path}: {error}") from None
@@ -63,11 +61,11 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
     return finetune(config, tell, progress)
 
 
-def _cook(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train nano from scratch on rendered clips; leaves last.safetensors beside checkpoint.pt and log.jsonl."""
+def _train_recipe(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Train nano from scratch on rendered clips."""
     own = {f.name for f in fields(RecipeConfig)}
     recipe = fill(RecipeConfig, {key: value for key, value in values.items() if key in own})
-    config = fill(TrainConfig, {key: value for key, value in values.items() if key not in own})
+    config = fill(NanoConfig, {key: value for key, value in values.items() if key not in own})
     if not keep_freed_pages():
         tell(f"{RETURNED}: steps may take several times as long.")
     out = Path(recipe.out).expanduser()
@@ -75,8 +73,9 @@ def _cook(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
         f"Recipe {recipe.recipe}: {sum(phase.steps for phase in config.phases)} steps on rendered clips, into {out}."
     )
     with join_processes(recipe.device) as processes:
-        model = train(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
-    weights = out / "last.safetensors"
-    with ResultFolder(out, "train", ("last.safetensors",), called="out") as folder:
-        save_model(model, folder.stage("last.safetensors"), {"start": "random", "recipe": recipe.recipe})
-    return {"recipe": recipe.recipe, "device": str(processes.device), "weights": str(weights)}
+        train(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
+    return {
+        "recipe": recipe.recipe,
+        "device": str(processes.device),
+        "weights": str(out / "last.safetensors"),
+    }

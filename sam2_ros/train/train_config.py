@@ -74,7 +74,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """A second model that the trained one is to resemble.
+    """A second model that the trained one learns to reproduce (distillation).
 
     Attributes:
         model: its name or path; empty: none.

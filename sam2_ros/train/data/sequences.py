@@ -14,7 +14,7 @@ from sam2_ros.datasets.sequence import VosSequence
 from ..train_config import TrainConfigError
 
 
-def find_footage(paths: Iterable[str | Path]) -> list[VosSequence]:
+def open_sequences(paths: Iterable[str | Path]) -> list[VosSequence]:
     """All sequences of some data sets, by name. Frames without a mask are tracked through and not trained on.
 
     Raises:

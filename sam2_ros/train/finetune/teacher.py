@@ -1,4 +1,4 @@
-"""A second, frozen model that the trained one is to resemble: in its masks, and in its image features.
+"""A second, frozen model whose masks and image features the trained one learns to reproduce (distillation).
 
 Knows models and batches; does not know how the trained model came to its answers.
 """
@@ -13,7 +13,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 
-from ..data.clip_sampler import TrainBatch
+from ..data.batch import ClipBatch
 
 
 class Teacher:
@@ -23,14 +23,14 @@ class Teacher:
         self.model = model.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def look(self, images_bt3hw: torch.Tensor) -> ImageFeatures:
+    def encode(self, images_bt3hw: torch.Tensor) -> ImageFeatures:
         """Its features of every frame, ``[b * t, c, h, w]`` each, from pictures of any size."""
         return self.model.encode_image(resized(images_bt3hw.flatten(0, 1), self.model.config.image_size))
 
     @torch.no_grad()
-    def mask_logits(self, features: ImageFeatures, batch: TrainBatch, frame: int) -> torch.Tensor:
+    def mask_logits(self, features: ImageFeatures, batch: ClipBatch, frame: int) -> torch.Tensor:
         """``[m, h, w]`` of one frame. Where an object does not show, without meaning."""
-        t, masks = len(batch.masks_tmhw), batch.masks_tmhw[frame]
+        t, masks = batch.frames, batch.masks_tmhw[frame]
         here = ImageFeatures(*(level.unflatten(0, (-1, t))[batch.clip_m, frame] for level in features))
         boxes = tight_boxes(masks) * (self.model.config.image_size / masks.shape[-1])
         labels = torch.tensor([BOX_MIN, BOX_MAX], device=masks.device).expand(len(boxes), -1)
@@ -53,7 +53,7 @@ class FeatureBridge(nn.Module):
         return F.mse_loss(guess, wanted) / wanted.var().clamp(min=1e-6)
 
 
-def mask_resemblance(
+def mask_distillation_loss(
     ours_mhw: torch.Tensor, theirs_mhw: torch.Tensor, visible_m: torch.Tensor
 ) -> torch.Tensor:
     """Cross-entropy with the teacher's soft mask, at our grid, summed over the objects that show."""

@@ -15,11 +15,11 @@ from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.eval.metrics import boundary_f, region_j
 
-PICTURES = 6
+SAMPLES = 6
 
 
 @dataclass(frozen=True)
-class Moment:
+class SampleFrame:
     """One frame of a tracked sequence, for a picture: what there is, and what was found."""
 
     frame_hwc: np.ndarray
@@ -35,7 +35,7 @@ class SequenceScore:
     j: float
     f: float
     objects: int
-    moments: tuple[Moment, ...]
+    samples: tuple[SampleFrame, ...]
 
 
 def track_and_score(
@@ -56,8 +56,8 @@ def track_and_score(
         return None
     tracker = Tracker(model, TrackerConfig(max_objects=len(first), forget_after_s=0))
     scores: dict[str, list[tuple[float, float]]] = {name: [] for name in first}
-    pictured = {indices[k] for k in np.linspace(0, len(indices) - 1, PICTURES).round().astype(int)}
-    moments = []
+    sampled = {indices[k] for k in np.linspace(0, len(indices) - 1, SAMPLES).round().astype(int)}
+    samples = []
     for index in range(indices[-1] + 1):
         frame = sequence.image(index)
         truth = sequence.annotated(index, frame)
@@ -71,10 +71,10 @@ def track_and_score(
             if begin < index:
                 mask = truth.mask(name)
                 scores[name].append((region_j(found[name], mask), boundary_f(found[name], mask)))
-        if index in pictured:
+        if index in sampled:
             empty = np.zeros(frame.shape[:2], bool)
-            moments.append(
-                Moment(
+            samples.append(
+                SampleFrame(
                     frame,
                     np.stack([truth.mask(name) for name in first]),
                     np.stack([found.get(name, empty) for name in first]),
@@ -84,7 +84,7 @@ def track_and_score(
     if not means:
         return None
     j, f = np.mean(means, axis=0)
-    return SequenceScore(sequence.name, float(j), float(f), len(means), tuple(moments))
+    return SequenceScore(sequence.name, float(j), float(f), len(means), tuple(samples))
 
 
 def _prompt(id: str, mask_hw: np.ndarray, kind: str) -> Prompt:

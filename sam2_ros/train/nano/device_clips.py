@@ -14,8 +14,8 @@ from sam2_ros.engine.preprocess import normalize
 from sam2_ros.synthetic.script import Script, random_script
 from sam2_ros.synthetic.torch_renderer.clip import DeviceClip, draw_script
 
-from .clips import ClipMaker, Variation, cell_targets, clip_config
-from .unroll import ClipBatch
+from ..data.batch import ClipBatch
+from .clips import ClipMaker, Variation, clip_config
 
 SeededScript = tuple[int, Script]
 
@@ -49,10 +49,11 @@ def vary(clip: DeviceClip, rng: np.random.Generator) -> DeviceClip:
 
 @torch.no_grad()
 def stack(clips: list[DeviceClip]) -> ClipBatch:
-    """As `clips.make_batch`, but the tensors are on the device already; masks at full size come to the host."""
+    """As `make_batch`, but the tensors are on the device already."""
     frames = torch.stack([clip.frames_t3hw for clip in clips])
-    masks = torch.stack([clip.masks_tnhw for clip in clips])
+    masks = torch.cat([clip.masks_tnhw for clip in clips], dim=1)
+    owners = torch.arange(len(clips), device=masks.device).repeat_interleave(masks.shape[1] // len(clips))
     # Channels last, as the frames of workers are: what the model does with them must not depend on who drew them.
     pixels = frames.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
     images = normalize(pixels / 255).unflatten(0, frames.shape[:2])
-    return ClipBatch(images, masks.cpu().numpy(), *cell_targets(masks))
+    return ClipBatch(images, masks, owners)

@@ -18,7 +18,7 @@ from sam2_ros.backends.open_model import open_model
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
-from sam2_ros.eval.benchmark.prompting import tight_box
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.offline.stream import precision_name

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN, NEGATIVE, POSITIVE
+from sam2_ros.engine.postprocess import tight_box
 
 BOX_JITTER = 0.1
 BOX_JITTER_LIMIT_PX = 20.0
@@ -95,8 +96,7 @@ def simulate_boxes(rng: np.random.Generator, masks_mhw: np.ndarray) -> Points:
     corners = np.zeros((len(masks_mhw), 2, 2), np.float32)
     height, width = masks_mhw.shape[1:]
     for box, mask in zip(corners, masks_mhw, strict=True):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        x0, y0, x1, y1 = tight_box(mask)
         reach = np.minimum(BOX_JITTER * np.array([x1 - x0, y1 - y0]), BOX_JITTER_LIMIT_PX)
         box[:] = np.array([[x0, y0], [x1, y1]]) + rng.uniform(-1, 1, (2, 2)) * reach
     points = torch.from_numpy(np.clip(corners, 0, [width, height]).astype(np.float32))

@@ -15,6 +15,7 @@ import numpy as np
 
 from sam2_ros.datasets.photographs import Photograph, open_photographs
 from sam2_ros.engine import ImageSegmenter
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.media.frame import SourceError
@@ -26,7 +27,7 @@ from sam2_ros.weights.load import load_model
 
 from .baselines import grabcut
 from .eval_config import EvalConfig, EvalConfigError, Evaluation, Progress
-from .prompting import CLICKS, Clicks, tight_box
+from .prompting import CLICKS, Clicks
 from .scores import disjoint
 
 LEAST_PX = 32 * 32

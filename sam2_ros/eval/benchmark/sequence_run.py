@@ -18,6 +18,7 @@ import torch
 
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine import PromptError, Sam2Model, Tracker
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.jobs.job import JobError, disk_error
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import VideoError
@@ -27,7 +28,7 @@ from sam2_ros.weights.load import load_model
 
 from .baselines import BASELINES, Baseline, Box
 from .eval_config import EvalConfig
-from .prompting import CLICKS, tight_box
+from .prompting import CLICKS
 from .results import SequenceWriter, result_file
 from .scores import SequenceScorer, disjoint
 from .summary import sequence_means

@@ -12,6 +12,7 @@ from torch import nn
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
+from sam2_ros.engine.postprocess import tight_box
 
 from ..data.batch import ClipBatch
 
@@ -66,14 +67,9 @@ def mask_distillation_loss(
 
 def tight_boxes(masks_mhw: torch.Tensor) -> torch.Tensor:
     """Upper left and lower right corners ``[m, 2, 2]`` in pixels; an empty mask has the whole picture."""
-    boxes = []
-    for mask in masks_mhw:
-        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
-        if len(rows):
-            boxes.append([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
-        else:
-            boxes.append([[0, 0], [mask.shape[1], mask.shape[0]]])
-    return torch.tensor(boxes, dtype=torch.float32, device=masks_mhw.device)
+    height, width = masks_mhw.shape[1:]
+    boxes = [tight_box(mask) if mask.any() else (0, 0, width, height) for mask in masks_mhw.cpu().numpy()]
+    return torch.tensor(boxes, dtype=torch.float32, device=masks_mhw.device).view(-1, 2, 2)
 
 
 def resized(images_b3hw: torch.Tensor, size: int) -> torch.Tensor:

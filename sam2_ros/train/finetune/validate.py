@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.engine.postprocess import tight_box
+from sam2_ros.eval.benchmark.prompting import Clicks
 from sam2_ros.eval.metrics import boundary_f, region_j
 
 SAMPLES = 6
@@ -90,14 +91,8 @@ def track_and_score(
 def _prompt(id: str, mask_hw: np.ndarray, kind: str) -> Prompt:
     if kind == "mask":
         return Prompt(id, mask=mask_hw)
-    ys, xs = np.nonzero(mask_hw)
     if kind == "box":
-        return Prompt(id, box=(float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)))
-    return Prompt(id, points=np.array([_innermost(mask_hw)], float))
-
-
-def _innermost(mask_hw: np.ndarray) -> tuple[int, int]:
-    """x, y of the pixel farthest from the mask's edge; the picture's border is an edge, too."""
-    distance = cv2.distanceTransform(np.pad(mask_hw, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    y, x = np.unravel_index(int(distance[1:-1, 1:-1].argmax()), mask_hw.shape)
-    return int(x), int(y)
+        return Prompt(id, box=tight_box(mask_hw))
+    click = Clicks()
+    click.add_on_error(np.zeros_like(mask_hw), mask_hw)
+    return click.prompt(id)

@@ -5,7 +5,6 @@ As in the SAM 2 paper, section D.2.2. Coordinates are pixels of the model's inpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,7 +58,7 @@ class PromptPlan:
     masks_answered: bool = False
 
 
-Draws = Sequence[int] | np.random.Generator
+Draws = tuple[int, ...] | np.random.Generator
 """Where random numbers come from: a seed, from which every draw has a generator of its own, or one used in turn."""
 
 

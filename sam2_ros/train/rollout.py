@@ -172,8 +172,8 @@ def _run_frame(
         adopted = model.adopt_mask(masks, here)
         spatial = model.encode_memory(here.s16, adopted.logits_b1hw, adopted.presence_b)
         none = masks.new_zeros(len(TERMS), dtype=torch.float32)
-        logits, memory = adopted.logits_b1hw, FrameMemory(spatial, adopted.pointer_bd)
-        return FrameResult(none, 0, logits, logits[:, 0], adopted.presence_b, memory)
+        logits, remembered = adopted.logits_b1hw, FrameMemory(spatial, adopted.pointer_bd)
+        return FrameResult(none, 0, logits, logits[:, 0], adopted.presence_b, remembered)
     dense = None
     points = Points(torch.zeros(len(masks), 0, 2), torch.zeros(len(masks), 0, dtype=torch.long))
     if mask_given:
@@ -192,8 +192,8 @@ def _run_frame(
             predicted = upsample_logits(shown, (masks.shape[-2], masks.shape[-1]))[:, 0] > 0
             points = points.and_more(frame.prompts.click(number - 1, predicted, masks))
             dense = shown.detach().float().clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
-        asked = points.to(device) if points.per_object else (None, None)
-        decoded = model.decode(fused, here, *asked, dense)
+        given, labels = points.to(device) if points.per_object else (None, None)
+        decoded = model.decode(fused, here, given, labels, dense)
         multimask = points.per_object <= 1 and not mask_given
         terms.append(answer_loss(decoded, target, visible, multimask, loss))
         chosen = choose_mask(decoded, multimask, stability_fallback=False)

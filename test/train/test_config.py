@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from own_clips import beads, write_beads, write_clip
 from PIL import Image
 
 from sam2_ros.cli.main import run
+from sam2_ros.train.checkpoint import load_checkpoint, save_checkpoint
 from sam2_ros.train.read_config import fill, read_yaml
 from sam2_ros.train.run import RecipeConfig
 from sam2_ros.train.train_config import SIZES, FinetuneConfig, TrainConfigError
@@ -167,3 +169,12 @@ def test_data_that_cannot_be_used_is_one_line_that_names_the_file(spoil, expecte
 def test_a_configuration_in_python_is_checked_too():
     with pytest.raises(TrainConfigError, match="reverse"):
         FinetuneConfig(data=("a",), out="b", reverse=2.0)
+
+
+def test_a_checkpoint_of_the_other_trainer_is_refused_in_one_line(tmp_path):
+    config, path = FinetuneConfig(data=("a",), out="b"), tmp_path / "checkpoint.pt"
+    save_checkpoint(path, config, 3, {"model": torch.nn.Linear(1, 1), "bridge": None})
+    state = {"model": torch.nn.Linear(1, 1), "bridge": None}
+    assert load_checkpoint(path, config, ("model",), state) == (3, {}, [])
+    with pytest.raises(TrainConfigError, match=r"another kind of run \(no averaged\); choose another `out`"):
+        load_checkpoint(path, config, ("model",), {**state, "averaged": torch.nn.Linear(1, 1)})

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN, POSITIVE
+from sam2_ros.train.data.batch import ClipBatch
 from sam2_ros.train.nano.simulate import (
     CORRUPTED_SHARE,
     LONGEST_OCCLUSION,
+    LongOcclusion,
     MaskCorruption,
+    SimulatedMemory,
     draw_corruption,
     draw_occlusion,
 )
@@ -95,3 +98,11 @@ def test_corruptions_are_drawn_for_their_share_and_merge_objects_of_one_clip():
 @pytest.mark.parametrize(("frames", "objects"), [(1, 3), (2, 3), (8, 1)])
 def test_where_nothing_could_be_learned_from_a_corruption_there_is_none(frames, objects):
     assert draw_corruption(np.random.default_rng(0), frames, 2, objects) is None
+
+
+def test_a_long_occlusion_is_remembered_at_as_many_points_in_time_and_moves_what_follows():
+    batch = ClipBatch(None, torch.zeros(4, 2, 8, 8, dtype=torch.bool), torch.zeros(2, dtype=torch.long))
+    nobody = torch.zeros(2, dtype=torch.bool)
+    memory = SimulatedMemory(batch, nobody, occlusion=LongOcclusion(1, 5, nobody))
+    assert [memory.times(t) for t in range(4)] == [range(1), range(1, 6), range(6, 7), range(7, 8)]
+    assert [SimulatedMemory(batch, nobody).times(t) for t in range(2)] == [range(1), range(1, 2)]

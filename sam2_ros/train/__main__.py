@@ -10,7 +10,7 @@ import torch
 
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
-from .nano.loop import train
+from .nano.loop import train_nano
 from .nano.recipe import NANO_PHASES, NanoConfig, Phase
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     if not keep_freed_pages():
         print(f"{RETURNED}: steps may take several times as long")
     config = NanoConfig(phases=tuple(phases or NANO_PHASES), **options)
-    train(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    train_nano(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
 
 
 def _phase(text: str) -> Phase:

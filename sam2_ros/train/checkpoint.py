@@ -96,7 +96,7 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-class Log:
+class TrainingLog:
     """log.jsonl: one line per report."""
 
     def __init__(self, path: Path, staging: Path | None = None) -> None:

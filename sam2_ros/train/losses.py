@@ -71,7 +71,7 @@ def answer_loss(
     leaders = asked if config.every_candidate else slice(None)
     best = (mask + dice).detach()[:, leaders].argmin(dim=1, keepdim=True) + (leaders.start or 0)
     with torch.no_grad():
-        true_iou = mask_iou(logits, target)
+        true_iou = logits_iou(logits, target)
     iou = (decoded.iou_b4[:, scored].float() - true_iou).abs().mean(dim=1)
     visible = visible_m.float()
     leading = [
@@ -115,7 +115,7 @@ def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * overlap + 1) / (total + 1)
 
 
-def mask_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def logits_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Hard IoU over the last two axes; 1 where both are empty."""
     predicted, true = logits > 0, target > 0.5
     union = (predicted | true).sum(dim=(-2, -1)).float()

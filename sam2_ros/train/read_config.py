@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from sam2_ros.media.written_file import read_yaml as _written
+from sam2_ros.media.written_file import read_yaml
 
 from .train_config import TrainConfigError
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """The mapping in a file.
 
     Raises:
         TrainConfigError: no such file, no YAML, or no mapping of names to values.
     """
     try:
-        content = _written(path, 1 << 24)
+        content = read_yaml(path, 1 << 24)
     except OSError as error:
         raise TrainConfigError(
             f"configuration '{path}' cannot be read ({error.strerror}); expected a YAML file"

@@ -43,7 +43,7 @@ class MemoryEdit(Protocol):
         """The mask logits and object scores that enter memory in place of those of the model."""
 
 
-class FrameResult(NamedTuple):
+class FrameAnswer(NamedTuple):
     """One frame: the summed terms of its answers, the last answer, and what is remembered."""
 
     terms_4: torch.Tensor
@@ -98,7 +98,7 @@ def roll_out(
         frame_by_frame: as in `encode_frames`.
     """
     order = [*plan.conditioning, *(f for f in range(batch.frames) if f not in plan.conditioning)]
-    results: dict[int, FrameResult] = {}
+    results: dict[int, FrameAnswer] = {}
     memories: dict[int, FrameMemory] = {}  # by point in time
     lasting: list[int] = []  # those of prompted and corrected frames
     for frame in order:
@@ -111,7 +111,7 @@ def roll_out(
             frame, _features_of(features, batch, frame), view, FramePrompts(own), frame != order[-1]
         )
 
-        def run(answering: _Frame = answering) -> FrameResult:
+        def run(answering: _Frame = answering) -> FrameAnswer:
             return _run_frame(model, batch, plan, loss, answering, edit)
 
         results[frame] = result = _recomputed(run) if frame_by_frame else run()
@@ -163,7 +163,7 @@ def _run_frame(
     loss: LossConfig,
     frame: _Frame,
     edit: MemoryEdit | None,
-) -> FrameResult:
+) -> FrameAnswer:
     """Answer the prompts of a frame, or track, and make its memory."""
     masks, here, device = batch.masks_tmhw[frame.number], frame.features, batch.masks_tmhw.device
     visible = batch.visible_tm[frame.number]
@@ -173,7 +173,7 @@ def _run_frame(
         spatial = model.encode_memory(here.s16, adopted.logits_b1hw, adopted.presence_b)
         none = masks.new_zeros(len(TERMS), dtype=torch.float32)
         logits, remembered = adopted.logits_b1hw, FrameMemory(spatial, adopted.pointer_bd)
-        return FrameResult(none, 0, logits, logits[:, 0], adopted.presence_b, remembered)
+        return FrameAnswer(none, 0, logits, logits[:, 0], adopted.presence_b, remembered)
     dense = None
     points = Points(torch.zeros(len(masks), 0, 2), torch.zeros(len(masks), 0, dtype=torch.long))
     if mask_given:
@@ -208,7 +208,7 @@ def _run_frame(
         spatial = model.encode_memory(here.s16, logits, presence)
         memory = FrameMemory(spatial, model.pointer(chosen.token_bc, presence > 0))
     summed = torch.stack(terms).sum(dim=0)
-    return FrameResult(summed, len(terms), shown, candidate[:, 0], decoded.presence_b, memory)
+    return FrameAnswer(summed, len(terms), shown, candidate[:, 0], decoded.presence_b, memory)
 
 
 def _blanked(logits_m1hw: torch.Tensor, presence_m: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,10 @@ from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
 from .finetune.feature_cache import Progress
 from .finetune.loop import Tell, finetune
-from .nano.loop import train
+from .nano.loop import train_nano
 from .nano.recipe import NanoConfig
 from .processes import join_processes
-from .read_config import fill, read_yaml
+from .read_config import fill, read_config
 from .train_config import FinetuneConfig, TrainConfigError
 
 RECIPES = ("nano",)
@@ -50,7 +50,7 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
     Raises:
         TrainConfigError, SourceError: the file, its keys, its values, or the data it names.
     """
-    values = read_yaml(path)
+    values = read_config(path)
     try:
         if "recipe" in values:
             return _train_recipe(values, tell)
@@ -73,7 +73,7 @@ def _train_recipe(values: dict[str, Any], tell: Tell) -> dict[str, Any]:
         f"Recipe {recipe.recipe}: {sum(phase.steps for phase in config.phases)} steps on rendered clips, into {out}."
     )
     with join_processes(recipe.device) as processes:
-        train(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
+        train_nano(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
     return {
         "recipe": recipe.recipe,
         "device": str(processes.device),

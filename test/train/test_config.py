@@ -12,7 +12,7 @@ from PIL import Image
 
 from sam2_ros.cli.main import run
 from sam2_ros.train.checkpoint import load_checkpoint, save_checkpoint
-from sam2_ros.train.read_config import fill, read_yaml
+from sam2_ros.train.read_config import fill, read_config
 from sam2_ros.train.run import RecipeConfig
 from sam2_ros.train.train_config import SIZES, FinetuneConfig, TrainConfigError
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_configuration(text, expected, tmp_path, capsys):
 def test_numbers_as_people_write_them(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("data: [a, b]\nout: x\nlearning_rate: 5e-6\nclip_gradient: 1\naugment: {flip: 0}\n")
-    config = fill(FinetuneConfig, read_yaml(path))
+    config = fill(FinetuneConfig, read_config(path))
     assert config.data == ("a", "b")
     assert (config.learning_rate, config.clip_gradient, config.augment.flip) == (5e-6, 1.0, 0.0)
 
@@ -92,8 +92,8 @@ def test_numbers_as_people_write_them(tmp_path):
 def test_the_shipped_configurations_are_good():
     shipped = sorted(path.name for path in (ROOT / "config" / "train").glob("*.yaml"))
     assert shipped == ["finetune.yaml", "nano.yaml", "nano_short.yaml"]
-    fill(FinetuneConfig, read_yaml(ROOT / "config" / "train" / "finetune.yaml"))
-    assert fill(RecipeConfig, read_yaml(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
+    fill(FinetuneConfig, read_config(ROOT / "config" / "train" / "finetune.yaml"))
+    assert fill(RecipeConfig, read_config(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
 
 
 def test_every_setting_and_every_size_is_in_the_guide():

@@ -13,7 +13,7 @@ from sam2_ros.train.losses import (
     answer_loss,
     dice_loss,
     focal_loss,
-    mask_iou,
+    logits_iou,
     weighted_cross_entropy,
 )
 
@@ -52,8 +52,8 @@ def test_balance_one_gives_object_and_background_the_same_weight(target):
 def test_iou_of_known_masks(target):
     half = target.clone()
     half[0, 8:] = 0
-    assert mask_iou(half * 2 - 1, target).tolist() == [0.5, 1.0]
-    assert mask_iou(torch.full((1, 4, 4), -1.0), torch.zeros(1, 4, 4)).tolist() == [1.0]
+    assert logits_iou(half * 2 - 1, target).tolist() == [0.5, 1.0]
+    assert logits_iou(torch.full((1, 4, 4), -1.0), torch.zeros(1, 4, 4)).tolist() == [1.0]
 
 
 def test_only_the_leading_candidate_matters_much_and_an_absent_object_only_for_its_presence(target):

@@ -20,12 +20,12 @@ from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import PRECISIONS, load_model, save_model
 
-from ..checkpoint import Log, load_checkpoint, save_checkpoint
+from ..checkpoint import TrainingLog, load_checkpoint, save_checkpoint
 from ..data.clip_sampler import ClipSampler, batches
 from ..data.sequences import open_sequences
 from ..losses import TERMS, LossConfig
 from ..nano.initial_values import initialise
-from ..processes import Processes, join_processes
+from ..processes import ProcessGroup, join_processes
 from ..train_config import FinetuneConfig, TrainConfigError
 from .feature_cache import FeatureCache, Progress
 from .parameters import freeze, make_optimiser, rates_of
@@ -60,7 +60,7 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
         ResultFolderError: `config.out` is not a run's, or holds what is read.
     """
     with join_processes(config.device) as processes:
-        if not processes.leads:
+        if not processes.is_first:
             return FinetuneRun(config, processes, None, _silent, progress).run()
         with run_folder(Path(config.out).expanduser(), config) as folder:
             summary = FinetuneRun(config, processes, folder, tell, progress).run()
@@ -74,13 +74,13 @@ class FinetuneRun:
     def __init__(
         self,
         config: FinetuneConfig,
-        processes: Processes,
+        processes: ProcessGroup,
         folder: ResultFolder | None,  # of the process that leads, which writes
         tell: Tell,
         progress: Progress,
     ) -> None:
         self.config, self.processes, self.tell = config, processes, tell
-        self.progress = progress if processes.leads else _silent_progress
+        self.progress = progress if processes.is_first else _silent_progress
         if config.threads:
             torch.set_num_threads(config.threads)
         self.out = Path(config.out).expanduser()
@@ -89,7 +89,7 @@ class FinetuneRun:
         self.model = student(config, processes.device)
         if folder is not None:
             folder.own("log.jsonl")
-        self.log = Log(self.out / "log.jsonl", None if folder is None else folder.staging)
+        self.log = TrainingLog(self.out / "log.jsonl", None if folder is None else folder.staging)
         self.scores: dict[str, Any] = {}
         self.doing = "training"
         self.stepper = self._stepper()
@@ -119,7 +119,7 @@ class FinetuneRun:
                 staged = self.folder.stage("checkpoint.pt")
                 save_checkpoint(staged, config, done, stepper.state._asdict(), self.scores)
                 self.folder.put("checkpoint.pt")
-        processes.wait()
+        processes.barrier()
         return self._summary(first)
 
     def _stepper(self) -> Stepper:
@@ -138,7 +138,7 @@ class FinetuneRun:
                 self.sequences, config.augment.flip > 0, processes.rank, processes.count, self.progress
             )
             self.tell(f"{made} pictures encoded into {cache.folder}, the others were there.")
-            processes.wait()
+            processes.barrier()
         rates = rates_of(config, model.config.name)
         optimiser = make_optimiser(model, [] if bridge is None else bridge.parameters(), config, rates)
         scaler = torch.amp.GradScaler(processes.device.type, enabled=model.compute_dtype == torch.float16)
@@ -156,7 +156,7 @@ class FinetuneRun:
         """The step to go on from."""
         path, config = self.out / "checkpoint.pt", self.config
         if not path.exists():
-            if self.processes.leads:
+            if self.processes.is_first:
                 self.log.keep_until(-1)
             weights = "seeded random weights" if config.random_weights else config.model
             self.tell(
@@ -174,9 +174,9 @@ class FinetuneRun:
         step, self.scores, differing = load_checkpoint(path, config, FIXED, self.stepper.state._asdict())
         changed = f" Changed since: {', '.join(differing)}." if differing else ""
         self.tell(f"Going on from step {step} of {config.steps} in {self.out}.{changed}")
-        if self.processes.leads:
+        if self.processes.is_first:
             self.log.keep_until(step)
-        self.processes.wait()
+        self.processes.barrier()
         return step
 
     @property
@@ -195,7 +195,7 @@ class FinetuneRun:
         line["s_per_step"] = round(seconds, 3)
         if self.processes.device.type == "cuda":
             line["gpu_gb"] = round(torch.cuda.max_memory_allocated(self.processes.device) / 1e9, 2)
-        if self.processes.leads:
+        if self.processes.is_first:
             self.log.add(line)
             self.doing = f"training, loss {line['loss']:.3f}"
 

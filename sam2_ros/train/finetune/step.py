@@ -18,8 +18,8 @@ from torch import nn
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 
 from ..data.batch import ClipBatch
-from ..losses import TERMS, LossConfig, mask_iou
-from ..processes import Processes
+from ..losses import TERMS, LossConfig, logits_iou
+from ..processes import ProcessGroup
 from ..rollout import RollOut, encode_frames, roll_out
 from ..train_config import FinetuneConfig, TrainError
 from .feature_cache import FeatureCache
@@ -54,7 +54,7 @@ class Stepper:
 
     config: FinetuneConfig
     state: FinetuneState
-    processes: Processes
+    processes: ProcessGroup
     loss: LossConfig
     teacher: Teacher | None = None
     cache: FeatureCache | None = None
@@ -160,5 +160,5 @@ class Stepper:
     @torch.no_grad()
     def _add_iou(self, batch: ClipBatch, rolled_out: RollOut) -> None:
         visible = batch.visible_tm[1:]
-        iou = mask_iou(rolled_out.logits_tmhw, batch.cover_tmhw)[1:][visible]
+        iou = logits_iou(rolled_out.logits_tmhw, batch.cover_tmhw)[1:][visible]
         self.sums.add(iou_tracked=float(iou.sum()), seen=float(visible.sum()))

@@ -11,28 +11,28 @@ import numpy as np
 import torch
 
 from sam2_ros.engine.preprocess import normalize
-from sam2_ros.synthetic.script import Script, random_script
-from sam2_ros.synthetic.torch_renderer.clip import DeviceClip, draw_script
+from sam2_ros.synthetic.description import ClipDescription, random_description
+from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description
 
 from ..data.batch import ClipBatch
 from .clips import ClipMaker, Variation, clip_config
 
-SeededScript = tuple[int, Script]
+SeededDescription = tuple[int, ClipDescription]
 
 
 def on_device(device: torch.device) -> ClipMaker:
     """Clips of the same seeds as those that workers draw, drawn here: all but the camera's noise is the same."""
-    return ClipMaker(_script, partial(_draw, device=device), vary, stack)
+    return ClipMaker(_describe, partial(_draw, device=device), vary, stack_on_device)
 
 
-def _script(seed: int, size: int, frames: int, objects: int) -> SeededScript:
-    script, _ = random_script(np.random.default_rng(seed), clip_config(seed, size, frames, objects))
-    return seed, script
+def _describe(seed: int, size: int, frames: int, objects: int) -> SeededDescription:
+    description, _ = random_description(np.random.default_rng(seed), clip_config(seed, size, frames, objects))
+    return seed, description
 
 
-def _draw(seeded: SeededScript, device: torch.device) -> DeviceClip:
-    seed, script = seeded
-    return draw_script(script, seed, device)
+def _draw(seeded: SeededDescription, device: torch.device) -> DeviceClip:
+    seed, description = seeded
+    return draw_description(description, seed, device)
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def vary(clip: DeviceClip, rng: np.random.Generator) -> DeviceClip:
 
 
 @torch.no_grad()
-def stack(clips: list[DeviceClip]) -> ClipBatch:
+def stack_on_device(clips: list[DeviceClip]) -> ClipBatch:
     """As `make_batch`, but the tensors are on the device already."""
     frames = torch.stack([clip.frames_t3hw for clip in clips])
     masks = torch.cat([clip.masks_tnhw for clip in clips], dim=1)

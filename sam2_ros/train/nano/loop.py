@@ -22,9 +22,9 @@ from sam2_ros.engine.model.state_dict import load_strictly
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import find_checkpoint, read_state, save_model
 
-from ..checkpoint import Log, load_checkpoint, save_checkpoint
+from ..checkpoint import TrainingLog, load_checkpoint, save_checkpoint
 from ..data.batch import ClipBatch
-from ..losses import LossConfig, mask_iou
+from ..losses import LossConfig, logits_iou
 from ..prompts import PromptPlan
 from ..rollout import encode_frames, roll_out
 from .clips import IN_WORKERS, clip_batches, rendered_batch
@@ -61,7 +61,7 @@ class NanoState(NamedTuple):
     optimisers: list[torch.optim.Optimizer]
 
 
-def train(
+def train_nano(
     config: NanoConfig,
     out_dir: Path,
     precision: torch.dtype = torch.float32,
@@ -111,7 +111,8 @@ def _train_phase(
     end = begin + phase.steps
     torch.manual_seed(config.seed)
     state = _first_state(config, phase.image_size, device)
-    checkpoint, log = folder.path / "checkpoint.pt", Log(folder.path / "log.jsonl", folder.staging)
+    checkpoint = folder.path / "checkpoint.pt"
+    log = TrainingLog(folder.path / "log.jsonl", folder.staging)
     start = load_checkpoint(checkpoint, config, FIXED, state._asdict()).step if checkpoint.exists() else 0
     if start >= end:
         return state.averaged
@@ -186,7 +187,7 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
     features, rng = encode_frames(model, _images(batch)), np.random.default_rng(0)
     tracked = roll_out(model, features, batch, PromptPlan("box"), _loss_config(0.0), rng)
     visible = batch.visible_tm[1:]
-    ious = mask_iou(tracked.logits_tmhw, batch.cover_tmhw)[1:][visible]
+    ious = logits_iou(tracked.logits_tmhw, batch.cover_tmhw)[1:][visible]
     return {
         "val_iou": round(ious.mean().item(), 4),
         "val_presence": round(((tracked.presence_tm[1:] > 0) == visible).float().mean().item(), 4),
@@ -235,7 +236,7 @@ def _loss(
         loss = loss + stills_loss(model, features, batch, config.still_objects, rng, loss_config)
     with torch.no_grad():
         candidates = torch.stack([tracked.candidates[frame] for frame in range(t)])
-        iou_tm = mask_iou(candidates, batch.cover_tmhw)
+        iou_tm = logits_iou(candidates, batch.cover_tmhw)
         ious = [iou[visible].mean().item() for iou, visible in zip(iou_tm, batch.visible_tm, strict=True)]
     return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
 
@@ -250,6 +251,6 @@ def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - keep)
 
 
-def _report(log: Log, line: dict[str, Any]) -> None:
+def _report(log: TrainingLog, line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
     log.add(line)

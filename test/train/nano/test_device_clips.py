@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_ros.synthetic.torch_renderer.clip import DeviceClip
+from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip
 from sam2_ros.train.data.batch import TrainingClip, make_batch
 from sam2_ros.train.nano.clip_cost import clip_cost
 from sam2_ros.train.nano.clips import ClipMaker, clip_batches, variation
-from sam2_ros.train.nano.device_clips import on_device, stack, vary
-from sam2_ros.train.nano.loop import train
+from sam2_ros.train.nano.device_clips import on_device, stack_on_device, vary
+from sam2_ros.train.nano.loop import train_nano
 from sam2_ros.train.nano.recipe import NanoConfig, Phase
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def _uploaded(clip: TrainingClip) -> DeviceClip:
 
 
 def test_a_batch_is_the_same_whoever_drew_it(drawn):
-    expected, batch = make_batch([drawn, drawn]), stack([_uploaded(drawn)] * 2)
+    expected, batch = make_batch([drawn, drawn]), stack_on_device([_uploaded(drawn)] * 2)
     assert torch.equal(batch.images_bt3hw, expected.images_bt3hw)
     assert batch.images_bt3hw.stride() == expected.images_bt3hw.stride()
     assert torch.equal(batch.masks_tmhw, expected.masks_tmhw)
@@ -96,7 +96,7 @@ def test_a_run_on_a_gpu_draws_its_clips_there(tmp_path, monkeypatch):
     monkeypatch.setattr("sam2_ros.train.nano.loop.on_device", watched)
     phase = Phase(2, 128, frames=2, clips=2, learning_rate=1e-3)
     config = NanoConfig((phase,), objects=2, validation_clips=1, validation_frames=2, log_every=1)
-    train(config, tmp_path, torch.bfloat16, torch.device("cuda"))
+    train_nano(config, tmp_path, torch.bfloat16, torch.device("cuda"))
     assert [device.type for device in drawn_on] == ["cuda"]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(np.isfinite(line["loss"]) for line in lines if "loss" in line)

@@ -16,7 +16,7 @@ from sam2_ros.train.losses import LossConfig
 from sam2_ros.train.nano.clips import clip_batches, rendered_batch, start_middle_later, variation
 from sam2_ros.train.nano.grouping_loss import GroupingLoss
 from sam2_ros.train.nano.initial_values import initialise
-from sam2_ros.train.nano.loop import train
+from sam2_ros.train.nano.loop import train_nano
 from sam2_ros.train.nano.optimisers import make_optimisers
 from sam2_ros.train.nano.recipe import NanoConfig, Phase
 from sam2_ros.train.nano.simulate import LongOcclusion, SimulatedMemory
@@ -218,9 +218,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     }  # fmt: skip
     prompted = Phase(1, 128, frames=1, clips=1, learning_rate=1e-3)
     tracked = Phase(1, SIZE, frames=2, clips=1, learning_rate=1e-3, memory_alone=True)
-    train(NanoConfig((prompted,), **settings), tmp_path)
+    train_nano(NanoConfig((prompted,), **settings), tmp_path)
     after_one = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    train(NanoConfig((prompted, tracked), **settings), tmp_path)
+    train_nano(NanoConfig((prompted, tracked), **settings), tmp_path)
     after_two = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (after_one["step"], after_two["step"]) == (1, 2)
     changed = {k for k, v in after_one["model"].items() if not torch.equal(v, after_two["model"][k])}
@@ -240,7 +240,7 @@ def test_a_run_can_start_from_weights(tmp_path):
         (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), start=str(weights), objects=1,
         validation_clips=1, validation_frames=2, warmup_steps=10**9,
     )  # fmt: skip
-    trained = train(settings, tmp_path / "run").state_dict()
+    trained = train_nano(settings, tmp_path / "run").state_dict()
     given = random_model(config_for("nano"), seed=5).state_dict()
     for key in ("no_obj_ptr", "memory_attention.norm.weight", "image_encoder.trunk.pos_embed"):
         torch.testing.assert_close(trained[key], given[key], atol=2e-3, rtol=1e-3)

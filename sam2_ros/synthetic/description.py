@@ -1,4 +1,4 @@
-"""Chooses everything that a clip is drawn from, so that it may be drawn elsewhere: scenes, cuts, the camera's faults.
+"""Describes a random clip before it is drawn, so that it can be drawn elsewhere: scenes, cuts, camera faults.
 
 It knows nothing of who draws it; a description can be pickled.
 """

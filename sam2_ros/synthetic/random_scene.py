@@ -1,4 +1,4 @@
-"""Chooses random scenes: which things, how they move, what hides what, and how the camera moves.
+"""Makes random scenes: which things, how they move, what hides what, and how the camera moves.
 
 It knows nothing of pixels: `scene` draws what is chosen here.
 """

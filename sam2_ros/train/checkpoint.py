@@ -1,4 +1,4 @@
-"""Everything a run needs to resume, in one file that is whole at any time; and the log that fits it.
+"""Checkpoints of training runs, each whole at any time, and the log that fits them.
 
 Draws of clips and prompts follow from the seed and the step alone, so the step is all there is to keep of them.
 Does not know what a step does.

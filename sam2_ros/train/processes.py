@@ -1,4 +1,4 @@
-"""One process or several that train together (torchrun): who is who, and sums over all of them.
+"""Training in one process or several (torchrun): ranks, sums over all of them, averaged gradients.
 
 Gradients are averaged once per step, without torch's DistributedDataParallel: clips use different parts of the model,
 and activations are computed twice. Does not know models or clips.

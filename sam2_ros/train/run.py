@@ -1,4 +1,4 @@
-"""From a configuration file to a run: fine-tuning, or the recipe that made nano.
+"""Runs what a configuration file names: fine-tuning, or the recipe that made nano.
 
 Knows YAML and which of the two it names; does not know the command line.
 """

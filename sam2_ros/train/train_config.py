@@ -1,4 +1,4 @@
-"""What a fine-tuning run is told, and what each size of model is told by default.
+"""Settings of a fine-tuning run, and their defaults by size of model.
 
 Frozen numbers, validated once; does not know files or how the numbers are used.
 """

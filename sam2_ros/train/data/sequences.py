@@ -1,4 +1,4 @@
-"""Opens the annotated sequences of a run, in every layout that evaluation reads, and finds what would end it later.
+"""Opens the annotated sequences of a run, and finds early what would end it later.
 
 Does not know clips, models or how data sets lie on disk.
 """

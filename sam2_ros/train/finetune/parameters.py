@@ -1,4 +1,4 @@
-"""Which parameter learns how fast: groups with the encoder's layer-wise decay, and the schedule of the rates.
+"""Parameter groups with layer-wise decay of the learning rate, and the schedule of the rates.
 
 Knows names of parameters; does not know losses.
 """

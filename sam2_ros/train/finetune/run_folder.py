@@ -1,4 +1,4 @@
-"""The folder of a training run: what is the run's own in it, and how one of an earlier version is recognised.
+"""The result folder of a training run: its own files, and how one of an earlier version is recognised.
 
 Does not know what a run writes when.
 """

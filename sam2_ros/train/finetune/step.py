@@ -1,4 +1,4 @@
-"""One optimiser step: a batch through the model, what it costs, gradients of all processes, new weights.
+"""One optimiser step: the loss of a batch, gradients averaged over processes, new weights.
 
 Does not know files or how often a step is taken.
 """

@@ -1,4 +1,4 @@
-"""Training clips that are drawn on the device that learns: workers choose scenes and paint sprites only.
+"""Draws training clips on the device that trains: workers only choose scenes and paint sprites.
 
 Knows the rasteriser and the model's input; does not know losses or prompts. Where this is used, see `loop`.
 """

@@ -1,4 +1,4 @@
-"""A second loss during training: pixels of one object should look alike to the model, and unlike the rest.
+"""Grouping loss: image features of one object should be alike, and unlike the rest.
 
 Speaks to the image features directly, at every stride and across frames, where the mask loss only reaches them
 through prompts and memory. Does not know either; nothing of it is kept after training.

@@ -1,4 +1,4 @@
-"""Which parameter is stepped how: Muon for matrices, AdamW for the rest.
+"""Optimisers of the recipe: Muon for matrices, AdamW for the rest.
 
 Knows shapes of parameters; does not know the schedule.
 """

@@ -1,4 +1,4 @@
-"""What a run of the recipe is told: its phases and their numbers. Does not know how they are used."""
+"""The recipe of nano: its phases and their numbers. Does not know how they are used."""
 
 from __future__ import annotations
 

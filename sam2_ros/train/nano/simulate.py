@@ -1,4 +1,4 @@
-"""What nano's recipe simulates beside its clips: kinds of prompts, true memories, long occlusions and wrong masks.
+"""Simulates prompts and memories for nano: kinds of prompts, true memories, long occlusions and wrong masks.
 
 Does not know what the model makes of them.
 """

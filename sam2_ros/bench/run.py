@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.compiled import OFF, CompiledModel
 from sam2_ros.engine.kernels.gpu_choice import kernels_chosen
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
-from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.result_folder.scratch import scratch_folder

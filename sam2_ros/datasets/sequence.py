@@ -1,4 +1,4 @@
-"""A video with known masks: its frames, and the truth of those that are annotated.
+"""A video sequence with known masks: its frames, and the truth of those that are annotated.
 
 Does not know how a dataset is laid out on disk; `layouts` and `sav` find the files.
 """
@@ -59,7 +59,7 @@ class Truth(Protocol):
         """Words that change when the truth does: names, sizes and times of files, without reading them."""
 
 
-class Frames(Protocol):
+class SequenceFrames(Protocol):
     """The frames of one sequence, in order."""
 
     @property
@@ -104,7 +104,7 @@ class VosSequence:
     """
 
     name: str
-    frames: Frames
+    frames: SequenceFrames
     truth: Truth
     fps: float
     overlapping: bool = False
@@ -174,7 +174,7 @@ class PaletteTruth:
         return tuple(sorted(self.files))
 
     def at(self, index: int) -> FrameTruth:
-        values = read_mask(self.files[index])
+        values = read_label_image(self.files[index])
         hw = (values.shape[0], values.shape[1])
         if self.merged or self._binary:
             return FrameTruth({"1": values > 0} if values.any() else {}, hw, file=str(self.files[index]))
@@ -192,7 +192,7 @@ class PaletteTruth:
     def _binary(self) -> bool:
         """Whether 255 is the object: where the first image with anything in it has nothing else."""
         for index in self.indices:
-            found = set(np.unique(read_mask(self.files[index])).tolist()) - {0}
+            found = set(np.unique(read_label_image(self.files[index])).tolist()) - {0}
             if found:
                 return found == {VOID}
         return False
@@ -209,7 +209,9 @@ class FolderTruth:
         return tuple(sorted({index for files in self.files.values() for index in files}))
 
     def at(self, index: int) -> FrameTruth:
-        masks = {name: read_mask(files[index]) > 0 for name, files in self.files.items() if index in files}
+        masks = {
+            name: read_label_image(files[index]) > 0 for name, files in self.files.items() if index in files
+        }
         files = [str(of_object[index]) for of_object in self.files.values() if index in of_object]
         sizes = {mask.shape: file for mask, file in zip(masks.values(), files, strict=True)}
         if len(sizes) != 1:
@@ -277,7 +279,7 @@ def read_image(path: Path) -> np.ndarray:
         ) from error
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_label_image(path: Path) -> np.ndarray:
     """``[H, W]`` values of a palette or grey image; of a colour image that is grey throughout, too.
 
     Raises SourceError.

@@ -73,6 +73,11 @@ def fill_holes(logits_b1hw: torch.Tensor, area: int) -> torch.Tensor:
     return filled
 
 
+def tight_box(mask_hw: np.ndarray) -> tuple[int, int, int, int]:
+    """Half-open box x0, y0, x1, y1 in pixels of a ``[H, W]`` mask; zeros when it is empty."""
+    return measure(mask_hw)[0]
+
+
 def measure(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, tuple[float, float]]:
     """Tight half-open box, area in pixels and centroid (x, y) of a mask; zeros when it is empty."""
     per_row, per_column = mask_hw.sum(axis=1), mask_hw.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Opens whatever holds frames: a video file, a folder of images, a rosbag2.
+"""Opens a frame source: a video file, a folder of images, a rosbag2.
 
 Knows how to tell them apart; reading each is a module of its own (`file_frames`, `bag_frames`).
 """

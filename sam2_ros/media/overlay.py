@@ -1,4 +1,4 @@
-"""Draws onto frames what was found in them: masks, outlines, boxes, names and states; writes videos.
+"""Draws results onto frames: masks, outlines, boxes, names and states; writes videos.
 
 Knows pixels, masks and one FrameResult; knows nothing of files other than the video it writes.
 """

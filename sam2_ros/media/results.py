@@ -1,4 +1,4 @@
-"""Writes what a run found into a folder: label images, JSON, an overlay video, a rosbag2, a summary.
+"""Writes the results of a run into a folder: label images, JSON, an overlay video, a rosbag2, a summary.
 
 Knows the layout of that folder; knows nothing of where frames come from or how they were tracked.
 """

@@ -1,4 +1,4 @@
-"""What a rendered clip is, and what may be asked of one.
+"""Rendered clips: their configuration, frames and masks.
 
 It knows nothing of how a clip is drawn.
 """

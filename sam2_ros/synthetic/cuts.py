@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .clip import ClipConfig
+from .random_scene import in_share, random_scene
 from .scene import Layer, Scene
-from .staging import in_share, random_scene
 
 Rng = np.random.Generator
 ABSENT, LATE = 0.2, 0.15  # share of the objects that the second shot does not show, or not from its start

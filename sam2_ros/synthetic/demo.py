@@ -14,7 +14,7 @@ from .drawing.cutouts import cutouts
 from .drawing.patterns import make_pattern
 from .drawing.textures import TextureBank, photograph, recolour
 from .drawing.things import cutout_sprite, shaded_sprite
-from .scene import Camera, Layer, Motion, Part, Scene, Wave
+from .scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
 Rng = np.random.Generator
 DEMO_SEED = 20_261_120
@@ -34,7 +34,7 @@ _BALL_PATTERN = 3
 def demo_scene(rng: Rng) -> Scene:
     """Object 0 is the cup, object 1 the toy robot that the box hides; the ball is not prompted."""
     width, height = DEMO_CONFIG.width_px, DEMO_CONFIG.height_px
-    camera = Camera(
+    camera = CameraMotion(
         height,
         width,
         pan_x=(Wave(16, 1 / 70, 0.4),),

@@ -1,4 +1,4 @@
-"""Light that changes over a clip: its strength and colour drift, a shadow's edge passes over everything.
+"""Lighting that changes over a clip: strength and colour drift, and the edge of a shadow passes over everything.
 
 It knows nothing of what is lit: it works on drawn frames and moves no mask.
 """

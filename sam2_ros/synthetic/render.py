@@ -10,7 +10,7 @@ import numpy as np
 from .clip import Clip, ClipConfig
 from .cuts import Shot, shot_at
 from .demo import DEMO_CONFIG, DEMO_SEED, demo_scene
-from .script import Drawn, Script, random_script
+from .description import ClipDescription, DrawnFrame, random_description
 from .sensor import Sensor
 
 __all__ = ["Clip", "ClipConfig", "demo_clip", "demo_config", "render_clip"]
@@ -19,7 +19,7 @@ __all__ = ["Clip", "ClipConfig", "demo_clip", "demo_config", "render_clip"]
 def render_clip(seed: int, config: ClipConfig) -> Clip:
     """The clip that `seed` stands for. Every labelled object shows in frame 0."""
     rng = np.random.default_rng(seed)
-    return _film(rng, *random_script(rng, config))
+    return _render(rng, *random_description(rng, config))
 
 
 def demo_config() -> ClipConfig:
@@ -35,16 +35,16 @@ def demo_clip() -> Clip:
     rng = np.random.default_rng(DEMO_SEED)
     shots = (Shot(0, demo_scene(rng)),)
     sensor = Sensor(flicker=0.012, blur_px=3, noise=3.0, jpeg_quality=88)
-    return _film(rng, Script(DEMO_CONFIG, shots, sensor))
+    return _render(rng, ClipDescription(DEMO_CONFIG, shots, sensor))
 
 
-def _film(rng: np.random.Generator, script: Script, first: Drawn | None = None) -> Clip:
+def _render(rng: np.random.Generator, description: ClipDescription, first: DrawnFrame | None = None) -> Clip:
     """Draws every frame; `first` is frame 0 where it is drawn already."""
-    times, config, sensor = script.times, script.config, script.sensor
+    times, config, sensor = description.times, description.config, description.sensor
     frames = np.empty((len(times), config.height_px, config.width_px, 3), np.uint8)
     masks = np.zeros((len(times), config.objects, config.height_px, config.width_px), bool)
     for index, t in enumerate(times):
-        shot = shot_at(script.shots, t)
+        shot = shot_at(description.shots, t)
         frame, owner = first if t == 0 and first is not None else shot.draw(t)
         frames[index] = frame if sensor is None else sensor.expose(rng, frame)
         for number, layer in enumerate(shot.scene.layers):

@@ -75,7 +75,7 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Surface:
+class ScrollingTexture:
     """The skin of a part that turns: it passes within the outline, faster in the middle than at the rim."""
 
     strip: np.ndarray  # [S, 2 S, 3] uint8 RGB, once around
@@ -103,7 +103,7 @@ class Part:
     pivot_xy: tuple[float, float] = (0.0, 0.0)
     angle_rad: float = 0.0
     swing: Wave = Wave()
-    surface: Surface | None = None
+    surface: ScrollingTexture | None = None
     extent: Box | None = None  # the sprite's pixels that are not fully transparent, inclusive; None: all
 
     def picture(self, t: float) -> np.ndarray:
@@ -137,7 +137,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraMotion:
     """A camera that pans, zooms and rolls about the centre of the frame."""
 
     height_px: int
@@ -181,7 +181,7 @@ class Camera:
 class Scene:
     """Everything a frame is drawn from; `layers` from the farthest to the nearest."""
 
-    camera: Camera
+    camera: CameraMotion
     background: np.ndarray  # [h, w, 3] uint8, its centre at the centre of the frame, one tile pixel per pixel
     layers: tuple[Layer, ...]
     lighting: Lighting | None = None

@@ -1,4 +1,4 @@
-"""What a camera does to a drawn frame: exposure flicker, blur, noise and JPEG artefacts.
+"""Simulates the sensor of a camera on a drawn frame: exposure flicker, blur, noise and JPEG artefacts.
 
 It knows nothing of scenes or masks.
 """

@@ -10,13 +10,13 @@ import torch
 
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
-from .nano.loop import train
-from .nano.recipe import NANO_PHASES, Phase, TrainConfig
+from .nano.loop import train_nano
+from .nano.recipe import NANO_PHASES, NanoConfig, Phase
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sam2_ros.train", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="(bf16)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="(cpu)")
     parser.add_argument(
@@ -26,7 +26,7 @@ def main() -> None:
         help="STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone][,fresh]; again for each phase that "
         "follows (those that made nano)",
     )
-    for field in fields(TrainConfig):
+    for field in fields(NanoConfig):
         if field.name != "phases":
             kind = type(field.default)
             parser.add_argument(
@@ -40,8 +40,8 @@ def main() -> None:
     device = options.pop("device")
     if not keep_freed_pages():
         print(f"{RETURNED}: steps may take several times as long")
-    config = TrainConfig(phases=tuple(phases or NANO_PHASES), **options)
-    train(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    config = NanoConfig(phases=tuple(phases or NANO_PHASES), **options)
+    train_nano(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
 
 
 def _phase(text: str) -> Phase:

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on, in one file that is whole at any time; and the log that fits it.
+"""Checkpoints of training runs, each whole at any time, and the log that fits them.
 
 Draws of clips and prompts follow from the seed and the step alone, so the step is all there is to keep of them.
 Does not know what a step does.
@@ -7,84 +7,92 @@ Does not know what a step does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from sam2_ros.atomic_write import atomic_write
 from sam2_ros.errors import UserError
 
-from .train_config import FinetuneConfig
 
-# What the tensors of a checkpoint depend on.
-FIXED = ("model", "random_weights", "image_size", "freeze_encoder", "teacher")
+class Resumed(NamedTuple):
+    """What a checkpoint says beside the state that was loaded: steps done, scores, settings that differ."""
 
-
-class Learning(NamedTuple):
-    """What changes from step to step."""
-
-    model: nn.Module
-    bridge: nn.Module | None
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    step: int
+    scores: dict[str, Any]
+    differing: list[str]
 
 
 def save_checkpoint(
-    path: Path, config: FinetuneConfig, step: int, learning: Learning, scores: Mapping[str, Any]
+    path: Path, config: Any, step: int, state: Mapping[str, Any], scores: Mapping[str, Any] | None = None
 ) -> None:
-    """Written beside, brought to the disk and renamed: a run killed at any time finds this one or the one before."""
-    state = {
-        "config": asdict(config),
-        "step": step,
-        "scores": dict(scores),
-        "model": learning.model.state_dict(),
-        "bridge": None if learning.bridge is None else learning.bridge.state_dict(),
-        "optimiser": learning.optimiser.state_dict(),
-        "scaler": learning.scaler.state_dict(),
-    }
+    """Written beside, brought to the disk and renamed: a run killed at any time finds this one or the one before.
+
+    Args:
+        config: a dataclass.
+        state: by name: a module, an optimiser, a list of these, or None.
+    """
+    content = {"config": asdict(config), "step": step, "scores": dict(scores or {})}
+    content |= {name: _saved(part) for name, part in state.items()}
     with atomic_write(path, durable=True) as partial:
-        torch.save(state, partial)
+        torch.save(content, partial)
 
 
-def load_checkpoint(
-    path: Path, config: FinetuneConfig, learning: Learning
-) -> tuple[int, dict[str, Any], list[str]]:
-    """Fill `learning`; the steps done, the scores so far, and which settings differ from those it was made with.
+def load_checkpoint(path: Path, config: Any, fixed: Sequence[str], state: Mapping[str, Any]) -> Resumed:
+    """Fill `state`, as `save_checkpoint` takes it.
+
+    Args:
+        fixed: fields of `config` that the tensors depend on.
 
     Raises:
         UserError: not a checkpoint of such a run, or one of another model.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        saved = state["config"]
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        saved = content["config"]
+        missing = [name for name in ("step", *state) if name not in content]
     except Exception as error:  # the unpickler stumbles over garbage in many ways
         raise UserError(
             f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, or choose another `out`"
         ) from None
+    if missing:
+        raise UserError(
+            f"checkpoint {path} is of another kind of run (no {', '.join(missing)}); choose another `out`"
+        )
     now = asdict(config)
     differing = [name for name in now if _plain(now[name]) != _plain(saved.get(name)) and name != "out"]
-    for name in FIXED:
+    for name in fixed:
         if name in differing:
             raise UserError(
                 f"{path} was made with {name}: {saved.get(name)!r}, not {now[name]!r}; choose another `out`"
             )
-    learning.model.load_state_dict(state["model"])
-    if learning.bridge is not None:
-        learning.bridge.load_state_dict(state["bridge"])
-    learning.optimiser.load_state_dict(state["optimiser"])
-    learning.scaler.load_state_dict(state["scaler"])
-    return int(state["step"]), dict(state["scores"]), differing
+    for name, part in state.items():
+        _load(part, content[name])
+    return Resumed(int(content["step"]), dict(content.get("scores", {})), differing)
+
+
+def _saved(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_saved(one) for one in part]
+    return None if part is None else part.state_dict()
+
+
+def _load(part: Any, saved: Any) -> None:
+    if isinstance(part, list):
+        for one, its in zip(part, saved, strict=True):
+            _load(one, its)
+    elif part is not None:
+        part.load_state_dict(saved)
 
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-class Log:
+class TrainingLog:
     """log.jsonl: one line per report."""
 
     def __init__(self, path: Path, staging: Path | None = None) -> None:

@@ -1,19 +1,85 @@
-"""What the masks, predicted IoUs and object score of one answer cost (SAM 2 paper, section D.2.2).
+"""Losses of one answer: mask, Dice, predicted IoU and object score (SAM 2 paper, section D.2.2).
 
-Pure functions; sums over objects, so that a batch of few objects weighs less than one of many.
+Pure functions of logits and targets, summed over objects, so that a batch of few objects weighs less than one of many.
+Does not know prompts or time.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from sam2_ros.engine.model.mask_decoder import DecodedMasks, upsample_logits
 
-from .nano.losses import CROSS_ENTROPY_WEIGHT, dice_loss, mask_iou, weighted_cross_entropy
-
-FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.25, 2.0
 TERMS = ("mask", "dice", "iou", "presence")
+CROSS_ENTROPY_WEIGHT = 3.0
+FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.25, 2.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """How an answer is scored.
+
+    Attributes:
+        mask: "focal" (times 20), as SAM 2, or "balanced" (`weighted_cross_entropy` times 3), as nano from scratch.
+        balance: of "balanced", see there.
+        full_size: logits are brought to the input's size and compared with the mask; otherwise they are compared with
+            the share of each cell that the object covers.
+        every_candidate: of the mean over all four candidates, so much is added to the mask terms of the one that leads:
+            every candidate keeps learning. The IoUs of all four are then learned, too.
+        presence: weight of the object score's term.
+    """
+
+    mask: str = "focal"
+    balance: float = 1.0
+    full_size: bool = True
+    every_candidate: float = 0.0
+    presence: float = 1.0
+
+
+def answer_loss(
+    decoded: DecodedMasks,
+    target_mhw: torch.Tensor,
+    visible_m: torch.Tensor,
+    multimask: bool,
+    config: LossConfig,
+) -> torch.Tensor:
+    """The four `TERMS`, weighted, each summed over the objects: ``[4]``.
+
+    Candidate 0, or with `multimask` the best of candidates 1 to 3, leads: it carries the mask terms; every candidate
+    that was asked for carries the IoU term. All three are left out where the object does not show. Unlike in the
+    official code, logits are not set to -1024 first where the object is judged absent: a wrong "absent" would leave its
+    mask without a gradient.
+
+    Args:
+        target_mhw: ``[m, S, S]`` bool at the input's size, or ``[m, S / 4, S / 4]`` the share of each cell, 0..1.
+        visible_m: ``[m]`` bool.
+    """
+    asked = slice(1, 4) if multimask else slice(0, 1)
+    scored = slice(0, 4) if config.every_candidate else asked
+    logits = decoded.logits_b4hw[:, scored].float()
+    if logits.shape[-2:] != target_mhw.shape[-2:]:
+        logits = upsample_logits(logits, (target_mhw.shape[-2], target_mhw.shape[-1]))
+    target = target_mhw[:, None].float().expand_as(logits)
+    if config.mask == "focal":
+        mask = FOCAL_WEIGHT * focal_loss(logits, target)
+    else:
+        mask = CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(logits, target, config.balance)
+    dice = dice_loss(logits, target)
+    leaders = asked if config.every_candidate else slice(None)
+    best = (mask + dice).detach()[:, leaders].argmin(dim=1, keepdim=True) + (leaders.start or 0)
+    with torch.no_grad():
+        true_iou = logits_iou(logits, target)
+    iou = (decoded.iou_b4[:, scored].float() - true_iou).abs().mean(dim=1)
+    visible = visible_m.float()
+    leading = [
+        term.gather(1, best)[:, 0] + config.every_candidate * term.mean(dim=1) for term in (mask, dice)
+    ]
+    seen = [(visible * term).sum() for term in (*leading, iou)]
+    presence = F.binary_cross_entropy_with_logits(decoded.presence_b.float(), visible, reduction="sum")
+    return torch.stack([*seen, config.presence * presence])
 
 
 def focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -25,34 +91,34 @@ def focal_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (alpha * miss**FOCAL_GAMMA * cross_entropy).mean(dim=(-2, -1))
 
 
-def answer_loss(
-    decoded: DecodedMasks, mask_mhw: torch.Tensor, visible_m: torch.Tensor, multimask: bool, mask_loss: str
-) -> torch.Tensor:
-    """The four `TERMS`, weighted, each summed over the objects: ``[4]``.
+def weighted_cross_entropy(logits: torch.Tensor, target: torch.Tensor, balance: float) -> torch.Tensor:
+    """Cross-entropy with soft targets, weighted mean over the last two axes.
 
-    Candidate 0, or with `multimask` the best of candidates 1 to 3, carries the mask terms; every candidate that was
-    asked for carries the IoU term. All three are left out where the object does not show. Unlike in the official
-    code, logits are not set to -1024 first where the object is judged absent: a wrong "absent" would leave its
-    mask without a gradient.
+    The paper's focal loss (alpha 0.25) collapses to empty masks when a small model starts from random weights.
 
     Args:
-        mask_mhw: ``[m, S, S]`` bool at the input's size, to which the logits are brought.
-        mask_loss: "focal" or "balanced".
+        balance: pixels of the object weigh (background / object) to this power: 1 gives both sides the same
+            weight, 0 leaves the object its share of the pixels.
     """
-    asked = slice(1, 4) if multimask else slice(0, 1)
-    size = (mask_mhw.shape[-2], mask_mhw.shape[-1])
-    logits = upsample_logits(decoded.logits_b4hw[:, asked], size)
-    target = mask_mhw[:, None].float().expand_as(logits)
-    if mask_loss == "focal":
-        mask = FOCAL_WEIGHT * focal_loss(logits, target)
-    else:
-        mask = CROSS_ENTROPY_WEIGHT * weighted_cross_entropy(logits, target, 1.0)
-    dice = dice_loss(logits, target)
-    best = (mask + dice).detach().argmin(dim=1, keepdim=True)
-    with torch.no_grad():
-        true_iou = mask_iou(logits, target)
-    iou = (decoded.iou_b4[:, asked].float() - true_iou).abs().mean(dim=1)
-    visible = visible_m.float()
-    presence = F.binary_cross_entropy_with_logits(decoded.presence_b.float(), visible, reduction="sum")
-    seen = [(visible * term).sum() for term in (mask.gather(1, best)[:, 0], dice.gather(1, best)[:, 0], iou)]
-    return torch.stack([*seen, presence])
+    share = target.mean(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
+    object_weight = ((1 - share) / share).clamp(min=1.0) ** balance
+    weight = 1 + (object_weight - 1) * target
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (weight * cross_entropy).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))
+
+
+def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """1 - soft Dice over the last two axes, smoothed by 1."""
+    probability = logits.sigmoid()
+    overlap = (probability * target).sum(dim=(-2, -1))
+    total = probability.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1))
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+def logits_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Hard IoU over the last two axes; 1 where both are empty."""
+    predicted, true = logits > 0, target > 0.5
+    union = (predicted | true).sum(dim=(-2, -1)).float()
+    return torch.where(
+        union > 0, (predicted & true).sum(dim=(-2, -1)) / union.clamp(min=1), torch.ones_like(union)
+    )

@@ -1,4 +1,4 @@
-"""One process or several that train together (torchrun): who is who, and sums over all of them.
+"""Training in one process or several (torchrun): ranks, sums over all of them, averaged gradients.
 
 Gradients are averaged once per step, without torch's DistributedDataParallel: clips use different parts of the model,
 and activations are computed twice. Does not know models or clips.
@@ -20,11 +20,11 @@ from torch import nn
 from sam2_ros.errors import UserError
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # one process may validate or encode for long while the others wait
+TIMEOUT = timedelta(hours=2)  # one process may validate or encode for long while the others wait
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """This process among `count`; the one of rank 0 writes."""
 
     rank: int
@@ -32,10 +32,10 @@ class Processes:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
+    def is_first(self) -> bool:
         return self.rank == 0
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         if self.count > 1:
             dist.barrier()
 
@@ -77,7 +77,7 @@ class Processes:
 
 
 @contextmanager
-def join_processes(device: str) -> Iterator[Processes]:
+def join_processes(device: str) -> Iterator[ProcessGroup]:
     """This process, and those that torchrun started beside it.
 
     Args:
@@ -89,13 +89,13 @@ def join_processes(device: str) -> Iterator[Processes]:
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if count == 1:
-        yield Processes(0, 1, chosen)
+        yield ProcessGroup(0, 1, chosen)
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield Processes(rank, count, chosen)
+        yield ProcessGroup(rank, count, chosen)
     finally:
         dist.destroy_process_group()
 

@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sam2_ros.errors import UserError
-from sam2_ros.media.written_file import read_yaml as _written
+from sam2_ros.media.written_file import read_yaml
 
 T = TypeVar("T")
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """The mapping in a file.
 
     Raises:
         UserError: no such file, no YAML, or no mapping of names to values.
     """
     try:
-        content = _written(path, 1 << 24)
+        content = read_yaml(path, 1 << 24)
     except OSError as error:
         raise UserError(
             f"configuration '{path}' cannot be read ({error.strerror}); expected a YAML file"

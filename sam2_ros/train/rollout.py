@@ -1,14 +1,15 @@
-"""Follows the objects of a batch through its clips with prompts and corrections, and adds up what the answers cost.
+"""Runs a model over a batch of clips as the tracker does, with gradients, and scores its answers.
 
-Does what the tracker does, in plain lists that can be differentiated. Does not know optimisers, files or teachers.
+Keeps memories in plain dictionaries, as a bank that is written in place cannot be differentiated. Does not know
+optimisers, files or teachers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
@@ -16,40 +17,56 @@ from sam2_ros.engine.model.mask_decoder import choose_mask, upsample_logits
 from sam2_ros.engine.model.sam2 import NO_OBJECT_LOGIT, ImageFeatures, MemoryView, Sam2Model
 from sam2_ros.engine.prompt_decoding import DENSE_PROMPT_LIMIT
 
-from .clicks import ClickScript, PromptPlan, first_points
-from .clip_sampler import TrainBatch, shows
-from .losses import TERMS, answer_loss
+from .data.batch import ClipBatch
+from .losses import TERMS, LossConfig, answer_loss
+from .prompts import Draws, FramePrompts, Points, PromptPlan
 
 R = TypeVar("R")
 
 
-class Remembered(NamedTuple):
+class FrameMemory(NamedTuple):
     """What one frame leaves in memory for all objects."""
 
-    memory_mlc: torch.Tensor
+    spatial_mlc: torch.Tensor
     pointer_md: torch.Tensor
 
 
+class MemoryEdit(Protocol):
+    """What memory is told in training otherwise than the tracker would tell it."""
+
+    def times(self, frame: int) -> range:
+        """Points in time at which a frame is remembered; without an edit its number alone."""
+
+    def __call__(
+        self, frame: int, logits_m1hw: torch.Tensor, presence_m: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mask logits and object scores that enter memory in place of those of the model."""
+
+
 class FrameAnswer(NamedTuple):
-    """One frame: the summed terms of its answers, what is shown in the end, and what is remembered."""
+    """One frame: the summed terms of its answers, the last answer, and what is remembered."""
 
     terms_4: torch.Tensor
     answers: int
     logits_m1hw: torch.Tensor  # -1024 where the object is judged absent
     candidate_mhw: torch.Tensor  # the same as it was before it was judged
-    remembered: Remembered
+    presence_m: torch.Tensor
+    memory: FrameMemory | None  # None: no later frame needs it
 
 
-class Followed(NamedTuple):
+class RollOut(NamedTuple):
     """A whole batch."""
 
     terms_4: torch.Tensor  # sums over frames, answers and objects
     answers: int  # times objects that were asked about
     logits_tmhw: torch.Tensor  # detached, of the last answer on every frame
+    presence_tm: torch.Tensor  # detached, likewise
     candidates: dict[int, torch.Tensor]  # by frame that was answered: ``[m, h, w]``, with gradients
 
 
-def encode_frames(model: Sam2Model, images_bt3hw: torch.Tensor, frame_by_frame: bool) -> ImageFeatures:
+def encode_frames(
+    model: Sam2Model, images_bt3hw: torch.Tensor, frame_by_frame: bool = False
+) -> ImageFeatures:
     """Features of every frame, clip after clip: ``[b * t, c, h, w]`` each.
 
     Args:
@@ -58,130 +75,160 @@ def encode_frames(model: Sam2Model, images_bt3hw: torch.Tensor, frame_by_frame: 
     images = images_bt3hw.flatten(0, 1)
     if not frame_by_frame:
         return model.encode_image(images)
-    each = [_again(lambda image=image: model.encode_image(image)) for image in images.split(1)]  # type: ignore[misc]
+    each = [_recomputed(lambda image=image: model.encode_image(image)) for image in images.split(1)]  # type: ignore[misc]
     return ImageFeatures(*(torch.cat(level) for level in zip(*each, strict=True)))
 
 
-def follow(
+def roll_out(
     model: Sam2Model,
     features: ImageFeatures,
-    batch: TrainBatch,
+    batch: ClipBatch,
     plan: PromptPlan,
-    clicks: int,
-    mask_loss: str,
-    seed: Sequence[int],
+    loss: LossConfig,
+    draws: Draws,
+    edit: MemoryEdit | None = None,
     frame_by_frame: bool = False,
-) -> Followed:
+) -> RollOut:
     """Prompted frames first, then the others in order, as the official code trains.
 
     Args:
         features: `encode_frames` of the batch, or the same from a cache.
-        clicks: corrective clicks on each frame of `plan.corrected`.
-        seed: of all draws.
+        draws: where points come from.
+        edit: left out: memory is told what the tracker would tell it.
         frame_by_frame: as in `encode_frames`.
     """
-    t = len(batch.masks_tmhw)
-    order = [*plan.conditioning, *(f for f in range(t) if f not in plan.conditioning)]
-    answers: dict[int, FrameAnswer] = {}
-    lasting: list[int] = []
+    order = [*plan.conditioning, *(f for f in range(batch.frames) if f not in plan.conditioning)]
+    results: dict[int, FrameAnswer] = {}
+    memories: dict[int, FrameMemory] = {}  # by point in time
+    lasting: list[int] = []  # those of prompted and corrected frames
     for frame in order:
-        here = ImageFeatures(*(level.unflatten(0, (-1, t))[batch.clip_m, frame] for level in features))
-        script = ClickScript((*seed, frame))
+        times = range(frame, frame + 1) if edit is None else edit.times(frame)
         view = None
         if frame not in plan.conditioning:
-            view = _view(model, {f: answers[f].remembered for f in answers}, lasting, frame)
+            view = _memory_view(model, memories, lasting, times.start)
+        own = (*draws, frame) if isinstance(draws, tuple) else draws
+        answering = _Frame(
+            frame, _features_of(features, batch, frame), view, FramePrompts(own), frame != order[-1]
+        )
 
-        def answer(
-            here: ImageFeatures = here,
-            script: ClickScript = script,
-            view: MemoryView | None = view,
-            frame: int = frame,
-        ) -> FrameAnswer:
-            return _answer(model, here, view, batch, plan, frame, clicks, mask_loss, script)
+        def run(answering: _Frame = answering) -> FrameAnswer:
+            return _run_frame(model, batch, plan, loss, answering, edit)
 
-        answers[frame] = _again(answer) if frame_by_frame else answer()
+        results[frame] = result = _recomputed(run) if frame_by_frame else run()
+        if result.memory is not None:
+            memories |= dict.fromkeys(times, result.memory)
         if frame in plan.conditioning or frame in plan.corrected:
-            lasting.append(frame)
-    return Followed(
-        torch.stack([a.terms_4 for a in answers.values()]).sum(dim=0),
-        sum(a.answers for a in answers.values()) * len(batch.clip_m),
-        torch.stack([answers[f].logits_m1hw[:, 0].detach() for f in range(t)]),
-        {f: a.candidate_mhw for f, a in answers.items() if a.answers},
+            lasting += times
+    in_order = [results[frame] for frame in range(batch.frames)]
+    return RollOut(
+        torch.stack([r.terms_4 for r in results.values()]).sum(dim=0),
+        sum(r.answers for r in in_order) * len(batch.clip_m),
+        torch.stack([r.logits_m1hw[:, 0].detach() for r in in_order]),
+        torch.stack([r.presence_m.detach() for r in in_order]),
+        {frame: r.candidate_mhw for frame, r in results.items() if r.answers},
     )
 
 
-def _again(compute: Callable[[], R]) -> R:
+@dataclass(frozen=True)
+class _Frame:
+    """What one frame is answered from.
+
+    Attributes:
+        features: of each object's clip, ``[m, c, h, w]`` each.
+        view: None on frames that are prompted from the start.
+        remembered: whether a later frame needs its memory.
+    """
+
+    number: int
+    features: ImageFeatures
+    view: MemoryView | None
+    prompts: FramePrompts
+    remembered: bool
+
+
+def _features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
+    return ImageFeatures(*(level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame] for level in features))
+
+
+def _recomputed(compute: Callable[[], R]) -> R:
     """Its activations are not kept but computed again on the way back."""
     result: R = checkpoint(compute, use_reentrant=False)
     return result
 
 
-def _answer(
+def _run_frame(
     model: Sam2Model,
-    here: ImageFeatures,
-    view: MemoryView | None,
-    batch: TrainBatch,
+    batch: ClipBatch,
     plan: PromptPlan,
-    frame: int,
-    clicks: int,
-    mask_loss: str,
-    script: ClickScript,
+    loss: LossConfig,
+    frame: _Frame,
+    edit: MemoryEdit | None,
 ) -> FrameAnswer:
-    masks = batch.masks_tmhw[frame]
-    visible = shows(masks)
-    if view is None and plan.kind == "mask":
+    """Answer the prompts of a frame, or track, and make its memory."""
+    masks, here, device = batch.masks_tmhw[frame.number], frame.features, batch.masks_tmhw.device
+    visible = batch.visible_tm[frame.number]
+    mask_given = frame.view is None and plan.kind == "mask"
+    if mask_given and not plan.masks_answered:
         adopted = model.adopt_mask(masks, here)
-        memory = model.encode_memory(here.s16, adopted.logits_b1hw, adopted.presence_b)
+        spatial = model.encode_memory(here.s16, adopted.logits_b1hw, adopted.presence_b)
         none = masks.new_zeros(len(TERMS), dtype=torch.float32)
-        logits = adopted.logits_b1hw
-        return FrameAnswer(none, 0, logits, logits[:, 0], Remembered(memory, adopted.pointer_bd))
-    fused = model.without_memory(here.s16) if view is None else model.fuse_memory(here.s16, view)
-    device = fused.device
-    points, labels = torch.zeros(len(masks), 0, 2), torch.zeros(len(masks), 0, dtype=torch.long)
-    if view is None:
-        rng = np.random.default_rng((*script.seed, 1000))
-        points, labels = first_points(rng, plan.kind, masks.cpu().numpy())
+        logits, remembered = adopted.logits_b1hw, FrameMemory(spatial, adopted.pointer_bd)
+        return FrameAnswer(none, 0, logits, logits[:, 0], adopted.presence_b, remembered)
+    dense = None
+    points = Points(torch.zeros(len(masks), 0, 2), torch.zeros(len(masks), 0, dtype=torch.long))
+    if mask_given:
+        fused = here.s16
+        dense = model.mask_downsample(masks[:, None].float())
+    elif frame.view is None:
+        fused = model.without_memory(here.s16)
+        points = frame.prompts.first(plan.kind, masks.cpu().numpy())
+    else:
+        fused = model.fuse_memory(here.s16, frame.view)
+    target = masks if loss.full_size else batch.cover_tmhw[frame.number]
     terms: list[torch.Tensor] = []
     shown = fused.new_zeros(0)
-    rounds = 1 + (clicks if frame in plan.corrected else 0)
-    for number in range(rounds):
-        dense = None
+    for number in range(1 + (plan.clicks if frame.number in plan.corrected else 0)):
         if number:
             predicted = upsample_logits(shown, (masks.shape[-2], masks.shape[-1]))[:, 0] > 0
-            point, label = script.click(number - 1, predicted, masks)
-            points, labels = torch.cat([points, point], dim=1), torch.cat([labels, label], dim=1)
+            points = points.and_more(frame.prompts.click(number - 1, predicted, masks))
             dense = shown.detach().float().clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
-        asked = points.shape[1] > 0
-        decoded = model.decode(
-            fused, here, points.to(device) if asked else None, labels.to(device) if asked else None, dense
-        )
-        multimask = points.shape[1] <= 1
-        terms.append(answer_loss(decoded, masks, visible, multimask, mask_loss))
+        given, labels = points.to(device) if points.per_object else (None, None)
+        decoded = model.decode(fused, here, given, labels, dense)
+        multimask = points.per_object <= 1 and not mask_given
+        terms.append(answer_loss(decoded, target, visible, multimask, loss))
         chosen = choose_mask(decoded, multimask, stability_fallback=False)
-        shown = torch.where(
-            (decoded.presence_b > 0).view(-1, 1, 1, 1), chosen.logits_b1hw.float(), NO_OBJECT_LOGIT
-        )
-    memory = model.encode_memory(here.s16, shown, decoded.presence_b)
-    pointer = model.pointer(chosen.token_bc, decoded.presence_b > 0)
-    candidate = chosen.logits_b1hw[:, 0].float()
-    return FrameAnswer(torch.stack(terms).sum(dim=0), rounds, shown, candidate, Remembered(memory, pointer))
+        shown = _blanked(chosen.logits_b1hw.float(), decoded.presence_b)
+    candidate, presence = chosen.logits_b1hw.float(), decoded.presence_b
+    memory = None
+    if frame.remembered:
+        logits = shown
+        if edit is not None:
+            logits, presence = edit(frame.number, candidate, presence.float())
+            logits = _blanked(logits, presence)
+        spatial = model.encode_memory(here.s16, logits, presence)
+        memory = FrameMemory(spatial, model.pointer(chosen.token_bc, presence > 0))
+    summed = torch.stack(terms).sum(dim=0)
+    return FrameAnswer(summed, len(terms), shown, candidate[:, 0], decoded.presence_b, memory)
 
 
-def _view(
-    model: Sam2Model, remembered: dict[int, Remembered], lasting: Sequence[int], now: int
+def _blanked(logits_m1hw: torch.Tensor, presence_m: torch.Tensor) -> torch.Tensor:
+    return torch.where((presence_m > 0).view(-1, 1, 1, 1), logits_m1hw, NO_OBJECT_LOGIT)
+
+
+def _memory_view(
+    model: Sam2Model, memories: Mapping[int, FrameMemory], lasting: Sequence[int], now: int
 ) -> MemoryView:
     """Prompted and corrected frames, the newest others, and the pointers of the past, as `MemoryBank.view`."""
     config, device = model.config, model.device
-    passing = sorted(f for f in remembered if f not in lasting and f < now)
+    passing = sorted(f for f in memories if f not in lasting and f < now)
     recents = [f for f in passing if now - f < config.num_maskmem]
     slots = [config.num_maskmem - 1] * len(lasting) + [now - f - 1 for f in recents]
-    kept = [f for f in lasting if f <= now] + [f for f in passing if now - f < config.max_pointers]
-    spatial = torch.stack([remembered[f].memory_mlc for f in (*lasting, *recents)], dim=1)
-    pointers = torch.stack([remembered[f].pointer_md for f in kept], dim=1)
+    pointed = [f for f in lasting if f <= now] + [f for f in passing if now - f < config.max_pointers]
+    spatial = torch.stack([memories[f].spatial_mlc for f in (*lasting, *recents)], dim=1)
     m = len(spatial)
     return MemoryView(
         spatial,
         torch.tensor(slots, device=device).expand(m, -1),
-        pointers,
-        torch.tensor([float(now - f) for f in kept], device=device).expand(m, -1),
+        torch.stack([memories[f].pointer_md for f in pointed], dim=1),
+        torch.tensor([float(now - f) for f in pointed], device=device).expand(m, -1),
     )

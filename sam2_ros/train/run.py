@@ -1,4 +1,4 @@
-"""From a configuration file to a run: fine-tuning, or the recipe that made nano.
+"""Runs what a configuration file names: fine-tuning, or the recipe that made nano.
 
 Knows YAML and which of the two it names; does not know the command line.
 """
@@ -13,15 +13,13 @@ import torch
 
 from sam2_ros.errors import UserError
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
-from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.weights.load import save_model
 
-from .feature_cache import Progress
-from .loop import Tell, finetune
-from .nano.loop import train
-from .nano.recipe import TrainConfig
+from .finetune.feature_cache import Progress
+from .finetune.loop import Tell, finetune
+from .nano.loop import train_nano
+from .nano.recipe import NanoConfig
 from .processes import join_processes
-from .read_config import fill, read_yaml
+from .read_config import fill, read_config
 from .train_config import FinetuneConfig
 
 RECIPES = ("nano",)
@@ -30,7 +28,7 @@ RECIPE_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """A recipe by name; other keys are those of `TrainConfig`, whose defaults are the recipe."""
+    """A recipe by name; other keys are those of `NanoConfig`, whose defaults are the recipe."""
 
     recipe: str
     out: str
@@ -53,24 +51,24 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
     Raises:
         UserError: the file, its keys, its values, or the data it names.
     """
-    values = read_yaml(path)
+    values = read_config(path)
     try:
-        if "recipe" not in values:
-            config = fill(FinetuneConfig, values)
-        else:
+        if "recipe" in values:
             own = {f.name for f in fields(RecipeConfig)}
             recipe = fill(RecipeConfig, {key: value for key, value in values.items() if key in own})
-            settings = fill(TrainConfig, {key: value for key, value in values.items() if key not in own})
+            settings = fill(NanoConfig, {key: value for key, value in values.items() if key not in own})
+        else:
+            config = fill(FinetuneConfig, values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if "recipe" in values:
-        return _cook(recipe, settings, tell)
+        return _train_recipe(recipe, settings, tell)
     keep_freed_pages()  # where there is no glibc, steps take longer and nothing else happens
     return finetune(config, tell, progress)
 
 
-def _cook(recipe: RecipeConfig, config: TrainConfig, tell: Tell) -> dict[str, Any]:
-    """Train nano from scratch on rendered clips; leaves last.safetensors beside checkpoint.pt and log.jsonl."""
+def _train_recipe(recipe: RecipeConfig, config: NanoConfig, tell: Tell) -> dict[str, Any]:
+    """Train nano from scratch on rendered clips."""
     if not keep_freed_pages():
         tell(f"{RETURNED}: steps may take several times as long.")
     out = Path(recipe.out).expanduser()
@@ -78,8 +76,9 @@ def _cook(recipe: RecipeConfig, config: TrainConfig, tell: Tell) -> dict[str, An
         f"Recipe {recipe.recipe}: {sum(phase.steps for phase in config.phases)} steps on rendered clips, into {out}."
     )
     with join_processes(recipe.device) as processes:
-        model = train(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
-    weights = out / "last.safetensors"
-    with ResultFolder(out, "train", ("last.safetensors",), called="out") as folder:
-        save_model(model, folder.stage("last.safetensors"), {"start": "random", "recipe": recipe.recipe})
-    return {"recipe": recipe.recipe, "device": str(processes.device), "weights": str(weights)}
+        train_nano(config, out, RECIPE_PRECISIONS[recipe.precision], processes.device)
+    return {
+        "recipe": recipe.recipe,
+        "device": str(processes.device),
+        "weights": str(out / "last.safetensors"),
+    }

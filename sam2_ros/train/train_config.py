@@ -1,4 +1,4 @@
-"""What a fine-tuning run is told, and what each size of model is told by default.
+"""Settings of a fine-tuning run, and their defaults by size of model.
 
 Frozen numbers, validated once; does not know files or how the numbers are used.
 """
@@ -67,7 +67,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """A second model that the trained one is to resemble.
+    """A second model that the trained one learns to reproduce (distillation).
 
     Attributes:
         model: its name or path; empty: none.

@@ -15,7 +15,7 @@ from sam2_ros.backends.onnx.layout import MANIFEST, STAGES
 from sam2_ros.backends.onnx.model import OnnxModel
 from sam2_ros.cli.main import run
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.benchmark.prompting import tight_box
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.node.loading import load
 from sam2_ros.node.parameters.params import NodeParams

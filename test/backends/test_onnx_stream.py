@@ -13,8 +13,8 @@ from sam2_ros.backends.onnx.layout import ExportLayout
 from sam2_ros.backends.onnx.model import OnnxModel
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import FrameResult, ImageSegmenter, Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.errors import CheckpointError
-from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.synthetic.clip import Clip
 from sam2_ros.weights.open_model import ModelOptions, open_model

@@ -18,9 +18,9 @@ from sam2_ros.synthetic.drawing import shapes
 from sam2_ros.synthetic.drawing.cutouts import CUTOUTS, cutouts
 from sam2_ros.synthetic.drawing.patterns import make_pattern
 from sam2_ros.synthetic.drawing.textures import PATTERN_SEEDS, PHOTOGRAPHS, TextureBank, photograph
+from sam2_ros.synthetic.random_scene import random_scene, side_by_side
 from sam2_ros.synthetic.render import demo_clip, demo_config, render_clip
-from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Wave
-from sam2_ros.synthetic.staging import random_scene, side_by_side
+from sam2_ros.synthetic.scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
 PROCEDURAL = TextureBank(photographs=False)
 SMALL = ClipConfig(height_px=120, width_px=160, frames=4, textures=PROCEDURAL)
@@ -109,7 +109,7 @@ def _white(layer: Layer) -> Layer:
     return dataclasses.replace(layer, parts=tuple(parts))
 
 
-def _disc_scene(motion: Motion, camera: Camera, **layer: object) -> Scene:
+def _disc_scene(motion: Motion, camera: CameraMotion, **layer: object) -> Scene:
     """A white disc on black."""
     alpha = shapes.rasterise([shapes.superellipse(np.random.default_rng(0), 1.0, 1.0) * 0.9], 96)
     sprite = np.dstack([np.full((96, 96, 3), 255, np.uint8), alpha])
@@ -120,14 +120,14 @@ def _disc_scene(motion: Motion, camera: Camera, **layer: object) -> Scene:
 @pytest.mark.parametrize("t", [0, 3, 7])
 def test_the_mask_is_where_the_pixels_are_more_than_half_white(t: int) -> None:
     motion = Motion((70.3, 52.8), 21.4, velocity_xy=(4.2, 1.7), rock=Wave(0.4, 0.1), grow=Wave(0.3, 0.05))
-    camera = Camera(120, 160, pan_x=(Wave(9, 0.04),), zoom=Wave(0.1, 0.03), roll=Wave(0.2, 0.05))
+    camera = CameraMotion(120, 160, pan_x=(Wave(9, 0.04),), zoom=Wave(0.1, 0.03), roll=Wave(0.2, 0.05))
     frame, owner = _disc_scene(motion, camera).draw(t)
     assert np.array_equal(owner == 1, frame[..., 0] >= 128)
 
 
 def test_the_disc_is_where_motion_and_camera_put_it_and_as_large() -> None:
     motion = Motion((60.0, 50.0), 20.0, velocity_xy=(5.0, 2.0))
-    camera = Camera(120, 160, pan_x=(Wave(6, 0.25),))  # + 6 px at t = 1
+    camera = CameraMotion(120, 160, pan_x=(Wave(6, 0.25),))  # + 6 px at t = 1
     _, owner = _disc_scene(motion, camera).draw(1)
     y, x = np.nonzero(owner)
     assert x.mean() + 0.5 == pytest.approx(60 + 5 + 6, abs=0.1)
@@ -137,8 +137,8 @@ def test_the_disc_is_where_motion_and_camera_put_it_and_as_large() -> None:
 
 def test_motion_blur_spreads_a_moving_disc_along_its_path_only() -> None:
     motion = Motion((80.0, 60.0), 15.0, velocity_xy=(14.0, 0.0))
-    sharp, _ = _disc_scene(motion, Camera(120, 160)).draw(0)
-    soft, owner = _disc_scene(motion, Camera(120, 160), smear=True).draw(0)
+    sharp, _ = _disc_scene(motion, CameraMotion(120, 160)).draw(0)
+    soft, owner = _disc_scene(motion, CameraMotion(120, 160), smear=True).draw(0)
     grey = (soft[..., 0] > 8) & (soft[..., 0] < 247)
     assert grey[60].sum() > ((sharp[60, :, 0] > 8) & (sharp[60, :, 0] < 247)).sum() + 4
     assert soft[:, 80, 0][45:76].max() == 255
@@ -147,7 +147,7 @@ def test_motion_blur_spreads_a_moving_disc_along_its_path_only() -> None:
 
 def test_a_shadow_darkens_beside_the_object_and_is_not_part_of_its_mask() -> None:
     motion = Motion((80.0, 60.0), 20.0)
-    scene = _disc_scene(motion, Camera(120, 160), shadow_xy=(0.6, 0.0), shadow_strength=0.6)
+    scene = _disc_scene(motion, CameraMotion(120, 160), shadow_xy=(0.6, 0.0), shadow_strength=0.6)
     lit = dataclasses.replace(scene, background=np.full((140, 200, 3), 200, np.uint8))
     frame, owner = lit.draw(0)
     assert frame[60, 104, 0] < 150
@@ -156,7 +156,7 @@ def test_a_shadow_darkens_beside_the_object_and_is_not_part_of_its_mask() -> Non
 
 
 def test_an_occluder_owns_the_pixels_that_it_covers() -> None:
-    back = _disc_scene(Motion((80.0, 60.0), 20.0), Camera(120, 160))
+    back = _disc_scene(Motion((80.0, 60.0), 20.0), CameraMotion(120, 160))
     front = dataclasses.replace(back.layers[0], motion=Motion((90.0, 60.0), 30.0), label=-1)
     _, owner = dataclasses.replace(back, layers=(back.layers[0], front)).draw(0)
     _, alone = dataclasses.replace(back, layers=(front,)).draw(0)

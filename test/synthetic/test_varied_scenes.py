@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from sam2_ros.synthetic.clip import SHARES, ClipConfig
-from sam2_ros.synthetic.courses import approaching, crossing, hurried
 from sam2_ros.synthetic.cuts import shot_at, with_cuts
 from sam2_ros.synthetic.drawing.assemblies import KINDS, make_assembly
 from sam2_ros.synthetic.drawing.canvas import Canvas
 from sam2_ros.synthetic.drawing.clutter import cluttered, defocused
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.drawing.things import Look
+from sam2_ros.synthetic.hard_motions import approaching, crossing, hurried
 from sam2_ros.synthetic.lighting import Band, Lighting
+from sam2_ros.synthetic.random_scene import random_scene
 from sam2_ros.synthetic.render import render_clip
-from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Wave
-from sam2_ros.synthetic.staging import random_scene
+from sam2_ros.synthetic.scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
 PROCEDURAL = TextureBank(photographs=False)
 PLAIN = ClipConfig(height_px=120, width_px=160, frames=12, textures=PROCEDURAL)
@@ -34,7 +34,7 @@ def _look(seed: int, length_px: float = 80.0) -> Look:
     return Look(np.random.default_rng(seed), PROCEDURAL, length_px, 1.0, np.array([90.0, 110, 70]))
 
 
-def _square(motion: Motion, camera: Camera) -> Scene:
+def _square(motion: Motion, camera: CameraMotion) -> Scene:
     sprite = np.zeros((64, 64, 4), np.uint8)
     sprite[..., :3] = 255
     sprite[4:60, 4:60, 3] = 255
@@ -74,7 +74,7 @@ def test_a_thing_of_several_materials_has_several_colours_and_ends_inside_its_sp
             alpha = part.sprite[..., 3]
             assert alpha.max() == 255
             assert max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) == 0
-        scene = Scene(Camera(120, 160), GROUND, (Layer(parts, Motion((80.0, 60.0), 50.0), 0),))
+        scene = Scene(CameraMotion(120, 160), GROUND, (Layer(parts, Motion((80.0, 60.0), 50.0), 0),))
         frame, owner = scene.draw(0)
         assert (owner == 1).sum() > 150
         spreads.append(frame[owner == 1].astype(float).std(axis=0).max())
@@ -85,7 +85,7 @@ def test_a_thing_of_several_materials_has_several_colours_and_ends_inside_its_sp
 def test_taking_a_thing_of_many_parts_away_changes_its_mask_and_nothing_far_from_it(seed: int) -> None:
     rng = np.random.default_rng(seed)
     layer = Layer(make_assembly(rng, _look(seed), turning=1.0), Motion((80.0, 60.0), 45.0), 0)
-    scene = Scene(Camera(120, 160), GROUND, (layer,))
+    scene = Scene(CameraMotion(120, 160), GROUND, (layer,))
     for t in (0, 9):
         frame, owner = scene.draw(t)
         changed = (frame != 128).any(axis=2)
@@ -104,7 +104,7 @@ def test_the_smaller_box_that_a_part_is_drawn_in_changes_no_pixel(seed: int) -> 
     parts = make_assembly(np.random.default_rng(seed), _look(seed))
     whole = tuple(dataclasses.replace(part, extent=None) for part in parts)
     (frame, owner), (frame_whole, owner_whole) = (
-        Scene(Camera(120, 160), GROUND, (Layer(p, Motion((81.3, 60.8), 44.4, 0.3), 0),)).draw(5)
+        Scene(CameraMotion(120, 160), GROUND, (Layer(p, Motion((81.3, 60.8), 44.4, 0.3), 0),)).draw(5)
         for p in (parts, whole)
     )
     assert (owner != owner_whole).sum() <= 3  # OpenCV rounds by the place in the box
@@ -116,7 +116,7 @@ def test_a_turning_surface_passes_within_an_outline_that_stays() -> None:
     canvas.add(np.array([[-0.8, -0.5], [0.8, -0.5], [0.8, 0.5], [-0.8, 0.5]]))
     canvas.mark(np.array([[-0.1, -0.3], [0.1, -0.3], [0.1, 0.3], [-0.1, 0.3]]))
     part = canvas.turning(0.02)
-    scene = Scene(Camera(120, 160), GROUND, (Layer((part,), Motion((80.0, 60.0), 45.0), 0),))
+    scene = Scene(CameraMotion(120, 160), GROUND, (Layer((part,), Motion((80.0, 60.0), 45.0), 0),))
     (first, owner), (later, owner_later) = scene.draw(0), scene.draw(8)
     assert np.array_equal(owner, owner_later)
     assert (np.abs(first.astype(int) - later).max(axis=2)[owner == 1] > 8).mean() > 0.1
@@ -127,7 +127,7 @@ def test_a_turning_surface_passes_within_an_outline_that_stays() -> None:
 
 def test_rolling_shutter_shears_image_and_mask_alike_by_the_speed_of_the_camera() -> None:
     pan = (Wave(40.0, 0.02),)  # about 5 px per frame
-    camera = Camera(120, 160, pan_x=pan)
+    camera = CameraMotion(120, 160, pan_x=pan)
     scene = _square(Motion((80.0, 60.0), 50.0), camera)
     rolling = dataclasses.replace(scene, camera=dataclasses.replace(camera, readout=1.0))
     _, owner = scene.draw(0)
@@ -141,8 +141,10 @@ def test_rolling_shutter_shears_image_and_mask_alike_by_the_speed_of_the_camera(
     for row in (25, 60, 95):
         shift = middle(sheared, row) - middle(owner, row)
         assert shift == pytest.approx(speed * (row - 59.5) / 120, abs=0.6)
-    still = dataclasses.replace(scene, camera=Camera(120, 160, readout=1.0))
-    assert np.array_equal(still.draw(0)[1], _square(scene.layers[0].motion, Camera(120, 160)).draw(0)[1])
+    still = dataclasses.replace(scene, camera=CameraMotion(120, 160, readout=1.0))
+    assert np.array_equal(
+        still.draw(0)[1], _square(scene.layers[0].motion, CameraMotion(120, 160)).draw(0)[1]
+    )
 
 
 def test_an_approaching_thing_grows_or_shrinks_by_up_to_four() -> None:
@@ -155,8 +157,8 @@ def test_an_approaching_thing_grows_or_shrinks_by_up_to_four() -> None:
     assert 0.24 < min(factors) < 0.4
     assert 2.5 < max(factors) < 4.01
     assert not any(0.65 < factor < 1.5 for factor in factors)
-    _, small = _square(Motion((80.0, 60.0), 15.0, approach=np.log(3) / 11), Camera(120, 160)).draw(0)
-    _, large = _square(Motion((80.0, 60.0), 15.0, approach=np.log(3) / 11), Camera(120, 160)).draw(11)
+    _, small = _square(Motion((80.0, 60.0), 15.0, approach=np.log(3) / 11), CameraMotion(120, 160)).draw(0)
+    _, large = _square(Motion((80.0, 60.0), 15.0, approach=np.log(3) / 11), CameraMotion(120, 160)).draw(11)
     assert large.sum() / small.sum() == pytest.approx(9, rel=0.1)
 
 
@@ -183,18 +185,18 @@ def test_a_twin_starts_beside_its_double_meets_it_and_leaves_it() -> None:
 
 def test_light_changes_pixels_and_no_mask_and_a_shadow_stays_where_it_is_in_the_world() -> None:
     dark = Lighting((0.0, 0.0, 0.0), 0.0, 0.0, Band(0.0, 30.0, 4.0, 12.0, 2.0, 0.5))
-    scene = Scene(Camera(120, 160), np.full((160, 210, 3), 200, np.uint8), (), dark)
+    scene = Scene(CameraMotion(120, 160), np.full((160, 210, 3), 200, np.uint8), (), dark)
     row = scene.draw(0)[0][60, :, 0]
     assert row[110] == pytest.approx(100, abs=4)  # 30 px right of the middle
     assert row[80] == 200
     assert row[140] == 200
     assert scene.draw(5)[0][60, 130, 0] == pytest.approx(100, abs=4)
-    moved = dataclasses.replace(scene, camera=Camera(120, 160, pan_x=(Wave(20.0, 0.25),)))
+    moved = dataclasses.replace(scene, camera=CameraMotion(120, 160, pan_x=(Wave(20.0, 0.25),)))
     assert moved.draw(1)[0][60, 134, 0] == pytest.approx(100, abs=4)  # + 20 by the camera, + 4 by itself
     warm = Lighting((0.3, 0.0, -0.3), 0.25, 0.0)
     lit = dataclasses.replace(scene, lighting=warm).draw(1)[0][60, 60]
     assert lit[0] > 250 > lit[1] == 200 > 150 > lit[2]
-    square = _square(Motion((80.0, 60.0), 30.0), Camera(120, 160))
+    square = _square(Motion((80.0, 60.0), 30.0), CameraMotion(120, 160))
     assert np.array_equal(square.draw(3)[1], dataclasses.replace(square, lighting=warm).draw(3)[1])
 
 

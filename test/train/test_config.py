@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from own_clips import beads, write_beads, write_clip
 from PIL import Image
 
 from sam2_ros.cli.main import run
 from sam2_ros.errors import UserError
-from sam2_ros.train.read_config import fill, read_yaml
+from sam2_ros.train.checkpoint import load_checkpoint, save_checkpoint
+from sam2_ros.train.read_config import fill, read_config
 from sam2_ros.train.run import RecipeConfig
 from sam2_ros.train.train_config import SIZES, FinetuneConfig
 
@@ -83,7 +85,7 @@ def test_a_file_that_is_no_configuration(text, expected, tmp_path, capsys):
 def test_numbers_as_people_write_them(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("data: [a, b]\nout: x\nlearning_rate: 5e-6\nclip_gradient: 1\naugment: {flip: 0}\n")
-    config = fill(FinetuneConfig, read_yaml(path))
+    config = fill(FinetuneConfig, read_config(path))
     assert config.data == ("a", "b")
     assert (config.learning_rate, config.clip_gradient, config.augment.flip) == (5e-6, 1.0, 0.0)
 
@@ -91,8 +93,8 @@ def test_numbers_as_people_write_them(tmp_path):
 def test_the_shipped_configurations_are_good():
     shipped = sorted(path.name for path in (ROOT / "config" / "train").glob("*.yaml"))
     assert shipped == ["finetune.yaml", "nano.yaml", "nano_short.yaml"]
-    fill(FinetuneConfig, read_yaml(ROOT / "config" / "train" / "finetune.yaml"))
-    assert fill(RecipeConfig, read_yaml(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
+    fill(FinetuneConfig, read_config(ROOT / "config" / "train" / "finetune.yaml"))
+    assert fill(RecipeConfig, read_config(ROOT / "config" / "train" / "nano.yaml")).recipe == "nano"
 
 
 def test_every_setting_and_every_size_is_in_the_guide():
@@ -168,3 +170,12 @@ def test_data_that_cannot_be_used_is_one_line_that_names_the_file(spoil, expecte
 def test_a_configuration_in_python_is_checked_too():
     with pytest.raises(UserError, match="reverse"):
         FinetuneConfig(data=("a",), out="b", reverse=2.0)
+
+
+def test_a_checkpoint_of_the_other_trainer_is_refused_in_one_line(tmp_path):
+    config, path = FinetuneConfig(data=("a",), out="b"), tmp_path / "checkpoint.pt"
+    save_checkpoint(path, config, 3, {"model": torch.nn.Linear(1, 1), "bridge": None})
+    state = {"model": torch.nn.Linear(1, 1), "bridge": None}
+    assert load_checkpoint(path, config, ("model",), state) == (3, {}, [])
+    with pytest.raises(UserError, match=r"another kind of run \(no averaged\); choose another `out`"):
+        load_checkpoint(path, config, ("model",), {**state, "averaged": torch.nn.Linear(1, 1)})

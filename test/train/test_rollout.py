@@ -9,18 +9,20 @@ from own_clips import write_beads
 
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.model.mask_decoder import DecodedMasks, upsample_logits
+from sam2_ros.engine.model.mask_decoder import upsample_logits
 from sam2_ros.engine.model.prompt_encoder import NEGATIVE, POSITIVE
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from sam2_ros.train.augment import draw_variation
-from sam2_ros.train.clicks import ClickScript, PromptPlan, corrective_click, draw_plan
-from sam2_ros.train.clip_sampler import ClipDrawer, make_batch
-from sam2_ros.train.losses import FOCAL_WEIGHT, answer_loss, focal_loss
+from sam2_ros.train.data.augment import draw_augmentation
+from sam2_ros.train.data.batch import make_batch
+from sam2_ros.train.data.clip_sampler import ClipSampler
+from sam2_ros.train.data.sequences import open_sequences
+from sam2_ros.train.finetune.parameters import freeze, make_optimiser, set_rates, share_at
+from sam2_ros.train.finetune.prompt_plan import draw_plan
+from sam2_ros.train.losses import LossConfig
 from sam2_ros.train.nano.initial_values import initialise
-from sam2_ros.train.parameters import freeze, make_optimiser, set_rates, share_at
-from sam2_ros.train.rollout import encode_frames, follow
-from sam2_ros.train.sequences import find_footage
+from sam2_ros.train.prompts import FramePrompts, PromptPlan, corrective_clicks
+from sam2_ros.train.rollout import encode_frames, roll_out
 from sam2_ros.train.train_config import SIZES, AugmentConfig, FinetuneConfig
 
 SIZE = 96
@@ -41,14 +43,14 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(settings):
-    drawer = ClipDrawer(find_footage(settings.data), settings, SIZE, SIZE)
-    return make_batch([drawer(0)])
+    sampler = ClipSampler(open_sequences(settings.data), settings, SIZE, SIZE)
+    return make_batch([sampler(0)])
 
 
 PLANS = [
     PromptPlan("mask", (0, 2), ()),
-    PromptPlan("box", (0,), (0, 2)),
-    PromptPlan("click", (0, 3), (0,)),
+    PromptPlan("box", (0,), (0, 2), clicks=2),
+    PromptPlan("click", (0, 3), (0,), clicks=2),
 ]
 
 
@@ -58,8 +60,8 @@ def test_gradients_are_the_same_with_and_without_checkpointing(plan, model, batc
     for again in (False, True):
         model.zero_grad(set_to_none=True)
         features = encode_frames(model, batch.images_bt3hw, again)
-        followed = follow(model, features, batch, plan, 2, "focal", (1, 2), again)
-        followed.terms_4.sum().backward()
+        rolled_out = roll_out(model, features, batch, plan, LossConfig(), (1, 2), frame_by_frame=again)
+        rolled_out.terms_4.sum().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     plain, again = gradients
     assert plain.keys() == again.keys()
@@ -80,9 +82,11 @@ def test_checkpointing_keeps_hardly_anything(model, batch):
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             features = encode_frames(model, batch.images_bt3hw, again)
-            followed = follow(model, features, batch, PLANS[1], 2, "focal", (1, 2), again)
+            rolled_out = roll_out(
+                model, features, batch, PLANS[1], LossConfig(), (1, 2), frame_by_frame=again
+            )
         kept.append(sum(seen.values()))
-        del followed
+        del rolled_out
     assert kept[1] < 0.1 * kept[0]
 
 
@@ -93,10 +97,10 @@ def long_clip(tmp_path_factory):
     model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=3.0))
     folder = write_beads(tmp_path_factory.mktemp("long"), 1, 11, SIZE, things=2)
     config = FinetuneConfig(data=(str(folder),), out="unused", frames=11, reverse=0, augment=PLAIN)
-    batch = make_batch([ClipDrawer(find_footage(config.data), config, SIZE, SIZE)(0)])
+    batch = make_batch([ClipSampler(open_sequences(config.data), config, SIZE, SIZE)(0)])
     frames = batch.images_bt3hw[0].permute(0, 2, 3, 1).numpy() * IMAGENET_STD + IMAGENET_MEAN
     with torch.inference_mode():
-        features = encode_frames(model, batch.images_bt3hw, False)
+        features = encode_frames(model, batch.images_bt3hw)
     return model, batch, (frames * 255).round().astype(np.uint8), features
 
 
@@ -108,12 +112,12 @@ def test_it_is_the_tracker(long_clip):
     """A mask on the first frame, then ten more: the logits of `Tracker.step`, whose bank rounds to bfloat16."""
     model, batch, frames, features = long_clip
     with torch.inference_mode():
-        followed = follow(model, features, batch, PromptPlan("mask", (0,), ()), 0, "focal", (1,))
+        rolled_out = roll_out(model, features, batch, PromptPlan("mask"), LossConfig(), (1,))
     tracker = Tracker(model, TrackerConfig(numerics="official_vos"))
     for t, frame in enumerate(frames):
         masks = enumerate(batch.masks_tmhw[0]) if t == 0 else ()
         result = tracker.step(frame, [Prompt(str(i), mask=mask.numpy()) for i, mask in masks])
-        for ours, theirs in zip(followed.logits_tmhw[t], result.objects, strict=True):
+        for ours, theirs in zip(rolled_out.logits_tmhw[t], result.objects, strict=True):
             assert theirs.presence > 0
             assert relative_rms(ours, theirs.logits) < 1e-3, t
 
@@ -121,11 +125,11 @@ def test_it_is_the_tracker(long_clip):
 def test_a_correction_is_the_trackers(long_clip):
     """One click where the tracked mask is wrong: decoded with memory and the mask so far, as a live correction."""
     model, batch, frames, features = long_clip
-    plain, corrected = (PromptPlan("mask", (0,), frames_) for frames_ in ((), (2,)))
+    plain, corrected = (PromptPlan("mask", (0,), frames_, clicks=1) for frames_ in ((), (2,)))
     with torch.inference_mode():
-        before, after = (follow(model, features, batch, p, 1, "focal", (1,)) for p in (plain, corrected))
+        before, after = (roll_out(model, features, batch, p, LossConfig(), (1,)) for p in (plain, corrected))
     predicted = upsample_logits(before.logits_tmhw[2][:, None], (SIZE, SIZE))[:, 0] > 0
-    points, labels = ClickScript((1, 2)).click(0, predicted, batch.masks_tmhw[2])
+    points, labels = FramePrompts((1, 2)).click(0, predicted, batch.masks_tmhw[2])
     tracker = Tracker(model, TrackerConfig(numerics="stream", memory_policy="official"))
     for t in range(3):
         prompts = [Prompt(str(i), mask=mask.numpy()) for i, mask in enumerate(batch.masks_tmhw[0])]
@@ -144,8 +148,8 @@ def test_a_correction_is_the_trackers(long_clip):
 
 def test_each_answer_counts_and_prompted_masks_do_not(model, batch):
     with torch.no_grad():
-        features = encode_frames(model, batch.images_bt3hw, False)
-        counted = [follow(model, features, batch, plan, 2, "focal", (1, 2)).answers for plan in PLANS]
+        features = encode_frames(model, batch.images_bt3hw)
+        counted = [roll_out(model, features, batch, plan, LossConfig(), (1, 2)).answers for plan in PLANS]
     objects, frames = 2, 4
     assert counted == [objects * (frames - 2), objects * (frames + 4), objects * (frames + 2)]
 
@@ -165,56 +169,35 @@ def test_plans_have_the_shares_of_the_paper(settings):
     assert any(set(p.corrected) - set(p.conditioning) for p in plans)
 
 
+def click(rng, predicted, true):
+    points, labels = corrective_clicks(rng, predicted[None], true[None])
+    return (*points[0, 0].int().tolist(), labels[0, 0].item())
+
+
 def test_clicks_lie_in_the_error_and_say_what_is_true_there():
     true, predicted = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
     true[5:10, 5:15] = True
     predicted[5:10, 10:25] = True
     rng, in_error = np.random.default_rng(0), 0
     for _ in range(200):
-        x, y, label = corrective_click(rng, predicted, true)
+        x, y, label = click(rng, predicted, true)
         assert label == (POSITIVE if true[y, x] else NEGATIVE)
         in_error += predicted[y, x] != true[y, x]
     assert 180 <= in_error < 200  # a tenth is drawn from the whole object
-    x, y, label = corrective_click(rng, true, true)
+    x, y, label = click(rng, true, true)
     assert (true[y, x], label) == (True, POSITIVE)
-    x, y, label = corrective_click(rng, true & False, true & False)
+    x, y, label = click(rng, true & False, true & False)
     assert label == NEGATIVE
 
 
 def test_a_script_gives_the_same_clicks_again_whatever_is_predicted():
-    script = ClickScript((1, 2))
+    script = FramePrompts((1, 2))
     true = torch.zeros(2, 20, 20, dtype=torch.bool)
     true[:, 5:10, 5:10] = True
     first = script.click(0, ~true, true)
     again = script.click(0, torch.zeros_like(true), true)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
-
-
-def test_focal_loss_of_a_known_pixel():
-    """p = 0.5 at an object's pixel: alpha (1 - p)^2 ln 2."""
-    loss = focal_loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
-    assert loss.item() == pytest.approx(0.25 * 0.25 * np.log(2))
-    assert focal_loss(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)).item() == pytest.approx(
-        0.75 * 0.25 * np.log(2)
-    )
-
-
-def test_an_absent_object_costs_its_presence_alone_and_only_the_best_of_three_learns():
-    target = torch.zeros(2, 16, 16, dtype=torch.bool)
-    target[0, 4:12, 4:12] = True
-    sure = (torch.nn.functional.avg_pool2d(target[:1].float()[None], 4)[0, 0] > 0.5).float() * 40 - 20
-    logits = torch.stack([-sure, -sure, sure, -sure]).expand(2, -1, -1, -1).clone().requires_grad_()
-    decoded = DecodedMasks(logits, torch.full((2, 4), 0.5), torch.zeros(2, 4, 8), torch.tensor([9.0, 9.0]))
-    visible = torch.tensor([True, False])
-    terms = answer_loss(decoded, target, visible, True, "focal")
-    terms[:2].sum().backward()
-    assert logits.grad[1].abs().max() == 0
-    assert {k for k in range(4) if logits.grad[0, k].abs().max() > 0} <= {2}
-    assert terms[3].item() == pytest.approx(9.0, abs=0.01)
-    single = answer_loss(decoded, target, visible, False, "focal")
-    assert single[0] > 100 * terms[0]
-    assert single[0] < FOCAL_WEIGHT * 20
 
 
 def test_rates_fall_towards_the_first_blocks_and_tables_do_not_decay(model, settings):
@@ -249,7 +232,7 @@ def test_a_frozen_encoder_is_what_makes_the_features(model, batch):
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     freeze(model, encoder=False)
     model.zero_grad(set_to_none=True)
-    sum(level.sum() for level in encode_frames(model, batch.images_bt3hw, False)).backward()
+    sum(level.sum() for level in encode_frames(model, batch.images_bt3hw)).backward()
     assert frozen == {name for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -260,4 +243,4 @@ def test_the_schedule_rises_and_falls_to_its_share():
     assert shares[10] == 1
     assert shares[55] == pytest.approx(0.55)
     assert shares[100] == pytest.approx(0.1)
-    assert draw_variation(np.random.default_rng(0), PLAIN, 3).jitter_t3.tolist() == [[1, 1, 1]] * 3
+    assert draw_augmentation(np.random.default_rng(0), PLAIN, 3).jitter_t3.tolist() == [[1, 1, 1]] * 3

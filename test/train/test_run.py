@@ -23,7 +23,7 @@ from own_clips import beads, write_beads
 from sam2_ros.cli.main import run
 from sam2_ros.engine import Prompt, Tracker
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.train.sequences import find_footage
+from sam2_ros.train.data.sequences import open_sequences
 from sam2_ros.weights.load import load_model, read_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -280,7 +280,7 @@ def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
         "cpu",
     ]
     assert run(["track", str(sequence / "frames"), *arguments]) == 0
-    (kitchen,) = find_footage([tmp_path / "mine"])
+    (kitchen,) = open_sequences([tmp_path / "mine"])
     assert (kitchen.name, kitchen.truth.indices) == ("kitchen", (0, 1, 2, 3))
     truth = kitchen.annotated(0, kitchen.image(0))
     assert (truth.hw, list(truth.masks)) == ((64, 64), ["1"])

@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sam2_ros.train.loop import Run
+from sam2_ros.train.finetune.loop import FinetuneRun
+from sam2_ros.train.finetune.run_folder import run_folder
 from sam2_ros.train.processes import join_processes
-from sam2_ros.train.read_config import fill, read_yaml
-from sam2_ros.train.run_folder import run_folder
+from sam2_ros.train.read_config import fill, read_config
 from sam2_ros.train.train_config import FinetuneConfig
 
-config = fill(FinetuneConfig, read_yaml(Path(sys.argv[1])))
+config = fill(FinetuneConfig, read_config(Path(sys.argv[1])))
 with join_processes(config.device) as processes:
-    with run_folder(Path(config.out), config) if processes.leads else nullcontext() as folder:
-        run = Run(config, processes, folder, print, lambda *_: None)
+    with run_folder(Path(config.out), config) if processes.is_first else nullcontext() as folder:
+        run = FinetuneRun(config, processes, folder, print, lambda *_: None)
         run.run()
     one, both, none = (nn.Parameter(torch.zeros(2)) for _ in range(3))
     both.grad = torch.full((2,), float(processes.rank + 1))

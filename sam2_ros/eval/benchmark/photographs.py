@@ -16,6 +16,7 @@ import numpy as np
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.photographs import Photograph, open_photographs
 from sam2_ros.engine import ImageSegmenter
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
@@ -29,7 +30,7 @@ from sam2_ros.weights.open_model import open_model
 
 from .baselines import grabcut
 from .eval_config import EvalConfig, Evaluation, Progress
-from .prompting import CLICKS, Clicks, tight_box
+from .prompting import CLICKS, Clicks
 from .scores import disjoint
 
 LEAST_PX = 32 * 32

@@ -17,12 +17,6 @@ CLICKS = {"click1": 1, "click3": 3, "click5": 5, "online": 3}
 KINDS = ("mask", "box", *CLICKS)
 
 
-def tight_box(mask_hw: np.ndarray) -> tuple[float, float, float, float]:
-    """Half-open box x0, y0, x1, y1 in pixels of a mask that is not empty."""
-    rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
 def correcting_click(answer_hw: np.ndarray, truth_hw: np.ndarray) -> tuple[float, float, int] | None:
     """x, y and label (1 = on the object) of the pixel deepest inside what is missing or too much; None = no error.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2_ros.datasets.sequence import VosSequence, read_mask
+from sam2_ros.datasets.sequence import VosSequence, read_label_image
 from sam2_ros.eval.report.data import read_eval
 from sam2_ros.eval.report.eval_page import write_eval_page
 from sam2_ros.eval.report.worst_frames import Place, Scene
@@ -33,9 +33,9 @@ def read_scene(out: Path, sequence: VosSequence, index: int) -> Scene:
     file = f"{sequence.frames.names[index]}.png"
     folder = out / sequence.name
     if sequence.overlapping:
-        answers = {name: read_mask(folder / name / file) > 0 for name in sequence.first_frames}
+        answers = {name: read_label_image(folder / name / file) > 0 for name in sequence.first_frames}
     else:
-        values = read_mask(folder / file)
+        values = read_label_image(folder / file)
         answers = {name: values == int(name) for name in sequence.first_frames}
     truths: dict[str, np.ndarray] = {} if truth is None else dict(truth.masks)
     return Scene(image, answers, truths)

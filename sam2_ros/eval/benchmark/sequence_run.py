@@ -18,6 +18,7 @@ import torch
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.job import JobError, disk_error
@@ -26,7 +27,7 @@ from sam2_ros.weights.open_model import open_model
 
 from .baselines import BASELINES, Baseline, Box
 from .eval_config import EvalConfig
-from .prompting import CLICKS, tight_box
+from .prompting import CLICKS
 from .results import SequenceWriter, result_file
 from .scores import SequenceScorer, disjoint
 from .summary import sequence_means

@@ -14,10 +14,11 @@ import numpy as np
 
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConfig
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou
 
-from .prompting import CLICKS, KINDS, Clicks, tight_box
+from .prompting import CLICKS, KINDS, Clicks
 
 PAUSE_BELOW_IOU = 0.75
 PAUSE_CLICKS = 3

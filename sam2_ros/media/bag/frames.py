@@ -18,8 +18,8 @@ from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import is_compressed_depth
 
-from .clock import fits_a_stamp
 from .order import OrderedTopic
+from .repair_stamps import fits_a_stamp
 from .storage import BagReader, TopicInfo
 
 # Enough stamps for a median that a few dropped images do not move, few enough to read at once.

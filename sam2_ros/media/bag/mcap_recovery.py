@@ -1,4 +1,4 @@
-"""Makes an MCAP file whose recorder was killed readable: whole records, then the ending it never got.
+"""Recovers an MCAP file whose recorder was killed: whole records, then the ending it lacks.
 
 Knows the outer layout of MCAP records, nothing of topics or messages, and never changes the file.
 """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns
 
-from .clock import MendedClock, fits_a_stamp, mended_clock
+from .repair_stamps import RepairedStamps, fits_a_stamp, repair_stamps
 from .storage import BagReader, RawMessage
 
 _MOST_MISPLACED = 256  # images held in memory
@@ -36,16 +36,16 @@ class OrderedTopic:
     def __init__(self, reader: BagReader, topic: str) -> None:
         self._reader = reader
         self._topic = topic
-        self._clock: MendedClock | None = None
+        self._clock: RepairedStamps | None = None
         self.note = ""
 
     def scan(self) -> list[RecordedHeader]:
-        """Read every header and compare the clocks; what is returned, and every pass from now on, is mended.
+        """Read every header and compare the clocks; what is returned, and every pass from now on, is repaired.
 
         Raises SourceError where too many images would have to be held to put them in order.
         """
         recorded = [_recorded(raw) for raw in self._reader.raw_messages([self._topic])]
-        clock = mended_clock(
+        clock = repair_stamps(
             self._topic, [one.header_ns for one in recorded], [one.received_ns for one in recorded]
         )
         if not clock.odd:

@@ -1,4 +1,4 @@
-"""When the images of a bag's topic were taken: one stamp for each, by which everything said about it is found again.
+"""Stamps of the images of a bag's topic, one for each, by which results and truth find their frame.
 
 Knows headers and the bag's clock; never decodes a pixel.
 """

@@ -1,4 +1,4 @@
-"""What a video file says of its own size and shown duration: AVI, MP4 and MOV, Matroska and WebM.
+"""Reads the size and duration that a video file announces: AVI, MP4 and MOV, Matroska and WebM.
 
 Reads headers only, decodes nothing. A file of another format says nothing, which is no error.
 """

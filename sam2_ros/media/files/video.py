@@ -23,8 +23,8 @@ from .numbers import FrameNumbers, Timing
 # Packets looked at before anything is decoded: enough to tell a steady rate from a varying one.
 _SAMPLE = 300
 # Reads that fail one after another before the end is believed in, where the container does not say how many follow.
-_PATIENCE = 100
-_MOST_PATIENCE = 10_000  # 0.3 s: a failing read at the end of a file takes up to 30 us
+_FAILED_READS = 100
+_MOST_FAILED_READS = 10_000  # 0.3 s: a failing read at the end of a file takes up to 30 us
 _FASTEST_OVERLAY = 60.0
 _FASTEST = 1000.0  # frames per second; what announces more counts ticks of a clock
 _LATEST_START_S = 1e10
@@ -177,7 +177,7 @@ class VideoFrames(FrameSource):
     def _patience(self, index: int) -> int:
         """Failed reads in a row after which the video is over. At its end every read fails, and takes no time."""
         left = 0 if self._announced_count is None else self._announced_count - index
-        return min(max(_PATIENCE, left), _MOST_PATIENCE)
+        return min(max(_FAILED_READS, left), _MOST_FAILED_READS)
 
     def _rate(self, announced: float) -> float:
         usual_s = self._timing.usual_s
@@ -228,7 +228,7 @@ class VideoFrames(FrameSource):
         try:
             if not capture.set(cv2.CAP_PROP_FORMAT, -1):
                 return times_ms
-            while failed < _PATIENCE and (limit is None or len(times_ms) < limit):
+            while failed < _FAILED_READS and (limit is None or len(times_ms) < limit):
                 if capture.grab():
                     times_ms.append(round(capture.get(cv2.CAP_PROP_POS_MSEC), 3))
                     failed = 0

@@ -1,4 +1,4 @@
-"""Which of the statuses on /diagnostics are one node's, and what they say: live or recorded.
+"""Finds the statuses of one node on /diagnostics, live or recorded, and reads their values.
 
 Knows how the node names its statuses; does not know what the values mean.
 """

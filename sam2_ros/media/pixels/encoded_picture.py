@@ -1,4 +1,4 @@
-"""Decodes JPEG, PNG, TIFF, WebP and BMP bytes to RGB: whole pictures only, of any bit depth.
+"""Decodes JPEG, PNG, TIFF, WebP and BMP bytes to RGB: complete images only, of any bit depth.
 
 Knows neither files nor messages: whoever calls says whether the picture is to be turned upright.
 """

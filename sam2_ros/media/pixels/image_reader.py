@@ -1,4 +1,4 @@
-"""Reads the images of one stream: what it was told about their values, what it warned of, the range it found.
+"""Reads the images of one stream to RGB: its options, its warnings, and the range of values it found.
 
 Knows messages by their fields only (rosbags or rclpy), and files by their bytes; imports no ROS.
 """

@@ -1,4 +1,4 @@
-"""Images whose brightness and colour lie in planes of their own, as camera chips deliver them: nv12, i420 and kin.
+"""Converts planar YUV images, as camera chips deliver them, to RGB: nv12, i420 and kin.
 
 Knows layouts and BT.601 video range (16..235), which is what cameras send; nothing of messages.
 """

@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from sam2_ros.synthetic.scene import Part, Surface, Wave
+from sam2_ros.synthetic.scene import Part, ScrollingTexture, Wave
 
 from . import shapes
 from .patterns import random_colour
@@ -60,7 +60,7 @@ class Canvas:
         part = self.part()
         painted = self._painted()
         strip = np.concatenate([painted, painted[:, ::-1]], axis=1)
-        return replace(part, surface=Surface(strip, self.look.shade(self.alpha), speed))
+        return replace(part, surface=ScrollingTexture(strip, self.look.shade(self.alpha), speed))
 
     def _painted(self) -> np.ndarray:
         if self.texture is None:

@@ -24,7 +24,7 @@ _LONGEST_SIDE_PX = 640
 
 
 @dataclass(frozen=True)
-class Photograph:
+class TexturePhotograph:
     """One picture of the scikit-image wheel, its terms as stated in `skimage/data/_fetchers.py`."""
 
     file: str
@@ -34,20 +34,20 @@ class Photograph:
 
 
 # Only pictures whose docstring there says CC0 or public domain. The two splits share no picture.
-PHOTOGRAPHS: tuple[Photograph, ...] = (
-    Photograph("astronaut.png", "public domain", "NASA", "train"),
-    Photograph("brick.png", "CC0", "CC0Textures", "train"),
-    Photograph("camera.png", "CC0", "Lav Varshney", "train"),
-    Photograph("cell.png", "CC0", "Paul Mueller and others", "train"),
-    Photograph("chelsea.png", "CC0", "Stefan van der Walt", "train"),
-    Photograph("clock_motion.png", "public domain", "Stefan van der Walt", "train"),
-    Photograph("grass.png", "CC0", "CC0Textures", "train"),
-    Photograph("horse.png", "CC0", "Andreas Preuss", "train"),
-    Photograph("hubble_deep_field.jpg", "public domain", "NASA", "train"),
-    Photograph("retina.jpg", "CC0", "Mikael Haeggstroem", "train"),
-    Photograph("rocket.jpg", "public domain", "SpaceX", "train"),
-    Photograph("coffee.png", "CC0", "Rachel Michetti", "demo"),
-    Photograph("gravel.png", "CC0", "CC0Textures", "demo"),
+PHOTOGRAPHS: tuple[TexturePhotograph, ...] = (
+    TexturePhotograph("astronaut.png", "public domain", "NASA", "train"),
+    TexturePhotograph("brick.png", "CC0", "CC0Textures", "train"),
+    TexturePhotograph("camera.png", "CC0", "Lav Varshney", "train"),
+    TexturePhotograph("cell.png", "CC0", "Paul Mueller and others", "train"),
+    TexturePhotograph("chelsea.png", "CC0", "Stefan van der Walt", "train"),
+    TexturePhotograph("clock_motion.png", "public domain", "Stefan van der Walt", "train"),
+    TexturePhotograph("grass.png", "CC0", "CC0Textures", "train"),
+    TexturePhotograph("horse.png", "CC0", "Andreas Preuss", "train"),
+    TexturePhotograph("hubble_deep_field.jpg", "public domain", "NASA", "train"),
+    TexturePhotograph("retina.jpg", "CC0", "Mikael Haeggstroem", "train"),
+    TexturePhotograph("rocket.jpg", "public domain", "SpaceX", "train"),
+    TexturePhotograph("coffee.png", "CC0", "Rachel Michetti", "demo"),
+    TexturePhotograph("gravel.png", "CC0", "CC0Textures", "demo"),
 )
 # Seeds of the procedural patterns, disjoint as well.
 PATTERN_SEEDS: dict[Split, range] = {"train": range(240), "demo": range(1_000_000, 1_000_024)}

@@ -1,4 +1,4 @@
 """Draws rendered clips with torch, on the device that learns from them.
 
-It knows nothing of how a clip is chosen: `synthetic` makes the scripts and draws the reference.
+It knows nothing of how a clip is chosen: `synthetic` makes the descriptions and draws the reference.
 """

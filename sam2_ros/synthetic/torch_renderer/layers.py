@@ -28,7 +28,7 @@ from sam2_ros.synthetic.scene import (
 from .sprites import Bend, Sprites, sample
 
 
-class Frames(NamedTuple):
+class ShotFrames(NamedTuple):
     """The frames of a shot, being drawn."""
 
     colour_t3hw: torch.Tensor  # float32, 0..255
@@ -36,7 +36,7 @@ class Frames(NamedTuple):
 
 
 def draw_layer(
-    frames: Frames, layer: Layer, mark: int, cameras: np.ndarray, times: list[int], sprites: Sprites
+    frames: ShotFrames, layer: Layer, mark: int, cameras: np.ndarray, times: list[int], sprites: Sprites
 ) -> None:
     """Draws in place, shadow first; `cameras` are world -> frame, [t, 3, 3]."""
     placed = [place(layer, camera, t) for camera, t in zip(cameras, times, strict=True)]

@@ -24,20 +24,20 @@ def clip_cost(clips: int, size: int, frames: int, objects: int, device: torch.de
     there = on_device(device)
     shape = (size, frames, objects)
     for seed in range(clips, 11 * clips):  # other clips make the textures that all share
-        script = there.work(seed, *shape)
-    there.draw(script)
+        description = there.work(seed, *shape)
+    there.draw(description)
     _wait(device)
     start = time.perf_counter()
     for seed in range(clips):
         IN_WORKERS.work(seed, *shape)
     rendered = time.perf_counter()
-    scripts = [there.work(seed, *shape) for seed in range(clips)]
+    descriptions = [there.work(seed, *shape) for seed in range(clips)]
     written = time.perf_counter()
-    for script in scripts:
-        there.draw(script)
+    for description in descriptions:
+        there.draw(description)
     _wait(device)
     drawn = time.perf_counter()
-    sent = sum(len(pickle.dumps(script, protocol=5)) for script in scripts)
+    sent = sum(len(pickle.dumps(description, protocol=5)) for description in descriptions)
     return {
         "worker_draws_ms": round((rendered - start) / clips * 1e3, 1),
         "worker_leaves_drawing_ms": round((written - rendered) / clips * 1e3, 1),

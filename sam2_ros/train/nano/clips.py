@@ -14,14 +14,11 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from sam2_ros.engine.preprocess import normalize
 from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.render import render_clip
 
-from .unroll import ClipBatch
+from ..data.batch import ClipBatch, TrainingClip, make_batch
 
 SIZE_RANGE = (0.08, 0.75)  # of the image; at less than a tenth an object is under two cells of the memory
 MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
@@ -47,7 +44,6 @@ VARIED = ClipConfig(
     cuts=0.12,
 )
 
-RenderedClip = tuple[np.ndarray, np.ndarray]  # frames [t, S, S, 3] uint8 and masks [t, n, S, S] bool
 POOL_BATCHES = 12
 
 
@@ -126,37 +122,20 @@ class Variation(NamedTuple):
         return Variation(mirrored, turns, tables, rng.permutation(3))
 
 
-def variation(clip: RenderedClip, rng: np.random.Generator) -> RenderedClip:
+def variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     """A random `Variation` of the clip."""
-    (frames, masks), new = clip, Variation.random(rng)
+    frames, masks, new = clip.frames_thwc, clip.masks_tnhw, Variation.random(rng)
+    assert frames is not None
     if new.mirrored:
         frames, masks = frames[:, :, ::-1], masks[..., ::-1]
     frames, masks = np.rot90(frames, new.quarter_turns, (1, 2)), np.rot90(masks, new.quarter_turns, (2, 3))
     channels = [table[frames[..., c]] for table, c in zip(new.tables, new.channels, strict=True)]
-    return np.stack(channels, axis=-1), np.ascontiguousarray(masks)
+    return TrainingClip(np.stack(channels, axis=-1), np.ascontiguousarray(masks))
 
 
 def rendered_batch(first_seed: int, clips: int, size: int, objects: int, frames: int) -> ClipBatch:
     """One batch, rendered here and now."""
     return make_batch([_render(first_seed + k, size, frames, objects) for k in range(clips)])
-
-
-def make_batch(clips: list[RenderedClip]) -> ClipBatch:
-    """Stack clips of ``[t, S, S, 3]`` uint8 frames and ``[t, n, S, S]`` bool masks."""
-    frames = torch.from_numpy(np.stack([frames for frames, _ in clips]))
-    masks = np.stack([masks for _, masks in clips])
-    b, t = masks.shape[:2]
-    images = normalize(frames.flatten(0, 1).permute(0, 3, 1, 2).float() / 255).unflatten(0, (b, t))
-    return ClipBatch(images, masks, *cell_targets(torch.from_numpy(masks)))
-
-
-def cell_targets(masks_btnhw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The targets and who is visible, as `ClipBatch` has them."""
-    b, t, n = masks_btnhw.shape[:3]
-    covered = F.avg_pool2d(masks_btnhw.flatten(0, 2)[:, None].float(), 4)[:, 0]
-    per_frame = covered.unflatten(0, (b, t, n)).transpose(0, 1).flatten(1, 2)
-    # Less than half a cell cannot be drawn at stride 4; calling it visible would teach an empty mask.
-    return per_frame, per_frame.flatten(2).sum(dim=2) > 0.5
 
 
 def clip_config(seed: int, size: int, frames: int, objects: int) -> ClipConfig:
@@ -174,12 +153,12 @@ def clip_config(seed: int, size: int, frames: int, objects: int) -> ClipConfig:
     )
 
 
-def _render(seed: int, size: int, frames: int, objects: int) -> RenderedClip:
+def _render(seed: int, size: int, frames: int, objects: int) -> TrainingClip:
     clip = render_clip(seed, clip_config(seed, size, frames, objects))
-    return clip.frames, clip.masks
+    return TrainingClip(clip.frames, clip.masks)
 
 
-def _as_rendered(clip: RenderedClip) -> RenderedClip:
+def _as_rendered(clip: TrainingClip) -> TrainingClip:
     return clip
 
 

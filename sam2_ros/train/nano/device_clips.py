@@ -1,4 +1,4 @@
-"""Training clips that are drawn on the device that learns: workers choose scenes and paint sprites only.
+"""Draws training clips on the device that trains: workers only choose scenes and paint sprites.
 
 Knows the rasteriser and the model's input; does not know losses or prompts. Where this is used, see `loop`.
 """
@@ -11,28 +11,28 @@ import numpy as np
 import torch
 
 from sam2_ros.engine.preprocess import normalize
-from sam2_ros.synthetic.script import Script, random_script
-from sam2_ros.synthetic.torch_renderer.clip import DeviceClip, draw_script
+from sam2_ros.synthetic.description import ClipDescription, random_description
+from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description
 
-from .clips import ClipMaker, Variation, cell_targets, clip_config
-from .unroll import ClipBatch
+from ..data.batch import ClipBatch
+from .clips import ClipMaker, Variation, clip_config
 
-SeededScript = tuple[int, Script]
+SeededDescription = tuple[int, ClipDescription]
 
 
 def on_device(device: torch.device) -> ClipMaker:
     """Clips of the same seeds as those that workers draw, drawn here: all but the camera's noise is the same."""
-    return ClipMaker(_script, partial(_draw, device=device), vary, stack)
+    return ClipMaker(_describe, partial(_draw, device=device), vary, stack_on_device)
 
 
-def _script(seed: int, size: int, frames: int, objects: int) -> SeededScript:
-    script, _ = random_script(np.random.default_rng(seed), clip_config(seed, size, frames, objects))
-    return seed, script
+def _describe(seed: int, size: int, frames: int, objects: int) -> SeededDescription:
+    description, _ = random_description(np.random.default_rng(seed), clip_config(seed, size, frames, objects))
+    return seed, description
 
 
-def _draw(seeded: SeededScript, device: torch.device) -> DeviceClip:
-    seed, script = seeded
-    return draw_script(script, seed, device)
+def _draw(seeded: SeededDescription, device: torch.device) -> DeviceClip:
+    seed, description = seeded
+    return draw_description(description, seed, device)
 
 
 @torch.no_grad()
@@ -48,11 +48,12 @@ def vary(clip: DeviceClip, rng: np.random.Generator) -> DeviceClip:
 
 
 @torch.no_grad()
-def stack(clips: list[DeviceClip]) -> ClipBatch:
-    """As `clips.make_batch`, but the tensors are on the device already; masks at full size come to the host."""
+def stack_on_device(clips: list[DeviceClip]) -> ClipBatch:
+    """As `make_batch`, but the tensors are on the device already."""
     frames = torch.stack([clip.frames_t3hw for clip in clips])
-    masks = torch.stack([clip.masks_tnhw for clip in clips])
+    masks = torch.cat([clip.masks_tnhw for clip in clips], dim=1)
+    owners = torch.arange(len(clips), device=masks.device).repeat_interleave(masks.shape[1] // len(clips))
     # Channels last, as the frames of workers are: what the model does with them must not depend on who drew them.
     pixels = frames.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
     images = normalize(pixels / 255).unflatten(0, frames.shape[:2])
-    return ClipBatch(images, masks.cpu().numpy(), *cell_targets(masks))
+    return ClipBatch(images, masks, owners)

@@ -35,7 +35,7 @@ MASK_CHANNELS = 16  # of a memory; the others start as the features' own
 def initialise(model: Sam2Model) -> Sam2Model:
     """Fill the tables that constructors leave at zero, and let attention start by looking at the same place.
 
-    * The layer scale of the memory encoder starts at 0.1 instead of 1e-6, and memory as in `start_memory`.
+    * The layer scale of the memory encoder starts at 0.1 instead of 1e-6, and memory as in `initialise_memory`.
     * The image encoder's position table starts as smooth waves, so that features say where they are.
     * The constants (no mask, kinds of prompts, output tokens) start small: at the size that constructors give
       them they drown the image and the place of a click.
@@ -57,7 +57,7 @@ def initialise(model: Sam2Model) -> Sam2Model:
         if isinstance(module, Attention):
             module.q_proj.weight.mul_(SAME_PLACE_GAIN)
             module.k_proj.weight.copy_(module.q_proj.weight)
-    start_memory(model)
+    initialise_memory(model)
     return model
 
 
@@ -71,7 +71,7 @@ def _smooth_waves(channels: int, side: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def start_memory(model: Sam2Model) -> None:
+def initialise_memory(model: Sam2Model) -> None:
     """Let memory attention start by matching appearance, with a mild preference for the same place.
 
     A memory starts as a plain projection of the frame's features beside one of the mask, and cross-attention

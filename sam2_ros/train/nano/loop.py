@@ -1,4 +1,4 @@
-"""The training loop: batches in, checkpoints, a log and weights out.
+"""Trains nano from scratch: phases of rendered clips in; weights, checkpoints and a log out.
 
 Knows one process on one device, and rendered clips only. Does not know the command line; fine-tuning is `finetune`.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 import copy
 import json
 import time
-from dataclasses import asdict
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,18 +21,21 @@ from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import load_strictly
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.catalogue import find_checkpoint
-from sam2_ros.weights.load import read_state
+from sam2_ros.weights.load import read_state, save_model
 
+from ..checkpoint import TrainingLog, load_checkpoint, save_checkpoint
+from ..data.batch import ClipBatch
+from ..losses import LossConfig, logits_iou
+from ..prompts import PromptPlan
+from ..rollout import encode_frames, roll_out
 from .clips import IN_WORKERS, clip_batches, rendered_batch
 from .device_clips import on_device
-from .grouping import Grouping
+from .grouping_loss import GroupingLoss
 from .initial_values import initialise
-from .losses import frame_loss, mask_iou
 from .optimisers import make_optimisers
-from .recipe import TrainConfig
-from .simulate import draw_absence, draw_kind, draw_slip
+from .recipe import NanoConfig
+from .simulate import SimulatedMemory, draw_corruption, draw_kind, draw_occlusion
 from .stills import stills_loss
-from .unroll import ClipBatch, encode, unroll
 
 MEMORY = (  # first parts of the names of parameters that clips of one frame teach nothing
     "memory_",
@@ -45,30 +47,31 @@ MEMORY = (  # first parts of the names of parameters that clips of one frame tea
     "sam_mask_decoder.pred_obj_score_head",
     "sam_mask_decoder.obj_score_token",
 )
-
-
-OWN = ("checkpoint.pt", "log.jsonl")
+OWN = ("checkpoint.pt", "log.jsonl", "last.safetensors")
 """What a run leaves; each is whole at any time, so that one that was killed goes on."""
+FIXED = ("model",)
+EVERY_CANDIDATE = 0.25  # see `LossConfig.every_candidate`
 
 
-class Run(NamedTuple):
-    """What a run changes from step to step, and a checkpoint holds."""
+class NanoState(NamedTuple):
+    """What a run changes from step to step; the names are those in a checkpoint."""
 
     model: Sam2Model
     averaged: Sam2Model
-    grouping: Grouping
+    grouping: GroupingLoss
     optimisers: list[torch.optim.Optimizer]
 
 
-def train(
-    config: TrainConfig,
+def train_nano(
+    config: NanoConfig,
     out_dir: Path,
     precision: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Sam2Model:
     """Train from `config.start` or from scratch, or go on from the newest checkpoint in `out_dir`.
 
-    Leaves `checkpoint.pt` (everything needed to go on) and `log.jsonl` (one line per report).
+    Leaves `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per report) and `last.safetensors`, the
+    averaged weights in float16, for `load_model`.
 
     Args:
         device: left out: the CPU.
@@ -78,22 +81,25 @@ def train(
 
     Raises:
         ValueError: `config` has no phases.
-        UserError: `out_dir` is not empty, and not of such a run.
+        UserError: the checkpoint in `out_dir` cannot be read or is of another model; `out_dir` is not such a run's.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")
     torch.set_num_threads(config.threads)
     begin = 0
     with ResultFolder(out_dir, "train", OWN, called="out") as folder:
-        folder.own(*OWN)
+        folder.own("checkpoint.pt", "log.jsonl")
         for index in range(len(config.phases)):
             averaged = _train_phase(config, index, begin, folder, precision, device or torch.device("cpu"))
             begin += config.phases[index].steps
+        notes = {"start": config.start or "random", "recipe": "nano"}
+        save_model(averaged, folder.stage("last.safetensors"), notes)
+        folder.put("last.safetensors")
     return averaged
 
 
 def _train_phase(
-    config: TrainConfig,
+    config: NanoConfig,
     index: int,
     begin: int,
     folder: ResultFolder,
@@ -104,10 +110,13 @@ def _train_phase(
     phase = config.phases[index]
     end = begin + phase.steps
     torch.manual_seed(config.seed)
-    run = _first_run(config, phase.image_size, device)
-    start = _restore(folder.path / "checkpoint.pt", run)
+    state = _first_state(config, phase.image_size, device)
+    checkpoint = folder.path / "checkpoint.pt"
+    log = TrainingLog(folder.path / "log.jsonl", folder.staging)
+    start = load_checkpoint(checkpoint, config, FIXED, state._asdict()).step if checkpoint.exists() else 0
     if start >= end:
-        return run.averaged
+        return state.averaged
+    log.keep_until(start)
     rng = np.random.default_rng((config.seed, start))
     held_out = rendered_batch(
         config.first_clip_seed - config.validation_clips,
@@ -127,15 +136,15 @@ def _train_phase(
         1 if phase.fresh else config.reuse,
         on_device(device) if device.type == "cuda" else IN_WORKERS,
     )
-    for name, parameter in run.model.named_parameters():
+    for name, parameter in state.model.named_parameters():
         parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))
     began, losses, ious = time.monotonic(), [], []
     for step, batch in enumerate(batches, start):
         rate = phase.learning_rate * config.rate_share_at(phase, step - begin)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss, iou = _loss(run, batch.to(device), config, step, rng)
-        _descend(run, loss, rate, config.clip_gradient)
-        _average(run.averaged, run.model, min(config.ema, (1 + step) / (10 + step)))
+            loss, iou = _loss(state, batch.to(device), config, step, rng)
+        _descend(state, loss, rate, config.clip_gradient)
+        _average(state.averaged, state.model, min(config.ema, (1 + step) / (10 + step)))
         losses.append(loss.item())
         ious.append(iou)
         done = step + 1
@@ -148,89 +157,93 @@ def _train_phase(
                 "lr": rate,
                 "s_per_step": round((time.monotonic() - began) / (done - start), 3),
             }
-            _log(folder.path, line)
+            _report(log, line)
             losses, ious = [], []
         if done % config.checkpoint_every == 0 or done == end:
-            _log(folder.path, {"step": done, **validate(run.averaged, held_out)})
-            _save(folder.stage("checkpoint.pt"), config, done, run)
+            _report(log, {"step": done, **validate(state.averaged, held_out)})
+            save_checkpoint(folder.stage("checkpoint.pt"), config, done, state._asdict())
             folder.put("checkpoint.pt")
-    return run.averaged
+    return state.averaged
 
 
-def _descend(run: Run, loss: torch.Tensor, rate: float, clip_gradient: float) -> None:
-    for optimiser in run.optimisers:
+def _descend(state: NanoState, loss: torch.Tensor, rate: float, clip_gradient: float) -> None:
+    for optimiser in state.optimisers:
         optimiser.zero_grad(set_to_none=True)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["rate"]
     loss.backward()
-    nn.utils.clip_grad_norm_(run.model.parameters(), clip_gradient)
-    for optimiser in run.optimisers:
+    nn.utils.clip_grad_norm_(state.model.parameters(), clip_gradient)
+    for optimiser in state.optimisers:
         optimiser.step()
 
 
 @torch.inference_mode()
 def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
-    """Follow held-out clips from a box on the first frame.
+    """Track held-out clips from a box on the first frame.
 
     Returns:
         Mean IoU over tracked frames where the object shows, and the share of frames with the right presence.
     """
-    teacher = torch.zeros_like(batch.visible_tm[0])
-    predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
-    ious, right = [], []
-    for prediction, target, visible in zip(
-        predictions[1:], batch.targets_tmhw[1:], batch.visible_tm[1:], strict=True
-    ):
-        present = prediction.presence_m > 0
-        logits = torch.where(present.view(-1, 1, 1), prediction.chosen_mhw, -1.0)
-        ious.append(mask_iou(logits, target)[visible])
-        right.append(present == visible)
+    features, rng = encode_frames(model, _images(batch)), np.random.default_rng(0)
+    tracked = roll_out(model, features, batch, PromptPlan("box"), _loss_config(0.0), rng)
+    visible = batch.visible_tm[1:]
+    ious = logits_iou(tracked.logits_tmhw, batch.cover_tmhw)[1:][visible]
     return {
-        "val_iou": round(torch.cat(ious).mean().item(), 4),
-        "val_presence": round(torch.cat(right).float().mean().item(), 4),
+        "val_iou": round(ious.mean().item(), 4),
+        "val_presence": round(((tracked.presence_tm[1:] > 0) == visible).float().mean().item(), 4),
     }
 
 
-def _first_run(config: TrainConfig, image_size: int, device: torch.device) -> Run:
+def _first_state(config: NanoConfig, image_size: int, device: torch.device) -> NanoState:
     model = initialise(Sam2Model(config_for(config.model).at_image_size(image_size)))
     if config.start:
         load_strictly(model, read_state(find_checkpoint(config.start)))
     model.to(device)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    grouping = Grouping(model.config).to(device)
-    return Run(model, averaged, grouping, make_optimisers(nn.ModuleList([model, grouping]), config))
+    grouping = GroupingLoss(model.config).to(device)
+    return NanoState(model, averaged, grouping, make_optimisers(nn.ModuleList([model, grouping]), config))
+
+
+def _loss_config(balance: float, presence: float = 1.0) -> LossConfig:
+    return LossConfig(
+        "balanced", balance, full_size=False, every_candidate=EVERY_CANDIDATE, presence=presence
+    )
 
 
 def _loss(
-    run: Run, batch: ClipBatch, config: TrainConfig, step: int, rng: np.random.Generator
+    state: NanoState, batch: ClipBatch, config: NanoConfig, step: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, tuple[float, float]]:
     """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
-    balance, device = config.balance_at(step), batch.visible_tm.device
-    taught = rng.random(batch.visible_tm.shape[1]) < config.teacher_share_at(step)
-    teacher = torch.from_numpy(taught).to(device)
-    features = encode(run.model, batch)
-    absence = draw_absence(rng, batch.visible_tm.cpu())
-    b, t, n = batch.masks_btnhw.shape[:3]
-    slip = draw_slip(rng, t, b, n)
-    absence = None if absence is None else absence.to(device)
-    slip = None if slip is None else slip.to(device)
-    predictions = unroll(run.model, features, batch, draw_kind(rng), teacher, rng, absence, slip)
-    frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
-    presence_weight = 1.0 if len(predictions) > 1 else 0.0  # on one frame everything shows: nothing to learn
-    losses = [
-        frame_loss(
-            p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, balance, presence_weight
-        )
-        for p, target, visible in frames
-    ]
-    grouped = run.grouping(features, batch.targets_tmhw, len(batch.images_bt3hw), balance)
-    with torch.no_grad():
-        frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
-        ious = [mask_iou(p.chosen_mhw, target)[visible].mean().item() for p, target, visible in frames]
-    loss = torch.stack(losses).mean() + config.grouping_weight * grouped
+    model, device, balance = state.model, batch.masks_tmhw.device, config.balance_at(step)
+    t, m, b = batch.frames, len(batch.clip_m), len(_images(batch))
+    loss_config = _loss_config(balance, float(t > 1))  # on one frame everything shows: no presence to learn
+    true_memory = torch.from_numpy(rng.random(m) < config.teacher_share_at(step)).to(device)
+    features = encode_frames(model, _images(batch))
+    occlusion = draw_occlusion(rng, batch.visible_tm.cpu())
+    corruption = draw_corruption(rng, t, b, m // b)
+    plan = PromptPlan(draw_kind(rng), masks_answered=True)
+    memory = SimulatedMemory(
+        batch,
+        true_memory,
+        plan.kind == "mask",
+        None if occlusion is None else occlusion.to(device),
+        None if corruption is None else corruption.to(device),
+    )
+    tracked = roll_out(model, features, batch, plan, loss_config, rng, memory)
+    loss = tracked.terms_4.sum() / tracked.answers
+    loss = loss + config.grouping_weight * state.grouping(features, batch.cover_tmhw, b, balance)
     if config.still_objects and t > 1:  # clips of one frame are prompted as they are
-        loss = loss + stills_loss(run.model, features, batch, config.still_objects, rng, balance)
+        loss = loss + stills_loss(model, features, batch, config.still_objects, rng, loss_config)
+    with torch.no_grad():
+        candidates = torch.stack([tracked.candidates[frame] for frame in range(t)])
+        iou_tm = logits_iou(candidates, batch.cover_tmhw)
+        ious = [iou[visible].mean().item() for iou, visible in zip(iou_tm, batch.visible_tm, strict=True)]
     return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
+
+
+def _images(batch: ClipBatch) -> torch.Tensor:
+    assert batch.images_bt3hw is not None
+    return batch.images_bt3hw
 
 
 @torch.no_grad()
@@ -238,32 +251,6 @@ def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - keep)
 
 
-def _log(out_dir: Path, line: dict[str, float]) -> None:
+def _report(log: TrainingLog, line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
-    with (out_dir / "log.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _save(path: Path, config: TrainConfig, step: int, run: Run) -> None:
-    state = {
-        "config": asdict(config),
-        "step": step,
-        "model": run.model.state_dict(),
-        "averaged": run.averaged.state_dict(),
-        "grouping": run.grouping.state_dict(),
-        "optimisers": [optimiser.state_dict() for optimiser in run.optimisers],
-    }
-    torch.save(state, path)
-
-
-def _restore(path: Path, run: Run) -> int:
-    """Load a checkpoint when there is one; the step to go on from."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    run.model.load_state_dict(state["model"])
-    run.averaged.load_state_dict(state["averaged"])
-    run.grouping.load_state_dict(state["grouping"])
-    for optimiser, saved in zip(run.optimisers, state["optimisers"], strict=True):
-        optimiser.load_state_dict(saved)
-    return int(state["step"])
+    log.add(line)

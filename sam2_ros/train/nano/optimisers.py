@@ -1,4 +1,4 @@
-"""Which parameter is stepped how: Muon for matrices, AdamW for the rest.
+"""Optimisers of the recipe: Muon for matrices, AdamW for the rest.
 
 Knows shapes of parameters; does not know the schedule.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .recipe import TrainConfig
+from .recipe import NanoConfig
 
 
-def make_optimisers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Optimizer]:
     """Muon (Keller Jordan, 2024) for the matrices of hidden layers, AdamW for the rest.
 
     No decay for biases, norms, embeddings and tables. Every group has a "rate": the learning rate of a step is to be

@@ -1,4 +1,4 @@
-"""What a training run is told. Frozen numbers; does not know how they are used."""
+"""The recipe of nano: its phases and their numbers. Does not know how they are used."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Phase:
             the side.
         frames: frames per clip.
         clips: clips per step.
-        learning_rate: peak, of AdamW; see `TrainConfig.matrix_rate`. It warms up at the start of every phase.
+        learning_rate: peak, of AdamW; see `NanoConfig.matrix_rate`. It warms up at the start of every phase.
         decays: the learning rate falls linearly to 2 % of its peak; otherwise it stays.
         memory_alone: change only what clips of one frame teach nothing: what an untrained memory tells would undo
             what encoder and decoder have learned.
-        fresh: every clip is rendered anew, instead of being used `TrainConfig.reuse` times: long clips of a large
+        fresh: every clip is rendered anew, instead of being used `NanoConfig.reuse` times: long clips of a large
             input take far longer to learn from than to render.
     """
 
@@ -45,7 +45,7 @@ NANO_PHASES = (
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class NanoConfig:
     """One run on rendered clips: its phases, one after the other, and what they share.
 
     Attributes:
@@ -55,11 +55,11 @@ class TrainConfig:
         still_objects: objects per step that are prompted and corrected on some frame without memory, see `stills`.
         reuse: times that a rendered clip is used in phases that are not `fresh`, see `clips.clip_batches`.
         matrix_rate: size of Muon's steps on matrices, as a multiple of AdamW's on the rest.
-        grouping_weight: of the second loss, see `grouping`.
+        grouping_weight: of the second loss, see `grouping_loss`.
         teacher_steps: over these steps the share of clips whose memory holds the true mask instead of the
             predicted one falls from 1 to `teacher_floor`.
         balance_steps: over these steps the weight of object pixels falls from balanced (1) to `balance_floor`,
-            see `losses.weighted_cross_entropy`: location first, then outlines.
+            see `train.losses.weighted_cross_entropy`: location first, then outlines.
         first_clip_seed: clip k of phase p is rendered from seed `first_clip_seed` * (p + 1) + k.
         validation_clips: held-out clips, rendered from seeds counted down from `first_clip_seed`.
     """

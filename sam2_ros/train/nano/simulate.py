@@ -1,58 +1,56 @@
-"""What a training clip adds to its pictures: prompts as a user or a detector gives them, long absences, and slips.
+"""Simulates prompts and memories for nano: kinds of prompts, true memories, long occlusions and wrong masks.
 
-Prompts are drawn from true masks (SAM 2 paper, section D.2.2). Coordinates are pixels of the model's input; does not
-know what the model makes of them.
+Does not know what the model makes of them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN, POSITIVE
+from ..data.batch import ClipBatch
 
 KINDS = ("box", "click", "mask")
 KIND_SHARES = (0.45, 0.2, 0.35)
-BOX_JITTER = 0.1
-BOX_JITTER_LIMIT_PX = 20.0
-ABSENCE_PROBABILITY = 0.9
-LONGEST_ABSENCE = 120  # frames; pointers go back 15, recent memories 6, the prompted frame all the way
+OCCLUSION_PROBABILITY = 0.9
+LONGEST_OCCLUSION = 120  # frames; pointers go back 15, recent memories 6, the prompted frame all the way
 LOST_SHARE = 0.3
-SLIP_SHARE = 0.5
+CORRUPTED_SHARE = 0.5
 
 
-class Absence(NamedTuple):
+class LongOcclusion(NamedTuple):
     """One frame remembered many times, as if nothing had changed for so long.
 
     A clip of a few frames then ends with a memory that has seen nothing of an object for seconds; what is found
-    again from there is found by its looks on the prompted frame.
+    again from there is found by its appearance on the prompted frame.
     """
 
     frame: int
     times: int
-    lost_m: torch.Tensor  # [b * n] bool: remembered as absent, even where they show
+    lost_m: torch.Tensor  # [m] bool: remembered as absent, even where they show
 
-    def to(self, device: torch.device) -> Absence:
+    def to(self, device: torch.device) -> LongOcclusion:
         return self._replace(lost_m=self.lost_m.to(device))
 
 
-class Slip(NamedTuple):
-    """Objects whose memory goes wrong at some frame, and stays so.
+class MaskCorruption(NamedTuple):
+    """Objects whose remembered mask is wrong from some frame on.
 
     A tracker's mistake enters its memory, and a few frames later memory says nothing else. From a memory like that
-    the object as it was prompted has to be found, so that a slip is left again.
+    the object as it was prompted has to be found, so that the tracker recovers.
     """
 
     first_frame: int
-    joined_m: torch.Tensor  # [m] bool: remembered together with `other_m`
+    merged_m: torch.Tensor  # [m] bool: remembered together with `other_m`
     other_m: torch.Tensor  # [m] index of another object of the clip
     cut_m: torch.Tensor  # [m] bool: remembered without what lies on one side of its middle
     side_m2: torch.Tensor  # [m, 2] that side, a unit vector
 
-    def to(self, device: torch.device) -> Slip:
-        return Slip(self.first_frame, *(tensor.to(device) for tensor in self[1:]))
+    def to(self, device: torch.device) -> MaskCorruption:
+        return MaskCorruption(self.first_frame, *(tensor.to(device) for tensor in self[1:]))
 
     def remembered(self, frame: int, logits_m1hw: torch.Tensor) -> torch.Tensor:
         """The mask that enters memory in place of the predicted one, ``[m, 1, h, w]`` logits."""
@@ -67,12 +65,48 @@ class Slip(NamedTuple):
         middle = (inside[:, 0] * along).sum(dim=(1, 2)) / area[:, 0]
         gone = self.cut_m[:, None, None] & (along > middle[:, None, None])
         both = torch.maximum(logits_m1hw, logits_m1hw[self.other_m])
-        joined = torch.where(self.joined_m.view(-1, 1, 1, 1), both, logits_m1hw)
-        return torch.where(gone[:, None], joined.clamp(max=-10.0), joined)
+        merged = torch.where(self.merged_m.view(-1, 1, 1, 1), both, logits_m1hw)
+        return torch.where(gone[:, None], merged.clamp(max=-10.0), merged)
 
 
-def draw_slip(rng: np.random.Generator, frames: int, clips: int, objects: int) -> Slip | None:
-    """For clips of three frames or more with two objects or more: half of the slips join, half of them cut."""
+@dataclass(frozen=True)
+class SimulatedMemory:
+    """A `MemoryEdit`: true masks for some objects, wrong ones for others, and a long occlusion.
+
+    Attributes:
+        true_m: ``[m]`` bool: objects whose memory is made from the true mask.
+        true_prompt: the first frame's memory is made from the true masks of all.
+    """
+
+    batch: ClipBatch
+    true_m: torch.Tensor
+    true_prompt: bool = False
+    occlusion: LongOcclusion | None = None
+    corruption: MaskCorruption | None = None
+
+    def times(self, frame: int) -> range:
+        occlusion = self.occlusion
+        if occlusion is None or frame < occlusion.frame:
+            return range(frame, frame + 1)
+        last = frame + occlusion.times - 1
+        return range(frame if frame == occlusion.frame else last, last + 1)
+
+    def __call__(
+        self, frame: int, logits_m1hw: torch.Tensor, presence_m: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        true = torch.ones_like(self.true_m) if self.true_prompt and frame == 0 else self.true_m
+        true_logits = torch.logit(self.batch.cover_tmhw[frame][:, None], eps=1e-4)
+        logits = torch.where(true.view(-1, 1, 1, 1), true_logits, logits_m1hw)
+        presence = torch.where(true, self.batch.visible_tm[frame].float() * 20 - 10, presence_m)
+        if self.corruption is not None:
+            logits = self.corruption.remembered(frame, logits)
+        if self.occlusion is not None and frame == self.occlusion.frame:
+            presence = torch.where(self.occlusion.lost_m, -10.0, presence)
+        return logits, presence
+
+
+def draw_corruption(rng: np.random.Generator, frames: int, clips: int, objects: int) -> MaskCorruption | None:
+    """For clips of three frames or more with two objects or more: half of the corruptions merge, half of them cut."""
     if frames < 3 or objects < 2:
         return None
     count = clips * objects
@@ -80,11 +114,11 @@ def draw_slip(rng: np.random.Generator, frames: int, clips: int, objects: int) -
     angle = rng.uniform(0, 2 * np.pi, count)
     clip, place = np.divmod(np.arange(count), objects)
     other = clip * objects + (place + rng.integers(1, objects, count)) % objects
-    return Slip(
+    return MaskCorruption(
         int(rng.integers(1, frames - 1)),
-        torch.from_numpy(share < SLIP_SHARE / 2),
+        torch.from_numpy(share < CORRUPTED_SHARE / 2),
         torch.from_numpy(other),
-        torch.from_numpy((share >= SLIP_SHARE / 2) & (share < SLIP_SHARE)),
+        torch.from_numpy((share >= CORRUPTED_SHARE / 2) & (share < CORRUPTED_SHARE)),
         torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1)).float(),
     )
 
@@ -93,35 +127,12 @@ def draw_kind(rng: np.random.Generator) -> str:
     return str(rng.choice(KINDS, p=KIND_SHARES))
 
 
-def simulate_boxes(rng: np.random.Generator, masks_bhw: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tight boxes, each corner off by up to 10 % of the side: points ``[b, 2, 2]`` and their labels."""
-    corners = np.zeros((len(masks_bhw), 2, 2), np.float32)
-    height, width = masks_bhw.shape[1:]
-    for box, mask in zip(corners, masks_bhw, strict=True):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-        reach = np.minimum(BOX_JITTER * np.array([x1 - x0, y1 - y0]), BOX_JITTER_LIMIT_PX)
-        box[:] = np.array([[x0, y0], [x1, y1]]) + rng.uniform(-1, 1, (2, 2)) * reach
-    points = torch.from_numpy(np.clip(corners, 0, [width, height]).astype(np.float32))
-    return points, torch.tensor([[BOX_MIN, BOX_MAX]]).expand(len(points), -1)
-
-
-def simulate_clicks(rng: np.random.Generator, masks_bhw: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """One positive click anywhere on each object: points ``[b, 1, 2]`` and their labels."""
-    clicks = np.zeros((len(masks_bhw), 1, 2), np.float32)
-    for click, mask in zip(clicks, masks_bhw, strict=True):
-        ys, xs = np.nonzero(mask)
-        chosen = rng.integers(len(xs))
-        click[0] = xs[chosen], ys[chosen]
-    return torch.from_numpy(clicks), torch.full((len(clicks), 1), POSITIVE)
-
-
-def draw_absence(rng: np.random.Generator, visible_tm: torch.Tensor) -> Absence | None:
+def draw_occlusion(rng: np.random.Generator, visible_tm: torch.Tensor) -> LongOcclusion | None:
     """For most clips of three frames or more: long, on the frame that hides the most objects."""
     middle = visible_tm[1:-1]
-    if not len(middle) or rng.random() >= ABSENCE_PROBABILITY:
+    if not len(middle) or rng.random() >= OCCLUSION_PROBABILITY:
         return None
     hidden = (~middle).sum(dim=1).numpy() + 0.5 * rng.random(len(middle))
     lost = torch.from_numpy(rng.random(visible_tm.shape[1]) < LOST_SHARE)
-    times = int(np.exp(rng.uniform(np.log(2), np.log(LONGEST_ABSENCE))))
-    return Absence(1 + int(hidden.argmax()), times, lost)
+    times = int(np.exp(rng.uniform(np.log(2), np.log(LONGEST_OCCLUSION))))
+    return LongOcclusion(1 + int(hidden.argmax()), times, lost)

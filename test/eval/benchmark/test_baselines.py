@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.benchmark.baselines import BASELINES, FlowBaseline, grabcut
-from sam2_ros.eval.benchmark.prompting import tight_box
 from sam2_ros.eval.metrics import mask_iou
 
 SIZE = 120, 160

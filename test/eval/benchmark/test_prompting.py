@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_ros.eval.benchmark.prompting import Clicks, correcting_click, tight_box
+from sam2_ros.engine.postprocess import tight_box
+from sam2_ros.eval.benchmark.prompting import Clicks, correcting_click
 
 
 def rectangle(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:

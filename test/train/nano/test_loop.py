@@ -11,19 +11,22 @@ import torch
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.model.sam2 import MemoryView, Sam2Model
+from sam2_ros.train.data.batch import TrainingClip
+from sam2_ros.train.losses import LossConfig
 from sam2_ros.train.nano.clips import clip_batches, rendered_batch, start_middle_later, variation
-from sam2_ros.train.nano.grouping import Grouping
+from sam2_ros.train.nano.grouping_loss import GroupingLoss
 from sam2_ros.train.nano.initial_values import initialise
-from sam2_ros.train.nano.loop import train
-from sam2_ros.train.nano.losses import frame_loss
+from sam2_ros.train.nano.loop import train_nano
 from sam2_ros.train.nano.optimisers import make_optimisers
-from sam2_ros.train.nano.recipe import Phase, TrainConfig
-from sam2_ros.train.nano.simulate import Absence
-from sam2_ros.train.nano.unroll import encode, unroll
+from sam2_ros.train.nano.recipe import NanoConfig, Phase
+from sam2_ros.train.nano.simulate import LongOcclusion, SimulatedMemory
+from sam2_ros.train.prompts import PromptPlan
+from sam2_ros.train.rollout import encode_frames, roll_out
 
 pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
 
 SIZE = 256
+LOSS = LossConfig("balanced", full_size=False, every_candidate=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +41,9 @@ def model():
 
 
 def test_targets_are_the_share_of_each_cell_that_the_object_covers(batch):
-    masks = torch.from_numpy(batch.masks_btnhw)[0].float()
-    assert batch.targets_tmhw.shape == (2, 2, SIZE // 4, SIZE // 4)
-    torch.testing.assert_close(batch.targets_tmhw.sum(dim=(2, 3)) * 16, masks.sum(dim=(2, 3)))
+    masks = batch.masks_tmhw.float()
+    assert batch.cover_tmhw.shape == (2, 2, SIZE // 4, SIZE // 4)
+    torch.testing.assert_close(batch.cover_tmhw.sum(dim=(2, 3)) * 16, masks.sum(dim=(2, 3)))
     assert batch.visible_tm[0].all()
 
 
@@ -53,9 +56,9 @@ def test_workers_deliver_the_clips_of_the_seeds_in_order(batch):
 def test_reused_clips_are_new_pictures_of_the_same_objects():
     batches = list(clip_batches(76, 4, SIZE, 1, iter([1, 1, 1]), workers=1, reuse=4))
     assert [len(b.images_bt3hw) for b in batches] == [4, 4, 4]
-    known = batches[0].targets_tmhw[0].flatten(1).sum(dim=1)
+    known = batches[0].cover_tmhw[0].flatten(1).sum(dim=1)
     for batch in batches[1:]:
-        areas = batch.targets_tmhw[0].flatten(1).sum(dim=1)
+        areas = batch.cover_tmhw[0].flatten(1).sum(dim=1)
         repeated = (areas[:, None] - known).abs().min(dim=1).values < 1e-3
         assert repeated.sum() >= 2
         assert batch.visible_tm[0].all()
@@ -68,7 +71,7 @@ def test_a_variation_moves_pixels_and_masks_alike():
     masks[:, :, 1:3, 2:7] = True
     frames = np.repeat(masks[:, 0, :, :, None], 3, axis=-1).astype(np.uint8) * 200
     for seed in range(12):
-        varied, moved = variation((frames, masks), np.random.default_rng(seed))
+        varied, moved, _ = variation(TrainingClip(frames, masks), np.random.default_rng(seed))
         assert moved.sum() == masks.sum()
         np.testing.assert_array_equal(varied[..., 0] > varied[..., 0].mean(), moved[:, 0])
 
@@ -88,13 +91,13 @@ def test_of_a_long_clip_the_start_the_middle_and_some_later_frames_are_drawn(len
 
 def test_grouping_learns_to_tell_an_object_from_the_rest(batch, model):
     torch.manual_seed(0)
-    grouping = Grouping(model.config)
+    grouping = GroupingLoss(model.config)
     with torch.no_grad():
-        features = encode(model, batch)
+        features = encode_frames(model, batch.images_bt3hw)
     optimiser = torch.optim.AdamW(grouping.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
-        loss = grouping(features, batch.targets_tmhw, 1, 1.0)
+        loss = grouping(features, batch.cover_tmhw, 1, 1.0)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -103,8 +106,8 @@ def test_grouping_learns_to_tell_an_object_from_the_rest(batch, model):
 
 
 def test_every_parameter_is_stepped_once(model):
-    both = torch.nn.ModuleList([model, Grouping(model.config)])
-    groups = [g for optimiser in make_optimisers(both, TrainConfig()) for g in optimiser.param_groups]
+    both = torch.nn.ModuleList([model, GroupingLoss(model.config)])
+    groups = [g for optimiser in make_optimisers(both, NanoConfig()) for g in optimiser.param_groups]
     stepped = [id(p) for g in groups for p in g["params"]]
     assert sorted(stepped) == sorted(id(p) for p in both.parameters())
     decayed = {id(p) for g in groups if g["weight_decay"] for p in g["params"]}
@@ -116,15 +119,12 @@ def test_every_parameter_is_stepped_once(model):
 
 def test_a_few_steps_on_one_batch_lower_its_loss(batch, model):
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
-    teacher = torch.ones(2, dtype=torch.bool)
+    memory = SimulatedMemory(batch, torch.ones(2, dtype=torch.bool))
     losses = []
     for _ in range(12):
-        predictions = unroll(model, encode(model, batch), batch, "box", teacher, np.random.default_rng(0))
-        frames = zip(predictions, batch.targets_tmhw, batch.visible_tm, strict=True)
-        loss = sum(
-            frame_loss(p.logits_mkhw, p.iou_mk, p.presence_m, target, visible, p.multimask, 1.0)
-            for p, target, visible in frames
-        )
+        features = encode_frames(model, batch.images_bt3hw)
+        rng = np.random.default_rng(0)
+        loss = roll_out(model, features, batch, PromptPlan("box"), LOSS, rng, memory).terms_4.sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -166,7 +166,7 @@ def test_the_unrolled_model_is_the_tracker(batch, model):
     ) * 255
     frames = frames.round().astype(np.uint8)
     tracker = Tracker(model, TrackerConfig(numerics="official_vos"))
-    clicks = [np.argwhere(mask)[0][::-1] for mask in batch.masks_btnhw[0, 0]]
+    clicks = [np.argwhere(mask)[0][::-1] for mask in batch.masks_tmhw[0].numpy()]
     prompts = [Prompt(f"o{i}", points=click[None].astype(float)) for i, click in enumerate(clicks)]
 
     class FirstPixel:
@@ -175,15 +175,14 @@ def test_the_unrolled_model_is_the_tracker(batch, model):
         def integers(self, _):
             return 0
 
-    teacher = torch.zeros(2, dtype=torch.bool)
     with torch.inference_mode():
-        features = encode(model, batch)
-        unrolled = unroll(model, features, batch, "click", teacher, FirstPixel())  # type: ignore[arg-type]
-    for frame, prediction in zip(frames, unrolled, strict=True):
+        features = encode_frames(model, batch.images_bt3hw)
+        unrolled = roll_out(model, features, batch, PromptPlan("click"), LOSS, FirstPixel())  # type: ignore[arg-type]
+    for t, frame in enumerate(frames):
         result = tracker.step(frame, prompts)
         prompts = []
         for obj, logits, presence in zip(
-            result.objects, prediction.chosen_mhw, prediction.presence_m, strict=True
+            result.objects, unrolled.candidates[t], unrolled.presence_tm[t], strict=True
         ):
             assert obj.presence == pytest.approx(presence.item(), abs=0.02)
             if presence > 0:
@@ -195,17 +194,20 @@ def test_a_lost_object_is_forgotten_in_memory_alone():
     assert batch.visible_tm.all()  # what is hidden is forgotten anyway
     torch.manual_seed(0)
     model = initialise(Sam2Model(config_for("nano").at_image_size(128)))
-    teacher = torch.ones(2, dtype=torch.bool)
-    absence = Absence(1, 1, torch.tensor([True, False]))
+    true = torch.ones(2, dtype=torch.bool)
+    occlusion = LongOcclusion(1, 1, torch.tensor([True, False]))
     with torch.inference_mode():
-        features = encode(model, batch)
+        features = encode_frames(model, batch.images_bt3hw)
         plain, lost = (
-            unroll(model, features, batch, "box", teacher, np.random.default_rng(0), told)
-            for told in (None, absence)
+            roll_out(model, features, batch, PromptPlan("box"), LOSS, np.random.default_rng(0), memory)
+            for memory in (
+                SimulatedMemory(batch, true),
+                SimulatedMemory(batch, true, occlusion=occlusion),
+            )
         )
-    for before, after in zip(plain[:2], lost[:2], strict=True):
-        torch.testing.assert_close(before.logits_mkhw, after.logits_mkhw)
-    change = (plain[2].logits_mkhw - lost[2].logits_mkhw).abs().mean(dim=(1, 2, 3))
+    for t in range(2):
+        torch.testing.assert_close(plain.candidates[t], lost.candidates[t])
+    change = (plain.candidates[2] - lost.candidates[2]).abs().mean(dim=(1, 2))
     assert change[0] > 0
     assert change[1] == 0
 
@@ -216,9 +218,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     }  # fmt: skip
     prompted = Phase(1, 128, frames=1, clips=1, learning_rate=1e-3)
     tracked = Phase(1, SIZE, frames=2, clips=1, learning_rate=1e-3, memory_alone=True)
-    train(TrainConfig((prompted,), **settings), tmp_path)
+    train_nano(NanoConfig((prompted,), **settings), tmp_path)
     after_one = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    train(TrainConfig((prompted, tracked), **settings), tmp_path)
+    train_nano(NanoConfig((prompted, tracked), **settings), tmp_path)
     after_two = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (after_one["step"], after_two["step"]) == (1, 2)
     changed = {k for k, v in after_one["model"].items() if not torch.equal(v, after_two["model"][k])}
@@ -234,11 +236,11 @@ def test_a_run_can_start_from_weights(tmp_path):
 
     weights = tmp_path / "start.safetensors"
     save_model(random_model(config_for("nano"), seed=5), weights)
-    settings = TrainConfig(
+    settings = NanoConfig(
         (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), start=str(weights), objects=1,
         validation_clips=1, validation_frames=2, warmup_steps=10**9,
     )  # fmt: skip
-    trained = train(settings, tmp_path / "run").state_dict()
+    trained = train_nano(settings, tmp_path / "run").state_dict()
     given = random_model(config_for("nano"), seed=5).state_dict()
     for key in ("no_obj_ptr", "memory_attention.norm.weight", "image_encoder.trunk.pos_embed"):
         torch.testing.assert_close(trained[key], given[key], atol=2e-3, rtol=1e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,16 @@ import torch
 from sam2_ros.engine import config_for
 from sam2_ros.engine.model.prompt_encoder import NEGATIVE, POSITIVE
 from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.train.data.batch import CELL_PX
+from sam2_ros.train.losses import LossConfig
 from sam2_ros.train.nano.clips import rendered_batch
 from sam2_ros.train.nano.initial_values import initialise
-from sam2_ros.train.nano.stills import CELL_PX, click_errors, stills_loss
-from sam2_ros.train.nano.unroll import encode
+from sam2_ros.train.nano.stills import stills_loss
+from sam2_ros.train.prompts import corrective_clicks
+from sam2_ros.train.rollout import encode_frames
+
+click_errors = partial(corrective_clicks, inner=True, cell_px=CELL_PX)
+NANO = LossConfig("balanced", full_size=False, every_candidate=0.25)
 
 
 def test_clicks_are_on_what_was_missed_or_off_what_was_taken_in():
@@ -52,7 +60,9 @@ def test_steps_on_prompted_stills_lower_their_loss(most):
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
     losses = []
     for _ in range(10):
-        loss = stills_loss(model, encode(model, batch), batch, most, np.random.default_rng(3), 1.0)
+        loss = stills_loss(
+            model, encode_frames(model, batch.images_bt3hw), batch, most, np.random.default_rng(3), NANO
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

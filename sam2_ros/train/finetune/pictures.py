@@ -17,41 +17,41 @@ from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.media.label_text import put_text
 from sam2_ros.media.overlay import draw_masks, write_png
 
-from .clip_sampler import TrainBatch
-from .validate import Moment
+from ..data.batch import ClipBatch
+from .validate import SampleFrame
 
 TILE_PX = 256
 WHITE = (255, 255, 255)
 
 
-def clip_moments(batch: TrainBatch, logits_tmhw: torch.Tensor) -> list[Moment]:
+def clip_samples(batch: ClipBatch, logits_tmhw: torch.Tensor) -> list[SampleFrame]:
     """The first clip of a training batch as the model saw it, with its last answers."""
     assert batch.images_bt3hw is not None
     pixels = batch.images_bt3hw[0].permute(0, 2, 3, 1).float().cpu().numpy()
     frames = np.clip((pixels * IMAGENET_STD + IMAGENET_MEAN) * 255, 0, 255).round().astype(np.uint8)
     mine = batch.clip_m == 0
     truth, found = batch.masks_tmhw[:, mine].cpu().numpy(), (logits_tmhw[:, mine] > 0).cpu().numpy()
-    return [Moment(f, t, m) for f, t, m in zip(frames, truth, found, strict=True)]
+    return [SampleFrame(f, t, m) for f, t, m in zip(frames, truth, found, strict=True)]
 
 
-def write_strip(path: Path, rows: Mapping[str, Sequence[Moment]]) -> None:
+def write_samples(path: Path, rows: Mapping[str, Sequence[SampleFrame]]) -> None:
     """One PNG: a row of frames for each name, found masks filled, the true outline in white."""
-    strips = [_row(name, moments) for name, moments in rows.items() if moments]
-    if not strips:
+    rows_hwc = [_row(name, samples) for name, samples in rows.items() if samples]
+    if not rows_hwc:
         return
-    width = max(strip.shape[1] for strip in strips)
-    padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=24) for s in strips]
+    width = max(row.shape[1] for row in rows_hwc)
+    padded = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=24) for s in rows_hwc]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, np.concatenate(padded))
 
 
-def _row(name: str, moments: Sequence[Moment]) -> np.ndarray:
+def _row(name: str, samples: Sequence[SampleFrame]) -> np.ndarray:
     tiles = []
-    for moment in moments:
-        height, width = moment.frame_hwc.shape[:2]
+    for sample in samples:
+        height, width = sample.frame_hwc.shape[:2]
         size = (max(1, round(TILE_PX * width / height)), TILE_PX)
-        tile = draw_masks(cv2.resize(moment.frame_hwc, size), [_at(mask, size) for mask in moment.found_nhw])
-        for mask in moment.truth_nhw:
+        tile = draw_masks(cv2.resize(sample.frame_hwc, size), [_at(mask, size) for mask in sample.found_nhw])
+        for mask in sample.truth_nhw:
             outline, _ = cv2.findContours(
                 _at(mask, size).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
             )

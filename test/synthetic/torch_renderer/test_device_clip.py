@@ -14,14 +14,14 @@ import torch
 
 from sam2_ros.synthetic.clip import SHARES, Clip, ClipConfig
 from sam2_ros.synthetic.cuts import Shot
+from sam2_ros.synthetic.description import ClipDescription, random_description
 from sam2_ros.synthetic.drawing import shapes
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.lighting import Band, Lighting
 from sam2_ros.synthetic.render import render_clip
-from sam2_ros.synthetic.scene import Camera, Layer, Motion, Part, Scene, Surface, Wave
-from sam2_ros.synthetic.script import Script, random_script
+from sam2_ros.synthetic.scene import CameraMotion, Layer, Motion, Part, Scene, ScrollingTexture, Wave
 from sam2_ros.synthetic.sensor import Sensor
-from sam2_ros.synthetic.torch_renderer.clip import DeviceClip, draw_script, render_on
+from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description, render_on
 
 HEIGHT, WIDTH = 96, 128
 EVERYTHING = replace(
@@ -72,10 +72,10 @@ def test_every_ability_at_once_gives_the_same_clips(device: torch.device) -> Non
 
 
 def test_these_clips_use_every_way_to_draw() -> None:
-    scripts = [random_script(np.random.default_rng(seed), EVERYTHING)[0] for seed in SEEDS]
-    scenes = [shot.scene for script in scripts for shot in script.shots]
+    descriptions = [random_description(np.random.default_rng(seed), EVERYTHING)[0] for seed in SEEDS]
+    scenes = [shot.scene for description in descriptions for shot in description.shots]
     layers = [layer for scene in scenes for layer in scene.layers]
-    assert any(len(script.shots) == 3 for script in scripts)
+    assert any(len(description.shots) == 3 for description in descriptions)
     assert any(layer.smear for layer in layers)
     assert any(layer.bend.amplitude for layer in layers)
     assert any(layer.shadow_strength for layer in layers)
@@ -97,14 +97,16 @@ def _sprite(seed: int) -> np.ndarray:
 def _turning(sprite: np.ndarray) -> Part:
     skin = np.ascontiguousarray(sprite[..., :3])
     strip = np.concatenate([skin, 255 - skin], axis=1)
-    return Part(sprite, surface=Surface(strip, np.full((64, 64, 3), 150, np.uint8), 0.03))
+    return Part(sprite, surface=ScrollingTexture(strip, np.full((64, 64, 3), 150, np.uint8), 0.03))
 
 
 GROUND = np.ascontiguousarray(np.tile(_sprite(9)[..., :3], (3, 3, 1))[:125, :167])
 STILL = Layer((Part(_sprite(0)),), Motion((60.0, 50.0), 38.0, velocity_xy=(3.0, -1.0)), 0)
-PLAIN = Scene(Camera(HEIGHT, WIDTH), GROUND, (STILL,))
+PLAIN = Scene(CameraMotion(HEIGHT, WIDTH), GROUND, (STILL,))
 ARM = Part(_sprite(1), 0.6, (0.5, 0.2), swing=Wave(0.7, 0.08, 0.3))
-PANNING = Camera(HEIGHT, WIDTH, (Wave(30.0, 0.03),), (Wave(12.0, 0.03),), Wave(0.2, 0.05), Wave(0.3, 0.04))
+PANNING = CameraMotion(
+    HEIGHT, WIDTH, (Wave(30.0, 0.03),), (Wave(12.0, 0.03),), Wave(0.2, 0.05), Wave(0.3, 0.04)
+)
 FAST, BESIDE = (
     Motion((40.0, 20.0), 38.0, velocity_xy=(9.0, 13.0)),
     Motion((2.0, 90.0), 38.0, velocity_xy=(5.0, 0.0)),
@@ -118,7 +120,9 @@ WAYS = {
     "shadow": replace(PLAIN, layers=(replace(STILL, shadow_xy=(0.3, 0.35), shadow_strength=0.6),)),
     "size": replace(PLAIN, layers=(replace(STILL, motion=replace(STILL.motion, approach=-0.1), shadow_strength=0.5),)),
     "camera": replace(PLAIN, camera=PANNING),
-    "beyond the backdrop": replace(PLAIN, camera=Camera(HEIGHT, WIDTH, (Wave(70.0, 0.06),), (Wave(-50.0, 0.06),))),
+    "beyond the backdrop": replace(
+        PLAIN, camera=CameraMotion(HEIGHT, WIDTH, (Wave(70.0, 0.06),), (Wave(-50.0, 0.06),))
+    ),
     "rolling shutter": replace(PLAIN, camera=replace(PANNING, readout=1.0)),
     "light": replace(PLAIN, lighting=Lighting((0.3, -0.2, 0.1), 0.03, 0.5, BAND)),
     "partly outside": replace(PLAIN, layers=(replace(STILL, motion=BESIDE, smear=True, shadow_strength=0.6),)),
@@ -130,7 +134,7 @@ WAYS = {
 def test_nothing_that_is_drawn_with_stays_on_the_host(way: str) -> None:
     """The meta device computes nothing, and refuses most mixing with another, as a GPU refuses all."""
     config = replace(EVERYTHING, times=(0, 3), objects=1)
-    drawn = draw_script(Script(config, (Shot(0, WAYS[way]),)), 0, torch.device("meta"))
+    drawn = draw_description(ClipDescription(config, (Shot(0, WAYS[way]),)), 0, torch.device("meta"))
     assert drawn.frames_t3hw.is_meta
     assert drawn.masks_tnhw.is_meta
 
@@ -139,7 +143,7 @@ def test_nothing_that_is_drawn_with_stays_on_the_host(way: str) -> None:
 def test_each_way_of_drawing_gives_the_same_pixels_and_is_seen(way: str, device: torch.device) -> None:
     scene, times = WAYS[way], (0, 3, 6)
     config = replace(EVERYTHING, times=times, objects=1)
-    drawn = draw_script(Script(config, (Shot(0, scene),)), 0, device)
+    drawn = draw_description(ClipDescription(config, (Shot(0, scene),)), 0, device)
     expected = [scene.draw(t) for t in times]
     clip = Clip(
         np.stack([frame for frame, _ in expected]), np.stack([owner == 1 for _, owner in expected])[:, None]
@@ -157,20 +161,28 @@ def test_a_cut_shows_the_other_scene_and_a_return_the_first_one_where_it_would_b
 ) -> None:
     shots = (Shot(0, PLAIN), Shot(2, WAYS["camera"]), Shot(5, PLAIN, 5))
     config = replace(EVERYTHING, times=(0, 1, 3, 4, 7), objects=1)
-    drawn = draw_script(Script(config, shots), 0, device).frames_t3hw.permute(0, 2, 3, 1).cpu().numpy()
+    drawn = (
+        draw_description(ClipDescription(config, shots), 0, device)
+        .frames_t3hw.permute(0, 2, 3, 1)
+        .cpu()
+        .numpy()
+    )
     for frame, shot, t in zip(drawn, (0, 0, 1, 1, 2), config.times, strict=True):
         assert np.abs(shots[shot].draw(t)[0].astype(int) - frame).mean() < 0.6
 
 
-def test_a_script_travels_between_processes(device: torch.device) -> None:
-    script, _ = random_script(np.random.default_rng(1), EVERYTHING)
-    there, here = draw_script(pickle.loads(pickle.dumps(script)), 1, device), draw_script(script, 1, device)
+def test_a_description_travels_between_processes(device: torch.device) -> None:
+    description, _ = random_description(np.random.default_rng(1), EVERYTHING)
+    there, here = (
+        draw_description(pickle.loads(pickle.dumps(description)), 1, device),
+        draw_description(description, 1, device),
+    )
     assert torch.equal(there.frames_t3hw, here.frames_t3hw)
     assert torch.equal(there.masks_tnhw, here.masks_tnhw)
 
 
 def test_the_same_seed_gives_the_same_noise_and_another_another(device: torch.device) -> None:
-    script = Script(replace(EVERYTHING, objects=1), (Shot(0, PLAIN),), Sensor(0.05, 3, 5.0, 60))
-    first, again, other = (draw_script(script, seed, device).frames_t3hw for seed in (1, 1, 2))
+    description = ClipDescription(replace(EVERYTHING, objects=1), (Shot(0, PLAIN),), Sensor(0.05, 3, 5.0, 60))
+    first, again, other = (draw_description(description, seed, device).frames_t3hw for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

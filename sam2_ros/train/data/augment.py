@@ -1,4 +1,4 @@
-"""Varies the pictures of a clip, the masks with them: mirrored, turned, sheared, recoloured.
+"""Augments the frames of a clip, the masks with them: mirrored, rotated, sheared, recoloured.
 
 Knows arrays; does not know where they come from or what they are used for.
 """
@@ -10,73 +10,72 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .train_config import AugmentConfig
+from ..train_config import AugmentConfig
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
-class Variation:
+class Augmentation:
     """One draw: what happens to every frame of a clip, and the colours of each frame."""
 
     mirrored: bool
-    place: (
-        np.ndarray
-    )  # [2, 2], about the middle of the picture, in units in which the picture has its own aspect
+    # [2, 2], about the middle of the picture, in units in which the picture has its own aspect
+    linear: np.ndarray
     jitter_t3: np.ndarray  # factors of brightness, contrast and saturation of each frame
     grey: bool
 
     @property
     def moves(self) -> bool:
-        return not np.array_equal(self.place, np.eye(2))
+        return not np.array_equal(self.linear, np.eye(2))
 
 
-def draw_variation(rng: np.random.Generator, config: AugmentConfig, frames: int) -> Variation:
+def draw_augmentation(rng: np.random.Generator, config: AugmentConfig, frames: int) -> Augmentation:
     mirrored, grey = rng.random() < config.flip, rng.random() < config.grey
     turn, shear = np.deg2rad(rng.uniform(-1, 1, 2) * (config.rotation_deg, config.shear_deg))
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    place = rotation @ np.array([[1.0, np.tan(shear)], [0.0, 1.0]])
+    linear = rotation @ np.array([[1.0, np.tan(shear)], [0.0, 1.0]])
     if not config.rotation_deg and not config.shear_deg:
-        place = np.eye(2)
+        linear = np.eye(2)
     whole = 1 + rng.uniform(-1, 1, 3) * config.clip_jitter
     each = 1 + rng.uniform(-1, 1, (frames, 3)) * config.frame_jitter
-    return Variation(bool(mirrored), place, whole * each, bool(grey))
+    return Augmentation(bool(mirrored), linear, whole * each, bool(grey))
 
 
-def still(variation: Variation) -> Variation:
-    """The same colours, nothing turned or sheared."""
-    return Variation(variation.mirrored, np.eye(2), variation.jitter_t3, variation.grey)
+def colours_only(augmentation: Augmentation) -> Augmentation:
+    """The same colours, nothing rotated or sheared."""
+    return Augmentation(augmentation.mirrored, np.eye(2), augmentation.jitter_t3, augmentation.grey)
 
 
-def vary_frame(frame_hwc: np.ndarray, size: int, variation: Variation, index: int) -> np.ndarray:
-    """A frame as frame `index` of the varied clip, ``[size, size, 3]`` uint8; the aspect is not kept."""
+def augment_frame(frame_hwc: np.ndarray, size: int, augmentation: Augmentation, index: int) -> np.ndarray:
+    """A frame as frame `index` of the augmented clip, ``[size, size, 3]`` uint8; the aspect is not kept."""
     small = cv2.resize(frame_hwc, (size, size), interpolation=cv2.INTER_AREA)
-    if variation.moves:
-        matrix = _matrix(variation, frame_hwc.shape[:2], size)
+    if augmentation.moves:
+        matrix = _matrix(augmentation, frame_hwc.shape[:2], size)
         small = cv2.warpAffine(small, matrix, (size, size), borderMode=cv2.BORDER_CONSTANT)
-    if variation.mirrored:
+    if augmentation.mirrored:
         small = small[:, ::-1]
-    brightness, contrast, saturation = variation.jitter_t3[index].astype(np.float32)
+    brightness, contrast, saturation = augmentation.jitter_t3[index].astype(np.float32)
     picture = small.astype(np.float32) * brightness
     picture = (picture - picture.mean()) * contrast + picture.mean()
     luma = (picture @ LUMA)[..., None]
-    picture = luma + (picture - luma) * (0.0 if variation.grey else saturation)
+    picture = luma + (picture - luma) * (0.0 if augmentation.grey else saturation)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def vary_mask(mask_hw: np.ndarray, size: int, variation: Variation) -> np.ndarray:
+def augment_mask(mask_hw: np.ndarray, size: int, augmentation: Augmentation) -> np.ndarray:
     """A mask moved as its frame, ``[size, size]`` bool."""
     share = cv2.resize(mask_hw.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-    if variation.moves:
-        share = cv2.warpAffine(share, _matrix(variation, mask_hw.shape[:2], size), (size, size))
-    if variation.mirrored:
+    if augmentation.moves:
+        share = cv2.warpAffine(share, _matrix(augmentation, mask_hw.shape[:2], size), (size, size))
+    if augmentation.mirrored:
         share = share[:, ::-1]
     return np.ascontiguousarray(share >= 0.5)
 
 
-def _matrix(variation: Variation, hw: tuple[int, ...], size: int) -> np.ndarray:
+def _matrix(augmentation: Augmentation, hw: tuple[int, ...], size: int) -> np.ndarray:
     """The 2 x 3 map of the squared picture: stretched to its aspect, moved about the middle, squared again."""
     aspect = np.diag([size / hw[1], size / hw[0]])
-    linear = aspect @ variation.place @ np.linalg.inv(aspect)
+    linear = aspect @ augmentation.linear @ np.linalg.inv(aspect)
     middle = np.full(2, (size - 1) / 2)
     return np.column_stack([linear, middle - linear @ middle])

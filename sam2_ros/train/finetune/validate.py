@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.model.sam2 import Sam2Model
+from sam2_ros.engine.postprocess import tight_box
+from sam2_ros.eval.benchmark.prompting import Clicks
 from sam2_ros.eval.metrics import boundary_f, region_j
 
-PICTURES = 6
+SAMPLES = 6
 
 
 @dataclass(frozen=True)
-class Moment:
+class SampleFrame:
     """One frame of a tracked sequence, for a picture: what there is, and what was found."""
 
     frame_hwc: np.ndarray
@@ -35,7 +36,7 @@ class SequenceScore:
     j: float
     f: float
     objects: int
-    moments: tuple[Moment, ...]
+    samples: tuple[SampleFrame, ...]
 
 
 def track_and_score(
@@ -56,8 +57,8 @@ def track_and_score(
         return None
     tracker = Tracker(model, TrackerConfig(max_objects=len(first), forget_after_s=0))
     scores: dict[str, list[tuple[float, float]]] = {name: [] for name in first}
-    pictured = {indices[k] for k in np.linspace(0, len(indices) - 1, PICTURES).round().astype(int)}
-    moments = []
+    sampled = {indices[k] for k in np.linspace(0, len(indices) - 1, SAMPLES).round().astype(int)}
+    samples = []
     for index in range(indices[-1] + 1):
         frame = sequence.image(index)
         truth = sequence.annotated(index, frame)
@@ -71,10 +72,10 @@ def track_and_score(
             if begin < index:
                 mask = truth.mask(name)
                 scores[name].append((region_j(found[name], mask), boundary_f(found[name], mask)))
-        if index in pictured:
+        if index in sampled:
             empty = np.zeros(frame.shape[:2], bool)
-            moments.append(
-                Moment(
+            samples.append(
+                SampleFrame(
                     frame,
                     np.stack([truth.mask(name) for name in first]),
                     np.stack([found.get(name, empty) for name in first]),
@@ -84,20 +85,14 @@ def track_and_score(
     if not means:
         return None
     j, f = np.mean(means, axis=0)
-    return SequenceScore(sequence.name, float(j), float(f), len(means), tuple(moments))
+    return SequenceScore(sequence.name, float(j), float(f), len(means), tuple(samples))
 
 
 def _prompt(id: str, mask_hw: np.ndarray, kind: str) -> Prompt:
     if kind == "mask":
         return Prompt(id, mask=mask_hw)
-    ys, xs = np.nonzero(mask_hw)
     if kind == "box":
-        return Prompt(id, box=(float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)))
-    return Prompt(id, points=np.array([_innermost(mask_hw)], float))
-
-
-def _innermost(mask_hw: np.ndarray) -> tuple[int, int]:
-    """x, y of the pixel farthest from the mask's edge; the picture's border is an edge, too."""
-    distance = cv2.distanceTransform(np.pad(mask_hw, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    y, x = np.unravel_index(int(distance[1:-1, 1:-1].argmax()), mask_hw.shape)
-    return int(x), int(y)
+        return Prompt(id, box=tight_box(mask_hw))
+    click = Clicks()
+    click.add_on_error(np.zeros_like(mask_hw), mask_hw)
+    return click.prompt(id)

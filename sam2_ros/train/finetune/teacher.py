@@ -1,4 +1,4 @@
-"""A second, frozen model that the trained one is to resemble: in its masks, and in its image features.
+"""A second, frozen model whose masks and image features the trained one learns to reproduce (distillation).
 
 Knows models and batches; does not know how the trained model came to its answers.
 """
@@ -12,8 +12,9 @@ from torch import nn
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
+from sam2_ros.engine.postprocess import tight_box
 
-from .clip_sampler import TrainBatch
+from ..data.batch import ClipBatch
 
 
 class Teacher:
@@ -23,14 +24,14 @@ class Teacher:
         self.model = model.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def look(self, images_bt3hw: torch.Tensor) -> ImageFeatures:
+    def encode(self, images_bt3hw: torch.Tensor) -> ImageFeatures:
         """Its features of every frame, ``[b * t, c, h, w]`` each, from pictures of any size."""
         return self.model.encode_image(resized(images_bt3hw.flatten(0, 1), self.model.config.image_size))
 
     @torch.no_grad()
-    def mask_logits(self, features: ImageFeatures, batch: TrainBatch, frame: int) -> torch.Tensor:
+    def mask_logits(self, features: ImageFeatures, batch: ClipBatch, frame: int) -> torch.Tensor:
         """``[m, h, w]`` of one frame. Where an object does not show, without meaning."""
-        t, masks = len(batch.masks_tmhw), batch.masks_tmhw[frame]
+        t, masks = batch.frames, batch.masks_tmhw[frame]
         here = ImageFeatures(*(level.unflatten(0, (-1, t))[batch.clip_m, frame] for level in features))
         boxes = tight_boxes(masks) * (self.model.config.image_size / masks.shape[-1])
         labels = torch.tensor([BOX_MIN, BOX_MAX], device=masks.device).expand(len(boxes), -1)
@@ -53,7 +54,7 @@ class FeatureBridge(nn.Module):
         return F.mse_loss(guess, wanted) / wanted.var().clamp(min=1e-6)
 
 
-def mask_resemblance(
+def mask_distillation_loss(
     ours_mhw: torch.Tensor, theirs_mhw: torch.Tensor, visible_m: torch.Tensor
 ) -> torch.Tensor:
     """Cross-entropy with the teacher's soft mask, at our grid, summed over the objects that show."""
@@ -66,14 +67,9 @@ def mask_resemblance(
 
 def tight_boxes(masks_mhw: torch.Tensor) -> torch.Tensor:
     """Upper left and lower right corners ``[m, 2, 2]`` in pixels; an empty mask has the whole picture."""
-    boxes = []
-    for mask in masks_mhw:
-        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
-        if len(rows):
-            boxes.append([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
-        else:
-            boxes.append([[0, 0], [mask.shape[1], mask.shape[0]]])
-    return torch.tensor(boxes, dtype=torch.float32, device=masks_mhw.device)
+    height, width = masks_mhw.shape[1:]
+    boxes = [tight_box(mask) if mask.any() else (0, 0, width, height) for mask in masks_mhw.cpu().numpy()]
+    return torch.tensor(boxes, dtype=torch.float32, device=masks_mhw.device).view(-1, 2, 2)
 
 
 def resized(images_b3hw: torch.Tensor, size: int) -> torch.Tensor:

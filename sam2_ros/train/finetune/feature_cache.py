@@ -18,7 +18,7 @@ from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
 
-from .clip_sampler import FrameKey
+from ..data.batch import FrameKey
 from .parameters import ENCODER
 
 Progress = Callable[[str, int, int | None], None]
@@ -40,11 +40,11 @@ class FeatureCache:
 
     @torch.no_grad()
     def fill(
-        self, footage: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
+        self, sequences: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
     ) -> int:
         """Compute what is missing of every `count`-th annotated frame from `rank` on; returns how many that were."""
         sides = (False, True) if mirrored else (False,)
-        keys = [FrameKey(s, index, side) for s in footage for index in s.truth.indices for side in sides]
+        keys = [FrameKey(s, index, side) for s in sequences for index in s.truth.indices for side in sides]
         missing = [key for key in keys[rank::count] if not self.path(key).exists()]
         model = self.model
         for done, key in enumerate(missing):

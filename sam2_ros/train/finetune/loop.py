@@ -1,4 +1,4 @@
-"""The fine-tuning run: sequences and a model in; weights, a log, pictures and a checkpoint to go on from out.
+"""Fine-tunes a model: sequences and weights in; new weights, a log, pictures and a checkpoint to resume from out.
 
 Does not know the command line or how a configuration is written.
 """
@@ -21,22 +21,23 @@ from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.load import load_model, save_model
 
-from .checkpoint import Learning, Log, load_checkpoint, save_checkpoint
-from .clip_sampler import ClipDrawer, batches
+from ..checkpoint import TrainingLog, load_checkpoint, save_checkpoint
+from ..data.clip_sampler import ClipSampler, batches
+from ..data.sequences import open_sequences
+from ..losses import TERMS, LossConfig
+from ..nano.initial_values import initialise
+from ..processes import ProcessGroup, join_processes
+from ..train_config import FinetuneConfig
 from .feature_cache import FeatureCache, Progress
-from .losses import TERMS
-from .nano.initial_values import initialise
 from .parameters import freeze, make_optimiser, rates_of
-from .pictures import clip_moments, write_curves, write_strip
-from .processes import Processes, join_processes
+from .pictures import clip_samples, write_curves, write_samples
 from .run_folder import run_folder
-from .sequences import find_footage
-from .step import Stepper, Sums
+from .step import FinetuneState, LossSums, Stepper
 from .teacher import FeatureBridge, Teacher
-from .train_config import FinetuneConfig
-from .validate import Moment, SequenceScore, track_and_score
+from .validate import SampleFrame, SequenceScore, track_and_score
 
 Tell = Callable[[str], None]
+FIXED = ("model", "random_weights", "image_size", "freeze_encoder", "teacher")  # what a checkpoint depends on
 PICTURED = 4  # held-out sequences; the frames of the others are not kept
 
 
@@ -58,36 +59,36 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
             the loss is no longer a number.
     """
     with join_processes(config.device) as processes:
-        if not processes.leads:
-            return Run(config, processes, None, _silent, progress).run()
+        if not processes.is_first:
+            return FinetuneRun(config, processes, None, _silent, progress).run()
         with run_folder(Path(config.out).expanduser(), config) as folder:
-            summary = Run(config, processes, folder, tell, progress).run()
+            summary = FinetuneRun(config, processes, folder, tell, progress).run()
             folder.drop_staged()  # everything has its place by now
             return summary
 
 
-class Run:
+class FinetuneRun:
     """One process's side of a run."""
 
     def __init__(
         self,
         config: FinetuneConfig,
-        processes: Processes,
+        processes: ProcessGroup,
         folder: ResultFolder | None,  # of the process that leads, which writes
         tell: Tell,
         progress: Progress,
     ) -> None:
         self.config, self.processes, self.tell = config, processes, tell
-        self.progress = progress if processes.leads else _silent_progress
+        self.progress = progress if processes.is_first else _silent_progress
         if config.threads:
             torch.set_num_threads(config.threads)
         self.out = Path(config.out).expanduser()
         self.folder = folder
-        self.footage, self.held_out = split(config)
+        self.sequences, self.held_out = split(config)
         self.model = student(config, processes.device)
         if folder is not None:
             folder.own("log.jsonl")
-        self.log = Log(self.out / "log.jsonl", None if folder is None else folder.staging)
+        self.log = TrainingLog(self.out / "log.jsonl", None if folder is None else folder.staging)
         self.scores: dict[str, Any] = {}
         self.doing = "training"
         self.stepper = self._stepper()
@@ -98,8 +99,8 @@ class Run:
         processes.share_weights(self.model)
         if first == 0:
             self._validate(0)
-        drawer = self._drawer()
-        stream = batches(drawer, stepper.clip_numbers(first), config.workers)
+        sampler = self._sampler()
+        stream = batches(sampler, stepper.clip_numbers(first), config.workers)
         began, reported = time.monotonic(), first
         for number in range(first, config.steps):
             self.progress(self.doing, number, config.steps)
@@ -115,9 +116,9 @@ class Run:
                 self._validate(done)
             if self.folder is not None and (done % config.checkpoint_every == 0 or ends):
                 staged = self.folder.stage("checkpoint.pt")
-                save_checkpoint(staged, config, done, stepper.learning, self.scores)
+                save_checkpoint(staged, config, done, stepper.state._asdict(), self.scores)
                 self.folder.put("checkpoint.pt")
-        processes.wait()
+        processes.barrier()
         return self._summary(first)
 
     def _stepper(self) -> Stepper:
@@ -133,32 +134,32 @@ class Run:
         if config.cache_features:
             cache = FeatureCache(self.out / "features", model)
             made = cache.fill(
-                self.footage, config.augment.flip > 0, processes.rank, processes.count, self.progress
+                self.sequences, config.augment.flip > 0, processes.rank, processes.count, self.progress
             )
             self.tell(f"{made} pictures encoded into {cache.folder}, the others were there.")
-            processes.wait()
+            processes.barrier()
         rates = rates_of(config, model.config.name)
         optimiser = make_optimiser(model, [] if bridge is None else bridge.parameters(), config, rates)
         scaler = torch.amp.GradScaler(processes.device.type, enabled=model.compute_dtype == torch.float16)
         mask_loss = config.mask_loss or ("balanced" if config.random_weights else "focal")
-        learning = Learning(model, bridge, optimiser, scaler)
-        return Stepper(config, model, learning, processes, mask_loss, teacher, bridge, cache)
+        state = FinetuneState(model, bridge, optimiser, scaler)
+        return Stepper(config, state, processes, LossConfig(mask_loss), teacher, cache)
 
-    def _drawer(self) -> ClipDrawer:
+    def _sampler(self) -> ClipSampler:
         size = self.model.config.image_size
         teacher = self.stepper.teacher
         picture = max(size, teacher.model.config.image_size) if teacher else size
-        return ClipDrawer(self.footage, self.config, size, 0 if self.config.cache_features else picture)
+        return ClipSampler(self.sequences, self.config, size, 0 if self.config.cache_features else picture)
 
     def _resume(self) -> int:
         """The step to go on from."""
         path, config = self.out / "checkpoint.pt", self.config
         if not path.exists():
-            if self.processes.leads:
+            if self.processes.is_first:
                 self.log.keep_until(-1)
             weights = "seeded random weights" if config.random_weights else config.model
             self.tell(
-                f"Fine-tuning {self.model.config.name} from {weights} on {len(self.footage)} sequences, "
+                f"Fine-tuning {self.model.config.name} from {weights} on {len(self.sequences)} sequences, "
                 f"{len(self.held_out)} held out; {self.processes.device}, {self._precision}, "
                 f"{self.processes.count} process(es)."
             )
@@ -169,12 +170,12 @@ class Run:
                     "where they may do worse than here."
                 )
             return 0
-        step, self.scores, differing = load_checkpoint(path, config, self.stepper.learning)
+        step, self.scores, differing = load_checkpoint(path, config, FIXED, self.stepper.state._asdict())
         changed = f" Changed since: {', '.join(differing)}." if differing else ""
         self.tell(f"Going on from step {step} of {config.steps} in {self.out}.{changed}")
-        if self.processes.leads:
+        if self.processes.is_first:
             self.log.keep_until(step)
-        self.processes.wait()
+        self.processes.barrier()
         return step
 
     @property
@@ -183,17 +184,17 @@ class Run:
 
     def _report(self, done: int, seconds: float) -> None:
         sums = {name: self.processes.total(value) for name, value in sorted(self.stepper.sums.values.items())}
-        self.stepper.sums = Sums()
+        self.stepper.sums = LossSums()
         answers, seen = max(1.0, sums.pop("answers", 0.0)), sums.pop("seen", 0.0)
         tracked = sums.pop("iou_tracked", 0.0)
         names = [name for name in ("loss", *TERMS, "teacher_mask", "teacher_features") if name in sums]
         line: dict[str, Any] = {"step": done} | {name: round(sums[name] / answers, 5) for name in names}
         line["iou_tracked"] = round(tracked / seen, 4) if seen else None
-        line["lr"] = max(group["lr"] for group in self.stepper.learning.optimiser.param_groups)
+        line["lr"] = max(group["lr"] for group in self.stepper.state.optimiser.param_groups)
         line["s_per_step"] = round(seconds, 3)
         if self.processes.device.type == "cuda":
             line["gpu_gb"] = round(torch.cuda.max_memory_allocated(self.processes.device) / 1e9, 2)
-        if self.processes.leads:
+        if self.processes.is_first:
             self.log.add(line)
             self.doing = f"training, loss {line['loss']:.3f}"
 
@@ -203,12 +204,12 @@ class Run:
         if self.folder is None or last is None:
             return
         if last[0].images_bt3hw is not None:
-            rows = {f"training, step {done}": clip_moments(*last)}
-            self._strip(self.folder, f"samples/{done:06d}_training.png", rows)
+            rows = {f"training, step {done}": clip_samples(*last)}
+            self._samples(self.folder, f"samples/{done:06d}_training.png", rows)
         self._curves(self.folder)
 
-    def _strip(self, folder: ResultFolder, name: str, rows: Mapping[str, Sequence[Moment]]) -> None:
-        write_strip(folder.stage(name), rows)
+    def _samples(self, folder: ResultFolder, name: str, rows: Mapping[str, Sequence[SampleFrame]]) -> None:
+        write_samples(folder.stage(name), rows)
         if name in folder.staged():
             folder.put(name)
 
@@ -231,17 +232,17 @@ class Run:
             )
             if tracked is not None:
                 pictured = len(mine) < PICTURED
-                mine.append(tracked if pictured else replace(tracked, moments=()))
-        everyone = processes.gather([replace(score, moments=()) for score in mine])
+                mine.append(tracked if pictured else replace(tracked, samples=()))
+        everyone = processes.gather([replace(score, samples=()) for score in mine])
         folder = self.folder
         if folder is None:
             return
         if mine:
             rows = {
-                f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.moments
+                f"{s.name}, step {done}: J {100 * s.j:.1f} F {100 * s.f:.1f}": s.samples
                 for s in mine[:PICTURED]
             }
-            self._strip(folder, f"samples/{done:06d}_held_out.png", rows)
+            self._samples(folder, f"samples/{done:06d}_held_out.png", rows)
         score = _mean(everyone)
         notes = {"step": str(done), "start": "random" if config.random_weights else config.model}
         if score:
@@ -268,7 +269,7 @@ class Run:
             "start": "random weights" if self.config.random_weights else self.config.model,
             "steps": self.config.steps,
             "resumed_from": first,
-            "sequences": len(self.footage),
+            "sequences": len(self.sequences),
             "held_out": len(self.held_out),
             "device": str(self.processes.device),
             "precision": self._precision,
@@ -289,16 +290,16 @@ def split(config: FinetuneConfig) -> tuple[list[VosSequence], list[VosSequence]]
         SourceError: data that cannot be read.
         UserError: nothing is left to learn from.
     """
-    footage = find_footage(config.data)
+    sequences = open_sequences(config.data)
     if config.validation_data:
-        return footage, find_footage(config.validation_data)
+        return sequences, open_sequences(config.validation_data)
     count = config.validation_sequences
-    if count >= len(footage):
+    if count >= len(sequences):
         raise UserError(
-            f"data has {len(footage)} sequence(s) and {count} are to be held out: add some, name validation_data, "
+            f"data has {len(sequences)} sequence(s) and {count} are to be held out: add some, name validation_data, "
             "or set validation_sequences: 0"
         )
-    return footage[: len(footage) - count], footage[len(footage) - count :]
+    return sequences[: len(sequences) - count], sequences[len(sequences) - count :]
 
 
 def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:

@@ -1,4 +1,4 @@
-"""Opens the annotated sequences of a run, in every layout that evaluation reads, and finds what would end it later.
+"""Opens the annotated sequences of a run, and finds early what would end it later.
 
 Does not know clips, models or how data sets lie on disk.
 """
@@ -13,7 +13,7 @@ from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.errors import UserError
 
 
-def find_footage(paths: Iterable[str | Path]) -> list[VosSequence]:
+def open_sequences(paths: Iterable[str | Path]) -> list[VosSequence]:
     """All sequences of some data sets, by name. Frames without a mask are tracked through and not trained on.
 
     Raises:

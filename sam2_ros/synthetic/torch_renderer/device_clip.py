@@ -13,11 +13,11 @@ import torch.nn.functional as F
 
 from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.cuts import Shot, shot_at
+from sam2_ros.synthetic.description import ClipDescription, random_description
 from sam2_ros.synthetic.lighting import Lighting
 from sam2_ros.synthetic.scene import Scene
-from sam2_ros.synthetic.script import Script, random_script
 
-from .layers import Frames, draw_layer
+from .layers import ShotFrames, draw_layer
 from .sensor import expose
 from .sprites import Sprites, sample
 
@@ -35,22 +35,22 @@ def render_on(seed: int, config: ClipConfig, device: torch.device) -> DeviceClip
     With `config.degrade` 0, frames differ by less than a grey level on average; masks do in pixels that an outline
     halves.
     """
-    script, _ = random_script(np.random.default_rng(seed), config)
-    return draw_script(script, seed, device)
+    description, _ = random_description(np.random.default_rng(seed), config)
+    return draw_description(description, seed, device)
 
 
 @torch.no_grad()
-def draw_script(script: Script, sensor_seed: int, device: torch.device) -> DeviceClip:
-    """Every frame of a script; `sensor_seed` decides on its noise and flicker."""
-    config, times = script.config, script.times
+def draw_description(description: ClipDescription, sensor_seed: int, device: torch.device) -> DeviceClip:
+    """Every frame of a description; `sensor_seed` decides on its noise and flicker."""
+    config, times = description.config, description.times
     frames = torch.empty(len(times), 3, config.height_px, config.width_px, dtype=torch.uint8, device=device)
     masks = torch.zeros(
         len(times), config.objects, config.height_px, config.width_px, dtype=torch.bool, device=device
     )
     sprites = Sprites(device)  # of the whole clip: after a cut the same things are elsewhere
-    for shot in script.shots:
+    for shot in description.shots:
         # Shots follow each other, so that a shot's frames are a range.
-        own = [index for index, t in enumerate(times) if shot_at(script.shots, t) is shot]
+        own = [index for index, t in enumerate(times) if shot_at(description.shots, t) is shot]
         if not own:
             continue
         rows = slice(own[0], own[-1] + 1)
@@ -59,12 +59,12 @@ def draw_script(script: Script, sensor_seed: int, device: torch.device) -> Devic
         for number, layer in enumerate(shot.scene.layers):
             if layer.label >= 0:
                 masks[rows, layer.label] = drawn.owner_thw == number + 1
-    if script.sensor is not None:
-        frames = expose(script.sensor, frames, sensor_seed)
+    if description.sensor is not None:
+        frames = expose(description.sensor, frames, sensor_seed)
     return DeviceClip(frames, masks)
 
 
-def _draw_shot(shot: Shot, clip_times: tuple[int, ...], sprites: Sprites) -> Frames:
+def _draw_shot(shot: Shot, clip_times: tuple[int, ...], sprites: Sprites) -> ShotFrames:
     scene = shot.scene
     times = [t - shot.begin + shot.scene_begin for t in clip_times]
     cameras = np.stack([scene.camera.matrix(t) for t in times])
@@ -76,13 +76,13 @@ def _draw_shot(shot: Shot, clip_times: tuple[int, ...], sprites: Sprites) -> Fra
     return frames
 
 
-def _backdrop(scene: Scene, cameras: np.ndarray, sprites: Sprites) -> Frames:
+def _backdrop(scene: Scene, cameras: np.ndarray, sprites: Sprites) -> ShotFrames:
     height, width = scene.camera.height_px, scene.camera.width_px
     image = sprites.image(scene.background).expand(len(cameras), -1, -1, -1)
     matrices = cameras @ scene.background_place
     colour = sample(image, matrices, (0, 0, width, height), padding="reflection")
     owner = torch.zeros(len(cameras), height, width, dtype=torch.uint8, device=colour.device)
-    return Frames(colour, owner)
+    return ShotFrames(colour, owner)
 
 
 def _light(

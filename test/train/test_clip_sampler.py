@@ -13,9 +13,10 @@ from vos_layouts import write_frames, write_masks
 
 from sam2_ros.errors import UserError
 from sam2_ros.media.annotations import coco_rle
-from sam2_ros.train.augment import draw_variation, vary_frame, vary_mask
-from sam2_ros.train.clip_sampler import LEAST_PX, ClipDrawer, batches, make_batch
-from sam2_ros.train.sequences import find_footage
+from sam2_ros.train.data.augment import augment_frame, augment_mask, draw_augmentation
+from sam2_ros.train.data.batch import MIN_VISIBLE_PX, make_batch
+from sam2_ros.train.data.clip_sampler import ClipSampler, batches
+from sam2_ros.train.data.sequences import open_sequences
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 
 SIZE = 96
@@ -44,20 +45,20 @@ def test_both_layouts_of_own_clips_read_the_same(tmp_path):
     write_clip(tmp_path / "davis", frames, labels, davis="a")
     write_clip(tmp_path / "res", frames, labels, davis="480p/a")
     for name in ("own", "davis", "res"):
-        (one,) = find_footage([tmp_path / name])
+        (one,) = open_sequences([tmp_path / name])
         assert (one.name, one.truth.indices) == ("a", (0, 1, 2))
         for index in one.truth.indices:
             np.testing.assert_array_equal(labels_at(one, index, labels[index]), labels[index])
             assert np.abs(one.image(index).astype(int) - frames[index]).mean() < 8  # JPEG
-    assert find_footage([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
+    assert open_sequences([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
     with pytest.raises(UserError, match="in another folder, too"):
-        find_footage([tmp_path / "own", tmp_path / "davis"])
+        open_sequences([tmp_path / "own", tmp_path / "davis"])
 
 
 def test_a_folder_is_named_however_it_is_reached(tmp_path, monkeypatch):
     write_clip(tmp_path / "a", *beads(3, 2, SIZE))
     monkeypatch.chdir(tmp_path / "a")
-    assert [sequence.name for sequence in find_footage(["."])] == ["a"]
+    assert [sequence.name for sequence in open_sequences(["."])] == ["a"]
 
 
 @pytest.mark.parametrize("layout", ["run lengths", "a folder of masks per object"])
@@ -78,10 +79,10 @@ def test_objects_with_masks_of_their_own_are_drawn_where_they_overlap(layout, tm
                 tmp_path / "Annotations_6fps" / "sav_1" / name, {i: mask * np.uint16(255) for i in (0, 4, 8)}
             )
     still = AugmentConfig(0, 0, 0, clip_jitter=(0, 0, 0), frame_jitter=(0, 0, 0), grey=0)
-    drawer = ClipDrawer(
-        find_footage([tmp_path]), config(tmp_path, frames=3, reverse=0.0, augment=still), SIZE, SIZE
+    sampler = ClipSampler(
+        open_sequences([tmp_path]), config(tmp_path, frames=3, reverse=0.0, augment=still), SIZE, SIZE
     )
-    clip = drawer(0)
+    clip = sampler(0)
     assert [key.frame for key in clip.keys] == [0, 4, 8]
     np.testing.assert_array_equal(clip.masks_tnhw, np.stack([[left, right]] * 3))
     np.testing.assert_allclose(clip.frames_thwc[:, 0, 0, 0], [0, 80, 160], atol=3)
@@ -94,7 +95,7 @@ def test_255_is_an_object_alone_and_nobodys_beside_others(tmp_path):
     write_clip(tmp_path / "alone", pictures, labels)
     labels[:, 40:] = 2
     write_clip(tmp_path / "beside", pictures, labels)
-    alone, beside = (sequence.truth.at(0).masks for sequence in find_footage([tmp_path]))
+    alone, beside = (sequence.truth.at(0).masks for sequence in open_sequences([tmp_path]))
     assert {name: mask.sum() for name, mask in alone.items()} == {"1": 20 * SIZE}
     assert {name: mask.sum() for name, mask in beside.items()} == {"2": (SIZE - 40) * SIZE}
 
@@ -103,11 +104,11 @@ def test_frames_without_a_mask_are_not_drawn(tmp_path):
     write_clip(tmp_path / "a", *beads(3, 6, SIZE))
     for number in (1, 2, 4):
         (tmp_path / "a" / "masks" / f"{number:05d}.png").unlink()
-    footage = find_footage([tmp_path])
-    assert footage[0].truth.indices == (0, 3, 5)
-    drawer = ClipDrawer(footage, config(tmp_path, frames=5), SIZE, SIZE)
+    sequences = open_sequences([tmp_path])
+    assert sequences[0].truth.indices == (0, 3, 5)
+    sampler = ClipSampler(sequences, config(tmp_path, frames=5), SIZE, SIZE)
     for k in range(4):
-        drawn = [key.frame for key in drawer(k).keys]
+        drawn = [key.frame for key in sampler(k).keys]
         assert set(drawn) <= {0, 3, 5}
         assert all(a != b for a, b in pairwise(drawn))  # turned round at the ends, never standing
 
@@ -119,9 +120,9 @@ def test_pictures_and_masks_move_alike():
     frame = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 200
     plain = AugmentConfig(clip_jitter=(0, 0, 0), frame_jitter=(0, 0, 0))
     for seed in range(12):
-        variation = draw_variation(np.random.default_rng(seed), plain, 1)
+        variation = draw_augmentation(np.random.default_rng(seed), plain, 1)
         assert variation.moves
-        varied, moved = vary_frame(frame, SIZE, variation, 0), vary_mask(mask, SIZE, variation)
+        varied, moved = augment_frame(frame, SIZE, variation, 0), augment_mask(mask, SIZE, variation)
         painted = varied[..., 0] > 100
         assert (painted & moved).sum() / (painted | moved).sum() > 0.97
 
@@ -131,51 +132,53 @@ def test_a_turn_keeps_angles_and_areas_in_the_picture_as_it_was():
     rows, columns = np.mgrid[0:60, 0:120]
     disc = (rows - 29.5) ** 2 + (columns - 59.5) ** 2 < 20**2
     turning = AugmentConfig(flip=0, rotation_deg=60, shear_deg=0)
-    variation = draw_variation(np.random.default_rng(1), turning, 1)
-    moved = vary_mask(disc, SIZE, variation)
-    still_there = vary_mask(disc, SIZE, draw_variation(np.random.default_rng(1), AugmentConfig(0, 0, 0), 1))
+    variation = draw_augmentation(np.random.default_rng(1), turning, 1)
+    moved = augment_mask(disc, SIZE, variation)
+    still_there = augment_mask(
+        disc, SIZE, draw_augmentation(np.random.default_rng(1), AugmentConfig(0, 0, 0), 1)
+    )
     assert (moved & still_there).sum() / (moved | still_there).sum() > 0.96
 
 
 def test_colours_change_by_clip_and_by_frame_within_their_limits():
     frame = np.full((20, 20, 3), (80, 120, 160), np.uint8)
     by_clip = AugmentConfig(0, 0, 0, clip_jitter=(0.1, 0.03, 0.03), frame_jitter=(0, 0, 0), grey=0)
-    variation = draw_variation(np.random.default_rng(0), by_clip, 2)
-    first, second = (vary_frame(frame, 20, variation, t) for t in range(2))
+    variation = draw_augmentation(np.random.default_rng(0), by_clip, 2)
+    first, second = (augment_frame(frame, 20, variation, t) for t in range(2))
     np.testing.assert_array_equal(first, second)
     assert 0 < np.abs(first.astype(float) - frame).max() < 0.1 * 160 + 8
     by_frame = AugmentConfig(0, 0, 0, clip_jitter=(0, 0, 0), frame_jitter=(0.1, 0.05, 0.05), grey=0)
-    variation = draw_variation(np.random.default_rng(0), by_frame, 2)
-    assert not np.array_equal(vary_frame(frame, 20, variation, 0), vary_frame(frame, 20, variation, 1))
-    grey = vary_frame(
-        frame, 20, draw_variation(np.random.default_rng(0), AugmentConfig(0, 0, 0, grey=1), 1), 0
+    variation = draw_augmentation(np.random.default_rng(0), by_frame, 2)
+    assert not np.array_equal(augment_frame(frame, 20, variation, 0), augment_frame(frame, 20, variation, 1))
+    grey = augment_frame(
+        frame, 20, draw_augmentation(np.random.default_rng(0), AugmentConfig(0, 0, 0, grey=1), 1), 0
     )
     assert np.ptp(grey, axis=2).max() <= 1
 
 
 def test_clip_k_is_always_the_same_and_the_next_is_another(folder):
-    footage = find_footage([folder])
-    drawer = ClipDrawer(footage, config(folder), SIZE, SIZE)
-    first, again, other = drawer(7), drawer(7), drawer(8)
+    sequences = open_sequences([folder])
+    sampler = ClipSampler(sequences, config(folder), SIZE, SIZE)
+    first, again, other = sampler(7), sampler(7), sampler(8)
     np.testing.assert_array_equal(first.frames_thwc, again.frames_thwc)
     np.testing.assert_array_equal(first.masks_tnhw, again.masks_tnhw)
     assert not np.array_equal(first.frames_thwc, other.frames_thwc)
 
 
 def test_every_object_of_a_clip_shows_on_its_first_frame(folder):
-    drawer = ClipDrawer(find_footage([folder]), config(folder, objects=1, reverse=1.0), SIZE, SIZE)
+    sampler = ClipSampler(open_sequences([folder]), config(folder, objects=1, reverse=1.0), SIZE, SIZE)
     for k in range(6):
-        clip = drawer(k)
+        clip = sampler(k)
         assert clip.masks_tnhw.shape == (4, 1, SIZE, SIZE)
-        assert clip.masks_tnhw[0].sum(axis=(1, 2)).min() >= LEAST_PX
+        assert clip.masks_tnhw[0].sum(axis=(1, 2)).min() >= MIN_VISIBLE_PX
         assert clip.keys[0].frame > clip.keys[1].frame  # backward
 
 
 def test_threads_deliver_clips_in_order_and_batches_keep_whose_object_is_whose(folder):
-    drawer = ClipDrawer(find_footage([folder]), config(folder), SIZE, SIZE)
-    made = list(batches(drawer, iter([range(2), range(2, 4), range(4, 6), range(6, 8)]), workers=3))
+    sampler = ClipSampler(open_sequences([folder]), config(folder), SIZE, SIZE)
+    made = list(batches(sampler, iter([range(2), range(2, 4), range(4, 6), range(6, 8)]), workers=3))
     assert len(made) == 4
-    expected = make_batch([drawer(2), drawer(3)])
+    expected = make_batch([sampler(2), sampler(3)])
     torch.testing.assert_close(made[1].images_bt3hw, expected.images_bt3hw)
     assert made[1].clip_m.tolist() == [0, 0, 1, 1]
     assert made[1].masks_tmhw.shape == (4, 4, SIZE, SIZE)

@@ -1,4 +1,4 @@
-"""Compares the two clocks of recorded images, the headers' and the bag's, and mends the bag's where it is broken.
+"""Repairs wrong times of reception in a bag, by comparing them with the stamps of the message headers.
 
 Knows numbers only; reading them is `order.py`'s.
 """
@@ -19,7 +19,7 @@ _ODD_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True)
-class MendedClock:
+class RepairedStamps:
     """The times of reception, and the order of the images, as they must have been.
 
     Attributes:
@@ -44,7 +44,7 @@ def fits_a_stamp(stamp_ns: int) -> bool:
     return 0 <= stamp_ns <= MAX_STAMP_NS
 
 
-def mended_clock(topic: str, headers_ns: Sequence[int], received_ns: Sequence[int]) -> MendedClock:
+def repair_stamps(topic: str, headers_ns: Sequence[int], received_ns: Sequence[int]) -> RepairedStamps:
     """The better clock of the two, for images in the order the bag has them; `headers_ns` 0 = none.
 
     A time of reception is wrong where it does not fit into a stamp, or where it is more than 10 s from what the other
@@ -53,26 +53,26 @@ def mended_clock(topic: str, headers_ns: Sequence[int], received_ns: Sequence[in
     both disagree (a bag of several runs), nothing is changed.
     """
     count = len(received_ns)
-    as_recorded = MendedClock(tuple(range(count)), tuple(received_ns))
+    as_recorded = RepairedStamps(tuple(range(count)), tuple(received_ns))
     odd = _odd(headers_ns, received_ns)
     if not odd:
         return as_recorded
     good = [index for index in range(count) if index not in odd]
     delays_ns = [received_ns[index] - headers_ns[index] for index in good if headers_ns[index]]
     delay_ns = round(median(delays_ns)) if delays_ns else 0
-    mended = list(received_ns)
+    repaired = list(received_ns)
     placed = sorted(index for index in odd if headers_ns[index])
     for index in placed:
-        mended[index] = min(max(headers_ns[index] + delay_ns, 0), MAX_STAMP_NS)
+        repaired[index] = min(max(headers_ns[index] + delay_ns, 0), MAX_STAMP_NS)
     key = {index: headers_ns[index] + delay_ns for index in placed}
-    order = _merged(good, sorted(placed, key=lambda index: key[index]), mended)
-    _follow(order, sorted(odd - set(placed)), mended, _gap_ns([mended[index] for index in good]))
+    order = _merged(good, sorted(placed, key=lambda index: key[index]), repaired)
+    _follow(order, sorted(odd - set(placed)), repaired, _gap_ns([repaired[index] for index in good]))
     note = (
         f"{len(odd)} of {count} images on {topic} were received at impossible times, such as "
         f"{received_ns[min(odd)] / NS_PER_S:.0f} s: their headers' stamps, or where there are none those of the images "
         "before, say when"
     )
-    return MendedClock(tuple(order), tuple(mended), frozenset(odd), note)
+    return RepairedStamps(tuple(order), tuple(repaired), frozenset(odd), note)
 
 
 def _odd(headers_ns: Sequence[int], received_ns: Sequence[int]) -> set[int]:

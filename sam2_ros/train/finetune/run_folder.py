@@ -1,4 +1,4 @@
-"""The folder of a training run: what is the run's own in it, and how one of an earlier version is recognised.
+"""The result folder of a training run: its own files, and how one of an earlier version is recognised.
 
 Does not know what a run writes when.
 """
@@ -15,7 +15,7 @@ from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.manifest import MANIFEST, FileState
 from sam2_ros.result_folder.switch import why_blocked
 
-from .train_config import FinetuneConfig
+from ..train_config import FinetuneConfig
 
 OWN = (
     "checkpoint.pt",

@@ -1,4 +1,4 @@
-"""Ways to move that are hard to follow: coming near, driving off, fast, across the path of a look-alike.
+"""Motions that are hard to track: approaching, receding, fast, crossing the path of a look-alike.
 
 It knows nothing of what moves, or of pixels.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from .clip import ClipConfig
-from .scene import Camera, Motion, Wave
+from .scene import CameraMotion, Motion, Wave
 
 Rng = np.random.Generator
 LARGEST_GROWTH = 4.0
@@ -70,7 +70,7 @@ def crossing(rng: Rng, config: ClipConfig, like: Motion) -> Motion:
     )
 
 
-def chasing(rng: Rng, config: ClipConfig, camera: Camera, subject: Motion | None) -> Camera:
+def chasing(rng: Rng, config: ClipConfig, camera: CameraMotion, subject: Motion | None) -> CameraMotion:
     """A camera that zooms and rolls more, and follows the subject, if there is one, however far it goes."""
     frequency = 1 / max(12.0, float(rng.uniform(0.6, 3.0)) * config.frames)
     pan_x, pan_y = camera.pan_x, camera.pan_y

@@ -1,4 +1,4 @@
-"""Which parameter learns how fast: groups with the encoder's layer-wise decay, and the schedule of the rates.
+"""Parameter groups with layer-wise decay of the learning rate, and the schedule of the rates.
 
 Knows names of parameters; does not know losses.
 """
@@ -13,7 +13,7 @@ from torch import nn
 
 from sam2_ros.engine.model.sam2 import Sam2Model
 
-from .train_config import SIZES, FinetuneConfig, SizeDefaults
+from ..train_config import SIZES, FinetuneConfig, SizeDefaults
 
 TRUNK = "image_encoder.trunk."
 # What `Sam2Model.encode_image` uses: frozen together, so that features can be kept.

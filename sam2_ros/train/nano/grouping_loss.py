@@ -1,4 +1,4 @@
-"""A second loss during training: pixels of one object should look alike to the model, and unlike the rest.
+"""Grouping loss: image features of one object should be alike, and unlike the rest.
 
 Speaks to the image features directly, at every stride and across frames, where the mask loss only reaches them
 through prompts and memory. Does not know either; nothing of it is kept after training.
@@ -15,14 +15,14 @@ from torch import nn
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.sam2 import ImageFeatures
 
-from .losses import weighted_cross_entropy
+from ..losses import weighted_cross_entropy
 
 EMBEDDING_CHANNELS = (16, 32, 64)  # strides 4, 8, 16
 FIRST_SCALE = 8.0  # of a cosine, as a logit
 FIRST_THRESHOLD = 0.5
 
 
-class Grouping(nn.Module):
+class GroupingLoss(nn.Module):
     """Compares every cell of every frame with the mean embedding of an object on the first frame."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -36,23 +36,23 @@ class Grouping(nn.Module):
         self.threshold = nn.Parameter(torch.full((3,), FIRST_THRESHOLD))
 
     def forward(
-        self, features: ImageFeatures, targets_tmhw: torch.Tensor, b: int, balance: float
+        self, features: ImageFeatures, cover_tmhw: torch.Tensor, b: int, balance: float
     ) -> torch.Tensor:
         """Mean cross-entropy over strides, frames and objects.
 
         Args:
             features: of b clips of t frames, ``[b * t, c, h, w]`` each.
-            targets_tmhw: ``[t, b * n, S / 4, S / 4]`` covered share of each cell; m counts the objects of clip 0
+            cover_tmhw: ``[t, b * n, S / 4, S / 4]`` covered share of each cell; m counts the objects of clip 0
                 first. Every object shows on frame 0.
             b: clips.
             balance: see `losses.weighted_cross_entropy`.
         """
-        t, m = targets_tmhw.shape[:2]
+        t, m = cover_tmhw.shape[:2]
         losses = []
         for level, (feature, projection) in enumerate(zip(features, self.projections, strict=True)):
             embedding = F.normalize(projection(feature).float(), dim=1)
             embedding = embedding.unflatten(0, (b, t)).transpose(0, 1)  # [t, b, c, h, w]
-            covered = F.adaptive_avg_pool2d(targets_tmhw, embedding.shape[-2:]).unflatten(1, (b, m // b))
+            covered = F.adaptive_avg_pool2d(cover_tmhw, embedding.shape[-2:]).unflatten(1, (b, m // b))
             weight = covered[0] / covered[0].sum(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
             looks = F.normalize(torch.einsum("bchw,bnhw->bnc", embedding[0], weight), dim=-1)
             cosine = torch.einsum("tbchw,bnc->tbnhw", embedding, looks)

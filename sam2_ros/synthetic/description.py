@@ -1,6 +1,6 @@
-"""Chooses everything that a clip is drawn from, so that it may be drawn elsewhere: scenes, cuts, the camera's faults.
+"""Describes a random clip before it is drawn, so that it can be drawn elsewhere: scenes, cuts, camera faults.
 
-It knows nothing of who draws it; a script can be pickled.
+It knows nothing of who draws it; a description can be pickled.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 
 from .clip import ClipConfig
 from .cuts import Shot, with_cuts
+from .random_scene import random_scene, side_by_side
 from .scene import Scene
 from .sensor import Sensor
-from .staging import random_scene, side_by_side
 
-Drawn = tuple[np.ndarray, np.ndarray]  # frame and owner of each pixel, as Scene.draw gives them
+DrawnFrame = tuple[np.ndarray, np.ndarray]  # frame and owner of each pixel, as Scene.draw gives them
 _ATTEMPTS = 6
 
 
 @dataclass(frozen=True)
-class Script:
+class ClipDescription:
     """A clip before it is drawn."""
 
     config: ClipConfig
@@ -33,8 +33,8 @@ class Script:
         return self.config.times or tuple(range(self.config.frames))
 
 
-def random_script(rng: np.random.Generator, config: ClipConfig) -> tuple[Script, Drawn]:
-    """A script whose labelled objects all show in frame 0, and that frame, which had to be drawn to know."""
+def random_description(rng: np.random.Generator, config: ClipConfig) -> tuple[ClipDescription, DrawnFrame]:
+    """A description whose labelled objects all show in frame 0, and that frame, which had to be drawn to know."""
     least_px = config.min_area_share * config.height_px * config.width_px
     for _ in range(_ATTEMPTS):
         scene = random_scene(rng, config)
@@ -45,7 +45,7 @@ def random_script(rng: np.random.Generator, config: ClipConfig) -> tuple[Script,
         scene = side_by_side(scene, config)
         first = scene.draw(0)
     sensor = Sensor.random(rng) if rng.random() < config.degrade else None
-    return Script(config, with_cuts(rng, config, scene), sensor), first
+    return ClipDescription(config, with_cuts(rng, config, scene), sensor), first
 
 
 def _label_counts(scene: Scene, owner_hw: np.ndarray, objects: int) -> np.ndarray:

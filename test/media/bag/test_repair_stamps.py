@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from sam2_ros.media.bag.clock import MAX_STAMP_NS, mended_clock
+from sam2_ros.media.bag.repair_stamps import MAX_STAMP_NS, repair_stamps
 from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
@@ -86,14 +86,14 @@ def test_stamps_that_go_back_are_said_once_and_the_order_of_reception_stays(tmp_
 def test_a_clock_that_is_right_is_left_alone():
     headers_ns = [EPOCH + index * D for index in range(6)]
     late_ns = [stamp_ns + index % 3 * S for index, stamp_ns in enumerate(headers_ns)]
-    clock = mended_clock("/cam", headers_ns, late_ns)
+    clock = repair_stamps("/cam", headers_ns, late_ns)
     assert (clock.order, clock.received_ns, clock.note) == (tuple(range(6)), tuple(late_ns), "")
 
 
 def test_a_header_that_is_wrong_does_not_move_its_image():
     received_ns = [EPOCH + index * D for index in range(6)]
     headers_ns = [*received_ns[:2], 5 * S, *received_ns[3:]]
-    assert mended_clock("/cam", headers_ns, received_ns).order == tuple(range(6))
+    assert repair_stamps("/cam", headers_ns, received_ns).order == tuple(range(6))
 
 
 def test_more_misplaced_images_than_memory_should_hold_are_refused(tmp_path):
@@ -107,7 +107,7 @@ def test_more_misplaced_images_than_memory_should_hold_are_refused(tmp_path):
 def test_two_runs_in_one_bag_stay_as_they_were_recorded():
     first = [EPOCH + index * D for index in range(5)]
     headers_ns, received_ns = first + first, first + [stamp_ns + 60 * S for stamp_ns in first]
-    clock = mended_clock("/cam", headers_ns, received_ns)
+    clock = repair_stamps("/cam", headers_ns, received_ns)
     assert (clock.order, clock.note) == (tuple(range(10)), "")
 
 

@@ -1,4 +1,4 @@
-"""Chooses random scenes: which things, how they move, what hides what, and how the camera moves.
+"""Makes random scenes: which things, how they move, what hides what, and how the camera moves.
 
 It knows nothing of pixels: `scene` draws what is chosen here.
 """
@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from .clip import ClipConfig
-from .courses import approaching, chasing, crossing, hurried
 from .drawing.assemblies import make_assembly
 from .drawing.clutter import cluttered, defocused
 from .drawing.textures import recolour
 from .drawing.things import Look, make_backdrop, make_parts
+from .hard_motions import approaching, chasing, crossing, hurried
 from .lighting import Lighting
-from .scene import Camera, Layer, Motion, Part, Scene, Wave
+from .scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
 Rng = np.random.Generator
 
@@ -246,10 +246,10 @@ def _dress(rng: Rng, parts: tuple, motion: Motion, label: int, pace: float) -> L
     )
 
 
-def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> Camera:
+def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> CameraMotion:
     """A still camera, one that drifts, or one that follows the subject, so that the ground sweeps by."""
     if rng.random() >= config.camera_motion:
-        return Camera(config.height_px, config.width_px)
+        return CameraMotion(config.height_px, config.width_px)
     side = min(config.height_px, config.width_px)
     pace = config.motion_scale * float(np.exp(rng.uniform(np.log(0.15), np.log(3.0))))
     shake = rng.normal(0, side * 0.002 * rng.choice([0.0, 1.0, 2.0]), (config.frames, 2))
@@ -260,7 +260,7 @@ def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> Camera:
         hold = rng.uniform(0.5, 1.0)  # 1: the object stays where it is in the image
         pan_x += tuple(Wave(-hold * w.amplitude, w.frequency, w.phase) for w in subject.sway_x)
         pan_y += tuple(Wave(-hold * w.amplitude, w.frequency, w.phase) for w in subject.sway_y)
-    camera = Camera(
+    camera = CameraMotion(
         config.height_px,
         config.width_px,
         pan_x=pan_x,

@@ -1,0 +1,150 @@
+"""The prompts of a training clip: on which frames, of which kind, and clicks where the answer is wrong.
+
+As in the SAM 2 paper, section D.2.2. Coordinates are pixels of the model's input; does not know the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN, NEGATIVE, POSITIVE
+from sam2_ros.engine.postprocess import tight_box
+
+BOX_JITTER = 0.1
+BOX_JITTER_LIMIT_PX = 20.0
+TRUE_MASK_SHARE = 0.1  # corrective clicks that are drawn from the whole object instead of from an error
+
+
+class Points(NamedTuple):
+    """Prompts as the prompt encoder takes them: ``[m, n, 2]`` coordinates, ``[m, n]`` labels."""
+
+    points_mn2: torch.Tensor
+    labels_mn: torch.Tensor
+
+    @property
+    def per_object(self) -> int:
+        """Number of points on each object."""
+        return self.points_mn2.shape[1]
+
+    def to(self, device: torch.device) -> Points:
+        return Points(self.points_mn2.to(device), self.labels_mn.to(device))
+
+    def and_more(self, more: Points) -> Points:
+        return Points(*(torch.cat(both, dim=1) for both in zip(self, more, strict=True)))
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """What is asked on which frame of a clip.
+
+    Attributes:
+        kind: "mask", "click" or "box", of the first prompts.
+        conditioning: frames prompted from the start; frame 0 is always the first of them.
+        corrected: frames with corrective clicks; empty for masks.
+        clicks: corrective clicks on each of them.
+        masks_answered: a mask prompt is decoded, and its answer scored, as other prompts are; otherwise it is its own
+            answer, as for the tracker (`Sam2Model.adopt_mask`).
+    """
+
+    kind: str
+    conditioning: tuple[int, ...] = (0,)
+    corrected: tuple[int, ...] = ()
+    clicks: int = 0
+    masks_answered: bool = False
+
+
+Draws = tuple[int, ...] | np.random.Generator
+"""Where random numbers come from: a seed, from which every draw has a generator of its own, or one used in turn."""
+
+
+@dataclass
+class FramePrompts:
+    """The points of one frame: drawn when first asked for, the same ever after.
+
+    With gradient checkpointing a frame is computed twice, on a GPU not to the last bit: both must see the same clicks.
+    """
+
+    draws: Draws
+    _clicks: list[Points] = field(default_factory=list)
+    _first: Points | None = None
+
+    def first(self, kind: str, masks_mhw: np.ndarray) -> Points:
+        """A box or a click on each object."""
+        if self._first is None:
+            self._first = (simulate_boxes if kind == "box" else simulate_clicks)(self._rng(1000), masks_mhw)
+        return self._first
+
+    def click(self, number: int, predicted_mhw: torch.Tensor, true_mhw: torch.Tensor) -> Points:
+        """Corrective click `number` on each object, one point each."""
+        if number == len(self._clicks):
+            predicted, true = predicted_mhw.cpu().numpy(), true_mhw.cpu().numpy()
+            self._clicks.append(corrective_clicks(self._rng(number), predicted, true))
+        return self._clicks[number]
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng((*self.draws, number)) if isinstance(self.draws, tuple) else self.draws
+
+
+def simulate_boxes(rng: np.random.Generator, masks_mhw: np.ndarray) -> Points:
+    """Tight boxes, each corner off by up to 10 % of the side: two points each."""
+    corners = np.zeros((len(masks_mhw), 2, 2), np.float32)
+    height, width = masks_mhw.shape[1:]
+    for box, mask in zip(corners, masks_mhw, strict=True):
+        x0, y0, x1, y1 = tight_box(mask)
+        reach = np.minimum(BOX_JITTER * np.array([x1 - x0, y1 - y0]), BOX_JITTER_LIMIT_PX)
+        box[:] = np.array([[x0, y0], [x1, y1]]) + rng.uniform(-1, 1, (2, 2)) * reach
+    points = torch.from_numpy(np.clip(corners, 0, [width, height]).astype(np.float32))
+    return Points(points, torch.tensor([[BOX_MIN, BOX_MAX]]).expand(len(points), -1))
+
+
+def simulate_clicks(rng: np.random.Generator, masks_mhw: np.ndarray) -> Points:
+    """One positive click anywhere on each object."""
+    clicks = np.zeros((len(masks_mhw), 1, 2), np.float32)
+    for click, mask in zip(clicks, masks_mhw, strict=True):
+        click[0] = _any_pixel(rng, mask)
+    return Points(torch.from_numpy(clicks), torch.full((len(clicks), 1), POSITIVE))
+
+
+def corrective_clicks(
+    rng: np.random.Generator,
+    predicted_mhw: np.ndarray,
+    true_mhw: np.ndarray,
+    inner: bool = False,
+    cell_px: int = 1,
+) -> Points:
+    """A click on each object anywhere in what is wrong: on what was missed, or off what was taken in.
+
+    Where nothing is wrong it lies on the object; without an object, off it.
+
+    Args:
+        inner: rather deep inside what is wrong, as a user aims at its middle. Otherwise a tenth of the clicks is drawn
+            from the whole object.
+        cell_px: of the masks, in pixels of the model's input; the click is anywhere in the cell.
+    """
+    points = np.zeros((len(true_mhw), 1, 2), np.float32)
+    labels = np.zeros((len(true_mhw), 1), np.int64)
+    for point, label, predicted, true in zip(points, labels, predicted_mhw, true_mhw, strict=True):
+        wrong = predicted != true
+        if not wrong.any() or (not inner and rng.random() < TRUE_MASK_SHARE):
+            wrong = true if true.any() else ~true
+        if inner:
+            depth = cv2.distanceTransform(np.pad(wrong, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+            wrong = depth >= max(rng.random() * depth.max(), 1e-3)
+        x, y = _any_pixel(rng, wrong)
+        label[0] = POSITIVE if true[y, x] else NEGATIVE
+        point[0] = cell_px * np.array([x, y])
+        if cell_px > 1:
+            point[0] += rng.integers(0, cell_px, 2)
+    return Points(torch.from_numpy(points), torch.from_numpy(labels))
+
+
+def _any_pixel(rng: np.random.Generator, mask_hw: np.ndarray) -> tuple[int, int]:
+    """x and y of a pixel of the mask."""
+    ys, xs = np.nonzero(mask_hw)
+    chosen = int(rng.integers(len(xs)))
+    return int(xs[chosen]), int(ys[chosen])

@@ -28,9 +28,9 @@ from sam2_ros.weights.load import device_and_precision, find_checkpoint
 
 from .eval_config import EvalConfig, Evaluation
 from .eval_config import Progress as OnProgress
+from .report_frames import write_report
 from .results import RESULT, result_file, result_names
 from .resume import Fingerprints, sort_out
-from .scenes import write_report
 from .sequence_run import Assignment, MakeRun
 from .summary import summarise
 

@@ -245,15 +245,10 @@ def write_label_png(path: Path, labels_hw: np.ndarray) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
-    """See `write_text`. `indent` None: one line."""
-    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes beside `path` and renames, so that no reader ever sees half a file. Raises OSError."""
+    """Writes beside `path` and renames, so that no reader ever sees half a file. `indent` None: one line."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError:  # a full disk
         partial.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ import jinja2
 from markupsafe import Markup
 
 from sam2_ros.engine.text import readable
-from sam2_ros.media.results import write_text
 
 from .plots import HIDDEN_COLOUR, STATE_COLOURS
 
@@ -49,7 +48,14 @@ def svg(content: bytes, alt: str) -> Picture:
 
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Render one of `templates/` and write it whole. Raises OSError."""
-    write_text(path, _environment().get_template(template).render(values))
+    text = _environment().get_template(template).render(values)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def counted(count: int, what: str) -> str:

@@ -29,9 +29,9 @@ from sam2_ros.weights.load import compile_cache_dir, list_models, load_model
 from .against.open_reference import check_reference, open_reference
 from .against.reference import REFERENCES, logit_error, mask_agreement
 from .against.seeded_weights import fill_by_key
-from .flops import Bank, official_flops, rewritten_flops
+from .flops import BankSize, official_flops, rewritten_flops
 from .machine import product_peak_flops
-from .timing import Stream, Timed, TrackerFollower, time_in_turns, time_stream
+from .timing import OwnTracker, Stream, StreamTimes, time_in_turns, time_stream
 
 CLIP_FRAMES = 12
 """Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
@@ -101,7 +101,7 @@ def run_bench(
 
     Raises CheckpointError, and ReferenceMissingError for the reference.
     """
-    model, weights = open_benched(config)
+    model, weights = open_bench_model(config)
     if config.against:
         check_reference(config.against, model.config)
     stream = render_stream(config)
@@ -157,7 +157,7 @@ def run_bench(
     if others:
         report["objects_by_conditioning"] = {str(conditioning): runs[conditioning] for conditioning in others}
     if config.against:
-        report |= _beside(model, compiled, config, stream, runs[first], one_more)
+        report |= _time_reference(model, compiled, config, stream, runs[first], one_more)
     return report
 
 
@@ -184,7 +184,7 @@ def _time(
     conditioning: int,
     count: int,
     on_frame: Callable[[], None],
-) -> Timed:
+) -> StreamTimes:
     tracker = Tracker(model, tracker_config(config, conditioning, count))
     # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
     return time_stream(
@@ -215,11 +215,16 @@ def tracker_config(config: BenchConfig, conditioning: int, count: int) -> Tracke
 
 
 def _share(
-    model: Sam2Model, config: BenchConfig, conditioning: int, count: int, timed: Timed, peak_flops: float
+    model: Sam2Model,
+    config: BenchConfig,
+    conditioning: int,
+    count: int,
+    timed: StreamTimes,
+    peak_flops: float,
 ) -> dict[str, Any]:
     """What the arithmetic of a frame would take at the machine's peak, beside what the frame took."""
     memory = config.memory
-    bank = Bank(
+    bank = BankSize(
         conditioning,
         memory.memory_frames - 1,
         conditioning + model.config.max_pointers - 1,
@@ -235,7 +240,7 @@ def _share(
     }
 
 
-def _beside(
+def _time_reference(
     model: Sam2Model,
     compiled: Sam2Model,
     config: BenchConfig,
@@ -249,8 +254,8 @@ def _beside(
     for count in config.objects:
         part = stream.of(count)
         tracker = Tracker(compiled, tracker_config(config, config.conditioning[0], count))
-        followers = TrackerFollower(tracker, part), reference.follow(part.images, part.boxes)
-        ours, theirs = time_in_turns(followers, len(part), on_frame)
+        trackers = OwnTracker(tracker, part), reference.start(part.images, part.boxes)
+        ours, theirs = time_in_turns(trackers, len(part), on_frame)
         own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
         runs[str(count)][config.against] = {
             "frame_ms": times.as_dict(),
@@ -262,7 +267,7 @@ def _beside(
     return {"against": config.against, "ratio": ratios, "agreement": agreements}
 
 
-def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
+def open_bench_model(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
     if config.against and config.backend != "torch":
         raise BackendError(

@@ -15,7 +15,7 @@ import numpy as np
 from sam2_ros.engine import Prompt, TrackedObject, Tracker
 from sam2_ros.eval.metrics import growth_per_step, spread
 
-from .against.reference import Box, Followed, Follower
+from .against.reference import Box, SteppedTracker, TrackerOutput
 from .launches import count_launches
 from .machine import memory_in_use_bytes
 
@@ -40,7 +40,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Timed:
+class StreamTimes:
     """What one run showed; `growth_bytes` is per frame."""
 
     report: dict[str, Any]
@@ -55,7 +55,7 @@ def time_stream(
     conditioning: int,
     on_frame: Callable[[], None],
     launches: bool,
-) -> Timed:
+) -> StreamTimes:
     """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
 
     Args:
@@ -101,11 +101,11 @@ def time_stream(
     if launches:
         count, counted = count_launches(lambda: tracker.step(stream.images[-1]), device)
         report["launches"] = {counted: count}
-    return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()))
+    return StreamTimes(report, times.p50, growth_per_step(list(memory)), int(memory.max()))
 
 
-class TrackerFollower:
-    """Our tracker as a `Follower`, with the boxes of the stream.
+class OwnTracker:
+    """Our tracker as a `SteppedTracker`, with the boxes of the stream.
 
     Attributes:
         timings_ms: `FrameResult.timings_ms` of each frame so far.
@@ -126,17 +126,19 @@ class TrackerFollower:
         return np.stack([obj.logits for obj in self._objects])
 
 
-def time_in_turns(followers: Sequence[Follower], frames: int, on_frame: Callable[[], None]) -> list[Followed]:
+def time_in_turns(
+    trackers: Sequence[SteppedTracker], frames: int, on_frame: Callable[[], None]
+) -> list[TrackerOutput]:
     """Several trackers, a frame each, so that a machine that slows down does so for all.
 
     Returns what each said and took, of all frames.
     """
-    followed = [Followed() for _ in followers]
+    outputs = [TrackerOutput() for _ in trackers]
     for _ in range(frames):
-        for follower, seen in zip(followers, followed, strict=True):
+        for tracker, seen in zip(trackers, outputs, strict=True):
             start_s = time.perf_counter()
-            follower.step()
+            tracker.step()
             seen.frame_ms.append((time.perf_counter() - start_s) * 1e3)
-            seen.logits.append(follower.logits())
+            seen.logits.append(tracker.logits())
         on_frame()
-    return followed
+    return outputs

@@ -10,9 +10,9 @@ import importlib.util
 from sam2_ros.engine import ModelConfig, Sam2Model
 from sam2_ros.engine.config import OFFICIAL
 
-from .official import Official
+from .official import OfficialReference
 from .reference import PACKAGES, Reference, ReferenceMissingError, missing
-from .transformers import Port
+from .transformers import TransformersReference
 
 
 def check_reference(name: str, config: ModelConfig) -> None:
@@ -37,5 +37,5 @@ def open_reference(name: str, model: Sam2Model) -> Reference:
     """
     check_reference(name, model.config)
     if name == "transformers":
-        return Port(model)
-    return Official(model, compiled=name == "official-compiled")
+        return TransformersReference(model)
+    return OfficialReference(model, compiled=name == "official-compiled")

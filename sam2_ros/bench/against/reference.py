@@ -28,14 +28,14 @@ class ReferenceMissingError(ValueError):
 
 
 @dataclass
-class Followed:
+class TrackerOutput:
     """What a tracker said of a stream: one entry per frame."""
 
     frame_ms: list[float] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
 
 
-class Follower(Protocol):
+class SteppedTracker(Protocol):
     """A tracker with its boxes given, before the first frame of its clip."""
 
     def step(self) -> None:
@@ -48,7 +48,7 @@ class Follower(Protocol):
 class Reference(Protocol):
     """Somebody else's model, which follows one clip after another."""
 
-    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> Follower:
+    def start(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> SteppedTracker:
         """Its tracker on boxes of the first frame, x0, y0, x1, y1 pixels, of ``[H, W, 3]`` uint8 RGB frames.
 
         The frames are resized and normalised here, before the first step.
@@ -63,7 +63,7 @@ def missing(name: str, reason: object) -> ReferenceMissingError:
     )
 
 
-def mask_agreement(theirs: Followed, ours: Followed) -> float:
+def mask_agreement(theirs: TrackerOutput, ours: TrackerOutput) -> float:
     """Mean IoU of the masks of all objects on all frames, at the resolution of the logits; 1 where both are empty."""
     ious = [
         mask_iou(a > 0, b > 0)
@@ -73,7 +73,7 @@ def mask_agreement(theirs: Followed, ours: Followed) -> float:
     return round(float(np.mean(ious)), 5)
 
 
-def logit_error(theirs: Followed, ours: Followed) -> float:
+def logit_error(theirs: TrackerOutput, ours: TrackerOutput) -> float:
     """Root mean square of the difference over that of the reference, over all frames."""
     a, b = np.stack(theirs.logits), np.stack(ours.logits)
     return float(np.sqrt(((a - b) ** 2).mean() / (a**2).mean()))

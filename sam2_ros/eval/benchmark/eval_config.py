@@ -14,9 +14,9 @@ from sam2_ros.engine.tracker_config import NUMERICS
 from sam2_ros.eval.memory_options import MemoryOptions
 
 from .baselines import BASELINES
-from .prompting import KINDS
+from .prompting import PROMPT_KINDS
 
-Progress = Callable[[str, int, int | None], None]
+OnProgress = Callable[[str, int, int | None], None]
 
 
 class EvalConfigError(ValueError):
@@ -29,7 +29,7 @@ class EvalConfig:
 
     Attributes:
         dataset: see `datasets`.
-        prompt: one of `KINDS`.
+        prompt: one of `PROMPT_KINDS`.
         split, sequences: which part of the dataset; empty = all.
         out: folder for predicted masks, overlays and summary.json; None = nothing is written.
         numerics: see `TrackerConfig`.
@@ -60,8 +60,8 @@ class EvalConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.prompt not in KINDS:
-            raise EvalConfigError(f"--prompt {self.prompt} given, one of {', '.join(KINDS)} expected")
+        if self.prompt not in PROMPT_KINDS:
+            raise EvalConfigError(f"--prompt {self.prompt} given, one of {', '.join(PROMPT_KINDS)} expected")
         if self.numerics not in NUMERICS:
             raise EvalConfigError(f"--numerics {self.numerics} given, one of {', '.join(NUMERICS)} expected")
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
@@ -88,7 +88,7 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvalResult:
     """`report` is what `--json` prints; `details` has each object of each sequence, by method."""
 
     report: dict[str, Any]

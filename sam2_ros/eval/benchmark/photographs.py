@@ -25,7 +25,7 @@ from sam2_ros.result_folder.folder import ResultFolder, is_plain
 from sam2_ros.weights.load import load_model
 
 from .baselines import grabcut
-from .eval_config import EvalConfig, EvalConfigError, Evaluation, Progress
+from .eval_config import EvalConfig, EvalConfigError, EvalResult, OnProgress
 from .prompting import CLICKS, Clicks, tight_box
 from .scores import disjoint
 
@@ -52,9 +52,9 @@ class InstanceScore:
 
 def run_photographs(
     config: EvalConfig,
-    on_progress: Progress = lambda step, done, total: None,
+    on_progress: OnProgress = lambda step, done, total: None,
     on_note: Callable[[str], None] = lambda line: None,
-) -> Evaluation:
+) -> EvalResult:
     """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
 
     Raises SourceError, CheckpointError, EvalConfigError or ResultFolderError, each in one line.
@@ -84,9 +84,9 @@ def run_photographs(
 def _run(
     config: EvalConfig,
     folder: ResultFolder | None,
-    on_progress: Progress,
+    on_progress: OnProgress,
     on_note: Callable[[str], None],
-) -> Evaluation:
+) -> EvalResult:
     photographs = open_photographs(config.dataset)
     folders = _folder_names(photographs)
     if folder is not None:
@@ -143,7 +143,7 @@ def _run(
     if folder is not None:
         write_json(folder.stage("summary.json"), report | details)
         folder.commit(("summary.json", *(f"{name}/" for name in folders.values())))
-    return Evaluation(report, details)
+    return EvalResult(report, details)
 
 
 def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:

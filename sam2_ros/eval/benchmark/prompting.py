@@ -14,7 +14,7 @@ from sam2_ros.engine import Prompt
 
 CLICKS = {"click1": 1, "click3": 3, "click5": 5, "online": 3}
 """Clicks on the frame on which an object is first prompted, by kind of prompt."""
-KINDS = ("mask", "box", *CLICKS)
+PROMPT_KINDS = ("mask", "box", *CLICKS)
 
 
 def tight_box(mask_hw: np.ndarray) -> tuple[float, float, float, float]:

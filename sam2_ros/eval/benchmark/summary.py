@@ -33,7 +33,7 @@ def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -
 
 
 @dataclass
-class _Method:
+class _MethodTotals:
     """One method over all sequences."""
 
     sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -74,11 +74,11 @@ class Summary:
 
 def summarise(records: Iterable[Record]) -> Summary:
     """The means over records as result.json has them, at least one; each object has the same weight."""
-    methods: dict[str, _Method] = {}
+    methods: dict[str, _MethodTotals] = {}
     prompted = {}
     for record in records:
         for name, one in {"model": record, **record["baselines"]}.items():
-            methods.setdefault(name, _Method()).add(record["name"], record["group"], one)
+            methods.setdefault(name, _MethodTotals()).add(record["name"], record["group"], one)
         prompted[record["name"]] = record["prompted_frames"]
     reports = {name: method.report() for name, method in methods.items()}
     report = reports.pop("model")

@@ -13,7 +13,7 @@ from typing import Any
 
 from sam2_ros.media.written_file import read_json
 
-Key = tuple[str, str]
+ObjectKey = tuple[str, str]
 """Sequence and object."""
 
 
@@ -40,7 +40,7 @@ class RunSummary:
     kind: str
     task: Mapping[str, str]
     setup: Mapping[str, str]
-    scores: Mapping[Key, Mapping[str, float | None]]
+    scores: Mapping[ObjectKey, Mapping[str, float | None]]
     groups: Mapping[str, str] = field(default_factory=dict)
     speed: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -158,7 +158,7 @@ def _eval(file: Path, content: Mapping[str, Any]) -> RunSummary:
 
 def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
     """An instance has no name: its number within its photograph is one, where both runs have the same instances."""
-    scores: dict[Key, dict[str, float | None]] = {}
+    scores: dict[ObjectKey, dict[str, float | None]] = {}
     count: dict[str, int] = {}
     for one in content["of_instances"]:
         name = one["photograph"]

@@ -26,7 +26,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """How far a job is, in steps of its own."""
 
     name: str
@@ -58,7 +58,7 @@ class Failed:
 
 
 Outcome = Finished | Failed
-Event = Progress | Finished | Failed
+Event = JobProgress | Finished | Failed
 Work = Callable[[Any, Callable[[int], None]], Any]
 """Does a job: payload and `on_progress(done)` in, value out. Raises JobError, or anything else for a defect."""
 
@@ -105,7 +105,7 @@ def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome
         return Failed(job.name, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
-class InThisProcess:
+class SerialRunner:
     """One job after the other."""
 
     def run(
@@ -113,7 +113,7 @@ class InThisProcess:
     ) -> None:
         work = make_work()
         for job in jobs:
-            outcome = attempt(work, job, lambda done, name=job.name: on_event(Progress(name, done)))  # type: ignore[misc]
+            outcome = attempt(work, job, lambda done, name=job.name: on_event(JobProgress(name, done)))  # type: ignore[misc]
             on_event(outcome)
             if isinstance(outcome, Failed) and outcome.ends_all:
                 return

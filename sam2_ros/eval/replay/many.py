@@ -16,8 +16,17 @@ import cv2
 import torch
 
 from sam2_ros.engine import PromptError
-from sam2_ros.eval.jobs.choose import choose_runner
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, Interrupted, Job, JobError, Progress, disk_error
+from sam2_ros.eval.jobs.choose_runner import choose_runner
+from sam2_ros.eval.jobs.job import (
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Job,
+    JobError,
+    JobProgress,
+    disk_error,
+)
 from sam2_ros.live.player import LiveReplayError
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.results import write_json
@@ -27,7 +36,7 @@ from sam2_ros.result_folder.manifest import State
 from sam2_ros.result_folder.switch import in_the_way
 from sam2_ros.weights.load import CheckpointError, device_and_precision, load_model
 
-from .fingerprint import kept_summary
+from .fingerprint import reusable_summary
 from .replay import run_replay, versions
 from .replay_config import NODE, RECORDED, ReplayConfig, ReplayConfigError
 from .runs import LoadModel
@@ -142,7 +151,7 @@ class Board:
     at: dict[str, int] = field(default_factory=dict)
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, JobProgress):
             self.at[event.name] = event.done
         else:
             self.at.pop(event.name, None)
@@ -188,7 +197,7 @@ def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[s
         except ResultFolderError as error:
             board.on_event(Failed(name, str(error)))
             continue
-        summary, reason = kept_summary(one)
+        summary, reason = reusable_summary(one)
         if config.fresh or summary is None:
             to_do[name] = one
             if reason and not config.fresh:
@@ -219,7 +228,7 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) ->
         chosen.runner.run(MakeReplays(chosen.threads), jobs, board.on_event)
     except KeyboardInterrupt:
         # By the files: a process may have ended a bag and not have said so yet.
-        complete = [one for name, one in config.bags.items() if name not in to_do or kept_summary(one)[0]]
+        complete = [one for name, one in config.bags.items() if name not in to_do or reusable_summary(one)[0]]
         raise Interrupted(
             f"interrupted; {len(complete)} of {board.count} bags are complete in '{config.out}': the same command "
             "goes on with the others"

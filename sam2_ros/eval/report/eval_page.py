@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sam2_ros.engine.text import counted
 from sam2_ros.eval.metrics import spread
 
 from . import plots
 from .data import EvalReport, ReportedObject, ReportedSequence, Scores
 from .parts import calibration, facts_of, frame_picture
-from .render import Headline, Picture, counted, svg, write_page
+from .render import Headline, Picture, svg, write_page
 from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
 PICTURES_AT_MOST = 12

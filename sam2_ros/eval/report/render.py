@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from sam2_ros.engine.text import readable
+from sam2_ros.engine.text import counted, readable
 
 from .plots import HIDDEN_COLOUR, STATE_COLOURS
 
@@ -56,11 +56,6 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     except OSError:  # a full disk
         partial.unlink(missing_ok=True)
         raise
-
-
-def counted(count: int, what: str) -> str:
-    """`1 object`, `2 objects`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def decimals(value: float | None, digits: int = 1) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sam2_ros.engine.text import counted
+
 from . import plots
 from .data import ReplayReport, ReportedObject, ReportedRun
 from .parts import calibration, facts_of, frame_picture
-from .render import Headline, Picture, counted, svg, write_page
+from .render import Headline, Picture, svg, write_page
 from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
 PICTURES_AT_MOST = 6

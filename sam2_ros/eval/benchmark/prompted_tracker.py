@@ -17,7 +17,7 @@ from sam2_ros.engine import FrameResult, Prompt, Sam2Model, Tracker, TrackerConf
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou
 
-from .prompting import CLICKS, KINDS, Clicks, tight_box
+from .prompting import CLICKS, PROMPT_KINDS, Clicks, tight_box
 
 PAUSE_BELOW_IOU = 0.75
 PAUSE_CLICKS = 3
@@ -26,7 +26,7 @@ MAX_PROMPTED_FRAMES = 8
 
 
 @dataclass(frozen=True)
-class Followed:
+class AnsweredFrame:
     """One frame's answer.
 
     Attributes:
@@ -44,7 +44,7 @@ class Followed:
         return {obj.id: obj.mask for obj in self.result.objects}
 
 
-class Follower:
+class PromptedTracker:
     """One tracker over one sequence, from its first prompted frame to its end; give it every frame, in order."""
 
     def __init__(
@@ -55,9 +55,9 @@ class Follower:
         numerics: str = "stream",
         memory: MemoryOptions | None = None,
     ) -> None:
-        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`."""
-        if kind not in KINDS:
-            raise ValueError(f"prompt '{kind}' given, one of {', '.join(KINDS)} expected")
+        """`kind`: one of `PROMPT_KINDS`. `numerics`: see `TrackerConfig`."""
+        if kind not in PROMPT_KINDS:
+            raise ValueError(f"prompt '{kind}' given, one of {', '.join(PROMPT_KINDS)} expected")
         self._kind = kind
         self._fps = sequence.fps
         prompted = MAX_PROMPTED_FRAMES if kind == "online" else 1
@@ -74,23 +74,23 @@ class Follower:
 
     def step(
         self, index: int, image_hw3: np.ndarray, new: Sequence[str], truth: FrameTruth | None
-    ) -> Followed:
+    ) -> AnsweredFrame:
         """Track into a frame; `new` objects first show in it and are prompted, so that its truth is needed."""
         known = list(self._prompted_frames)
         for name in new:
             self._prompted_frames[name] = 1
         if self._kind not in CLICKS:
             prompts = [self._prompt(name, truth) for name in new]
-            return self._followed(self._try(self._tracker, index, image_hw3, prompts), prompts)
+            return self._answered(self._timed_step(self._tracker, index, image_hw3, prompts), prompts)
         watched = known if self._kind == "online" and truth is not None else []
         if not new and not watched:
-            return self._followed(self._try(self._tracker, index, image_hw3, ()), ())
+            return self._answered(self._timed_step(self._tracker, index, image_hw3, ()), ())
         assert truth is not None
         return self._click(index, image_hw3, new, watched, truth)
 
     def _click(
         self, index: int, image_hw3: np.ndarray, new: Sequence[str], watched: Sequence[str], truth: FrameTruth
-    ) -> Followed:
+    ) -> AnsweredFrame:
         """Each click is on the error of the answer before it; the frame is tracked again with all clicks so far."""
         before = self._tracker
         clicks: dict[str, Clicks] = {}
@@ -100,7 +100,9 @@ class Follower:
             clicks[name].add_on_error(np.zeros(truth.hw, bool), truth.mask(name))
             left[name] = CLICKS[self._kind] - 1
         self._tracker = _copy(before)
-        answer = self._try(self._tracker, index, image_hw3, [c.prompt(name) for name, c in clicks.items()])
+        answer = self._timed_step(
+            self._tracker, index, image_hw3, [c.prompt(name) for name, c in clicks.items()]
+        )
         for name in watched:
             if self._pauses(name, answer[0], truth):
                 clicks[name], left[name] = Clicks(), PAUSE_CLICKS
@@ -112,8 +114,8 @@ class Follower:
                 left[name] = left[name] - 1 if added else 0
             self._tracker = _copy(before)
             prompts = [c.prompt(name) for name, c in clicks.items() if c.points]
-            answer = self._try(self._tracker, index, image_hw3, prompts)
-        return self._followed(answer, [c.prompt(name) for name, c in clicks.items()])
+            answer = self._timed_step(self._tracker, index, image_hw3, prompts)
+        return self._answered(answer, [c.prompt(name) for name, c in clicks.items()])
 
     def _pauses(self, name: str, result: FrameResult, truth: FrameTruth) -> bool:
         """An operator stops on an object that he sees and that is not covered well, a few times at most."""
@@ -127,15 +129,15 @@ class Follower:
         mask = truth.mask(name)
         return Prompt(name, mask=mask) if self._kind == "mask" else Prompt(name, box=tight_box(mask))
 
-    def _try(
+    def _timed_step(
         self, tracker: Tracker, index: int, image_hw3: np.ndarray, prompts: Sequence[Prompt]
     ) -> tuple[FrameResult, float]:
         start_s = time.perf_counter()
         result = tracker.step(image_hw3, prompts, stamp_s=index / self._fps)
         return result, (time.perf_counter() - start_s) * 1e3
 
-    def _followed(self, answer: tuple[FrameResult, float], prompts: Sequence[Prompt]) -> Followed:
-        return Followed(*answer, tuple(prompt.id for prompt in prompts))
+    def _answered(self, answer: tuple[FrameResult, float], prompts: Sequence[Prompt]) -> AnsweredFrame:
+        return AnsweredFrame(*answer, tuple(prompt.id for prompt in prompts))
 
     @property
     def prompted_frames(self) -> Mapping[str, int]:

@@ -15,10 +15,10 @@ from typing import Any
 
 from sam2_ros.host_memory import keep_freed_pages
 
-from .job import ATTEMPTS, Event, Failed, Job, Progress, Work, attempt
+from .job import ATTEMPTS, Event, Failed, Job, JobProgress, Work, attempt
 
 
-class Processes:
+class ProcessPool:
     """`count` processes, each started afresh: it imports what it needs, and shares nothing with the others."""
 
     def __init__(self, count: int) -> None:
@@ -99,7 +99,7 @@ class _Worker:
             return None
         if isinstance(said, BaseException):
             raise said
-        if not isinstance(said, Progress):
+        if not isinstance(said, JobProgress):
             self.job = None
         return said
 
@@ -137,6 +137,6 @@ def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
         try:
             job: Job = pipe.recv()
             name = job.name
-            pipe.send(attempt(work, job, lambda done, name=name: pipe.send(Progress(name, done))))  # type: ignore[misc]
+            pipe.send(attempt(work, job, lambda done, name=name: pipe.send(JobProgress(name, done))))  # type: ignore[misc]
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # nobody listens any more

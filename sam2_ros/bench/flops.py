@@ -1,4 +1,4 @@
-"""Floating-point operations of one tracked frame, counted by hand from a model's shapes: two for each multiply-add.
+"""Floating-point operations of one tracked frame, computed from a model's shapes: two for each multiply-add.
 
 Knows the official arithmetic and what the exact rewrites leave of it; does not run anything. Counted are matrix
 products, convolutions and attention. Norms, activations, softmax, resizing and additions are not: together they are
@@ -17,7 +17,7 @@ PROMPT_TOKENS = 8
 
 @dataclass(frozen=True)
 class BankSize:
-    """What memory attention looks at.
+    """Size of the memory bank that memory attention reads.
 
     Attributes:
         conditioning: spatial memories of prompted frames.

@@ -1,4 +1,4 @@
-"""What this machine can do and has in use: its matrix product peak, and memory.
+"""Measures this machine: peak of its matrix product, memory in use.
 
 Knows devices and data types; does not know the model.
 """

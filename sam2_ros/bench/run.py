@@ -1,4 +1,4 @@
-"""Times the tracker on a rendered camera stream: frame and stage times, their share of the machine's peak, memory.
+"""`sam2-ros bench`: times the tracker on a rendered camera stream: frame and stage times, share of the peak, memory.
 
 With a reference, that too, a frame each in turns, on the same weights and frames. Does not know ROS: what a live node
 adds (transport, conversion, publishing) is in the demo's latency.
@@ -248,7 +248,7 @@ def _time_reference(
     runs: dict[str, dict[str, Any]],
     on_frame: Callable[[], None],
 ) -> dict[str, Any]:
-    """The reference's times go into `runs`, with ours in turns with it; how the two compare is returned."""
+    """Time the reference and our tracker in turns; times go into `runs`, ratio and agreement are returned."""
     ratios, agreements = {}, {}
     reference = open_reference(config.against, model)
     for count in config.objects:

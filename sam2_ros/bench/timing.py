@@ -1,4 +1,4 @@
-"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is. Or several in turns.
+"""Times one tracker over a stream (frames, stages, launches, memory growth), or several in turns.
 
 Knows the tracker from outside; does not know what its arithmetic should take.
 """
@@ -41,7 +41,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class StreamTimes:
-    """What one run showed; `growth_bytes` is per frame."""
+    """Times and memory of one run; `growth_bytes` is per frame."""
 
     report: dict[str, Any]
     p50_ms: float
@@ -129,9 +129,9 @@ class OwnTracker:
 def time_in_turns(
     trackers: Sequence[SteppedTracker], frames: int, on_frame: Callable[[], None]
 ) -> list[TrackerOutput]:
-    """Several trackers, a frame each, so that a machine that slows down does so for all.
+    """Step several trackers, a frame each in turn, so that a machine that slows down does so for all.
 
-    Returns what each said and took, of all frames.
+    Returns the times and logits of each, of all frames.
     """
     outputs = [TrackerOutput() for _ in trackers]
     for _ in range(frames):

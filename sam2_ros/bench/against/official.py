@@ -1,4 +1,4 @@
-"""Runs the official SAM 2 over the frames that `bench` gives the tracker: the same weights, in the same process.
+"""Runs Meta's package `sam2` over the frames that `bench` gives the tracker, with the same weights.
 
 Knows how its video predictor is driven and where its answers lie; compares nothing.
 """

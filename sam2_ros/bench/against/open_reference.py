@@ -1,4 +1,4 @@
-"""Opens a reference by its name, and says beforehand whether that can work here.
+"""Opens a reference implementation by its name, and checks beforehand that it can run here.
 
 Does not know what a reference is made of.
 """

@@ -1,6 +1,6 @@
-"""What `bench` needs of a reference, whichever it is: what it is called, what it said, how far two answers agree.
+"""Interface of the reference implementations that `bench` times, and how far two outputs agree.
 
-Does not know how a reference is driven: `official` and `port` do.
+Does not know how a reference is driven: `official` and `transformers` do.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ class ReferenceMissingError(ValueError):
 
 @dataclass
 class TrackerOutput:
-    """What a tracker said of a stream: one entry per frame."""
+    """A tracker's times and logits over a stream: one entry per frame."""
 
     frame_ms: list[float] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
 
 
 class SteppedTracker(Protocol):
-    """A tracker with its boxes given, before the first frame of its clip."""
+    """A tracker that has its boxes and is stepped through its clip, frame by frame."""
 
     def step(self) -> None:
-        """Go through the next frame, and wait until the device has finished."""
+        """Track the next frame, and wait until the device has finished."""
 
     def logits(self) -> np.ndarray:
-        """``[n, S / 4, S / 4]`` float32: what it said of the objects on that frame."""
+        """``[n, S / 4, S / 4]`` float32: the mask logits of the objects on that frame."""
 
 
 class Reference(Protocol):
-    """Somebody else's model, which follows one clip after another."""
+    """A reference implementation with its model loaded; tracks one clip after another."""
 
     def start(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> SteppedTracker:
         """Its tracker on boxes of the first frame, x0, y0, x1, y1 pixels, of ``[H, W, 3]`` uint8 RGB frames.

@@ -1,4 +1,4 @@
-"""Simple trackers of OpenCV that run beside the model: is it worth its time?
+"""Baseline trackers without learning: dense optical flow, and a box tracker with GrabCut.
 
 Know a mask and a box to start from, and images; know no model and no truth.
 """
@@ -21,13 +21,13 @@ Box = tuple[float, float, float, float]
 
 
 class Baseline(Protocol):
-    """Give it every frame of a sequence, in order, from the first object's start on."""
+    """Gets every frame of a sequence, in order, from the one on which the first object is added."""
 
     def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
-        """Masks of all started objects, ``[H, W]`` bool, in the next frame."""
+        """Masks of all objects, ``[H, W]`` bool, in the next frame."""
 
     def add_object(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
-        """Add an object by its mask and box (x0, y0, x1, y1 px; None = not seen) in the last followed frame."""
+        """Add an object by its mask and box (x0, y0, x1, y1 px; None = not seen) in the last tracked frame."""
 
 
 class FlowBaseline:

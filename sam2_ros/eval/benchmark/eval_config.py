@@ -1,4 +1,4 @@
-"""What `sam2-ros eval` is asked for, checked before anything slow is done.
+"""Configuration and result of `sam2-ros eval`; options are checked before anything slow is done.
 
 Does not know how it is evaluated.
 """
@@ -89,7 +89,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """`report` is what `--json` prints; `details` has each object of each sequence, by method."""
+    """Result of an evaluation. `report`: what `--json` prints; `details`: each object of each sequence, by method."""
 
     report: dict[str, Any]
     details: dict[str, Any]

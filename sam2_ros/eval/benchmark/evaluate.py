@@ -1,4 +1,4 @@
-"""`sam2-ros eval` on videos: every sequence once through the model, and through simple trackers beside it.
+"""`sam2-ros eval` on videos: runs the model and the baselines over every sequence and writes the summary.
 
 Joins dataset, earlier results, the way to run and the summary; does not know how any of them works.
 """
@@ -47,7 +47,7 @@ def run_eval(
     """Evaluate; sequences that cannot be are in the report's `failed`, and the others are not lost.
 
     Args:
-        on_note: gets a line for people whenever there is one: what was taken over, what failed.
+        on_note: gets a line for people whenever there is one: what was reused, what failed.
         command: as given, for summary.json.
 
     Raises SourceError when no sequence can be used, CheckpointError, EvalConfigError, ResultFolderError or RayError,
@@ -76,7 +76,7 @@ def _run(
     for name, line in failed.items():
         on_failed(f"{name} failed: {line}")
     done, to_do = _plan(config, folder, sequences, failed, on_note, on_failed)
-    taken_over = len(done)
+    reused = len(done)
     device, _ = device_and_precision(config.device, config.precision)
     runner, workers, threads = choose_runner(len(to_do), device, config.workers, config.ray)
     lengths = {one.sequence.name: len(one.sequence) for one in to_do}
@@ -89,7 +89,7 @@ def _run(
             runner.run(LoadEvaluator(_as_resolved(config, folder), threads), jobs, status.on_event)
         except KeyboardInterrupt:
             # By the files: a process may have ended a sequence and not have said so yet.
-            complete = taken_over
+            complete = reused
             if folder is not None:
                 complete += len(plan_resume(to_do, folder.path, folder.staging).records)
                 _drop_incomplete(folder)
@@ -101,7 +101,7 @@ def _run(
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]
     if not any(record["objects"] for record in records):
         raise SourceError(_none_scored(config.dataset, failed))
-    run = {"workers": workers, "taken_over": taken_over, "command": list(command)}
+    run = {"workers": workers, "taken_over": reused, "command": list(command)}
     evaluation = _evaluation(config, records, failed, run)
     if folder is not None:
         waiting = _drop_incomplete(folder)
@@ -241,7 +241,7 @@ def _with_absolute_paths(config: EvalConfig) -> EvalConfig:
 
 @dataclass
 class _RunStatus:
-    """What is known of a run while it goes on: records by sequence, what failed, frames done."""
+    """Progress of a run: records by sequence, what failed, frames done."""
 
     on_progress: OnProgress
     on_note: OnNote

@@ -1,4 +1,4 @@
-"""`sam2-ros eval` on photographs: every instance prompted alone, its mask compared with the known one.
+"""`sam2-ros eval` on photographs: prompts every instance alone and scores the IoU of its mask.
 
 Joins photographs, prompts, the image segmenter and files; nothing here has a time.
 """

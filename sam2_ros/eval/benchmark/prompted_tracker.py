@@ -1,4 +1,4 @@
-"""Follows the objects of one sequence with the tracker, prompted from the truth in one of the ways of evaluation.
+"""Tracks one sequence with prompts simulated from its annotation: a mask, a box, clicks, or online corrections.
 
 Knows the tracker and the truth of the frames that prompts are drawn from; does not know scores or files.
 """
@@ -45,7 +45,7 @@ class AnsweredFrame:
 
 
 class PromptedTracker:
-    """One tracker over one sequence, from its first prompted frame to its end; give it every frame, in order."""
+    """A tracker over one sequence, from its first prompted frame to its end; gets every frame, in order."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Prompts as evaluations draw them from the truth: the mask, its tight box, clicks where an answer is most wrong.
+"""Prompts simulated from the annotation: the mask, its tight box, clicks on the largest error.
 
 Knows masks; does not know who answers.
 """

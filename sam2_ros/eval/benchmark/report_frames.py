@@ -1,4 +1,4 @@
-"""Gives the report of an evaluation its frames: the image, the answer as it was written, the truth.
+"""Reads the frames that the report of an evaluation shows: image, predicted masks, true masks.
 
 Knows where `results` left the masks; does not know what is shown.
 """

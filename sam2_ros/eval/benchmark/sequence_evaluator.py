@@ -1,4 +1,4 @@
-"""One sequence through the model and the trackers beside it: masks and a video left in a folder, scores as a record.
+"""Evaluates one sequence: runs the model and the baselines, writes masks and a video, returns the scores.
 
 Knows nothing of other sequences, nor of where it runs: see `eval.jobs`.
 """
@@ -38,7 +38,7 @@ OnFrame = Callable[[int], None]
 
 @dataclass(frozen=True)
 class SequenceTask:
-    """A sequence, and the fingerprint its result gets."""
+    """A sequence to evaluate, and the fingerprint its result gets."""
 
     sequence: VosSequence
     fingerprint: Mapping[str, Any]
@@ -59,7 +59,7 @@ class LoadEvaluator:
 
 
 class SequenceEvaluator:
-    """A model that is ready, for one sequence after the other. Raises CheckpointError."""
+    """Evaluates one sequence after the other with one model. Raises CheckpointError."""
 
     def __init__(self, config: EvalConfig) -> None:
         self._config = config
@@ -119,7 +119,7 @@ class SequenceEvaluator:
 
 @dataclass
 class _MethodResult:
-    """What one method did on the sequence."""
+    """Scores and times of one method on the sequence."""
 
     scorer: SequenceScorer
     steps_ms: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""From the records of single sequences to the means over all of them: what summary.json says, but for how it was run.
+"""Combines the records of all sequences into the means of summary.json.
 
 Knows numbers that are already there, of this run or an earlier one; knows no model and no image.
 """
@@ -34,7 +34,7 @@ def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -
 
 @dataclass
 class _MethodTotals:
-    """One method over all sequences."""
+    """Scores and times of one method over all sequences."""
 
     sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
     objects: dict[str, list[ObjectScores]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Compares two runs object by object, and says in one sentence what can be told.
+"""Compares two runs object by object and gives a verdict in one sentence.
 
 Gets two summaries; does not know files, tables or exit statuses.
 """

@@ -1,4 +1,4 @@
-"""Chooses where jobs run that each want a model: here, in how many processes and with how many threads, or on Ray.
+"""Chooses how jobs that each need a model are run: in this process, in how many others, or on Ray.
 
 Does not know what the jobs do. A rule, nothing is measured.
 """
@@ -18,7 +18,7 @@ _MOST_WORKERS = 8
 
 
 class RunnerChoice(NamedTuple):
-    """A way to run jobs.
+    """A runner, and how many processes and threads it uses.
 
     `workers`: processes; 0 = as a cluster has room. `threads`: of each; 0 = as PyTorch has it.
     """

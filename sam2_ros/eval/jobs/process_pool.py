@@ -1,4 +1,4 @@
-"""Runs jobs in several processes of this machine; one that dies is replaced, and its job tried once more.
+"""Runs jobs in several processes of this machine; one that dies is replaced and its job tried once more.
 
 Does not know what a job does, nor how many processes are wise.
 """
@@ -125,7 +125,7 @@ def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
 
 
 def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
-    """A worker's life: jobs in, events out, until the pipe ends."""
+    """Main loop of a worker process: jobs in, events out, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the parent hears, too, and ends it
     keep_freed_pages()
     try:

@@ -80,11 +80,10 @@ class PromptedTracker:
         for name in new:
             self._prompted_frames[name] = 1
         if self._kind not in CLICKS:
-            prompts = [self._prompt(name, truth) for name in new]
-            return self._answered(self._timed_step(self._tracker, index, image_hw3, prompts), prompts)
+            return self._timed_step(index, image_hw3, [self._prompt(name, truth) for name in new])
         watched = known if self._kind == "online" and truth is not None else []
         if not new and not watched:
-            return self._answered(self._timed_step(self._tracker, index, image_hw3, ()), ())
+            return self._timed_step(index, image_hw3, ())
         assert truth is not None
         return self._click(index, image_hw3, new, watched, truth)
 
@@ -100,44 +99,37 @@ class PromptedTracker:
             clicks[name].add_on_error(np.zeros(truth.hw, bool), truth.mask(name))
             left[name] = CLICKS[self._kind] - 1
         self._tracker = _copy(before)
-        answer = self._timed_step(
-            self._tracker, index, image_hw3, [c.prompt(name) for name, c in clicks.items()]
-        )
+        answer = self._timed_step(index, image_hw3, [c.prompt(name) for name, c in clicks.items()])
         for name in watched:
-            if self._pauses(name, answer[0], truth):
+            if self._pauses(name, answer, truth):
                 clicks[name], left[name] = Clicks(), PAUSE_CLICKS
                 self._prompted_frames[name] += 1
         while any(left.values()):
-            masks = {obj.id: obj.mask for obj in answer[0].objects}
+            masks = answer.masks()
             for name in [name for name, count in left.items() if count]:
                 added = clicks[name].add_on_error(masks[name], truth.mask(name))
                 left[name] = left[name] - 1 if added else 0
             self._tracker = _copy(before)
             prompts = [c.prompt(name) for name, c in clicks.items() if c.points]
-            answer = self._timed_step(self._tracker, index, image_hw3, prompts)
-        return self._answered(answer, [c.prompt(name) for name, c in clicks.items()])
+            answer = self._timed_step(index, image_hw3, prompts)
+        return answer
 
-    def _pauses(self, name: str, result: FrameResult, truth: FrameTruth) -> bool:
+    def _pauses(self, name: str, answer: AnsweredFrame, truth: FrameTruth) -> bool:
         """An operator stops on an object that he sees and that is not covered well, a few times at most."""
         if name not in truth.masks or self._prompted_frames[name] >= MAX_PROMPTED_FRAMES:
             return False
-        mask = next(obj.mask for obj in result.objects if obj.id == name)
-        return mask_iou(mask, truth.mask(name)) < PAUSE_BELOW_IOU
+        return mask_iou(answer.masks()[name], truth.mask(name)) < PAUSE_BELOW_IOU
 
     def _prompt(self, name: str, truth: FrameTruth | None) -> Prompt:
         assert truth is not None
         mask = truth.mask(name)
         return Prompt(name, mask=mask) if self._kind == "mask" else Prompt(name, box=tight_box(mask))
 
-    def _timed_step(
-        self, tracker: Tracker, index: int, image_hw3: np.ndarray, prompts: Sequence[Prompt]
-    ) -> tuple[FrameResult, float]:
+    def _timed_step(self, index: int, image_hw3: np.ndarray, prompts: Sequence[Prompt]) -> AnsweredFrame:
         start_s = time.perf_counter()
-        result = tracker.step(image_hw3, prompts, stamp_s=index / self._fps)
-        return result, (time.perf_counter() - start_s) * 1e3
-
-    def _answered(self, answer: tuple[FrameResult, float], prompts: Sequence[Prompt]) -> AnsweredFrame:
-        return AnsweredFrame(*answer, tuple(prompt.id for prompt in prompts))
+        result = self._tracker.step(image_hw3, prompts, stamp_s=index / self._fps)
+        step_ms = (time.perf_counter() - start_s) * 1e3
+        return AnsweredFrame(result, step_ms, tuple(prompt.id for prompt in prompts))
 
     @property
     def prompted_frames(self) -> Mapping[str, int]:

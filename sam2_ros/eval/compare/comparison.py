@@ -108,17 +108,16 @@ class Comparison:
     def sentence(self) -> str:
         """What can be told, in words."""
         title, found, verdict = METRICS[self.metric].title, self.found, self.verdict()
-        counted, groups = counted(found.pairs, "object"), len(self.by_sequence())
+        objects, groups = counted(found.pairs, "object"), len(self.by_sequence())
         if self.a.kind != "replay" and groups != found.pairs:
-            counted += f" of {counted(groups, self.sequence_word())}"
+            objects += f" of {counted(groups, self.sequence_word())}"
         if verdict == "same":
-            return f"A and B score the same {title}, {counted}."
-        interval = _interval(found)
+            return f"A and B score the same {title}, {objects}."
         if verdict in ("better", "worse"):
-            turned = found.mean if found.mean > 0 else -found.mean
             bounds = sorted(abs(bound) for bound in (found.low, found.high) if bound is not None)
-            return f"B is {verdict} by {turned:.1f} points {title} [{bounds[0]:.1f}, {bounds[1]:.1f}], {counted}."
-        measured = f"B - A = {found.mean:+.1f} points {title}{interval}, {counted}"
+            interval = f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
+            return f"B is {verdict} by {abs(found.mean):.1f} points {title} {interval}, {objects}."
+        measured = f"B - A = {found.mean:+.1f} points {title}{_interval(found)}, {objects}"
         if found.enough:
             return f"No difference can be told: {measured}."
         drawn = counted(found.units, self.sequence_word() if found.clustered else "object")

@@ -32,13 +32,6 @@ _PROMPTS = {
     "online": "three clicks, and three more wherever it was covered badly",
 }
 _FACTS = {
-    "command": "Command",
-    "created": "Date",
-    "versions": "Versions",
-    "device": "Device",
-    "model": "Model",
-    "precision": "Precision",
-    "image_size": "Input, px",
     "numerics": "Numerics",
     "memory": "Memory",
     "dataset": "Data set",

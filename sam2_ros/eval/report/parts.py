@@ -13,6 +13,16 @@ from .data import ReportedObject
 from .render import Picture, svg
 from .worst_frames import FrameMasks, draw_frame, jpeg
 
+_FACTS = {
+    "command": "Command",
+    "created": "Date",
+    "versions": "Versions",
+    "device": "Device",
+    "model": "Model",
+    "precision": "Precision",
+    "image_size": "Input, px",
+}
+
 
 def frame_picture(
     whose: str, when: str, one: ReportedObject, j: float | None, frame: FrameMasks | None
@@ -40,11 +50,11 @@ def calibration(by_run: Mapping[str, Mapping[str, Any] | None], counted: str) ->
     return {"figure": svg(plot, "Reliability of the presence"), "rows": rows}
 
 
-def facts_of(summary: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
-    """What is known of how a run was made, in words; `names`: key -> heading."""
+def facts_of(summary: Mapping[str, Any], more: dict[str, str]) -> dict[str, str]:
+    """What is known of how a run was made, in words; `more`: further keys -> their headings."""
     return {
         heading: _words(key, summary[key])
-        for key, heading in names.items()
+        for key, heading in (_FACTS | more).items()
         if summary.get(key) not in (None, "", {}, [])
     }
 

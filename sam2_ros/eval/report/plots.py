@@ -93,9 +93,11 @@ def curve_svg(
     with matplotlib.rc_context(_LOOK):
         bands = len(series)
         height_in = 2.15 + 0.17 * bands
-        # Fixed margins: a layout that measures every text takes most of the time, once for each object.
+        # Fixed margins: measuring every text takes most of the time, once for each object.
         heights = (3, 1.3, *([0.24] * bands))
-        figure, (score, presence, *states) = _figure(2 + bands, (_WIDTH_IN, height_in), None, heights)
+        figure, (score, presence, *states) = _figure(
+            2 + bands, (_WIDTH_IN, height_in), heights, measured=False
+        )
         figure.subplots_adjust(0.125, 0.38 / height_in, 0.985, 1 - 0.22 / height_in, hspace=0.16)
         for start, end in hidden_spans(series[0].curve):
             for axes in (score, presence):
@@ -180,8 +182,8 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
             colour = SERIES_COLOURS[place % len(SERIES_COLOURS)] if len(bins) > 1 else TINT
             filled = [one for one in entries if one[counted] and one["presence"] is not None]
             share.plot(
-                [one["presence"] for one in filled],
-                [one["visible"] for one in filled],
+                _gaps([one["presence"] for one in filled]),
+                _gaps([one["visible"] for one in filled]),
                 "o-",
                 color=colour,
                 lw=1.2,
@@ -280,12 +282,12 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
 def _figure(
     rows: int,
     size_in: tuple[float, float],
-    layout: str | None = "constrained",
     heights: Sequence[float] | None = None,
+    measured: bool = True,
 ) -> tuple[Figure, list[Axes]]:
-    """Axes one under the other over the same x."""
+    """Axes one under the other over the same x. `measured`: margins that fit every text, which takes time."""
     # The object-oriented interface: no pyplot, hence no global state and no display.
-    figure = Figure(figsize=size_in, layout=layout)
+    figure = Figure(figsize=size_in, layout="constrained" if measured else None)
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
 

@@ -23,13 +23,6 @@ _ORDER = ("node", "recorded", "direct")
 """What a robot would see comes first."""
 _TITLES = {"node": "live node", "recorded": "recording", "direct": "direct"}
 _FACTS = {
-    "command": "Command",
-    "created": "Date",
-    "versions": "Versions",
-    "device": "Device",
-    "model": "Model",
-    "precision": "Precision",
-    "image_size": "Input, px",
     "bag": "Bag",
     "topic": "Topic",
     "transport": "Images",

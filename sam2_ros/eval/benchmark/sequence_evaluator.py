@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine import PromptError, Sam2Model, Tracker
-from sam2_ros.eval.jobs.job import JobError, disk_error
+from sam2_ros.eval.jobs.choose_runner import use_threads
+from sam2_ros.eval.jobs.job import JobError, disk_error, memory_error
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.overlay import VideoError
 from sam2_ros.media.results import write_json
@@ -52,9 +52,7 @@ class LoadEvaluator:
     threads: int = 0
 
     def __call__(self) -> SequenceEvaluator:
-        if self.threads:
-            torch.set_num_threads(self.threads)
-            cv2.setNumThreads(self.threads)
+        use_threads(self.threads)
         return SequenceEvaluator(self.config)
 
 
@@ -79,10 +77,7 @@ class SequenceEvaluator:
         except (SourceError, PromptError, VideoError) as error:
             raise JobError(str(error)) from error
         except torch.OutOfMemoryError as error:
-            device = self._model.device
-            raise JobError(
-                f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers"
-            ) from error
+            raise memory_error(self._model.device) from error
         except OSError as error:
             raise disk_error(error, Path(f"{out}/{task.sequence.name}")) from error
 

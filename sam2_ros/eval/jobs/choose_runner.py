@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import torch
 
 from .job import Runner, SerialRunner
@@ -48,3 +49,10 @@ def choose_runner(jobs: int, device: str, workers: int = 0, ray: str = "") -> Ru
     if workers == 1:
         return RunnerChoice(SerialRunner(), 1, 0)
     return RunnerChoice(ProcessPool(workers), workers, threads)
+
+
+def use_threads(threads: int) -> None:
+    """Sets the threads of PyTorch and OpenCV in the process that does the jobs; 0 = as they are."""
+    if threads:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)

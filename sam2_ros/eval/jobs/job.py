@@ -95,6 +95,11 @@ def disk_error(error: OSError, folder: Path) -> JobError:
     return JobError(f"'{error.filename or folder}': {error.strerror or error}; {remedy}", full)
 
 
+def memory_error(device: object) -> JobError:
+    """The error of a job for which a device has too little memory."""
+    return JobError(f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers")
+
+
 def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome:
     """One job in this process."""
     try:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 
 from sam2_ros.engine import PromptError
-from sam2_ros.eval.jobs.choose_runner import choose_runner
+from sam2_ros.eval.jobs.choose_runner import choose_runner, use_threads
 from sam2_ros.eval.jobs.job import (
     Event,
     Failed,
@@ -26,6 +25,7 @@ from sam2_ros.eval.jobs.job import (
     JobError,
     JobProgress,
     disk_error,
+    memory_error,
 )
 from sam2_ros.live.player import LiveReplayError
 from sam2_ros.media.frame import SourceError
@@ -252,9 +252,7 @@ class MakeReplays:
     threads: int = 0
 
     def __call__(self) -> Replays:
-        if self.threads:
-            torch.set_num_threads(self.threads)
-            cv2.setNumThreads(self.threads)
+        use_threads(self.threads)
         return Replays()
 
 
@@ -279,9 +277,7 @@ class Replays:
             seen = f" (see {config.recording(NODE).parent / 'node.log'})" if log else ""
             raise JobError(first + seen) from error
         except torch.OutOfMemoryError as error:
-            raise JobError(
-                f"{config.device} has too little memory for it: use a smaller --image-size, or fewer --workers"
-            ) from error
+            raise memory_error(config.device) from error
         except OSError as error:
             raise disk_error(error, config.out) from error
 

@@ -52,15 +52,15 @@ class ReportedObject:
 
 @dataclass(frozen=True)
 class ReportedSequence:
-    """One sequence. `beside`: J&F of each baseline, of the sequence and of its objects by id."""
+    """One sequence. `baselines`, `object_baselines`: J&F of each baseline, of the sequence and of its objects by id."""
 
     name: str
     group: str
     scores: Scores
     objects: Sequence[ReportedObject]
     steps_ms: Sequence[float] = ()
-    beside: Mapping[str, float | None] = field(default_factory=dict)
-    objects_beside: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
+    object_baselines: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -43,36 +43,20 @@ _FACTS = {
 
 
 class Column(NamedTuple):
-    """A score by its key in the JSON. `meaning`: a sentence below the table."""
+    """A score by its key in the JSON."""
 
     name: str
     title: str
     digits: int
-    meaning: str = ""
 
 
 _COLUMNS = (
     Column("JF", "J&F", 1),
     Column("J", "J", 1),
     Column("F", "F", 1),
-    Column(
-        "decay",
-        "decay",
-        1,
-        "Decay: points of J&F lost from the first to the last quarter of the frames; below 0 it got better.",
-    ),
-    Column(
-        "absent",
-        "absent",
-        0,
-        "Absent: of the frames that do not show an object, those with an empty answer, in percent.",
-    ),
-    Column(
-        "false_presence",
-        "false presence",
-        0,
-        "False presence: of the same frames, those in which it was called visible, in percent.",
-    ),
+    Column("decay", "decay", 1),
+    Column("absent", "absent", 0),
+    Column("false_presence", "false presence", 0),
     Column("frames", "frames", 0),
     Column("fps", "fps", 1),
 )
@@ -151,10 +135,14 @@ def _rows(run: EvalReport, baselines: Mapping[str, Any]) -> list[Row]:
     """Every sequence, its objects where it has several, and the mean."""
     rows = []
     for sequence in run.sequences:
-        rows.append(Row(sequence.name, _scores(sequence), [sequence.beside.get(name) for name in baselines]))
+        rows.append(
+            Row(sequence.name, _scores(sequence), [sequence.baselines.get(name) for name in baselines])
+        )
         for one in sequence.objects if len(sequence.objects) > 1 else ():
-            beside = sequence.objects_beside.get(one.id, {})
-            rows.append(Row(f"object {one.id}", one.scores, [beside.get(name) for name in baselines], "part"))
+            of_object = sequence.object_baselines.get(one.id, {})
+            rows.append(
+                Row(f"object {one.id}", one.scores, [of_object.get(name) for name in baselines], "part")
+            )
     means = [one["JF"] for one in baselines.values()]
     rows.append(Row(f"mean over {counted(len(run.objects), 'object')}", run.summary, means, "total"))
     return rows

@@ -144,16 +144,8 @@ def _eval(file: Path, content: Mapping[str, Any]) -> RunSummary:
         for key, one in objects.items()
     }
     groups = {name: name.partition("/")[0] for name in content["sequences"]} if "groups" in content else {}
-    return RunSummary(
-        file,
-        "eval",
-        _texts(content, TASK),
-        _texts(content, SETUP),
-        scores,
-        groups,
-        _speed(content),
-        content.get("failed", {}),
-    )
+    failed = content.get("failed", {})
+    return _summary(file, "eval", content, scores, groups=groups, speed=_speed(content), failed=failed)
 
 
 def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
@@ -164,28 +156,14 @@ def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
         name = one["photograph"]
         count[name] = count.get(name, 0) + 1
         scores[name, str(count[name])] = {"IoU": one["IoU"]["model"]}
-    return RunSummary(
-        file,
-        "photographs",
-        _texts(content, TASK),
-        _texts(content, SETUP),
-        scores,
-        speed=_speed(content),
-    )
+    return _summary(file, "photographs", content, scores, speed=_speed(content))
 
 
 def _replay(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
     runs = content["runs"]
     _has(file, runs, run)
     scores = {(run, key): _in_percent(one) for key, one in runs[run]["objects"].items()}
-    return RunSummary(
-        file,
-        "replay",
-        _texts(content, TASK),
-        _texts(content, SETUP),
-        scores,
-        speed=_speed(runs[run]) | _dropped(runs[run]),
-    )
+    return _summary(file, "replay", content, scores, speed=_speed(runs[run]) | _dropped(runs[run]))
 
 
 def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
@@ -209,6 +187,12 @@ def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
         speed=_dropped(content["means"][run]),
         failed=content["failed"],
     )
+
+
+def _summary(
+    file: Path, kind: str, content: Mapping[str, Any], scores: Mapping[ObjectKey, Any], **more: Any
+) -> RunSummary:
+    return RunSummary(file, kind, _texts(content, TASK), _texts(content, SETUP), scores, **more)
 
 
 def _has(file: Path, runs: Mapping[str, Any], run: str) -> None:

@@ -102,11 +102,11 @@ def _run(
     if not any(record["objects"] for record in records):
         raise SourceError(_none_scored(config.dataset, failed))
     run = {"workers": workers, "taken_over": reused, "command": list(command)}
-    evaluation = _evaluation(config, records, failed, run)
+    result = _result(config, records, failed, run)
     if folder is not None:
         waiting = _drop_incomplete(folder)
         try:
-            write_json(folder.stage("summary.json"), evaluation.report | evaluation.details)
+            write_json(folder.stage("summary.json"), result.report | result.details)
             folder.commit((*SUMMARIES, *waiting))
         except OSError as error:  # what was found out is shown all the same
             failed["summary.json"] = (
@@ -118,7 +118,7 @@ def _run(
         else:
             on_progress("writing the report", 0, None)
             _write_report(folder, sequences, failed, on_note)
-    return evaluation
+    return result
 
 
 def _write_report(
@@ -133,7 +133,7 @@ def _write_report(
         on_note(failed["report.html"])
 
 
-def _evaluation(
+def _result(
     config: EvalConfig, records: list[dict[str, Any]], failed: dict[str, str], run: dict[str, Any]
 ) -> EvalResult:
     """The means over records, with what they were made with. `run`: how this time."""

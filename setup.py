@@ -43,6 +43,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.eval.report": ["templates/*"]},
     # What is read at run time: in share/ of a wheel and of an install space, beside the package in a clone.
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -1,1 +1,1 @@
-"""Timing the tracker: what it costs, what the machine could do, and the references it is timed beside."""
+"""Time and endurance: the tracker's times, the machine's peak, reference implementations, soak tests."""

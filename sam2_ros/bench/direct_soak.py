@@ -251,27 +251,23 @@ def memory_failures(judged: dict[str, Any]) -> list[str]:
 
 def draw(path: Path, readings: Sequence[MemoryReading]) -> None:
     """Memory, objects and time of a step over the frames, one under the other, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from sam2_ros.eval.report.plots import Line, Panel, write_panels
 
     frames = [reading.frame for reading in readings]
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    memory, objects, step = figure.subplots(3, 1, sharex=True)
-    memory.plot(frames, [reading.resident_mb for reading in readings], label="resident")
-    memory.plot(frames, [reading.anonymous_mb for reading in readings], label="of it anonymous")
-    memory.axvspan(frames[-1] / 2, frames[-1], alpha=0.08, label="judged")
-    memory.set_ylabel("memory, MB")
-    objects.plot(frames, [reading.objects for reading in readings], drawstyle="steps-post", linewidth=0.7)
-    objects.set_ylabel("objects")
-    step.plot(frames, [reading.step_ms for reading in readings], linewidth=0.9)
-    step.set_ylabel("step, ms")
-    step.set_xlabel("frames")
-    memory.legend(loc="lower right", fontsize="small", ncols=3, frameon=False)
-    for axes in (memory, objects, step):
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+
+    def line(name: str, label: str = "", **style: object) -> Line:
+        return Line(label, frames, [getattr(reading, name) for reading in readings], style)
+
+    panels = [
+        Panel(
+            "memory, MB",
+            [line("resident_mb", "resident"), line("anonymous_mb", "of it anonymous")],
+            shaded=(frames[-1] / 2, frames[-1], "judged"),
+        ),
+        Panel("objects", [line("objects", drawstyle="steps-post", linewidth=0.7)]),
+        Panel("step, ms", [line("step_ms", linewidth=0.9)]),
+    ]
+    write_panels(path, panels, "frames", (9, 7))
 
 
 def _reading(frame: int, objects: int, steps_ms: Sequence[float]) -> MemoryReading:

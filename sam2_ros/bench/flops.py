@@ -1,4 +1,4 @@
-"""Floating-point operations of one tracked frame, counted by hand from a model's shapes: two for each multiply-add.
+"""Floating-point operations of one tracked frame, computed from a model's shapes: two for each multiply-add.
 
 Knows the official arithmetic and what the exact rewrites leave of it; does not run anything. Counted are matrix
 products, convolutions and attention. Norms, activations, softmax, resizing and additions are not: together they are
@@ -16,8 +16,8 @@ PROMPT_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class Bank:
-    """What memory attention looks at.
+class BankSize:
+    """Size of the memory bank that memory attention reads.
 
     Attributes:
         conditioning: spatial memories of prompted frames.
@@ -58,7 +58,7 @@ class FrameFlops:
         return self.encoder + objects * each - (objects - 1) * self.shared_by_objects
 
 
-def official_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
+def official_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
     """As the official code computes it: every object by itself, keys and values projected anew on every frame."""
     return FrameFlops(
         encoder_flops(config),
@@ -68,7 +68,7 @@ def official_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
     )
 
 
-def rewritten_flops(config: ModelConfig, bank: Bank) -> FrameFlops:
+def rewritten_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
     """The least that gives the same answers: all exact rewrites of docs/performance.md, in use here or not."""
     return FrameFlops(
         encoder_flops(config, padded=False) - _folded_skips(config),
@@ -135,7 +135,7 @@ def hiera_flops(config: HieraConfig, size: int, padded: bool = True) -> int:
     return total
 
 
-def memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
+def memory_attention_flops(config: ModelConfig, bank: BankSize) -> int:
     """Self-attention, cross-attention to the bank and feed-forward, layer by layer; one object."""
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)
@@ -143,7 +143,7 @@ def memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
     return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
 
 
-def rewritten_memory_attention_flops(config: ModelConfig, bank: Bank, axial_keys: bool = True) -> int:
+def rewritten_memory_attention_flops(config: ModelConfig, bank: BankSize, axial_keys: bool = True) -> int:
     """With late values, their projection folded into the output's, and the cheaper kind of keys.
 
     Projected once, when they are written; or, with `axial_keys`, never: see cpu_kernels/grid_attention.cpp.

@@ -1,4 +1,4 @@
-"""How many pieces of work one call hands to the device: kernels of a GPU, operations of a CPU.
+"""Counts what one call launches: kernels on a GPU, operations on a CPU.
 
 Knows PyTorch's dispatcher and profiler; does not know what is called.
 """

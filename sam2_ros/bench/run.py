@@ -1,4 +1,4 @@
-"""Times the tracker on a rendered camera stream: frame and stage times, their share of the machine's peak, memory.
+"""`sam2-ros bench`: times the tracker on a rendered camera stream: frame and stage times, share of the peak, memory.
 
 With a reference, that too, a frame each in turns, on the same weights and frames. Does not know ROS: what a live node
 adds (transport, conversion, publishing) is in the demo's latency.
@@ -30,9 +30,9 @@ from sam2_ros.weights.open_model import ModelOptions, open_model
 from .against.open_reference import check_reference, open_reference
 from .against.reference import REFERENCES, logit_error, mask_agreement
 from .against.seeded_weights import fill_by_key
-from .flops import Bank, official_flops, rewritten_flops
+from .flops import BankSize, official_flops, rewritten_flops
 from .machine import product_peak_flops
-from .timing import Stream, Timed, TrackerFollower, time_in_turns, time_stream
+from .timing import OwnTracker, Stream, StreamTimes, time_in_turns, time_stream
 
 CLIP_FRAMES = 12
 """Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
@@ -96,8 +96,8 @@ def run_bench(
     """
     if config.against and config.model_options.compile != OFF:  # before a compiler takes minutes
         uncompiled = replace(config, model_options=replace(config.model_options, compile=OFF))
-        check_reference(config.against, open_benched(uncompiled)[0].config)
-    model, weights = open_benched(config)
+        check_reference(config.against, open_bench_model(uncompiled)[0].config)
+    model, weights = open_bench_model(config)
     if config.against:
         check_reference(config.against, model.config)
     stream = render_stream(config)
@@ -152,7 +152,7 @@ def run_bench(
     if others:
         report["objects_by_conditioning"] = {str(conditioning): runs[conditioning] for conditioning in others}
     if config.against:
-        report |= _beside(model, config, stream, runs[first], one_more)
+        report |= _time_reference(model, config, stream, runs[first], one_more)
     return report
 
 
@@ -179,7 +179,7 @@ def _time(
     conditioning: int,
     count: int,
     on_frame: Callable[[], None],
-) -> Timed:
+) -> StreamTimes:
     tracker = Tracker(model, tracker_config(config, conditioning, count))
     options = config.model_options
     # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
@@ -211,11 +211,16 @@ def tracker_config(config: BenchConfig, conditioning: int, count: int) -> Tracke
 
 
 def _share(
-    model: Sam2Model, config: BenchConfig, conditioning: int, count: int, timed: Timed, peak_flops: float
+    model: Sam2Model,
+    config: BenchConfig,
+    conditioning: int,
+    count: int,
+    timed: StreamTimes,
+    peak_flops: float,
 ) -> dict[str, Any]:
     """What the arithmetic of a frame would take at the machine's peak, beside what the frame took."""
     memory = config.memory
-    bank = Bank(
+    bank = BankSize(
         conditioning,
         memory.memory_frames - 1,
         conditioning + model.config.max_pointers - 1,
@@ -231,22 +236,22 @@ def _share(
     }
 
 
-def _beside(
+def _time_reference(
     model: Sam2Model,
     config: BenchConfig,
     stream: Stream,
     runs: dict[str, dict[str, Any]],
     on_frame: Callable[[], None],
 ) -> dict[str, Any]:
-    """The reference's times go into `runs`, with ours in turns with it; how the two compare is returned."""
+    """Time the reference and our tracker in turns; times go into `runs`, ratio and agreement are returned."""
     ratios, agreements = {}, {}
     reference = open_reference(config.against, model)
     for count in config.objects:
         part = stream.of(count)
         tracker = Tracker(model, tracker_config(config, config.conditioning[0], count))
-        followers = TrackerFollower(tracker, part), reference.follow(part.images, part.boxes)
-        ours, theirs = time_in_turns(followers, len(part), on_frame)
-        own_ms, times = (spread(one.frame_ms[stream.untimed :]) for one in (ours, theirs))
+        trackers = OwnTracker(tracker, part), reference.start(part.images, part.boxes)
+        ours, theirs = time_in_turns(trackers, len(part), on_frame)
+        own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
         runs[str(count)][config.against] = {
             "frame_ms": times.as_dict(),
             "own_frame_ms": own_ms.as_dict(),
@@ -257,7 +262,7 @@ def _beside(
     return {"against": config.against, "ratio": ratios, "agreement": agreements}
 
 
-def open_benched(config: BenchConfig) -> tuple[Sam2Model, str]:
+def open_bench_model(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
     options = config.model_options
     most = tracker_config(config, max(config.conditioning), max(config.objects))

@@ -111,44 +111,52 @@ def failures(
 
 def draw(path: Path, readings: Sequence[Reading], rate_hz: float) -> None:
     """Memory, latency, and rate with quality over time, one under the other, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from sam2_ros.eval.report.plots import Line, Panel, write_panels
 
-    minutes = np.array([reading.t_s for reading in readings]) / 60
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    FigureCanvasAgg(figure)
-    memory, latency, rate, quality = figure.subplots(4, 1, sharex=True)
-    for name, label in (
-        ("resident_mb", "resident"),
-        ("anonymous_mb", "of it anonymous"),
-        ("shared_mb", "of it shared"),
-    ):
-        memory.plot(minutes, [getattr(reading, name) for reading in readings], label=label)
-    memory.set_ylabel("node's memory, MB")
-    for name, label in (("latency_ms_p95", "p95"), ("latency_ms_p50", "p50")):
-        values = [getattr(reading, name) for reading in readings]
-        latency.plot(
-            minutes, [np.nan if value is None else value for value in values], label=label, linewidth=0.9
-        )
-    latency.set_ylabel("image sent to objects\nreceived, ms")
-    counted = np.array([reading.processed for reading in readings])
+    minutes = [reading.t_s / 60 for reading in readings]
+
+    def line(name: str, label: str, **style: object) -> Line:
+        return Line(label, minutes, [getattr(reading, name) for reading in readings], style)
+
     # Ten seconds: the step from one image more or less per second would hide a trend.
     span = min(10, len(readings) // 3)
-    if span > 0:
-        per_s = (counted[span:] - counted[:-span]) / (60 * (minutes[span:] - minutes[:-span]))
-        rate.plot(minutes[span:], per_s, label="images processed per second")
-    rate.axhline(rate_hz, color="grey", linestyle=":", label="camera")
-    rate.set_ylabel("Hz")
-    tracking = [np.nan if r.objects_tracking is None else r.objects_tracking for r in readings]
-    quality.plot(minutes, tracking, label="objects TRACKING", drawstyle="steps-post")
-    quality.plot(minutes, [np.nan if r.mean_iou is None else r.mean_iou for r in readings], label="mean IoU")
-    quality.set_xlabel("minutes since the first image")
-    for axes in (memory, latency, rate, quality):
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-        # Above the plot, where it hides no line.
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize="small", ncols=3, frameon=False)
-    figure.savefig(path, dpi=110)
+    rates_hz = [
+        (later.processed - earlier.processed) / (later.t_s - earlier.t_s)
+        for earlier, later in zip(readings, readings[span:], strict=False)
+        if span
+    ]
+    panels = [
+        Panel(
+            "node's memory, MB",
+            [
+                line("resident_mb", "resident"),
+                line("anonymous_mb", "of it anonymous"),
+                line("shared_mb", "of it shared"),
+            ],
+        ),
+        Panel(
+            "image sent to objects\nreceived, ms",
+            [
+                line("latency_ms_p95", "p95", linewidth=0.9),
+                line("latency_ms_p50", "p50", linewidth=0.9),
+            ],
+        ),
+        Panel(
+            "Hz",
+            [
+                Line("images processed per second", minutes[span:] if span else [], rates_hz),
+                Line("camera", minutes, [rate_hz] * len(minutes), {"color": "grey", "linestyle": ":"}),
+            ],
+        ),
+        Panel(
+            "",
+            [
+                line("objects_tracking", "objects TRACKING", drawstyle="steps-post"),
+                line("mean_iou", "mean IoU"),
+            ],
+        ),
+    ]
+    write_panels(path, panels, "minutes since the first image", (9, 9))
 
 
 def _median(readings: Sequence[Reading], name: str) -> float:

@@ -1,4 +1,4 @@
-"""Times one tracker over one stream: frames, stages, launches, and whether memory stays as it is. Or several in turns.
+"""Times one tracker over a stream (frames, stages, launches, memory growth), or several in turns.
 
 Knows the tracker from outside; does not know what its arithmetic should take.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from sam2_ros.engine import Prompt, TrackedObject, Tracker
 from sam2_ros.eval.metrics import growth_per_step, spread
 
-from .against.reference import Box, Followed, Follower
+from .against.reference import Box, SteppedTracker, TrackerOutput
 from .launches import count_launches
 from .machine import memory_in_use_bytes
 
@@ -26,22 +26,22 @@ class Stream:
 
     images: Sequence[np.ndarray]
     boxes: Sequence[Box]
-    untimed: int
+    warm_up: int
 
     def __len__(self) -> int:
         return len(self.images)
 
     def of(self, objects: int) -> Stream:
         """The same images with the first so many objects."""
-        return Stream(self.images, self.boxes[:objects], self.untimed)
+        return Stream(self.images, self.boxes[:objects], self.warm_up)
 
     def prompts(self) -> list[Prompt]:
         return [Prompt(id=f"object_{n + 1}", box=box) for n, box in enumerate(self.boxes)]
 
 
 @dataclass(frozen=True)
-class Timed:
-    """What one run showed; `growth_bytes` is per frame."""
+class StreamTimes:
+    """Times and memory of one run; `growth_bytes` is per frame."""
 
     report: dict[str, Any]
     p50_ms: float
@@ -55,8 +55,8 @@ def time_stream(
     conditioning: int,
     on_frame: Callable[[], None],
     launches: bool,
-) -> Timed:
-    """Frame and stage times of the frames that count, launches of one more, memory and its growth.
+) -> StreamTimes:
+    """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
 
     Args:
         conditioning: the first frames, so many, are prompted; with the boxes of the first one, as times do not depend
@@ -68,7 +68,7 @@ def time_stream(
     """
     device = tracker.model.device
     frame_ms = np.full(len(stream), np.nan)  # written to before the clock runs: what it holds is no growth
-    memory = np.full(len(stream) - stream.untimed, np.nan)
+    memory = np.full(len(stream) - stream.warm_up, np.nan)
     stages: dict[str, np.ndarray] = {}
     bank_bytes = tracker.bank_bytes
     for index, image in enumerate(stream.images):
@@ -83,14 +83,14 @@ def time_stream(
         on_frame()
         for stage, duration_ms in result.timings_ms.items():
             stages.setdefault(stage, np.full(len(stream), np.nan))[index] = duration_ms
-        if index >= stream.untimed:
-            memory[index - stream.untimed] = memory_in_use_bytes(device)
-    times = spread(frame_ms[stream.untimed :])
+        if index >= stream.warm_up:
+            memory[index - stream.warm_up] = memory_in_use_bytes(device)
+    times = spread(frame_ms[stream.warm_up :])
     report = {
         "frame_ms": times.as_dict(),
         "first_frame_ms": round(float(frame_ms[0]), 2),
         "stages_ms": {
-            stage: round(float(np.median(values[stream.untimed :])), 2)
+            stage: round(float(np.median(values[stream.warm_up :])), 2)
             for stage, values in (
                 (name, stages[name]) for name in result.timings_ms
             )  # in the order of a frame
@@ -101,11 +101,11 @@ def time_stream(
     if launches:
         count, counted = count_launches(lambda: tracker.step(stream.images[-1]), device)
         report["launches"] = {counted: count}
-    return Timed(report, times.p50, growth_per_step(list(memory)), int(memory.max()))
+    return StreamTimes(report, times.p50, growth_per_step(list(memory)), int(memory.max()))
 
 
-class TrackerFollower:
-    """Our tracker as a `Follower`, with the boxes of the stream.
+class OwnTracker:
+    """Our tracker as a `SteppedTracker`, with the boxes of the stream.
 
     Attributes:
         timings_ms: `FrameResult.timings_ms` of each frame so far.
@@ -126,17 +126,19 @@ class TrackerFollower:
         return np.stack([obj.logits for obj in self._objects])
 
 
-def time_in_turns(followers: Sequence[Follower], frames: int, on_frame: Callable[[], None]) -> list[Followed]:
-    """Several trackers, a frame each, so that a machine that slows down does so for all.
+def time_in_turns(
+    trackers: Sequence[SteppedTracker], frames: int, on_frame: Callable[[], None]
+) -> list[TrackerOutput]:
+    """Step several trackers, a frame each in turn, so that a machine that slows down does so for all.
 
-    Returns what each said and took, of all frames.
+    Returns the times and logits of each, of all frames.
     """
-    followed = [Followed() for _ in followers]
+    outputs = [TrackerOutput() for _ in trackers]
     for _ in range(frames):
-        for follower, seen in zip(followers, followed, strict=True):
+        for tracker, seen in zip(trackers, outputs, strict=True):
             start_s = time.perf_counter()
-            follower.step()
+            tracker.step()
             seen.frame_ms.append((time.perf_counter() - start_s) * 1e3)
-            seen.logits.append(follower.logits())
+            seen.logits.append(tracker.logits())
         on_frame()
-    return followed
+    return outputs

@@ -19,7 +19,7 @@ from . import output as show
 from .options import JsonOption
 
 if TYPE_CHECKING:
-    from sam2_ros.eval.compare.run import Comparison, Pair
+    from sam2_ros.eval.compare.comparison import Comparison, ObjectPair
 
 
 def compare(
@@ -56,7 +56,7 @@ def compare(
 
     Exit status: 0; with --fail-below 1 when B is too much worse; 2 when the two cannot be compared.
     """
-    from sam2_ros.eval.compare.run import compare_files
+    from sam2_ros.eval.compare.comparison import compare_files
 
     if certain and fail_below is None:
         raise UserError("--certain given without --fail-below: it says how that decides; expected both")
@@ -123,7 +123,7 @@ def _print_unlike(title: str, unlike: Mapping[str, tuple[str, str]]) -> None:
 
 
 def _table(comparison: Comparison) -> Table:
-    from sam2_ros.eval.compare.run import METRICS
+    from sam2_ros.eval.compare.comparison import METRICS
 
     title = METRICS[comparison.metric].title
     table = Table(box=None, header_style="bold")
@@ -142,8 +142,8 @@ def _table(comparison: Comparison) -> Table:
     return table
 
 
-def _cells(pairs: Sequence[Pair]) -> list[str]:
-    from sam2_ros.eval.compare.run import mean_of
+def _cells(pairs: Sequence[ObjectPair]) -> list[str]:
+    from sam2_ros.eval.compare.comparison import mean_of
 
     a, b = mean_of(list(pairs))
     return [f"{a:.1f}", f"{b:.1f}", f"{b - a:+.1f}"]

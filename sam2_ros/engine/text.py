@@ -27,6 +27,11 @@ def text_problem(text: object) -> str:
     return "has a NUL character" if "\0" in text else ""
 
 
+def counted(count: int, what: str) -> str:
+    """`1 object`, `2 objects`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def readable(text: str) -> str:
     """The text in one line: what cannot be seen or encoded is written as an escape, ``\\n``, ``\\xff``, ``\\ud800``."""
     if text.isascii() and text.isprintable():

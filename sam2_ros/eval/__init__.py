@@ -1,4 +1,4 @@
-"""Measures and shows how well tracking works: scores, live replay through a node, reports, the demo, timings.
+"""Quality of tracking: scores on annotated sequences, replays of bags, comparison of two runs, reports, the demo.
 
 Knows no command line and does not import the node; a live node is a process it starts and talks to over DDS.
 """

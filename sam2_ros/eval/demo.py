@@ -26,7 +26,6 @@ from sam2_ros.synthetic.clip import Clip
 from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
-from .demo_report import ReportData, write_report
 from .metrics import spread
 from .recording import read_results
 from .scoring import ClipScore, ObjectTruth, score_clip
@@ -36,7 +35,7 @@ FRAME_ID = "camera"
 RATE_HZ = 10.0
 NANO_IMAGE_SIZE = 256
 """Side of nano's input, px: what one core of a CPU has time for ten times a second, with two objects."""
-RESULT_NAMES = ("camera/", "tracked/", "overlay.mp4", "report.html", "summary.json")
+RESULT_NAMES = ("camera/", "tracked/", "overlay.mp4", "summary.json")
 OBJECT_IDS = ("cup", "robot")
 """The objects of the demo clip in the order of its masks; the robot drives behind a box for a while."""
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
@@ -122,21 +121,6 @@ def _run_demo(
     score = score_clip(results, truths)
     summary = _summary(config, run, score, total, len(results))
     _write_overlay(folder.stage("overlay.mp4"), clip.frames[:total], results)
-    write_report(
-        folder.stage("report.html"),
-        ReportData(
-            title="sam2_ros demo",
-            summary={key: value for key, value in summary.items() if key != "per_object"},
-            notes=_notes(config),
-            fps=RATE_HZ,
-            frames_thwc=clip.frames[:total],
-            results=results,
-            truths=truths,
-            score=score,
-            latency_ms_by_frame=run.latency_ms_by_frame,
-            latency_meaning=LIVE_LATENCY if config.node_command else DIRECT_LATENCY,
-        ),
-    )
     write_json(folder.stage("summary.json"), summary, indent=2)
     return summary
 

@@ -1,6 +1,6 @@
-"""What decides the numbers of a run, as plain data in its result: would a run now repeat them, and if not, why?
+"""Fingerprint of a run: decides whether an earlier result can be reused, and says why not.
 
-Does not know what was run.
+Plain data by what it is called in messages, kept in the result. Does not know what was run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,23 @@ from sam2_ros.media.written_file import read_json
 from sam2_ros.weights.catalogue import sha256
 from sam2_ros.weights.open_model import ModelOptions
 
+_CHANGED = {
+    "model": "the model's file is another one",
+    "sequence": "frames or masks have changed",
+    "bag": "the bag has changed",
+    "prompts": "the prompts have changed",
+    "truth": "the truth has changed",
+    "recorded": "the recording has changed",
+}
+"""What is said of values that are hashes, by key; the others are shown."""
 
-def versions_print() -> dict[str, Any]:
+
+def code_fingerprint() -> dict[str, Any]:
     """Of the code that computes."""
     return {"version": __version__, "torch": torch.__version__}
 
 
-def model_print(options: ModelOptions) -> dict[str, Any]:
+def model_fingerprint(options: ModelOptions) -> dict[str, Any]:
     """Of a model as it would be opened. Reads its files once in a process. Raises what `ModelOptions.resolved` does."""
     opened = options.resolved()
     digests = [_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in opened.files()]
@@ -38,7 +48,7 @@ def model_print(options: ModelOptions) -> dict[str, Any]:
     }
 
 
-def files_print(path: Path) -> str:
+def files_fingerprint(path: Path) -> str:
     """Changes when a file does, or one in a folder: names, sizes and times, without reading any."""
     digest = hashlib.sha256()
     try:
@@ -51,13 +61,8 @@ def files_print(path: Path) -> str:
     return digest.hexdigest()
 
 
-def kept_record(
-    file: Path, fingerprint: Mapping[str, Any], unsaid: Mapping[str, str]
-) -> tuple[dict[str, Any] | None, str]:
-    """The record in a JSON file if it has this `fingerprint`; else None and why, empty where there is no file.
-
-    `unsaid`: for keys whose values are hashes, what to say when they differ.
-    """
+def reusable_record(file: Path, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The record in a JSON file if it has this `fingerprint`; else None and why, empty where there is no file."""
     try:
         record = read_json(file)
         known = record.get("fingerprint", {})
@@ -71,7 +76,7 @@ def kept_record(
     if known == fingerprint:
         return record, ""
     return None, "; ".join(
-        unsaid.get(key) or _change(key, known.get(key), fingerprint[key]) for key in changed
+        _CHANGED.get(key) or _change(key, known.get(key), fingerprint[key]) for key in changed
     )
 
 

@@ -1,4 +1,4 @@
-"""How much memory the tracker is given where its cost is measured, in quality by `eval` and in time by `bench`.
+"""Options of the memory bank for `eval` and `bench`: they measure its cost in quality and in time.
 
 Does not know what the settings do; `TrackerConfig` says so, and checks them.
 """

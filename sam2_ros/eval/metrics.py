@@ -1,4 +1,4 @@
-"""Measures how well masks agree with the truth, and how times are spread.
+"""Mask metrics (IoU, J, F of DAVIS) and statistics of measured times.
 
 Knows nothing of trackers, files or datasets: arrays in, numbers out.
 """

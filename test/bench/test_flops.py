@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sam2_ros.bench.flops import (
-    Bank,
+    BankSize,
     decoder_flops,
     encoder_flops,
     memory_attention_flops,
@@ -42,9 +42,9 @@ def test_encoders_take_what_the_official_ones_take(name: str) -> None:
 
 def test_the_path_of_each_object_takes_what_the_official_one_takes() -> None:
     sizes = [config_for("tiny").at_image_size(size) for size in SIZES]
-    official = [memory_attention_flops(config, Bank()) / 1e9 for config in sizes]
+    official = [memory_attention_flops(config, BankSize()) / 1e9 for config in sizes]
     assert official == pytest.approx((605.6, 365.0, 205.4, 126.0, 48.3, 30.8), rel=2e-3)
-    least = [rewritten_memory_attention_flops(config, Bank(), axial_keys=False) / 1e9 for config in sizes]
+    least = [rewritten_memory_attention_flops(config, BankSize(), axial_keys=False) / 1e9 for config in sizes]
     # Within a last projection of 0.13 GFLOP a layer, which is counted once here.
     assert least == pytest.approx((416.7, 252.8, 143.5, 88.9, 34.9, 22.6), rel=5e-3)
     assert [decoder_flops(config) / 1e9 for config in sizes] == pytest.approx(
@@ -57,22 +57,24 @@ def test_the_path_of_each_object_takes_what_the_official_one_takes() -> None:
 
 def test_banks_of_other_sizes() -> None:
     tiny = config_for("tiny")
-    assert memory_attention_flops(tiny, Bank(recents=3)) / 1e9 == pytest.approx(396, abs=0.51)
-    assert memory_attention_flops(tiny, Bank(conditioning=4, pointers=19)) / 1e9 == pytest.approx(816, abs=1)
-    pooled = rewritten_memory_attention_flops(tiny, Bank(pooling=2), axial_keys=False)
+    assert memory_attention_flops(tiny, BankSize(recents=3)) / 1e9 == pytest.approx(396, abs=0.51)
+    assert memory_attention_flops(tiny, BankSize(conditioning=4, pointers=19)) / 1e9 == pytest.approx(
+        816, abs=1
+    )
+    pooled = rewritten_memory_attention_flops(tiny, BankSize(pooling=2), axial_keys=False)
     assert pooled / 1e9 == pytest.approx(191.3, rel=6e-3)
-    every_other = official_flops(tiny, Bank(every=2))
-    assert every_other.memory_attention == memory_attention_flops(tiny, Bank(recents=3))
+    every_other = official_flops(tiny, BankSize(every=2))
+    assert every_other.memory_attention == memory_attention_flops(tiny, BankSize(recents=3))
     assert every_other.memory_encoder == memory_encoder_flops(tiny) // 2
 
 
 def test_further_objects_share_the_encoder_and_what_no_memory_changes() -> None:
     tiny = config_for("tiny")
-    official, least = official_flops(tiny, Bank()), rewritten_flops(tiny, Bank())
+    official, least = official_flops(tiny, BankSize()), rewritten_flops(tiny, BankSize())
     assert (official.of(2) - official.of(1)) / 1e9 == pytest.approx(620.8, abs=0.2)
     assert least.shared_by_objects / 1e9 == pytest.approx(19.9, abs=0.05)
     # Without axial keys 34 % of a further object's path, and 1.16 and 0.90 ms at 790 TFLOP/s for the first one.
-    keys = rewritten_memory_attention_flops(tiny, Bank(), axial_keys=False) - least.memory_attention
+    keys = rewritten_memory_attention_flops(tiny, BankSize(), axial_keys=False) - least.memory_attention
     further = [(flops.of(2) - flops.of(1)) for flops in (official, least)]
     assert 1 - (further[1] + keys) / further[0] == pytest.approx(0.34, abs=0.005)
     first = [official.of(1), least.of(1) + keys, least.of(1)]
@@ -92,9 +94,11 @@ def test_what_fills_windows_up_costs_most_where_windows_fit_worst() -> None:
 
 def test_axial_keys_are_counted_where_they_take_less() -> None:
     """A layer of tiny: 4,096 queries, 28,736 keys of 256 channels or 64 columns and rows, each of 65 by 128."""
-    tiny, one = config_for("tiny"), Bank(recents=0, pointers=1)
+    tiny, one = config_for("tiny"), BankSize(recents=0, pointers=1)
     products = 4096 * (28736 * 256 - 2 * 64 * 65 * 128 - 65 * 256 - 28736 * 64) + 4100 * 64 * 256
-    projected, axial = (rewritten_memory_attention_flops(tiny, Bank(), axial_keys=x) for x in (False, True))
+    projected, axial = (
+        rewritten_memory_attention_flops(tiny, BankSize(), axial_keys=x) for x in (False, True)
+    )
     assert projected - axial == pytest.approx(4 * 2 * products, rel=1e-4)
     assert rewritten_memory_attention_flops(tiny, one) == rewritten_memory_attention_flops(
         tiny, one, axial_keys=False
@@ -122,7 +126,7 @@ def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
             lambda: model.encode_memory(features.s16, output.logits_b1hw, output.presence_b)
         )
     assert encoder == pytest.approx(encoder_flops(config), rel=1e-3)
-    assert attention == pytest.approx(memory_attention_flops(config, Bank()), rel=1e-3)
+    assert attention == pytest.approx(memory_attention_flops(config, BankSize()), rel=1e-3)
     assert decoder == pytest.approx(decoder_flops(config), rel=1e-2)
     assert memory_encoder == pytest.approx(memory_encoder_flops(config), rel=1e-3)
 
@@ -136,7 +140,7 @@ def test_the_rewritten_encoder_does_what_is_counted(monkeypatch: pytest.MonkeyPa
     with sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
         _, encoder = counted(lambda: model.encode_image(torch.zeros(1, 3, 128, 128)))
     assert Rewrites() == model.rewrites
-    assert encoder == pytest.approx(rewritten_flops(config, Bank()).encoder, rel=3e-3)
+    assert encoder == pytest.approx(rewritten_flops(config, BankSize()).encoder, rel=3e-3)
     assert encoder < 0.98 * encoder_flops(config)
 
 

@@ -19,11 +19,13 @@ pytestmark = pytest.mark.slow
 
 # What an installed package must find by itself; prints where its code is, for the caller to compare.
 LOOK_AROUND = """
+import jinja2
 import sam2_ros
 from sam2_ros.media.messages.definitions import definitions
 from sam2_ros.weights import load_model
 from sam2_ros.weights.catalogue import models_dir
 assert "sam2_ros_msgs/msg/Prompt" in definitions()
+assert {"page.html", "report.css"} <= set(jinja2.PackageLoader("sam2_ros.eval.report").list_templates())
 assert load_model("nano", device="cpu").parameter_count > 0
 print(sam2_ros.__file__)
 print(models_dir())

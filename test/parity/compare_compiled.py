@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sam2_ros.bench.against.open_reference import open_reference
-from sam2_ros.bench.against.reference import Follower, Reference, logit_error, mask_agreement
-from sam2_ros.bench.flops import Bank, official_flops, rewritten_flops
+from sam2_ros.bench.against.reference import Reference, SteppedTracker, logit_error, mask_agreement
+from sam2_ros.bench.flops import BankSize, official_flops, rewritten_flops
 from sam2_ros.bench.machine import product_peak_flops
-from sam2_ros.bench.run import BenchConfig, open_benched, render_stream, tracker_config
-from sam2_ros.bench.timing import Stream, TrackerFollower, time_in_turns
+from sam2_ros.bench.run import BenchConfig, open_bench_model, render_stream, tracker_config
+from sam2_ros.bench.timing import OwnTracker, Stream, time_in_turns
 from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.compiled import CompiledModel, compile_model
 from sam2_ros.eval.metrics import spread
@@ -40,7 +40,7 @@ def main() -> None:
         args.frames,
         against="official",
     )
-    model, weights = open_benched(config)
+    model, weights = open_bench_model(config)
     stream = render_stream(config)
     peak_flops = product_peak_flops(model.device, model.compute_dtype)
     out.print(
@@ -84,18 +84,18 @@ def _compare(
 ) -> Table:
     count = len(stream.boxes)
     ours = {
-        name: TrackerFollower(Tracker(model, tracker_config(config, 1, count)), stream)
+        name: OwnTracker(Tracker(model, tracker_config(config, 1, count)), stream)
         for name, model in models.items()
     }
-    followers: dict[str, Follower] = {**ours}
+    trackers: dict[str, SteppedTracker] = {**ours}
     for name, reference in references.items():
-        followers[name] = reference.follow(stream.images, stream.boxes)
-    answers = time_in_turns(list(followers.values()), len(stream), lambda: None)
-    followed = dict(zip(followers, answers, strict=True))
-    p50_ms = {name: spread(one.frame_ms[stream.untimed :]).p50 for name, one in followed.items()}
+        trackers[name] = reference.start(stream.images, stream.boxes)
+    answers = time_in_turns(list(trackers.values()), len(stream), lambda: None)
+    followed = dict(zip(trackers, answers, strict=True))
+    p50_ms = {name: spread(one.frame_ms[stream.warm_up :]).p50 for name, one in followed.items()}
     first = followed[next(iter(references))]
     config_of = next(iter(models.values())).config
-    official, least = (flops(config_of, Bank()).of(count) for flops in (official_flops, rewritten_flops))
+    official, least = (flops(config_of, BankSize()).of(count) for flops in (official_flops, rewritten_flops))
     table = Table(
         f"{count} objects",
         *("p50 ms", "p95 ms", "stages ms"),
@@ -108,8 +108,8 @@ def _compare(
         table.add_row(
             name,
             f"{p50_ms[name]:.2f}",
-            f"{spread(one.frame_ms[stream.untimed :]).p95:.2f}",
-            f"{_stages_ms(ours[name], stream.untimed):.2f}" if name in ours else "",
+            f"{spread(one.frame_ms[stream.warm_up :]).p95:.2f}",
+            f"{_stages_ms(ours[name], stream.warm_up):.2f}" if name in ours else "",
             *(f"{p50_ms[reference] / p50_ms[name]:.2f}" for reference in references),
             f"{100 * official / (p50_ms[name] * 1e-3 * peak_flops):.0f} %",
             f"{mask_agreement(first, one):.4f}",
@@ -118,8 +118,8 @@ def _compare(
     return table
 
 
-def _stages_ms(follower: TrackerFollower, untimed: int) -> float:
-    frames = follower.timings_ms[untimed:]
+def _stages_ms(tracker: OwnTracker, warm_up: int) -> float:
+    frames = tracker.timings_ms[warm_up:]
     return spread(sum(ms for stage, ms in frame.items() if stage != "total") for frame in frames).p50
 
 

@@ -11,23 +11,23 @@ import argparse
 import itertools
 
 from sam2_ros.bench.against.open_reference import open_reference
-from sam2_ros.bench.against.reference import Followed, logit_error, mask_agreement
-from sam2_ros.bench.run import BenchConfig, open_benched, render_stream, tracker_config
-from sam2_ros.bench.timing import TrackerFollower, time_in_turns
+from sam2_ros.bench.against.reference import TrackerOutput, logit_error, mask_agreement
+from sam2_ros.bench.run import BenchConfig, open_bench_model, render_stream, tracker_config
+from sam2_ros.bench.timing import OwnTracker, time_in_turns
 from sam2_ros.engine import Tracker
 from sam2_ros.weights.open_model import ModelOptions
 
 
-def follow(name: str, precision: str, image_size: int, objects: int, frames: int) -> dict[str, Followed]:
+def follow(name: str, precision: str, image_size: int, objects: int, frames: int) -> dict[str, TrackerOutput]:
     config = BenchConfig(
         ModelOptions(name, precision=precision, image_size=image_size), (objects,), frames, against="official"
     )
-    model, _ = open_benched(config)
+    model, _ = open_bench_model(config)
     stream = render_stream(config)
     part = stream.of(objects)
     official = open_reference("official", model).follow(part.images, part.boxes)
     tracker = Tracker(model, tracker_config(config, 1, objects))
-    ours, theirs = time_in_turns([TrackerFollower(tracker, part), official], len(part), lambda: None)
+    ours, theirs = time_in_turns([OwnTracker(tracker, part), official], len(part), lambda: None)
     return {f"ours {precision}": ours, f"official {precision}": theirs}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam2_ros.eval.jobs.job import Job, JobError
-from sam2_ros.eval.jobs.processes import Processes
+from sam2_ros.eval.jobs.process_pool import ProcessPool
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ class Squares:
 
 
 if __name__ == "__main__":  # a run of two long jobs, for tests that kill it
-    Processes(2).run(
+    ProcessPool(2).run(
         Squares(Path(sys.argv[1])), [Job(str(n), ("steps", n)) for n in range(2)], lambda event: None
     )

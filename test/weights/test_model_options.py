@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sam2_ros.cli.main import app
 from sam2_ros.errors import UserError
-from sam2_ros.eval.fingerprint import model_print
+from sam2_ros.eval.fingerprint import model_fingerprint
 from sam2_ros.node.parameters.params import PARAMETERS
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.open_model import ModelOptions
@@ -62,7 +62,7 @@ def test_what_cannot_be_opened_is_said_without_opening_it(given: dict[str, str],
 
 def test_all_that_changes_the_numbers_is_in_the_fingerprint(tmp_path: Path) -> None:
     options = ModelOptions(device="cpu", precision="fp32")
-    plain = model_print(options)
+    plain = model_fingerprint(options)
     own = tmp_path / "own.safetensors"
     own.write_bytes(find_checkpoint("nano").read_bytes() + b" ")
     for changed in (
@@ -71,5 +71,5 @@ def test_all_that_changes_the_numbers_is_in_the_fingerprint(tmp_path: Path) -> N
         ModelOptions("nano", "cpu", "fp32", image_size=256),
         ModelOptions("nano", "cpu", "fp32", compile="max"),
     ):
-        assert model_print(changed) != plain
-    assert model_print(ModelOptions(str(find_checkpoint("nano")), "cpu", "fp32")) == plain
+        assert model_fingerprint(changed) != plain
+    assert model_fingerprint(ModelOptions(str(find_checkpoint("nano")), "cpu", "fp32")) == plain

@@ -1,4 +1,4 @@
-"""Runs the official SAM 2 over the frames that `bench` gives the tracker: the same weights, in the same process.
+"""Runs Meta's package `sam2` over the frames that `bench` gives the tracker, with the same weights.
 
 Knows how its video predictor is driven and where its answers lie; compares nothing.
 """
@@ -26,24 +26,24 @@ from .reference import Box, missing
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
 
-class Official:
+class OfficialReference:
     """A `Reference`: facebookresearch/sam2's `SAM2VideoPredictor`, or its compiled form `SAM2VideoPredictorVOS`."""
 
     def __init__(self, model: Sam2Model, compiled: bool = False) -> None:
         self._model = model
         self._predictor = _predictor(model, compiled)
 
-    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> OfficialFollower:
+    def start(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> OfficialTracker:
         size = self._model.config.image_size
         images = torch.cat([preprocess(frame, size, "image", self._model.device) for frame in frames])
         height, width = frames[0].shape[:2]
         module = importlib.import_module("sam2.sam2_video_predictor")
         module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
         module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
-        return OfficialFollower(self._model, self._predictor, boxes)
+        return OfficialTracker(self._model, self._predictor, boxes)
 
 
-class OfficialFollower:
+class OfficialTracker:
     """One video of the official predictor.
 
     What it does on the prompted frame before tracking starts belongs to no step; its answer there is that of the first.

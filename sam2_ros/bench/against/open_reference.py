@@ -1,4 +1,4 @@
-"""Opens a reference by its name, and says beforehand whether that can work here.
+"""Opens a reference implementation by its name, and checks beforehand that it can run here.
 
 Does not know what a reference is made of.
 """
@@ -11,9 +11,9 @@ from sam2_ros.engine import ModelConfig, Sam2Model
 from sam2_ros.engine.config import OFFICIAL
 from sam2_ros.errors import UserError
 
-from .official import Official
+from .official import OfficialReference
 from .reference import PACKAGES, Reference, missing
-from .transformers import Port
+from .transformers import TransformersReference
 
 
 def check_reference(name: str, config: ModelConfig) -> None:
@@ -38,5 +38,5 @@ def open_reference(name: str, model: Sam2Model) -> Reference:
     """
     check_reference(name, model.config)
     if name == "transformers":
-        return Port(model)
-    return Official(model, compiled=name == "official-compiled")
+        return TransformersReference(model)
+    return OfficialReference(model, compiled=name == "official-compiled")

@@ -1,6 +1,6 @@
-"""What `bench` needs of a reference, whichever it is: what it is called, what it said, how far two answers agree.
+"""Interface of the reference implementations that `bench` times, and how far two outputs agree.
 
-Does not know how a reference is driven: `official` and `port` do.
+Does not know how a reference is driven: `official` and `transformers` do.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass
-class Followed:
-    """What a tracker said of a stream: one entry per frame."""
+class TrackerOutput:
+    """A tracker's times and logits over a stream: one entry per frame."""
 
     frame_ms: list[float] = field(default_factory=list)
     logits: list[np.ndarray] = field(default_factory=list)  # [n, S / 4, S / 4] float32
 
 
-class Follower(Protocol):
-    """A tracker with its boxes given, before the first frame of its clip."""
+class SteppedTracker(Protocol):
+    """A tracker that has its boxes and is stepped through its clip, frame by frame."""
 
     def step(self) -> None:
-        """Go through the next frame, and wait until the device has finished."""
+        """Track the next frame, and wait until the device has finished."""
 
     def logits(self) -> np.ndarray:
-        """``[n, S / 4, S / 4]`` float32: what it said of the objects on that frame."""
+        """``[n, S / 4, S / 4]`` float32: the mask logits of the objects on that frame."""
 
 
 class Reference(Protocol):
-    """Somebody else's model, which follows one clip after another."""
+    """A reference implementation with its model loaded; tracks one clip after another."""
 
-    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> Follower:
+    def start(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> SteppedTracker:
         """Its tracker on boxes of the first frame, x0, y0, x1, y1 pixels, of ``[H, W, 3]`` uint8 RGB frames.
 
         The frames are resized and normalised here, before the first step.
@@ -60,7 +60,7 @@ def missing(name: str, reason: object) -> UserError:
     )
 
 
-def mask_agreement(theirs: Followed, ours: Followed) -> float:
+def mask_agreement(theirs: TrackerOutput, ours: TrackerOutput) -> float:
     """Mean IoU of the masks of all objects on all frames, at the resolution of the logits; 1 where both are empty."""
     ious = [
         mask_iou(a > 0, b > 0)
@@ -70,7 +70,7 @@ def mask_agreement(theirs: Followed, ours: Followed) -> float:
     return round(float(np.mean(ious)), 5)
 
 
-def logit_error(theirs: Followed, ours: Followed) -> float:
+def logit_error(theirs: TrackerOutput, ours: TrackerOutput) -> float:
     """Root mean square of the difference over that of the reference, over all frames."""
     a, b = np.stack(theirs.logits), np.stack(ours.logits)
     return float(np.sqrt(((a - b) ** 2).mean() / (a**2).mean()))

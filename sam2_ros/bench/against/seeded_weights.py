@@ -1,4 +1,4 @@
-"""Fills every tensor of a SAM 2 state dict (official key layout) at random, so that nothing in it is inert.
+"""Random weights for every tensor of a SAM 2 state dict (official layout), so that none of it is inert.
 
 Knows nothing of the engine or of transformers: it only sees keys and shapes.
 

@@ -1,4 +1,4 @@
-"""Runs transformers' port of SAM 2 over the frames that `bench` gives the tracker: the same weights, as a stream.
+"""Runs transformers' port of SAM 2 over the frames that `bench` gives the tracker, with the same weights.
 
 Knows how its `Sam2VideoModel` is shaped and driven and where its answers lie; compares nothing.
 """
@@ -23,7 +23,7 @@ BOX_CORNERS = [2, 3]
 """Labels of the two points that a box is to the prompt encoder."""
 
 
-class Port:
+class TransformersReference:
     """A `Reference`. It keeps all frames and memories of a session, so that long streams need much memory."""
 
     def __init__(self, model: Sam2Model) -> None:
@@ -31,7 +31,7 @@ class Port:
         self._model = model
         self._port = _build(self._package, model)
 
-    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> PortFollower:
+    def start(self, frames: Sequence[np.ndarray], boxes: Sequence[Box]) -> TransformersTracker:
         size, device = self._model.config.image_size, self._model.device
         height, width = frames[0].shape[:2]
         scale = np.array([size / width, size / height], np.float32)
@@ -50,10 +50,10 @@ class Port:
             session.add_point_inputs(session.obj_id_to_idx(number), 0, prompt)
         session.obj_with_new_inputs = list(range(len(boxes)))
         images = [preprocess(frame, size, "image", device)[0] for frame in frames]
-        return PortFollower(self._model, self._port, session, images)
+        return TransformersTracker(self._model, self._port, session, images)
 
 
-class PortFollower:
+class TransformersTracker:
     """One session of the port."""
 
     def __init__(self, model: Sam2Model, port: Any, session: Any, images: Sequence[torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Evaluates tracking on published sets: prompts drawn from the truth, J & F, speed, simple trackers beside it.
+"""`sam2-ros eval`: scores tracking on annotated sequences and segmentation on annotated photographs.
 
 Knows no command line; the sets are opened by `datasets`.
 """

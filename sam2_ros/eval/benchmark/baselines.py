@@ -1,4 +1,4 @@
-"""Simple trackers of OpenCV that run beside the model: is it worth its time?
+"""Baseline trackers without learning: dense optical flow, and a box tracker with GrabCut.
 
 Know a mask and a box to start from, and images; know no model and no truth.
 """
@@ -21,13 +21,13 @@ Box = tuple[float, float, float, float]
 
 
 class Baseline(Protocol):
-    """Give it every frame of a sequence, in order, from the first object's start on."""
+    """Gets every frame of a sequence, in order, from the one on which the first object is added."""
 
-    def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
-        """Masks of all started objects, ``[H, W]`` bool, in the next frame."""
+    def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
+        """Masks of all objects, ``[H, W]`` bool, in the next frame."""
 
-    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
-        """Add an object by its mask and box (x0, y0, x1, y1 px; None = not seen) in the last followed frame."""
+    def add_object(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
+        """Add an object by its mask and box (x0, y0, x1, y1 px; None = not seen) in the last tracked frame."""
 
 
 class FlowBaseline:
@@ -40,7 +40,7 @@ class FlowBaseline:
             str, np.ndarray
         ] = {}  # [H, W] float32: a mask that moves by parts of a pixel stays soft
 
-    def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
+    def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
         grey = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2GRAY)
         if self._grey is not None and self._shares:
             # Where each pixel was in the frame before.
@@ -53,7 +53,7 @@ class FlowBaseline:
         self._grey = grey
         return {name: share > 0.5 for name, share in self._shares.items()}
 
-    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
+    def add_object(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
         self._shares[name] = mask_hw.astype(np.float32)
 
 
@@ -67,7 +67,7 @@ class GrabCutBaseline:
     def __init__(self) -> None:
         self._trackers: dict[str, cv2.TrackerMIL | None] = {}
 
-    def follow(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
+    def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
         masks = {}
         for name, tracker in self._trackers.items():
             found, (x, y, width, height) = tracker.update(image_hw3) if tracker else (False, (0, 0, 0, 0))
@@ -75,7 +75,7 @@ class GrabCutBaseline:
             masks[name] = grabcut(image_hw3, box) if found else np.zeros(image_hw3.shape[:2], bool)
         return masks
 
-    def start(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
+    def add_object(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
         self._trackers[name] = None  # nothing to follow
         if box is not None:
             x0, y0, x1, y1 = (round(edge) for edge in box)

@@ -1,4 +1,4 @@
-"""Whether a presence score is a probability: of the frames with a score of 0.8, does the object show in 80 %?
+"""Calibration of the presence score: reliability curve and expected calibration error.
 
 Knows scores and truth; does not know where they come from.
 """

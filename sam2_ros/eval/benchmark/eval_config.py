@@ -1,4 +1,4 @@
-"""What `sam2-ros eval` is asked for, checked before anything slow is done.
+"""Configuration and result of `sam2-ros eval`; options are checked before anything slow is done.
 
 Does not know how it is evaluated.
 """
@@ -16,9 +16,9 @@ from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.weights.open_model import ModelOptions
 
 from .baselines import BASELINES
-from .prompting import KINDS
+from .prompting import PROMPT_KINDS
 
-Progress = Callable[[str, int, int | None], None]
+OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class EvalConfig:
 
     Attributes:
         dataset: see `datasets`.
-        prompt: one of `KINDS`.
+        prompt: one of `PROMPT_KINDS`.
         split, sequences: which part of the dataset; empty = all.
         out: folder for predicted masks, overlays and summary.json; None = nothing is written.
         numerics: see `TrackerConfig`.
@@ -54,8 +54,8 @@ class EvalConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.prompt not in KINDS:
-            raise UserError(f"--prompt {self.prompt} given, one of {', '.join(KINDS)} expected")
+        if self.prompt not in PROMPT_KINDS:
+            raise UserError(f"--prompt {self.prompt} given, one of {', '.join(PROMPT_KINDS)} expected")
         if self.numerics not in NUMERICS:
             raise UserError(f"--numerics {self.numerics} given, one of {', '.join(NUMERICS)} expected")
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
@@ -80,8 +80,8 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """`report` is what `--json` prints; `details` has each object of each sequence, by method."""
+class EvalResult:
+    """Result of an evaluation. `report`: what `--json` prints; `details`: each object of each sequence, by method."""
 
     report: dict[str, Any]
     details: dict[str, Any]

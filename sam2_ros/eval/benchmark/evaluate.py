@@ -1,4 +1,4 @@
-"""`sam2-ros eval` on videos: every sequence once through the model, and through simple trackers beside it.
+"""`sam2-ros eval` on videos: runs the model and the baselines over every sequence and writes the summary.
 
 Joins dataset, earlier results, the way to run and the summary; does not know how any of them works.
 """
@@ -21,17 +21,16 @@ from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.rendered import is_rendered
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.errors import UserError
-from sam2_ros.eval.jobs.choose import choose_runner
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, Progress
+from sam2_ros.eval.jobs.choose_runner import choose_runner
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobProgress
 from sam2_ros.media.frame import SourceError
 from sam2_ros.result_folder.folder import ResultFolder
 
-from .eval_config import EvalConfig, Evaluation
-from .eval_config import Progress as OnProgress
-from .results import RESULT, result_file, result_names
-from .resume import Fingerprints, sort_out
-from .scenes import write_report
-from .sequence_run import Assignment, MakeRun
+from .eval_config import EvalConfig, EvalResult, OnProgress
+from .report_frames import write_report
+from .resume import plan_resume, run_fingerprint
+from .sequence_evaluator import LoadEvaluator, SequenceTask
+from .sequence_writer import RESULT, result_file, result_names
 from .summary import summarise
 
 OnNote = Callable[[str], None]
@@ -44,17 +43,17 @@ def run_eval(
     on_progress: OnProgress = lambda step, done, total: None,
     on_note: OnNote = lambda line: None,
     command: tuple[str, ...] = (),
-) -> Evaluation:
+) -> EvalResult:
     """Evaluate; sequences that cannot be are in the report's `failed`, and the others are not lost.
 
     Args:
-        on_note: gets a line for people whenever there is one: what was taken over, what failed.
+        on_note: gets a line for people whenever there is one: what was reused, what failed.
         command: as given, for summary.json.
 
     Raises UserError where nothing can be evaluated, and one of status 130 that says how to go on where the user
     interrupts. An earlier summary.json, and what it is of, stays until the new one is complete.
     """
-    config = _for_other_machines(config) if config.ray else config
+    config = _with_absolute_paths(config) if config.ray else config
     if config.out is None:
         return _run(config, None, on_progress, on_note, command)
     inputs = [] if is_rendered(config.dataset) else [("the dataset", config.dataset)]
@@ -69,47 +68,48 @@ def _run(
     on_progress: OnProgress,
     on_note: OnNote,
     command: tuple[str, ...],
-) -> Evaluation:
+) -> EvalResult:
     failed: dict[str, str] = {}
     sequences = _usable(open_dataset(config.dataset, config.split, config.sequences, failed), config, failed)
     # Of a single sequence the line is the error of the run.
     on_failed = on_note if len(sequences) + len(failed) > 1 else lambda line: None
     for name, line in failed.items():
         on_failed(f"{name} failed: {line}")
-    done, to_do = _split(config, folder, sequences, failed, on_note, on_failed)
-    taken_over = len(done)
+    done, to_do = _plan(config, folder, sequences, failed, on_note, on_failed)
+    reused = len(done)
     options = config.model_options.resolved()
     runner, workers, threads = choose_runner(len(to_do), options.device, config.workers, config.ray)
     lengths = {one.sequence.name: len(one.sequence) for one in to_do}
     publish = None if folder is None or folder.has_file("summary.json") else folder
-    board = _Board(on_progress, on_note, on_failed, lengths, done, failed, publish)
+    status = _RunStatus(on_progress, on_note, on_failed, lengths, done, failed, publish)
     if to_do:
         on_progress("loading the model", 0, None)
         jobs = [Job(one.sequence.name, one) for one in to_do]
         try:
             # Other processes use the same device and precision, whatever they would choose.
             staged = replace(config, model_options=options, out=None if folder is None else folder.staging)
-            runner.run(MakeRun(staged, threads, _most_objects(config, to_do)), jobs, board.on_event)
+            load = LoadEvaluator(staged, threads, _most_objects(config, to_do))
+            runner.run(load, jobs, status.on_event)
         except KeyboardInterrupt:
             # By the files: a process may have ended a sequence and not have said so yet.
-            complete = taken_over
+            complete = reused
             if folder is not None:
-                complete += len(sort_out(to_do, folder.path, folder.staging).records)
+                complete += len(plan_resume(to_do, folder.path, folder.staging).records)
                 _drop_incomplete(folder)
                 for name in lengths:
-                    board.publish_complete(name)
-            raise UserError(_how_to_go_on(config, complete, len(sequences)), status=130) from None
+                    status.publish_complete(name)
+            raise UserError(_resume_hint(config, complete, len(sequences)), status=130) from None
         for name in [name for name in lengths if name not in done and name not in failed]:
             failed[name] = "not run, as one before it ended the run: give the same command again"
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]
     if not any(record["objects"] for record in records):
         raise SourceError(_none_scored(config.dataset, failed))
-    run = {"workers": workers, "taken_over": taken_over, "command": list(command)}
-    evaluation = _evaluation(config, records, failed, run)
+    run = {"workers": workers, "taken_over": reused, "command": list(command)}
+    result = _result(config, records, failed, run)
     if folder is not None:
         waiting = _drop_incomplete(folder)
         try:
-            write_json(folder.stage("summary.json"), evaluation.report | evaluation.details)
+            write_json(folder.stage("summary.json"), result.report | result.details)
             folder.commit((*SUMMARIES, *waiting))
         except OSError as error:  # what was found out is shown all the same
             failed["summary.json"] = (
@@ -121,7 +121,7 @@ def _run(
         else:
             on_progress("writing the report", 0, None)
             _write_report(folder, sequences, failed, on_note)
-    return evaluation
+    return result
 
 
 def _write_report(
@@ -136,9 +136,9 @@ def _write_report(
         on_note(failed["report.html"])
 
 
-def _evaluation(
+def _result(
     config: EvalConfig, records: list[dict[str, Any]], failed: dict[str, str], run: dict[str, Any]
-) -> Evaluation:
+) -> EvalResult:
     """The means over records, with what they were made with. `run`: how this time."""
     summary, first = summarise(records), records[0]
     details = {
@@ -160,7 +160,7 @@ def _evaluation(
     if config.out is not None:
         details["results"] = {one["name"]: result_file(Path(), one["name"]).as_posix() for one in records}
     report = {"model": first["model"], "prompt": config.prompt, **summary.report, "failed": failed}
-    return Evaluation(report, details)
+    return EvalResult(report, details)
 
 
 def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, str]) -> list[VosSequence]:
@@ -190,27 +190,27 @@ def _drop_incomplete(folder: ResultFolder) -> list[str]:
     return complete
 
 
-def _split(
+def _plan(
     config: EvalConfig,
     folder: ResultFolder | None,
     sequences: list[VosSequence],
     failed: dict[str, str],
     on_note: OnNote,
     on_failed: OnNote,
-) -> tuple[dict[str, dict[str, Any]], list[Assignment]]:
+) -> tuple[dict[str, dict[str, Any]], list[SequenceTask]]:
     """Records of an earlier run, and what is left to do."""
     if folder is None:
-        return {}, [Assignment(one, {}) for one in sequences]
-    prints = Fingerprints.of(config)
-    assignments = []
+        return {}, [SequenceTask(one, {}) for one in sequences]
+    of_run = run_fingerprint(config)
+    tasks = []
     for one in sequences:
         try:
-            assignments.append(Assignment(one, prints.of_sequence(one)))
+            tasks.append(SequenceTask(one, {**of_run, "sequence": one.identity()}))
         except SourceError as error:
             failed[one.name] = str(error)
             on_failed(f"{one.name} failed: {error}")
-    found = sort_out([] if config.fresh else assignments, folder.path, folder.staging)
-    to_do = assignments if config.fresh else found.to_do
+    found = plan_resume([] if config.fresh else tasks, folder.path, folder.staging)
+    to_do = tasks if config.fresh else found.to_do
     folder.drop_staged(f"{name}/" for name in found.records)
     staged = {name for name in found.records if result_file(folder.staging, name).exists()}
     new = [one.sequence for one in to_do] + [one for one in sequences if one.name in staged]
@@ -222,7 +222,7 @@ def _split(
     return found.records, to_do
 
 
-def _most_objects(config: EvalConfig, to_do: list[Assignment]) -> int:
+def _most_objects(config: EvalConfig, to_do: list[SequenceTask]) -> int:
     """In one sequence: what a model is compiled for. 1 where it is not compiled, as masks are then read as needed."""
     most = 1
     for one in to_do if config.model_options.compile != "off" else ():
@@ -231,7 +231,7 @@ def _most_objects(config: EvalConfig, to_do: list[Assignment]) -> int:
     return most
 
 
-def _for_other_machines(config: EvalConfig) -> EvalConfig:
+def _with_absolute_paths(config: EvalConfig) -> EvalConfig:
     """Paths that mean the same in every folder."""
     dataset = config.dataset if is_rendered(config.dataset) else config.dataset.absolute()
     return replace(
@@ -243,8 +243,8 @@ def _for_other_machines(config: EvalConfig) -> EvalConfig:
 
 
 @dataclass
-class _Board:
-    """What is known of a run while it goes on: records by sequence, what failed, frames done."""
+class _RunStatus:
+    """Progress of a run: records by sequence, what failed, frames done."""
 
     on_progress: OnProgress
     on_note: OnNote
@@ -263,7 +263,7 @@ class _Board:
                 self.publish.commit((f"{name}/",), only=f"{name}/")
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, JobProgress):
             self.frames[event.name] = event.done
         else:
             self.frames[event.name] = self.lengths[event.name]
@@ -292,7 +292,7 @@ def _none_scored(dataset: Path, failed: dict[str, str]) -> str:
     )
 
 
-def _how_to_go_on(config: EvalConfig, done: int, count: int) -> str:
+def _resume_hint(config: EvalConfig, done: int, count: int) -> str:
     if config.out is None:
         return "interrupted; nothing is kept without --out DIR, with it the same command goes on where it was"
     return (

@@ -1,4 +1,4 @@
-"""`sam2-ros eval` on photographs: every instance prompted alone, its mask compared with the known one.
+"""`sam2-ros eval` on photographs: prompts every instance alone and scores the IoU of its mask.
 
 Joins photographs, prompts, the image segmenter and files; nothing here has a time.
 """
@@ -29,7 +29,7 @@ from sam2_ros.result_folder.manifest import is_safe_name
 from sam2_ros.weights.open_model import open_model
 
 from .baselines import grabcut
-from .eval_config import EvalConfig, Evaluation, Progress
+from .eval_config import EvalConfig, EvalResult, OnProgress
 from .prompting import CLICKS, Clicks
 from .scores import disjoint
 
@@ -56,9 +56,9 @@ class InstanceScore:
 
 def run_photographs(
     config: EvalConfig,
-    on_progress: Progress = lambda step, done, total: None,
+    on_progress: OnProgress = lambda step, done, total: None,
     on_note: Callable[[str], None] = lambda line: None,
-) -> Evaluation:
+) -> EvalResult:
     """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
 
     Raises UserError.
@@ -86,9 +86,9 @@ def run_photographs(
 def _run(
     config: EvalConfig,
     folder: ResultFolder | None,
-    on_progress: Progress,
+    on_progress: OnProgress,
     on_note: Callable[[str], None],
-) -> Evaluation:
+) -> EvalResult:
     photographs = open_photographs(config.dataset)
     folders = _folder_names(photographs)
     if folder is not None:
@@ -140,7 +140,7 @@ def _run(
     if folder is not None:
         write_json(folder.stage("summary.json"), report | details)
         folder.commit(("summary.json", *(f"{name}/" for name in folders.values())))
-    return Evaluation(report, details)
+    return EvalResult(report, details)
 
 
 def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:

@@ -1,4 +1,4 @@
-"""Prompts as evaluations draw them from the truth: the mask, its tight box, clicks where an answer is most wrong.
+"""Prompts simulated from the annotation: the mask, its tight box, clicks on the largest error.
 
 Knows masks; does not know who answers.
 """
@@ -14,7 +14,7 @@ from sam2_ros.engine import Prompt
 
 CLICKS = {"click1": 1, "click3": 3, "click5": 5, "online": 3}
 """Clicks on the frame on which an object is first prompted, by kind of prompt."""
-KINDS = ("mask", "box", *CLICKS)
+PROMPT_KINDS = ("mask", "box", *CLICKS)
 
 
 def correcting_click(answer_hw: np.ndarray, truth_hw: np.ndarray) -> tuple[float, float, int] | None:

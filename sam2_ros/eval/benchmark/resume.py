@@ -1,4 +1,4 @@
-"""Results that an earlier run left: which of them an equal run would repeat, and which it takes over.
+"""Resuming an evaluation: finds the sequences whose earlier results can be reused.
 
 Knows what decides the numbers of a sequence; does not know how they are made.
 """
@@ -11,57 +11,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.datasets.sequence import VosSequence
-from sam2_ros.eval.fingerprint import kept_record, model_print, versions_print
+from sam2_ros.engine.text import counted
+from sam2_ros.eval.fingerprint import code_fingerprint, model_fingerprint, reusable_record
 
 from .eval_config import EvalConfig
-from .results import result_file
-from .sequence_run import Assignment
-
-_UNSAID = {"model": "the model's file is another one", "sequence": "frames or masks have changed"}
+from .sequence_evaluator import SequenceTask
+from .sequence_writer import result_file
 
 
-@dataclass(frozen=True)
-class Fingerprints:
-    """What decides the numbers of every sequence of a run, beside the sequence itself."""
+def run_fingerprint(config: EvalConfig) -> dict[str, Any]:
+    """What decides the numbers of every sequence of a run, beside the sequence itself; reads the model's file once.
 
-    of_run: dict[str, Any]
-
-    @classmethod
-    def of(cls, config: EvalConfig) -> Fingerprints:
-        """Reads the model's file once. Raises CheckpointError."""
-        return cls(
-            {
-                **versions_print(),
-                **model_print(config.model_options),
-                "prompt": config.prompt,
-                "numerics": config.numerics,
-                "memory": config.memory.as_dict(),
-                "baselines": sorted(config.baselines),
-            }
-        )
-
-    def of_sequence(self, sequence: VosSequence) -> dict[str, Any]:
-        """By what it is called in messages. Raises SourceError."""
-        return {**self.of_run, "sequence": sequence.identity()}
+    Raises CheckpointError.
+    """
+    return {
+        **code_fingerprint(),
+        **model_fingerprint(config.model_options),
+        "prompt": config.prompt,
+        "numerics": config.numerics,
+        "memory": config.memory.as_dict(),
+        "baselines": sorted(config.baselines),
+    }
 
 
 @dataclass(frozen=True)
-class Sorted:
+class ResumePlan:
     """The sequences of a run: records of those that are complete, the others, and a line for people if there is one."""
 
     records: dict[str, dict[str, Any]]
-    to_do: list[Assignment]
+    to_do: list[SequenceTask]
     notes: list[str]
 
 
-def sort_out(assignments: Sequence[Assignment], out: Path, staging: Path) -> Sorted:
+def plan_resume(tasks: Sequence[SequenceTask], out: Path, staging: Path) -> ResumePlan:
     """What of a run is complete in `out`, or in `staging` where an interrupted one left it, by the same fingerprint."""
     records, to_do, reasons = {}, [], Counter[str]()
-    for one in assignments:
-        record, reason = kept_record(result_file(out, one.sequence.name), one.fingerprint, _UNSAID)
+    for one in tasks:
+        record, reason = reusable_record(result_file(out, one.sequence.name), one.fingerprint)
         if record is None:
-            record, _ = kept_record(result_file(staging, one.sequence.name), one.fingerprint, _UNSAID)
+            record, _ = reusable_record(result_file(staging, one.sequence.name), one.fingerprint)
         if record is not None:
             records[one.sequence.name] = record
             continue
@@ -71,12 +59,9 @@ def sort_out(assignments: Sequence[Assignment], out: Path, staging: Path) -> Sor
     notes = []
     if records:
         notes.append(
-            f"{len(records)} of {len(assignments)} sequences are complete in '{out}' and taken over; --fresh runs "
-            "them again"
+            f"{len(records)} of {len(tasks)} sequences are complete in '{out}' and taken over; --fresh runs them again"
         )
-    notes += [f"{_sequences(count)} of '{out}' run again: {reason}" for reason, count in reasons.items()]
-    return Sorted(records, to_do, notes)
-
-
-def _sequences(count: int) -> str:
-    return f"{count} sequence" if count == 1 else f"{count} sequences"
+    notes += [
+        f"{counted(count, 'sequence')} of '{out}' run again: {reason}" for reason, count in reasons.items()
+    ]
+    return ResumePlan(records, to_do, notes)

@@ -1,4 +1,4 @@
-"""J and F of every object of a sequence on every frame that counts, and their means, as the DAVIS benchmark has it.
+"""J and F of every object on every scored frame, and their means, as the DAVIS benchmark defines them.
 
 Knows masks and truth; does not know who made the masks.
 """

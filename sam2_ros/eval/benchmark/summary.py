@@ -1,4 +1,4 @@
-"""From the records of single sequences to the means over all of them: what summary.json says, but for how it was run.
+"""Combines the records of all sequences into the means of summary.json.
 
 Knows numbers that are already there, of this run or an earlier one; knows no model and no image.
 """
@@ -33,8 +33,8 @@ def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -
 
 
 @dataclass
-class _Method:
-    """One method over all sequences."""
+class _MethodTotals:
+    """Scores and times of one method over all sequences."""
 
     sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
     objects: dict[str, list[ObjectScores]] = field(default_factory=dict)
@@ -74,11 +74,11 @@ class Summary:
 
 def summarise(records: Iterable[Record]) -> Summary:
     """The means over records as result.json has them, at least one; each object has the same weight."""
-    methods: dict[str, _Method] = {}
+    methods: dict[str, _MethodTotals] = {}
     prompted = {}
     for record in records:
         for name, one in {"model": record, **record["baselines"]}.items():
-            methods.setdefault(name, _Method()).add(record["name"], record["group"], one)
+            methods.setdefault(name, _MethodTotals()).add(record["name"], record["group"], one)
         prompted[record["name"]] = record["prompted_frames"]
     reports = {name: method.report() for name, method in methods.items()}
     report = reports.pop("model")

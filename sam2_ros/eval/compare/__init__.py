@@ -1,1 +1,1 @@
-"""`sam2-ros compare`."""
+"""`sam2-ros compare`: two runs of `eval` or `replay`, object by object."""

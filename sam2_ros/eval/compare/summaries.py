@@ -14,7 +14,7 @@ from typing import Any
 from sam2_ros.errors import UserError
 from sam2_ros.media.written_file import read_json
 
-Key = tuple[str, str]
+ObjectKey = tuple[str, str]
 """Sequence and object."""
 
 
@@ -37,7 +37,7 @@ class RunSummary:
     kind: str
     task: Mapping[str, str]
     setup: Mapping[str, str]
-    scores: Mapping[Key, Mapping[str, float | None]]
+    scores: Mapping[ObjectKey, Mapping[str, float | None]]
     groups: Mapping[str, str] = field(default_factory=dict)
     speed: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -141,48 +141,26 @@ def _eval(file: Path, content: Mapping[str, Any]) -> RunSummary:
         for key, one in objects.items()
     }
     groups = {name: name.partition("/")[0] for name in content["sequences"]} if "groups" in content else {}
-    return RunSummary(
-        file,
-        "eval",
-        _texts(content, TASK),
-        _texts(content, SETUP),
-        scores,
-        groups,
-        _speed(content),
-        content.get("failed", {}),
-    )
+    failed = content.get("failed", {})
+    return _summary(file, "eval", content, scores, groups=groups, speed=_speed(content), failed=failed)
 
 
 def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
     """An instance has no name: its number within its photograph is one, where both runs have the same instances."""
-    scores: dict[Key, dict[str, float | None]] = {}
+    scores: dict[ObjectKey, dict[str, float | None]] = {}
     count: dict[str, int] = {}
     for one in content["of_instances"]:
         name = one["photograph"]
         count[name] = count.get(name, 0) + 1
         scores[name, str(count[name])] = {"IoU": one["IoU"]["model"]}
-    return RunSummary(
-        file,
-        "photographs",
-        _texts(content, TASK),
-        _texts(content, SETUP),
-        scores,
-        speed=_speed(content),
-    )
+    return _summary(file, "photographs", content, scores, speed=_speed(content))
 
 
 def _replay(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
     runs = content["runs"]
     _has(file, runs, run)
     scores = {(run, key): _in_percent(one) for key, one in runs[run]["objects"].items()}
-    return RunSummary(
-        file,
-        "replay",
-        _texts(content, TASK),
-        _texts(content, SETUP),
-        scores,
-        speed=_speed(runs[run]) | _dropped(runs[run]),
-    )
+    return _summary(file, "replay", content, scores, speed=_speed(runs[run]) | _dropped(runs[run]))
 
 
 def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
@@ -206,6 +184,12 @@ def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
         speed=_dropped(content["means"][run]),
         failed=content["failed"],
     )
+
+
+def _summary(
+    file: Path, kind: str, content: Mapping[str, Any], scores: Mapping[ObjectKey, Any], **more: Any
+) -> RunSummary:
+    return RunSummary(file, kind, _texts(content, TASK), _texts(content, SETUP), scores, **more)
 
 
 def _has(file: Path, runs: Mapping[str, Any], run: str) -> None:

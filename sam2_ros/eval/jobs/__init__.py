@@ -1,4 +1,4 @@
-"""Runs many independent jobs, here, in processes or on a Ray cluster, so that one that fails costs itself only.
+"""Runs independent jobs: in this process, in several, or on a Ray cluster. A job that fails does not end the others.
 
 Knows nothing of what a job does.
 """

@@ -1,4 +1,4 @@
-"""What a job is, what becomes of it, and the simplest way to run some: one after the other, in this process.
+"""Jobs, their events, and the simplest runner: one job after the other, in this process.
 
 Does not know what a job does; other ways to run them are in the modules beside this one.
 """
@@ -19,15 +19,15 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Job:
-    """Something to do, by a name that no other job of the run has. The payload can be pickled."""
+    """A job with a unique name and a payload that can be pickled."""
 
     name: str
     payload: Any
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a job is, in steps of its own."""
+class JobProgress:
+    """Event: how far a job is, in steps of its own."""
 
     name: str
     done: int
@@ -35,7 +35,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a job gave back."""
+    """Event: the result of a job."""
 
     name: str
     value: Any
@@ -43,11 +43,11 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a job gave nothing back.
+    """Event: why a job has no result.
 
     Attributes:
         line: one line.
-        ends_all: no other job can do better: those that wait are not started.
+        ends_all: no other job can succeed either: those that wait are not started.
         trace: of a defect, empty for an error that explains itself.
     """
 
@@ -58,7 +58,7 @@ class Failed:
 
 
 Outcome = Finished | Failed
-Event = Progress | Finished | Failed
+Event = JobProgress | Finished | Failed
 Work = Callable[[Any, Callable[[int], None]], Any]
 """Does a job: payload and `on_progress(done)` in, value out. Raises JobError, or anything else for a defect."""
 
@@ -77,7 +77,7 @@ class Runner(Protocol):
     def run(
         self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
     ) -> None:
-        """Every job once, in any order; tells of each one its progress, perhaps, and at the end one outcome.
+        """Run every job once, in any order; each may report progress and ends with one outcome.
 
         Args:
             make_work: makes what does the jobs, once in every process; can be pickled. What it raises is raised here.
@@ -85,10 +85,15 @@ class Runner(Protocol):
 
 
 def disk_error(error: OSError, folder: Path) -> JobError:
-    """Of a job that could not write below `folder`; a full disk ends all of them."""
+    """The error of a job that could not write below `folder`; a full disk ends all jobs."""
     full = error.errno in _DISK_FULL
     remedy = "free some space and give the same command again" if full else "see that it can be written"
     return JobError(f"'{error.filename or folder}': {error.strerror or error}; {remedy}", full)
+
+
+def memory_error(device: object) -> JobError:
+    """The error of a job for which a device has too little memory."""
+    return JobError(f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers")
 
 
 def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome:
@@ -101,7 +106,7 @@ def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome
         return Failed(job.name, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
-class InThisProcess:
+class SerialRunner:
     """One job after the other."""
 
     def run(
@@ -109,7 +114,7 @@ class InThisProcess:
     ) -> None:
         work = make_work()
         for job in jobs:
-            outcome = attempt(work, job, lambda done, name=job.name: on_event(Progress(name, done)))  # type: ignore[misc]
+            outcome = attempt(work, job, lambda done, name=job.name: on_event(JobProgress(name, done)))  # type: ignore[misc]
             on_event(outcome)
             if isinstance(outcome, Failed) and outcome.ends_all:
                 return

@@ -1,6 +1,6 @@
-"""What decides the numbers of a replay, by which a complete one is known that an equal run would repeat.
+"""Fingerprint of a replay: decides whether an earlier result can be reused.
 
-Does not know how they are made, nor of other bags.
+Does not know how a replay is made, nor of other bags.
 """
 
 from __future__ import annotations
@@ -11,24 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.eval.fingerprint import files_print, kept_record, model_print, versions_print
+from sam2_ros.eval.fingerprint import code_fingerprint, files_fingerprint, model_fingerprint, reusable_record
 
 from .replay_config import NODE, RECORDED, ReplayConfig
-
-_UNSAID = {
-    "model": "the model's file is another one",
-    "bag": "the bag has changed",
-    "prompts": "the prompts have changed",
-    "truth": "the truth has changed",
-    "recorded": "the recording has changed",
-}
 
 
 def fingerprint(config: ReplayConfig) -> dict[str, Any]:
     """By what it is called in messages; plain data. Raises CheckpointError where a model is needed."""
-    known: dict[str, Any] = {**versions_print(), "runs": list(config.runs)}
+    known: dict[str, Any] = {**code_fingerprint(), "runs": list(config.runs)}
     if set(config.runs) != {RECORDED}:
-        known |= model_print(config.model_options)
+        known |= model_fingerprint(config.model_options)
     if NODE in config.runs:
         known |= {"rate": config.rate, "ROS": os.environ.get("ROS_DISTRO")}
     files = {"bag": config.bag, "truth": config.truth, "recorded": config.recorded}
@@ -39,17 +31,17 @@ def fingerprint(config: ReplayConfig) -> dict[str, Any]:
         "truth topic": config.truth_topic,
         "recorded topic": config.recorded_topic,
         "truth values": dict(config.truth_ids),
-        **{key: None if path is None else files_print(path) for key, path in files.items()},
-        "prompts": _prompts_print(config),
+        **{key: None if path is None else files_fingerprint(path) for key, path in files.items()},
+        "prompts": _prompts_fingerprint(config),
     }
 
 
-def kept_summary(config: ReplayConfig) -> tuple[dict[str, Any] | None, str]:
+def reusable_summary(config: ReplayConfig) -> tuple[dict[str, Any] | None, str]:
     """What `run_replay` would return, from an earlier one; else None and why. Raises CheckpointError."""
-    return kept_record(config.out / "summary.json", fingerprint(config), _UNSAID)
+    return reusable_record(config.out / "summary.json", fingerprint(config))
 
 
-def _prompts_print(config: ReplayConfig) -> str:
+def _prompts_fingerprint(config: ReplayConfig) -> str:
     """Of what is asked, not of the files that say so: masks have files of their own."""
     digest = hashlib.sha256()
     for image, prompts in sorted(config.prompts.items()):

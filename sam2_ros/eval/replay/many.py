@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 
 from sam2_ros.atomic_write import write_json
@@ -20,15 +19,24 @@ from sam2_ros.engine import Sam2Model, TrackerConfig
 from sam2_ros.engine.compiled import OFF
 from sam2_ros.engine.tracker_config import IMAGE_MODE
 from sam2_ros.errors import CheckpointError, UserError
-from sam2_ros.eval.jobs.choose import choose_runner
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobError, Progress, disk_error
+from sam2_ros.eval.jobs.choose_runner import choose_runner, use_threads
+from sam2_ros.eval.jobs.job import (
+    Event,
+    Failed,
+    Finished,
+    Job,
+    JobError,
+    JobProgress,
+    disk_error,
+    memory_error,
+)
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import FileState
 from sam2_ros.result_folder.switch import why_blocked
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
-from .fingerprint import kept_summary
+from .fingerprint import reusable_summary
 from .replay import run_replay, versions
 from .replay_config import NODE, RECORDED, ReplayConfig
 from .runs import OpenModel
@@ -141,7 +149,7 @@ class Board:
     at: dict[str, int] = field(default_factory=dict)
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, Progress):
+        if isinstance(event, JobProgress):
             self.at[event.name] = event.done
         else:
             self.at.pop(event.name, None)
@@ -187,7 +195,7 @@ def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[s
         except UserError as error:
             board.on_event(Failed(name, str(error)))
             continue
-        summary, reason = kept_summary(one)
+        summary, reason = reusable_summary(one)
         if config.fresh or summary is None:
             to_do[name] = one
             if reason and not config.fresh:
@@ -218,7 +226,7 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) ->
         chosen.runner.run(MakeReplays(chosen.threads), jobs, board.on_event)
     except KeyboardInterrupt:
         # By the files: a process may have ended a bag and not have said so yet.
-        complete = [one for name, one in config.bags.items() if name not in to_do or kept_summary(one)[0]]
+        complete = [one for name, one in config.bags.items() if name not in to_do or reusable_summary(one)[0]]
         raise UserError(
             f"interrupted; {len(complete)} of {board.count} bags are complete in '{config.out}': the same command "
             "goes on with the others",
@@ -242,9 +250,7 @@ class MakeReplays:
     threads: int = 0
 
     def __call__(self) -> Replays:
-        if self.threads:
-            torch.set_num_threads(self.threads)
-            cv2.setNumThreads(self.threads)
+        use_threads(self.threads)
         return Replays()
 
 
@@ -276,10 +282,7 @@ class Replays:
             seen = f" (see {config.recording(NODE).parent / 'node.log'})" if log else ""
             raise JobError(first + seen) from error
         except torch.OutOfMemoryError as error:
-            raise JobError(
-                f"{config.model_options.device} has too little memory for it: use a smaller --image-size, or fewer "
-                "--workers"
-            ) from error
+            raise memory_error(config.model_options.device) from error
         except OSError as error:
             raise disk_error(error, config.out) from error
 

@@ -14,7 +14,7 @@ import numpy as np
 from sam2_ros.eval.recording import each_result
 from sam2_ros.eval.report.data import read_replay
 from sam2_ros.eval.report.replay_page import write_replay_page
-from sam2_ros.eval.report.worst_frames import Place, Scene
+from sam2_ros.eval.report.worst_frames import FrameKey, FrameMasks
 from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
@@ -36,20 +36,20 @@ def write_report(
 ) -> None:
     """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
 
-    def scenes(places: Collection[Place]) -> dict[Place, Scene]:
+    def scenes(places: Collection[FrameKey]) -> dict[FrameKey, FrameMasks]:
         return read_scenes(places, bag, timeline, known, runs, pixels)
 
     write_replay_page(out / "report.html", read_replay(out), scenes)
 
 
 def read_scenes(
-    places: Collection[Place],
+    places: Collection[FrameKey],
     bag: Path,
     timeline: BagTimeline,
     known: KnownObjects | None,
     runs: Mapping[str, Run],
     pixels: PixelConfig | None = None,
-) -> dict[Place, Scene]:
+) -> dict[FrameKey, FrameMasks]:
     """Reads the bag once and each recording once; an image that does not decode has no scene. Raises SourceError."""
     images = _images({index for _, index in places}, bag, timeline, ImageReader(pixels, warn=_log.debug))
     answers = {
@@ -60,7 +60,7 @@ def read_scenes(
     for name, index in places:
         if index in images:
             truth = known.at(index) if known is not None else None
-            scenes[name, index] = Scene(
+            scenes[name, index] = FrameMasks(
                 images[index], answers[name].get(index, {}), {} if truth is None else truth.masks
             )
     return scenes

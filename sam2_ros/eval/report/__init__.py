@@ -1,1 +1,1 @@
-"""Reports as one HTML file each: what `eval` and `replay` leave beside summary.json."""
+"""Reports of `eval` and `replay`: one HTML file each, beside summary.json."""

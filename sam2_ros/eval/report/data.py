@@ -1,4 +1,4 @@
-"""What `eval` and `replay` leave as JSON, as the plain data that their reports are made of.
+"""Reads the JSON files that `eval` and `replay` leave into the data that their reports show.
 
 Knows the files' keys; does not know how anything is drawn.
 """
@@ -35,7 +35,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class ObjectRun:
+class ReportedObject:
     """One object of one sequence, or of one run of a replay. `number` counts from 1 within it and picks its colour."""
 
     sequence: str
@@ -51,83 +51,83 @@ class ObjectRun:
 
 
 @dataclass(frozen=True)
-class SequenceRun:
-    """One sequence. `beside`: J&F of each baseline, of the sequence and of its objects by id."""
+class ReportedSequence:
+    """One sequence. `baselines`, `object_baselines`: J&F of each baseline, of the sequence and of its objects by id."""
 
     name: str
     group: str
     scores: Scores
-    objects: Sequence[ObjectRun]
+    objects: Sequence[ReportedObject]
     steps_ms: Sequence[float] = ()
-    beside: Mapping[str, float | None] = field(default_factory=dict)
-    objects_beside: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    baselines: Mapping[str, float | None] = field(default_factory=dict)
+    object_baselines: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class EvalRun:
+class EvalReport:
     """A whole evaluation; `summary` is summary.json as it is."""
 
     summary: Mapping[str, Any]
-    sequences: Sequence[SequenceRun]
+    sequences: Sequence[ReportedSequence]
 
     @property
-    def objects(self) -> list[ObjectRun]:
+    def objects(self) -> list[ReportedObject]:
         return [one for sequence in self.sequences for one in sequence.objects]
 
 
 @dataclass(frozen=True)
-class ReplayedRun:
+class ReportedRun:
     """One way a bag went through the tracker: "direct", "node" or "recorded"; `measures` is its part of the JSON."""
 
     name: str
     measures: Mapping[str, Any]
-    objects: Sequence[ObjectRun]
+    objects: Sequence[ReportedObject]
 
 
 @dataclass(frozen=True)
-class ReplayRun:
+class ReplayReport:
     """A whole replay; `summary` is summary.json as it is."""
 
     summary: Mapping[str, Any]
-    runs: Sequence[ReplayedRun]
+    runs: Sequence[ReportedRun]
 
 
-def read_eval(folder: Path) -> EvalRun:
+def read_eval(folder: Path) -> EvalReport:
     """What `sam2-ros eval --out` left in a folder. Raises OSError, and KeyError where it is not complete."""
     summary = _json(folder / "summary.json")
     sequences = [
         _sequence(name, scores, summary, _json(folder / summary["results"][name]))
         for name, scores in summary["sequences"].items()
     ]
-    return EvalRun(summary, sequences)
+    return EvalReport(summary, sequences)
 
 
-def read_replay(folder: Path) -> ReplayRun:
+def read_replay(folder: Path) -> ReplayReport:
     """What `sam2-ros replay` left in a folder. Raises OSError, and KeyError where it is not complete."""
     summary = _json(folder / "summary.json")
     runs = [
-        ReplayedRun(
+        ReportedRun(
             name,
             run,
             [
-                ObjectRun(name, key, number, _numbers(one), _curve(one["curve"], "stamp_s"), one)
+                ReportedObject(name, key, number, _numbers(one), _curve(one["curve"], "stamp_s"), one)
                 for number, (key, one) in enumerate(run["objects"].items(), start=1)
             ],
         )
         for name, run in summary["runs"].items()
     ]
-    return ReplayRun(summary, runs)
+    return ReplayReport(summary, runs)
 
 
 def _sequence(
     name: str, scores: Scores, summary: Mapping[str, Any], result: Mapping[str, Any]
-) -> SequenceRun:
+) -> ReportedSequence:
     baselines = summary.get("baselines", {})
     objects = [
-        ObjectRun(name, key, number, _numbers(one), _curve(one["curve"], "frame"), one)
+        ReportedObject(name, key, number, _numbers(one), _curve(one["curve"], "frame"), one)
         for number, (key, one) in enumerate(result["objects"].items(), start=1)
     ]
-    return SequenceRun(
+    return ReportedSequence(
         name,
         result.get("group", ""),
         scores,

@@ -1,21 +1,23 @@
 """The report of `sam2-ros eval`: what was reached, where it went wrong, how fast it was, and what made it.
 
-Gets the run as plain data and a way to see a frame; does not know trackers or data sets.
+Gets the run as plain data and a way to see a frame; does not know trackers or data sets. The text is in
+`templates/eval.html`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from sam2_ros.engine.text import counted
 from sam2_ros.eval.metrics import spread
 
-from . import page, plots
-from . import worst_frames as strips
-from .data import EvalRun, ObjectRun, SequenceRun
-from .page import Cell, Headline, Row, Section
-from .parts import calibration_section, count_of, facts_of, moments_section, states_key
+from . import plots
+from .data import EvalReport, ReportedObject, ReportedSequence, Scores
+from .parts import calibration, facts_of, frame_picture
+from .render import Headline, Picture, svg, write_page
+from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
 PICTURES_AT_MOST = 12
 CURVES_AT_MOST = 60
@@ -29,56 +31,7 @@ _PROMPTS = {
     "click5": "five clicks",
     "online": "three clicks, and three more wherever it was covered badly",
 }
-# Column -> what its cells are of, digits after the point.
-_COLUMNS = {
-    "JF": ("J&F", 1),
-    "J": ("J", 1),
-    "F": ("F", 1),
-    "decay": ("decay", 1),
-    "absent": ("absent", 0),
-    "false_presence": ("false presence", 0),
-    "frames": ("frames", 0),
-    "fps": ("fps", 1),
-}
-
-_MEANT = {
-    "decay": " Decay: points of J&F lost from the first to the last quarter of the frames; below 0 it got better.",
-    "absent": " Absent: of the frames that do not show an object, those with an empty answer, in percent.",
-    "false_presence": " False presence: of the same frames, those in which it was called visible, in percent.",
-}
-
-
-def write_eval_page(path: Path, run: EvalRun, scenes: strips.Scenes) -> None:
-    """Write the report of an evaluation; `scenes` is asked for the frames that are shown."""
-    summary = run.summary
-    moments = strips.worst_moments(run.objects, PICTURES_AT_MOST)
-    sections = [
-        Section("sequences", "Sequences and objects", _sequences(run)),
-        *([Section("groups", "Groups", _groups(summary))] if len(summary.get("groups", ())) > 1 else []),
-        moments_section(moments, scenes),
-        Section("curves", "Over time", _curves(run, moments)),
-        Section("speed", "Speed", _speed(run)),
-        *calibration_section({str(summary["model"]): summary.get("calibration")}, "frames"),
-        *(
-            [Section("failed", "Failed sequences", _failed(summary["failed"]))]
-            if summary.get("failed")
-            else []
-        ),
-        Section("made", "How it was made", page.facts(facts_of(summary, _FACTS), ("Command",))),
-    ]
-    data = Path(str(summary["dataset"])).name
-    title = f"{summary['model']} on {data}"
-    page.write_page(path, "sam2-ros eval", title, _lead(run), _headlines(summary), sections)
-
-
 _FACTS = {
-    "command": "Command",
-    "created": "Date",
-    "versions": "Versions",
-    "device": "Device",
-    "model": "Model",
-    "precision": "Precision",
-    "image_size": "Input, px",
     "numerics": "Numerics",
     "memory": "Memory",
     "dataset": "Data set",
@@ -89,25 +42,79 @@ _FACTS = {
 }
 
 
-def _lead(run: EvalRun) -> str:
-    summary = run.summary
-    given = _PROMPTS.get(summary["prompt"], summary["prompt"])
-    text = (
-        f"{count_of(len(run.objects), 'object')} of {count_of(len(run.sequences), 'sequence')}, each prompted with "
-        f"{given} on the first frame that shows it, then followed to the end on {summary['device']}."
+class Column(NamedTuple):
+    """A score by its key in the JSON."""
+
+    name: str
+    title: str
+    digits: int
+
+
+_COLUMNS = (
+    Column("JF", "J&F", 1),
+    Column("J", "J", 1),
+    Column("F", "F", 1),
+    Column("decay", "decay", 1),
+    Column("absent", "absent", 0),
+    Column("false_presence", "false presence", 0),
+    Column("frames", "frames", 0),
+    Column("fps", "fps", 1),
+)
+
+
+class Row(NamedTuple):
+    """One line of a table of scores. `others`: J&F of the baselines; `kind`: "part" of the row above, or "total"."""
+
+    name: str
+    scores: Scores
+    others: Sequence[float | None]
+    kind: str = ""
+
+
+def write_eval_page(path: Path, run: EvalReport, read_frames: ReadFrames) -> None:
+    """Write the report of an evaluation; `read_frames` is asked for the frames that are shown."""
+    summary, baselines = run.summary, run.summary.get("baselines", {})
+    worst = choose_worst_frames(run.objects, PICTURES_AT_MOST)
+    rows = _rows(run, baselines)
+    group_rows = [
+        Row(name, scores, [other["groups"][name]["JF"] for other in baselines.values()])
+        for name, scores in summary.get("groups", {}).items()
+    ]
+    with_curves = [one for one in run.objects if one.curve is not None and one.curve.at]
+    drawn = with_curves
+    if len(drawn) > CURVES_AT_MOST:
+        lowest = sorted(drawn, key=lambda one: one.scores["JF"] or 0.0)[:CURVES_AT_MOST]
+        drawn = [one for one in drawn if one in lowest]
+    steps_ms = [step for sequence in run.sequences for step in sequence.steps_ms]
+    percentiles = spread(steps_ms).as_dict()
+    alt = f"Histogram of the times of {counted(len(steps_ms), 'frame')}"
+    write_page(
+        path,
+        "eval.html",
+        command="sam2-ros eval",
+        title=f"{summary['model']} on {Path(str(summary['dataset'])).name}",
+        headlines=_headlines(summary),
+        object_count=len(run.objects),
+        sequence_count=len(run.sequences),
+        prompt=_PROMPTS.get(summary["prompt"], summary["prompt"]),
+        device=summary["device"],
+        failed=summary.get("failed", {}),
+        columns=_known_columns(rows[:-1]),  # the last one has the means of the rest
+        rows=rows,
+        group_columns=_known_columns(group_rows),
+        group_rows=group_rows,
+        baseline_titles=[f"{method} J&F" for method in baselines],
+        worst_frames=_pictures(worst, read_frames),
+        objects_with_curves=len(with_curves),
+        curves=[_curve(one, [place for place in worst if place.object is one]) for one in drawn],
+        percentiles=percentiles,
+        histogram=svg(plots.histogram_svg(steps_ms, percentiles), alt) if steps_ms else None,
+        calibrated=calibration({str(summary["model"]): summary.get("calibration")}, "frames"),
+        made=facts_of(summary, _FACTS),
     )
-    failed = summary.get("failed", {})
-    alarm = (
-        f'<p class="alarm"><b>{count_of(len(failed), "sequence")} failed</b> and '
-        f'{"is" if len(failed) == 1 else "are"} in no number on this page: <a href="#failed">which, and why</a>.</p>'
-        if failed
-        else ""
-    )
-    return page.paragraph(text) + alarm
 
 
 def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
-    latency = summary["latency_ms"]
     wanted = [
         (summary["JF"], "%", "J&F, mean over objects", 1),
         (summary["J"], "%", "J, overlap", 1),
@@ -115,7 +122,7 @@ def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
         (summary.get("decay"), "", "points of decay", 1),
         (summary.get("absent"), "%", "absent, and called so", 0),
         (summary["fps"], "", "frames per second", 1),
-        (latency.get("p95"), "ms", "latency, p95", 0),
+        (summary["latency_ms"].get("p95"), "ms", "latency, p95", 0),
     ]
     return [
         Headline(f"{value:.{digits}f}", unit, what)
@@ -124,111 +131,47 @@ def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
     ]
 
 
-def _sequences(run: EvalRun) -> str:
-    of_sequences = [{name: _value(one, name) for name in _COLUMNS} for one in run.sequences]
-    known = [*of_sequences, *(one.scores for one in run.objects)]
-    columns = [name for name in _COLUMNS if any(scores.get(name) is not None for scores in known)]
-    methods = list(run.summary.get("baselines", {}))
-    header = [
-        Cell("sequence"),
-        *(page.heading(_COLUMNS[name][0], bar=name == "JF") for name in columns),
-        *(Cell(f"{method} J&F", number=True) for method in methods),
-    ]
+def _rows(run: EvalReport, baselines: Mapping[str, Any]) -> list[Row]:
+    """Every sequence, its objects where it has several, and the mean."""
     rows = []
-    for sequence, whole in zip(run.sequences, of_sequences, strict=True):
-        rows.append(_row(sequence.name, whole, columns, [sequence.beside.get(method) for method in methods]))
+    for sequence in run.sequences:
+        rows.append(
+            Row(sequence.name, _scores(sequence), [sequence.baselines.get(name) for name in baselines])
+        )
         for one in sequence.objects if len(sequence.objects) > 1 else ():
-            beside = sequence.objects_beside.get(one.id, {})
+            of_object = sequence.object_baselines.get(one.id, {})
             rows.append(
-                _row(
-                    f"object {one.id}",
-                    one.scores,
-                    columns,
-                    [beside.get(method) for method in methods],
-                    "part",
-                )
+                Row(f"object {one.id}", one.scores, [of_object.get(name) for name in baselines], "part")
             )
-    others = [run.summary["baselines"][method]["JF"] for method in methods]
-    rows.append(
-        _row(f"mean over {count_of(len(run.objects), 'object')}", run.summary, columns, others, "total")
-    )
-    note = "J, F and J&F in percent." + "".join(_MEANT[name] for name in columns if name in _MEANT)
-    return page.table(header, rows, "Scores of every sequence and object") + page.paragraph(note, "note")
+    means = [one["JF"] for one in baselines.values()]
+    rows.append(Row(f"mean over {counted(len(run.objects), 'object')}", run.summary, means, "total"))
+    return rows
 
 
-def _value(sequence: SequenceRun, name: str) -> float | None:
+def _scores(sequence: ReportedSequence) -> Scores:
     """Of a sequence with one object also what is known of that only."""
-    if name in sequence.scores:
-        return sequence.scores[name]
-    if name == "frames" and sequence.objects:
-        return max((one.scores.get("frames") or 0) for one in sequence.objects)
-    return sequence.objects[0].scores.get(name) if len(sequence.objects) == 1 else None
+    frames = max(((one.scores.get("frames") or 0) for one in sequence.objects), default=None)
+    alone = sequence.objects[0].scores if len(sequence.objects) == 1 else {}
+    return {**alone, "frames": frames, **sequence.scores}
 
 
-def _row(
-    name: str,
-    scores: Mapping[str, Any],
-    columns: Sequence[str],
-    beside: Sequence[float | None],
-    kind: str = "",
-) -> Row:
-    cells = [page.number(scores.get(column), _COLUMNS[column][1], bar=column == "JF") for column in columns]
-    return Row([Cell(name), *cells, *(page.number(value) for value in beside)], kind)
+def _known_columns(rows: Sequence[Row]) -> list[Column]:
+    return [one for one in _COLUMNS if any(row.scores.get(one.name) is not None for row in rows)]
 
 
-def _groups(summary: Mapping[str, Any]) -> str:
-    groups: Mapping[str, Mapping[str, float | None]] = summary["groups"]
-    columns = [name for name in _COLUMNS if any(scores.get(name) is not None for scores in groups.values())]
-    methods = summary.get("baselines", {})
-    header = [
-        Cell("group"),
-        *(page.heading(_COLUMNS[name][0], bar=name == "JF") for name in columns),
-        *(Cell(f"{method} J&F", number=True) for method in methods),
+def _pictures(worst: Sequence[WorstFrame], read_frames: ReadFrames) -> list[Picture]:
+    keys = [(one.object.sequence, int(one.at)) for one in worst]
+    found = read_frames(keys) if keys else {}
+    return [
+        frame_picture(one.object.name, f"frame {one.at:.0f}", one.object, one.j, found.get(key))
+        for one, key in zip(worst, keys, strict=True)
     ]
-    rows = [
-        _row(name, scores, columns, [other["groups"][name]["JF"] for other in methods.values()])
-        for name, scores in groups.items()
-    ]
-    return page.table(header, rows, "Means over the objects of each group")
 
 
-def _curves(run: EvalRun, moments: Sequence[strips.Moment]) -> str:
-    drawn = [one for one in run.objects if one.curve is not None and one.curve.at]
-    note = "Rings: the moments above."
-    if len(drawn) > CURVES_AT_MOST:
-        worst = sorted(drawn, key=lambda one: one.scores["JF"] or 0.0)[:CURVES_AT_MOST]
-        note += f" Of {len(drawn)} objects the {CURVES_AT_MOST} with the lowest J&F."
-        drawn = [one for one in drawn if one in worst]
-    figures = [_curve(one, [moment for moment in moments if moment.object is one]) for one in drawn]
-    return page.paragraph(note, "note") + states_key() + page.grid("curves", figures)
-
-
-def _curve(one: ObjectRun, moments: Sequence[strips.Moment]) -> str:
+def _curve(one: ReportedObject, worst: Sequence[WorstFrame]) -> Picture:
     assert one.curve is not None
-    svg = plots.curve_svg(
-        one.name,
-        [plots.Series("", one.curve, plots.line_colour(one.number))],
-        "frame",
-        [(moment.at, moment.j) for moment in moments],
-    )
+    series = [plots.Series("", one.curve, plots.line_colour(one.number))]
+    plot = plots.curve_svg(one.name, series, "frame", [(place.at, place.j) for place in worst])
     mean = one.scores.get("J")
     told = "" if mean is None else f", mean J {mean:.1f} %"
-    return page.image("image/svg+xml", svg, f"J, presence and state of {one.name} over its frames{told}")
-
-
-def _speed(run: EvalRun) -> str:
-    steps = [step for sequence in run.sequences for step in sequence.steps_ms]
-    times = spread(steps).as_dict()
-    text = "From an image to its masks, without reading files, scoring or drawing. More objects take longer."
-    if not times:
-        return page.paragraph("No frame was timed.")
-    rows = [Row([Cell(name), page.number(value)]) for name, value in times.items()]
-    svg = plots.histogram_svg(steps, times)
-    figure = page.image("image/svg+xml", svg, f"Histogram of the times of {count_of(len(steps), 'frame')}")
-    table = page.table([Cell("percentile"), Cell("ms", number=True)], rows, "Percentiles of the latency")
-    return page.paragraph(text) + page.grid("curves", [figure, table])
-
-
-def _failed(failed: Mapping[str, str]) -> str:
-    rows = [Row([Cell(name), Cell(why, long=True)]) for name, why in failed.items()]
-    return page.table([Cell("sequence"), Cell("why")], rows, "Sequences that gave no score")
+    return svg(plot, f"J, presence and state of {one.name} over its frames{told}")

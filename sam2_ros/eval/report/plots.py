@@ -1,6 +1,6 @@
-"""The plots of reports, as SVG or PNG: scores over time, times, and how far the presence can be believed.
+"""Every plot: scores over time, histograms of times and reliability as SVG for reports, and panels of lines as PNG.
 
-Numbers in, bytes out; does not know pages.
+Numbers in, bytes or a file out; does not know pages.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -27,6 +28,7 @@ from .data import Curve
 STATE_COLOURS = {"TRACKING": "#2f7f86", "OCCLUDED": "#d9a441", "LOST": "#b3402e", "PENDING": "#b7bcc4"}
 HIDDEN_COLOUR = "#d5d8de"
 INK, QUIET, TINT = "#1b222c", "#56606d", "#0b6171"
+SERIES_COLOURS = ("#7d8793", TINT, "#b0662a")
 # Half the width of a page of 72 rem: one below the other on a phone, two beside each other on a desk. The writing is
 # 7.5 points of 4.2 inches, which is read at 360 and at 550 pixels.
 _WIDTH_IN = 4.2
@@ -53,6 +55,26 @@ _LOOK: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line of a panel; None breaks it. `style`: more for matplotlib's `plot`."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    style: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Lines with a y axis in common. `shaded`: a stretch of x, from, to, and its name."""
+
+    y_label: str
+    lines: Sequence[Line]
+    from_zero: bool = True
+    shaded: tuple[float, float, str] | None = None
+
+
+@dataclass(frozen=True)
 class Series:
     """One line of a plot over time, with its band of states below."""
 
@@ -71,13 +93,12 @@ def curve_svg(
     with matplotlib.rc_context(_LOOK):
         bands = len(series)
         height_in = 2.15 + 0.17 * bands
-        # Fixed margins: a layout that measures every text takes most of the time, once for each object.
-        figure = Figure(figsize=(_WIDTH_IN, height_in))
-        figure.subplots_adjust(0.125, 0.38 / height_in, 0.985, 1 - 0.22 / height_in, hspace=0.16)
-        FigureCanvasAgg(figure)
-        score, presence, *states = figure.subplots(
-            2 + bands, 1, sharex=True, height_ratios=(3, 1.3, *([0.24] * bands))
+        # Fixed margins: measuring every text takes most of the time, once for each object.
+        heights = (3, 1.3, *([0.24] * bands))
+        figure, (score, presence, *states) = _figure(
+            2 + bands, (_WIDTH_IN, height_in), heights, measured=False
         )
+        figure.subplots_adjust(0.125, 0.38 / height_in, 0.985, 1 - 0.22 / height_in, hspace=0.16)
         for start, end in hidden_spans(series[0].curve):
             for axes in (score, presence):
                 axes.axvspan(start, end, color=HIDDEN_COLOUR, lw=0)
@@ -117,12 +138,13 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], c
     `called`: whose frames, where there are several of these.
     """
     with matplotlib.rc_context(_LOOK):
-        figure, axes = _figure(2.2)
+        figure, (axes,) = _figure(1, (_WIDTH_IN, 2.2))
         values = np.asarray(times_ms, dtype=np.float64)
         end = max(np.percentile(values, 99.5) * 1.08, 1e-3)
         axes.hist(
             np.minimum(values, end), bins=min(40, max(8, len(values) // 4)), range=(0, end), color="#8fb6bc"
         )
+        # p95 and p99 are often close: their names stand above and below.
         for (name, value), height in zip(percentiles.items(), (0.97, 0.86, 0.75), strict=False):
             axes.axvline(value, color=INK, lw=0.9)
             right = value > 0.72 * end
@@ -153,17 +175,15 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
     `bins`: by name, entries with "presence", "visible" and their number under `counted`.
     """
     with matplotlib.rc_context(_LOOK):
-        figure = Figure(figsize=(_WIDTH_IN, 3.0), layout="constrained")
-        FigureCanvasAgg(figure)
-        share, numbers = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        figure, (share, numbers) = _figure(2, (_WIDTH_IN, 3.0), heights=(3, 1))
         share.plot((0, 1), (0, 1), color=QUIET, lw=0.8, ls=(0, (4, 3)))
         width = 0.09 / len(bins)
         for place, (name, entries) in enumerate(bins.items()):
             colour = SERIES_COLOURS[place % len(SERIES_COLOURS)] if len(bins) > 1 else TINT
             filled = [one for one in entries if one[counted] and one["presence"] is not None]
             share.plot(
-                [one["presence"] for one in filled],
-                [one["visible"] for one in filled],
+                _gaps([one["presence"] for one in filled]),
+                _gaps([one["visible"] for one in filled]),
                 "o-",
                 color=colour,
                 lw=1.2,
@@ -188,12 +208,6 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
         return _svg(figure)
 
 
-# p95 and p99 are often close: their names stand above and below.
-
-
-SERIES_COLOURS = ("#7d8793", "#0b6171", "#b0662a")
-
-
 def line_colour(number: int) -> str:
     """The colour of an object on pictures, darker: a bright line on white paper is hard to see."""
     red, green, blue = (round(0.68 * channel) for channel in colour_of(number))
@@ -211,19 +225,23 @@ def hidden_spans(curve: Curve) -> list[tuple[float, float]]:
     return spans
 
 
-def plain_axes(rows: int, columns: int, height_in: float) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as a page, with its axes in reading order."""
-    # The object-oriented interface: no pyplot, hence no global state and no display.
-    figure = Figure(figsize=(9.5, height_in * rows + 0.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def png(figure: Figure) -> bytes:
-    """The bytes of a file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, transparent=True)  # on the ground of the page
-    return buffer.getvalue()
+def write_panels(path: Path, panels: Sequence[Panel], x_label: str, size_in: tuple[float, float]) -> None:
+    """One PNG: panels one under the other over the same x, each with its legend above it, where it hides no line."""
+    figure, all_axes = _figure(len(panels), size_in)
+    for axes, panel in zip(all_axes, panels, strict=True):
+        for line in panel.lines:
+            axes.plot(line.x, _gaps(line.y), label=_label(line.name), **line.style)
+        if panel.shaded is not None:
+            start, end, name = panel.shaded
+            axes.axvspan(start, end, alpha=0.08, label=name)
+        axes.set_ylabel(panel.y_label)
+        axes.grid(alpha=0.3)
+        if panel.from_zero:
+            axes.set_ylim(bottom=0)
+        if any(line.name for line in panel.lines):
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize="small", ncols=4, frameon=False)
+    all_axes[-1].set_xlabel(x_label)
+    figure.savefig(path, dpi=110)
 
 
 def _band(axes: Axes, series: Series, named: bool) -> None:
@@ -261,10 +279,17 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def _figure(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+def _figure(
+    rows: int,
+    size_in: tuple[float, float],
+    heights: Sequence[float] | None = None,
+    measured: bool = True,
+) -> tuple[Figure, list[Axes]]:
+    """Axes one under the other over the same x. `measured`: margins that fit every text, which takes time."""
+    # The object-oriented interface: no pyplot, hence no global state and no display.
+    figure = Figure(figsize=size_in, layout="constrained" if measured else None)
     FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return figure, list(figure.subplots(rows, 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
 
 
 def _svg(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""Chooses the worst moments of a run, and draws them: the answer tinted, the truth outlined in white.
+"""Chooses the worst frames of a run, and draws them: the answer tinted, the truth outlined in white.
 
 Knows curves, masks and pixels; does not know where pictures come from.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from sam2_ros.media.overlay import TINT, colour_of
 
-from .data import ObjectRun
+from .data import ReportedObject
 
 TRUTH_RGB = (255, 255, 255)
 _SHADE_RGB = (20, 24, 30)  # around the white line, so that it shows on a bright picture, too
@@ -22,7 +22,7 @@ PICTURE_PX = 640
 
 
 @dataclass(frozen=True)
-class Scene:
+class FrameMasks:
     """One frame: ``[H, W, 3]`` uint8 RGB, and ``[H, W]`` bool masks by object; one without a mask is not there."""
 
     image_hw3: np.ndarray
@@ -30,34 +30,34 @@ class Scene:
     truths: Mapping[str, np.ndarray]
 
 
-Place = tuple[str, int]
+FrameKey = tuple[str, int]
 """A sequence and the number of a frame; of a replay a run and the number of an image."""
 
-Scenes = Callable[[Collection[Place]], Mapping[Place, Scene]]
+ReadFrames = Callable[[Collection[FrameKey]], Mapping[FrameKey, FrameMasks]]
 """Gets the frames that are wanted, all at once: a bag is read from its start to its end. One that cannot be read is
 left out."""
 
 
 @dataclass(frozen=True)
-class Moment:
+class WorstFrame:
     """One object in one frame: the entry `position` of its curve, at a frame number or at seconds."""
 
-    object: ObjectRun
+    object: ReportedObject
     position: int
     at: float
     j: float
 
 
-def worst_moments(
-    objects: Sequence[ObjectRun], count: int, per_sequence: int = 3, apart: float = 1 / 6
-) -> list[Moment]:
+def choose_worst_frames(
+    objects: Sequence[ReportedObject], count: int, per_sequence: int = 3, apart: float = 1 / 6
+) -> list[WorstFrame]:
     """The frames with the lowest J in which an object can be seen, the worst first; at most `count`.
 
     No two of one sequence are nearer than the share `apart` of its length, and at most `per_sequence` are of one:
     a lost object is one event, not twenty pictures. Of equally bad frames the earliest is taken, where it began.
     """
     candidates = [
-        Moment(one, position, at, j)
+        WorstFrame(one, position, at, j)
         for one in objects
         if one.curve is not None
         for position, (at, j, visible) in enumerate(
@@ -65,23 +65,23 @@ def worst_moments(
         )
         if j is not None and visible
     ]
-    chosen: list[Moment] = []
-    for moment in sorted(candidates, key=lambda moment: moment.j):  # stable: the earliest of equals
+    chosen: list[WorstFrame] = []
+    for worst in sorted(candidates, key=lambda worst: worst.j):  # stable: the earliest of equals
         if len(chosen) == count:
             break
-        curve = moment.object.curve
+        curve = worst.object.curve
         assert curve is not None
         least = apart * (curve.at[-1] - curve.at[0])
-        near = [other for other in chosen if other.object.sequence == moment.object.sequence]
-        if len(near) < per_sequence and all(abs(other.at - moment.at) > least for other in near):
-            chosen.append(moment)
+        near = [other for other in chosen if other.object.sequence == worst.object.sequence]
+        if len(near) < per_sequence and all(abs(other.at - worst.at) > least for other in near):
+            chosen.append(worst)
     return chosen
 
 
-def draw_moment(scene: Scene, object_id: str, number: int) -> np.ndarray:
+def draw_frame(frame: FrameMasks, object_id: str, number: int) -> np.ndarray:
     """A copy of the frame, at most `PICTURE_PX` wide, with one object's answer in the colour of `number`."""
-    image = scene.image_hw3
-    answer, truth = scene.answers.get(object_id), scene.truths.get(object_id)
+    image = frame.image_hw3
+    answer, truth = frame.answers.get(object_id), frame.truths.get(object_id)
     scale = min(1.0, PICTURE_PX / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # a copy, whatever the size

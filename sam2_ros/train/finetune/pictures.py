@@ -69,25 +69,20 @@ def _at(mask_hw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def write_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """One PNG: the loss and its terms over the steps above, J, F and their mean on held-out sequences below."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from sam2_ros.eval.report.plots import Line, Panel, write_panels
 
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
-    steps = [line for line in lines if "loss" in line]
-    for name in ("loss", "mask", "dice", "iou", "presence", "teacher_mask", "teacher_features"):
-        points = [(line["step"], line[name]) for line in steps if name in line]
-        if points:
-            above.plot(*zip(*points, strict=True), label=name, linewidth=2 if name == "loss" else 1)
-    above.set_ylabel("loss per object and answer")
-    scored = [line for line in lines if "JF" in line]
-    for name in ("J", "F", "JF"):
-        below.plot([line["step"] for line in scored], [line[name] for line in scored], marker="o", label=name)
-    below.set_ylabel("held-out sequences, percent")
-    below.set_xlabel("step")
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-    figure.savefig(path, dpi=110)
+    def curve(name: str, **style: object) -> Line:
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        return Line(name, [step for step, _ in points], [value for _, value in points], style)
+
+    terms = ("mask", "dice", "iou", "presence", "teacher_mask", "teacher_features")
+    losses = [curve("loss", linewidth=2), *(curve(name, linewidth=1) for name in terms)]
+    panels = [
+        Panel("loss per object and answer", [one for one in losses if one.x], from_zero=False),
+        Panel(
+            "held-out sequences, percent",
+            [curve(name, marker="o") for name in ("J", "F", "JF")],
+            from_zero=False,
+        ),
+    ]
+    write_panels(path, panels, "step", (8, 7))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.bench.against.open_reference import open_reference
-from sam2_ros.bench.against.reference import Followed, logit_error, mask_agreement
+from sam2_ros.bench.against.reference import TrackerOutput, logit_error, mask_agreement
 from sam2_ros.bench.run import BenchConfig, run_bench
 from sam2_ros.engine import config_for
 from sam2_ros.errors import UserError
@@ -19,9 +19,9 @@ from sam2_ros.weights.load import random_model
 from sam2_ros.weights.open_model import ModelOptions
 
 
-def followed(*logits: float) -> Followed:
+def followed(*logits: float) -> TrackerOutput:
     """One object of 2 x 2 logits on one frame."""
-    return Followed([1.0], [np.array(logits, np.float32).reshape(1, 2, 2)])
+    return TrackerOutput([1.0], [np.array(logits, np.float32).reshape(1, 2, 2)])
 
 
 def test_agreement_is_the_iou_of_masks_and_the_size_of_the_difference() -> None:

@@ -34,11 +34,11 @@ def scene(x: float) -> tuple[np.ndarray, np.ndarray]:
 def test_it_follows_a_moving_disc_and_staying_put_would_not(name: str) -> None:
     baseline = BASELINES[name]()
     image, start = scene(40)
-    assert baseline.follow(image) == {}
-    baseline.start("disc", image, start, tight_box(start))
+    assert baseline.track(image) == {}
+    baseline.add_object("disc", image, start, tight_box(start))
     for step in range(1, 9):
         image, truth = scene(40 + 3 * step)
-        masks = baseline.follow(image)
+        masks = baseline.track(image)
     assert mask_iou(masks["disc"], truth) > 0.7
     assert mask_iou(start, truth) < 0.3
 
@@ -46,11 +46,11 @@ def test_it_follows_a_moving_disc_and_staying_put_would_not(name: str) -> None:
 def test_flow_carries_motion_of_less_than_a_pixel() -> None:
     baseline = FlowBaseline()
     image, start = scene(60)
-    baseline.follow(image)
-    baseline.start("disc", image, start, tight_box(start))
+    baseline.track(image)
+    baseline.add_object("disc", image, start, tight_box(start))
     for step in range(1, 21):
         image, truth = scene(60 + 0.4 * step)
-        masks = baseline.follow(image)
+        masks = baseline.track(image)
     assert mask_iou(masks["disc"], truth) > 0.85
     assert mask_iou(start, truth) < 0.65
 
@@ -59,9 +59,9 @@ def test_flow_carries_motion_of_less_than_a_pixel() -> None:
 def test_without_a_first_mask_there_is_none_later(name: str) -> None:
     baseline = BASELINES[name]()
     image, mask = scene(60)
-    baseline.follow(image)
-    baseline.start("disc", image, mask & False, None)
-    assert not baseline.follow(scene(62)[0])["disc"].any()
+    baseline.track(image)
+    baseline.add_object("disc", image, mask & False, None)
+    assert not baseline.track(scene(62)[0])["disc"].any()
 
 
 def test_grabcut_fills_a_box() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sam2_ros.cli.main import run
-from sam2_ros.eval.compare.run import compare_files
+from sam2_ros.eval.compare.comparison import compare_files
 
 SCORES = {"dog": {"1": 60.0}, "fish": {"1": 40.0, "2": 50.0}, **{f"car-{n}": {"1": 70.0} for n in range(5)}}
 

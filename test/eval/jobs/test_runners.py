@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 from small_jobs import Squares
 
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, InThisProcess, Job, Progress, Runner
-from sam2_ros.eval.jobs.processes import Processes
+from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobProgress, Runner, SerialRunner
+from sam2_ros.eval.jobs.process_pool import ProcessPool
 
-RUNNERS = [pytest.param(InThisProcess(), id="here"), pytest.param(Processes(2), id="processes")]
+RUNNERS = [pytest.param(SerialRunner(), id="here"), pytest.param(ProcessPool(2), id="processes")]
 
 
 def outcomes(runner: Runner, log: Path, *kinds: str) -> dict[str, Finished | Failed]:
     """By the number of the job."""
     events: list[Event] = []
     runner.run(Squares(log), [Job(str(n), (kind, n)) for n, kind in enumerate(kinds)], events.append)
-    ended = [one for one in events if not isinstance(one, Progress)]
+    ended = [one for one in events if not isinstance(one, JobProgress)]
     assert len({one.name for one in ended}) == len(ended)
     assert not multiprocessing.active_children()
     return {one.name: one for one in ended}
@@ -57,10 +57,10 @@ def test_after_a_full_disk_no_other_job_is_started(runner: Runner, tmp_path: Pat
 
 def test_processes_share_the_jobs(tmp_path: Path) -> None:
     events: list[Event] = []
-    Processes(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(4)], events.append)
+    ProcessPool(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(4)], events.append)
     pids = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
     assert len(set(pids)) == 2
-    assert Counter(type(one) for one in events) == {Progress: 4, Finished: 4}
+    assert Counter(type(one) for one in events) == {JobProgress: 4, Finished: 4}
 
 
 def test_two_processes_that_become_free_at_once_share_one_job(tmp_path: Path) -> None:
@@ -68,15 +68,15 @@ def test_two_processes_that_become_free_at_once_share_one_job(tmp_path: Path) ->
 
     def on_event(event: Event) -> None:
         events.append(event)
-        if len(events) == 2 and all(isinstance(one, Progress) for one in events):
+        if len(events) == 2 and all(isinstance(one, JobProgress) for one in events):
             time.sleep(1.5)  # both are at work: by now both have said that they are done
 
-    Processes(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(3)], on_event)
+    ProcessPool(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(3)], on_event)
     assert {one.name for one in events if isinstance(one, Finished)} == {"0", "1", "2"}
 
 
 def test_a_job_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> None:
-    ended = outcomes(Processes(2), tmp_path / "log", "plain", "die once", "die", "plain", "plain")
+    ended = outcomes(ProcessPool(2), tmp_path / "log", "plain", "die once", "die", "plain", "plain")
     assert [ended[n] for n in "0134"] == [Finished(n, int(n) ** 2) for n in "0134"]
     died = ended["2"]
     assert isinstance(died, Failed)

@@ -12,7 +12,7 @@ from report_pages import Page, check
 
 from sam2_ros.eval.report import eval_page
 from sam2_ros.eval.report.data import read_eval
-from sam2_ros.eval.report.worst_frames import Scene
+from sam2_ros.eval.report.worst_frames import FrameMasks
 
 J = {
     "dog": {"1": [80.0] * 10 + [12.0] + [80.0] * 19},
@@ -111,7 +111,7 @@ class Scenes:
         image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
         mask = np.zeros((90, 160), bool)
         mask[20:60, 40:90] = True
-        return {place: Scene(image, {"1": mask}, {"1": mask, "2": mask}) for place in places}
+        return {place: FrameMasks(image, {"1": mask}, {"1": mask, "2": mask}) for place in places}
 
 
 def write(folder: Path) -> tuple[Page, Scenes]:
@@ -165,7 +165,7 @@ def test_the_numbers_are_those_of_the_json(folder):
     assert page.rows["Sequences that gave no score"][1:] == [["cat", "frame 3 of <cat> does not decode"]]
 
 
-def test_the_worst_moments_are_the_worst(folder):
+def test_the_choose_worst_frames_are_the_worst(folder):
     page, scenes = write(folder)
     # The fish is lost from its 16th entry on, hidden from the 21st; the dog is bad once.
     assert scenes.asked[:2] == [("fish/<&", 16), ("fish/<&", 26)]

@@ -11,7 +11,7 @@ from report_pages import Page, check
 
 from sam2_ros.eval.report.data import read_replay
 from sam2_ros.eval.report.replay_page import write_replay_page
-from sam2_ros.eval.report.worst_frames import Scene
+from sam2_ros.eval.report.worst_frames import FrameMasks
 
 IMAGES = 20
 
@@ -96,7 +96,7 @@ def write(folder: Path, runs: dict) -> tuple[Page, list]:
         mask = np.zeros((48, 64), bool)
         mask[10:30, 20:40] = True
         return {
-            place: Scene(np.full((48, 64, 3), 90, np.uint8), {"cup": mask, "robot": mask}, {"cup": mask})
+            place: FrameMasks(np.full((48, 64, 3), 90, np.uint8), {"cup": mask, "robot": mask}, {"cup": mask})
             for place in places
         }
 

@@ -1,4 +1,4 @@
-"""Gives the report of an evaluation its frames: the image, the answer as it was written, the truth.
+"""Reads the frames that the report of an evaluation shows: image, predicted masks, true masks.
 
 Knows where `results` left the masks; does not know what is shown.
 """
@@ -13,20 +13,20 @@ import numpy as np
 from sam2_ros.datasets.sequence import VosSequence, read_label_image
 from sam2_ros.eval.report.data import read_eval
 from sam2_ros.eval.report.eval_page import write_eval_page
-from sam2_ros.eval.report.worst_frames import Place, Scene
+from sam2_ros.eval.report.worst_frames import FrameKey, FrameMasks
 
 
 def write_report(out: Path, sequences: Sequence[VosSequence], path: Path) -> None:
     """The report of the summary.json in `out`, as a page at `path`. Raises SourceError, OSError."""
     by_name = {sequence.name: sequence for sequence in sequences}
 
-    def scenes(places: Collection[Place]) -> dict[Place, Scene]:
-        return {(name, index): read_scene(out, by_name[name], index) for name, index in places}
+    def read_frames(places: Collection[FrameKey]) -> dict[FrameKey, FrameMasks]:
+        return {(name, index): read_frame(out, by_name[name], index) for name, index in places}
 
-    write_eval_page(path, read_eval(out), scenes)
+    write_eval_page(path, read_eval(out), read_frames)
 
 
-def read_scene(out: Path, sequence: VosSequence, index: int) -> Scene:
+def read_frame(out: Path, sequence: VosSequence, index: int) -> FrameMasks:
     """A frame that was evaluated. Raises SourceError."""
     image = sequence.image(index)
     truth = sequence.annotated(index, image)
@@ -38,4 +38,4 @@ def read_scene(out: Path, sequence: VosSequence, index: int) -> Scene:
         values = read_label_image(folder / file)
         answers = {name: values == int(name) for name in sequence.first_frames}
     truths: dict[str, np.ndarray] = {} if truth is None else dict(truth.masks)
-    return Scene(image, answers, truths)
+    return FrameMasks(image, answers, truths)

@@ -1,4 +1,4 @@
-"""Follows the objects of one sequence with the tracker, prompted from the truth in one of the ways of evaluation.
+"""Tracks one sequence with prompts simulated from its annotation: a mask, a box, clicks, or online corrections.
 
 Knows the tracker and the truth of the frames that prompts are drawn from; does not know scores or files.
 """
@@ -18,7 +18,7 @@ from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou
 
-from .prompting import CLICKS, KINDS, Clicks
+from .prompting import CLICKS, PROMPT_KINDS, Clicks
 
 PAUSE_BELOW_IOU = 0.75
 PAUSE_CLICKS = 3
@@ -27,7 +27,7 @@ MAX_PROMPTED_FRAMES = 8
 
 
 @dataclass(frozen=True)
-class Followed:
+class AnsweredFrame:
     """One frame's answer.
 
     Attributes:
@@ -58,8 +58,8 @@ def tracker_config(kind: str, numerics: str, memory: MemoryOptions, objects: int
     )
 
 
-class Follower:
-    """One tracker over one sequence, from its first prompted frame to its end; give it every frame, in order."""
+class PromptedTracker:
+    """A tracker over one sequence, from its first prompted frame to its end; gets every frame, in order."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Follower:
         numerics: str = "stream",
         memory: MemoryOptions | None = None,
     ) -> None:
-        """`kind`: one of `KINDS`. `numerics`: see `TrackerConfig`. Raises CheckpointError: no room in an export."""
-        if kind not in KINDS:
-            raise ValueError(f"prompt '{kind}' given, one of {', '.join(KINDS)} expected")
+        """`kind`: one of `PROMPT_KINDS`; `numerics`: see `TrackerConfig`. CheckpointError: no room in an export."""
+        if kind not in PROMPT_KINDS:
+            raise ValueError(f"prompt '{kind}' given, one of {', '.join(PROMPT_KINDS)} expected")
         self._kind = kind
         self._fps = sequence.fps
         config = tracker_config(kind, numerics, memory or MemoryOptions(), max(1, len(sequence.first_frames)))
@@ -86,23 +86,22 @@ class Follower:
 
     def step(
         self, index: int, image_hw3: np.ndarray, new: Sequence[str], truth: FrameTruth | None
-    ) -> Followed:
+    ) -> AnsweredFrame:
         """Track into a frame; `new` objects first show in it and are prompted, so that its truth is needed."""
         known = list(self._prompted_frames)
         for name in new:
             self._prompted_frames[name] = 1
         if self._kind not in CLICKS:
-            prompts = [self._prompt(name, truth) for name in new]
-            return self._followed(self._try(self._tracker, index, image_hw3, prompts), prompts)
+            return self._timed_step(index, image_hw3, [self._prompt(name, truth) for name in new])
         watched = known if self._kind == "online" and truth is not None else []
         if not new and not watched:
-            return self._followed(self._try(self._tracker, index, image_hw3, ()), ())
+            return self._timed_step(index, image_hw3, ())
         assert truth is not None
         return self._click(index, image_hw3, new, watched, truth)
 
     def _click(
         self, index: int, image_hw3: np.ndarray, new: Sequence[str], watched: Sequence[str], truth: FrameTruth
-    ) -> Followed:
+    ) -> AnsweredFrame:
         """Each click is on the error of the answer before it; the frame is tracked again with all clicks so far."""
         before = self._tracker
         clicks: dict[str, Clicks] = {}
@@ -112,42 +111,37 @@ class Follower:
             clicks[name].add_on_error(np.zeros(truth.hw, bool), truth.mask(name))
             left[name] = CLICKS[self._kind] - 1
         self._tracker = _copy(before)
-        answer = self._try(self._tracker, index, image_hw3, [c.prompt(name) for name, c in clicks.items()])
+        answer = self._timed_step(index, image_hw3, [c.prompt(name) for name, c in clicks.items()])
         for name in watched:
-            if self._pauses(name, answer[0], truth):
+            if self._pauses(name, answer, truth):
                 clicks[name], left[name] = Clicks(), PAUSE_CLICKS
                 self._prompted_frames[name] += 1
         while any(left.values()):
-            masks = {obj.id: obj.mask for obj in answer[0].objects}
+            masks = answer.masks()
             for name in [name for name, count in left.items() if count]:
                 added = clicks[name].add_on_error(masks[name], truth.mask(name))
                 left[name] = left[name] - 1 if added else 0
             self._tracker = _copy(before)
             prompts = [c.prompt(name) for name, c in clicks.items() if c.points]
-            answer = self._try(self._tracker, index, image_hw3, prompts)
-        return self._followed(answer, [c.prompt(name) for name, c in clicks.items()])
+            answer = self._timed_step(index, image_hw3, prompts)
+        return answer
 
-    def _pauses(self, name: str, result: FrameResult, truth: FrameTruth) -> bool:
+    def _pauses(self, name: str, answer: AnsweredFrame, truth: FrameTruth) -> bool:
         """An operator stops on an object that he sees and that is not covered well, a few times at most."""
         if name not in truth.masks or self._prompted_frames[name] >= MAX_PROMPTED_FRAMES:
             return False
-        mask = next(obj.mask for obj in result.objects if obj.id == name)
-        return mask_iou(mask, truth.mask(name)) < PAUSE_BELOW_IOU
+        return mask_iou(answer.masks()[name], truth.mask(name)) < PAUSE_BELOW_IOU
 
     def _prompt(self, name: str, truth: FrameTruth | None) -> Prompt:
         assert truth is not None
         mask = truth.mask(name)
         return Prompt(name, mask=mask) if self._kind == "mask" else Prompt(name, box=tight_box(mask))
 
-    def _try(
-        self, tracker: Tracker, index: int, image_hw3: np.ndarray, prompts: Sequence[Prompt]
-    ) -> tuple[FrameResult, float]:
+    def _timed_step(self, index: int, image_hw3: np.ndarray, prompts: Sequence[Prompt]) -> AnsweredFrame:
         start_s = time.perf_counter()
-        result = tracker.step(image_hw3, prompts, stamp_s=index / self._fps)
-        return result, (time.perf_counter() - start_s) * 1e3
-
-    def _followed(self, answer: tuple[FrameResult, float], prompts: Sequence[Prompt]) -> Followed:
-        return Followed(*answer, tuple(prompt.id for prompt in prompts))
+        result = self._tracker.step(image_hw3, prompts, stamp_s=index / self._fps)
+        step_ms = (time.perf_counter() - start_s) * 1e3
+        return AnsweredFrame(result, step_ms, tuple(prompt.id for prompt in prompts))
 
     @property
     def prompted_frames(self) -> Mapping[str, int]:

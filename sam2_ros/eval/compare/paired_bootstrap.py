@@ -1,4 +1,4 @@
-"""Says how far two runs over the same objects differ, and how sure that is: a paired bootstrap.
+"""Mean difference of two runs over the same objects, with its confidence interval: a paired bootstrap.
 
 Numbers in, numbers out; does not know what was measured, nor which way is better.
 """

@@ -1,4 +1,4 @@
-"""Leaves what was predicted for a sequence in a folder: label images as the benchmarks' own tools read them, a video.
+"""Writes the predicted masks of a sequence as label images that the benchmarks' own tools read, and a video.
 
 Knows file names; does not know scores.
 """

@@ -1,4 +1,4 @@
-"""Compares two runs object by object, and says in one sentence what can be told.
+"""Compares two runs object by object and gives a verdict in one sentence.
 
 Gets two summaries; does not know files, tables or exit statuses.
 """
@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from sam2_ros.engine.text import counted
 from sam2_ros.errors import UserError
 
-from .paired import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
-from .summaries import Key, RunSummary, read_summary, runs_of
+from .paired_bootstrap import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
+from .summaries import ObjectKey, RunSummary, read_summary, runs_of
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ METRICS: Mapping[str, Metric] = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class ObjectPair:
     """One object in both runs."""
 
-    key: Key
+    key: ObjectKey
     a: float
     b: float
 
@@ -65,9 +66,9 @@ class Comparison:
     a: RunSummary
     b: RunSummary
     metric: str
-    pairs: tuple[Pair, ...]
-    only_in_a: tuple[Key, ...]
-    only_in_b: tuple[Key, ...]
+    pairs: tuple[ObjectPair, ...]
+    only_in_a: tuple[ObjectKey, ...]
+    only_in_b: tuple[ObjectKey, ...]
     found: PairedDifference
     unlike_task: Mapping[str, tuple[str, str]]
     unlike_setup: Mapping[str, tuple[str, str]]
@@ -108,20 +109,19 @@ class Comparison:
     def sentence(self) -> str:
         """What can be told, in words."""
         title, found, verdict = METRICS[self.metric].title, self.found, self.verdict()
-        counted, groups = _count(found.pairs, "object"), len(self.by_sequence())
+        objects, groups = counted(found.pairs, "object"), len(self.by_sequence())
         if self.a.kind != "replay" and groups != found.pairs:
-            counted += f" of {_count(groups, self.sequence_word())}"
+            objects += f" of {counted(groups, self.sequence_word())}"
         if verdict == "same":
-            return f"A and B score the same {title}, {counted}."
-        interval = _interval(found)
+            return f"A and B score the same {title}, {objects}."
         if verdict in ("better", "worse"):
-            turned = found.mean if found.mean > 0 else -found.mean
             bounds = sorted(abs(bound) for bound in (found.low, found.high) if bound is not None)
-            return f"B is {verdict} by {turned:.1f} points {title} [{bounds[0]:.1f}, {bounds[1]:.1f}], {counted}."
-        measured = f"B - A = {found.mean:+.1f} points {title}{interval}, {counted}"
+            interval = f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
+            return f"B is {verdict} by {abs(found.mean):.1f} points {title} {interval}, {objects}."
+        measured = f"B - A = {found.mean:+.1f} points {title}{_interval(found)}, {objects}"
         if found.enough:
             return f"No difference can be told: {measured}."
-        drawn = _count(found.units, self.sequence_word() if found.clustered else "object")
+        drawn = counted(found.units, self.sequence_word() if found.clustered else "object")
         return f"No difference can be told from {drawn}, at least {LEAST_UNITS} are needed: {measured}."
 
     def sequence_word(self) -> str:
@@ -132,23 +132,23 @@ class Comparison:
         """How the interval was made, in words; empty without one."""
         if self.found.low is None:
             return ""
-        drawn = _count(self.found.units, self.sequence_word() if self.found.clustered else "object")
+        drawn = counted(self.found.units, self.sequence_word() if self.found.clustered else "object")
         whole = " with all their objects" if self.found.clustered else ""
         return (
             f"{100 * LEVEL:.0f} % interval of the mean over objects: paired bootstrap, "
             f"{drawn}{whole} drawn with replacement."
         )
 
-    def by_sequence(self) -> dict[str, list[Pair]]:
+    def by_sequence(self) -> dict[str, list[ObjectPair]]:
         """The pairs of each sequence, in A's order."""
-        grouped: dict[str, list[Pair]] = {}
+        grouped: dict[str, list[ObjectPair]] = {}
         for pair in self.pairs:
             grouped.setdefault(pair.key[0], []).append(pair)
         return grouped
 
-    def by_group(self) -> dict[str, list[Pair]]:
+    def by_group(self) -> dict[str, list[ObjectPair]]:
         """The pairs of each group of sequences; empty where the data set has none."""
-        grouped: dict[str, list[Pair]] = {}
+        grouped: dict[str, list[ObjectPair]] = {}
         for pair in self.pairs:
             if group := self.a.groups.get(pair.key[0]):
                 grouped.setdefault(group, []).append(pair)
@@ -225,7 +225,7 @@ def compare_runs(a: RunSummary, b: RunSummary, metric: str = "") -> Comparison:
     if metric not in METRICS:
         raise UserError(f"--metric {metric} given, one of {', '.join(METRICS)} expected")
     scored_a, scored_b = _scored(a, metric), _scored(b, metric)
-    pairs = tuple(Pair(key, value, scored_b[key]) for key, value in scored_a.items() if key in scored_b)
+    pairs = tuple(ObjectPair(key, value, scored_b[key]) for key, value in scored_a.items() if key in scored_b)
     if not pairs:
         raise UserError(
             f"'{a.path}' and '{b.path}' have no object with {METRICS[metric].title} in common: runs over the same "
@@ -252,12 +252,12 @@ _NAMES = {
 }
 
 
-def mean_of(pairs: list[Pair]) -> tuple[float, float]:
+def mean_of(pairs: list[ObjectPair]) -> tuple[float, float]:
     """Means of A and of B."""
     return float(np.mean([pair.a for pair in pairs])), float(np.mean([pair.b for pair in pairs]))
 
 
-def _scored(run: RunSummary, metric: str) -> dict[Key, float]:
+def _scored(run: RunSummary, metric: str) -> dict[ObjectKey, float]:
     values = {key: one.get(metric) for key, one in run.scores.items()}
     return {key: float(value) for key, value in values.items() if value is not None}
 
@@ -268,14 +268,10 @@ def _unlike(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[str, 
     return {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs}
 
 
-def _means(pairs: list[Pair] | tuple[Pair, ...]) -> dict[str, Any]:
+def _means(pairs: list[ObjectPair] | tuple[ObjectPair, ...]) -> dict[str, Any]:
     a, b = mean_of(list(pairs))
     return {"objects": len(pairs), "A": round(a, 3), "B": round(b, 3), "difference": round(b - a, 3)}
 
 
 def _interval(found: PairedDifference) -> str:
     return "" if found.low is None else f" [{found.low:.1f}, {found.high:.1f}]"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,4 +1,4 @@
-"""Runs jobs in several processes of this machine; one that dies is replaced, and its job tried once more.
+"""Runs jobs in several processes of this machine; one that dies is replaced and its job tried once more.
 
 Does not know what a job does, nor how many processes are wise.
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 from sam2_ros.host_memory import keep_freed_pages
 
-from .job import ATTEMPTS, Event, Failed, Job, Progress, Work, attempt
+from .job import ATTEMPTS, Event, Failed, Job, JobProgress, Work, attempt
 
 
-class Processes:
+class ProcessPool:
     """`count` processes, each started afresh: it imports what it needs, and shares nothing with the others."""
 
     def __init__(self, count: int) -> None:
@@ -99,7 +99,7 @@ class _Worker:
             return None
         if isinstance(said, BaseException):
             raise said
-        if not isinstance(said, Progress):
+        if not isinstance(said, JobProgress):
             self.job = None
         return said
 
@@ -125,7 +125,7 @@ def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
 
 
 def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
-    """A worker's life: jobs in, events out, until the pipe ends."""
+    """Main loop of a worker process: jobs in, events out, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the parent hears, too, and ends it
     keep_freed_pages()
     try:
@@ -137,6 +137,6 @@ def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
         try:
             job: Job = pipe.recv()
             name = job.name
-            pipe.send(attempt(work, job, lambda done, name=name: pipe.send(Progress(name, done))))  # type: ignore[misc]
+            pipe.send(attempt(work, job, lambda done, name=name: pipe.send(JobProgress(name, done))))  # type: ignore[misc]
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # nobody listens any more

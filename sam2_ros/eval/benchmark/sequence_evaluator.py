@@ -1,4 +1,4 @@
-"""One sequence through the model and the trackers beside it: masks and a video left in a folder, scores as a record.
+"""Evaluates one sequence: runs the model and the baselines, writes masks and a video, returns the scores.
 
 Knows nothing of other sequences, nor of where it runs: see `eval.jobs`.
 """
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -21,31 +20,32 @@ from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
-from sam2_ros.eval.jobs.job import JobError, disk_error
+from sam2_ros.eval.jobs.choose_runner import use_threads
+from sam2_ros.eval.jobs.job import JobError, disk_error, memory_error
 from sam2_ros.media.frame import SourceError
 from sam2_ros.weights.open_model import open_model
 
 from .baselines import BASELINES, Baseline, Box
 from .eval_config import EvalConfig
+from .prompted_tracker import AnsweredFrame, PromptedTracker, tracker_config
 from .prompting import CLICKS
-from .results import SequenceWriter, result_file
 from .scores import SequenceScorer, disjoint
+from .sequence_writer import SequenceWriter, result_file
 from .summary import sequence_means
-from .track_sequence import Followed, Follower, tracker_config
 
 OnFrame = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """A sequence, and the fingerprint its result gets."""
+class SequenceTask:
+    """A sequence to evaluate, and the fingerprint its result gets."""
 
     sequence: VosSequence
     fingerprint: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class MakeRun:
+class LoadEvaluator:
     """Opens the model in the process that will use it.
 
     `threads`: for PyTorch and OpenCV; 0 = as they are. `objects`: in the sequence that has most, for a compiled model.
@@ -55,15 +55,13 @@ class MakeRun:
     threads: int = 0
     objects: int = 1
 
-    def __call__(self) -> SequenceRun:
-        if self.threads:
-            torch.set_num_threads(self.threads)
-            cv2.setNumThreads(self.threads)
-        return SequenceRun(self.config, self.objects)
+    def __call__(self) -> SequenceEvaluator:
+        use_threads(self.threads)
+        return SequenceEvaluator(self.config, self.objects)
 
 
-class SequenceRun:
-    """A model that is ready, for one sequence after the other. Raises CheckpointError."""
+class SequenceEvaluator:
+    """Evaluates one sequence after the other with one model. Raises CheckpointError."""
 
     def __init__(self, config: EvalConfig, objects: int = 1) -> None:
         self._config = config
@@ -71,34 +69,31 @@ class SequenceRun:
         self._model = open_model(config.model_options, settings)
         warm_up(self._model, settings)
 
-    def __call__(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
+    def __call__(self, task: SequenceTask, on_frame: OnFrame) -> dict[str, Any]:
         """The record of a sequence, which `out` then has as result.json. Raises JobError."""
         out = self._config.out
         try:
-            record = self._run(assignment, on_frame)
+            record = self._run(task, on_frame)
             if out is not None:
-                write_json(result_file(out, assignment.sequence.name), record, indent=None)
+                write_json(result_file(out, task.sequence.name), record, indent=None)
             return record
         except UserError as error:
             raise JobError(str(error)) from error
         except torch.OutOfMemoryError as error:
-            device = self._model.device
-            raise JobError(
-                f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers"
-            ) from error
+            raise memory_error(self._model.device) from error
         except OSError as error:
-            raise disk_error(error, Path(f"{out}/{assignment.sequence.name}")) from error
+            raise disk_error(error, Path(f"{out}/{task.sequence.name}")) from error
 
-    def _run(self, assignment: Assignment, on_frame: OnFrame) -> dict[str, Any]:
-        sequence, model, config = assignment.sequence, self._model, self._config
+    def _run(self, task: SequenceTask, on_frame: OnFrame) -> dict[str, Any]:
+        sequence, model, config = task.sequence, self._model, self._config
         if not sequence.first_frames:
             raise SourceError(
                 f"sequence '{sequence.name}' shows no object in any annotated frame: at least 1 expected"
             )
-        follower = Follower(model, sequence, config.prompt, config.numerics, config.memory)
+        tracker = PromptedTracker(model, sequence, config.prompt, config.numerics, config.memory)
         writer = SequenceWriter(config.out, sequence) if config.out is not None else None
         with writer or nullcontext():
-            methods = _follow_all(follower, sequence, config, writer, on_frame)
+            methods = _track_all(tracker, sequence, config, writer, on_frame)
         means = {name: method.record() for name, method in methods.items()}
         ours = means.pop("model")
         return {
@@ -106,7 +101,7 @@ class SequenceRun:
             "group": sequence.group,
             **ours,
             "baselines": means,
-            "prompted_frames": dict(follower.prompted_frames),
+            "prompted_frames": dict(tracker.prompted_frames),
             "first_frames": sequence.first_frames,
             "frames": len(sequence),
             "hw": list(sequence.truth.at(sequence.truth.indices[0]).hw),
@@ -116,13 +111,13 @@ class SequenceRun:
             "precision": model.precision_name,
             "image_size": model.config.image_size,
             "threads": torch.get_num_threads(),
-            "fingerprint": dict(assignment.fingerprint),
+            "fingerprint": dict(task.fingerprint),
         }
 
 
 @dataclass
-class _Method:
-    """What one method did on the sequence."""
+class _MethodResult:
+    """Scores and times of one method on the sequence."""
 
     scorer: SequenceScorer
     steps_ms: list[float] = field(default_factory=list)
@@ -137,59 +132,59 @@ class _Method:
         }
 
 
-def _follow_all(
-    follower: Follower,
+def _track_all(
+    tracker: PromptedTracker,
     sequence: VosSequence,
     config: EvalConfig,
     writer: SequenceWriter | None,
     on_frame: OnFrame,
-) -> dict[str, _Method]:
+) -> dict[str, _MethodResult]:
     """Every frame through the model and the baselines."""
     baselines: dict[str, Baseline] = {name: BASELINES[name]() for name in config.baselines}
-    methods = {name: _Method(SequenceScorer(sequence)) for name in ("model", *baselines)}
+    methods = {name: _MethodResult(SequenceScorer(sequence)) for name in ("model", *baselines)}
     start = min(sequence.first_frames.values())
     for index in range(len(sequence)):
         image = sequence.image(index)
-        followed, masks = None, {}
+        answered, masks = None, {}
         if index >= start:
             truth = sequence.annotated(index, image)
             new = [name for name, first in sequence.first_frames.items() if first == index]
-            followed = follower.step(index, image, new, truth)
-            masks = _as_scored(sequence, followed.masks())
-            methods["model"].steps_ms.append(followed.step_ms)
+            answered = tracker.step(index, image, new, truth)
+            masks = _as_scored(sequence, answered.masks())
+            methods["model"].steps_ms.append(answered.step_ms)
             if truth is not None:
-                methods["model"].scorer.add(index, masks, truth, followed.result.objects)
-            starts = {name: _start(config.prompt, name, followed, truth) for name in new}
+                methods["model"].scorer.add(index, masks, truth, answered.result.objects)
+            starts = {name: _start(config.prompt, name, answered, truth) for name in new}
             for name, baseline in baselines.items():
-                answer, step_ms = _follow(baseline, image, starts)
+                answer, step_ms = _track_baseline(baseline, image, starts)
                 methods[name].steps_ms.append(step_ms)
                 if truth is not None:
                     methods[name].scorer.add(index, _as_scored(sequence, answer), truth)
         if writer is not None:
-            writer.add(index, image, followed.result if followed else None, masks)
+            writer.add(index, image, answered.result if answered else None, masks)
         on_frame(index + 1)
     return methods
 
 
 def _start(
-    prompt: str, name: str, followed: Followed, truth: FrameTruth | None
+    prompt: str, name: str, answered: AnsweredFrame, truth: FrameTruth | None
 ) -> tuple[np.ndarray, Box | None]:
     """Mask and box a baseline starts from: as prompted, else the model's own answer on the prompted frame."""
-    answer = followed.masks()[name]
+    answer = answered.masks()[name]
     if prompt in CLICKS or truth is None:
         return answer, tight_box(answer) if answer.any() else None
     known = truth.mask(name)
     return known if prompt == "mask" else answer, tight_box(known)
 
 
-def _follow(
+def _track_baseline(
     baseline: Baseline, image_hw3: np.ndarray, starts: Mapping[str, tuple[np.ndarray, Box | None]]
 ) -> tuple[dict[str, np.ndarray], float]:
     """A baseline's masks of the objects it has, new ones as they start, and the milliseconds it took."""
     start_s = time.perf_counter()
-    masks = baseline.follow(image_hw3)
+    masks = baseline.track(image_hw3)
     for name, (mask, box) in starts.items():
-        baseline.start(name, image_hw3, mask, box)
+        baseline.add_object(name, image_hw3, mask, box)
         masks[name] = mask
     return masks, (time.perf_counter() - start_s) * 1e3
 

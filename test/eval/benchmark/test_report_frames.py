@@ -15,7 +15,7 @@ from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.eval.benchmark.eval_config import EvalConfig
 from sam2_ros.eval.benchmark.evaluate import run_eval
-from sam2_ros.eval.benchmark.scenes import read_scene
+from sam2_ros.eval.benchmark.report_frames import read_frame
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.eval.report.data import read_eval
 from sam2_ros.weights.open_model import ModelOptions
@@ -32,7 +32,7 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(rendered: Path, tmp_p
     for one in read_eval(tmp_path).objects:
         assert one.curve is not None
         for frame, j in zip(one.curve.at, one.curve.j, strict=True):
-            scene = read_scene(tmp_path, sequence, int(frame))
+            scene = read_frame(tmp_path, sequence, int(frame))
             assert scene.image_hw3.shape == (120, 160, 3)
             if j is not None and one.id in scene.truths:
                 assert 100 * mask_iou(scene.answers[one.id], scene.truths[one.id]) == pytest.approx(
@@ -65,7 +65,7 @@ def test_objects_that_overlap_are_read_from_their_folders(tmp_path: Path) -> Non
     for name, mask in masks.items():
         (tmp_path / "kitchen" / name).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "kitchen" / name / "00000.png"), mask[:, ::-1].astype(np.uint8) * 255)
-    scene = read_scene(tmp_path, sequence, 0)
+    scene = read_frame(tmp_path, sequence, 0)
     assert (scene.image_hw3 == image).all()
     for name, mask in masks.items():
         assert (scene.answers[name] == mask[:, ::-1]).all()

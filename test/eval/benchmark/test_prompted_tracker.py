@@ -10,8 +10,13 @@ import pytest
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine import Sam2Model, Tracker, TrackerConfig
+from sam2_ros.eval.benchmark.prompted_tracker import (
+    MAX_PROMPTED_FRAMES,
+    PAUSE_BELOW_IOU,
+    AnsweredFrame,
+    PromptedTracker,
+)
 from sam2_ros.eval.benchmark.prompting import Clicks
-from sam2_ros.eval.benchmark.track_sequence import MAX_PROMPTED_FRAMES, PAUSE_BELOW_IOU, Followed, Follower
 from sam2_ros.eval.metrics import mask_iou
 
 
@@ -20,12 +25,12 @@ def clip(rendered: Path) -> VosSequence:
     return open_dataset(rendered)[0]
 
 
-def follow(nano: Sam2Model, clip: VosSequence, kind: str) -> list[Followed]:
-    follower = Follower(nano, clip, kind)
+def follow(nano: Sam2Model, clip: VosSequence, kind: str) -> list[AnsweredFrame]:
+    tracker = PromptedTracker(nano, clip, kind)
     answers = []
     for index in range(len(clip)):
         new = [name for name, first in clip.first_frames.items() if first == index]
-        answers.append(follower.step(index, clip.image(index), new, clip.truth.at(index)))
+        answers.append(tracker.step(index, clip.image(index), new, clip.truth.at(index)))
     return answers
 
 
@@ -75,33 +80,33 @@ def test_online_pauses_where_an_object_is_covered_badly(nano: Sam2Model, clip: V
     hw = (120, 160)
     clicks: dict[int, Clicks] = {}
     three_clicks(nano, clip, clicks, 0, np.zeros(hw, bool), clip.truth.at(0).mask("3"))
-    follower = Follower(nano, clip, "online")
-    follower.step(0, clip.image(0), ["3"], clip.truth.at(0))
+    tracker = PromptedTracker(nano, clip, "online")
+    tracker.step(0, clip.image(0), ["3"], clip.truth.at(0))
     plain = [answer_to(nano, clip, clicks, index) for index in range(3)]
-    covered = follower.step(1, clip.image(1), [], FrameTruth({"3": plain[1]}, hw))
+    covered = tracker.step(1, clip.image(1), [], FrameTruth({"3": plain[1]}, hw))
     assert covered.clicked == ()
     np.testing.assert_array_equal(covered.masks()["3"], plain[1])
     part = plain[2].copy()  # as if the object ended in its middle
     part[:, : int(np.flatnonzero(part.any(axis=0)).mean())] = False
     assert mask_iou(plain[2], part) < PAUSE_BELOW_IOU
-    paused = follower.step(2, clip.image(2), [], FrameTruth({"3": part}, hw))
+    paused = tracker.step(2, clip.image(2), [], FrameTruth({"3": part}, hw))
     assert paused.clicked == ("3",)
     three_clicks(nano, clip, clicks, 2, plain[2], part)
     assert clicks[2].labels[0] == 0
     np.testing.assert_array_equal(paused.masks()["3"], answer_to(nano, clip, clicks, 2))
-    hidden = follower.step(3, clip.image(3), [], FrameTruth({}, hw))
+    hidden = tracker.step(3, clip.image(3), [], FrameTruth({}, hw))
     assert hidden.clicked == ()  # nobody clicks on what he does not see
-    assert follower.prompted_frames == {"3": 2}
+    assert tracker.prompted_frames == {"3": 2}
 
 
 def test_online_gives_up_after_so_many_frames(nano: Sam2Model, clip: VosSequence) -> None:
-    follower = Follower(nano, clip, "online")
-    follower.step(0, clip.image(0), ["3"], clip.truth.at(0))
+    tracker = PromptedTracker(nano, clip, "online")
+    tracker.step(0, clip.image(0), ["3"], clip.truth.at(0))
     # A truth that is never met: one pixel in the corner
     corner = np.zeros((120, 160), bool)
     corner[0, 0] = True
     clicked = [
-        follower.step(i, clip.image(1), [], FrameTruth({"3": corner}, corner.shape)).clicked
+        tracker.step(i, clip.image(1), [], FrameTruth({"3": corner}, corner.shape)).clicked
         for i in range(1, 11)
     ]
     assert [len(names) for names in clicked] == [1] * (MAX_PROMPTED_FRAMES - 1) + [0] * 3
@@ -109,4 +114,4 @@ def test_online_gives_up_after_so_many_frames(nano: Sam2Model, clip: VosSequence
 
 def test_an_unknown_kind_is_refused(nano: Sam2Model, clip: VosSequence) -> None:
     with pytest.raises(ValueError, match="prompt 'scribble' given, one of mask, box, click1"):
-        Follower(nano, clip, "scribble")
+        PromptedTracker(nano, clip, "scribble")

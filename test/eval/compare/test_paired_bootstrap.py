@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sam2_ros.eval.compare.paired import LEAST_UNITS, paired_difference
+from sam2_ros.eval.compare.paired_bootstrap import LEAST_UNITS, paired_difference
 
 
 def apart(values):

@@ -312,7 +312,7 @@ def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
         torch.manual_seed(config.seed)
         model = initialise(Sam2Model(shape.at_image_size(config.image_size or shape.image_size)))
     else:
-        model = load_model(config.model, "cpu", "fp32")
+        model = load_model(config.model, "cpu", "fp32").unprepared
         if config.image_size and config.image_size != model.config.image_size:
             state = model.state_dict()
             model = Sam2Model(model.config.at_image_size(config.image_size))

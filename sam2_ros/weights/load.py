@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
@@ -202,7 +203,7 @@ def load_model(
     model = model.to(target).for_inference(dtype)
     if target.type == "cuda":
         choose_kernels(model.config, model.device, dtype)
-    return model
+    return prepare(model)
 
 
 def device_and_precision(device: str = "auto", precision: str = "auto") -> tuple[str, str]:

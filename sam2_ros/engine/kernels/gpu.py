@@ -135,11 +135,11 @@ def run(kernel: Kernel, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torc
         q, k, v = q_bhnc.contiguous(), k_bhmc.contiguous(), v_bhmc.contiguous()
         return torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False)[0]
     assert kernel.tiles is not None, kernel
-    narrow = whole_narrow_attention if torch.compiler.is_compiling() else _narrow_attention
+    narrow = triton_attention_in_one_step if torch.compiler.is_compiling() else _triton_attention
     return narrow(q_bhnc, k_bhmc, v_bhmc, *kernel.tiles)
 
 
-def _narrow_attention(
+def _triton_attention(
     q_bhnc: torch.Tensor,
     k_bhmc: torch.Tensor,
     v_bhmc: torch.Tensor,
@@ -148,18 +148,18 @@ def _narrow_attention(
     warps: int,
     stages: int,
 ) -> torch.Tensor:
-    from .triton_attention import narrow_attention  # needs Triton, which a CPU does without
+    from .triton_attention import triton_attention  # needs Triton, which a CPU does without
 
-    return narrow_attention(q_bhnc, k_bhmc, v_bhmc, Tiles(queries, keys, warps, stages))
+    return triton_attention(q_bhnc, k_bhmc, v_bhmc, Tiles(queries, keys, warps, stages))
 
 
-whole_narrow_attention = torch.library.custom_op(
-    "sam2_ros::narrow_attention", _narrow_attention, mutates_args=()
+triton_attention_in_one_step = torch.library.custom_op(
+    "sam2_ros::narrow_attention", _triton_attention, mutates_args=()
 )
-"""`narrow_attention` as one step to a compiler."""
+"""`triton_attention` as one step to a compiler."""
 
 
-@whole_narrow_attention.register_fake
+@triton_attention_in_one_step.register_fake
 def _(
     q_bhnc: torch.Tensor,
     k_bhmc: torch.Tensor,

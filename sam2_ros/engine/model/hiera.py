@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from sam2_ros.engine.config import HieraConfig
-from sam2_ros.engine.kernels.attention import attention
-from sam2_ros.engine.kernels.cpu import Kernels, cpu_kernels
-from sam2_ros.engine.kernels.layers import MLP, Linear, computed_dtype, eager_on_cpu
+from sam2_ros.engine.kernels.attention import attend, window_kernels
+from sam2_ros.engine.kernels.cpu import Kernels
+from sam2_ros.engine.kernels.layers import MLP, Linear, eager_on_cpu
 
 STRIP_TOKENS = 8192
 
@@ -95,8 +95,8 @@ class WindowAttention(nn.Module):
         """``[b, h, w, c]``, half as high and wide with pooled queries. A window of 0 is the whole map."""
         if window == 0:
             return self._attend(x_bhwc)
-        kernels = cpu_kernels() if eager_on_cpu(x_bhwc, self.qkv.weight) else None
-        if kernels is not None and self._taken_by(kernels, x_bhwc, window):
+        kernels = self._kernels(x_bhwc, window)
+        if kernels is not None:
             return self._attend_in_place(kernels, x_bhwc, window)
         windows, (height, width) = split_windows(x_bhwc, window)
         found, hw = self._attend(windows), (x_bhwc.shape[1], x_bhwc.shape[2])
@@ -112,15 +112,15 @@ class WindowAttention(nn.Module):
             q = pool2x2(q.reshape(n, h, w, -1))
             h, w = q.shape[1:3]
             q = q.reshape(n, h * w, self.num_heads, -1)
-        x = attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        x = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return self.proj(x.transpose(1, 2).reshape(n, h, w, -1))
 
-    def _taken_by(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> bool:
-        """Whether the kernels read windows where they lie: those with pooled queries have to be whole pairs."""
+    def _kernels(self, x_bhwc: torch.Tensor, window: int) -> Kernels | None:
+        """Those that read windows where they lie, which with pooled queries have to be whole pairs."""
         pool = 2 if self.pool_queries else 1
-        if any(side % pool for side in (*x_bhwc.shape[1:3], window)):
-            return False
-        return kernels.takes_sizes(computed_dtype(x_bhwc), (window // pool) ** 2, window**2)
+        if any(side % pool for side in (*x_bhwc.shape[1:3], window)) or self.qkv.weight.requires_grad:
+            return None
+        return window_kernels(x_bhwc, (window // pool) ** 2, window**2)
 
     def _attend_in_place(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
         """Without windows that are filled up with zeros, of which a linear layer makes its bias."""
@@ -203,26 +203,15 @@ class Hiera(nn.Module):
                 self.blocks.append(Block(dim, dim_out, heads, window, first_of_later_stage))
                 dim = dim_out
             self.stage_ends.append(len(self.blocks) - 1)
-        self._kept: tuple[tuple[object, ...], torch.Tensor] | None = None
+        self.prepared_position: torch.Tensor | None = None
+
+    def prepare(self, image_size: int) -> None:
+        """Resize the position table once for square images of this size: it costs as much as a layer of nano."""
+        side = image_size // 4
+        self.prepared_position = self.position((side, side)).detach()
 
     def position(self, hw: tuple[int, int]) -> torch.Tensor:
-        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it.
-
-        Kept for the next image where it cannot change: resizing costs as much as a layer of a small model.
-        """
-        if torch.compiler.is_compiling():
-            return self._position(hw)  # a constant of the compiled encoder
-        tables = (self.pos_embed, self.pos_embed_window)
-        if any(table.requires_grad or table.is_inference() for table in tables):
-            return self._position(hw)
-        of = (hw, *((table.data_ptr(), table._version) for table in tables))
-        if self._kept is not None and self._kept[0] == of:
-            return self._kept[1]
-        with torch.inference_mode(False):  # what inference keeps, training may use
-            self._kept = of, self._position(hw)
-        return self._kept[1]
-
-    def _position(self, hw: tuple[int, int]) -> torch.Tensor:
+        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it."""
         background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
         window = self.pos_embed_window
         tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]
@@ -230,7 +219,10 @@ class Hiera(nn.Module):
 
     def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
         x = self.patch_embed(image_b3hw)
-        x = x + self.position((x.shape[1], x.shape[2]))
+        position = self.prepared_position
+        if position is None or position.shape[1:3] != x.shape[1:3]:
+            position = self.position((x.shape[1], x.shape[2]))
+        x = x + position
         outputs = []
         for index, block in enumerate(self.blocks):
             x = block(x)

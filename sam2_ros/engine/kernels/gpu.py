@@ -5,13 +5,14 @@ Does not know which is the fastest on this machine (gpu_choice.py), nor what que
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from sam2_ros.engine.config import ModelConfig
-
 from .triton_tiles import Tiles, fitting_tiles
+
+if TYPE_CHECKING:  # it knows the encoders, and they attend
+    from sam2_ros.engine.config import ModelConfig
 
 FLASH, CUDNN, EFFICIENT, OURS = "flash", "cudnn", "efficient", "triton"
 KERNELS = (FLASH, CUDNN, EFFICIENT, OURS)
@@ -73,9 +74,9 @@ def shapes_of(config: ModelConfig) -> list[Shape]:
     """The large attentions of a tracked frame with a full memory: global ones of the encoder, then memory attention."""
     tokens, d = config.grid**2, config.d_model
     keys = config.num_maskmem * tokens + config.max_pointers * (d // config.mem_dim)
-    in_encoder = config.hiera.embed_dim // config.hiera.num_heads
+    in_encoder = config.encoder.global_attentions(config.image_size)
     shapes = [
-        Shape(4 * config.hiera.num_heads, tokens, tokens, in_encoder, in_encoder),  # in the third stage
+        *(Shape(each.heads, each.tokens, each.tokens, each.channels, each.channels) for each in in_encoder),
         Shape(1, tokens, tokens, d, d),
         Shape(1, tokens, keys, d, d),
         Shape(1, tokens, keys, d, config.mem_dim),

@@ -58,7 +58,7 @@ def prepare(model: Sam2Model, half_split: bool | None = None, narrow_values: boo
         if half_split:
             _reorder(layer.self_attn)
     _merge_skips(prepared)
-    prepared.image_encoder["trunk"].prepare(model.config.image_size)  # type: ignore[operator]
+    prepared.trunk.prepare(model.config.image_size)
     return prepared
 
 

@@ -24,8 +24,8 @@ def axial_rope(
 ) -> torch.Tensor:
     """Rotation angles of a square token grid (RoFormer, two axes; official sam2/modeling/position_encoding.py).
 
-    The first half of the channel pairs rotates with x, the second half with y. A token that stands for `pitch` x `pitch`
-    cells lies in the middle of them.
+    The first half of the channel pairs rotates with x, the second half with y. A token that stands for
+    `pitch` x `pitch` cells lies in the middle of them.
 
     Returns:
         ``[2, side * side, channels // 2]`` float32: cosines and sines.

@@ -5,18 +5,122 @@ Maps an image to four feature maps; does not know what they are used for.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sam2_ros.engine.config import HieraConfig
 from sam2_ros.engine.kernels.attention import attend, window_kernels
 from sam2_ros.engine.kernels.cpu import Kernels
 from sam2_ros.engine.kernels.layers import MLP, Linear, eager_on_cpu
 
+from .image_encoder import (
+    PREFIX,
+    EncoderConfig,
+    GlobalAttention,
+    ImageEncoder,
+    attention_flops,
+    linear_flops,
+)
+
 STRIP_TOKENS = 8192
+PATCH_EMBED = PREFIX + "patch_embed.proj.weight"
+BLOCKS = PREFIX + "blocks."
+WAVE_AMPLITUDE = 0.4  # of the position table at the start of a training
+
+
+@dataclass(frozen=True)
+class HieraConfig(EncoderConfig):
+    """Image encoder trunk (Hiera, arXiv 2306.00989).
+
+    Attributes:
+        embed_dim: channels after the patch embedding; doubles at each later stage.
+        num_heads: attention heads of the first stage; doubles with the channels.
+        stages: blocks per stage; stages run at strides 4, 8, 16, 32.
+        global_blocks: indices of blocks that attend over the whole grid instead of a window.
+        window_spec: window side in tokens per stage.
+        pos_embed_background: (height, width) of the position table that is resized to the grid.
+    """
+
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    window_spec: tuple[int, int, int, int]
+    pos_embed_background: tuple[int, int]
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the four stage outputs, strides 4, 8, 16, 32."""
+        c = self.embed_dim
+        return c, 2 * c, 4 * c, 8 * c
+
+    transformers_names = (
+        ("pos_embed", "pos_embed"),
+        ("pos_embed_window", "pos_embed_window"),
+        ("patch_embed.proj.*", "patch_embed.projection.*"),
+        *(
+            (f"blocks.#.{ours}.*", f"blocks.#.{theirs}.*")
+            for ours, theirs in (
+                ("attn.qkv", "attn.qkv"),
+                ("attn.proj", "attn.proj"),
+                ("proj", "proj"),
+                ("norm1", "layer_norm1"),
+                ("norm2", "layer_norm2"),
+                ("mlp.layers.0", "mlp.proj_in"),
+                ("mlp.layers.1", "mlp.proj_out"),
+            )
+        ),
+    )
+
+    def build(self) -> Hiera:
+        return Hiera(self)
+
+    def matches(self, state: Mapping[str, torch.Tensor]) -> bool:
+        return (self.embed_dim, sum(self.stages)) == shape_of(state)
+
+    def global_attentions(self, image_size: int) -> list[GlobalAttention]:
+        """Those of the third stage."""
+        channels = self.embed_dim // self.num_heads
+        return [GlobalAttention(4 * self.num_heads, (image_size // 16) ** 2, channels)]
+
+    def flops(self, image_size: int, padded: bool = True) -> int:
+        """Windows that do not fit the grid are padded: `padded` tokens are projected and asked; as keys they count too."""
+        side, dim = image_size // 4, self.embed_dim
+        total = linear_flops(side**2, 3 * 7 * 7, dim)
+        index = 0
+        for stage, depth in enumerate(self.stages):
+            for position in range(depth):
+                halves = stage > 0 and position == 0
+                window = self.window_spec[stage - 1 if halves else stage]
+                if index in self.global_blocks:
+                    window = side
+                tokens = (-(-side // window) * window) ** 2 if padded else side**2
+                dim_out = 2 * dim if halves else dim
+                queries = tokens // 4 if halves else tokens
+                total += linear_flops(tokens, dim, 3 * dim_out)
+                total += attention_flops(queries, window**2, dim_out)
+                total += linear_flops(queries, dim_out, dim_out)
+                if halves:
+                    total += linear_flops(side**2, dim, dim_out)  # of the shortcut, before it is pooled
+                    side //= 2
+                total += 2 * linear_flops(side**2, dim_out, 4 * dim_out)
+                dim = dim_out
+                index += 1
+        return total
+
+
+def shape_of(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
+    """Channels and blocks of the Hiera of a model's state dict; None where there is none."""
+    patch_embed = state.get(PATCH_EMBED)
+    if patch_embed is None:
+        return None
+    blocks = {key.removeprefix(BLOCKS).split(".")[0] for key in state if key.startswith(BLOCKS)}
+    return patch_embed.shape[0], len(blocks)
 
 
 def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -178,7 +282,7 @@ class PatchEmbed(nn.Module):
         return self.proj(image_b3hw.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
 
 
-class Hiera(nn.Module):
+class Hiera(ImageEncoder):
     """``[b, 3, H, W] ->`` four maps ``[b, c, h, w]`` at strides 4, 8, 16, 32."""
 
     def __init__(self, config: HieraConfig) -> None:
@@ -205,6 +309,21 @@ class Hiera(nn.Module):
             self.stage_ends.append(len(self.blocks) - 1)
         self.prepared_position: torch.Tensor | None = None
 
+    @property
+    def layer_count(self) -> int:
+        return len(self.blocks)
+
+    def layer_of(self, name: str) -> int | None:
+        """Position tables are not slowed down."""
+        if "pos_embed" in name:
+            return None
+        return int(name.split(".")[1]) if name.startswith("blocks.") else -1
+
+    def initialise(self) -> None:
+        """The position table starts as smooth waves, so that features say where they are; constructors have zeros."""
+        self.pos_embed.copy_(_smooth_waves(self.pos_embed.shape[1], self.pos_embed.shape[2]))
+        nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
+
     def prepare(self, image_size: int) -> None:
         """Resize the position table once for square images of this size: it costs as much as a layer of nano."""
         side = image_size // 4
@@ -229,3 +348,12 @@ class Hiera(nn.Module):
             if index in self.stage_ends:
                 outputs.append(x.permute(0, 3, 1, 2))
         return outputs
+
+
+def _smooth_waves(channels: int, side: int) -> torch.Tensor:
+    """``[1, channels, side, side]``: plane waves of at most two periods over the image."""
+    frequency_xy = 4 * torch.rand(channels, 2) - 2
+    centres = (torch.arange(side) + 0.5) / side
+    cycles = frequency_xy[:, 1, None, None] * centres[:, None] + frequency_xy[:, 0, None, None] * centres
+    phase = torch.rand(channels, 1, 1)
+    return WAVE_AMPLITUDE * (2 * math.pi * (cycles + phase)).sin()[None]

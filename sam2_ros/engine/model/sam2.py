@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.layers import MLP, Linear
 from sam2_ros.engine.kernels.rope import sine_grid, sine_time
 
-from .hiera import Hiera
+from .image_encoder import ImageEncoder
 from .mask_decoder import ChosenMask, DecodedMasks, MaskDecoder, choose_mask, upsample_logits
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
@@ -74,7 +74,7 @@ class Sam2Model(nn.Module):
         self.compute_dtype = torch.float32
         d, m = config.d_model, config.mem_dim
         self.image_encoder = nn.ModuleDict(
-            {"trunk": Hiera(config.hiera), "neck": Neck(config.hiera.channels, config.d_model)}
+            {"trunk": config.encoder.build(), "neck": Neck(config.encoder.channels, config.d_model)}
         )
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
@@ -97,6 +97,11 @@ class Sam2Model(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.no_mem_embed.dtype
+
+    @property
+    def trunk(self) -> ImageEncoder:
+        """The image encoder without its neck."""
+        return cast(ImageEncoder, self.image_encoder["trunk"])
 
     @property
     def unprepared(self) -> Sam2Model:
@@ -140,7 +145,7 @@ class Sam2Model(nn.Module):
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""
-        maps = self.image_encoder["trunk"](image_b3hw)
+        maps = self.trunk(image_b3hw)
         s4, s8, s16 = self.image_encoder["neck"](maps)
         return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16)
 

@@ -15,6 +15,7 @@ import torch
 
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.config import config_for
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.media.results import write_json
 from sam2_ros.result_folder.folder import ResultFolder
@@ -225,11 +226,10 @@ class Run:
         """Score the held-out sequences, keep the best weights and the last."""
         config, processes = self.config, self.processes
         mine: list[SequenceScore] = []
+        model = prepare(self.model)
         for sequence in self.held_out[processes.rank :: processes.count]:
             self.progress(f"validating {sequence.name}", done, config.steps)
-            tracked = track_and_score(
-                self.model, sequence, config.validation_prompt, config.validation_frames
-            )
+            tracked = track_and_score(model, sequence, config.validation_prompt, config.validation_frames)
             if tracked is not None:
                 pictured = len(mine) < PICTURED
                 mine.append(tracked if pictured else replace(tracked, moments=()))

@@ -89,7 +89,7 @@ class HieraConfig(EncoderConfig):
         return [GlobalAttention(4 * self.num_heads, (image_size // 16) ** 2, channels)]
 
     def flops(self, image_size: int, padded: bool = True) -> int:
-        """Windows that do not fit the grid are padded: `padded` tokens are projected and asked; as keys they count too."""
+        """Windows that do not fit the grid are padded: `padded` tokens are projected and asked. All are keys."""
         side, dim = image_size // 4, self.embed_dim
         total = linear_flops(side**2, 3 * 7 * 7, dim)
         index = 0

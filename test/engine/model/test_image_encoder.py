@@ -114,7 +114,7 @@ def test_its_operations_are_counted_and_its_kernels_asked_for() -> None:
 def test_it_starts_and_learns_with_a_rate_for_each_layer() -> None:
     model = initialise(random_model(POOLING))
     freeze(model, encoder=False)
-    config = FinetuneConfig(data=(), out="", model="pooling")
+    config = FinetuneConfig(data=("clips",), out="run", model="pooling")
     optimiser = make_optimiser(model, [], config, rates_of(config, "pooling"))
     of = {id(p): group["peak"] for group in optimiser.param_groups for p in group["params"]}
     steps = model.trunk.get_submodule("steps")

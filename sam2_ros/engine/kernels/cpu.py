@@ -109,7 +109,7 @@ class Kernels:
         Any strides, with the channels of queries and values together, and either channels or tokens of keys.
 
         Args:
-            rope_2nc: ``[2, n, c / 2]`` float32 cosines and sines by which adjacent channels of the queries rotate first.
+            rope_2nc: ``[2, n, c / 2]`` float32 cosines and sines that rotate adjacent channels of the queries.
             key_rope_2cn: ``[2, c / 2, cells]`` likewise for the keys, which repeat it; cells in multiples of `LANES`.
                 The channels of keys lie together then.
             rotated_keys: how many keys rotate, from the first one on; a multiple of `LANES`, or all.

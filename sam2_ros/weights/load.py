@@ -200,6 +200,7 @@ def load_model(
         load_strictly(model, state)
     except ValueError as error:  # StateDictError, and a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None
+    del state  # as large as the model
     model = model.to(target).for_inference(dtype)
     if target.type == "cuda":
         choose_kernels(model.config, model.device, dtype)

@@ -83,7 +83,7 @@ def attend(
         if found is not None:
             return found
         q_bhnc, k_bhmc = _rotated(q_bhnc, k_bhmc, v_bhmc, rope)
-    assert isinstance(k_bhmc, torch.Tensor), "only memories of a grid are projected here"
+    assert isinstance(k_bhmc, torch.Tensor), "MemoryKeys need a rope"
     if is_plain():
         return attend_by_products(q_bhnc, k_bhmc, v_bhmc, bias_b11m)
     q_bhnc = q_bhnc.expand(len(k_bhmc), -1, -1, -1)

@@ -149,7 +149,7 @@ def _product(first: nn.Module, second: nn.Module) -> tuple[torch.Tensor, torch.T
 
 
 def _linear(weight_cd: torch.Tensor, bias_c: torch.Tensor, like: nn.Linear) -> Linear:
-    layer = Linear(*reversed(weight_cd.shape), device="meta")
+    layer = Linear(weight_cd.shape[1], weight_cd.shape[0], device="meta")
     layer.weight, layer.bias = (
         nn.Parameter(x.detach().to(like.weight), requires_grad=False) for x in (weight_cd, bias_c)
     )

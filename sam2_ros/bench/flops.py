@@ -108,7 +108,7 @@ def memory_attention_flops(config: ModelConfig, bank: Bank) -> int:
 def rewritten_memory_attention_flops(config: ModelConfig, bank: Bank, axial_keys: bool = True) -> int:
     """With late values, their projection folded into the output's, and the cheaper kind of keys.
 
-    Projected once, when they are written; or, with `axial_keys`, never: see cpu_kernels/grid_attention.cpp.
+    Projected once, when they are written; or, with `axial_keys`, never: see engine/kernels/cpp/grid_attention.cpp.
     """
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam2_ros.engine.config import HieraConfig, ModelConfig
+from sam2_ros.engine.config import ModelConfig
+from sam2_ros.engine.model.image_encoder import STRIDES, attention_flops, linear_flops
 
 PROMPT_TOKENS = 8
 """Tokens of the mask decoder on a frame that is only tracked: object score, IoU, four masks, two of padding."""
@@ -75,88 +76,49 @@ def rewritten_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
         rewritten_memory_attention_flops(config, bank),
         decoder_flops(config),
         memory_encoder_flops(config) // bank.every,
-        shared_by_objects=_self_attention(config) + linear(config.grid**2, config.d_model, config.d_model),
+        shared_by_objects=_self_attention(config)
+        + linear_flops(config.grid**2, config.d_model, config.d_model),
     )
-
-
-def linear(tokens: int, c_in: int, c_out: int) -> int:
-    """A linear layer, or a 1 x 1 convolution, on so many tokens."""
-    return 2 * tokens * c_in * c_out
-
-
-def attention(queries: int, keys: int, channels: int, value_channels: int | None = None) -> int:
-    """Scores and averages of all heads together: `channels` is their sum."""
-    return 2 * queries * keys * (channels + (channels if value_channels is None else value_channels))
 
 
 def encoder_flops(config: ModelConfig, padded: bool = True) -> int:
-    """Hiera, the neck on all four of its maps, and the decoder's two convolutions on the fine ones.
+    """The encoder, the neck on all four of its maps, and the decoder's two convolutions on the fine ones.
 
-    `padded`: see `hiera_flops`.
+    `padded`: see `EncoderConfig.flops`.
     """
     size, d = config.image_size, config.d_model
-    sides = [size // stride for stride in (4, 8, 16, 32)]
-    neck = sum(linear(side**2, c, d) for side, c in zip(sides, config.hiera.channels, strict=True))
+    sides = [size // stride for stride in STRIDES]
+    neck = sum(linear_flops(side**2, c, d) for side, c in zip(sides, config.encoder.channels, strict=True))
     return (
-        hiera_flops(config.hiera, size, padded)
+        config.encoder.flops(size, padded)
         + neck
-        + linear(sides[0] ** 2, d, d // 8)
-        + linear(sides[1] ** 2, d, d // 4)
+        + linear_flops(sides[0] ** 2, d, d // 8)
+        + linear_flops(sides[1] ** 2, d, d // 4)
     )
-
-
-def hiera_flops(config: HieraConfig, size: int, padded: bool = True) -> int:
-    """The trunk.
-
-    Windows that do not fit the grid are padded, and `padded` tokens are projected and asked like the rest. As keys they
-    count anyway.
-    """
-    side, dim = size // 4, config.embed_dim
-    total = linear(side**2, 3 * 7 * 7, dim)
-    index = 0
-    for stage, depth in enumerate(config.stages):
-        for position in range(depth):
-            halves = stage > 0 and position == 0
-            window = config.window_spec[stage - 1 if halves else stage]
-            if index in config.global_blocks:
-                window = side
-            tokens = (-(-side // window) * window) ** 2 if padded else side**2
-            dim_out = 2 * dim if halves else dim
-            queries = tokens // 4 if halves else tokens
-            total += linear(tokens, dim, 3 * dim_out)
-            total += attention(queries, window**2, dim_out)
-            total += linear(queries, dim_out, dim_out)
-            if halves:
-                total += linear(side**2, dim, dim_out)  # of the shortcut, before it is pooled
-                side //= 2
-            total += 2 * linear(side**2, dim_out, 4 * dim_out)
-            dim = dim_out
-            index += 1
-    return total
 
 
 def memory_attention_flops(config: ModelConfig, bank: BankSize) -> int:
     """Self-attention, cross-attention to the bank and feed-forward, layer by layer; one object."""
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)
-    cross = 2 * linear(n, d, d) + 2 * linear(memories, c, d) + attention(n, memories, d)
+    cross = 2 * linear_flops(n, d, d) + 2 * linear_flops(memories, c, d) + attention_flops(n, memories, d)
     return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
 
 
 def rewritten_memory_attention_flops(config: ModelConfig, bank: BankSize, axial_keys: bool = True) -> int:
     """With late values, their projection folded into the output's, and the cheaper kind of keys.
 
-    Projected once, when they are written; or, with `axial_keys`, never: see cpu_kernels/grid_attention.cpp.
+    Projected once, when they are written; or, with `axial_keys`, never: see engine/kernels/cpp/grid_attention.cpp.
     """
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)
     written = bank.frame_tokens(config, 1)
-    to_memory = linear(written, c, d) + attention(n, memories, d, c)
+    to_memory = linear_flops(written, c, d) + attention_flops(n, memories, d, c)
     if axial_keys:
         side = config.grid // bank.pooling
-        asked = linear(n, d // 2, 2 * side * (c + 1)) + linear(n, d, c + 1)
-        to_memory = min(to_memory, asked + attention(n, memories, c))
-    cross = linear(n, d, d) + to_memory + linear(n, c, d)
+        asked = linear_flops(n, d // 2, 2 * side * (c + 1)) + linear_flops(n, d, c + 1)
+        to_memory = min(to_memory, asked + attention_flops(n, memories, c))
+    cross = linear_flops(n, d, d) + to_memory + linear_flops(n, c, d)
     return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
 
 
@@ -164,15 +126,19 @@ def decoder_flops(config: ModelConfig) -> int:
     """Two-way transformer, up-scaling and heads, for the prompt of a frame that is only tracked."""
     n, t, d = config.grid**2, PROMPT_TOKENS, config.d_model
     half = d // 2
-    to_image = 2 * linear(t, d, half) + 2 * linear(n, d, half) + attention(t, n, half)
-    to_tokens = 2 * linear(n, d, half) + 2 * linear(t, d, half) + attention(n, t, half)
-    within = 4 * linear(t, d, d) + attention(t, t, d)
-    layer = within + to_image + 2 * linear(t, d, config.mask_decoder_ffn) + to_tokens
-    upscale = linear(n, d, 4 * (d // 4)) + linear(4 * n, d // 4, 4 * (d // 8)) + linear(16 * n, d // 8, 4)
-    weights = 4 * (2 * linear(1, d, d) + linear(1, d, d // 8))
+    to_image = 2 * linear_flops(t, d, half) + 2 * linear_flops(n, d, half) + attention_flops(t, n, half)
+    to_tokens = 2 * linear_flops(n, d, half) + 2 * linear_flops(t, d, half) + attention_flops(n, t, half)
+    within = 4 * linear_flops(t, d, d) + attention_flops(t, t, d)
+    layer = within + to_image + 2 * linear_flops(t, d, config.mask_decoder_ffn) + to_tokens
+    upscale = (
+        linear_flops(n, d, 4 * (d // 4))
+        + linear_flops(4 * n, d // 4, 4 * (d // 8))
+        + linear_flops(16 * n, d // 8, 4)
+    )
+    weights = 4 * (2 * linear_flops(1, d, d) + linear_flops(1, d, d // 8))
     hidden = config.head_hidden
-    iou = linear(1, d, hidden) + linear(1, hidden, hidden) + linear(1, hidden, 4)
-    presence, pointer = 2 * linear(1, d, d) + linear(1, d, 1), 3 * linear(1, d, d)
+    iou = linear_flops(1, d, hidden) + linear_flops(1, hidden, hidden) + linear_flops(1, hidden, 4)
+    presence, pointer = 2 * linear_flops(1, d, d) + linear_flops(1, d, 1), 3 * linear_flops(1, d, d)
     return 2 * layer + to_image + upscale + weights + iou + presence + pointer
 
 
@@ -182,25 +148,31 @@ def memory_encoder_flops(config: ModelConfig) -> int:
     down, side, channels = 0, config.image_size, 1
     for _ in range(4):
         side //= 2
-        down += linear(side**2, 9 * channels, 4 * channels)
+        down += linear_flops(side**2, 9 * channels, 4 * channels)
         channels *= 4
-    fuser = 2 * (linear(n, 49, d) + 2 * linear(n, d, 4 * d))
-    return down + linear(n, channels, d) + linear(n, d, d) + fuser + linear(n, d, config.mem_dim)
+    fuser = 2 * (linear_flops(n, 49, d) + 2 * linear_flops(n, d, 4 * d))
+    return (
+        down
+        + linear_flops(n, channels, d)
+        + linear_flops(n, d, d)
+        + fuser
+        + linear_flops(n, d, config.mem_dim)
+    )
 
 
 def _folded_skips(config: ModelConfig) -> int:
     """What two convolutions of one pixel in a row take more than the one that they are, at strides 4 and 8."""
     d, saved = config.d_model, 0
-    for stride, c, narrow in zip((4, 8), config.hiera.channels, (d // 8, d // 4), strict=False):
+    for stride, c, narrow in zip((4, 8), config.encoder.channels, (d // 8, d // 4), strict=False):
         n = (config.image_size // stride) ** 2
-        saved += linear(n, c, d) + linear(n, d, narrow) - linear(n, c, narrow)
+        saved += linear_flops(n, c, d) + linear_flops(n, d, narrow) - linear_flops(n, c, narrow)
     return saved
 
 
 def _self_attention(config: ModelConfig) -> int:
     n, d = config.grid**2, config.d_model
-    return 4 * linear(n, d, d) + attention(n, n, d)
+    return 4 * linear_flops(n, d, d) + attention_flops(n, n, d)
 
 
 def _feed_forward(config: ModelConfig) -> int:
-    return 2 * linear(config.grid**2, config.d_model, config.memory_attention_ffn)
+    return 2 * linear_flops(config.grid**2, config.d_model, config.memory_attention_ffn)

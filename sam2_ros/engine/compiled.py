@@ -19,9 +19,10 @@ import torch
 
 from sam2_ros.errors import CheckpointError
 
-from .cuda_graphs import CapturedCalls, Function
+from .cuda_graphs import CudaGraphs, Function
 from .kernels.attention import LARGE
-from .kernels.rope import axial_rope, pairs_apart, sine_grid
+from .kernels.prepare import prepare
+from .kernels.rope import axial_rope, sine_grid
 from .model.mask_decoder import DecodedMasks
 from .model.sam2 import ImageFeatures, MaskOutput, MemoryView, Sam2Model
 from .tracker import Tracker
@@ -113,12 +114,13 @@ class CompiledModel(Sam2Model):
     def __init__(self, model: Sam2Model, mode: str, max_objects: int) -> None:
         with torch.device("meta"):
             super().__init__(model.config)
-        self.load_state_dict(model.state_dict(), assign=True)
+        prepared = prepare(model, half_split=True)
+        self._modules, self._parameters = prepared._modules, prepared._parameters
+        self.prepared_from, self.compute_dtype = prepared.prepared_from, model.compute_dtype
         self.requires_grad_(False).eval()
-        self.compute_dtype, self.rewrites = model.compute_dtype, model.rewrites
         self.mode, self.buckets = mode, buckets(max_objects)
         self.compile_s = 0.0
-        self._graphs = CapturedCalls(self.device) if self.device.type == "cuda" else None
+        self._graphs = CudaGraphs(self.device) if self.device.type == "cuda" else None
         self._capturing = False
         on_cpu = self.device.type == "cpu"
         # Measured on a CPU: a compiled image encoder is as fast at 384 px and takes twice as long at 1024, as it cannot
@@ -202,7 +204,6 @@ class CompiledModel(Sam2Model):
             axial_rope(side, c.d_model, self.device),
             sine_grid(side, c.d_model, self.device),
             sine_grid(side, c.mem_dim, self.device),
-            pairs_apart(c.d_model, self.device),
         )
         self.compile_s = time.monotonic() - begun_s
 
@@ -260,7 +261,7 @@ class CompiledModel(Sam2Model):
         """Memory attention with the number of pointer tokens as a shape, so that it needs no compilation of its own."""
         tokens = torch.cat([spatial_bnc, pointers_bnc], dim=1)
         position = torch.cat([spatial_pos_bnc, pointer_pos_bnc], dim=1)
-        return (self.memory_attention(s16_1chw, tokens, position, pointers_bnc.shape[1], self.rewrites),)
+        return (self.memory_attention(s16_1chw, tokens, position, pointers_bnc.shape[1]),)
 
     def _decode_function(
         self, fused_bchw: torch.Tensor, s4: torch.Tensor, s8: torch.Tensor, s16: torch.Tensor

@@ -1,38 +1,14 @@
 """The shapes of the SAM 2 family, from nano to large.
 
-Frozen numbers only; does not know weights, files or devices.
+Frozen numbers only; does not know weights, files or devices. Numbers of image encoders are in the encoders' files.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-
-@dataclass(frozen=True)
-class HieraConfig:
-    """Image encoder trunk (Hiera, arXiv 2306.00989).
-
-    Attributes:
-        embed_dim: channels after the patch embedding; doubles at each later stage.
-        num_heads: attention heads of the first stage; doubles with the channels.
-        stages: blocks per stage; stages run at strides 4, 8, 16, 32.
-        global_blocks: indices of blocks that attend over the whole grid instead of a window.
-        window_spec: window side in tokens per stage.
-        pos_embed_background: (height, width) of the position table that is resized to the grid.
-    """
-
-    embed_dim: int
-    num_heads: int
-    stages: tuple[int, int, int, int]
-    global_blocks: tuple[int, ...]
-    window_spec: tuple[int, int, int, int]
-    pos_embed_background: tuple[int, int]
-
-    @property
-    def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the four stage outputs, strides 4, 8, 16, 32."""
-        c = self.embed_dim
-        return c, 2 * c, 4 * c, 8 * c
+from .model.hiera import HieraConfig
+from .model.image_encoder import EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -43,6 +19,7 @@ class ModelConfig:
 
     Attributes:
         name: nano, tiny, small, base_plus or large.
+        encoder: the image encoder, of any kind.
         version: "2.0" or "2.1". 2.1 adds a temporal encoding to object pointers and an embedding of
             "object absent" to memories.
         image_size: side of the square input, pixels.
@@ -53,7 +30,7 @@ class ModelConfig:
     """
 
     name: str
-    hiera: HieraConfig
+    encoder: EncoderConfig
     version: str = "2.1"
     image_size: int = 1024
     d_model: int = 256
@@ -91,7 +68,7 @@ class ModelConfig:
 
 NANO = ModelConfig(
     name="nano",
-    hiera=HieraConfig(48, 1, (1, 3, 4, 1), (4, 5, 6, 7), (8, 16, 8, 8), (8, 8)),
+    encoder=HieraConfig(48, 1, (1, 3, 4, 1), (4, 5, 6, 7), (8, 16, 8, 8), (8, 8)),
     image_size=384,
     d_model=128,
     mem_dim=64,
@@ -109,6 +86,8 @@ BASE_PLUS = ModelConfig(
 LARGE = ModelConfig("large", HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)))
 
 OFFICIAL = {config.name: config for config in (TINY, SMALL, BASE_PLUS, LARGE)}
+FAMILY = {"nano": NANO, **OFFICIAL}
+"""Every member by name: what is recognised, loaded and trained."""
 
 
 def config_for(name: str, version: str = "2.1") -> ModelConfig:
@@ -117,7 +96,6 @@ def config_for(name: str, version: str = "2.1") -> ModelConfig:
     Raises:
         ValueError: no such member.
     """
-    known = {"nano": NANO, **OFFICIAL}
-    if name not in known:
-        raise ValueError(f"model {name!r}: expected one of {', '.join(known)}")
-    return replace(known[name], version=version)
+    if name not in FAMILY:
+        raise ValueError(f"model {name!r}: expected one of {', '.join(FAMILY)}")
+    return replace(FAMILY[name], version=version)

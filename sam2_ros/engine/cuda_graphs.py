@@ -37,7 +37,7 @@ class SharedBuffers:
         return flat.as_strided(value.shape, stride).copy_(value)
 
 
-class CapturedCalls:
+class CudaGraphs:
     """CUDA graphs by name of a function and shapes of its inputs.
 
     They share input buffers and memory: one runs at a time, and its results are copied out before the next one. Capture

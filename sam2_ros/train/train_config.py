@@ -23,7 +23,8 @@ class SizeDefaults:
     layer_decay: float
 
 
-# nano's by trial on rendered clips; the others as in the fine-tune that comes with SAM 2, their decay as in the paper
+# nano's by trial on rendered clips; the others as in the fine-tune that comes with SAM 2, their decay as in the paper.
+# A member that is not named here has tiny's.
 SIZES = {
     "nano": SizeDefaults(2e-4, 1e-4, 0.9),
     "tiny": SizeDefaults(5e-6, 3e-6, 0.8),

@@ -20,6 +20,7 @@ from sam2_ros.atomic_write import atomic_write
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
@@ -69,10 +70,11 @@ def load_model(
         load_strictly(model, state)
     except ValueError as error:  # not SAM 2, or a key that transformers does not have
         raise CheckpointError(f"{path}: {error}") from None
+    del state  # as large as the model
     model = model.to(target).for_inference(dtype)
     if target.type == "cuda":
         choose_kernels(model.config, model.device, dtype)
-    return model
+    return prepare(model)
 
 
 def device_and_precision(device: str = "auto", precision: str = "auto") -> tuple[str, str]:

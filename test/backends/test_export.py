@@ -123,7 +123,7 @@ def test_other_sizes_and_versions_are_exported(
 def test_scores_of_a_large_image_are_computed_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sam2_ros.backends.onnx.graphs.SCORES", 1 << 12)
+    monkeypatch.setattr("sam2_ros.engine.kernels.attention.SCORES", 1 << 12)
     model = seeded("nano", "2.1", 128)
     report = export_onnx(model, layout_of(model, objects=1), tmp_path)
     assert report["max_error"]["memory_attention"] < TOLERANCE

@@ -21,7 +21,7 @@ from sam2_ros.bench.flops import (
 )
 from sam2_ros.engine import config_for
 from sam2_ros.engine.kernels.layers import ONE_STEP
-from sam2_ros.engine.kernels.rewrites import AS_OFFICIAL, Rewrites
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import MemoryView, Sam2Model
 
 SIZES = (1024, 896, 768, 672, 512, 448)
@@ -111,7 +111,6 @@ def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
     config = config_for(name).at_image_size(size)
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model = Sam2Model(config).eval().requires_grad_(False)
-        model.rewrites = AS_OFFICIAL
         image = torch.empty(1, 3, size, size)
         features, encoder = counted(lambda: model.encode_image(image))
         memory = MemoryView(
@@ -133,13 +132,11 @@ def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
 
 def test_the_rewritten_encoder_does_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     # PyTorch's counter misses what our own kernels do.
-    for module in ("kernels.attention", "model.hiera"):
-        monkeypatch.setattr(f"sam2_ros.engine.{module}.cpu_kernels", lambda: None)
+    monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda: None)
     config = config_for("nano").at_image_size(128)
-    model = Sam2Model(config).eval().requires_grad_(False)
+    model = prepare(Sam2Model(config).eval().requires_grad_(False))
     with sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
         _, encoder = counted(lambda: model.encode_image(torch.zeros(1, 3, 128, 128)))
-    assert Rewrites() == model.rewrites
     assert encoder == pytest.approx(rewritten_flops(config, BankSize()).encoder, rel=3e-3)
     assert encoder < 0.98 * encoder_flops(config)
 

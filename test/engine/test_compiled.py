@@ -1,6 +1,6 @@
 """A compiled model answers as the model does, is compiled before its stream begins, and says what it cannot do.
 
-On a CPU; what needs a GPU is in test_captured.py.
+On a CPU; what needs a GPU is in test_cuda_graphs.py.
 """
 
 from __future__ import annotations

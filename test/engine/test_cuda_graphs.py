@@ -12,7 +12,7 @@ from compiled_streams import compiled_graphs, follow, largest_difference, noise,
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import CompiledModel, compile_model
-from sam2_ros.engine.cuda_graphs import CapturedCalls, SharedBuffers
+from sam2_ros.engine.cuda_graphs import CudaGraphs, SharedBuffers
 from sam2_ros.weights.load import load_model
 
 
@@ -40,7 +40,7 @@ def gpu() -> torch.device:
 @pytest.mark.gpu
 @torch.inference_mode()
 def test_a_graph_computes_with_the_inputs_of_this_call(gpu):
-    calls = CapturedCalls(gpu)
+    calls = CudaGraphs(gpu)
 
     def function(x, times):
         return (x * times + 1,)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.kernels.rewrites import AS_OFFICIAL
 from sam2_ros.weights.load import random_model
 
 
@@ -36,7 +35,6 @@ def test_weights_converted_once_answer_as_weights_converted_at_every_call():
     for convert in (False, True):
         model = random_model(config_for("nano").at_image_size(128))
         model.load_state_dict(state)
-        model.rewrites = AS_OFFICIAL  # one of them joins two weights, and rounds what comes out
         if convert:
             model.for_inference(torch.bfloat16)
         model.compute_dtype = torch.bfloat16

@@ -10,7 +10,7 @@ import torch
 
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import ModelConfig, Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.config import HieraConfig
+from sam2_ros.engine.model.hiera import HieraConfig
 from sam2_ros.weights.load import random_model
 
 # Every part of the model once, so that compiling it takes seconds.

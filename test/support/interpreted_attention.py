@@ -52,7 +52,7 @@ def in_interpreter() -> Iterator[Executor]:
 
 def largest_error(case: Case, device: str = "cpu") -> float:
     """Of the kernel's answer, in units of the largest number in float64's."""
-    from sam2_ros.engine.kernels.triton_attention import narrow_attention
+    from sam2_ros.engine.kernels.triton_attention import triton_attention
 
     draw = torch.Generator().manual_seed(case.queries * case.keys)
 
@@ -66,7 +66,7 @@ def largest_error(case: Case, device: str = "cpu") -> float:
     q = q.expand(case.batch, -1, -1, -1)
     scores = q.double() @ k.double().transpose(2, 3) * case.channels**-0.5
     exact = scores.softmax(dim=-1) @ v.double()
-    found = narrow_attention(q, k, v, case.tiles, case.splits)
+    found = triton_attention(q, k, v, case.tiles, case.splits)
     assert found.dtype == v.dtype
     return float((found.double() - exact).abs().max() / exact.abs().max())
 

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 
 from sam2_ros.atomic_write import atomic_write
+from sam2_ros.engine.kernels.layers import plain_operators
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.errors import CheckpointError
 from sam2_ros.result_folder.folder import ResultFolder
@@ -136,12 +138,14 @@ def export_onnx(
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
-    stored = copy.deepcopy(model).to(torch.float16) if layout.precision == "fp16" else model
+    stored = copy.deepcopy(model.unprepared).to(torch.float16) if layout.precision == "fp16" else model
+    stored = prepare(stored, half_split=True, narrow_values=True)
     errors = {}
     for stage in STAGES:
         on_progress(stage)
         inputs = example_inputs(model, layout, stage)
-        _write_graph(GRAPHS[stage](stored, layout).eval(), inputs, stage, layout, out)
+        with plain_operators():
+            _write_graph(GRAPHS[stage](stored, layout).eval(), inputs, stage, layout, out)
         errors[stage] = largest_error(
             StageSession(out, stage, layout)(inputs), engine_outputs(model, stage, inputs)
         )

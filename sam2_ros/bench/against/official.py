@@ -21,7 +21,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.preprocess import preprocess
 from sam2_ros.errors import UserError
 
-from .reference import Box, missing
+from .reference import Box, hiera_of, missing
 
 SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 
@@ -116,7 +116,7 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
         )
     for index, grid in _grids_before_pooling(config).items():
         # Only nano has such blocks, and the official one divides by its window, which is 0: one over the whole map.
-        if index in config.hiera.global_blocks:
+        if index in hiera_of(config).global_blocks:
             predictor.image_encoder.trunk.blocks[index].window_size = grid
     predictor.load_state_dict(model.state_dict(), strict=True)
     return predictor.eval()
@@ -124,7 +124,7 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
 
 def _grids_before_pooling(config: ModelConfig) -> dict[int, int]:
     """The first blocks of the later stages, which pool their queries, and the side of the grid that each is given."""
-    firsts = itertools.accumulate(config.hiera.stages[:-1])
+    firsts = itertools.accumulate(hiera_of(config).stages[:-1])
     return {index: config.image_size // 4 // 2**stage for stage, index in enumerate(firsts)}
 
 
@@ -133,7 +133,7 @@ def _settings(config: ModelConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"image_size": config.image_size}
     if config.name in SIZES:
         return settings
-    hiera = config.hiera
+    hiera = hiera_of(config)
     trunk = {
         "embed_dim": hiera.embed_dim,
         "num_heads": hiera.num_heads,

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from sam2_ros.engine.config import ModelConfig
+from sam2_ros.engine.model.hiera import HieraConfig
 from sam2_ros.errors import UserError
 from sam2_ros.eval.metrics import mask_iou
 
@@ -74,3 +76,17 @@ def logit_error(theirs: TrackerOutput, ours: TrackerOutput) -> float:
     """Root mean square of the difference over that of the reference, over all frames."""
     a, b = np.stack(theirs.logits), np.stack(ours.logits)
     return float(np.sqrt(((a - b) ** 2).mean() / (a**2).mean()))
+
+
+def hiera_of(config: ModelConfig) -> HieraConfig:
+    """The image encoder's shape.
+
+    Raises:
+        UserError: it is of a kind that the references do not have.
+    """
+    if not isinstance(config.encoder, HieraConfig):
+        raise UserError(
+            f"--against: {config.name} has another image encoder than Hiera, which the references have; give a model "
+            "with Hiera"
+        )
+    return config.encoder

@@ -17,7 +17,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.transformers_layout import to_transformers
 from sam2_ros.engine.preprocess import preprocess
 
-from .reference import Box, missing
+from .reference import Box, hiera_of, missing
 
 BOX_CORNERS = [2, 3]
 """Labels of the two points that a box is to the prompt encoder."""
@@ -89,7 +89,7 @@ def _build(sam2_video: Any, model: Sam2Model) -> Any:
 
 def _shape(config: ModelConfig) -> dict[str, Any]:
     """`ModelConfig` in the words of `Sam2VideoConfig`, whose widths are those of the official models."""
-    hiera, size = config.hiera, config.image_size
+    hiera, size = hiera_of(config), config.image_size
     newer = config.version == "2.1"
     return {
         "image_size": size,

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cpu import cpu_kernels, has_cpu_kernels
+from .cpu import LANES, GridProjections, Kernels, cpu_kernels, has_cpu_kernels
 from .gpu import PROJECTED, run
 from .gpu_choice import chosen_kernel
-from .layers import Linear, eager_on_cpu
+from .layers import Linear, computed_dtype, eager_on_cpu, is_plain, linear
+from .rope import Rope, channels_first, rotate_channels_first_, rotate_half_split_
 
 LARGE = 1 << 22  # queries x keys
+SCORES = 1 << 24  # queries x keys of one head at a time: 64 MB of float32
 NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; float16 can hold it
 KEYS = 1024  # at a time: with 4,096 queries their weights take 8 MB in bfloat16
 ROWS = 256  # queries at a time: with 28,700 keys their scores take 15 MB in bfloat16
@@ -25,29 +29,68 @@ ONES = 16  # columns that sum the weights; as many as a tile of a matrix unit ha
 SAFE = 2.0**100  # sums of weights between its inverse and this are within what float32 and bfloat16 hold
 
 
-def attention(
+class MemoryKeys(NamedTuple):
+    """Keys ``W m + b`` of one head that are not made yet: a kernel may project memories itself, or need none made."""
+
+    memory_bmd: torch.Tensor
+    weight_cd: torch.Tensor
+    bias_c: torch.Tensor
+    grids: tuple[GridProjections, ...] = ()  # of this projection, where the kernel that takes them is there
+
+    def projected(self) -> torch.Tensor:
+        """``[b, 1, m, c]``."""
+        return linear(self.memory_bmd, self.weight_cd, self.bias_c)[:, None]
+
+    def projected_channels_first(self, rope: Rope, dtype: torch.dtype) -> torch.Tensor:
+        """``[b, 1, m, c]`` in half-split layout, rotated; every channel's tokens lie together."""
+        memory_bmd, bias = self.memory_bmd.to(dtype), self.bias_c[:, None].to(dtype)
+        spatial = memory_bmd.shape[1] - rope.unrotated_keys
+        keys = memory_bmd.new_empty(len(memory_bmd), 1, len(self.weight_cd), memory_bmd.shape[1])
+        for tokens_md, keys_cm in zip(memory_bmd, keys[:, 0], strict=True):
+            torch.addmm(bias, self.weight_cd.to(dtype), tokens_md.t(), out=keys_cm)
+            rotate_channels_first_(keys_cm[:, :spatial], rope.keys_2nc)
+        return keys.transpose(2, 3)
+
+
+def attend(
     q_bhnc: torch.Tensor,
-    k_bhmc: torch.Tensor,
+    k_bhmc: torch.Tensor | MemoryKeys,
     v_bhmc: torch.Tensor,
     bias_b11m: torch.Tensor | None = None,
+    rope: Rope | None = None,
+    project_values: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Scaled dot-product attention, ``softmax(q k^T / sqrt(c) + bias) v``.
+    """Scaled dot-product attention, ``softmax(R(q) R(k)^T / sqrt(c) + bias) v``.
 
     Args:
-        q_bhnc: ``[b, h, n, c]``.
+        q_bhnc: ``[b, h, n, c]``; with a first axis of 1 the same for the whole batch.
         k_bhmc: ``[b, h, m, c]``.
         v_bhmc: ``[b, h, m, cv]``.
         bias_b11m: ``[b, 1, 1, m]``, `NOT_THERE` for keys that only fill a fixed shape.
+        rope: rotates queries and keys, which it may overwrite; with one head.
+        project_values: of the values, before the attention or after it: rows of a softmax sum to 1.
 
     Returns:
-        ``[b, h, n, cv]``.
+        ``[b, h, n, cv]``, or as many channels as values are projected to.
     """
-    if torch.onnx.is_in_onnx_export():
-        return attention_for_export(q_bhnc, k_bhmc, v_bhmc, bias_b11m)
+    if project_values is not None:
+        # Narrow ones take a fifth less of a training step on a CPU. In inference `prepare` has seen to it.
+        if q_bhnc.requires_grad and q_bhnc.device.type == "cpu" and v_bhmc.shape[-1] < q_bhnc.shape[-1]:
+            return project_values(attend(q_bhnc, k_bhmc, v_bhmc.to(q_bhnc.dtype), bias_b11m, rope))
+        v_bhmc = project_values(v_bhmc)
+    if rope is not None:
+        found = _attend_by_rotating_kernels(q_bhnc, k_bhmc, v_bhmc, rope) if bias_b11m is None else None
+        if found is not None:
+            return found
+        q_bhnc, k_bhmc = _rotated(q_bhnc, k_bhmc, v_bhmc, rope)
+    assert isinstance(k_bhmc, torch.Tensor), "MemoryKeys need a rope"
+    if is_plain():
+        return attend_by_products(q_bhnc, k_bhmc, v_bhmc, bias_b11m)
+    q_bhnc = q_bhnc.expand(len(k_bhmc), -1, -1, -1)
     if bias_b11m is not None:
         return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc, bias_b11m.to(q_bhnc.dtype))
     if q_bhnc.device.type == "cpu":
-        return _attention_on_cpu(q_bhnc, k_bhmc, v_bhmc)
+        return _attend_on_cpu(q_bhnc, k_bhmc, v_bhmc)
     if q_bhnc.device.type == "cuda":
         kernel = chosen_kernel(q_bhnc, k_bhmc.shape[2], v_bhmc.shape[-1])
         if kernel is not None:
@@ -55,38 +98,88 @@ def attention(
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 
 
-def _attention_on_cpu(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+def _attend_by_rotating_kernels(
+    q_bhnc: torch.Tensor, k_bhmc: torch.Tensor | MemoryKeys, v_bhmc: torch.Tensor, rope: Rope
+) -> torch.Tensor | None:
+    """By the CPU kernels that rotate on their way; None where they are not there or do not take the call."""
+    kernels = None if rope.half_split or not eager_on_cpu(q_bhnc, v_bhmc) else cpu_kernels()
+    dtype = q_bhnc.dtype
+    if kernels is None or dtype not in kernels.types:
+        return None
+    v_bhmc = v_bhmc.to(dtype)
+    if isinstance(k_bhmc, MemoryKeys) and k_bhmc.grids:
+        memory_bmd, cells = k_bhmc.memory_bmd.to(dtype), rope.keys_2nc.shape[1]
+        side, frames = math.isqrt(cells), (memory_bmd.shape[1] - rope.unrotated_keys) // cells
+        grid = next((grid for grid in k_bhmc.grids if len(grid.of_x) == side), None)
+        sizes = (q_bhnc.shape[-1], memory_bmd.shape[-1], side, frames, rope.unrotated_keys)
+        if grid is not None and kernels.grid_pays(dtype, *sizes):
+            found = kernels.attend_to_grid(
+                q_bhnc[:, 0], memory_bmd, v_bhmc[:, 0], grid, rope.queries_2nc, rope.unrotated_keys
+            )
+            if found is not None:
+                return found[:, None]
+    if isinstance(k_bhmc, MemoryKeys):
+        k_bhmc = k_bhmc.projected()
+    spatial = k_bhmc.shape[2] - rope.unrotated_keys
+    whole_lanes = spatial % LANES == 0 or rope.unrotated_keys == 0
+    if not whole_lanes or not kernels.takes_sizes(dtype, q_bhnc.shape[2], k_bhmc.shape[2]):
+        return None
+    q_bhnc = q_bhnc.expand(len(k_bhmc), -1, -1, -1)
+    key_rope = channels_first(rope.keys_2nc, LANES)
+    return kernels.attend(q_bhnc, k_bhmc, v_bhmc, rope.queries_2nc, key_rope, spatial)
+
+
+def _rotated(
+    q_bhnc: torch.Tensor, k_bhmc: torch.Tensor | MemoryKeys, v_bhmc: torch.Tensor, rope: Rope
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if isinstance(k_bhmc, torch.Tensor):
+        return rope.rotate(q_bhnc, k_bhmc)
+    if rope.half_split and eager_on_cpu(q_bhnc, v_bhmc):  # as `attend_in_tiles` takes them
+        keys = k_bhmc.projected_channels_first(rope, q_bhnc.dtype)
+        return rotate_half_split_(q_bhnc, rope.queries_2nc), keys
+    return rope.rotate(q_bhnc, k_bhmc.projected())
+
+
+def _attend_on_cpu(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     if q_bhnc.requires_grad:
         # The fused CPU kernel's backward pass takes 39 % of a training step of nano; plain products are faster there.
         scores = (q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)
         return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
     narrow = v_bhmc.shape[-1] != q_bhnc.shape[-1]
     if torch.compiler.is_compiling() and (narrow or has_cpu_kernels(q_bhnc.dtype)):
-        return attention_in_one_step(q_bhnc, k_bhmc, v_bhmc)
+        return attend_in_one_step(q_bhnc, k_bhmc, v_bhmc)
     if eager_on_cpu(q_bhnc, k_bhmc, v_bhmc):
         kernels = cpu_kernels()
         if kernels is not None and kernels.takes(q_bhnc, k_bhmc, v_bhmc):
             return kernels.attend(q_bhnc, k_bhmc, v_bhmc)
         if narrow:
-            return attention_in_tiles(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
+            return attend_in_tiles(q_bhnc, k_bhmc.transpose(-2, -1).contiguous(), v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 
 
 @torch.library.custom_op("sam2_ros::attention", mutates_args=())
-def attention_in_one_step(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """`attention` on a CPU as one step to a compiler, which would unroll its loops and cannot see into a kernel."""
-    return _attention_on_cpu(q_bhnc, k_bhmc, v_bhmc).contiguous()
+def attend_in_one_step(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """`attend` on a CPU as one step to a compiler, which would unroll its loops and cannot see into a kernel."""
+    return _attend_on_cpu(q_bhnc, k_bhmc, v_bhmc).contiguous()
 
 
-@attention_in_one_step.register_fake
+@attend_in_one_step.register_fake
 def _(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
 
 
-def attention_for_export(
-    q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor, bias_b11m: torch.Tensor | None
+def attend_by_products(
+    q_bhnc: torch.Tensor,
+    k_bhmc: torch.Tensor,
+    v_bhmc: torch.Tensor,
+    bias_b11m: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As `attention`, in two products and a softmax, whose state is float32 whatever the type of the queries is."""
+    """As `attend`, in two products and a softmax, whose state is float32 whatever the type of the queries is."""
+    parts = -(-int(q_bhnc.shape[2]) * int(k_bhmc.shape[2]) // SCORES)
+    if parts > 1:
+        rows = -(-int(q_bhnc.shape[2]) // parts)
+        found = [attend_by_products(some, k_bhmc, v_bhmc, bias_b11m) for some in q_bhnc.split(rows, dim=2)]
+        return torch.cat(found, dim=2)
     scores = ((q_bhnc * q_bhnc.shape[-1] ** -0.5) @ k_bhmc.transpose(-2, -1)).float()
     if bias_b11m is not None:
         scores = scores + bias_b11m.float()
@@ -107,17 +200,23 @@ def narrow_values_pay(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> b
     return q_bhnc.dtype == torch.float32 or has_cpu_kernels(q_bhnc.dtype) or q_bhnc.shape[2] * keys > LARGE
 
 
-def attention_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """As `attention`, for keys with channels first: all queries and some keys at a time, by plain matrix products.
+def window_kernels(x: torch.Tensor, queries: int, keys: int) -> Kernels | None:
+    """The kernels that attend within windows where they lie, for windows of so many queries and keys."""
+    kernels = cpu_kernels() if eager_on_cpu(x) else None
+    return kernels if kernels is not None and kernels.takes_sizes(computed_dtype(x), queries, keys) else None
+
+
+def attend_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """As `attend`, for keys with channels first: all queries and some keys at a time, by plain matrix products.
 
     For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not take. The largest score is not
     subtracted first, so no tile waits for another, and exponentials of scores are all there is to do between two
     products; ones beside the values sum them up. Where a sum leaves the range in which that is exact,
-    `attention_by_rows` answers. Weights lie in one place: new pages for every tile would cost more than the products.
+    `attend_by_rows` answers. Weights lie in one place: new pages for every tile would cost more than the products.
     """
     heads, n, m = q_bhnc.shape[1], q_bhnc.shape[2], k_bhcm.shape[3]
     if q_bhnc.dtype == torch.float16:  # whose range is too small
-        return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
+        return attend_by_rows(q_bhnc, k_bhcm, v_bhmc)
     to_base_2 = q_bhnc.shape[-1] ** -0.5 * math.log2(math.e)
     channels = v_bhmc.shape[-1]
     out = q_bhnc.new_empty(*q_bhnc.shape[:-1], channels)
@@ -136,13 +235,13 @@ def attention_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch
         weighted, total = sums.split([channels, ONES], dim=-1)
         lowest, highest = total.aminmax()
         if not 1 / SAFE < lowest <= highest < SAFE:
-            return attention_by_rows(q_bhnc, k_bhcm, v_bhmc)
+            return attend_by_rows(q_bhnc, k_bhcm, v_bhmc)
         torch.div(weighted, total[:, :1], out=out[batch, head])
     return out
 
 
-def attention_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """As `attention_in_tiles`, for scores of any size: some queries and all keys at a time."""
+def attend_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """As `attend_in_tiles`, for scores of any size: some queries and all keys at a time."""
     scale = q_bhnc.shape[-1] ** -0.5
     out = q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
     scores = q_bhnc.new_empty(min(ROWS, q_bhnc.shape[2]), k_bhcm.shape[3])
@@ -182,7 +281,7 @@ class Attention(nn.Module):
         v_bmc: torch.Tensor,
         bias_b11m: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``; `bias_b11m` as in `attention`.
+        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``; `bias_b11m` as in `attend`.
 
         What is the same for the whole batch is given with a first axis of 1, and projected once.
         """
@@ -190,5 +289,5 @@ class Attention(nn.Module):
         k = self.split_heads(self.k_proj(k_bmc))
         v = self.split_heads(self.v_proj(v_bmc))
         b = max(len(q), len(k))
-        q, k, v = (x.expand(b, -1, -1, -1) for x in (q, k, v))
-        return self.out_proj(self.merge_heads(attention(q, k, v, bias_b11m)))
+        k, v = (x.expand(b, -1, -1, -1) for x in (k, v))
+        return self.out_proj(self.merge_heads(attend(q, k, v, bias_b11m)))

@@ -1,4 +1,4 @@
-"""Attention by kernels of our own (cpu_kernels/), on x86 CPUs with AVX-512 and without matrix units (AMX).
+"""Attention by the C++ kernels of cpp/, on x86 CPUs with AVX-512 and without matrix units (AMX).
 
 Says which calls they take, and makes them. Does not know what else could answer.
 """
@@ -21,7 +21,7 @@ LIBRARY = "_cpu_kernels"  # setup.py builds it beside this file
 NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # as Linux calls them
 FOR_BFLOAT16 = "avx512_bf16"
 MATRIX_UNITS = "amx_bf16"  # PyTorch's own attention uses them, and is faster then
-LANES = 16  # keys that turn together
+LANES = 16  # keys that rotate together
 FEWEST_QUERIES = {torch.float32: 32, torch.bfloat16: 4}  # below that PyTorch's kernel is as fast
 FEWEST_KEYS = 8
 FEWEST_FRAMES, MOST_FRAMES = 4, 12  # on a grid; of more the registers could not hold the sums
@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 
 
 class GridProjections(NamedTuple):
-    """A projection of memories to keys and its bias, turned by the angles of each column and each row of a grid.
+    """A projection of memories to keys and its bias, rotated by the angles of each column and each row of a grid.
 
-    Of the keys' channels the first half turns with x, the other half with y. The bias is the last row.
+    Of the keys' channels the first half rotates with x, the other half with y. The bias is the last row.
     """
 
     of_x: torch.Tensor  # [side, dim + 1, channels / 2]
@@ -109,10 +109,10 @@ class Kernels:
         Any strides, with the channels of queries and values together, and either channels or tokens of keys.
 
         Args:
-            rope_2nc: ``[2, n, c / 2]`` float32 cosines and sines by which adjacent channels of the queries turn first.
+            rope_2nc: ``[2, n, c / 2]`` float32 cosines and sines that rotate adjacent channels of the queries.
             key_rope_2cn: ``[2, c / 2, cells]`` likewise for the keys, which repeat it; cells in multiples of `LANES`.
                 The channels of keys lie together then.
-            rotated_keys: how many keys turn, from the first one on.
+            rotated_keys: how many keys rotate, from the first one on; a multiple of `LANES`, or all.
         """
         b, h, n, c = q_bhnc.shape
         out = v_bhmc.new_empty(b, n, h, v_bhmc.shape[3]).transpose(1, 2)
@@ -197,12 +197,12 @@ class Kernels:
         rope_2nc: torch.Tensor,
         loose_tokens: int,
     ) -> torch.Tensor | None:
-        """Attention to keys that are never made: projections of memories on a grid, turned by their place.
+        """Attention to keys that are never made: projections of memories on a grid, rotated by their place.
 
         Args:
-            q_bnc: ``[1 or b, n, c]``, to be turned by `rope_2nc`, ``[2, n, c / 2]``.
+            q_bnc: ``[1 or b, n, c]``, to be rotated by `rope_2nc`, ``[2, n, c / 2]``.
             memory_bmd: ``[b, m, d]`` what keys are projected from, frame after frame of the grid's rows, then
-                `loose_tokens` that do not turn.
+                `loose_tokens` that do not rotate.
             values_bmd: ``[b, m, d]``.
             projections: of `grid_projections`, in the type of the queries.
 

@@ -5,13 +5,14 @@ Does not know which is the fastest on this machine (gpu_choice.py), nor what que
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from sam2_ros.engine.config import ModelConfig
-
 from .triton_tiles import Tiles, fitting_tiles
+
+if TYPE_CHECKING:  # it knows the encoders, and they attend
+    from sam2_ros.engine.config import ModelConfig
 
 FLASH, CUDNN, EFFICIENT, OURS = "flash", "cudnn", "efficient", "triton"
 KERNELS = (FLASH, CUDNN, EFFICIENT, OURS)
@@ -73,9 +74,9 @@ def shapes_of(config: ModelConfig) -> list[Shape]:
     """The large attentions of a tracked frame with a full memory: global ones of the encoder, then memory attention."""
     tokens, d = config.grid**2, config.d_model
     keys = config.num_maskmem * tokens + config.max_pointers * (d // config.mem_dim)
-    in_encoder = config.hiera.embed_dim // config.hiera.num_heads
+    in_encoder = config.encoder.global_attentions(config.image_size)
     shapes = [
-        Shape(4 * config.hiera.num_heads, tokens, tokens, in_encoder, in_encoder),  # in the third stage
+        *(Shape(each.heads, each.tokens, each.tokens, each.channels, each.channels) for each in in_encoder),
         Shape(1, tokens, tokens, d, d),
         Shape(1, tokens, keys, d, d),
         Shape(1, tokens, keys, d, config.mem_dim),
@@ -135,11 +136,11 @@ def run(kernel: Kernel, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torc
         q, k, v = q_bhnc.contiguous(), k_bhmc.contiguous(), v_bhmc.contiguous()
         return torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False)[0]
     assert kernel.tiles is not None, kernel
-    narrow = whole_narrow_attention if torch.compiler.is_compiling() else _narrow_attention
+    narrow = triton_attention_in_one_step if torch.compiler.is_compiling() else _triton_attention
     return narrow(q_bhnc, k_bhmc, v_bhmc, *kernel.tiles)
 
 
-def _narrow_attention(
+def _triton_attention(
     q_bhnc: torch.Tensor,
     k_bhmc: torch.Tensor,
     v_bhmc: torch.Tensor,
@@ -148,18 +149,18 @@ def _narrow_attention(
     warps: int,
     stages: int,
 ) -> torch.Tensor:
-    from .triton_attention import narrow_attention  # needs Triton, which a CPU does without
+    from .triton_attention import triton_attention  # needs Triton, which a CPU does without
 
-    return narrow_attention(q_bhnc, k_bhmc, v_bhmc, Tiles(queries, keys, warps, stages))
+    return triton_attention(q_bhnc, k_bhmc, v_bhmc, Tiles(queries, keys, warps, stages))
 
 
-whole_narrow_attention = torch.library.custom_op(
-    "sam2_ros::narrow_attention", _narrow_attention, mutates_args=()
+triton_attention_in_one_step = torch.library.custom_op(
+    "sam2_ros::narrow_attention", _triton_attention, mutates_args=()
 )
-"""`narrow_attention` as one step to a compiler."""
+"""`triton_attention` as one step to a compiler."""
 
 
-@whole_narrow_attention.register_fake
+@triton_attention_in_one_step.register_fake
 def _(
     q_bhnc: torch.Tensor,
     k_bhmc: torch.Tensor,

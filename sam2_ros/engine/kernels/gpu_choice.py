@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.errors import UserError
 
 from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run, shapes_of
+
+if TYPE_CHECKING:
+    from sam2_ros.engine.config import ModelConfig
 
 ROUNDS = 3  # turns of each kernel
 CALLS = 2  # in a turn

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import itertools
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +22,32 @@ ONE_STEP = (
 )
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
 ONE_STEP_TYPES = {torch.float32}
+FEED_FORWARD_TOKENS = 1024  # of 2,048 hidden channels: 4 MB in bfloat16
 if ONE_STEP is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # not on every x86 CPU
     ONE_STEP_TYPES.add(torch.bfloat16)
 
 
+_plain = ContextVar("plain_operators", default=False)
+
+
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Compute by PyTorch's plain operators alone, in this thread: to record them, and as the reference of kernels."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_plain() -> bool:
+    """Whether this is within `plain_operators`."""
+    return not torch.compiler.is_compiling() and _plain.get()
+
+
 def eager_on_cpu(*tensors: torch.Tensor) -> bool:
-    """Whether tensors are computed with on a CPU and as the code is written: no gradients, compiler or export."""
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+    """Whether kernels of a CPU may compute with these tensors: no gradients, no compiler, no `plain_operators`."""
+    if torch.compiler.is_compiling() or _plain.get():
         return False
     return all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in tensors)
 
@@ -68,6 +90,14 @@ class Linear(nn.Linear):
 
     def forward(self, x: torch.Tensor, activation: str = "none") -> torch.Tensor:
         return linear(x, self.weight, self.bias, activation)
+
+
+def feed_forward(x_bnc: torch.Tensor, first: Linear, second: Linear) -> torch.Tensor:
+    """``second(relu(first(x)))``; on a CPU some tokens at a time, whose hidden layer stays in the cache."""
+    if not eager_on_cpu(x_bnc):
+        return second(first(x_bnc, "relu"))
+    pieces = x_bnc.split(FEED_FORWARD_TOKENS, dim=1)
+    return torch.cat([second(first(piece, "relu")) for piece in pieces], dim=1)
 
 
 class MLP(nn.Module):

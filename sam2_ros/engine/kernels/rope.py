@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
+
+from .layers import eager_on_cpu
 
 TABLES = 32  # kept at once: a handful for each size of input and device
 TOKENS_AT_ONCE = 1024  # of 256 channels: 1 MB in float32
@@ -21,8 +24,8 @@ def axial_rope(
 ) -> torch.Tensor:
     """Rotation angles of a square token grid (RoFormer, two axes; official sam2/modeling/position_encoding.py).
 
-    The first half of the channel pairs turns with x, the second half with y. A token that stands for `pitch` x `pitch`
-    cells lies in the middle of them.
+    The first half of the channel pairs rotates with x, the second half with y. A token that stands for
+    `pitch` x `pitch` cells lies in the middle of them.
 
     Returns:
         ``[2, side * side, channels // 2]`` float32: cosines and sines.
@@ -33,6 +36,29 @@ def axial_rope(
     x_angle, y_angle = x[:, None] * frequency, y[:, None] * frequency
     angle = torch.cat([x_angle, y_angle], dim=1)
     return torch.stack([angle.cos(), angle.sin()])
+
+
+class Rope(NamedTuple):
+    """Rotary positions of an attention's queries and keys."""
+
+    queries_2nc: torch.Tensor  # tables of `axial_rope`
+    keys_2nc: torch.Tensor  # repeated for every memory frame
+    unrotated_keys: int = 0  # of the last keys (pointer tokens), which have no place
+    half_split: bool = False  # the layout of channels, see `half_split_order`
+
+    def rotate(self, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys, rotated; on a CPU those of the half-split layout are overwritten."""
+        if self.half_split and eager_on_cpu(q_bhnc, k_bhmc):
+            spatial = k_bhmc.shape[2] - self.unrotated_keys
+            rotate_half_split_(k_bhmc[:, :, :spatial], self.keys_2nc)
+            return rotate_half_split_(q_bhnc, self.queries_2nc), k_bhmc
+        rotated = rotate_half_split if self.half_split else rotate
+        q = rotated(q_bhnc, self.queries_2nc)
+        if not self.unrotated_keys:
+            return q, rotated(k_bhmc, self.keys_2nc)
+        spatial = k_bhmc.shape[2] - self.unrotated_keys
+        k = [rotated(k_bhmc[:, :, :spatial], self.keys_2nc), k_bhmc[:, :, spatial:]]
+        return q, torch.cat(k, dim=2)
 
 
 def rotate(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
@@ -46,29 +72,31 @@ def rotate(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
     cos, sin = rope_2nc
     pairs = x_bhnc.float().reshape(b, h, n // cos.shape[0], cos.shape[0], c // 2, 2)
     even, odd = pairs.unbind(-1)
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-    return turned.reshape(b, h, n, c).to(x_bhnc.dtype)
+    rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return rotated.reshape(b, h, n, c).to(x_bhnc.dtype)
 
 
-@lru_cache(TABLES)
-@torch.inference_mode(False)
-def pairs_apart(channels: int, device: torch.device) -> torch.Tensor:
-    """The order of channels in which the first of every pair come first and the second ones after: ``[channels]``."""
-    index = torch.arange(channels, device=device)
+def half_split_order(channels: int) -> torch.Tensor:
+    """The order of channels in which the first of every pair come first and the second ones after: ``[channels]``.
+
+    Queries and keys in the same order have the same products, and halves that lie together rotate in a fraction of the
+    time.
+    """
+    index = torch.arange(channels)
     return torch.cat([index[0::2], index[1::2]])
 
 
-def rotate_apart(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
-    """As `rotate`, for channels in the order of `pairs_apart`, in which it leaves them."""
+def rotate_half_split(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate`, for channels in `half_split_order`."""
     b, h, n, c = x_bhnc.shape
-    cos, sin = rope_2nc
-    first, second = x_bhnc.view(b, h, n // cos.shape[0], cos.shape[0], c).float().split(c // 2, dim=-1)
-    turned = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
-    return turned.view(b, h, n, c).to(x_bhnc.dtype)
+    cos, sin = rope_2nc[0], rope_2nc[1]
+    first, second = x_bhnc.reshape(b, h, n // cos.shape[0], cos.shape[0], c).float().split(c // 2, dim=-1)
+    rotated = torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return rotated.view(b, h, n, c).to(x_bhnc.dtype)
 
 
-def rotate_apart_(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
-    """As `rotate_apart`, in place, and some tokens at a time.
+def rotate_half_split_(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate_half_split`, in place, and some tokens at a time.
 
     What is computed in float32 on the way stays in a CPU's cache like that, instead of filling new pages.
     """
@@ -78,30 +106,32 @@ def rotate_apart_(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
             tokens.split(at_once, dim=2), rope_2nc.split(at_once, dim=1), strict=True
         ):
             first, second = some.chunk(2, dim=-1)
-            _turn_(first, second, cos, sin)
+            _rotate_(first, second, cos, sin)
     return x_bhnc
 
 
-def rotate_across_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
-    """As `rotate_apart_`, for channels first: ``[c, m]``."""
-    cos, sin = across(rope_2nc)
-    for tokens in x_cm.split(cos.shape[1], dim=1):
+def rotate_channels_first_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
+    """As `rotate_half_split_`, for channels first: ``[c, m]``."""
+    cos, sin = channels_first(rope_2nc)
+    for tokens in x_cm.split(rope_2nc.shape[1], dim=1):
         first, second = tokens.chunk(2)
-        _turn_(first, second, cos, sin)
+        n = tokens.shape[1]
+        _rotate_(first, second, cos[:, :n], sin[:, :n])
     return x_cm
 
 
 @lru_cache(TABLES)
 @torch.inference_mode(False)
-def across(rope_2nc: torch.Tensor) -> torch.Tensor:
-    """A table of `axial_rope` with its channels first: ``[2, channels // 2, side * side]``."""
-    return rope_2nc.transpose(1, 2).contiguous()
+def channels_first(rope_2nc: torch.Tensor, multiple: int = 1) -> torch.Tensor:
+    """A table of `axial_rope` as ``[2, channels // 2, cells]``, repeated until the cells are a `multiple`."""
+    repeats = multiple // math.gcd(multiple, rope_2nc.shape[1])
+    return rope_2nc.transpose(1, 2).repeat(1, 1, repeats).contiguous()
 
 
-def _turn_(first: torch.Tensor, second: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    turned = (first * cos).addcmul_(second.to(cos.dtype), sin, value=-1)
+def _rotate_(first: torch.Tensor, second: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+    rotated = (first * cos).addcmul_(second.to(cos.dtype), sin, value=-1)
     second.copy_((first * sin).addcmul_(second.to(cos.dtype), cos))
-    first.copy_(turned)
+    first.copy_(rotated)
 
 
 @lru_cache(TABLES)

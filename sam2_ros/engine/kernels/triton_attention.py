@@ -15,7 +15,7 @@ from .triton_tiles import Tiles, splits_for
 ROWS_JOINED = 32  # rows of the answer that one program of the second kernel makes
 
 
-def narrow_attention(
+def triton_attention(
     q_bhnc: torch.Tensor,
     k_bhmc: torch.Tensor,
     v_bhmc: torch.Tensor,

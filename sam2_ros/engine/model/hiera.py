@@ -5,18 +5,122 @@ Maps an image to four feature maps; does not know what they are used for.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sam2_ros.engine.config import HieraConfig
-from sam2_ros.engine.kernels.attention import attention
-from sam2_ros.engine.kernels.cpu import Kernels, cpu_kernels
-from sam2_ros.engine.kernels.layers import MLP, Linear, computed_dtype, eager_on_cpu
+from sam2_ros.engine.kernels.attention import attend, window_kernels
+from sam2_ros.engine.kernels.cpu import Kernels
+from sam2_ros.engine.kernels.layers import MLP, Linear, eager_on_cpu
+
+from .image_encoder import (
+    PREFIX,
+    EncoderConfig,
+    GlobalAttention,
+    ImageEncoder,
+    attention_flops,
+    linear_flops,
+)
 
 STRIP_TOKENS = 8192
+PATCH_EMBED = PREFIX + "patch_embed.proj.weight"
+BLOCKS = PREFIX + "blocks."
+WAVE_AMPLITUDE = 0.4  # of the position table at the start of a training
+
+
+@dataclass(frozen=True)
+class HieraConfig(EncoderConfig):
+    """Image encoder trunk (Hiera, arXiv 2306.00989).
+
+    Attributes:
+        embed_dim: channels after the patch embedding; doubles at each later stage.
+        num_heads: attention heads of the first stage; doubles with the channels.
+        stages: blocks per stage; stages run at strides 4, 8, 16, 32.
+        global_blocks: indices of blocks that attend over the whole grid instead of a window.
+        window_spec: window side in tokens per stage.
+        pos_embed_background: (height, width) of the position table that is resized to the grid.
+    """
+
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    window_spec: tuple[int, int, int, int]
+    pos_embed_background: tuple[int, int]
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the four stage outputs, strides 4, 8, 16, 32."""
+        c = self.embed_dim
+        return c, 2 * c, 4 * c, 8 * c
+
+    transformers_names = (
+        ("pos_embed", "pos_embed"),
+        ("pos_embed_window", "pos_embed_window"),
+        ("patch_embed.proj.*", "patch_embed.projection.*"),
+        *(
+            (f"blocks.#.{ours}.*", f"blocks.#.{theirs}.*")
+            for ours, theirs in (
+                ("attn.qkv", "attn.qkv"),
+                ("attn.proj", "attn.proj"),
+                ("proj", "proj"),
+                ("norm1", "layer_norm1"),
+                ("norm2", "layer_norm2"),
+                ("mlp.layers.0", "mlp.proj_in"),
+                ("mlp.layers.1", "mlp.proj_out"),
+            )
+        ),
+    )
+
+    def build(self) -> Hiera:
+        return Hiera(self)
+
+    def matches(self, state: Mapping[str, torch.Tensor]) -> bool:
+        return (self.embed_dim, sum(self.stages)) == shape_of(state)
+
+    def global_attentions(self, image_size: int) -> list[GlobalAttention]:
+        """Those of the third stage."""
+        channels = self.embed_dim // self.num_heads
+        return [GlobalAttention(4 * self.num_heads, (image_size // 16) ** 2, channels)]
+
+    def flops(self, image_size: int, padded: bool = True) -> int:
+        """Windows that do not fit the grid are padded: `padded` tokens are projected and asked. All are keys."""
+        side, dim = image_size // 4, self.embed_dim
+        total = linear_flops(side**2, 3 * 7 * 7, dim)
+        index = 0
+        for stage, depth in enumerate(self.stages):
+            for position in range(depth):
+                halves = stage > 0 and position == 0
+                window = self.window_spec[stage - 1 if halves else stage]
+                if index in self.global_blocks:
+                    window = side
+                tokens = (-(-side // window) * window) ** 2 if padded else side**2
+                dim_out = 2 * dim if halves else dim
+                queries = tokens // 4 if halves else tokens
+                total += linear_flops(tokens, dim, 3 * dim_out)
+                total += attention_flops(queries, window**2, dim_out)
+                total += linear_flops(queries, dim_out, dim_out)
+                if halves:
+                    total += linear_flops(side**2, dim, dim_out)  # of the shortcut, before it is pooled
+                    side //= 2
+                total += 2 * linear_flops(side**2, dim_out, 4 * dim_out)
+                dim = dim_out
+                index += 1
+        return total
+
+
+def shape_of(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
+    """Channels and blocks of the Hiera of a model's state dict; None where there is none."""
+    patch_embed = state.get(PATCH_EMBED)
+    if patch_embed is None:
+        return None
+    blocks = {key.removeprefix(BLOCKS).split(".")[0] for key in state if key.startswith(BLOCKS)}
+    return patch_embed.shape[0], len(blocks)
 
 
 def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -95,8 +199,8 @@ class WindowAttention(nn.Module):
         """``[b, h, w, c]``, half as high and wide with pooled queries. A window of 0 is the whole map."""
         if window == 0:
             return self._attend(x_bhwc)
-        kernels = cpu_kernels() if eager_on_cpu(x_bhwc, self.qkv.weight) else None
-        if kernels is not None and self._taken_by(kernels, x_bhwc, window):
+        kernels = self._kernels(x_bhwc, window)
+        if kernels is not None:
             return self._attend_in_place(kernels, x_bhwc, window)
         windows, (height, width) = split_windows(x_bhwc, window)
         found, hw = self._attend(windows), (x_bhwc.shape[1], x_bhwc.shape[2])
@@ -112,15 +216,15 @@ class WindowAttention(nn.Module):
             q = pool2x2(q.reshape(n, h, w, -1))
             h, w = q.shape[1:3]
             q = q.reshape(n, h * w, self.num_heads, -1)
-        x = attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        x = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         return self.proj(x.transpose(1, 2).reshape(n, h, w, -1))
 
-    def _taken_by(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> bool:
-        """Whether the kernels read windows where they lie: those with pooled queries have to be whole pairs."""
+    def _kernels(self, x_bhwc: torch.Tensor, window: int) -> Kernels | None:
+        """Those that read windows where they lie, which with pooled queries have to be whole pairs."""
         pool = 2 if self.pool_queries else 1
-        if any(side % pool for side in (*x_bhwc.shape[1:3], window)):
-            return False
-        return kernels.takes_sizes(computed_dtype(x_bhwc), (window // pool) ** 2, window**2)
+        if any(side % pool for side in (*x_bhwc.shape[1:3], window)) or self.qkv.weight.requires_grad:
+            return None
+        return window_kernels(x_bhwc, (window // pool) ** 2, window**2)
 
     def _attend_in_place(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
         """Without windows that are filled up with zeros, of which a linear layer makes its bias."""
@@ -178,7 +282,7 @@ class PatchEmbed(nn.Module):
         return self.proj(image_b3hw.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
 
 
-class Hiera(nn.Module):
+class Hiera(ImageEncoder):
     """``[b, 3, H, W] ->`` four maps ``[b, c, h, w]`` at strides 4, 8, 16, 32."""
 
     def __init__(self, config: HieraConfig) -> None:
@@ -203,26 +307,30 @@ class Hiera(nn.Module):
                 self.blocks.append(Block(dim, dim_out, heads, window, first_of_later_stage))
                 dim = dim_out
             self.stage_ends.append(len(self.blocks) - 1)
-        self._kept: tuple[tuple[object, ...], torch.Tensor] | None = None
+        self.prepared_position: torch.Tensor | None = None
+
+    @property
+    def layer_count(self) -> int:
+        return len(self.blocks)
+
+    def layer_of(self, name: str) -> int | None:
+        """Position tables are not slowed down."""
+        if "pos_embed" in name:
+            return None
+        return int(name.split(".")[1]) if name.startswith("blocks.") else -1
+
+    def initialise(self) -> None:
+        """The position table starts as smooth waves, so that features say where they are; constructors have zeros."""
+        self.pos_embed.copy_(_smooth_waves(self.pos_embed.shape[1], self.pos_embed.shape[2]))
+        nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
+
+    def prepare(self, image_size: int) -> None:
+        """Resize the position table once for square images of this size: it costs as much as a layer of nano."""
+        side = image_size // 4
+        self.prepared_position = self.position((side, side)).detach()
 
     def position(self, hw: tuple[int, int]) -> torch.Tensor:
-        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it.
-
-        Kept for the next image where it cannot change: resizing costs as much as a layer of a small model.
-        """
-        if torch.compiler.is_compiling():
-            return self._position(hw)  # a constant of the compiled encoder
-        tables = (self.pos_embed, self.pos_embed_window)
-        if any(table.requires_grad or table.is_inference() for table in tables):
-            return self._position(hw)
-        of = (hw, *((table.data_ptr(), table._version) for table in tables))
-        if self._kept is not None and self._kept[0] == of:
-            return self._kept[1]
-        with torch.inference_mode(False):  # what inference keeps, training may use
-            self._kept = of, self._position(hw)
-        return self._kept[1]
-
-    def _position(self, hw: tuple[int, int]) -> torch.Tensor:
+        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it."""
         background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
         window = self.pos_embed_window
         tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]
@@ -230,10 +338,22 @@ class Hiera(nn.Module):
 
     def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
         x = self.patch_embed(image_b3hw)
-        x = x + self.position((x.shape[1], x.shape[2]))
+        position = self.prepared_position
+        if position is None or position.shape[1:3] != x.shape[1:3]:
+            position = self.position((x.shape[1], x.shape[2]))
+        x = x + position
         outputs = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.stage_ends:
                 outputs.append(x.permute(0, 3, 1, 2))
         return outputs
+
+
+def _smooth_waves(channels: int, side: int) -> torch.Tensor:
+    """``[1, channels, side, side]``: plane waves of at most two periods over the image."""
+    frequency_xy = 4 * torch.rand(channels, 2) - 2
+    centres = (torch.arange(side) + 0.5) / side
+    cycles = frequency_xy[:, 1, None, None] * centres[:, None] + frequency_xy[:, 0, None, None] * centres
+    phase = torch.rand(channels, 1, 1)
+    return WAVE_AMPLITUDE * (2 * math.pi * (cycles + phase)).sin()[None]

@@ -45,15 +45,6 @@ class Neck(nn.Module):
         """The convolution of a trunk map; level 0 is stride 4."""
         return cast(Lateral, self.convs[len(self.convs) - 1 - level]).conv
 
-    def lateral_into(self, map_bchw: torch.Tensor, level: int, following: nn.Conv2d) -> torch.Tensor:
-        """`following` of the level's features, both 1 x 1 convolutions done as one: ``[b, c_out, h, w]``.
-
-        Two convolutions of one pixel each are one matrix; the features between them are the widest of the model.
-        """
-        lateral = self.lateral(level)
-        first, second = lateral.weight.flatten(1).float(), following.weight.flatten(1).float()
-        with torch.autocast(first.device.type, enabled=False):
-            weight = second @ first
-            first_bias, second_bias = cast(torch.Tensor, lateral.bias), cast(torch.Tensor, following.bias)
-            bias = second @ first_bias.float() + second_bias.float()
-        return F.conv2d(map_bchw, weight[:, :, None, None], bias)
+    def replace_lateral(self, level: int, conv: nn.Conv2d) -> None:
+        """Another convolution for a trunk map."""
+        cast(Lateral, self.convs[len(self.convs) - 1 - level]).conv = conv

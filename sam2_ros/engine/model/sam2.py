@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,9 @@ from torch import nn
 
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.layers import MLP, Linear
-from sam2_ros.engine.kernels.rewrites import Rewrites
 from sam2_ros.engine.kernels.rope import sine_grid, sine_time
 
-from .hiera import Hiera
+from .image_encoder import ImageEncoder
 from .mask_decoder import ChosenMask, DecodedMasks, MaskDecoder, choose_mask, upsample_logits
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
@@ -70,15 +69,16 @@ class Sam2Model(nn.Module):
 
     # Whether `fuse_memory` heeds the validity of a `MemoryView`; else every entry must be valid.
     takes_padded_memory = False
+    # The model that this is a copy of by `kernels.prepare`; in a tuple, as it is no part of this one.
+    prepared_from: tuple[Sam2Model, ...] = ()
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
-        self.rewrites = Rewrites()
         d, m = config.d_model, config.mem_dim
         self.image_encoder = nn.ModuleDict(
-            {"trunk": Hiera(config.hiera), "neck": Neck(config.hiera.channels, config.d_model)}
+            {"trunk": config.encoder.build(), "neck": Neck(config.encoder.channels, config.d_model)}
         )
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
@@ -103,8 +103,30 @@ class Sam2Model(nn.Module):
         return self.no_mem_embed.dtype
 
     @property
+    def trunk(self) -> ImageEncoder:
+        """The image encoder without its neck."""
+        return cast(ImageEncoder, self.image_encoder["trunk"])
+
+    @property
+    def unprepared(self) -> Sam2Model:
+        """The model with the weights of a checkpoint as they are: what is saved, trained and converted."""
+        return self.prepared_from[0] if self.prepared_from else self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """That of `unprepared`."""
+        return super(Sam2Model, self.unprepared).state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module; raises TypeError for a prepared copy, whose weights are other ones."""
+        if self.prepared_from:
+            raise TypeError(
+                "a prepared model takes no state dict: load it into `.unprepared`, and prepare that"
+            )
+        return super().load_state_dict(*args, **kwargs)
+
+    @property
     def parameter_count(self) -> int:
-        return sum(p.numel() for p in self.parameters())
+        return sum(p.numel() for p in self.unprepared.parameters())
 
     @property
     def precision_name(self) -> str:
@@ -135,14 +157,9 @@ class Sam2Model(nn.Module):
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
         """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""
-        maps = self.image_encoder["trunk"](image_b3hw)
-        neck, decoder = cast(Neck, self.image_encoder["neck"]), self.sam_mask_decoder
-        if self.rewrites.folded_skips:
-            s4 = neck.lateral_into(maps[0], 0, decoder.conv_s0)
-            s8 = neck.lateral_into(maps[1], 1, decoder.conv_s1)
-            return ImageFeatures(s4, s8, neck.s16(maps))
-        s4, s8, s16 = neck(maps)
-        return ImageFeatures(decoder.conv_s0(s4), decoder.conv_s1(s8), s16)
+        maps = self.trunk(image_b3hw)
+        s4, s8, s16 = self.image_encoder["neck"](maps)
+        return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16)
 
     def without_memory(self, s16_bchw: torch.Tensor) -> torch.Tensor:
         """Features of a frame on which an object has no memory yet: ``[b, d_model, side, side]``."""
@@ -152,8 +169,7 @@ class Sam2Model(nn.Module):
         """Memory attention. Features ``[1 or b, d_model, side, side]`` -> ``[b, d_model, side, side]``."""
         tokens, position = self._memory_tokens(memory)
         pointer_tokens = memory.pointers_bpd.shape[1] * (self.config.d_model // self.config.mem_dim)
-        pooling = self._pooling(memory)
-        return self.memory_attention(s16_bchw, tokens, position, pointer_tokens, self.rewrites, pooling)
+        return self.memory_attention(s16_bchw, tokens, position, pointer_tokens, self._pooling(memory))
 
     def _pooling(self, memory: MemoryView) -> int:
         return self.config.grid // math.isqrt(memory.spatial_bftc.shape[2])

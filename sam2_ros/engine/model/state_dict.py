@@ -9,14 +9,13 @@ from collections.abc import Mapping
 
 import torch
 
-from sam2_ros.engine.config import NANO, OFFICIAL, ModelConfig, config_for
+from sam2_ros.engine.config import FAMILY, ModelConfig, config_for
 from sam2_ros.errors import UserError
 
+from .hiera import PATCH_EMBED, HieraConfig, shape_of
 from .sam2 import Sam2Model
 
-PATCH_EMBED = "image_encoder.trunk.patch_embed.proj.weight"
 POINTER_TIME = "obj_ptr_tpos_proj.weight"
-BLOCK_PREFIX = "image_encoder.trunk.blocks."
 
 
 def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
@@ -25,24 +24,22 @@ def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
     Raises:
         UserError: not a SAM 2 state dict, or one of an unknown size.
     """
-    patch_embed = state.get(PATCH_EMBED)
-    if patch_embed is None:
+    version = "2.1" if POINTER_TIME in state else "2.0"
+    for name, config in FAMILY.items():
+        if config.encoder.matches(state):
+            return config_for(name, version)
+    hiera = shape_of(state)
+    if hiera is None:
         first = next(iter(state), "nothing")
         raise UserError(
             f"not a SAM 2 state dict: '{PATCH_EMBED}' is missing among its {len(state)} keys (first: '{first}')"
         )
-    channels = patch_embed.shape[0]
-    blocks = len(
-        {key.removeprefix(BLOCK_PREFIX).split(".")[0] for key in state if key.startswith(BLOCK_PREFIX)}
-    )
-    version = "2.1" if POINTER_TIME in state else "2.0"
-    for config in (NANO, *OFFICIAL.values()):
-        if (config.hiera.embed_dim, sum(config.hiera.stages)) == (channels, blocks):
-            return config_for(config.name, version)
     known = ", ".join(
-        f"{c.name} {c.hiera.embed_dim} & {sum(c.hiera.stages)}" for c in (NANO, *OFFICIAL.values())
+        f"{c.name} {c.encoder.embed_dim} & {sum(c.encoder.stages)}"
+        for c in FAMILY.values()
+        if isinstance(c.encoder, HieraConfig)
     )
-    raise UserError(f"image encoder of {channels} channels and {blocks} blocks: expected one of {known}")
+    raise UserError(f"image encoder of {hiera[0]} channels and {hiera[1]} blocks: expected one of {known}")
 
 
 def check_finite(state: Mapping[str, torch.Tensor]) -> None:

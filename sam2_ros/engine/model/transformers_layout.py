@@ -16,6 +16,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from sam2_ros.engine.config import FAMILY
+
+from .image_encoder import PREFIX
+
 # `#` stands for a number and `*` for `weight` or `bias`; both sides hold them in the same order.
 _MLP3 = (("layers.0", "proj_in"), ("layers.1", "layers.0"), ("layers.2", "proj_out"))
 _MLP2 = (("layers.0", "proj_in"), ("layers.1", "proj_out"))
@@ -43,22 +47,13 @@ _TOP = [
     *_under("obj_ptr_proj", "object_pointer_proj", _MLP3),
 ]
 
+_ENCODERS = {type(config.encoder) for config in FAMILY.values()}
 _IMAGE_ENCODER = [
-    *_under(
-        "image_encoder.trunk", "vision_encoder.backbone", _same(("pos_embed", "pos_embed_window")), end=""
-    ),
-    ("image_encoder.trunk.patch_embed.proj.*", "vision_encoder.backbone.patch_embed.projection.*"),
     ("image_encoder.neck.convs.#.conv.*", "vision_encoder.neck.convs.#.*"),
-    *_under(
-        "image_encoder.trunk.blocks.#",
-        "vision_encoder.backbone.blocks.#",
-        [
-            *_same(("attn.qkv", "attn.proj", "proj")),
-            ("norm1", "layer_norm1"),
-            ("norm2", "layer_norm2"),
-            ("mlp.layers.0", "mlp.proj_in"),
-            ("mlp.layers.1", "mlp.proj_out"),
-        ],
+    *(
+        (PREFIX + ours, f"vision_encoder.backbone.{theirs}")
+        for encoder in _ENCODERS
+        for ours, theirs in encoder.transformers_names
     ),
 ]
 

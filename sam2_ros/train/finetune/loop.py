@@ -16,6 +16,7 @@ import torch
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.config import config_for
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
@@ -225,11 +226,10 @@ class FinetuneRun:
         """Score the held-out sequences, keep the best weights and the last."""
         config, processes = self.config, self.processes
         mine: list[SequenceScore] = []
+        model = prepare(self.model)
         for sequence in self.held_out[processes.rank :: processes.count]:
             self.progress(f"validating {sequence.name}", done, config.steps)
-            tracked = track_and_score(
-                self.model, sequence, config.validation_prompt, config.validation_frames
-            )
+            tracked = track_and_score(model, sequence, config.validation_prompt, config.validation_frames)
             if tracked is not None:
                 pictured = len(mine) < PICTURED
                 mine.append(tracked if pictured else replace(tracked, samples=()))
@@ -312,7 +312,7 @@ def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
         torch.manual_seed(config.seed)
         model = initialise(Sam2Model(shape.at_image_size(config.image_size or shape.image_size)))
     else:
-        model = load_model(config.model, "cpu", "fp32")
+        model = load_model(config.model, "cpu", "fp32").unprepared
         if config.image_size and config.image_size != model.config.image_size:
             state = model.state_dict()
             model = Sam2Model(model.config.at_image_size(config.image_size))

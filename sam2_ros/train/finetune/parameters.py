@@ -11,18 +11,18 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from sam2_ros.engine.model.image_encoder import PREFIX, ImageEncoder
 from sam2_ros.engine.model.sam2 import Sam2Model
 
 from ..train_config import SIZES, FinetuneConfig, SizeDefaults
 
-TRUNK = "image_encoder.trunk."
 # What `Sam2Model.encode_image` uses: frozen together, so that features can be kept.
 ENCODER = ("image_encoder.", "sam_mask_decoder.conv_s0.", "sam_mask_decoder.conv_s1.")
 
 
 def rates_of(config: FinetuneConfig, size: str) -> SizeDefaults:
     """What is configured, and the size's defaults for the rest."""
-    default = SIZES[size]
+    default = SIZES.get(size, SIZES["tiny"])
     return SizeDefaults(
         config.learning_rate or default.learning_rate,
         config.encoder_rate or default.encoder_rate,
@@ -46,13 +46,12 @@ def make_optimiser(
     Args:
         extra: parameters beside the model's, at the learning rate of its head.
     """
-    depth = len(model.image_encoder["trunk"].blocks)  # type: ignore[arg-type]
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             table = id(parameter) in embeddings or "." not in name or "pos_embed" in name
-            key = (_peak(name, depth, rates), parameter.dim() > 1 and not table)
+            key = (_peak(name, model.trunk, rates), parameter.dim() > 1 and not table)
             groups.setdefault(key, []).append(parameter)
     for parameter in extra:
         groups.setdefault((rates.learning_rate, parameter.dim() > 1), []).append(parameter)
@@ -69,14 +68,14 @@ def make_optimiser(
     )
 
 
-def _peak(name: str, depth: int, rates: SizeDefaults) -> float:
-    """Of the trunk's block i of n the encoder's rate times decay^(n - 1 - i); position tables are not slowed down."""
+def _peak(name: str, encoder: ImageEncoder, rates: SizeDefaults) -> float:
+    """Of the encoder's layer i of n its rate times decay^(n - 1 - i)."""
     if not name.startswith("image_encoder."):
         return rates.learning_rate
-    if not name.startswith(TRUNK) or "pos_embed" in name:
+    layer = encoder.layer_of(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    if layer is None:
         return rates.encoder_rate
-    block = int(name.split(".")[3]) if name.startswith(TRUNK + "blocks.") else -1
-    return rates.encoder_rate * rates.layer_decay ** (depth - 1 - block)
+    return rates.encoder_rate * rates.layer_decay ** (encoder.layer_count - 1 - layer)
 
 
 def share_at(step: int, config: FinetuneConfig) -> float:

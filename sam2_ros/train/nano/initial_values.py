@@ -5,20 +5,17 @@ Sets weights once, before the first step; the architecture and its checkpoints s
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 from torch import nn
 
 from sam2_ros.engine.kernels.attention import Attention
-from sam2_ros.engine.model.hiera import Hiera
 from sam2_ros.engine.model.memory_attention import MemoryAttentionLayer, RopeAttention
 from sam2_ros.engine.model.memory_encoder import FuserLayer
 from sam2_ros.engine.model.sam2 import Sam2Model
 
 LAYER_SCALE = 0.1
-WAVE_AMPLITUDE = 0.4
 PLACE_BANDWIDTH = 0.5  # of the Fourier features: positions half as far apart look alike
 PROMPT_KIND_SCALE = 0.3
 NO_MASK_SCALE = 0.02
@@ -36,15 +33,13 @@ def initialise(model: Sam2Model) -> Sam2Model:
     """Fill the tables that constructors leave at zero, and let attention start by looking at the same place.
 
     * The layer scale of the memory encoder starts at 0.1 instead of 1e-6, and memory as in `initialise_memory`.
-    * The image encoder's position table starts as smooth waves, so that features say where they are.
+    * The image encoder starts as its own `initialise` has it.
     * The constants (no mask, kinds of prompts, output tokens) start small: at the size that constructors give
       them they drown the image and the place of a click.
     * In the mask decoder, query and key projections start equal: tokens and pixels carry the Fourier features of
       their position, so a click looks at itself and at its own pixels from the first step on.
     """
-    trunk = cast(Hiera, model.image_encoder["trunk"])
-    trunk.pos_embed.copy_(_smooth_waves(trunk.pos_embed.shape[1], trunk.pos_embed.shape[2]))
-    nn.init.trunc_normal_(trunk.pos_embed_window, std=0.02)
+    model.trunk.initialise()
     prompts = model.sam_prompt_encoder
     prompts.pe_layer.positional_encoding_gaussian_matrix.mul_(PLACE_BANDWIDTH)
     for embedding in (*prompts.point_embeddings, prompts.not_a_point_embed):
@@ -59,15 +54,6 @@ def initialise(model: Sam2Model) -> Sam2Model:
             module.k_proj.weight.copy_(module.q_proj.weight)
     initialise_memory(model)
     return model
-
-
-def _smooth_waves(channels: int, side: int) -> torch.Tensor:
-    """``[1, channels, side, side]``: plane waves of at most two periods over the image."""
-    frequency_xy = 4 * torch.rand(channels, 2) - 2
-    centres = (torch.arange(side) + 0.5) / side
-    cycles = frequency_xy[:, 1, None, None] * centres[:, None] + frequency_xy[:, 0, None, None] * centres
-    phase = torch.rand(channels, 1, 1)
-    return WAVE_AMPLITUDE * (2 * math.pi * (cycles + phase)).sin()[None]
 
 
 @torch.no_grad()

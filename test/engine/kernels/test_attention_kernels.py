@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_ros.bench.flops import attention as attention_flops
 from sam2_ros.engine import config_for
 from sam2_ros.engine.kernels.gpu import (
     CUDNN,
@@ -22,6 +21,7 @@ from sam2_ros.engine.kernels.gpu import (
     shapes_of,
 )
 from sam2_ros.engine.kernels.triton_tiles import TILES_IN_REGISTERS
+from sam2_ros.engine.model.image_encoder import attention_flops
 
 H200, A100, ORIN, RTX_4090 = (
     Gpu(capability, 91002, has_triton=True) for capability in ((9, 0), (8, 0), (8, 7), (8, 9))

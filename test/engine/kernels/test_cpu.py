@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,9 @@ from sam2_ros.engine import Sam2Model, config_for
 from sam2_ros.engine.kernels import attention
 from sam2_ros.engine.kernels import cpu as cpu_attention
 from sam2_ros.engine.kernels.cpu import NEEDED, Kernels, cpu_flags, cpu_kernels, grid_projections
-from sam2_ros.engine.kernels.rewrites import AS_OFFICIAL, Rewrites
-from sam2_ros.engine.kernels.rope import across, axial_rope, rotate
+from sam2_ros.engine.kernels.layers import plain_operators
+from sam2_ros.engine.kernels.prepare import prepare
+from sam2_ros.engine.kernels.rope import Rope, axial_rope, channels_first, rotate
 from sam2_ros.engine.model.hiera import WindowAttention
 from sam2_ros.engine.model.sam2 import MemoryView
 from sam2_ros.weights.load import load_model, random_model, save_model
@@ -141,7 +141,7 @@ def test_windows_attended_to_where_they_lie_are_those_cut_out(
     called = Kernels.attend_in_windows
     monkeypatch.setattr(Kernels, "attend_in_windows", lambda *args: (in_place.append(1), called(*args))[1])
     for there in (kernels, None):
-        monkeypatch.setattr("sam2_ros.engine.model.hiera.cpu_kernels", lambda there=there: there)
+        monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda there=there: there)
         with torch.inference_mode():
             answers.append(layer(x, window))
     assert in_place == [1]
@@ -176,7 +176,7 @@ def test_queries_and_keys_turn_on_the_way(
     q = draw(batch, 1, cells, channels, dtype=dtype)
     k, v = (draw(batch, 1, turning + loose, c, dtype=dtype, seed=1) for c in (channels, 32))
     rope = axial_rope(side, channels, CPU)
-    found = kernels.attend(q, k, v, rope, across(rope), turning)
+    found = kernels.attend(q, k, v, rope, channels_first(rope), turning)
     turned = torch.cat([rotate(k[:, :, :turning], rope), k[:, :, turning:]], dim=2)
     assert error(found, exact(rotate(q, rope), turned, v)) < tolerance(dtype)
     assert error(found, exact(q, k, v)) > 0.1
@@ -244,36 +244,31 @@ def test_memory_attention_with_large_weights_is_what_it_is_without_kernels(
     found = {}
     for there in (kernels, None):
         monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda there=there: there)
-        monkeypatch.setattr("sam2_ros.engine.model.memory_attention.cpu_kernels", lambda there=there: there)
-        for name, rewrites in (("official", AS_OFFICIAL), ("all", Rewrites())):
-            model.rewrites = rewrites
-            found[name, there is None] = model.fuse_memory(features, memory)
+        for name, asked in (("as it is", model), ("prepared", prepare(model, half_split=False))):
+            found[name, there is None] = asked.fuse_memory(features, memory)
+    with plain_operators():
+        official = model.fuse_memory(features, memory)
     for answer in found.values():
-        assert error(answer, found["official", True]) < 1e-4
-    assert not torch.equal(found["all", False], found["all", True])
+        assert error(answer, official) < 1e-4
+    assert not torch.equal(found["prepared", False], found["prepared", True])
 
 
-def test_new_weights_are_taken(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept of a projection is not used for another one, in the same tensor or in a new one."""
-    monkeypatch.setattr("sam2_ros.engine.model.memory_attention.cpu_kernels", lambda: kernels)
-    torch.manual_seed(0)
-    model = Sam2Model(config_for("nano").at_image_size(128)).eval().requires_grad_(False)
-    attend = model.memory_attention.layers[0].cross_attn_image  # type: ignore[union-attr]
-    config, rope = model.config, axial_rope(model.config.grid, model.config.d_model, CPU)
-    q, memory = draw(1, config.grid**2, config.d_model), draw(1, 4 * config.grid**2, config.mem_dim)
-
-    def both() -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.inference_mode():
-            answers = [attend(q, memory, memory, rope, rewrites) for rewrites in (Rewrites(), AS_OFFICIAL)]  # type: ignore[operator]
-        assert error(*answers) < 1e-5
-        return answers[0]
-
-    first = both()
-    attend.k_proj.weight.mul_(-1)  # type: ignore[union-attr,operator]
-    second = both()
-    attend.k_proj.weight.data = draw(*attend.k_proj.weight.shape, seed=9)  # type: ignore[union-attr,arg-type]
-    third = both()
-    assert min(error(first, second), error(second, third)) > 1e-3
+@pytest.mark.parametrize("image_size", [96, 160, 224])  # grids of 36, 100 and 196 cells, no multiples of 16
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@torch.inference_mode()
+def test_grids_of_any_size_rotate_on_the_way(
+    kernels: Kernels, monkeypatch: pytest.MonkeyPatch, image_size: int, frames: int
+) -> None:
+    monkeypatch.setattr(attention, "cpu_kernels", lambda: kernels)
+    grid = image_size // 16
+    q, k, v = (draw(2, 1, n, 64) for n in (grid**2, frames * grid**2 + 8, frames * grid**2 + 8))
+    table = axial_rope(grid, 64, CPU)
+    rotated = torch.cat([rotate(k[:, :, :-8], table), k[:, :, -8:]], dim=2)
+    with_loose_keys = attention.attend(q, k, v, rope=Rope(table, table, 8))
+    assert error(with_loose_keys, exact(rotate(q, table), rotated, v)) < 5e-6
+    monkeypatch.setattr(attention, "_rotated", None)  # nothing but the kernel rotates
+    without = attention.attend(q, k[:, :, :-8], v[:, :, :-8], rope=Rope(table, table))
+    assert error(without, exact(rotate(q, table), rotated[:, :, :-8], v[:, :, :-8])) < 5e-6
 
 
 def test_calls_it_does_not_take_are_answered_all_the_same(kernels: Kernels, monkeypatch) -> None:
@@ -281,13 +276,13 @@ def test_calls_it_does_not_take_are_answered_all_the_same(kernels: Kernels, monk
     for n, m, c, cv in ((8, 64, 32, 32), (64, 4, 32, 32), (64, 64, 33, 32), (3, 3, 32, 16)):
         q, k, v = draw(1, 2, n, c), draw(1, 2, m, c), draw(1, 2, m, cv)
         assert not kernels.takes(q, k, v)
-        assert error(attention.attention(q, k, v), exact(q, k, v)) < 5e-6
+        assert error(attention.attend(q, k, v), exact(q, k, v)) < 5e-6
     q, k, v = (draw(1, 2, 64, 128)[..., ::2] for _ in range(3))
     assert not kernels.takes(q, k, v)
     assert not kernels.takes(q.half(), k.half(), v.half())
-    assert error(attention.attention(q, k, v), exact(q, k, v)) < 5e-6
+    assert error(attention.attend(q, k, v), exact(q, k, v)) < 5e-6
     with_gradient = draw(1, 1, 64, 32).requires_grad_()
-    attention.attention(draw(1, 1, 64, 32), with_gradient, with_gradient).sum().backward()
+    attention.attend(draw(1, 1, 64, 32), with_gradient, with_gradient).sum().backward()
     assert with_gradient.grad is not None
 
 
@@ -306,7 +301,7 @@ def test_a_library_that_is_missing_is_said_once_with_the_remedy(asked_anew, capl
     with caplog.at_level(logging.WARNING):
         assert cpu_kernels() is None
         q = draw(1, 1, 64, 32)
-        assert error(attention.attention(q, q, q), exact(q, q, q)) < 5e-6
+        assert error(attention.attend(q, q, q), exact(q, q, q)) < 5e-6
     (line,) = [record.getMessage() for record in caplog.records]
     assert "install g++ 10 or newer, then sam2_ros again" in line
 
@@ -361,7 +356,7 @@ def test_models_are_in_bfloat16_where_kernels_make_that_fast(
     assert load_model(tmp_path / "random.safetensors", device="cpu").compute_dtype == expected
 
 
-def test_each_kernel_can_be_switched_off(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_kernel_answers_what(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     rotating = []
 
     def watch(name: str) -> None:
@@ -375,18 +370,20 @@ def test_each_kernel_can_be_switched_off(kernels: Kernels, monkeypatch: pytest.M
 
     watch("attend")
     watch("attend_to_grid")
-    monkeypatch.setattr("sam2_ros.engine.model.memory_attention.cpu_kernels", lambda: kernels)
+    monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda: kernels)
     model = Sam2Model(config_for("nano").at_image_size(128)).eval().requires_grad_(False)
-    config, rope = model.config, axial_rope(model.config.grid, model.config.d_model, CPU)
-    attend = model.memory_attention.layers[0].cross_attn_image  # type: ignore[union-attr]
+    config, table = model.config, axial_rope(model.config.grid, model.config.d_model, CPU)
     q, memory = draw(1, config.grid**2, config.d_model), draw(1, 4 * config.grid**2, config.mem_dim)
-    without_grid = replace(Rewrites(), axial_keys=False)
-    for rewrites, expected in (
-        (Rewrites(), ["attend_to_grid"]),
-        (without_grid, ["attend"]),
-        (replace(without_grid, rotating_kernel=False), []),
+    for asked, frames, expected in (
+        (prepare(model, half_split=False), 4, ["attend_to_grid"]),
+        (prepare(model, half_split=False), 3, ["attend"]),
+        (prepare(model, half_split=False, narrow_values=False), 4, ["attend"]),
+        (model, 4, ["attend"]),
+        (prepare(model, half_split=True), 4, []),
     ):
         rotating.clear()
+        layer = asked.memory_attention.layers[0].cross_attn_image  # type: ignore[union-attr]
+        some = memory[:, : frames * config.grid**2]
         with torch.inference_mode():
-            attend(q, memory, memory, rope, rewrites)  # type: ignore[operator]
+            layer(q, some, some, Rope(table, table, 0, asked.memory_attention.half_split), None)  # type: ignore[operator]
         assert rotating == expected

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sam2_ros.engine import config_for
 from sam2_ros.engine.kernels import gpu_choice as kernel_choice
-from sam2_ros.engine.kernels.attention import attention, narrow_values_pay
+from sam2_ros.engine.kernels.attention import attend, narrow_values_pay
 from sam2_ros.engine.kernels.gpu import (
     CUDNN,
     EFFICIENT,
@@ -234,8 +234,8 @@ def test_a_compiler_takes_the_choice_in_and_one_graph_serves_all_lengths_of_a_me
 
     def to_memory(q, k, v, projection):
         if narrow_values_pay(q, k.shape[2], v.shape[-1]):
-            return attention(q, k, v) @ projection
-        return attention(q, k, v @ projection)
+            return attend(q, k, v) @ projection
+        return attend(q, k, v @ projection)
 
     torch.compiler.reset()
     compiled = torch.compile(to_memory, backend=record, fullgraph=True)
@@ -252,7 +252,7 @@ def test_a_compiler_takes_the_choice_in_and_one_graph_serves_all_lengths_of_a_me
             assert compiled(q, k, v, projection).shape == (1, 1, 1024, 256)
         assert len(graphs) == 1
         assert "sam2_ros.narrow_attention.default" in graphs[0]
-        torch.compile(attention, backend=record, fullgraph=True)(q, q, q)
+        torch.compile(attend, backend=record, fullgraph=True)(q, q, q)
     assert "aten._scaled_dot_product_cudnn_attention" in graphs[1]
 
 
@@ -276,7 +276,7 @@ def test_on_a_gpu_what_is_chosen_is_attention(gpu, dtype, monkeypatch):
         k = torch.randn(batch, 1, 7232, 256, device=gpu, dtype=dtype)
         v = k[..., : 64 if narrow_values_pay(q, k.shape[2], 64) else 256].contiguous()
         exact = (q.double() @ k.double().transpose(2, 3) / 16).softmax(dim=-1) @ v.double()
-        found = attention(q, k, v).double()
+        found = attend(q, k, v).double()
         assert (found - exact).square().mean().sqrt() < tolerance * exact.square().mean().sqrt()
 
 

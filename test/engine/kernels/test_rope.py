@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from sam2_ros.engine.kernels.attention import attention
+from sam2_ros.engine.kernels.attention import attend
 from sam2_ros.engine.kernels.rope import axial_rope, rotate, sine_grid, sine_time
 
 CPU = torch.device("cpu")
@@ -116,4 +116,4 @@ def test_attention_is_softmax_of_scaled_products() -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 6)
     by_hand = (q.double() @ k.double().transpose(2, 3) / 8**0.5).softmax(-1) @ v.double()
-    torch.testing.assert_close(attention(q, k, v).double(), by_hand, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(attend(q, k, v).double(), by_hand, atol=1e-5, rtol=1e-5)

@@ -18,7 +18,7 @@ from sam2_ros.engine.model.hiera import Hiera, join_windows, pool2x2, split_wind
 
 def trunk(config=TINY) -> Hiera:
     with torch.device("meta"):
-        return Hiera(config.hiera)
+        return Hiera(config.encoder)
 
 
 def test_a_stage_starts_in_the_windows_of_the_stage_before() -> None:
@@ -68,7 +68,7 @@ def test_rows_of_windows_are_those_that_would_come_apart(height: int, width: int
 
 def test_attention_does_not_cross_windows() -> None:
     torch.manual_seed(0)
-    block = Hiera(TINY.hiera).eval().blocks[0]
+    block = Hiera(TINY.encoder).eval().blocks[0]
     x = torch.randn(1, 16, 16, 96)
     changed = x.clone()
     changed[:, :8, :8] += 1
@@ -95,7 +95,7 @@ def test_pooling_drops_what_has_no_partner() -> None:
 @torch.inference_mode()
 def test_strips_give_what_the_whole_map_gives(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    block = Hiera(TINY.hiera).eval().blocks[index]
+    block = Hiera(TINY.encoder).eval().blocks[index]
     x = torch.randn(2, 40, 48, block.norm1.weight.shape[0])
     whole = block(x)
     monkeypatch.setattr(hiera, "STRIP_TOKENS", 800)
@@ -113,7 +113,7 @@ def test_a_map_that_is_looked_at_as_a_whole_is_not_cut() -> None:
 
 @pytest.mark.parametrize("hw", [(32, 32), (64, 64), (24, 40)])
 def test_position_is_the_resized_background_plus_tiled_windows(hw: tuple[int, int]) -> None:
-    model = Hiera(TINY.hiera)
+    model = Hiera(TINY.encoder)
     with torch.no_grad():
         model.pos_embed.normal_()
         model.pos_embed_window.normal_()
@@ -130,7 +130,7 @@ def test_position_is_the_resized_background_plus_tiled_windows(hw: tuple[int, in
 
 @torch.inference_mode()
 def test_outputs_are_strides_4_to_32_also_when_windows_need_padding() -> None:
-    maps = Hiera(TINY.hiera).eval()(torch.zeros(1, 3, 96, 96))
+    maps = Hiera(TINY.encoder).eval()(torch.zeros(1, 3, 96, 96))
     assert [tuple(m.shape) for m in maps] == [
         (1, 96, 24, 24),
         (1, 192, 12, 12),

@@ -92,8 +92,8 @@ def test_shapes_of_the_tables_at_the_top() -> None:
 
 
 def test_channels_from_shallow_to_deep() -> None:
-    assert OFFICIAL["base_plus"].hiera.channels == (112, 224, 448, 896)
-    assert LARGE.hiera.channels == (144, 288, 576, 1152)
+    assert OFFICIAL["base_plus"].encoder.channels == (112, 224, 448, 896)
+    assert LARGE.encoder.channels == (144, 288, 576, 1152)
 
 
 def test_nano_is_a_few_million() -> None:

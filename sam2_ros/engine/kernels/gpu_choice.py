@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from sam2_ros.engine.config import ModelConfig
 from sam2_ros.errors import UserError
 
 from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run, shapes_of

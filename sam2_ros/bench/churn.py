@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.demo import mask_box
+from sam2_ros.eval.benchmark.prompting import tight_box
 
 ADD, REFINE, REMOVE, TAKE_BACK, RESET = "add", "refine", "remove", "take back", "reset"
 ACTIONS = (ADD, REFINE, REMOVE, TAKE_BACK, RESET)
@@ -103,7 +103,7 @@ class Churn:
             id,
             points=points,
             labels=labels,
-            box=mask_box(mask) if "box" in kind else None,
+            box=tight_box(mask) if "box" in kind else None,
             mask=mask if kind == "mask" else None,
             replace=replace,
         )

@@ -12,8 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from sam2_ros.eval.scoring import stretches
-
 SWITCH_IOU = 0.1
 """An answer has gone over to another object from this overlap with its truth on: a touch is no switch."""
 CALIBRATION_BINS = 10
@@ -164,10 +162,21 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(there)) if there else None
 
 
+def stretches(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
+    """Runs of `wanted` in a series as half-open intervals.
+
+    >>> stretches([True, False, False, True], False)
+    [(1, 3)]
+    """
+    match = np.concatenate(([False], np.asarray(flags, dtype=bool) == wanted, [False]))
+    edges = np.flatnonzero(match[1:] != match[:-1])
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
 def _spans(truth_s: Sequence[float], visible: Sequence[bool], wanted: bool) -> list[tuple[float, float]]:
     """(from, until) in time of each stretch, `until` being when the next one begins."""
     ends = [*truth_s, math.inf]
-    return [(truth_s[start], ends[end]) for start, end in stretches(np.asarray(visible), wanted)]
+    return [(truth_s[start], ends[end]) for start, end in stretches(visible, wanted)]
 
 
 def _first_within(stamps_s: Sequence[float], flags: np.ndarray, span: tuple[float, float]) -> float | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 
 import sam2_ros
 from sam2_ros.eval.metrics import spread
-from sam2_ros.eval.recording import each_result
+from sam2_ros.eval.recording import read_results
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
@@ -51,7 +53,7 @@ def run_replay(
     with config.folder() as folder:
         done: list[str] = []
         try:
-            return _run_replay(config, folder, done, on_progress, load)
+            return replay_into(folder, config, on_progress, load, done.append)
         except BaseException as error:
             if done and (isinstance(error, Exception) or not folder.has_file("summary.json")):
                 folder.drop_staged((*config.recordings(done), "summary.json"))
@@ -59,9 +61,17 @@ def run_replay(
             raise
 
 
-def _run_replay(
-    config: ReplayConfig, folder: ResultFolder, done: list[str], on_progress: Progress, load: LoadModel
+def replay_into(
+    folder: ResultFolder,
+    config: ReplayConfig,
+    on_progress: Progress,
+    load: LoadModel = load_model,
+    on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
+    """`run_replay` into a folder that is open; `on_done` is told each run once it is in the staged summary.json.
+
+    Bag and truth may be in staging too: what is written names the places where they will be.
+    """
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
     with open_source(config.bag, timeline.topic, ImageReader(config.pixels)) as source:
@@ -69,7 +79,7 @@ def _run_replay(
     made_with = fingerprint(config)  # a wrong model is told at once, not by a node that stays unconfigured
     on_progress("reading the truth", 0, 1)
     known = find_truth(config, timeline, image_hw)
-    summary = _heading(config, timeline, known)
+    summary = _heading(config, folder, timeline, known)
     runs: dict[str, Run] = {}
     for name in config.runs:
         made = runs[name] = run(name, config, folder, timeline, on_progress, load)
@@ -79,7 +89,7 @@ def _run_replay(
             if summary[key] is None and key in made.words:
                 summary[key] = made.words[key]
         write_json(folder.stage("summary.json"), summary)
-        done.append(name)
+        on_done(name)
     on_progress("writing the report", 0, 1)
     try:
         write_report(folder.staging, config.bag, timeline, known, runs, config.pixels)
@@ -91,13 +101,15 @@ def _run_replay(
     return summary
 
 
-def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | None) -> dict[str, Any]:
+def _heading(
+    config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, known: KnownObjects | None
+) -> dict[str, Any]:
     stamps_s = timeline.stamps_s
     values = {} if known is None else known.values
     # What a run says of itself fills in what is not known yet.
     return {
         "kind": "replay",
-        "bag": str(config.bag),
+        "bag": _final(config.bag, folder),
         "topic": timeline.topic,
         "transport": "compressed" if timeline.compressed else "raw",
         "images": len(timeline.images),
@@ -119,14 +131,24 @@ def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | 
         },
         "truth": None
         if known is None
-        else {"source": known.source, "topic": known.topic, "images": len(known.truth.indices)},
+        else {
+            "source": _final(Path(known.source), folder),
+            "topic": known.topic,
+            "images": len(known.truth.indices),
+        },
         "rate": config.rate,
         "runs": {},
-        "notes": [*timeline.notes, *(known.notes if known is not None else ())],
+        "notes": [*config.notes, *timeline.notes, *(known.notes if known is not None else ())],
         "command": config.command,
         "versions": versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _final(path: Path, folder: ResultFolder) -> str:
+    """Where a file will be that may still be in staging."""
+    staged = path.is_relative_to(folder.staging)
+    return str(folder.path / path.relative_to(folder.staging) if staged else path)
 
 
 def versions() -> dict[str, Any]:
@@ -148,7 +170,7 @@ def _scored(
     known: KnownObjects | None,
     notes: list[str],
 ) -> dict[str, Any]:
-    results = each_result(made.recording, made.objects_topic, made.index_by_stamp)
+    results = read_results(made.recording, made.objects_topic, made.index_by_stamp)
     stamps_s = timeline.stamps_s
     tracks = follow(stamps_s, results, config.first_prompts, known)
     processed = tracks[0].processed

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
-from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
+from sam2_ros.live.bag_replay import replay_live
+from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LivePlayerConfig
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frame import Frame, SourceError
@@ -159,7 +160,7 @@ def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_
         prompts,
         recording,
         log_path,
-        LiveReplayConfig(
+        LivePlayerConfig(
             node_command=config.node_command,
             parameters={
                 "model": config.model,
@@ -170,9 +171,9 @@ def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_
                 "mono16_range": config.pixels.value_range,
                 "untyped_encoding": config.pixels.untyped,
             },
-            rate=config.rate,
             profiles_file=config.profiles_file,
         ),
+        config.rate,
         lambda step, images: on_progress(f"node: {step}", images, total),
     )
     index_by_stamp = timeline.index_by_stamp

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2_ros.eval.recording import each_result
+from sam2_ros.eval.recording import read_results
 from sam2_ros.eval.report.data import read_replay
 from sam2_ros.eval.report.replay_page import write_replay_page
 from sam2_ros.eval.report.worst_frames import Place, Scene
@@ -79,7 +79,7 @@ def _images(wanted: set[int], bag: Path, timeline: BagTimeline, reader: ImageRea
 
 def _answers(wanted: set[int], run: Run, images: int) -> dict[int, dict[str, np.ndarray]]:
     """The masks by object of the newest answer at each image."""
-    results = each_result(run.recording, run.objects_topic, run.index_by_stamp)
+    results = read_results(run.recording, run.objects_topic, run.index_by_stamp)
     return {
         index: {obj.id: obj.mask for obj in result.objects}
         for index, result in enumerate(newest_results(results, images))

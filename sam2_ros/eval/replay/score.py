@@ -15,11 +15,13 @@ import numpy as np
 from sam2_ros.datasets.sequence import FrameTruth
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.eval.metrics import boundary_f, mask_iou, region_j
-from sam2_ros.eval.scoring import REACQUIRED_IOU
 from sam2_ros.media.frame import SourceError
 
 from .measures import holder
 from .truth import KnownObjects
+
+FOUND_IOU = 0.5
+"""An answer has found the object from this overlap with its truth on."""
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Sighting:
     @property
     def found(self) -> bool:
         """TRACKING, on the right pixels."""
-        return self.tracking and self.j >= REACQUIRED_IOU
+        return self.tracking and self.j >= FOUND_IOU
 
 
 @dataclass

@@ -15,6 +15,7 @@ from sam2_ros.eval.replay.measures import (
     mean,
     share,
     stability,
+    stretches,
     times_to_lost,
     times_to_recover,
 )
@@ -23,6 +24,12 @@ NAN = math.nan
 SECONDS = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
 #          seen      hidden               seen again
 VISIBLE = [True, True, False, False, False, True, True, True]
+
+
+def test_stretches_are_half_open_and_may_touch_the_ends() -> None:
+    assert stretches(VISIBLE, False) == [(2, 5)]
+    assert stretches(VISIBLE, True) == [(0, 2), (5, 8)]
+    assert stretches([], True) == []
 
 
 def test_the_first_mask_counts_from_the_prompt_on() -> None:

@@ -11,7 +11,7 @@ import pytest
 from report_pages import check
 
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.demo import IMAGE_TOPIC
+from sam2_ros.eval.demo import IMAGE_TOPIC, LABELS_TOPIC
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
@@ -23,7 +23,7 @@ from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import OBJECTS_TOPIC
 
-from .conftest import LABELS_TOPIC, DemoBag
+from .conftest import DemoBag
 
 
 def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tmp_path: Path) -> None:

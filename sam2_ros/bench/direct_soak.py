@@ -78,7 +78,7 @@ def run_direct_soak(
     Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves nothing.
     Raises CheckpointError, ResultFolderError, ProcessWatchError (not on Linux).
     """
-    read_footprint(os.getpid())  # where there is no /proc that is said before minutes of work
+    read_footprint(os.getpid())  # where it cannot be read that is said before minutes of work
     names = (READINGS, "soak.png", "soak.json")
     folder = ResultFolder(config.out, "soak", names, overwrite=config.overwrite)
     model = load_model(config.model, device=config.device, image_size=config.image_size)

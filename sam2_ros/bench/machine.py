@@ -5,11 +5,10 @@ Knows devices and data types; does not know the model.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+import psutil
 import torch
 
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -46,8 +45,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def memory_in_use_bytes(device: torch.device) -> int:
-    """Device memory in use on CUDA, else this process's resident memory (0 where /proc does not exist)."""
+    """Device memory in use on CUDA, else this process's resident memory."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+    return int(psutil.Process().memory_info().rss)

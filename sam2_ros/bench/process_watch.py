@@ -1,13 +1,13 @@
-"""Reads the memory and the CPU time of a running process from /proc.
+"""Reads the memory and the CPU time of a running process.
 
-Knows Linux only; does not know what the process does.
+Does not know what the process does.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 
 class ProcessWatchError(RuntimeError):
@@ -16,9 +16,9 @@ class ProcessWatchError(RuntimeError):
 
 @dataclass(frozen=True)
 class Footprint:
-    """One reading. `resident_mb` is the sum of `anonymous_mb`, files that are mapped, and `shared_mb`.
+    """One reading. `resident_mb` is the sum of `anonymous_mb` and `shared_mb`; MB are 10^6 bytes.
 
-    shared_mb: shared memory, which is where Fast DDS passes images on; MB are 10^6 bytes.
+    shared_mb: mapped files, and shared memory, which is where Fast DDS passes images on (`SHR` of top).
     """
 
     resident_mb: float
@@ -30,25 +30,19 @@ class Footprint:
 def read_footprint(pid: int) -> Footprint:
     """Memory and CPU seconds (user and system, all threads) of process `pid` until now.
 
-    Raises ProcessWatchError where there is no /proc, and for a process that is gone.
+    Raises ProcessWatchError where the system does not tell shared memory, and for a process that is gone.
     """
-    if not Path("/proc/self/status").exists():
-        raise ProcessWatchError(
-            "this system has no /proc, from which memory and CPU time are read: run it on Linux"
-        )
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        # The name, in brackets, may contain blanks: count fields from behind it.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError) as error:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            memory, times, status = process.memory_info(), process.cpu_times(), process.status()
+    except psutil.ZombieProcess:
+        status = psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess as error:
         raise ProcessWatchError(f"process {pid} is gone: {error}") from error
-    kilobytes = {
-        name: int(value.split()[0])
-        for name, _, value in (line.partition(":") for line in status.splitlines())
-        if name in ("VmRSS", "RssAnon", "RssShmem")
-    }
-    if len(kilobytes) < 3:
+    if status == psutil.STATUS_ZOMBIE:
         raise ProcessWatchError(f"process {pid} has ended and waits to be reaped: it has no memory any more")
-    megabytes = {name: count * 1024 / 1e6 for name, count in kilobytes.items()}
-    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return Footprint(megabytes["VmRSS"], megabytes["RssAnon"], megabytes["RssShmem"], cpu_s)
+    if not hasattr(memory, "shared"):
+        raise ProcessWatchError("this system does not tell how much memory of a process is shared: run it on Linux")
+    resident_mb, shared_mb = memory.rss / 1e6, memory.shared / 1e6
+    return Footprint(resident_mb, resident_mb - shared_mb, shared_mb, times.user + times.system)

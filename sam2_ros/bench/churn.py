@@ -1,4 +1,4 @@
-"""Objects that are added, refined, taken back and removed at random, from a seed, as users and detectors do it.
+"""Random changes to the tracked objects, from a seed: added, refined, taken back, removed, as users and detectors do.
 
 Knows rendered frames' masks and prompts; does not know the tracker or ROS.
 """

@@ -1,4 +1,4 @@
-"""Runs the tracker for thousands of frames while objects come and go, and judges its resident memory.
+"""Endurance test of the tracker alone: thousands of frames with objects added and removed; judges resident memory.
 
 Knows the tracker and this process; does not know ROS. `soak.py` does it with the live node.
 """
@@ -98,7 +98,7 @@ def _run(
     )
     order = [*range(CLIP_FRAMES), *range(CLIP_FRAMES - 2, 0, -1)]  # to and fro: a camera has no cuts
     tracker = Tracker(model, TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S))
-    user = _User(tracker, config)
+    user = _RandomUser(tracker, config)
     bank_bytes, readings, steps_ms = tracker.bank_bytes, list[MemoryReading](), list[float]()
     with folder.stage(READINGS).open("w", encoding="utf-8") as lines:
         for index in range(config.frames):
@@ -142,7 +142,7 @@ def _run(
     return report
 
 
-class _User:
+class _RandomUser:
     """Does what `Churn` says, counts it, and keeps book of what the tracker has to show."""
 
     def __init__(self, tracker: Tracker, config: DirectSoakConfig) -> None:

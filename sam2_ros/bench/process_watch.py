@@ -43,6 +43,8 @@ def read_footprint(pid: int) -> Footprint:
     if status == psutil.STATUS_ZOMBIE:
         raise ProcessWatchError(f"process {pid} has ended and waits to be reaped: it has no memory any more")
     if not hasattr(memory, "shared"):
-        raise ProcessWatchError("this system does not tell how much memory of a process is shared: run it on Linux")
+        raise ProcessWatchError(
+            "this system does not tell how much memory of a process is shared: run it on Linux"
+        )
     resident_mb, shared_mb = memory.rss / 1e6, memory.shared / 1e6
     return Footprint(resident_mb, resident_mb - shared_mb, shared_mb, times.user + times.system)

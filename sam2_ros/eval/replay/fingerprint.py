@@ -1,4 +1,4 @@
-"""What decides the numbers of a replay, by which a complete one is known that an equal run would repeat.
+"""Fingerprint of a replay: decides whether an earlier result can be reused.
 
 Does not know how they are made, nor of other bags.
 """
@@ -44,7 +44,7 @@ def fingerprint(config: ReplayConfig) -> dict[str, Any]:
     }
 
 
-def kept_summary(config: ReplayConfig) -> tuple[dict[str, Any] | None, str]:
+def reusable_summary(config: ReplayConfig) -> tuple[dict[str, Any] | None, str]:
     """What `run_replay` would return, from an earlier one; else None and why. Raises CheckpointError."""
     return kept_record(config.out / "summary.json", fingerprint(config), _UNSAID)
 

@@ -1,4 +1,4 @@
-"""What a robot asks of a tracker, as numbers: how soon, how honest, how steady, how well it keeps objects apart.
+"""Measures of a track: times to lose and recover an object, identity switches, stability, calibration.
 
 Pure functions over series with one entry per image; knows no masks, files or trackers. Times are seconds.
 """
@@ -60,7 +60,7 @@ def share(flags: Sequence[bool], among: Sequence[bool]) -> float | None:
     return float(chosen.mean()) if chosen.size else None
 
 
-def holder(own: str, overlaps: dict[str, float]) -> str | None:
+def matched_object(own: str, overlaps: dict[str, float]) -> str | None:
     """Whose truth an answer lies on: the object whose IoU is largest, from `SWITCH_IOU` on; None = nobody's.
 
     `own` keeps an answer that overlaps another one just as much.
@@ -69,7 +69,7 @@ def holder(own: str, overlaps: dict[str, float]) -> str | None:
     return best if best is not None and overlaps[best] >= SWITCH_IOU else None
 
 
-def identity_switches(own: str, holders: Sequence[str | None]) -> int:
+def identity_switches(own: str, matches: Sequence[str | None]) -> int:
     """How often the answer goes over to another object than before; coming back to its own is none.
 
     Images in which it lies on nobody change nothing.
@@ -78,7 +78,7 @@ def identity_switches(own: str, holders: Sequence[str | None]) -> int:
     3
     """
     switches, last = 0, own
-    for found in holders:
+    for found in matches:
         if found is None:
             continue
         switches += found not in (own, last)

@@ -1,4 +1,4 @@
-"""One bag, replayed and measured: the runs one after the other, each scored against the truth as soon as it is done.
+"""Replays one bag: makes the runs one after the other, and scores each against the truth.
 
 Does not know the command line; what it returns is what it leaves in summary.json.
 """
@@ -30,11 +30,11 @@ from sam2_ros.weights.load import load_model
 from .fingerprint import fingerprint
 from .measures import longest_gap_s
 from .replay_config import RECORDED, SUMMARIES, ReplayConfig
-from .runs import LoadModel, Progress, Run, run
-from .scenes import write_report
-from .score import follow
-from .summary import tally
-from .truth import KnownObjects, find_truth
+from .report_frames import write_report
+from .runs import LoadModel, Progress, RunOutput, make_run
+from .score import score_run
+from .summary import summarize
+from .truth import ReplayTruth, find_truth
 
 
 def run_replay(
@@ -80,14 +80,14 @@ def replay_into(
     on_progress("reading the truth", 0, 1)
     known = find_truth(config, timeline, image_hw)
     summary = _heading(config, folder, timeline, known)
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunOutput] = {}
     for name in config.runs:
-        made = runs[name] = run(name, config, folder, timeline, on_progress, load)
+        made = runs[name] = make_run(name, config, folder, timeline, on_progress, load)
         on_progress(f"scoring {name}", 0, 1)
         summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
         for key in ("model", "device", "precision", "image_size"):
-            if summary[key] is None and key in made.words:
-                summary[key] = made.words[key]
+            if summary[key] is None and key in made.model_info:
+                summary[key] = made.model_info[key]
         write_json(folder.stage("summary.json"), summary)
         on_done(name)
     on_progress("writing the report", 0, 1)
@@ -102,7 +102,7 @@ def replay_into(
 
 
 def _heading(
-    config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, known: KnownObjects | None
+    config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, known: ReplayTruth | None
 ) -> dict[str, Any]:
     stamps_s = timeline.stamps_s
     values = {} if known is None else known.values
@@ -164,19 +164,19 @@ def versions() -> dict[str, Any]:
 
 def _scored(
     name: str,
-    made: Run,
+    made: RunOutput,
     config: ReplayConfig,
     timeline: BagTimeline,
-    known: KnownObjects | None,
+    known: ReplayTruth | None,
     notes: list[str],
 ) -> dict[str, Any]:
     results = read_results(made.recording, made.objects_topic, made.index_by_stamp)
     stamps_s = timeline.stamps_s
-    tracks = follow(stamps_s, results, config.first_prompts, known)
+    tracks = score_run(stamps_s, results, config.first_prompts, known)
     processed = tracks[0].processed
     images, done, skipped = len(timeline.images), sum(processed), made.skipped
     for track in tracks:
-        if not any(sighting.state is not None for sighting in track.sightings):
+        if not any(answer.state is not None for answer in track.answers):
             notes.append(f"{name}: '{track.id}' is in no answer; its prompt did not arrive or was rejected")
     own = name != RECORDED
     return {
@@ -191,5 +191,5 @@ def _scored(
         "latencies_ms": [round(ms, 2) for ms in made.latency_ms.values()],
         "latency_meaning": made.latency_meaning,
         **made.extra,
-        **tally(tracks, made.latency_ms),
+        **summarize(tracks, made.latency_ms),
     }

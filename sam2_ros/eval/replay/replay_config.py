@@ -1,4 +1,4 @@
-"""What a replay is told, checked before anything slow begins.
+"""Settings of a replay, checked before anything slow begins.
 
 Does not open bags or models.
 """

@@ -86,10 +86,8 @@ def run_demo(
         (run,) = replayed["runs"]
         _write_overlay(folder, f"{run}/tracked/", frames)
         numbers = demo_numbers(config, replayed)
-        write_json(
-            folder.stage("summary.json"),
-            {**numbers, **{key: replayed[key] for key in replayed if key not in numbers}},
-        )
+        # The demo's numbers first; they win, where a replay has another meaning of `transport`.
+        write_json(folder.stage("summary.json"), {**numbers, **replayed, **numbers})
     return numbers
 
 

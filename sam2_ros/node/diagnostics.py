@@ -6,15 +6,16 @@ Knows neither the tracker nor topics; `Statistics` needs no ROS, only `diagnosti
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 
 from sam2_ros.engine import FrameResult, ObjectState
 from sam2_ros.media.messages.diagnostics import SEPARATOR, TRACKING
@@ -248,9 +249,13 @@ def tracking_line(state: str, fault: str, statistics: Statistics, values: Mappin
     return Line(TRACKING, OK, "tracking", values)
 
 
-def resident_mb() -> float:
-    """Memory of this process in MB."""
-    return float(psutil.Process().memory_info().rss / 1e6)
+def resident_mb() -> float | None:
+    """Memory of this process in MB; None where /proc does not tell (outside Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def diagnostic_message(stamp: Any, node_name: str, hardware_id: str, lines: list[Line]) -> DiagnosticArray:

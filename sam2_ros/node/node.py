@@ -410,7 +410,8 @@ class Sam2Node(LifecycleNode):
             known_ids, pending = desk.known_ids, desk.pending
             values["image_history_mb"] = f"{history.bytes / 1e6:.1f}"
             values["image_history_cut"] = str(history.cut)
-        values["resident_mb"] = f"{resident_mb():.1f}"
+        if (resident := resident_mb()) is not None:
+            values["resident_mb"] = f"{resident:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
         values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
         mailbox = self._camera.mailbox

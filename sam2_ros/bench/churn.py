@@ -1,4 +1,4 @@
-"""Objects that are added, refined, taken back and removed at random, from a seed, as users and detectors do it.
+"""Random changes to the tracked objects, from a seed: added, refined, taken back, removed, as users and detectors do.
 
 Knows rendered frames' masks and prompts; does not know the tracker or ROS.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.demo import mask_box
+from sam2_ros.engine.postprocess import tight_box
 
 ADD, REFINE, REMOVE, TAKE_BACK, RESET = "add", "refine", "remove", "take back", "reset"
 ACTIONS = (ADD, REFINE, REMOVE, TAKE_BACK, RESET)
 _WEIGHTS = {ADD: 34, REFINE: 34, REMOVE: 25, TAKE_BACK: 6, RESET: 1}
 CHANGE_SHARE = 0.1  # of the frames; the others are only tracked
-REFUSED_SHARE = 0.1  # of the additions to a full house, which ask for more than there is room for
+REFUSED_SHARE = 0.1  # of the additions to a full tracker, which ask for more objects than it takes
 REPLACE_SHARE = 0.3  # of the refinements
 KINDS = ("click", "clicks", "box", "mask", "box and click")
 
@@ -44,20 +44,20 @@ class Churn:
     def __init__(
         self,
         seed: int,
-        room: int,
+        capacity: int,
         prefix: str = "thing",
         actions: Sequence[str] = ACTIONS,
         share: float = CHANGE_SHARE,
     ) -> None:
         """
         Args:
-            room: objects that are taken. Now and then one more is asked for, which must be refused.
+            capacity: objects that the tracker takes. Now and then one more is asked for, which must be refused.
             prefix: of the ids, which are never used again.
             actions: what may happen.
             share: of the frames on which something happens.
         """
         self._rng = np.random.default_rng(seed)
-        self._room, self._prefix, self._share = room, prefix, share
+        self._capacity, self._prefix, self._share = capacity, prefix, share
         weights = np.array([_WEIGHTS[action] for action in actions], float)
         self._actions, self._shares = list(actions), weights / weights.sum()
         self._named = 0
@@ -73,7 +73,7 @@ class Churn:
         if live and self._rng.random() >= self._share:
             return None
         action = str(self._rng.choice(self._actions, p=self._shares)) if live else ADD
-        if action == ADD and len(live) >= self._room and self._rng.random() >= REFUSED_SHARE:
+        if action == ADD and len(live) >= self._capacity and self._rng.random() >= REFUSED_SHARE:
             action = REMOVE
         if action == ADD:
             self._named += 1
@@ -103,7 +103,7 @@ class Churn:
             id,
             points=points,
             labels=labels,
-            box=mask_box(mask) if "box" in kind else None,
+            box=tight_box(mask) if "box" in kind else None,
             mask=mask if kind == "mask" else None,
             replace=replace,
         )

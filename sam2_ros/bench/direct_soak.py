@@ -1,4 +1,4 @@
-"""Runs the tracker for thousands of frames while objects come and go, and judges its resident memory.
+"""Endurance test of the tracker alone: thousands of frames with objects added and removed; judges resident memory.
 
 Knows the tracker and this process; does not know ROS. `soak.py` does it with the live node.
 """
@@ -78,7 +78,7 @@ def run_direct_soak(
     Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves nothing.
     Raises UserError, also where there is no /proc.
     """
-    read_footprint(os.getpid())  # where there is no /proc that is said before minutes of work
+    read_footprint(os.getpid())  # where it cannot be read that is said before minutes of work
     names = (READINGS, "soak.png", "soak.json")
     folder = ResultFolder(config.out, "soak", names, overwrite=config.overwrite)
     settings = TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S)
@@ -99,7 +99,7 @@ def _run(
         CLIP_SEED, ClipConfig(config.height_px, config.width_px, CLIP_FRAMES, objects=TRACKED_THINGS)
     )
     order = [*range(CLIP_FRAMES), *range(CLIP_FRAMES - 2, 0, -1)]  # to and fro: a camera has no cuts
-    model, user = tracker.model, _User(tracker, config)
+    model, user = tracker.model, _RandomUser(tracker, config)
     bank_bytes, readings, steps_ms = tracker.bank_bytes, list[MemoryReading](), list[float]()
     with folder.stage(READINGS).open("w", encoding="utf-8") as lines:
         for index in range(config.frames):
@@ -143,7 +143,7 @@ def _run(
     return report
 
 
-class _User:
+class _RandomUser:
     """Does what `Churn` says, counts it, and keeps book of what the tracker has to show."""
 
     def __init__(self, tracker: Tracker, config: DirectSoakConfig) -> None:

@@ -1,17 +1,15 @@
-"""Runs the real node on a live camera for minutes: does it stay as it was in memory, rate and honesty?
+"""Endurance test: runs the live node on a rendered camera for minutes, and reads its memory, rate and latency.
 
-Does not know the node's code: it starts the command it is given and speaks through topics and services only.
+Does not know how the node is started and fed (`live.player`), nor how readings are judged (`soak_report`).
 """
 
 from __future__ import annotations
 
-import array
 import json
 import math
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,16 +18,12 @@ import numpy as np
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.engine import ObjectState, Prompt
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.errors import UserError
-from sam2_ros.eval.demo import mask_box
 from sam2_ros.eval.metrics import mask_iou, spread
-from sam2_ros.live.graph import LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
-from sam2_ros.live.messages import prompt_message
-from sam2_ros.live.node_process import NodeProcess
-from sam2_ros.media.messages.cdr_header import header_stamp_ns
-from sam2_ros.media.messages.diagnostics import node_values
+from sam2_ros.live.messages import image_message, prompt_message
+from sam2_ros.live.player import CameraImage, LivePlayer, LivePlayerConfig
 from sam2_ros.media.messages.tracked_object import read_objects
-from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.clip import Clip, ClipConfig
 from sam2_ros.synthetic.render import render_clip
@@ -40,12 +34,10 @@ from .process_watch import read_footprint
 from .soak_report import Reading, StampCheck, check_stamps, compare_minutes, draw, failures
 
 READINGS = "soak.jsonl"
-NODE_NAME = "sam2_node"
 IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
 CLIP_SEED = 0
 CLIP_FRAMES = 90
-DISCOVERY_TIMEOUT_S = 30.0
 LEAD_S = 1.0  # from prompting to the first image, which the prompts name by its stamp
 DRAIN_S = 3.0  # after the last image, for its result and for the diagnostics that count it
 READING_PERIOD_S = 1.0
@@ -109,63 +101,43 @@ def _run(
         hide_probability=0,
     )
     clip = render_clip(CLIP_SEED, clip_config)
-    domain_id = own_domain_id()
-    environment = dds_environment(domain_id, config.profiles_file)
-    # Never forgotten: with fewer objects the last minute would be less work than the second.
-    parameters: dict[str, str | int | float | bool] = {
-        **asdict(config.model_options),
-        "max_objects": config.objects + config.guests,
-        "forget_after": 0.0,
-    }
-    command = [
-        *config.node_command,
-        *ros_arguments(NODE_NAME, IMAGE_TOPIC, parameters),
-    ]
-    log_path = folder.live("node.log")
-    with environment_set(environment), NodeProcess(command, log_path, environment) as process:
-        with (
-            LiveGraph("sam2_ros_soak", domain_id, process, NODE_NAME) as graph,
-            folder.stage(READINGS).open("w", encoding="utf-8") as lines,
-        ):
-            camera = _Camera(config, clip, graph, process, lines)
+    with folder.stage(READINGS).open("w", encoding="utf-8") as lines:
+        run = _LiveRun(config, clip, folder.live("node.log"), lines)
+        with run.player:
             on_progress("waiting for the node", 0, total_s)
-            camera.wait_until_ready()
-            camera.play(lambda done_s: on_progress("playing", done_s, total_s))
-        exit_status = process.stop()
-    report = camera.report()
-    report["node_exit_status"] = exit_status
-    draw(folder.stage("soak.png"), camera.readings, config.rate_hz)
+            run.wait_until_ready()
+            run.play(lambda done_s: on_progress("playing", done_s, total_s))
+    report = run.report()
+    draw(folder.stage("soak.png"), run.readings, config.rate_hz)
     write_json(folder.stage("soak.json"), report, indent=2)
     return report
 
 
-class _Camera:
-    """The camera, the prompting user, the listener and the watch on the node's process."""
+class _LiveRun:
+    """One run: the rendered camera, the user who prompts, and what is read of the node each second."""
 
-    def __init__(
-        self, config: SoakConfig, clip: Clip, graph: LiveGraph, process: NodeProcess, lines: IO[str]
-    ) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.qos import QoSProfile, ReliabilityPolicy
-        from sam2_ros_msgs.msg import TrackedObjectArray
-        from sam2_ros_msgs.srv import AddObjects, RemoveObjects
-        from sensor_msgs.msg import Image
-
+    def __init__(self, config: SoakConfig, clip: Clip, log_path: Path, lines: IO[str]) -> None:
         self._config = config
         self._clip = clip
-        self._graph = graph
-        graph.expect(AddObjects, "add_objects")
-        graph.expect(RemoveObjects, "remove_objects")
-        self._process = process
         self._lines = lines
-        self._lock = threading.Lock()  # callbacks write what `play` reads
-        self._sent: dict[int, tuple[float, int]] = {}  # stamp_ns -> when (steady clock), frame of the clip
+        # Never forgotten: with fewer objects the last minute would be less work than the second.
+        parameters: dict[str, str | int | float | bool] = {
+            **asdict(config.model_options),
+            "max_objects": config.objects + config.guests,
+            "forget_after": 0.0,
+        }
+        player_config = LivePlayerConfig(
+            config.node_command,
+            parameters,
+            profiles_file=config.profiles_file,
+            start_timeout_s=config.model_options.patience_s,
+        )
+        self.player = LivePlayer(player_config, IMAGE_TOPIC, log_path, self._on_message)
+        self._frames: dict[int, int] = {}  # stamp_ns -> frame of the clip
         self._answered_ns: list[int] = []
         self._labelled_ns: list[int] = []
-        self._latencies_ms: list[float] = []
-        self._ious: list[float] = []
+        self._answers: list[tuple[float, list[float]]] = []  # latency, ms, and the IoU of each object
         self._tracking: int | None = None
-        self._diagnostics: dict[str, str] = {}
         self._bank_mb: list[float] = []
         self._guests = Churn(config.seed, config.guests, "guest", (ADD, REFINE, REMOVE), share=1.0)
         self._guest_ids: list[str] = []
@@ -174,72 +146,59 @@ class _Camera:
         self._elapsed_s = 0.0
         self.readings: list[Reading] = []
 
-        node, own = graph.node, f"/{NODE_NAME}"
-        # As camera drivers publish.
-        camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._images = node.create_publisher(Image, IMAGE_TOPIC, camera_qos)
-        qos = QoSProfile(depth=50)
-        node.create_subscription(TrackedObjectArray, f"{own}/objects", self._on_objects, qos, raw=True)
-        node.create_subscription(Image, f"{own}/label_image", self._on_label_image, qos, raw=True)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
-        self._messages = [_image_message(frame) for frame in clip.frames]
-        # To and fro: a camera has no cuts.
-        self._order = [*range(len(clip.frames)), *range(len(clip.frames) - 2, 0, -1)]
-
     def wait_until_ready(self) -> None:
         """Until the node is active and both directions are matched."""
-        self._graph.wait_until_active(self._config.model_options.patience_s)
-        objects = f"/{NODE_NAME}/objects"
-        self._graph.wait_for(
-            lambda: (
-                self._images.get_subscription_count() > 0 and self._graph.node.count_publishers(objects) > 0
-            ),
-            DISCOVERY_TIMEOUT_S,
-            f"subscribing to {IMAGE_TOPIC} and offering ~/objects",
-        )
+        from sam2_ros_msgs.srv import AddObjects, RemoveObjects
+
+        self.player.graph.expect(AddObjects, "add_objects")
+        self.player.graph.expect(RemoveObjects, "remove_objects")
+        self.player.wait_until_ready()
 
     def play(self, on_progress: Callable[[int], None]) -> None:
-        """Images at the camera's rate on an absolute schedule, a reading of the node every second."""
-        period_s, total_s = 1 / self._config.rate_hz, 60 * self._config.minutes
+        """Images at the camera's rate, a reading of the node every second."""
         first_ns = time.time_ns() + round(LEAD_S * 1e9)
-        start_s = time.monotonic() + LEAD_S
         self._prompt(first_ns)
-        slot, next_reading_s = 0, 0.0
-        while slot * period_s < total_s:
-            time.sleep(max(0.0, start_s + slot * period_s - time.monotonic()))
-            self._send(first_ns + round(slot * period_s * 1e9), self._order[slot % len(self._order)])
-            self._elapsed_s = time.monotonic() - start_s
-            if self._elapsed_s >= next_reading_s:
-                self._process.check()
-                self._read(self._elapsed_s)
-                self._change_guests(first_ns + round(slot * period_s * 1e9), slot)
-                next_reading_s += READING_PERIOD_S
+
+        def on_sent(image: CameraImage) -> None:
+            self._elapsed_s = self.player.elapsed_s
+            if self._elapsed_s >= READING_PERIOD_S * len(self.readings):
+                self._read()
+                self._change_guests(image.stamp_ns)
                 on_progress(int(self._elapsed_s))
+
+        self.player.play(self._images(first_ns), (first_ns - time.time_ns()) / 1e9, on_sent=on_sent)
+        self.player.drain(DRAIN_S)
+        self._read()
+
+    def _images(self, first_ns: int) -> Iterator[CameraImage]:
+        """The clip to and fro, as a camera has no cuts, on an absolute schedule."""
+        clip, period_s = self._clip, 1 / self._config.rate_hz
+        messages = [image_message(frame, FRAME_ID) for frame in clip.frames]
+        order = [*range(len(messages)), *range(len(messages) - 2, 0, -1)]
+        slot = 0
+        while slot * period_s < 60 * self._config.minutes:
+            frame, stamp_ns = order[slot % len(order)], first_ns + round(slot * period_s * 1e9)
+            self._frames[stamp_ns] = frame
+            stamp = messages[frame].header.stamp
+            stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+            yield CameraImage(slot * period_s, stamp_ns, messages[frame])
             # A camera whose host was busy has lost images; it does not send them in a burst afterwards.
-            due = max(slot + 1, math.floor((time.monotonic() - start_s) / period_s))
+            due = max(slot + 1, math.floor(self.player.elapsed_s / period_s))
             self._skipped += due - slot - 1
             slot = due
-        newest_ns = max(self._sent)
-        deadline_s = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline_s and not (
-            self._answered_ns
-            and self._answered_ns[-1] == newest_ns
-            and self._diagnostics.get("frames_processed") == str(len(self._answered_ns))
-        ):
-            self._process.check()
-            time.sleep(0.05)
-        self._read(self._elapsed_s)
 
     def report(self) -> dict[str, Any]:
-        config, last = self._config, self.readings[-1]
+        """Of a run whose player has ended: the content of soak.json."""
+        config, last, sent_ns = self._config, self.readings[-1], list(self.player.sent_s)
         stamps: dict[str, StampCheck] = {
-            "~/objects": check_stamps(list(self._sent), self._answered_ns),
-            "~/label_image": check_stamps(list(self._sent), self._labelled_ns),
+            "~/objects": check_stamps(sent_ns, self._answered_ns),
+            "~/label_image": check_stamps(sent_ns, self._labelled_ns),
         }
         compared = compare_minutes(self.readings)
         answered = len(set(self._answered_ns))
         tracking = [r.objects_tracking for r in self.readings if r.objects_tracking is not None]
-        own = self._diagnostics
+        ious = [iou for _, found in self._answers for iou in found]
+        own = self.player.diagnostics
         return {
             "minutes": round(self._elapsed_s / 60, 2),
             "rate_hz": config.rate_hz,
@@ -247,18 +206,18 @@ class _Camera:
             "model": config.model_options.model,
             "device": own.get("device", config.model_options.device),
             "objects": config.objects,
-            "images_sent": len(self._sent),
+            "images_sent": len(sent_ns),
             "images_not_sent": self._skipped,  # the camera's own machine was too busy
             "received_by_node": int(own.get("frames_in", 0)),
             "processed": answered,
-            "dropped": len(self._sent) - answered,
+            "dropped": len(sent_ns) - answered,
             "label_images": len(self._labelled_ns),
             "memory_judged": compared["judged"],
             "memory_mb": compared["memory_mb"],
             "memory_anonymous_mb": compared["anonymous_mb"],
             "processed_hz": compared["rate_hz"] or {"mean": round(answered / self._elapsed_s, 2)},
             "stamps": {topic: asdict(check) for topic, check in stamps.items()},
-            "latency_ms": spread(self._latencies_ms).as_dict(),
+            "latency_ms": spread(latency_ms for latency_ms, _ in self._answers).as_dict(),
             "node_latency_ms": {
                 share: float(own[f"latency_ms_{share}"])
                 for share in ("p50", "p95", "p99")
@@ -267,10 +226,11 @@ class _Camera:
             "cpu_s": round(last.cpu_s - self.readings[0].cpu_s, 1),
             "bank_mb": {"begin": self._bank_mb[0], "end": self._bank_mb[-1]} if self._bank_mb else {},
             "objects_tracking": round(float(np.mean(tracking)), 2) if tracking else None,
-            "mean_iou": round(float(np.mean(self._ious)), 4) if self._ious else None,
+            "mean_iou": round(float(np.mean(ious)), 4) if ious else None,
             "guests": config.guests,
             "changes": dict(self._changes),
             "failures": failures(compared, stamps, answered, even_work=config.guests == 0),
+            "node_exit_status": self.player.exit_status,
         }
 
     def _prompt(self, stamp_ns: int) -> None:
@@ -278,91 +238,72 @@ class _Camera:
         from sam2_ros_msgs.srv import AddObjects
 
         prompts = [
-            Prompt(id=_object_id(number), box=mask_box(mask_hw))
+            Prompt(id=_object_id(number), box=tight_box(mask_hw))
             for number, mask_hw in enumerate(self._clip.masks[0])
         ]
         request = AddObjects.Request(prompts=prompt_message(prompts, stamp_ns, FRAME_ID).prompts)
-        reply = self._graph.call(AddObjects, "add_objects", request)
+        reply = self.player.graph.call(AddObjects, "add_objects", request)
         if not reply.success:
             raise UserError(f"the node refused the objects: {reply.message}", status=1)
 
-    def _change_guests(self, stamp_ns: int, slot: int) -> None:
+    def _change_guests(self, stamp_ns: int) -> None:
         """One more of them, a refinement on the image just sent, or one less."""
         from sam2_ros_msgs.srv import AddObjects, RemoveObjects
 
         if self._config.guests == 0:
             return
-        change = self._guests.next(self._guest_ids, self._clip.masks[self._order[slot % len(self._order)]])
+        change = self._guests.next(self._guest_ids, self._clip.masks[self._frames[stamp_ns]])
         assert change is not None  # something happens each time
         if change.action == REMOVE:
-            reply = self._graph.call(RemoveObjects, "remove_objects", RemoveObjects.Request(ids=change.ids))
+            reply = self.player.graph.call(
+                RemoveObjects, "remove_objects", RemoveObjects.Request(ids=change.ids)
+            )
             self._guest_ids.remove(change.ids[0])
         else:
             message = prompt_message(change.prompts, stamp_ns, FRAME_ID)
-            reply = self._graph.call(AddObjects, "add_objects", AddObjects.Request(prompts=message.prompts))
+            reply = self.player.graph.call(
+                AddObjects, "add_objects", AddObjects.Request(prompts=message.prompts)
+            )
             if change.action == ADD and len(self._guest_ids) < self._config.guests:
                 self._guest_ids += change.ids
         self._changes[change.action if reply.success else f"{change.action} refused"] += 1
 
-    def _send(self, stamp_ns: int, frame: int) -> None:
-        message = self._messages[frame]
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
-        with self._lock:
-            self._sent[stamp_ns] = (time.monotonic(), frame)
-        self._images.publish(message)
-
-    def _read(self, t_s: float) -> None:
-        footprint = read_footprint(self._process.pid)
+    def _read(self) -> None:
+        footprint = read_footprint(self.player.process.pid)
         before = self.readings[-1].processed if self.readings else 0
-        with self._lock:
-            now_ms, ious = spread(self._latencies_ms[before:]), self._ious[before * self._config.objects :]
-            reading = Reading(
-                t_s=round(t_s, 3),
-                resident_mb=round(footprint.resident_mb, 3),
-                anonymous_mb=round(footprint.anonymous_mb, 3),
-                shared_mb=round(footprint.shared_mb, 3),
-                cpu_s=footprint.cpu_s,
-                sent=len(self._sent),
-                processed=len(self._latencies_ms),
-                latency_ms_p50=round(now_ms.p50, 2) if now_ms.count else None,
-                latency_ms_p95=round(now_ms.p95, 2) if now_ms.count else None,
-                objects_tracking=self._tracking,
-                mean_iou=round(float(np.mean(ious)), 4) if ious else None,
-                node=dict(self._diagnostics),
-            )
+        answers = self._answers[before:]
+        now_ms, ious = spread(ms for ms, _ in answers), [iou for _, found in answers for iou in found]
+        reading = Reading(
+            t_s=round(self._elapsed_s, 3),
+            resident_mb=round(footprint.resident_mb, 3),
+            anonymous_mb=round(footprint.anonymous_mb, 3),
+            shared_mb=round(footprint.shared_mb, 3),
+            cpu_s=footprint.cpu_s,
+            sent=len(self.player.sent_s),
+            processed=before + len(answers),
+            latency_ms_p50=round(now_ms.p50, 2) if now_ms.count else None,
+            latency_ms_p95=round(now_ms.p95, 2) if now_ms.count else None,
+            objects_tracking=self._tracking,
+            mean_iou=round(float(np.mean(ious)), 4) if ious else None,
+            node=self.player.diagnostics,
+        )
         self.readings.append(reading)
         self._lines.write(json.dumps(reading.as_dict()) + "\n")
         self._lines.flush()
 
-    # Callbacks, on the graph's thread. Messages stay CDR bytes where only their stamp is of interest.
-
-    def _on_objects(self, cdr: bytes) -> None:
-        arrived_s = time.monotonic()
-        stamp_ns = header_stamp_ns(cdr)
-        with self._lock:
+    def _on_message(self, topic: str, stamp_ns: int, cdr: bytes, arrived_s: float) -> None:
+        """On the graph's thread; lists are only appended to, whole entries at a time."""
+        player = self.player
+        sent_s = player.sent_s.get(stamp_ns)
+        if topic == player.objects_topic:
             self._answered_ns.append(stamp_ns)
-            sent = self._sent.get(stamp_ns)
-        if sent is None:
-            return
-        sent_s, frame = sent
-        ious, tracking = self._score(cdr, frame)  # without the lock, for which the next image would wait
-        with self._lock:
-            self._ious.extend(ious)
-            self._tracking = tracking
-            self._latencies_ms.append((arrived_s - sent_s) * 1e3)
-
-    def _on_label_image(self, cdr: bytes) -> None:
-        with self._lock:
-            self._labelled_ns.append(header_stamp_ns(cdr))
-
-    def _on_diagnostics(self, message: Any) -> None:
-        values = node_values([message], f"/{NODE_NAME}")
-        if not values:
-            return  # another node's
-        with self._lock:
-            self._diagnostics = values
-            if self._sent and "memory_bank_mb" in values:
-                self._bank_mb.append(float(values["memory_bank_mb"]))
+            if sent_s is not None:
+                ious, self._tracking = self._score(cdr, self._frames[stamp_ns])
+                self._answers.append(((arrived_s - sent_s) * 1e3, ious))
+        elif topic == player.label_topic:
+            self._labelled_ns.append(stamp_ns)
+        elif player.sent_s and "memory_bank_mb" in player.diagnostics:
+            self._bank_mb.append(float(player.diagnostics["memory_bank_mb"]))
 
     def _score(self, cdr: bytes, frame: int) -> tuple[list[float], int]:
         """IoU of each object with its known mask (0 for one that is not in the message), and how many track."""
@@ -379,14 +320,3 @@ class _Camera:
 
 def _object_id(number: int) -> str:
     return f"thing_{number + 1}"
-
-
-def _image_message(frame_hwc: np.ndarray) -> Any:
-    """A sensor_msgs/Image that is sent again and again; only its stamp changes."""
-    from sensor_msgs.msg import Image
-
-    fields = rgb_to_image_fields(frame_hwc)
-    message = Image(height=fields.height, width=fields.width, encoding=fields.encoding, step=fields.step)
-    message.header.frame_id = FRAME_ID
-    message.data = array.array("B", fields.data.tobytes())
-    return message

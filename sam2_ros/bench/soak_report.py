@@ -1,4 +1,4 @@
-"""Judges a long live run from one reading per second, and draws it.
+"""Judges an endurance test of the node from its readings, one a second, and plots them.
 
 Does not know ROS or how the run was made: readings in; numbers, failures and a picture out.
 """

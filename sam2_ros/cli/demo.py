@@ -34,8 +34,9 @@ def demo(
 ) -> None:
     """Render a robot-camera clip, play it to the live ROS 2 node as a rosbag2, score what comes back.
 
-    Leaves overlay.mp4, tracked/ (rosbag2), report.html, summary.json. Where rclpy cannot be imported the clip
-    goes through the tracker directly, and that is said. nano sees 256 px here, unless --image-size says otherwise.
+    Leaves the clip (camera/, truth/, prompts.json), overlay.mp4, node/tracked/ (rosbag2), report.html, summary.json.
+    Where rclpy cannot be imported the clip goes through the tracker directly, and that is said. nano sees 256 px here,
+    unless --image-size says otherwise.
     """
     from sam2_ros.eval.demo import DemoConfig, run_demo
     from sam2_ros.live.player import fastdds_profile, missing_ros
@@ -55,6 +56,6 @@ def demo(
     with show.progress_bar("starting") as bar:
         summary = run_demo(config, bar.show)
     show.print_table("sam2-ros demo", {key: value for key, value in summary.items() if key != "per_object"})
-    for name in ("report.html", "overlay.mp4", "tracked", "summary.json"):
+    for name in ("report.html", "overlay.mp4", f"{'direct' if reason else 'node'}/tracked", "summary.json"):
         show.path(out / name)
     show.print_json(as_json, summary)

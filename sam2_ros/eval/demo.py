@@ -1,54 +1,46 @@
-"""The demo: a rendered robot-camera clip goes through the live node as a bag, and what comes back is scored.
+"""The demo: renders a robot-camera clip into a rosbag2 with prompts and truth, and replays it through the live node.
 
-Does not know the command line or the node's code: it is told the command that starts the node, if any.
+Does not know how a replay is made and scored, nor the command line: it is told the command that starts the node.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sam2_ros.atomic_write import write_json
-from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.warm_up import warm_up
-from sam2_ros.live.player import LiveReplayConfig, replay_live
+from sam2_ros.engine import Prompt
+from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.media.bag.storage import BagWriter
-from sam2_ros.media.bag.timeline import read_timeline
-from sam2_ros.media.frames import open_source
 from sam2_ros.media.overlay import VideoWriter, draw_overlay
-from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
-from sam2_ros.offline.stream import track_frames
+from sam2_ros.media.results import OBJECTS_TOPIC
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.clip import Clip
 from sam2_ros.synthetic.render import demo_clip
-from sam2_ros.weights.open_model import ModelOptions, open_model
+from sam2_ros.weights.open_model import ModelOptions
 
-from .metrics import spread
 from .recording import read_results
-from .scoring import ClipScore, ObjectTruth, score_clip
+from .replay.measures import mean
+from .replay.replay import replay_into
+from .replay.replay_config import DIRECT, NODE, SUMMARIES, ReplayConfig
+from .replay.score import newest_results
 
-IMAGE_TOPIC = "/camera/image_raw"
+IMAGE_TOPIC, LABELS_TOPIC = "/camera/image_raw", "/truth/labels"
 FRAME_ID = "camera"
 RATE_HZ = 10.0
 NANO_IMAGE_SIZE = 256
 """Side of nano's input, px: what one core of a CPU has time for ten times a second, with two objects."""
-RESULT_NAMES = ("camera/", "tracked/", "overlay.mp4", "summary.json")
+INPUT_NAMES = ("camera/", "truth/", "prompts.json")
+RESULT_NAMES = (*INPUT_NAMES, *ReplayConfig.recordings((NODE, DIRECT)), "overlay.mp4", *SUMMARIES)
 OBJECT_IDS = ("cup", "robot")
 """The objects of the demo clip in the order of its masks; the robot drives behind a box for a while."""
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
 """Years old, as the stamps of a real bag are: nothing may compare them with today's clock."""
-
-LIVE_LATENCY = (
-    "From publishing an image to receiving its ~/objects message, on the steady clock of the process that "
-    "plays the bag: DDS there and back, the node's work, and this recorder. Of the images that come while "
-    "the node is busy, only the newest is processed; the rest are dropped and have no latency."
-)
-DIRECT_LATENCY = (
-    "Duration of Tracker.step, in this process: no ROS graph was involved and no frame was dropped."
-)
 
 
 @dataclass(frozen=True)
@@ -77,67 +69,47 @@ class DemoConfig:
         return replace(given, image_size=NANO_IMAGE_SIZE) if smaller else given
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What differs between the live and the direct run."""
-
-    transport: str
-    model: str
-    device: str
-    latency_ms_by_frame: Mapping[int, float]
-    extra: Mapping[str, object]
-
-
 def run_demo(
     config: DemoConfig, on_progress: Callable[[str, int, int], None] = lambda step, done, total: None
-) -> dict[str, object]:
-    """Render, replay, record, score, and write camera/, tracked/, overlay.mp4, report.html and summary.json.
+) -> dict[str, Any]:
+    """Render camera/, truth/ and prompts.json, replay them, and write overlay.mp4.
 
-    Returns the summary. Raises UserError; then an earlier
-    result is as it was, but for node.log.
+    Returns the demo's numbers; summary.json holds them beside those of the replay. Raises what `run_replay` does; then
+    an earlier result is as it was, but for node.log.
     """
     config.opened.resolved()  # a wrong name is told at once, not by a node that stays unconfigured
     with ResultFolder(config.out, "demo", RESULT_NAMES, overwrite=config.overwrite) as folder:
-        return _run_demo(config, folder, on_progress)
+        on_progress("rendering the clip", 0, 1)
+        clip = demo_clip()
+        frames, masks = clip.frames[: config.frames], clip.masks[: config.frames]
+        prompts = [Prompt(id, box=tight_box(mask)) for id, mask in zip(OBJECT_IDS, masks[0], strict=True)]
+        write_inputs(folder, Clip(frames, masks), prompts)
+        replayed = replay_into(folder, _replay_config(config, folder, prompts), on_progress)
+        (run,) = replayed["runs"]
+        _write_overlay(folder, f"{run}/tracked/", frames)
+        numbers = demo_numbers(config, replayed)
+        # The demo's numbers first; they win, where a replay has another meaning of `transport`.
+        write_json(folder.stage("summary.json"), {**numbers, **replayed, **numbers})
+    return numbers
 
 
-def _run_demo(
-    config: DemoConfig, folder: ResultFolder, on_progress: Callable[[str, int, int], None]
-) -> dict[str, object]:
-    camera_bag, tracked_bag = folder.stage("camera/"), folder.stage("tracked/")
-    on_progress("rendering the clip", 0, 1)
-    clip = demo_clip()
-    total = len(clip.frames) if config.frames is None else min(config.frames, len(clip.frames))
-    truths = clip_truths(clip, total)
-    prompts = [Prompt(id=truth.id, box=mask_box(truth.masks_thw[0])) for truth in truths]
-    write_camera_bag(camera_bag, clip.frames[:total])
-    if config.node_command is not None:
-        log = folder.live("node.log")
-        run = _run_live(config, camera_bag, tracked_bag, log, prompts, total, on_progress)
-    else:
-        run = _run_direct(config, camera_bag, tracked_bag, prompts, total, on_progress)
-    on_progress("scoring", total, total)
-    results = read_results(tracked_bag, OBJECTS_TOPIC, {stamp_ns(frame): frame for frame in range(total)})
-    score = score_clip(results, truths)
-    summary = _summary(config, run, score, total, len(results))
-    _write_overlay(folder.stage("overlay.mp4"), clip.frames[:total], results)
-    write_json(folder.stage("summary.json"), summary, indent=2)
-    return summary
+def write_inputs(folder: ResultFolder, clip: Clip, prompts: Sequence[Prompt]) -> None:
+    """The clip as a camera's topic would be recorded, its masks as label images, the boxes on the first image."""
+    with (
+        BagWriter(folder.stage("camera/"), storage="mcap") as camera,
+        BagWriter(folder.stage("truth/"), storage="mcap") as truth,
+    ):
+        for frame, (image, masks) in enumerate(zip(clip.frames, clip.masks, strict=True)):
+            camera.write_image(IMAGE_TOPIC, stamp_ns(frame), FRAME_ID, image)
+            truth.write_label_image(LABELS_TOPIC, stamp_ns(frame), FRAME_ID, label_image(masks))
+    boxes = [{"id": prompt.id, "frame": 0, "box": prompt.box} for prompt in prompts]
+    folder.stage("prompts.json").write_text(json.dumps(boxes) + "\n")
 
 
-def clip_truths(clip: Clip, frames: int) -> list[ObjectTruth]:
-    """The known masks of the demo clip's first frames, one ObjectTruth per object, prompted on frame 0."""
-    visible = clip.visible
-    return [
-        ObjectTruth(object_id, clip.masks[:frames, number], visible[:frames, number])
-        for number, object_id in enumerate(OBJECT_IDS)
-    ]
-
-
-def mask_box(mask_hw: np.ndarray) -> tuple[float, float, float, float]:
-    """Tight half-open box x0, y0, x1, y1 of a [H, W] mask that is not empty."""
-    rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+def label_image(masks_nhw: np.ndarray) -> np.ndarray:
+    """``[H, W]`` uint16 of disjoint masks: 1 where the first one is, 2 where the second one is; 0 elsewhere."""
+    numbers = np.arange(1, len(masks_nhw) + 1, dtype=np.uint16)
+    return np.asarray((masks_nhw * numbers[:, None, None]).sum(axis=0, dtype=np.uint16))
 
 
 def stamp_ns(frame: int) -> int:
@@ -145,141 +117,71 @@ def stamp_ns(frame: int) -> int:
     return FIRST_STAMP_NS + round(frame * 1e9 / RATE_HZ)
 
 
-def write_camera_bag(path: Path, frames_thwc: np.ndarray) -> None:
-    """Write frames as raw rgb8 images, as a camera driver's topic would be recorded."""
-    with BagWriter(path, storage="mcap") as writer:
-        for frame, image in enumerate(frames_thwc):
-            writer.write_image(IMAGE_TOPIC, stamp_ns(frame), FRAME_ID, image)
-
-
-def _run_live(
-    config: DemoConfig,
-    camera_bag: Path,
-    tracked_bag: Path,
-    log: Path,
-    prompts: Sequence[Prompt],
-    total: int,
-    on_progress: Callable[[str, int, int], None],
-) -> _Run:
-    assert config.node_command is not None
-    replay = replay_live(
-        read_timeline(camera_bag, IMAGE_TOPIC),
-        {stamp_ns(0): prompts},
-        tracked_bag,
-        log,
-        LiveReplayConfig(
-            node_command=config.node_command,
-            parameters={
-                **asdict(config.opened),
-                "max_objects": len(prompts),
-            },
-            profiles_file=config.profiles_file,
-            start_timeout_s=config.opened.patience_s,
-        ),
-        lambda step, images: on_progress(step, images, total),
-    )
-    frame_by_stamp = {stamp_ns(frame): frame for frame in range(total)}
-    return _Run(
-        transport="ros2",
-        model=replay.diagnostics.get("model", config.opened.model),
-        device=replay.diagnostics.get("device", config.opened.device),
-        latency_ms_by_frame={frame_by_stamp[stamp]: ms for stamp, ms in sorted(replay.latency_ms.items())},
-        extra={
-            "node_latency_ms": {
-                name: float(replay.diagnostics[key])
-                for name, key in ((p, f"latency_ms_{p}") for p in ("p50", "p95", "p99"))
-                if key in replay.diagnostics
-            },
-            "node_exit_status": replay.node_exit_status,
-        },
+def _replay_config(config: DemoConfig, folder: ResultFolder, prompts: Sequence[Prompt]) -> ReplayConfig:
+    direct = config.node_command is None
+    return ReplayConfig(
+        bag=folder.stage("camera/"),
+        out=config.out,
+        prompts={0: prompts},
+        node_command=config.node_command,
+        direct=direct,
+        truth=folder.stage("truth/"),
+        model_options=config.opened,
+        profiles_file=config.profiles_file,
+        prompts_file=str(config.out / "prompts.json"),
+        command="sam2-ros demo",
+        notes=(f"Tracked directly, without a ROS graph, because {config.direct_because}.",) if direct else (),
     )
 
 
-def _run_direct(
-    config: DemoConfig,
-    camera_bag: Path,
-    tracked_bag: Path,
-    prompts: Sequence[Prompt],
-    total: int,
-    on_progress: Callable[[str, int, int], None],
-) -> _Run:
-    on_progress("loading the model", 0, total)
-    settings = TrackerConfig(max_objects=len(prompts))
-    model = open_model(config.opened, settings)
-    warm_up(model, settings)
-    tracker = Tracker(model, settings)
-    latency_ms: dict[int, float] = {}
-    source = open_source(camera_bag, IMAGE_TOPIC)
-    with BagWriter(tracked_bag, storage="mcap") as writer:
-        for tracked in track_frames(tracker, source, {0: prompts}):
-            frame, result = tracked.frame, tracked.result
-            writer.write_objects(OBJECTS_TOPIC, frame.stamp_ns, FRAME_ID, result)
-            writer.write_label_image(LABEL_TOPIC, frame.stamp_ns, FRAME_ID, result.label_image())
-            latency_ms[frame.index] = tracked.step_ms
-            on_progress("tracking", len(latency_ms), total)
-    source.close()
-    return _Run("direct", model.config.name, str(model.device), latency_ms, {"reason": config.direct_because})
+def _write_overlay(folder: ResultFolder, recording: str, frames_thwc: np.ndarray) -> None:
+    """Every frame of the clip; a dropped one shows the newest result there was, as a robot would see it."""
+    frame_by_stamp = {stamp_ns(frame): frame for frame in range(len(frames_thwc))}
+    results = read_results(folder.stage(recording), OBJECTS_TOPIC, frame_by_stamp)
+    video = VideoWriter(folder.stage("overlay.mp4"), RATE_HZ)
+    try:
+        for image, newest in zip(frames_thwc, newest_results(results, len(frames_thwc)), strict=True):
+            video.write(image if newest is None else draw_overlay(image, newest))
+    finally:
+        video.close()
 
 
-def _summary(
-    config: DemoConfig, run: _Run, score: ClipScore, total: int, processed: int
-) -> dict[str, object]:
+def demo_numbers(config: DemoConfig, replayed: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of the only run, of processed frames after the prompted one; IoU where the object can be seen."""
+    ((name, run),) = replayed["runs"].items()
+    overlaps = {id: _overlaps(one["curve"]) for id, one in run["objects"].items()}
+    of_node = {key: run[key] for key in ("node_latency_ms", "node_exit_status") if key in run}
     return {
-        "transport": run.transport,
-        **run.extra,
+        "transport": "ros2" if name == NODE else DIRECT,
+        **(of_node if name == NODE else {"reason": config.direct_because}),
         "source": "rendered clip, 640x480, 10 Hz",
-        "model": run.model,
-        "device": run.device,
-        "image_size": config.opened.image_size,
-        "frames_in": total,
-        "frames_processed": processed,
-        "dropped": total - processed,
-        "mean_iou": _rounded(score.mean_iou),
-        "missed": _rounded(score.missed),
-        "false_presence": _rounded(score.false_presence),
-        "latency_ms": spread(run.latency_ms_by_frame.values()).as_dict(),
+        **{key: replayed[key] for key in ("model", "device", "image_size")},
+        "frames_in": run["images_in"],
+        "frames_processed": run["processed"],
+        "dropped": run["dropped"],
+        "mean_iou": _mean([overlap for seen in overlaps.values() for overlap in seen]),
+        **{key: run["processed_only"][key] for key in ("missed", "false_presence")},
+        "latency_ms": run["latency_ms"],
         "per_object": {
-            scored.id: {
-                "mean_iou": _rounded(scored.mean_iou),
-                "missed": _rounded(scored.missed),
-                "false_presence": _rounded(scored.false_presence),
-                "frames_visible": scored.frames_visible,
-                "frames_hidden": scored.frames_hidden,
-                "reacquired_s": [
-                    None if frames is None else frames / RATE_HZ for frames in scored.reacquired_frames
-                ],
+            id: {
+                "mean_iou": _mean(overlaps[id]),
+                **{
+                    key: one["processed_only"][key]
+                    for key in ("missed", "false_presence", "frames_visible", "frames_hidden")
+                },
+                "reacquired_s": one["processed_only"]["time_to_recover_s"],
             }
-            for scored in score.per_object
+            for id, one in run["objects"].items()
         },
     }
 
 
-def _notes(config: DemoConfig) -> list[str]:
-    how = (
-        "Played as a rosbag2 over DDS to the live node in a process of its own"
-        if config.node_command
-        else f"Tracked directly, without a ROS graph, because {config.direct_because}"
-    )
-    return [
-        f"{how}; each object was prompted with a box on the first frame.",
-        "Mean IoU counts processed frames in which the object can be seen, the prompted frame left out. "
-        "False presence is the share of processed frames with the object hidden in which its state was "
-        "TRACKING; the state changes after two frames that agree, so one per hidden stretch is its price.",
-    ]
+def _overlaps(curve: Mapping[str, Sequence[Any]]) -> list[float]:
+    """IoU, 0..1, of the processed frames that show the object."""
+    entries = zip(curve["J"], curve["visible"], curve["processed"], strict=True)
+    return [j / 100 for j, visible, processed in entries if visible and processed]
 
 
-def _write_overlay(path: Path, frames_thwc: np.ndarray, results: Sequence[FrameResult]) -> None:
-    """Every frame of the clip; a dropped one shows the newest result there was, as a robot would see it."""
-    by_frame = {result.frame_index: result for result in results}
-    writer = VideoWriter(path, RATE_HZ)
-    newest: FrameResult | None = None
-    try:
-        for frame, image in enumerate(frames_thwc):
-            newest = by_frame.get(frame, newest)
-            writer.write(image if newest is None else draw_overlay(image, newest))
-    finally:
-        writer.close()
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _mean(values: Sequence[float]) -> float | None:
+    found = mean(values)
+    return None if found is None else round(found, 4)

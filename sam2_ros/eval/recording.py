@@ -16,17 +16,11 @@ from sam2_ros.media.bag.storage import BagReader
 from sam2_ros.media.messages.tracked_object import ReadObject, read_objects
 
 
-def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> list[FrameResult]:
-    """The TrackedObjectArrays on `topic` whose image is known, by frame; masks at the image's size.
+def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> Iterator[FrameResult]:
+    """The TrackedObjectArrays on `topic` whose image is known, one by one as recorded; masks at the image's size.
 
     `frame_by_stamp_ns` numbers the images. What a message does not carry (logits, stage times) is empty.
     """
-    results = {result.frame_index: result for result in each_result(bag, topic, frame_by_stamp_ns)}
-    return [results[frame] for frame in sorted(results)]
-
-
-def each_result(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> Iterator[FrameResult]:
-    """The same one by one as they were recorded, for recordings that do not fit into memory as masks."""
     with BagReader(bag) as reader:
         for _, _, message in reader.messages([topic]):
             stamp_ns = int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)

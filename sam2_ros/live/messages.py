@@ -1,4 +1,4 @@
-"""Makes rclpy messages out of the engine's prompts.
+"""Makes rclpy messages out of images and the engine's prompts.
 
 Does not know when anything is sent. Importing it needs no ROS; making a message does.
 """
@@ -9,8 +9,22 @@ import array
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sam2_ros.engine import Prompt
 from sam2_ros.media.frame import NS_PER_S
+from sam2_ros.media.ros_image import rgb_to_image_fields
+
+
+def image_message(image_hw3: np.ndarray, frame_id: str) -> Any:
+    """``[H, W, 3]`` uint8 RGB as a sensor_msgs/Image without a stamp."""
+    from sensor_msgs.msg import Image
+
+    fields = rgb_to_image_fields(image_hw3)
+    message = Image(height=fields.height, width=fields.width, encoding=fields.encoding, step=fields.step)
+    message.header.frame_id = frame_id
+    message.data = array.array("B", fields.data.tobytes())
+    return message
 
 
 def prompt_message(prompts: Sequence[Prompt], stamp_ns: int, frame_id: str) -> Any:

@@ -1,23 +1,19 @@
-"""Plays the images of a bag to a live node over DDS, at the bag's rate, and records what the node publishes.
+"""Plays a camera to a live node: starts the node, publishes images at their times, sends prompts, hands on the answers.
 
-Does not know the node's code: it starts the command it is given and speaks through topics and services only.
+Does not know where images come from or what becomes of the answers; speaks through topics and services only.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sam2_ros.engine import Prompt
-from sam2_ros.errors import UserError
-from sam2_ros.media.bag.order import OrderedTopic
-from sam2_ros.media.bag.storage import BagReader, BagWriter
-from sam2_ros.media.bag.timeline import BagTimeline
-from sam2_ros.media.frame import NS_PER_S, SourceError
-from sam2_ros.media.messages.cdr_header import header_stamp_ns, with_stamp
+from sam2_ros.media.messages.cdr_header import header_stamp_ns
 from sam2_ros.media.messages.diagnostics import node_values
 from sam2_ros.share_folder import shared_folder
 
@@ -25,56 +21,45 @@ from .graph import POLL_S, LiveGraph, dds_environment, environment_set, own_doma
 from .messages import prompt_message
 from .node_process import NodeProcess
 
-_log = logging.getLogger(__name__)
-
-DIAGNOSTICS_TOPIC = "/diagnostics"
+OBJECTS, LABEL_IMAGE, DIAGNOSTICS_TOPIC = "objects", "label_image", "/diagnostics"
 DIAGNOSTICS_PATIENCE_S = 2.5
 COMPRESSED_SUFFIX = "/compressed"
 """What image_transport, and the node, append to a topic's name for its compressed images."""
 
+OnMessage = Callable[[str, int, bytes, float], None]
+"""Told topic, stamp (ns), CDR bytes and time of arrival (steady clock) of every answer, on the graph's thread."""
+
 
 @dataclass(frozen=True)
-class LiveReplayConfig:
-    """How to start the node, and how patiently to wait for it; the camera's topic is the bag's."""
+class LivePlayerConfig:
+    """How to start the node, and how patiently to wait for it."""
 
     node_command: tuple[str, ...]  # starts the node; ROS arguments are appended
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     node_name: str = "sam2_node"
-    rate: float = 1.0  # 2 = twice as fast as recorded
     domain_id: int | None = None  # ROS_DOMAIN_ID; None = one of this process's own
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
     start_timeout_s: float = 180.0  # imports, model load, warm-up
     discovery_timeout_s: float = 30.0
-    prompt_lead_s: float = 0.5  # prompts go out this long before their image, so that they are there first
-    drain_timeout_s: float = 30.0  # after the last image
-
-    def __post_init__(self) -> None:
-        if not self.rate > 0:
-            raise ValueError(f"rate {self.rate} given, a number above 0 expected: 1 plays as recorded")
-
-    @property
-    def resolved_domain_id(self) -> int:
-        return self.domain_id if self.domain_id is not None else own_domain_id()
 
 
 @dataclass(frozen=True)
-class LiveReplay:
-    """What a live replay saw. Times are seconds of this process's steady clock, keyed by image stamp."""
+class CameraImage:
+    """An image to publish. `due_s` counts from the first one; `message`: a message of rclpy, or its CDR bytes."""
 
-    sent_s: Mapping[int, float]  # every image published: stamp_ns -> when
-    objects_s: Mapping[int, float]  # every ~/objects message: stamp_ns of its image -> when it arrived
-    diagnostics: Mapping[str, str]  # the node's last diagnostics, key -> value
-    node_exit_status: int | None
-    broken: int = 0  # messages of the bag that are no images: not sent
+    due_s: float
+    stamp_ns: int
+    message: Any
 
-    @property
-    def latency_ms(self) -> dict[int, float]:
-        """Image published to objects received, by stamp_ns: the node, DDS both ways, this recorder."""
-        return {
-            stamp_ns: (arrived_s - self.sent_s[stamp_ns]) * 1e3
-            for stamp_ns, arrived_s in self.objects_s.items()
-            if stamp_ns in self.sent_s
-        }
+
+@dataclass(frozen=True)
+class TimedPrompts:
+    """Prompts made on the image of `stamp_ns`, to publish at `due_s` after the first image, or before it if below 0."""
+
+    due_s: float
+    stamp_ns: int
+    frame_id: str
+    prompts: Sequence[Prompt]
 
 
 def missing_ros() -> str | None:
@@ -98,210 +83,184 @@ def fastdds_profile() -> Path:
     return shared_folder("config", "fastdds.xml") / "fastdds.xml"
 
 
-def replay_live(
-    camera: BagTimeline,
-    prompts: Mapping[int, Sequence[Prompt]],
-    tracked_bag: Path,
-    log_path: Path,
-    config: LiveReplayConfig,
-    on_progress: Callable[[str, int], None] = lambda step, images: None,
-) -> LiveReplay:
-    """Start the node, play `camera` to it, record into `tracked_bag`, end the node.
+class LivePlayer:
+    """The camera, the prompting user and the listener of a node that it starts: a context manager, which ends the node.
 
-    Images go out as they were recorded, raw or compressed, under the stamps of the timeline. `prompts` are keyed by
-    the stamp (ns) of the image they were made on. `on_progress` is told the step and the number of images played. The
-    node's output goes to `log_path`. Raises UserError; what was heard until then is in `tracked_bag`.
+    Args:
+        config: of the node.
+        image_topic: without `COMPRESSED_SUFFIX`.
+        log_path: where the node's output goes.
+        on_message: gets the answers (`objects_topic`, `label_topic`) and all diagnostics.
+        compressed: images are sensor_msgs/CompressedImage.
+
+    Raises UserError, from every call, when the node does not start or is gone.
+
+    Attributes:
+        sent_s: images published: stamp (ns) -> when, steady clock.
+        answered_s: of images: stamp (ns) -> when its ~/objects message arrived first.
+        diagnostics: the node's newest values.
+        exit_status: of the node, once it has ended.
     """
-    unknown = sorted(set(prompts) - set(camera.stamps_ns))
-    if unknown:
-        raise UserError(
-            f"prompts stamped {unknown} belong to no image of {camera.bag}: use the stamp of an image in the bag",
-            status=1,
-        )
-    topic, parameters = camera.topic, dict(config.parameters)
-    if camera.compressed:
-        topic, parameters = (
-            topic.removesuffix(COMPRESSED_SUFFIX),
-            {**parameters, "image_transport": "compressed"},
-        )
-    environment = dds_environment(config.resolved_domain_id, config.profiles_file)
-    command = [*config.node_command, *ros_arguments(config.node_name, topic, parameters)]
-    # The player's own images need the profile and the domain too: DDS reads them when the context is made.
-    with environment_set(environment), NodeProcess(command, log_path, environment) as process:
-        with (
-            _Player(config, camera, topic, process) as player,
-            BagWriter(tracked_bag, storage="mcap") as writer,
-        ):
-            try:
-                on_progress("waiting for the node", 0)
-                player.wait_until_ready()
-                player.play(prompts, on_progress)
-                on_progress("waiting for the last result", len(player.sent_s))
-                player.drain()
-            finally:
-                player.write(writer)
-            diagnostics = player.last_diagnostics()
-        status = process.stop()
-    return LiveReplay(player.sent_s, player.objects_s, diagnostics, status, player.broken)
-
-
-@dataclass(frozen=True)
-class _Received:
-    topic: str
-    type_name: str
-    stamp_ns: int
-    cdr: bytes
-
-
-class _Player:
-    """The camera, the prompting user and the recorder in one rclpy node."""
 
     def __init__(
-        self, config: LiveReplayConfig, camera: BagTimeline, image_topic: str, process: NodeProcess
+        self,
+        config: LivePlayerConfig,
+        image_topic: str,
+        log_path: Path,
+        on_message: OnMessage,
+        compressed: bool = False,
     ) -> None:
         self._config = config
-        self._camera = camera
-        self._image_topic = f"{image_topic}{COMPRESSED_SUFFIX}" if camera.compressed else image_topic
-        self._process = process
-        self._received: list[_Received] = []  # appended by the executor's thread only
+        self._base_topic = image_topic
+        self._log_path = log_path
+        self._on_message = on_message
+        self._compressed = compressed
+        self._diagnostics_count = 0
+        self.image_topic = f"{image_topic}{COMPRESSED_SUFFIX}" if compressed else image_topic
+        self.objects_topic = f"/{config.node_name}/{OBJECTS}"
+        self.label_topic = f"/{config.node_name}/{LABEL_IMAGE}"
+        self._start_s = 0.0
+        # The player's thread writes the first and the graph's the second; the other one only looks up stamps.
         self.sent_s: dict[int, float] = {}
-        self.objects_s: dict[int, float] = {}
-        self.broken = 0
+        self.answered_s: dict[int, float] = {}
+        self.diagnostics: dict[str, str] = {}
+        self.exit_status: int | None = None
 
-    def __enter__(self) -> _Player:
+    def __enter__(self) -> LivePlayer:
+        config = self._config
+        domain_id = own_domain_id() if config.domain_id is None else config.domain_id
+        environment = dds_environment(domain_id, config.profiles_file)
+        parameters = dict(config.parameters)
+        if self._compressed:
+            parameters["image_transport"] = "compressed"
+        command = [
+            *config.node_command,
+            *ros_arguments(config.node_name, self._base_topic, parameters),
+        ]
+        with contextlib.ExitStack() as stack:
+            # The player's own images need the profile and the domain too: DDS reads them when the context is made.
+            stack.enter_context(environment_set(environment))
+            self.process = stack.enter_context(NodeProcess(command, self._log_path, environment))
+            self.graph = stack.enter_context(
+                LiveGraph("sam2_ros_player", domain_id, self.process, config.node_name)
+            )
+            self._make_topics()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        with self._stack:
+            pass
+        self.exit_status = self.process.stop()
+
+    def _make_topics(self) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sam2_ros_msgs.msg import PromptArray, TrackedObjectArray
         from sensor_msgs.msg import CompressedImage, Image
 
-        config = self._config
-        self._graph = LiveGraph(
-            "sam2_ros_player", config.resolved_domain_id, self._process, config.node_name
-        ).__enter__()
-        self._node = self._graph.node
-        own = f"/{config.node_name}"
-        self._objects_topic = f"{own}/objects"
+        node = self.graph.node
         # As camera drivers publish.
         camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        image_type = CompressedImage if self._camera.compressed else Image
-        self._images = self._node.create_publisher(image_type, self._image_topic, camera_qos)
-        self._prompts = self._node.create_publisher(PromptArray, f"{own}/prompts", QoSProfile(depth=10))
-        self._listen(TrackedObjectArray, "sam2_ros_msgs/msg/TrackedObjectArray", self._objects_topic)
-        self._listen(Image, "sensor_msgs/msg/Image", f"{own}/label_image")
-        self._listen(DiagnosticArray, "diagnostic_msgs/msg/DiagnosticArray", DIAGNOSTICS_TOPIC)
-        return self
+        image_type = CompressedImage if self._compressed else Image
+        self._images = node.create_publisher(image_type, self.image_topic, camera_qos)
+        self._prompts = node.create_publisher(
+            PromptArray, f"/{self._config.node_name}/prompts", QoSProfile(depth=10)
+        )
+        for message_type, topic in (
+            (TrackedObjectArray, self.objects_topic),
+            (Image, self.label_topic),
+            (DiagnosticArray, DIAGNOSTICS_TOPIC),
+        ):
+            self._listen(message_type, topic)
 
-    def __exit__(self, *exception: object) -> None:
-        self._graph.__exit__(*exception)
-
-    def _listen(self, message_type: type, type_name: str, topic: str) -> None:
+    def _listen(self, message_type: type, topic: str) -> None:
         from rclpy.qos import QoSProfile
 
-        # Messages stay CDR bytes: recorded exactly as they came, and no time goes into making Python objects
-        # while images are being played.
-        def store(cdr: bytes) -> None:
+        # Messages stay CDR bytes: no time goes into making Python objects while images are being played.
+        def receive(cdr: bytes) -> None:
             arrived_s = time.monotonic()
             stamp_ns = header_stamp_ns(cdr)
-            self._received.append(_Received(topic, type_name, stamp_ns, cdr))
-            if topic == self._objects_topic:
-                self.objects_s.setdefault(stamp_ns, arrived_s)
+            if topic == DIAGNOSTICS_TOPIC:
+                self._read_diagnostics(cdr)
+            self._on_message(topic, stamp_ns, cdr, arrived_s)
+            if topic == self.objects_topic:
+                self.answered_s.setdefault(stamp_ns, arrived_s)
 
-        self._node.create_subscription(message_type, topic, store, QoSProfile(depth=50), raw=True)
+        self.graph.node.create_subscription(message_type, topic, receive, QoSProfile(depth=50), raw=True)
 
-    def wait_until_ready(self) -> None:
-        """Until the node is active and every topic between it and the player is matched."""
-        self._graph.wait_until_active(self._config.start_timeout_s)
-        self._graph.wait_for(
-            lambda: (
-                self._images.get_subscription_count() > 0
-                and self._prompts.get_subscription_count() > 0
-                and self._node.count_publishers(self._objects_topic) > 0
-            ),
-            self._config.discovery_timeout_s,
-            f"subscribing to {self._image_topic} and ~/prompts and offering ~/objects",
-        )
-
-    def play(self, prompts: Mapping[int, Sequence[Prompt]], on_progress: Callable[[str, int], None]) -> None:
-        """Publish the bag's images at its pace; prompts go out `prompt_lead_s` before the image of their stamp.
-
-        Topics overtake each other, and a camera does not wait: the lead delays no image but the first.
-        """
-        images, rate = self._camera.images, self._config.rate
-        due_s = [(image.received_ns - images[0].received_ns) / NS_PER_S / rate for image in images]
-        waiting = [
-            (due, image) for due, image in zip(due_s, images, strict=True) if image.stamp_ns in prompts
-        ]
-        start_s = time.monotonic() + self._config.prompt_lead_s
-        with BagReader(self._camera.bag) as reader:
-            raw_images = OrderedTopic(reader, self._camera.topic)
-            raw_images.scan()
-            for due, image, raw in zip(due_s, images, raw_images, strict=True):
-                while waiting and waiting[0][0] - self._config.prompt_lead_s <= due:
-                    prompt_due, prompted = waiting.pop(0)
-                    _sleep_until(start_s + prompt_due - self._config.prompt_lead_s)
-                    given = prompts[prompted.stamp_ns]
-                    self._prompts.publish(prompt_message(given, prompted.stamp_ns, prompted.frame_id))
-                message = (
-                    bytes(raw.cdr)
-                    if image.stamp_ns == image.header_ns
-                    else with_stamp(raw.cdr, image.stamp_ns)
-                )
-                try:
-                    reader.decode(raw)
-                except SourceError as error:
-                    # A camera sends whole messages; rclpy gives up on one that does not deserialize.
-                    _log.warning("not played: %s", error)
-                    self.broken += 1
-                    continue
-                _sleep_until(start_s + due)
-                self._process.check()
-                self.sent_s[image.stamp_ns] = time.monotonic()
-                self._images.publish(message)
-                on_progress("playing", len(self.sent_s))
-
-    def drain(self) -> None:
-        """Until the newest image's objects are there: the node always gets to the newest one."""
-        if not self.sent_s:
-            raise UserError(
-                f"no message on {self._camera.topic} of {self._camera.bag} is a whole image", status=1
-            )
-        newest_ns = max(self.sent_s)
-        deadline_s = time.monotonic() + self._config.drain_timeout_s
-        while newest_ns not in self.objects_s and time.monotonic() < deadline_s:
-            self._process.check()
-            time.sleep(POLL_S)
-        if not self.objects_s:
-            raise UserError(
-                f"{len(self.sent_s)} images were played but nothing came on {self._objects_topic}; "
-                f"{self._process.last_words()}",
-                status=1,
-            )
-        # The node tells its counts and times once a second: wait for those that include the last image, whose
-        # label image arrives meanwhile.
-        told = sum(message.topic == DIAGNOSTICS_TOPIC for message in self._received)
-        deadline_s = time.monotonic() + DIAGNOSTICS_PATIENCE_S
-        while time.monotonic() < deadline_s and told == sum(
-            message.topic == DIAGNOSTICS_TOPIC for message in list(self._received)
-        ):
-            time.sleep(POLL_S)
-
-    def write(self, writer: BagWriter) -> None:
-        """What was heard, in order of arrival; recorded at its own stamp, to lie beside the camera bag."""
-        for message in list(self._received):
-            if message.stamp_ns in self.sent_s:
-                writer.write_raw(message.topic, message.type_name, message.stamp_ns, message.cdr)
-
-    def last_diagnostics(self) -> dict[str, str]:
-        """Key -> newest value over the node's statuses."""
+    def _read_diagnostics(self, cdr: bytes) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.serialization import deserialize_message
 
-        messages = [
-            deserialize_message(message.cdr, DiagnosticArray)
-            for message in list(self._received)
-            if message.topic == DIAGNOSTICS_TOPIC
-        ]
-        return node_values(messages, self._objects_topic.rpartition("/")[0])
+        values = node_values([deserialize_message(cdr, DiagnosticArray)], f"/{self._config.node_name}")
+        if values:  # another node's otherwise
+            self.diagnostics = {**self.diagnostics, **values}
+            self._diagnostics_count += 1
+
+    def wait_until_ready(self) -> None:
+        """Until the node is active and every topic between it and the player is matched."""
+        self.graph.wait_until_active(self._config.start_timeout_s)
+        self.graph.wait_for(
+            lambda: (
+                self._images.get_subscription_count() > 0
+                and self._prompts.get_subscription_count() > 0
+                and self.graph.node.count_publishers(self.objects_topic) > 0
+            ),
+            self._config.discovery_timeout_s,
+            f"subscribing to {self.image_topic} and ~/prompts and offering ~/objects",
+        )
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the first image was due."""
+        return time.monotonic() - self._start_s
+
+    def play(
+        self,
+        images: Iterable[CameraImage],
+        lead_s: float,
+        prompts: Iterable[TimedPrompts] = (),
+        on_sent: Callable[[CameraImage], None] = lambda image: None,
+    ) -> None:
+        """Publish every image when it is due, and before it the prompts that are due until then.
+
+        Args:
+            images: in the order they are due; the next one is asked for once the one before is sent.
+            lead_s: from now until the first image is due.
+            prompts: in the order they are due.
+            on_sent: told after each image.
+        """
+        waiting = list(prompts)
+        for number, image in enumerate(images):
+            if number == 0:  # not before: it may take long to have it
+                self._start_s = time.monotonic() + lead_s
+            while waiting and waiting[0].due_s <= image.due_s:
+                given = waiting.pop(0)
+                _sleep_until(self._start_s + given.due_s)
+                self._prompts.publish(prompt_message(given.prompts, given.stamp_ns, given.frame_id))
+            _sleep_until(self._start_s + image.due_s)
+            self.process.check()
+            self.sent_s[image.stamp_ns] = time.monotonic()
+            self._images.publish(image.message)
+            on_sent(image)
+
+    def drain(self, timeout_s: float) -> None:
+        """Until the newest image's objects are there, for a while: the node always gets to the newest one."""
+        newest_ns = max(self.sent_s)
+        self._wait_while(lambda: newest_ns not in self.answered_s, timeout_s)
+        if not self.answered_s:
+            return
+        # The node tells its counts and times once a second: wait for those that include the last image, whose
+        # label image arrives meanwhile.
+        count = self._diagnostics_count
+        self._wait_while(lambda: self._diagnostics_count == count, DIAGNOSTICS_PATIENCE_S)
+
+    def _wait_while(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while condition() and time.monotonic() < deadline_s:
+            self.process.check()
+            time.sleep(POLL_S)
 
 
 def _sleep_until(due_s: float) -> None:

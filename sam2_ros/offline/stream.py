@@ -1,4 +1,4 @@
-"""Runs a tracker over every frame of a source: what `sam2-ros track` and the demo without ROS do.
+"""Runs a tracker over every frame of a source: what `sam2-ros track` and a direct replay do.
 
 Does not know where frames come from or where results go, and never drops a frame: a robot's node does that.
 """

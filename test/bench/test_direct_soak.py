@@ -61,7 +61,7 @@ def test_the_same_seed_asks_for_the_same_and_another_for_something_else() -> Non
     masks[0, 5:20, 5:20] = True
 
     def asked(seed: int) -> list[str]:
-        user, said = Churn(seed, room=3), []
+        user, said = Churn(seed, capacity=3), []
         for _ in range(200):
             change = user.next(["thing_1", "thing_2"], masks)
             said.append("" if change is None else f"{change.action} {change.ids} {change.prompts}")
@@ -73,7 +73,7 @@ def test_the_same_seed_asks_for_the_same_and_another_for_something_else() -> Non
 def test_every_action_and_every_kind_of_prompt_comes_and_no_name_twice() -> None:
     masks = np.zeros((2, 40, 60), bool)
     masks[0, 5:20, 5:20] = True
-    user, live, actions, names = Churn(0, room=2), list[str](), set(), list[str]()
+    user, live, actions, names = Churn(0, capacity=2), list[str](), set(), list[str]()
     for index in range(3000):
         change = user.next(live, masks if index % 3 else np.zeros_like(masks))
         if change is None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+import psutil
 
 WAIT_S = 90
 
@@ -24,11 +25,7 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen) -> None:
 
 def child_named(pid: int, name: str) -> int:
     """The first descendant of a process whose command line has these words."""
-    waiting = [pid]
-    while waiting:
-        parent = waiting.pop(0)
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            waiting += map(int, (task / "children").read_text().split())
-        if parent != pid and name in Path(f"/proc/{parent}/cmdline").read_text():
-            return parent
+    for process in psutil.Process(pid).children(recursive=True):
+        if name in " ".join(process.cmdline()):
+            return process.pid
     raise AssertionError(f"no process {name} below {pid}")

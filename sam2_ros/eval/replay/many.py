@@ -1,4 +1,4 @@
-"""Several bags, each replayed as if it were the only one: in parallel or not, over Ray, or taken over when complete.
+"""Replays a list of bags, in this process, in several or over Ray; those that an earlier run completed are reused.
 
 Does not know how a bag is replayed, nor the command line; what it returns is what it leaves in the upper summary.json.
 """
@@ -108,17 +108,17 @@ def run_many(
 def _run_many(
     config: ManyConfig, folder: ResultFolder, on_progress: OnProgress, on_note: OnNote
 ) -> dict[str, Any]:
-    board = Board(on_progress, on_note, len(config.bags) + len(config.failed))
+    status = ReplayStatus(on_progress, on_note, len(config.bags) + len(config.failed))
     for name, line in config.failed.items():
-        board.on_event(Failed(name, line))
-    to_do = _take_over(config, folder, board)
+        status.on_event(Failed(name, line))
+    to_do = _reuse_complete(config, folder, status)
     if to_do:
-        _run(config, to_do, board)
+        _run(config, to_do, status)
     names = [*config.bags, *config.failed]
     summary: dict[str, Any] = {
-        "bags": {name: board.bags[name] for name in names if name in board.bags},
-        "failed": {name: board.failed[name] for name in names if name in board.failed},
-        "means": _means(board.bags),
+        "bags": {name: status.bags[name] for name in names if name in status.bags},
+        "failed": {name: status.failed[name] for name in names if name in status.failed},
+        "means": _means(status.bags),
         "means_over": MEANS_OVER,
         "command": config.command,
         "versions": versions(),
@@ -138,8 +138,8 @@ def _run_many(
 
 
 @dataclass
-class Board:
-    """What is known while they run: the headlines of those that are done, what failed, where the others are."""
+class ReplayStatus:
+    """Progress of a list: the scores of the bags that are done, what failed, where the others are."""
 
     on_progress: OnProgress
     on_note: OnNote
@@ -184,33 +184,35 @@ def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"runs": runs, "notes": summary["notes"]}
 
 
-def _take_over(config: ManyConfig, folder: ResultFolder, board: Board) -> dict[str, ReplayConfig]:
-    """Puts those that are complete on the board, and those whose folder is not ours; returns the others."""
-    to_do, taken = {}, 0
+def _reuse_complete(
+    config: ManyConfig, folder: ResultFolder, status: ReplayStatus
+) -> dict[str, ReplayConfig]:
+    """Adds complete bags to the status, and fails those whose folder is not ours; returns the others."""
+    to_do, reused = {}, 0
     for name, one in config.bags.items():
         try:
             if folder.state(name) is FileState.LINK:
                 raise UserError(why_blocked(folder.path, name, FileState.LINK))
             one.folder()
         except UserError as error:
-            board.on_event(Failed(name, str(error)))
+            status.on_event(Failed(name, str(error)))
             continue
         summary, reason = reusable_summary(one)
         if config.fresh or summary is None:
             to_do[name] = one
             if reason and not config.fresh:
-                board.on_note(f"{name} runs again: {reason}")
+                status.on_note(f"{name} runs again: {reason}")
             continue
-        board.add(name, headlines(summary))
-        taken += 1
-    if taken:
-        board.on_note(
-            f"{taken} of {board.count} bags are complete in '{config.out}' and taken over; --fresh runs them again"
+        status.add(name, headlines(summary))
+        reused += 1
+    if reused:
+        status.on_note(
+            f"{reused} of {status.count} bags are complete in '{config.out}' and taken over; --fresh runs them again"
         )
     return to_do
 
 
-def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) -> None:
+def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], status: ReplayStatus) -> None:
     needs_model = [one for one in to_do.values() if set(one.runs) != {RECORDED}]
     device = needs_model[0].model_options.resolved().device if needs_model else "cpu"
     workers = config.workers
@@ -218,22 +220,22 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], board: Board) ->
         workers = 1
     chosen = choose_runner(len(to_do), device, workers, config.ray)
     if config.with_node and chosen.workers > 1:
-        board.on_note(
+        status.on_note(
             f"{chosen.workers} bags run at a time: the node's latencies and drops are those of a machine that is shared"
         )
     jobs = [Job(name, _resolved(one)) for name, one in to_do.items()]
     try:
-        chosen.runner.run(MakeReplays(chosen.threads), jobs, board.on_event)
+        chosen.runner.run(LoadReplayer(chosen.threads), jobs, status.on_event)
     except KeyboardInterrupt:
         # By the files: a process may have ended a bag and not have said so yet.
         complete = [one for name, one in config.bags.items() if name not in to_do or reusable_summary(one)[0]]
         raise UserError(
-            f"interrupted; {len(complete)} of {board.count} bags are complete in '{config.out}': the same command "
+            f"interrupted; {len(complete)} of {status.count} bags are complete in '{config.out}': the same command "
             "goes on with the others",
             status=130,
         ) from None
-    for name in [name for name in to_do if name not in board.bags and name not in board.failed]:
-        board.failed[name] = "not run, as one before it ended the run: give the same command again"
+    for name in [name for name in to_do if name not in status.bags and name not in status.failed]:
+        status.failed[name] = "not run, as one before it ended the run: give the same command again"
 
 
 def _resolved(config: ReplayConfig) -> ReplayConfig:
@@ -244,17 +246,17 @@ def _resolved(config: ReplayConfig) -> ReplayConfig:
 
 
 @dataclass(frozen=True)
-class MakeReplays:
-    """Made in the process that replays. `threads`: for PyTorch and OpenCV; 0 = as they are."""
+class LoadReplayer:
+    """Sets up the process that replays. `threads`: for PyTorch and OpenCV; 0 = as they are."""
 
     threads: int = 0
 
-    def __call__(self) -> Replays:
+    def __call__(self) -> Replayer:
         use_threads(self.threads)
-        return Replays()
+        return Replayer()
 
 
-class Replays:
+class Replayer:
     """Replays bag after bag; those that have a model in common load it once."""
 
     def __init__(self) -> None:
@@ -270,7 +272,7 @@ class Replays:
         return model
 
     def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:
-        """What of a bag's summary the board wants. Raises JobError."""
+        """What of a bag's summary goes into the status. Raises JobError."""
         # A model that stays would take a GPU's memory from the node beside it.
         opens: OpenModel = open_model if NODE in config.runs else self._open
         try:

@@ -1,4 +1,4 @@
-"""What a robot asks of a tracker, as numbers: how soon, how honest, how steady, how well it keeps objects apart.
+"""Measures of a track: times to lose and recover an object, identity switches, stability, calibration.
 
 Pure functions over series with one entry per image; knows no masks, files or trackers. Times are seconds.
 """
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-
-from sam2_ros.eval.scoring import stretches
 
 SWITCH_IOU = 0.1
 """An answer has gone over to another object from this overlap with its truth on: a touch is no switch."""
@@ -62,7 +60,7 @@ def share(flags: Sequence[bool], among: Sequence[bool]) -> float | None:
     return float(chosen.mean()) if chosen.size else None
 
 
-def holder(own: str, overlaps: dict[str, float]) -> str | None:
+def matched_object(own: str, overlaps: dict[str, float]) -> str | None:
     """Whose truth an answer lies on: the object whose IoU is largest, from `SWITCH_IOU` on; None = nobody's.
 
     `own` keeps an answer that overlaps another one just as much.
@@ -71,7 +69,7 @@ def holder(own: str, overlaps: dict[str, float]) -> str | None:
     return best if best is not None and overlaps[best] >= SWITCH_IOU else None
 
 
-def identity_switches(own: str, holders: Sequence[str | None]) -> int:
+def identity_switches(own: str, matches: Sequence[str | None]) -> int:
     """How often the answer goes over to another object than before; coming back to its own is none.
 
     Images in which it lies on nobody change nothing.
@@ -80,7 +78,7 @@ def identity_switches(own: str, holders: Sequence[str | None]) -> int:
     3
     """
     switches, last = 0, own
-    for found in holders:
+    for found in matches:
         if found is None:
             continue
         switches += found not in (own, last)
@@ -164,10 +162,21 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(there)) if there else None
 
 
+def stretches(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
+    """Runs of `wanted` in a series as half-open intervals.
+
+    >>> stretches([True, False, False, True], False)
+    [(1, 3)]
+    """
+    match = np.concatenate(([False], np.asarray(flags, dtype=bool) == wanted, [False]))
+    edges = np.flatnonzero(match[1:] != match[:-1])
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
 def _spans(truth_s: Sequence[float], visible: Sequence[bool], wanted: bool) -> list[tuple[float, float]]:
     """(from, until) in time of each stretch, `until` being when the next one begins."""
     ends = [*truth_s, math.inf]
-    return [(truth_s[start], ends[end]) for start, end in stretches(np.asarray(visible), wanted)]
+    return [(truth_s[start], ends[end]) for start, end in stretches(visible, wanted)]
 
 
 def _first_within(stamps_s: Sequence[float], flags: np.ndarray, span: tuple[float, float]) -> float | None:

@@ -1,4 +1,4 @@
-"""One bag, replayed and measured: the runs one after the other, each scored against the truth as soon as it is done.
+"""Replays one bag: makes the runs one after the other, and scores each against the truth.
 
 Does not know the command line; what it returns is what it leaves in summary.json.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 import sam2_ros
 from sam2_ros.atomic_write import write_json
 from sam2_ros.eval.metrics import spread
-from sam2_ros.eval.recording import each_result
+from sam2_ros.eval.recording import read_results
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
 from sam2_ros.media.frames import open_source
@@ -28,11 +30,11 @@ from sam2_ros.weights.open_model import open_model
 from .fingerprint import fingerprint
 from .measures import longest_gap_s
 from .replay_config import RECORDED, SUMMARIES, ReplayConfig
-from .runs import OpenModel, Progress, Run, run
-from .scenes import write_report
-from .score import follow
-from .summary import tally
-from .truth import KnownObjects, find_truth
+from .report_frames import write_report
+from .runs import OpenModel, Progress, RunOutput, make_run
+from .score import score_run
+from .summary import summarize
+from .truth import ReplayTruth, find_truth
 
 
 def run_replay(
@@ -50,7 +52,7 @@ def run_replay(
     with config.folder() as folder:
         done: list[str] = []
         try:
-            return _run_replay(config, folder, done, on_progress, open_model)
+            return replay_into(folder, config, on_progress, open_model, done.append)
         except BaseException as error:
             if done and (isinstance(error, Exception) or not folder.has_file("summary.json")):
                 folder.drop_staged((*config.recordings(done), "summary.json"))
@@ -58,13 +60,17 @@ def run_replay(
             raise
 
 
-def _run_replay(
-    config: ReplayConfig,
+def replay_into(
     folder: ResultFolder,
-    done: list[str],
+    config: ReplayConfig,
     on_progress: Progress,
-    open_model: OpenModel,
+    open_model: OpenModel = open_model,
+    on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
+    """`run_replay` into a folder that is open; `on_done` is told each run once it is in the staged summary.json.
+
+    Bag and truth may be in staging too: what is written names the places where they will be.
+    """
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
     with open_source(config.bag, timeline.topic, ImageReader(config.pixels)) as source:
@@ -72,17 +78,17 @@ def _run_replay(
     made_with = fingerprint(config)  # a wrong model is told at once, not by a node that stays unconfigured
     on_progress("reading the truth", 0, 1)
     known = find_truth(config, timeline, image_hw)
-    summary = _heading(config, timeline, known)
-    runs: dict[str, Run] = {}
+    summary = _heading(config, folder, timeline, known)
+    runs: dict[str, RunOutput] = {}
     for name in config.runs:
-        made = runs[name] = run(name, config, folder, timeline, on_progress, open_model)
+        made = runs[name] = make_run(name, config, folder, timeline, on_progress, open_model)
         on_progress(f"scoring {name}", 0, 1)
         summary["runs"][name] = _scored(name, made, config, timeline, known, summary["notes"])
         for key in ("model", "device", "precision", "image_size"):
-            if summary[key] is None and key in made.words:
-                summary[key] = made.words[key]
+            if summary[key] is None and key in made.model_info:
+                summary[key] = made.model_info[key]
         write_json(folder.stage("summary.json"), summary)
-        done.append(name)
+        on_done(name)
     on_progress("writing the report", 0, 1)
     try:
         write_report(folder.staging, config.bag, timeline, known, runs, config.pixels)
@@ -94,13 +100,15 @@ def _run_replay(
     return summary
 
 
-def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | None) -> dict[str, Any]:
+def _heading(
+    config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, known: ReplayTruth | None
+) -> dict[str, Any]:
     stamps_s = timeline.stamps_s
     values = {} if known is None else known.values
     # What a run says of itself fills in what is not known yet.
     return {
         "kind": "replay",
-        "bag": str(config.bag),
+        "bag": _final(config.bag, folder),
         "topic": timeline.topic,
         "transport": "compressed" if timeline.compressed else "raw",
         "images": len(timeline.images),
@@ -122,14 +130,24 @@ def _heading(config: ReplayConfig, timeline: BagTimeline, known: KnownObjects | 
         },
         "truth": None
         if known is None
-        else {"source": known.source, "topic": known.topic, "images": len(known.truth.indices)},
+        else {
+            "source": _final(Path(known.source), folder),
+            "topic": known.topic,
+            "images": len(known.truth.indices),
+        },
         "rate": config.rate,
         "runs": {},
-        "notes": [*timeline.notes, *(known.notes if known is not None else ())],
+        "notes": [*config.notes, *timeline.notes, *(known.notes if known is not None else ())],
         "command": config.command,
         "versions": versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _final(path: Path, folder: ResultFolder) -> str:
+    """Where a file will be that may still be in staging."""
+    staged = path.is_relative_to(folder.staging)
+    return str(folder.path / path.relative_to(folder.staging) if staged else path)
 
 
 def versions() -> dict[str, Any]:
@@ -145,19 +163,19 @@ def versions() -> dict[str, Any]:
 
 def _scored(
     name: str,
-    made: Run,
+    made: RunOutput,
     config: ReplayConfig,
     timeline: BagTimeline,
-    known: KnownObjects | None,
+    known: ReplayTruth | None,
     notes: list[str],
 ) -> dict[str, Any]:
-    results = each_result(made.recording, made.objects_topic, made.index_by_stamp)
+    results = read_results(made.recording, made.objects_topic, made.index_by_stamp)
     stamps_s = timeline.stamps_s
-    tracks = follow(stamps_s, results, config.first_prompts, known)
+    tracks = score_run(stamps_s, results, config.first_prompts, known)
     processed = tracks[0].processed
     images, done, skipped = len(timeline.images), sum(processed), made.skipped
     for track in tracks:
-        if not any(sighting.state is not None for sighting in track.sightings):
+        if not any(answer.state is not None for answer in track.answers):
             notes.append(f"{name}: '{track.id}' is in no answer; its prompt did not arrive or was rejected")
     own = name != RECORDED
     return {
@@ -172,5 +190,5 @@ def _scored(
         "latencies_ms": [round(ms, 2) for ms in made.latency_ms.values()],
         "latency_meaning": made.latency_meaning,
         **made.extra,
-        **tally(tracks, made.latency_ms),
+        **summarize(tracks, made.latency_ms),
     }

@@ -1,4 +1,4 @@
-"""What a replay is told, checked before anything slow begins.
+"""Settings of a replay, checked before anything slow begins.
 
 Does not open bags or models.
 """
@@ -40,7 +40,7 @@ class ReplayConfig:
         truth_ids: object -> its value in the truth; empty: the objects are 1, 2, ... in the order of their prompts.
         rate: of the live run; 2 = twice as fast as recorded.
         pixels: what values mean that do not say so themselves.
-        prompts_file, command: only written down.
+        prompts_file, command, notes: only written down.
     """
 
     bag: Path
@@ -60,6 +60,7 @@ class ReplayConfig:
     pixels: PixelConfig = field(default_factory=PixelConfig)
     prompts_file: str = ""
     command: str = ""
+    notes: tuple[str, ...] = ()
     overwrite: bool = False  # see `ResultFolder`
     prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
 

@@ -1,4 +1,4 @@
-"""The ways to get a recording of what is said about a bag: the tracker directly, the live node, one made elsewhere.
+"""Makes the runs over a bag: the tracker directly, the live node, or a recording that was made elsewhere.
 
 Does not know the truth; what a run leaves is a rosbag2 and how long each answer took.
 """
@@ -17,7 +17,8 @@ import torch
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.engine.model.sam2 import PRECISIONS
 from sam2_ros.engine.warm_up import warm_up
-from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LiveReplayConfig, replay_live
+from sam2_ros.live.bag_replay import replay_live
+from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LivePlayerConfig
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frame import Frame, SourceError
@@ -44,8 +45,8 @@ OpenModel = Callable[[ModelOptions, TrackerConfig], Sam2Model]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run left.
+class RunOutput:
+    """What a run leaves.
 
     Attributes:
         recording, objects_topic: where its answers are.
@@ -53,7 +54,7 @@ class Run:
         latency_ms: by image.
         fps: images processed per second; None = not known.
         skipped: images that did not decode; None = not known.
-        words: model, device, precision, image_size, as far as the run itself told.
+        model_info: model, device, precision, image_size, as far as the run itself told.
         extra: more for summary.json.
     """
 
@@ -64,18 +65,18 @@ class Run:
     latency_meaning: str
     fps: float | None
     skipped: int | None
-    words: Mapping[str, Any] = field(default_factory=dict)
+    model_info: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(
+def make_run(
     name: str,
     config: ReplayConfig,
     folder: ResultFolder,
     timeline: BagTimeline,
     on_progress: Progress,
     open_model: OpenModel,
-) -> Run:
+) -> RunOutput:
     """Make one of `config.runs`, recorded in staging. Raises what models, bags and the live graph raise."""
     if name == DIRECT:
         made = _direct(config, folder, timeline, on_progress, open_model)
@@ -94,7 +95,7 @@ def _direct(
     timeline: BagTimeline,
     on_progress: Progress,
     open_model: OpenModel,
-) -> Run:
+) -> RunOutput:
     total = len(timeline.images)
     on_progress("loading the model", 0, total)
     settings = TrackerConfig(max_objects=len(config.object_ids))
@@ -114,7 +115,7 @@ def _direct(
             latency_ms[frame.index] = tracked.step_ms
             on_progress("tracking directly", len(latency_ms), total)
         skipped = source.skipped
-    return Run(
+    return RunOutput(
         recording,
         OBJECTS_TOPIC,
         timeline.index_by_stamp,
@@ -122,7 +123,7 @@ def _direct(
         DIRECT_LATENCY,
         fps=1e3 * len(latency_ms) / sum(latency_ms.values()),
         skipped=skipped,
-        words={
+        model_info={
             "model": model.config.name,
             "device": str(model.device),
             "precision": model.precision_name,
@@ -137,7 +138,9 @@ def _stamped(frames: Iterable[Frame], timeline: BagTimeline) -> Iterator[Frame]:
         yield dataclasses.replace(frame, stamp_ns=timeline.images[frame.index].stamp_ns)
 
 
-def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_progress: Progress) -> Run:
+def _node(
+    config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_progress: Progress
+) -> RunOutput:
     assert config.node_command is not None
     total = len(timeline.images)
     recording = folder.stage(f"{NODE}/tracked/")
@@ -150,7 +153,7 @@ def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_
         prompts,
         recording,
         log_path,
-        LiveReplayConfig(
+        LivePlayerConfig(
             node_command=config.node_command,
             parameters={
                 **dataclasses.asdict(config.model_options),
@@ -158,30 +161,30 @@ def _node(config: ReplayConfig, folder: ResultFolder, timeline: BagTimeline, on_
                 "mono16_range": config.pixels.value_range,
                 "untyped_encoding": config.pixels.untyped,
             },
-            rate=config.rate,
             profiles_file=config.profiles_file,
             start_timeout_s=config.model_options.patience_s,
         ),
+        config.rate,
         lambda step, images: on_progress(f"node: {step}", images, total),
     )
     index_by_stamp = timeline.index_by_stamp
     sent_s = list(replay.sent_s.values())
     playing_s = max(*replay.objects_s.values(), *sent_s) - sent_s[0] if sent_s else 0.0
-    told = replay.diagnostics
-    return Run(
+    values = replay.diagnostics
+    return RunOutput(
         recording,
         OBJECTS_TOPIC,
         index_by_stamp,
         {index_by_stamp[stamp]: ms for stamp, ms in sorted(replay.latency_ms.items())},
         NODE_LATENCY,
         fps=len(replay.objects_s) / playing_s if playing_s > 0 else None,
-        skipped=int(told["frames_skipped"]) + replay.broken if "frames_skipped" in told else None,
-        words=_words(told),
-        extra={"node_latency_ms": _node_latency(told), "node_exit_status": replay.node_exit_status},
+        skipped=int(values["frames_skipped"]) + replay.broken if "frames_skipped" in values else None,
+        model_info=_model_info(values),
+        extra={"node_latency_ms": _node_latency(values), "node_exit_status": replay.node_exit_status},
     )
 
 
-def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> Run:
+def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> RunOutput:
     """Answers find their image by the header's stamp; latency by when the recorder received both, if it did."""
     assert config.recorded is not None
     on_progress("reading the recording", 0, len(timeline.images))
@@ -208,17 +211,17 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
         index: (at - sent_ns[index]) * 1e-6 for index, at in answered_ns.items() if index in sent_ns
     }
     spanned_s = timeline.duration_s
-    told = node_values(diagnostics, objects_topic.rpartition("/")[0])
-    return Run(
+    values = node_values(diagnostics, objects_topic.rpartition("/")[0])
+    return RunOutput(
         config.recorded,
         objects_topic,
         index_by_stamp,
         latency_ms,
         RECORDED_LATENCY if latency_ms else NO_LATENCY,
         fps=len(answered_ns) / spanned_s if spanned_s > 0 else None,
-        skipped=int(told["frames_skipped"]) if "frames_skipped" in told else None,
-        words=_words(told),
-        extra={"node_latency_ms": _node_latency(told)},
+        skipped=int(values["frames_skipped"]) if "frames_skipped" in values else None,
+        model_info=_model_info(values),
+        extra={"node_latency_ms": _node_latency(values)},
     )
 
 
@@ -239,19 +242,19 @@ def _objects_topic(reader: BagReader, config: ReplayConfig) -> str:
     return topics[0].name
 
 
-def _words(told: Mapping[str, str]) -> dict[str, str]:
+def _model_info(values: Mapping[str, str]) -> dict[str, str]:
     """What the node's diagnostics say of its model, in the words of the options."""
-    words = {key: told[key] for key in ("model", "device", "precision") if key in told}
+    model_info = {key: values[key] for key in ("model", "device", "precision") if key in values}
     options = {str(dtype).removeprefix("torch."): option for option, dtype in PRECISIONS.items()}
-    if "precision" in words:
-        words["precision"] = options.get(words["precision"], words["precision"])
-    return words
+    if "precision" in model_info:
+        model_info["precision"] = options.get(model_info["precision"], model_info["precision"])
+    return model_info
 
 
-def _node_latency(told: Mapping[str, str]) -> dict[str, float]:
+def _node_latency(values: Mapping[str, str]) -> dict[str, float]:
     """Receipt to publish, as the node's diagnostics say."""
     return {
-        share: float(told[f"latency_ms_{share}"])
+        share: float(values[f"latency_ms_{share}"])
         for share in ("p50", "p95", "p99")
-        if f"latency_ms_{share}" in told
+        if f"latency_ms_{share}" in values
     }

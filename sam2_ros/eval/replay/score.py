@@ -1,4 +1,4 @@
-"""Scores what a run said about every image of a bag beside the truth: of processed images, and as a robot sees it.
+"""Scores the answers of a run against the truth: processed images alone, and every image as a robot sees it.
 
 Knows results, truth and stamps; does not know which run it was or where it goes.
 
@@ -15,16 +15,18 @@ import numpy as np
 from sam2_ros.datasets.sequence import FrameTruth
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.eval.metrics import boundary_f, mask_iou, region_j
-from sam2_ros.eval.scoring import REACQUIRED_IOU
 from sam2_ros.media.frame import SourceError
 
-from .measures import holder
-from .truth import KnownObjects
+from .measures import matched_object
+from .truth import ReplayTruth
+
+FOUND_IOU = 0.5
+"""An answer has found the object from this overlap with its truth on."""
 
 
 @dataclass
-class Sighting:
-    """One object in one image, by the newest answer.
+class ObjectAnswer:
+    """The newest answer about one object at one image, and its scores.
 
     Attributes:
         stamp_s: of the image, seconds from the first one.
@@ -34,7 +36,7 @@ class Sighting:
         scored: whether the truth is known and the object was prompted on an earlier image; the rest is not set else.
         visible: by the truth.
         j, f: 0..1.
-        holder: whose truth the answer lies on, see `measures.holder`.
+        matched: whose truth the answer lies on, see `measures.matched_object`.
         answer_iou, truth_iou: with the scored image before; NaN without one, and where the object is in neither truth.
         answer_iou_processed, truth_iou_processed: with the scored and processed image before.
     """
@@ -48,7 +50,7 @@ class Sighting:
     visible: bool = False
     j: float = np.nan
     f: float = np.nan
-    holder: str | None = None
+    matched: str | None = None
     answer_iou: float = np.nan
     truth_iou: float = np.nan
     answer_iou_processed: float = np.nan
@@ -61,7 +63,7 @@ class Sighting:
     @property
     def found(self) -> bool:
         """TRACKING, on the right pixels."""
-        return self.tracking and self.j >= REACQUIRED_IOU
+        return self.tracking and self.j >= FOUND_IOU
 
 
 @dataclass
@@ -70,16 +72,16 @@ class ObjectTrack:
 
     id: str
     prompted: int
-    sightings: list[Sighting] = field(default_factory=list)
+    answers: list[ObjectAnswer] = field(default_factory=list)
 
     @property
     def processed(self) -> list[bool]:
-        return [sighting.processed for sighting in self.sightings]
+        return [answer.processed for answer in self.answers]
 
 
 @dataclass
-class _Pair:
-    """The masks of the scored image before."""
+class _PreviousMasks:
+    """The masks of an object in the scored image before."""
 
     answer: np.ndarray | None = None
     truth: np.ndarray | None = None
@@ -96,11 +98,11 @@ class _Pair:
         return mask_iou(answer, before_answer), mask_iou(truth, before_truth)
 
 
-def follow(
+def score_run(
     stamps_s: Sequence[float],
     results: Iterable[FrameResult],
     prompted: Mapping[str, int],
-    known: KnownObjects | None,
+    known: ReplayTruth | None,
 ) -> list[ObjectTrack]:
     """Every prompted object over all images. Reads results and truth one by one, each once.
 
@@ -114,7 +116,7 @@ def follow(
         SourceError: the truth of an image has not the size of its answer.
     """
     tracks = [ObjectTrack(object_id, first) for object_id, first in prompted.items()]
-    before = {track.id: (_Pair(), _Pair()) for track in tracks}
+    before = {track.id: (_PreviousMasks(), _PreviousMasks()) for track in tracks}
     for index, (stamp_s, newest) in enumerate(
         zip(stamps_s, newest_results(results, len(stamps_s)), strict=True)
     ):
@@ -128,7 +130,7 @@ def follow(
         processed = newest is not None and newest.frame_index == index
         for track in tracks:
             obj = objects.get(track.id)
-            sighting = Sighting(
+            answer = ObjectAnswer(
                 stamp_s,
                 processed,
                 None if obj is None else obj.state,
@@ -141,26 +143,33 @@ def follow(
                 and track.id in known.values
                 and index > track.prompted
             ):
-                _score(sighting, track.id, obj, truth, *before[track.id])
-            track.sightings.append(sighting)
+                _score(answer, track.id, obj, truth, *before[track.id])
+            track.answers.append(answer)
     return tracks
 
 
 def _score(
-    sighting: Sighting, own: str, obj: TrackedObject | None, truth: FrameTruth, every: _Pair, processed: _Pair
+    answer: ObjectAnswer,
+    own: str,
+    obj: TrackedObject | None,
+    truth: FrameTruth,
+    every: _PreviousMasks,
+    processed: _PreviousMasks,
 ) -> None:
     truth_hw = truth.mask(own)
     answer_hw = np.zeros(truth.hw, bool) if obj is None else obj.mask
     if truth.void_hw is not None:
         truth_hw, answer_hw = truth_hw & ~truth.void_hw, answer_hw & ~truth.void_hw
-    sighting.scored = True
-    sighting.visible = bool(truth_hw.any())
-    sighting.j, sighting.f = region_j(answer_hw, truth_hw), boundary_f(answer_hw, truth_hw)
+    answer.scored = True
+    answer.visible = bool(truth_hw.any())
+    answer.j, answer.f = region_j(answer_hw, truth_hw), boundary_f(answer_hw, truth_hw)
     if answer_hw.any():
-        sighting.holder = holder(own, {name: mask_iou(answer_hw, mask) for name, mask in truth.masks.items()})
-    sighting.answer_iou, sighting.truth_iou = every.advance(answer_hw, truth_hw)
-    if sighting.processed:
-        sighting.answer_iou_processed, sighting.truth_iou_processed = processed.advance(answer_hw, truth_hw)
+        answer.matched = matched_object(
+            own, {name: mask_iou(answer_hw, mask) for name, mask in truth.masks.items()}
+        )
+    answer.answer_iou, answer.truth_iou = every.advance(answer_hw, truth_hw)
+    if answer.processed:
+        answer.answer_iou_processed, answer.truth_iou_processed = processed.advance(answer_hw, truth_hw)
 
 
 def newest_results(results: Iterable[FrameResult], images: int) -> Iterator[FrameResult | None]:

@@ -1,6 +1,6 @@
-"""From the sightings of a run to the numbers of summary.json: per object and over all, in both views.
+"""Summarizes the scored answers of a run as in summary.json: per object and over all, in both views.
 
-Does not know bags, models or how sightings came about. Its keys and units are described in docs/replay.md.
+Does not know bags, models or how answers were made. Its keys and units are described in docs/replay.md.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .measures import (
     times_to_lost,
     times_to_recover,
 )
-from .score import ObjectTrack, Sighting
+from .score import ObjectAnswer, ObjectTrack
 
 
-def tally(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) -> dict[str, Any]:
+def summarize(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) -> dict[str, Any]:
     """Scores of a run: overall, `processed_only` and `objects`, as in summary.json.
 
     `latency_ms`: of processed images, by image.
@@ -40,11 +40,11 @@ def tally(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) -> dic
 
 
 def _object(track: ObjectTrack, latency_ms: Mapping[int, float]) -> dict[str, Any]:
-    sightings = track.sightings
+    answers = track.answers
     # The answer of an earlier image is none to the prompted one.
-    has_mask = [sighting.has_mask and sighting.processed for sighting in sightings]
+    has_mask = [answer.has_mask and answer.processed for answer in answers]
     first = first_mask_at(has_mask, track.prompted)
-    first_s = None if first is None else sightings[first].stamp_s - sightings[track.prompted].stamp_s
+    first_s = None if first is None else answers[first].stamp_s - answers[track.prompted].stamp_s
     return {
         **_measures(track, False),
         "processed_only": _measures(track, True),
@@ -55,14 +55,14 @@ def _object(track: ObjectTrack, latency_ms: Mapping[int, float]) -> dict[str, An
 
 
 def _measures(track: ObjectTrack, processed_only: bool) -> dict[str, Any]:
-    known = [sighting for sighting in track.sightings if sighting.scored]
+    known = [answer for answer in track.answers if answer.scored]
     seen = _view(track, processed_only)
     truth_s, visible = [one.stamp_s for one in known], [one.visible for one in known]
     answer_s = [one.stamp_s for one in seen]
     lost = times_to_lost(truth_s, visible, answer_s, [one.tracking for one in seen])
     recovered = times_to_recover(truth_s, visible, answer_s, [one.found for one in seen])
     j, f = mean(one.j for one in seen), mean(one.f for one in seen)
-    switches = identity_switches(track.id, [one.holder for one in seen])
+    switches = identity_switches(track.id, [one.matched for one in seen])
     return {
         "J": _percent(j),
         "F": _percent(f),
@@ -102,7 +102,7 @@ def _pooled(tracks: Sequence[ObjectTrack], processed_only: bool) -> dict[str, An
     pairs = [(track.id, one) for track in tracks for one in _view(track, processed_only)]
     seen = [one for _, one in pairs]
     visible, hidden = [one.visible for one in seen], [not one.visible for one in seen]
-    elsewhere = [one.holder not in (None, own) for own, one in pairs]
+    elsewhere = [one.matched not in (None, own) for own, one in pairs]
     # An answer that is held says nothing new: calibration is of processed images in both views.
     answered = [one for one in seen if one.processed]
     return {
@@ -118,11 +118,11 @@ def _pooled(tracks: Sequence[ObjectTrack], processed_only: bool) -> dict[str, An
     }
 
 
-def _view(track: ObjectTrack, processed_only: bool) -> list[Sighting]:
-    return [one for one in track.sightings if one.scored and (one.processed or not processed_only)]
+def _view(track: ObjectTrack, processed_only: bool) -> list[ObjectAnswer]:
+    return [one for one in track.answers if one.scored and (one.processed or not processed_only)]
 
 
-def _stability(seen: Sequence[Sighting], processed_only: bool) -> Stability:
+def _stability(seen: Sequence[ObjectAnswer], processed_only: bool) -> Stability:
     if processed_only:
         return stability(
             [one.answer_iou_processed for one in seen], [one.truth_iou_processed for one in seen]
@@ -131,7 +131,7 @@ def _stability(seen: Sequence[Sighting], processed_only: bool) -> Stability:
 
 
 def _curve(track: ObjectTrack) -> dict[str, list[Any]]:
-    seen = track.sightings
+    seen = track.answers
     return {
         "stamp_s": [_rounded(one.stamp_s) for one in seen],
         "J": [_percent(one.j) for one in seen],

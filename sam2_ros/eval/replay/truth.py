@@ -1,4 +1,4 @@
-"""Finds what is known of a bag's images: label images in a folder, or on a topic of a bag, and whose value is whose.
+"""Reads the truth of a bag's images: label images of a folder or a topic, and which value is which object.
 
 Knows stamps and files; does not know what a tracker said.
 """
@@ -30,7 +30,7 @@ STAMP_DIGITS = 13
 
 
 @dataclass(frozen=True)
-class KnownObjects:
+class ReplayTruth:
     """The truth of some images of a bag, or of all, by object id.
 
     Attributes:
@@ -40,7 +40,7 @@ class KnownObjects:
         notes: one line each, on what of it is not used.
     """
 
-    truth: PaletteTruth | _BagTruth
+    truth: PaletteTruth | _LabelTopicTruth
     values: Mapping[str, str]
     source: str
     topic: str | None = None
@@ -59,7 +59,7 @@ class KnownObjects:
         )
 
 
-def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int, int]) -> KnownObjects | None:
+def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int, int]) -> ReplayTruth | None:
     """What `config.truth` says of the images, each of it looked at once; None where no truth is given.
 
     Raises SourceError for truth that fits no image, no object, or not the images' size, in one line.
@@ -67,7 +67,7 @@ def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int,
     if config.truth is None:
         return None
     source, topic = str(config.truth), None
-    truth: PaletteTruth | _BagTruth
+    truth: PaletteTruth | _LabelTopicTruth
     if is_bag(config.truth):
         truth, topic = _truth_of_bag(config.truth, config.truth_topic, timeline)
     elif config.truth.is_dir():
@@ -103,7 +103,7 @@ def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int,
         notes.append(
             f"truth values {', '.join(unused)} belong to no prompted object: known as others an answer may go over to"
         )
-    return KnownObjects(truth, values, source, topic, tuple(notes))
+    return ReplayTruth(truth, values, source, topic, tuple(notes))
 
 
 def _values(config: ReplayConfig) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _files_by_image(folder: Path, timeline: BagTimeline) -> dict[int, Path]:
     return {index_of[int(file.stem)]: file for file in files}
 
 
-class _BagTruth:
+class _LabelTopicTruth:
     """Label images of a topic, kept as PNG in memory: they are read twice, and a bag has no random access."""
 
     def __init__(self, packed: Mapping[int, np.ndarray]) -> None:
@@ -171,7 +171,7 @@ class _BagTruth:
         return np.asarray(cv2.imdecode(self._packed[index], cv2.IMREAD_UNCHANGED))
 
 
-def _truth_of_bag(path: Path, wanted: str | None, timeline: BagTimeline) -> tuple[_BagTruth, str]:
+def _truth_of_bag(path: Path, wanted: str | None, timeline: BagTimeline) -> tuple[_LabelTopicTruth, str]:
     index_of = timeline.index_by_header(f"the truth in bag '{path}'")
     packed: dict[int, np.ndarray] = {}
     with BagReader(path) as reader:
@@ -191,7 +191,7 @@ def _truth_of_bag(path: Path, wanted: str | None, timeline: BagTimeline) -> tupl
             f"none of the {count} label images on {topic} of '{path}' has the stamp of an image on {timeline.topic}: "
             "expected the header's stamp of the image each one is of"
         )
-    return _BagTruth(packed), topic
+    return _LabelTopicTruth(packed), topic
 
 
 def _label_topic(reader: BagReader, path: Path, timeline: BagTimeline) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from small_jobs import Squares
 
@@ -58,7 +59,7 @@ def test_after_a_full_disk_no_other_job_is_started(runner: Runner, tmp_path: Pat
 def test_processes_share_the_jobs(tmp_path: Path) -> None:
     events: list[Event] = []
     ProcessPool(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(4)], events.append)
-    pids = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
+    pids = [int(line.split()[0]) for line in (tmp_path / "log").read_text().splitlines()]
     assert len(set(pids)) == 2
     assert Counter(type(one) for one in events) == {JobProgress: 4, Finished: 4}
 
@@ -97,8 +98,8 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     wait_until(lambda: log.exists() and log.read_text().count("\n") == 2)
     parent.kill()
     parent.wait()
-    pids = [line.split()[0] for line in log.read_text().splitlines()]
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    pids = [int(line.split()[0]) for line in log.read_text().splitlines()]
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)))
     _, error = parent.communicate()
     assert "Traceback" not in error
 

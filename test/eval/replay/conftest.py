@@ -6,14 +6,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, OBJECT_IDS, mask_box, stamp_ns
+from sam2_ros.engine.postprocess import tight_box
+from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, LABELS_TOPIC, OBJECT_IDS, label_image, stamp_ns
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.synthetic.render import demo_clip
 
-LABELS_TOPIC = "/truth/labels"
 FIRST, END = 56, 100  # of the clip's frames; the robot is hidden from HIDDEN[0] to HIDDEN[1] of these
 HIDDEN = (8, 35)
 
@@ -37,10 +36,8 @@ def demo_bag(tmp_path_factory: pytest.TempPathFactory) -> DemoBag:
     path = tmp_path_factory.mktemp("demo") / "camera"
     with BagWriter(path) as writer:
         for frame, number in enumerate(range(FIRST, END)):
-            labels = np.zeros(clip.frames.shape[1:3], np.uint16)
-            for value, mask in enumerate(clip.masks[number], start=1):
-                labels[mask] = value
+            labels = label_image(clip.masks[number])
             writer.write_image(IMAGE_TOPIC, stamp_ns(frame), FRAME_ID, clip.frames[number])
             writer.write_label_image(LABELS_TOPIC, stamp_ns(frame), FRAME_ID, labels)
-    boxes = {name: list(mask_box(mask)) for name, mask in zip(OBJECT_IDS, clip.masks[FIRST], strict=True)}
+    boxes = {name: list(tight_box(mask)) for name, mask in zip(OBJECT_IDS, clip.masks[FIRST], strict=True)}
     return DemoBag(path, boxes)

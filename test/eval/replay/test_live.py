@@ -10,7 +10,7 @@ import pytest
 
 from sam2_ros.engine import Prompt
 from sam2_ros.errors import UserError
-from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC
+from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, LABELS_TOPIC
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.live.player import fastdds_profile, missing_ros
@@ -19,7 +19,7 @@ from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, standard_types
 from sam2_ros.weights.open_model import ModelOptions
 
-from .conftest import HIDDEN, LABELS_TOPIC, DemoBag
+from .conftest import HIDDEN, DemoBag
 
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 CUT_OFF_AFTER = 2  # a message that ends early follows this image

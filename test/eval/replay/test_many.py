@@ -19,13 +19,14 @@ import torch
 from started_processes import WAIT_S, child_named, wait_for
 
 from sam2_ros.cli.main import run
-from sam2_ros.eval.demo import IMAGE_TOPIC, mask_box, stamp_ns
+from sam2_ros.engine.postprocess import tight_box
+from sam2_ros.eval.demo import IMAGE_TOPIC, LABELS_TOPIC, stamp_ns
 from sam2_ros.eval.replay.many import COUNTS, SCORES
 from sam2_ros.live.player import missing_ros
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.ros_image import image_to_labels
 
-from .conftest import LABELS_TOPIC, DemoBag
+from .conftest import DemoBag
 
 QUICK = ("--device", "cpu", "--image-size", "128", "--json")
 IMAGES = 6
@@ -57,7 +58,7 @@ def bags(demo_bag: DemoBag, tmp_path_factory: pytest.TempPathFactory) -> Path:
             labels.height, labels.width, labels.encoding, labels.is_bigendian, labels.step, labels.data
         )
         prompts = [
-            {"id": key, "frame": 0, "box": [float(side) for side in mask_box(np.asarray(values) == value)]}
+            {"id": key, "frame": 0, "box": [float(side) for side in tight_box(np.asarray(values) == value)]}
             for value, key in enumerate(demo_bag.boxes, start=1)
         ]
         (folder / f"{name}.json").write_text(json.dumps(prompts))

@@ -9,12 +9,13 @@ import pytest
 from sam2_ros.eval.replay.measures import (
     calibration,
     first_mask_at,
-    holder,
     identity_switches,
     longest_gap_s,
+    matched_object,
     mean,
     share,
     stability,
+    stretches,
     times_to_lost,
     times_to_recover,
 )
@@ -23,6 +24,12 @@ NAN = math.nan
 SECONDS = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
 #          seen      hidden               seen again
 VISIBLE = [True, True, False, False, False, True, True, True]
+
+
+def test_stretches_are_half_open_and_may_touch_the_ends() -> None:
+    assert stretches(VISIBLE, False) == [(2, 5)]
+    assert stretches(VISIBLE, True) == [(0, 2), (5, 8)]
+    assert stretches([], True) == []
 
 
 def test_the_first_mask_counts_from_the_prompt_on() -> None:
@@ -65,10 +72,10 @@ def test_shares_count_only_what_they_are_shares_of() -> None:
 
 
 def test_an_answer_lies_on_the_truth_it_overlaps_most_and_a_touch_is_nobodys() -> None:
-    assert holder("a", {"a": 0.3, "b": 0.4}) == "b"
-    assert holder("a", {"b": 0.4, "a": 0.4}) == "a"
-    assert holder("a", {"a": 0.02, "b": 0.05}) is None
-    assert holder("a", {}) is None
+    assert matched_object("a", {"a": 0.3, "b": 0.4}) == "b"
+    assert matched_object("a", {"b": 0.4, "a": 0.4}) == "a"
+    assert matched_object("a", {"a": 0.02, "b": 0.05}) is None
+    assert matched_object("a", {}) is None
 
 
 def test_a_switch_is_each_change_to_another_object_and_coming_home_is_none() -> None:

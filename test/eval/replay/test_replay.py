@@ -13,7 +13,7 @@ import pytest
 
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.errors import UserError
-from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, stamp_ns
+from sam2_ros.eval.demo import FRAME_ID, IMAGE_TOPIC, LABELS_TOPIC, stamp_ns
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.media.bag.frames import BagFrames
@@ -23,7 +23,7 @@ from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_me
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.weights.open_model import ModelOptions
 
-from .conftest import END, FIRST, HIDDEN, LABELS_TOPIC, DemoBag
+from .conftest import END, FIRST, HIDDEN, DemoBag
 
 IMAGES = END - FIRST
 DIAGNOSTICS_TYPE = "diagnostic_msgs/msg/DiagnosticArray"

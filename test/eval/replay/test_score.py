@@ -10,9 +10,9 @@ import pytest
 
 from sam2_ros.datasets.sequence import FrameTruth
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
-from sam2_ros.eval.replay.score import ObjectTrack, follow
-from sam2_ros.eval.replay.summary import tally
-from sam2_ros.eval.replay.truth import KnownObjects
+from sam2_ros.eval.replay.score import ObjectTrack, score_run
+from sam2_ros.eval.replay.summary import summarize
+from sam2_ros.eval.replay.truth import ReplayTruth
 from sam2_ros.media.frame import SourceError
 
 HW = (40, 60)
@@ -47,8 +47,8 @@ class GivenTruth:
         )
 
 
-def known(images: Mapping[int, Mapping[str, np.ndarray]], void_hw: np.ndarray | None = None) -> KnownObjects:
-    return KnownObjects(GivenTruth(images, void_hw), {"a": "1", "b": "2"}, "hand")
+def known(images: Mapping[int, Mapping[str, np.ndarray]], void_hw: np.ndarray | None = None) -> ReplayTruth:
+    return ReplayTruth(GivenTruth(images, void_hw), {"a": "1", "b": "2"}, "hand")
 
 
 def answer(
@@ -74,7 +74,7 @@ def result(image: int, *objects: TrackedObject) -> FrameResult:
     return FrameResult(image, image / 10, *HW, list(objects))
 
 
-def one_hiding() -> KnownObjects:
+def one_hiding() -> ReplayTruth:
     """a is always on the left; b on the right, hidden in images 2 and 3."""
     return known({index: {"1": LEFT, "2": NOTHING if index in (2, 3) else RIGHT} for index in range(6)})
 
@@ -90,8 +90,8 @@ def by_id(tracks: list[ObjectTrack]) -> dict[str, ObjectTrack]:
 
 
 def test_perfect_answers_are_perfect_in_both_views() -> None:
-    tracks = follow(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 0}, one_hiding())
-    numbers = tally(tracks, {0: 12.0})
+    tracks = score_run(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 0}, one_hiding())
+    numbers = summarize(tracks, {0: 12.0})
     for view in (numbers, numbers["processed_only"]):
         assert (view["J"], view["F"], view["JF"]) == (100.0, 100.0, 100.0)
         assert (view["missed"], view["false_presence"], view["identity_switches"]) == (0.0, 0.0, 0)
@@ -111,8 +111,8 @@ def test_perfect_answers_are_perfect_in_both_views() -> None:
 
 def test_a_robot_holds_the_answer_before_a_dropped_image_and_the_processed_view_leaves_it_out() -> None:
     # Images 2 and 4 are dropped: the robot still sees b where it hides, and still misses it where it is back.
-    tracks = follow(STAMPS_S, map(perfect, (0, 1, 3, 5)), {"a": 0, "b": 0}, one_hiding())
-    numbers = tally(tracks, {})["objects"]["b"]
+    tracks = score_run(STAMPS_S, map(perfect, (0, 1, 3, 5)), {"a": 0, "b": 0}, one_hiding())
+    numbers = summarize(tracks, {})["objects"]["b"]
     assert (numbers["J"], numbers["processed_only"]["J"]) == (60.0, 100.0)  # images 1, 3 and 5 of 1..5
     assert (numbers["frames"], numbers["processed_only"]["frames"]) == (5, 3)
     assert (numbers["false_presence"], numbers["processed_only"]["false_presence"]) == (0.5, 0.0)
@@ -127,23 +127,23 @@ def test_a_robot_holds_the_answer_before_a_dropped_image_and_the_processed_view_
 
 def test_what_comes_before_the_prompt_and_without_truth_is_not_scored() -> None:
     truth = known({index: {"1": LEFT, "2": RIGHT} for index in (0, 3, 4)})
-    tracks = by_id(follow(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 3}, truth))
-    assert [one.scored for one in tracks["a"].sightings] == [False, False, False, True, True, False]
-    assert [one.scored for one in tracks["b"].sightings] == [False, False, False, False, True, False]
+    tracks = by_id(score_run(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 3}, truth))
+    assert [one.scored for one in tracks["a"].answers] == [False, False, False, True, True, False]
+    assert [one.scored for one in tracks["b"].answers] == [False, False, False, False, True, False]
     # Image 3 is answered as if b were hidden, but it is the prompted one.
-    assert tally([tracks["b"]], {})["missed"] == 0.0
+    assert summarize([tracks["b"]], {})["missed"] == 0.0
 
 
 def test_an_answer_on_the_other_object_is_a_switch_and_wrong_while_it_lasts() -> None:
     truth = known({index: {"1": LEFT, "2": RIGHT} for index in range(6)})
     places = [LEFT, LEFT, RIGHT, RIGHT, LEFT, RIGHT]
-    tracks = follow(
+    tracks = score_run(
         STAMPS_S,
         [result(index, answer("a", mask), answer("b", RIGHT)) for index, mask in enumerate(places)],
         {"a": 0, "b": 0},
         truth,
     )
-    numbers = tally(tracks, {})
+    numbers = summarize(tracks, {})
     assert (numbers["objects"]["a"]["identity_switches"], numbers["objects"]["b"]["identity_switches"]) == (
         2,
         0,
@@ -156,17 +156,19 @@ def test_an_answer_on_the_other_object_is_a_switch_and_wrong_while_it_lasts() ->
 
 def test_an_answer_may_go_over_to_an_object_that_nobody_prompted() -> None:
     truth = known({index: {"1": LEFT, "7": RIGHT} for index in range(3)})
-    tracks = follow(STAMPS_S[:3], [result(index, answer("a", RIGHT)) for index in range(3)], {"a": 0}, truth)
-    assert [one.holder for one in tracks[0].sightings] == [None, "value 7", "value 7"]
+    tracks = score_run(
+        STAMPS_S[:3], [result(index, answer("a", RIGHT)) for index in range(3)], {"a": 0}, truth
+    )
+    assert [one.matched for one in tracks[0].answers] == [None, "value 7", "value 7"]
 
 
 def test_an_outline_that_flickers_is_less_steady_than_the_truth() -> None:
     truth = known({index: {"1": LEFT} for index in range(6)})
     halves = [LEFT if index % 2 else square(0, height=10) for index in range(6)]
-    tracks = follow(
+    tracks = score_run(
         STAMPS_S, [result(i, answer("a", mask)) for i, mask in enumerate(halves)], {"a": 0}, truth
     )
-    found = tally(tracks, {})["stability"]
+    found = summarize(tracks, {})["stability"]
     assert found == {"answers": 0.5, "truth": 1.0, "difference": -0.5, "pairs": 4}
 
 
@@ -174,7 +176,7 @@ def test_a_held_answer_is_steady_and_the_pair_across_a_dropped_image_is_of_proce
     places = [square(0), square(0), square(4), square(8)]  # IoU 16/24 from image to image, 12/28 over two
     truth = known({index: {"1": mask} for index, mask in enumerate(places)})
     results = [result(index, answer("a", places[index])) for index in (0, 1, 3)]
-    numbers = tally(follow(STAMPS_S[:4], results, {"a": 0}, truth), {})
+    numbers = summarize(score_run(STAMPS_S[:4], results, {"a": 0}, truth), {})
     assert numbers["stability"]["answers"] == pytest.approx((1 + 12 / 28) / 2, abs=1e-4)
     assert numbers["stability"]["truth"] == pytest.approx(16 / 24, abs=1e-4)
     assert numbers["stability"]["pairs"] == 2
@@ -189,30 +191,30 @@ def test_a_held_answer_is_steady_and_the_pair_across_a_dropped_image_is_of_proce
 def test_two_empty_answers_are_no_proof_of_a_steady_outline() -> None:
     truth = known({index: {"1": LEFT} for index in range(4)})
     masks = [LEFT, NOTHING, NOTHING, LEFT]
-    tracks = follow(
+    tracks = score_run(
         STAMPS_S[:4], [result(i, answer("a", mask)) for i, mask in enumerate(masks)], {"a": 0}, truth
     )
-    found = tally(tracks, {})["stability"]
+    found = summarize(tracks, {})["stability"]
     assert (found["answers"], found["pairs"]) == (0.0, 1)
 
 
 def test_the_first_mask_is_that_of_an_answer_to_the_prompted_image_or_a_later_one() -> None:
     results = [result(index, answer("a", LEFT)) for index in (0, 1, 3)]  # of an earlier life of the name
-    (track,) = follow(STAMPS_S[:4], results, {"a": 2}, None)
-    entry = tally([track], {3: 40.0})["objects"]["a"]
+    (track,) = score_run(STAMPS_S[:4], results, {"a": 2}, None)
+    entry = summarize([track], {3: 40.0})["objects"]["a"]
     assert (entry["time_to_first_mask_s"], entry["first_mask_latency_ms"]) == (0.1, 40.0)
 
 
 def test_an_object_that_is_in_no_answer_is_missed_and_has_no_presence() -> None:
     truth = known({index: {"1": LEFT} for index in range(3)})
-    numbers = tally(follow(STAMPS_S[:3], map(result, range(3)), {"a": 0}, truth), {})
+    numbers = summarize(score_run(STAMPS_S[:3], map(result, range(3)), {"a": 0}, truth), {})
     assert (numbers["J"], numbers["missed"], numbers["calibration"]["count"]) == (0.0, 1.0, 0)
     assert numbers["time_to_first_mask_s"] == {"count": 1, "never": 1, "mean": None, "max": None}
     assert numbers["objects"]["a"]["curve"]["state"] == [None] * 3
 
 
 def test_without_truth_states_and_times_are_left() -> None:
-    numbers = tally(follow(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 0}, None), {})
+    numbers = summarize(score_run(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 0}, None), {})
     assert (numbers["J"], numbers["missed"], numbers["identity_switches"]) == (None, None, None)
     assert numbers["frames"] == 0
     assert numbers["time_to_first_mask_s"]["max"] == 0.0
@@ -222,17 +224,19 @@ def test_void_pixels_count_neither_way() -> None:
     truth = known(
         {index: {"1": square(0, height=10)} for index in range(2)}, void_hw=LEFT & ~square(0, height=10)
     )
-    tracks = follow(STAMPS_S[:2], [result(index, answer("a", LEFT)) for index in range(2)], {"a": 0}, truth)
-    assert tally(tracks, {})["JF"] == 100.0
+    tracks = score_run(
+        STAMPS_S[:2], [result(index, answer("a", LEFT)) for index in range(2)], {"a": 0}, truth
+    )
+    assert summarize(tracks, {})["JF"] == 100.0
 
 
 def test_an_answer_that_comes_twice_or_late_is_left_out() -> None:
     results = [perfect(0), perfect(3), perfect(3), perfect(1), perfect(5)]
-    tracks = follow(STAMPS_S, results, {"a": 0, "b": 0}, one_hiding())
+    tracks = score_run(STAMPS_S, results, {"a": 0, "b": 0}, one_hiding())
     assert tracks[0].processed == [True, False, False, True, False, True]
 
 
 def test_truth_of_another_size_than_the_answer_is_refused() -> None:
     small = FrameResult(1, 0.1, 20, 30, [])
     with pytest.raises(SourceError, match="truth of image 1 is 60 x 40 px, the answer to it 30 x 20"):
-        follow(STAMPS_S, [perfect(0), small], {"a": 0, "b": 0}, one_hiding())
+        score_run(STAMPS_S, [perfect(0), small], {"a": 0, "b": 0}, one_hiding())

@@ -11,7 +11,7 @@ import pytest
 from sam2_ros.engine import Prompt
 from sam2_ros.errors import UserError
 from sam2_ros.eval.replay.replay_config import ReplayConfig
-from sam2_ros.eval.replay.truth import KnownObjects, find_truth
+from sam2_ros.eval.replay.truth import ReplayTruth, find_truth
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame import SourceError
@@ -37,7 +37,7 @@ def camera(tmp_path: Path) -> BagTimeline:
     return read_timeline(tmp_path / "camera")
 
 
-def found(camera: BagTimeline, truth: Path, **options: object) -> KnownObjects:
+def found(camera: BagTimeline, truth: Path, **options: object) -> ReplayTruth:
     prompts = {0: [Prompt("cup", box=(0, 0, 9, 9))], 2: [Prompt("robot", box=(0, 0, 9, 9))]}
     config = ReplayConfig(camera.bag, truth.parent / "out", prompts, truth=truth, **options)  # type: ignore[arg-type]
     known = find_truth(config, camera, HW)

@@ -11,12 +11,12 @@ import pytest
 from report_pages import check
 
 from sam2_ros.engine import Prompt
-from sam2_ros.eval.demo import IMAGE_TOPIC
+from sam2_ros.eval.demo import IMAGE_TOPIC, LABELS_TOPIC
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
-from sam2_ros.eval.replay.runs import Run
-from sam2_ros.eval.replay.scenes import read_scenes
+from sam2_ros.eval.replay.report_frames import read_frames
+from sam2_ros.eval.replay.runs import RunOutput
 from sam2_ros.eval.replay.truth import find_truth
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import read_timeline
@@ -24,7 +24,7 @@ from sam2_ros.media.frames import open_source
 from sam2_ros.media.results import OBJECTS_TOPIC
 from sam2_ros.weights.open_model import ModelOptions
 
-from .conftest import LABELS_TOPIC, DemoBag
+from .conftest import DemoBag
 
 
 def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tmp_path: Path) -> None:
@@ -38,9 +38,11 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tm
     assert page.captions[0].startswith("direct, robot, image ")
     timeline = read_timeline(demo_bag.path, IMAGE_TOPIC)
     known = find_truth(config, timeline, (480, 640))
-    run = Run(tmp_path / "direct" / "tracked", OBJECTS_TOPIC, timeline.index_by_stamp, {}, "", None, None)
+    run = RunOutput(
+        tmp_path / "direct" / "tracked", OBJECTS_TOPIC, timeline.index_by_stamp, {}, "", None, None
+    )
     wanted = [("direct", index) for index in (3, 6, 40)]
-    scenes = read_scenes(wanted, demo_bag.path, timeline, known, {"direct": run})
+    scenes = read_frames(wanted, demo_bag.path, timeline, known, {"direct": run})
     assert list(scenes) == wanted
     for (_, index), scene in scenes.items():
         for key in ("cup", "robot"):
@@ -50,7 +52,7 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tm
     # Of a run that answered to image 3 only, image 6 has that answer; before it there is none.
     stamp = next(stamp for stamp, index in timeline.index_by_stamp.items() if index == 3)
     sparse = replace(run, index_by_stamp={stamp: 3})
-    held = read_scenes([("node", 1), ("node", 6)], demo_bag.path, timeline, known, {"node": sparse})
+    held = read_frames([("node", 1), ("node", 6)], demo_bag.path, timeline, known, {"node": sparse})
     assert held["node", 1].answers == {}
     assert (held["node", 6].answers["cup"] == scenes["direct", 3].answers["cup"]).all()
     assert (held["node", 6].image_hw3 == scenes["direct", 6].image_hw3).all()

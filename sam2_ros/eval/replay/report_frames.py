@@ -1,4 +1,4 @@
-"""Gives the report of a replay its images: from the bag, with what each run said of them and the truth.
+"""Reads the frames that the report of a replay shows: the image from the bag, the answer of each run, the truth.
 
 Knows recordings and truth; does not know what is shown.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2_ros.eval.recording import each_result
+from sam2_ros.eval.recording import read_results
 from sam2_ros.eval.report.data import read_replay
 from sam2_ros.eval.report.replay_page import write_replay_page
 from sam2_ros.eval.report.worst_frames import FrameKey, FrameMasks
@@ -19,9 +19,9 @@ from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 
-from .runs import Run
+from .runs import RunOutput
 from .score import newest_results
-from .truth import KnownObjects
+from .truth import ReplayTruth
 
 _log = logging.getLogger(__name__)
 
@@ -30,24 +30,24 @@ def write_report(
     out: Path,
     bag: Path,
     timeline: BagTimeline,
-    known: KnownObjects | None,
-    runs: Mapping[str, Run],
+    known: ReplayTruth | None,
+    runs: Mapping[str, RunOutput],
     pixels: PixelConfig | None = None,
 ) -> None:
     """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
 
     def scenes(places: Collection[FrameKey]) -> dict[FrameKey, FrameMasks]:
-        return read_scenes(places, bag, timeline, known, runs, pixels)
+        return read_frames(places, bag, timeline, known, runs, pixels)
 
     write_replay_page(out / "report.html", read_replay(out), scenes)
 
 
-def read_scenes(
+def read_frames(
     places: Collection[FrameKey],
     bag: Path,
     timeline: BagTimeline,
-    known: KnownObjects | None,
-    runs: Mapping[str, Run],
+    known: ReplayTruth | None,
+    runs: Mapping[str, RunOutput],
     pixels: PixelConfig | None = None,
 ) -> dict[FrameKey, FrameMasks]:
     """Reads the bag once and each recording once; an image that does not decode has no scene. Raises SourceError."""
@@ -77,9 +77,9 @@ def _images(wanted: set[int], bag: Path, timeline: BagTimeline, reader: ImageRea
     return found
 
 
-def _answers(wanted: set[int], run: Run, images: int) -> dict[int, dict[str, np.ndarray]]:
+def _answers(wanted: set[int], run: RunOutput, images: int) -> dict[int, dict[str, np.ndarray]]:
     """The masks by object of the newest answer at each image."""
-    results = each_result(run.recording, run.objects_topic, run.index_by_stamp)
+    results = read_results(run.recording, run.objects_topic, run.index_by_stamp)
     return {
         index: {obj.id: obj.mask for obj in result.objects}
         for index, result in enumerate(newest_results(results, images))

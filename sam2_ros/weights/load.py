@@ -21,6 +21,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
 from sam2_ros.engine.kernels.prepare import prepare
+from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.engine.model.state_dict import check_finite, load_strictly, recognise
 from sam2_ros.engine.model.transformers_layout import from_transformers, is_transformers_layout
@@ -73,7 +74,7 @@ def load_model(
     del state  # as large as the model
     model = model.to(target).for_inference(dtype)
     if target.type == "cuda":
-        choose_kernels(model.config, model.device, dtype)
+        choose_kernels(large_attentions(model.config), model.device, dtype)
     return prepare(model)
 
 

@@ -5,14 +5,11 @@ Does not know which is the fastest on this machine (gpu_choice.py), nor what que
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from .triton_tiles import Tiles, fitting_tiles
-
-if TYPE_CHECKING:  # it knows the encoders, and they attend
-    from sam2_ros.engine.config import ModelConfig
 
 FLASH, CUDNN, EFFICIENT, OURS = "flash", "cudnn", "efficient", "triton"
 KERNELS = (FLASH, CUDNN, EFFICIENT, OURS)
@@ -68,20 +65,6 @@ class Gpu(NamedTuple):
     capability: tuple[int, int]
     cudnn: int  # version as PyTorch gives it, 91002 for 9.10.2; 0 without
     has_triton: bool
-
-
-def shapes_of(config: ModelConfig) -> list[Shape]:
-    """The large attentions of a tracked frame with a full memory: global ones of the encoder, then memory attention."""
-    tokens, d = config.grid**2, config.d_model
-    keys = config.num_maskmem * tokens + config.max_pointers * (d // config.mem_dim)
-    in_encoder = config.encoder.global_attentions(config.image_size)
-    shapes = [
-        *(Shape(each.heads, each.tokens, each.tokens, each.channels, each.channels) for each in in_encoder),
-        Shape(1, tokens, tokens, d, d),
-        Shape(1, tokens, keys, d, d),
-        Shape(1, tokens, keys, d, config.mem_dim),
-    ]
-    return [shape for shape in shapes if shape.queries * shape.keys > FEW]
 
 
 def candidates(shape: Shape, dtype: torch.dtype, gpu: Gpu, only: str = "") -> list[Kernel]:

@@ -8,19 +8,16 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from sam2_ros.errors import UserError
 
-from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run, shapes_of
-
-if TYPE_CHECKING:
-    from sam2_ros.engine.config import ModelConfig
+from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run
 
 ROUNDS = 3  # turns of each kernel
 CALLS = 2  # in a turn
@@ -104,8 +101,8 @@ def chosen_kernel(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> Kerne
     return _chosen.get(_Use(q_bhnc.device, q_bhnc.dtype, c, value_channels, n != keys, b == 1))
 
 
-def choose_kernels(config: ModelConfig, device: torch.device, dtype: torch.dtype, only: str = "") -> None:
-    """Choose the kernels for a model of this configuration on a CUDA device, and say so in one line of the log.
+def choose_kernels(shapes: Sequence[Shape], device: torch.device, dtype: torch.dtype, only: str = "") -> None:
+    """Choose the kernels for attentions of these shapes on a CUDA device, and say so in one line of the log.
 
     A fraction of a second, and at the first start on a machine some seconds of Triton's compiler. What was chosen in
     this process before is kept. Not to be called while a CUDA graph is captured.
@@ -120,13 +117,13 @@ def choose_kernels(config: ModelConfig, device: torch.device, dtype: torch.dtype
         raise UserError(f"attention kernel '{only}': expected one of {', '.join(KERNELS)}")
     with _one_at_a_time, torch.inference_mode(), torch.cuda.device(device):
         timer = partial(time_kernels, device=device, dtype=dtype, clock=_clock(device))
-        lines = _choose(shapes_of(config), device, dtype, _gpu(device), only, timer)
+        lines = _choose(shapes, device, dtype, _gpu(device), only, timer)
     if lines:
         _log.info("attention on %s in %s, by channels: %s", device, dtype, ", ".join(lines))
 
 
 def _choose(
-    shapes: list[Shape],
+    shapes: Sequence[Shape],
     device: torch.device,
     dtype: torch.dtype,
     gpu: Gpu,

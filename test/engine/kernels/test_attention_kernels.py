@@ -18,15 +18,15 @@ from sam2_ros.engine.kernels.gpu import (
     Shape,
     candidates,
     run,
-    shapes_of,
 )
 from sam2_ros.engine.kernels.triton_tiles import TILES_IN_REGISTERS
+from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.engine.model.image_encoder import attention_flops
 
 H200, A100, ORIN, RTX_4090 = (
     Gpu(capability, 91002, has_triton=True) for capability in ((9, 0), (8, 0), (8, 7), (8, 9))
 )
-ENCODER, SELF, MEMORY, NARROW = shapes_of(config_for("tiny"))
+ENCODER, SELF, MEMORY, NARROW = large_attentions(config_for("tiny"))
 
 
 def names(shape: Shape, gpu: Gpu, dtype: torch.dtype = torch.bfloat16, only: str = "") -> list[str]:
@@ -34,7 +34,7 @@ def names(shape: Shape, gpu: Gpu, dtype: torch.dtype = torch.bfloat16, only: str
 
 
 def test_the_large_attentions_of_a_model():
-    assert shapes_of(config_for("tiny")) == [
+    assert large_attentions(config_for("tiny")) == [
         (4, 4096, 4096, 96, 96),
         (1, 4096, 4096, 256, 256),
         (1, 4096, 7 * 4096 + 64, 256, 256),
@@ -43,9 +43,9 @@ def test_the_large_attentions_of_a_model():
     named = [shape.name for shape in (ENCODER, SELF, MEMORY, NARROW)]
     assert named == ["96", "256", "256 to memory", "256 over 64"]
     assert attention_flops(*MEMORY[1:4]) == pytest.approx(120.5e9, rel=0.01)
-    assert [shape.channels for shape in shapes_of(config_for("large"))] == [72, 256, 256, 256]
-    assert [shape.channels for shape in shapes_of(config_for("nano"))] == [48, 128, 128, 128]
-    assert [shape.name for shape in shapes_of(config_for("nano").at_image_size(320))] == [
+    assert [shape.channels for shape in large_attentions(config_for("large"))] == [72, 256, 256, 256]
+    assert [shape.channels for shape in large_attentions(config_for("nano"))] == [48, 128, 128, 128]
+    assert [shape.name for shape in large_attentions(config_for("nano").at_image_size(320))] == [
         "128 to memory",
         "128 over 64",
     ]

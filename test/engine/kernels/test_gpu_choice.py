@@ -22,10 +22,10 @@ from sam2_ros.engine.kernels.gpu import (
     Gpu,
     Kernel,
     Shape,
-    shapes_of,
 )
 from sam2_ros.engine.kernels.gpu_choice import Measured, choose_kernels, chosen_kernel, measure, time_kernels
 from sam2_ros.engine.kernels.triton_tiles import Tiles
+from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.errors import UserError
 from sam2_ros.weights.load import load_model
 
@@ -119,7 +119,7 @@ def test_kernels_that_this_device_does_not_have_are_left_out():
 
 
 HOPPER = Gpu((9, 0), 91002, has_triton=True)
-TINY = shapes_of(config_for("tiny"))
+TINY = large_attentions(config_for("tiny"))
 
 
 def choose(faster: list[str], shapes: list[Shape] = TINY, only: str = "") -> list[str]:
@@ -149,7 +149,7 @@ def test_each_attention_of_a_model_gets_its_fastest_kernel_once(monkeypatch):
     assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
     assert names(is_alone=False) == [EFFICIENT, EFFICIENT, EFFICIENT, OURS]
     assert choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS]) == [], "what is known is not timed again"
-    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS], shapes_of(config_for("large")))
+    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS], large_attentions(config_for("large")))
     assert [line.split(" (")[0] for line in large] == ["72: flash"]
 
 
@@ -164,7 +164,7 @@ def test_one_that_is_asked_for_takes_the_place_of_what_was_chosen(monkeypatch):
     with pytest.raises(
         UserError, match=r"attention kernel 'triton' on cuda:0.*this model has small attentions only"
     ):
-        choose(order, shapes_of(config_for("tiny").at_image_size(128)), only=OURS)
+        choose(order, large_attentions(config_for("tiny").at_image_size(128)), only=OURS)
     assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
 
 
@@ -172,7 +172,9 @@ def test_a_name_that_is_no_kernel_is_one_line():
     with pytest.raises(
         UserError, match="attention kernel 'fast': expected one of flash, cudnn, efficient, triton"
     ):
-        choose_kernels(config_for("tiny"), torch.device("cuda:0"), torch.bfloat16, only="fast")
+        choose_kernels(
+            large_attentions(config_for("tiny")), torch.device("cuda:0"), torch.bfloat16, only="fast"
+        )
 
 
 def test_nothing_is_chosen_on_a_cpu():
@@ -268,7 +270,7 @@ def gpu() -> torch.device:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_on_a_gpu_what_is_chosen_is_attention(gpu, dtype, monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
-    choose_kernels(config_for("tiny").at_image_size(512), gpu, dtype)
+    choose_kernels(large_attentions(config_for("tiny").at_image_size(512)), gpu, dtype)
     assert set(kernel_choice.kernels_chosen(gpu, dtype)) == {"96", "256", "256 to memory", "256 over 64"}
     tolerance = 1e-3 if dtype == torch.float32 else 2e-2
     for batch in (1, 3):
@@ -283,7 +285,9 @@ def test_on_a_gpu_what_is_chosen_is_attention(gpu, dtype, monkeypatch):
 @pytest.mark.gpu
 def test_on_a_gpu_a_kernel_can_be_asked_for(gpu, monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
-    choose_kernels(config_for("tiny").at_image_size(512), gpu, torch.bfloat16, only=EFFICIENT)
+    choose_kernels(
+        large_attentions(config_for("tiny").at_image_size(512)), gpu, torch.bfloat16, only=EFFICIENT
+    )
     assert set(kernel_choice.kernels_chosen(gpu, torch.bfloat16).values()) == {EFFICIENT}
     with pytest.raises(UserError, match=r"attention kernel 'flash' on cuda:0 in torch\.float32"):
-        choose_kernels(config_for("tiny"), gpu, torch.float32, only=FLASH)
+        choose_kernels(large_attentions(config_for("tiny")), gpu, torch.float32, only=FLASH)

@@ -15,7 +15,7 @@ from sam2_ros.bench.against.reference import hiera_of
 from sam2_ros.bench.flops import BankSize, official_flops, rewritten_flops
 from sam2_ros.engine import ImageSegmenter, Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.config import FAMILY, NANO, ModelConfig
-from sam2_ros.engine.kernels.gpu import shapes_of
+from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.engine.model.image_encoder import PREFIX, EncoderConfig, ImageEncoder, linear_flops
 from sam2_ros.errors import UserError
 from sam2_ros.train.finetune.parameters import freeze, make_optimiser, rates_of
@@ -107,7 +107,7 @@ def test_its_operations_are_counted_and_its_kernels_asked_for() -> None:
     flops = official_flops(POOLING, BankSize())
     assert flops.encoder > POOLING.encoder.flops(128) > 0
     assert rewritten_flops(POOLING, BankSize()).encoder < flops.encoder
-    assert {shape.channels for shape in shapes_of(POOLING.at_image_size(512))} == {128}
+    assert {shape.channels for shape in large_attentions(POOLING.at_image_size(512))} == {128}
     with pytest.raises(UserError, match="pooling has another image encoder than Hiera"):
         hiera_of(POOLING)
 

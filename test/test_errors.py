@@ -8,7 +8,7 @@ import pytest
 
 from sam2_ros.engine import PromptError
 from sam2_ros.errors import UserError
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.weights import CheckpointError
 

@@ -21,8 +21,8 @@ from sam2_ros.engine import ObjectState, Prompt
 from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.errors import UserError
 from sam2_ros.eval.metrics import mask_iou, spread
-from sam2_ros.live.messages import image_message, prompt_message
 from sam2_ros.live.player import CameraImage, LivePlayer, LivePlayerConfig
+from sam2_ros.live.ros_messages import image_message, prompt_message
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.clip import Clip, ClipConfig

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sam2_ros.engine.text import readable, text_problem
+from sam2_ros.text import readable, text_problem
 
 _LONGEST = 4000
 _LOG_LINE = "\n  | "  # of a node that died, whose last lines are shown below the error

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from sam2_ros.engine.text import readable
+from sam2_ros.text import readable
 
 # A file or a pipe has no width: tables are not cut there.
 # No `:cat:` becomes a picture of one: names are shown as they are.

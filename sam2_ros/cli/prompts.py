@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import Prompt
-from sam2_ros.engine.text import readable, text_problem
 from sam2_ros.errors import UserError
+from sam2_ros.media.json_yaml import read_json
 from sam2_ros.media.mask_file import read_mask
-from sam2_ros.media.written_file import read_json
+from sam2_ros.text import readable, text_problem
 
 _SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>[0-9]+):(?P<value>.+)", re.DOTALL)
 _SPEC_OF_IMAGE = re.compile(r"(?P<id>[^@:]+):(?P<value>.+)", re.DOTALL)

@@ -17,14 +17,7 @@ import typer
 from sam2_ros.errors import UserError
 
 from . import output as show
-from .options import (
-    OUT_HELP,
-    JsonOption,
-    OverwriteOption,
-    RangeOption,
-    UntypedOption,
-    opens_model,
-)
+from .options import OUT_HELP, JsonOption, OverwriteOption, RangeOption, UntypedOption, opens_model
 from .replay_tables import print_bags, print_runs
 
 if TYPE_CHECKING:  # the command line starts without loading what it does not run

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from sam2_ros.engine.text import readable, text_problem
-from sam2_ros.media.files.folder import image_files
+from sam2_ros.media.files.image_folder import image_files
 from sam2_ros.media.files.mixed import find_second_series
-from sam2_ros.media.frame import SourceError, natural_key
-from sam2_ros.media.written_file import read_json
+from sam2_ros.media.frame_source import SourceError, natural_key
+from sam2_ros.media.json_yaml import read_json
 from sam2_ros.result_folder.manifest import is_safe_name
+from sam2_ros.text import readable, text_problem
 
 from .rendered import is_rendered, rendered_sequences
 from .sav import annotation_files, sav_name, sav_sequence

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from sam2_ros.media.frame import SourceError
-from sam2_ros.media.written_file import read_json
+from sam2_ros.media.frame_source import SourceError
+from sam2_ros.media.json_yaml import read_json
 
 from .sequence import decode_rle, read_image
 

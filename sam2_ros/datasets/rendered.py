@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from sam2_ros.errors import UserError
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.synthetic.clip import Clip, ClipConfig
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.render import render_clip

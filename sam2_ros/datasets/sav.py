@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.media.files.folder import image_files
-from sam2_ros.media.frame import SourceError, natural_key
-from sam2_ros.media.written_file import read_json
+from sam2_ros.media.files.image_folder import image_files
+from sam2_ros.media.frame_source import SourceError, natural_key
+from sam2_ros.media.json_yaml import read_json
 from sam2_ros.result_folder.manifest import is_safe_name
 
 from .sequence import FileFrames, RunLengthTruth, VosSequence

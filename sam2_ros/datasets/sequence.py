@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco
 
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import compressed_to_rgb
 

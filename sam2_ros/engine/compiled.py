@@ -19,7 +19,7 @@ import torch
 
 from sam2_ros.errors import CheckpointError
 
-from .cuda_graphs import CudaGraphs, Function
+from .device.cuda_graphs import CudaGraphs, Function
 from .kernels.attention import LARGE
 from .kernels.prepare import prepare
 from .kernels.rope import axial_rope, sine_grid

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from .config import ModelConfig
+from .device.transfer import upload
 from .model.sam2 import MemoryView
-from .transfer import upload
 
 EMPTY = -(1 << 40)  # far below any frame number; those of frames seen elsewhere may be negative
 

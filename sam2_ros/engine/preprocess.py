@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .device.transfer import upload
 from .model.prompt_encoder import BOX_MAX, BOX_MIN
 from .prompt import Prompt
-from .transfer import upload
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.errors import UserError
+from sam2_ros.text import readable, text_problem
 
 from .mask_values import object_pixels
-from .text import readable, text_problem
 
 _log = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from sam2_ros.text import readable
+
 from .model.sam2 import ImageFeatures, MaskOutput, Sam2Model
 from .preprocess import resize_mask, sparse_prompt
 from .prompt import MAX_POINTS, Prompt, PromptError, joined_clicks
-from .text import readable
 
 DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
 

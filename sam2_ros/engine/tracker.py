@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 
+from .device.stage_clock import StageClock
+from .device.transfer import upload
 from .memory_bank import MemoryBank
 from .model.sam2 import MaskOutput, Sam2Model
 from .policies import OFFICIAL, admits_recent
@@ -18,10 +20,8 @@ from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .prompt_decoding import LastFrame, answer, check_clicks_in_all, with_earlier_clicks
 from .result import FrameResult, TrackedObject
-from .stage_clock import StageClock
 from .track_state import Tracks
 from .tracker_config import NUMERICS, TrackerConfig
-from .transfer import upload
 
 
 class Tracker:

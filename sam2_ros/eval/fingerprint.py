@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from sam2_ros import __version__
-from sam2_ros.media.written_file import read_json
+from sam2_ros.media.json_yaml import read_json
 from sam2_ros.weights.catalogue import sha256
 from sam2_ros.weights.open_model import ModelOptions
 

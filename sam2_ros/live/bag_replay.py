@@ -15,17 +15,11 @@ from sam2_ros.errors import UserError
 from sam2_ros.media.bag.order import OrderedTopic
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
-from sam2_ros.media.frame import NS_PER_S, SourceError
+from sam2_ros.media.frame_source import NS_PER_S, SourceError
 from sam2_ros.media.messages.cdr_header import with_stamp
 from sam2_ros.media.messages.message_types import IMAGE_TYPE, OBJECTS_TYPE
 
-from .player import (
-    COMPRESSED_SUFFIX,
-    CameraImage,
-    LivePlayer,
-    LivePlayerConfig,
-    TimedPrompts,
-)
+from .player import COMPRESSED_SUFFIX, CameraImage, LivePlayer, LivePlayerConfig, TimedPrompts
 
 PROMPT_LEAD_S = 0.5  # prompts go out this long before their image, so that they are there first
 DRAIN_TIMEOUT_S = 30.0  # after the last image

@@ -18,8 +18,8 @@ from sam2_ros.media.messages.diagnostics import node_values
 from sam2_ros.share_folder import shared_folder
 
 from .graph import POLL_S, LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
-from .messages import prompt_message
 from .node_process import NodeProcess
+from .ros_messages import prompt_message
 
 OBJECTS, LABEL_IMAGE, DIAGNOSTICS_TOPIC = "objects", "label_image", "/diagnostics"
 DIAGNOSTICS_PATIENCE_S = 2.5

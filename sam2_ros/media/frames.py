@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sam2_ros.engine.text import readable, text_problem
+from sam2_ros.text import readable, text_problem
 
 from .bag.frames import BagFrames
 from .bag.storage import is_bag
-from .files.folder import IMAGE_SUFFIXES, FolderFrames
+from .files.image_folder import IMAGE_SUFFIXES, FolderFrames
 from .files.video import VideoFrames
-from .frame import Frame, FrameSource, SourceError
+from .frame_source import Frame, FrameSource, SourceError
 from .pixels.image_reader import ImageReader
 
 __all__ = ["Frame", "FrameSource", "SourceError", "open_source"]

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sam2_ros.engine.text import readable
+from sam2_ros.text import readable
 
 STROKES = cv2.FONT_HERSHEY_SIMPLEX
 _EM_PX = 29.0  # of a font whose capitals are as high as the strokes at scale 1

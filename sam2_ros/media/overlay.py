@@ -19,8 +19,8 @@ import numpy as np
 
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.engine.result import FrameResult, ObjectState
-from sam2_ros.engine.text import readable, text_problem
 from sam2_ros.errors import UserError
+from sam2_ros.text import readable, text_problem
 
 from .label_text import put_text, text_size
 from .opencv_log import quiet_opencv

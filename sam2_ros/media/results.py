@@ -23,7 +23,7 @@ from sam2_ros.engine.result import FrameResult, TrackedObject
 from sam2_ros.result_folder.folder import ResultFolder
 
 from .bag.storage import BagWriter
-from .frame import Frame
+from .frame_source import Frame
 from .overlay import PALETTE, VideoWriter, draw_overlay
 
 SAVE_KINDS = ("masks", "video", "bag", "json")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sam2_ros.engine import Prompt, TrackedObject, Tracker
-from sam2_ros.media.frame import Frame
+from sam2_ros.media.frame_source import Frame
 from sam2_ros.media.overlay import write_png
 from sam2_ros.media.ros_image import compressed_to_rgb
 

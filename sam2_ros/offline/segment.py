@@ -24,7 +24,7 @@ from sam2_ros.engine import (
 )
 from sam2_ros.engine.postprocess import measure
 from sam2_ros.media.annotations import annotation, coco_rle
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig

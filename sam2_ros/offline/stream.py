@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sam2_ros.engine import FrameResult, Prompt, Tracker
-from sam2_ros.media.frame import Frame, FrameSource, SourceError
+from sam2_ros.media.frame_source import Frame, FrameSource, SourceError
 
 
 @dataclass(frozen=True)

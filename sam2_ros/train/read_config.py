@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from sam2_ros.errors import UserError
-from sam2_ros.media.written_file import read_yaml
+from sam2_ros.media.json_yaml import read_yaml
 
 T = TypeVar("T")
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sam2_ros.atomic_write import atomic_write
-from sam2_ros.engine.text import readable
 from sam2_ros.errors import CheckpointError
+from sam2_ros.text import readable
 
 from .catalogue import ModelInfo, download_dir, hub_file, list_models, sha256
 from .http import Pace, open_url

@@ -12,7 +12,7 @@ from vos_layouts import HEIGHT, WIDTH, grey_frames, labels_of, write_frames, wri
 
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.media.annotations import coco_rle, uncompressed_rle
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 
 ONE = labels_of((1, 5, 5))
 TWO = labels_of((1, 5, 5), (2, 30, 20))

@@ -15,7 +15,7 @@ import pytest
 
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.rendered import GROUPS, Group, is_rendered, rendered_sequences
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.render import render_clip

@@ -15,7 +15,7 @@ from compiled_streams import SMALLEST, compiled_graphs, follow, largest_differen
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import CompiledModel, buckets, compile_model, padded
-from sam2_ros.engine.cuda_graphs import Function
+from sam2_ros.engine.device.cuda_graphs import Function
 from sam2_ros.engine.memory_bank import MemoryBank
 from sam2_ros.errors import UserError
 from sam2_ros.weights.load import load_model

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Tracker, TrackerConfig, config_for
-from sam2_ros.engine.text import readable, text_problem
+from sam2_ros.text import readable, text_problem
 from sam2_ros.weights.load import random_model
 
 HEIGHT, WIDTH = 120, 160

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sam2_ros.media.bag.storage import BagWriter
-from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.media.frame_source import SourceError, natural_key
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.messages.message_types import header, image_message, standard_types
 from sam2_ros.media.overlay import VideoWriter

@@ -12,7 +12,7 @@ from PIL import Image
 from sam2_ros.atomic_write import write_json
 from sam2_ros.engine.result import FrameResult
 from sam2_ros.media.bag.storage import BagReader
-from sam2_ros.media.frame import Frame
+from sam2_ros.media.frame_source import Frame
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.overlay import PALETTE
 from sam2_ros.media.results import (

@@ -9,13 +9,7 @@ import pytest
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.node.frame_history import FrameHistory, StampedImage
-from sam2_ros.node.late_prompts import (
-    BUSY_SHARE,
-    DEADLINE_S,
-    MAX_CATCH_UP_IMAGES,
-    CatchUpReport,
-    LatePrompts,
-)
+from sam2_ros.node.late_prompts import BUSY_SHARE, DEADLINE_S, MAX_CATCH_UP_IMAGES, CatchUpReport, LatePrompts
 from sam2_ros.node.object_registry import ObjectRegistry
 from sam2_ros.node.prompt_queue import QueuedPrompt
 from sam2_ros.weights.load import load_model

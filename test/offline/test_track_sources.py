@@ -13,7 +13,7 @@ from damaged_videos import damage, set_times
 
 from sam2_ros.engine import Prompt
 from sam2_ros.media.bag.storage import BagReader
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.results import OBJECTS_TOPIC
 from sam2_ros.offline.track import TrackConfig, run_track
 from sam2_ros.weights.open_model import ModelOptions

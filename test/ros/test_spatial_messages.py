@@ -16,7 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from sam2_ros.media.overlay import colour_of
 from sam2_ros.node.spatial.location import Location, ObjectLocations
-from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
+from sam2_ros.node.spatial.location_messages import cloud_message, detections_3d_message, markers_message
 
 HEADER = Header(stamp=Time(sec=7, nanosec=8), frame_id="camera")
 MASK = np.ones((4, 6), bool)

@@ -23,7 +23,7 @@ from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose_runner import choose_runner
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobProgress
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.result_folder.folder import ResultFolder
 
 from .eval_config import EvalConfig, EvalResult, OnProgress

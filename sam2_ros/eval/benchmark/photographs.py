@@ -21,7 +21,7 @@ from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import mask_iou, spread
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_label_png
 from sam2_ros.result_folder.folder import ResultFolder

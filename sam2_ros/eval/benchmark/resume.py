@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.engine.text import counted
 from sam2_ros.eval.fingerprint import code_fingerprint, model_fingerprint, reusable_record
+from sam2_ros.text import counted
 
 from .eval_config import EvalConfig
 from .sequence_evaluator import SequenceTask

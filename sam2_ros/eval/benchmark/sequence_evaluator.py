@@ -22,7 +22,7 @@ from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.jobs.choose_runner import use_threads
 from sam2_ros.eval.jobs.job import JobError, disk_error, memory_error
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.weights.open_model import open_model
 
 from .baselines import BASELINES, Baseline, Box

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.engine.text import counted
 from sam2_ros.errors import UserError
+from sam2_ros.text import counted
 
 from .paired_bootstrap import LEAST_UNITS, LEVEL, PairedDifference, paired_difference
 from .summaries import ObjectKey, RunSummary, read_summary, runs_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2_ros.errors import UserError
-from sam2_ros.media.written_file import read_json
+from sam2_ros.media.json_yaml import read_json
 
 ObjectKey = tuple[str, str]
 """Sequence and object."""

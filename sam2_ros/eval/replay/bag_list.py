@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.engine.text import text_problem
 from sam2_ros.errors import UserError
 from sam2_ros.media.bag.storage import STORAGE_SUFFIXES
-from sam2_ros.media.written_file import read_yaml
+from sam2_ros.media.json_yaml import read_yaml
 from sam2_ros.result_folder.manifest import is_safe_name
+from sam2_ros.text import text_problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PATHS = ("bag", "prompts", "truth", "recorded")

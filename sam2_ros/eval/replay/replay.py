@@ -20,7 +20,7 @@ from sam2_ros.atomic_write import write_json
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.recording import read_results
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.offline.stream import check_prompts

@@ -21,7 +21,7 @@ from sam2_ros.live.bag_replay import replay_live
 from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LivePlayerConfig
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
-from sam2_ros.media.frame import Frame, SourceError
+from sam2_ros.media.frame_source import Frame, SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.messages.cdr_header import header_stamp_ns
 from sam2_ros.media.messages.diagnostics import node_values

@@ -15,7 +15,7 @@ import numpy as np
 from sam2_ros.datasets.sequence import FrameTruth
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.eval.metrics import boundary_f, mask_iou, region_j
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 
 from .measures import matched_object
 from .truth import ReplayTruth

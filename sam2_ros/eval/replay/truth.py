@@ -16,8 +16,8 @@ import numpy as np
 from sam2_ros.datasets.sequence import VOID, FrameTruth, PaletteTruth
 from sam2_ros.media.bag.storage import BagReader, TopicInfo, is_bag
 from sam2_ros.media.bag.timeline import BagTimeline
-from sam2_ros.media.files.folder import image_files
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.files.image_folder import image_files
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.messages.cdr_header import header_stamp_ns
 from sam2_ros.media.messages.message_types import IMAGE_TYPE
 from sam2_ros.media.pixels.image_error import ImageError

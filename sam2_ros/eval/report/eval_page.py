@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sam2_ros.engine.text import counted
 from sam2_ros.eval.metrics import spread
+from sam2_ros.text import counted
 
 from . import plots
 from .data import EvalReport, ReportedObject, ReportedSequence, Scores

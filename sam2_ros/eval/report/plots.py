@@ -20,8 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from sam2_ros.engine.text import readable
 from sam2_ros.media.overlay import colour_of
+from sam2_ros.text import readable
 
 from .data import Curve
 

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from sam2_ros.atomic_write import atomic_write
-from sam2_ros.engine.text import counted, readable
+from sam2_ros.text import counted, readable
 
 from .plots import HIDDEN_COLOUR, STATE_COLOURS
 

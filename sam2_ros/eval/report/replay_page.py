@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.engine.text import counted
+from sam2_ros.text import counted
 
 from . import plots
 from .data import ReplayReport, ReportedObject, ReportedRun

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
+from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, IMAGE_TYPE
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader

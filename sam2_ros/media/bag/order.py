@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns
 
 from .repair_stamps import RepairedStamps, fits_a_stamp, repair_stamps

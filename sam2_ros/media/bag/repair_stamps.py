@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from sam2_ros.media.frame import DEFAULT_FPS, NS_PER_S
+from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S
 
 MAX_STAMP_NS = (1 << 31) * NS_PER_S - 1
 """The last nanosecond that builtin_interfaces/Time holds: January 2038. The first is 0."""

@@ -20,7 +20,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, ReaderEr
 from rosbags.typesys import TypesysError
 
 from sam2_ros.engine.result import FrameResult
-from sam2_ros.media.frame import SourceError, natural_key
+from sam2_ros.media.frame_source import SourceError, natural_key
 from sam2_ros.media.messages.message_types import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from sam2_ros.media.frame import NS_PER_S, SourceError
+from sam2_ros.media.frame_source import NS_PER_S, SourceError
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE
 
 from .frames import choose_topic

@@ -14,7 +14,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 """Begins every zstd frame; no CDR message begins so: its first byte is 0."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 from statistics import median
 
-from sam2_ros.media.frame import NS_PER_S, natural_key
+from sam2_ros.media.frame_source import NS_PER_S, natural_key
 
 _NUMBER = r"(?P<whole>\d+)(?:\.(?P<part>\d+))?(?:[eE](?P<power>[-+]?\d{1,2}))?"
 # The last number of a name, alone or between a head and a tail that all names share.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sam2_ros.media.frame import NS_PER_S
+from sam2_ros.media.frame_source import NS_PER_S
 
 # A decoder that reorders frames reports a damaged one before those that are shown ahead of it.
 _REORDERED = 32

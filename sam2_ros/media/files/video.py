@@ -14,7 +14,7 @@ from statistics import median
 
 import cv2
 
-from sam2_ros.media.frame import DEFAULT_FPS, Frame, FrameSource, SourceError
+from sam2_ros.media.frame_source import DEFAULT_FPS, Frame, FrameSource, SourceError
 from sam2_ros.media.opencv_log import quiet_opencv
 
 from .container import read_container

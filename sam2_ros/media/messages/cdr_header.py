@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from sam2_ros.media.frame import NS_PER_S
+from sam2_ros.media.frame_source import NS_PER_S
 
 _STAMP_AT, _FRAME_ID_AT = 4, 12
 

@@ -18,7 +18,7 @@ from rosbags.typesys.store import Typestore
 
 from sam2_ros.engine.result import FrameResult, TrackedObject
 from sam2_ros.media.bag.repair_stamps import fits_a_stamp
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 
 from .definitions import definitions

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import (
     UNTYPED_COLOURS,
     compressed_to_rgb,
@@ -21,6 +20,7 @@ from sam2_ros.media.ros_image import (
     says_no_colours,
 )
 
+from .image_error import ImageError
 from .value_range import FULL, ValueRange
 
 _log = logging.getLogger(__name__)

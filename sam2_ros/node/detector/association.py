@@ -18,14 +18,7 @@ import numpy as np
 from sam2_ros.engine import ObjectState
 
 from .candidates import Candidate, Candidates, same_place
-from .detections import (
-    BoxPrompt,
-    Detection,
-    KnownObject,
-    class_relation,
-    usable_detections,
-    with_usable_box,
-)
+from .detections import BoxPrompt, Detection, KnownObject, class_relation, usable_detections, with_usable_box
 from .overlap import (
     Box,
     Overlap,

@@ -27,7 +27,7 @@ from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObjectArray
 from sam2_ros.node.qos import OVERRIDABLE, output_qos
 from sam2_ros.node.spatial.location import ObjectLocations
-from sam2_ros.node.spatial.messages import cloud_message, detections_3d_message, markers_message
+from sam2_ros.node.spatial.location_messages import cloud_message, detections_3d_message, markers_message
 
 from .mask_topics import mask_topics
 from .object_messages import image_message, objects_message, status_message

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..train_config import AugmentConfig
+from sam2_ros.train.train_config import AugmentConfig
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 

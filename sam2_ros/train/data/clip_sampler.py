@@ -15,13 +15,7 @@ from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.errors import UserError
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 
-from .augment import (
-    Augmentation,
-    augment_frame,
-    augment_mask,
-    colours_only,
-    draw_augmentation,
-)
+from .augment import Augmentation, augment_frame, augment_mask, colours_only, draw_augmentation
 from .batch import MIN_VISIBLE_PX, ClipBatch, FrameKey, TrainingClip, make_batch
 
 ATTEMPTS = 8

@@ -17,8 +17,8 @@ from sam2_ros.atomic_write import atomic_write
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
+from sam2_ros.train.data.batch import FrameKey
 
-from ..data.batch import FrameKey
 from .parameters import ENCODER
 
 Progress = Callable[[str, int, int | None], None]

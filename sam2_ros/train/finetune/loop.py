@@ -20,15 +20,15 @@ from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.train.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
+from sam2_ros.train.data.clip_sampler import ClipSampler, batches
+from sam2_ros.train.data.sequences import open_sequences
+from sam2_ros.train.losses import TERMS, LossConfig
+from sam2_ros.train.nano.initial_values import initialise
+from sam2_ros.train.processes import ProcessGroup, join_processes
+from sam2_ros.train.train_config import FinetuneConfig
 from sam2_ros.weights.load import load_model, save_model
 
-from ..checkpoint import TrainingLog, load_checkpoint, save_checkpoint
-from ..data.clip_sampler import ClipSampler, batches
-from ..data.sequences import open_sequences
-from ..losses import TERMS, LossConfig
-from ..nano.initial_values import initialise
-from ..processes import ProcessGroup, join_processes
-from ..train_config import FinetuneConfig
 from .feature_cache import FeatureCache, Progress
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_samples, write_curves, write_samples

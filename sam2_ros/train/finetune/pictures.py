@@ -16,8 +16,8 @@ import torch
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.media.label_text import put_text
 from sam2_ros.media.overlay import draw_masks, write_png
+from sam2_ros.train.data.batch import ClipBatch
 
-from ..data.batch import ClipBatch
 from .validate import SampleFrame
 
 TILE_PX = 256

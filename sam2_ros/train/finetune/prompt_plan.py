@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..prompts import PromptPlan
-from ..train_config import FinetuneConfig
+from sam2_ros.train.prompts import PromptPlan
+from sam2_ros.train.train_config import FinetuneConfig
 
 
 def draw_plan(rng: np.random.Generator, config: FinetuneConfig, visible_tm: np.ndarray) -> PromptPlan:

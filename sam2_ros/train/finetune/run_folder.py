@@ -14,8 +14,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.manifest import MANIFEST, FileState
 from sam2_ros.result_folder.switch import why_blocked
-
-from ..train_config import FinetuneConfig
+from sam2_ros.train.train_config import FinetuneConfig
 
 OWN = (
     "checkpoint.pt",

@@ -17,12 +17,12 @@ from torch import nn
 
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.errors import UserError
+from sam2_ros.train.data.batch import ClipBatch
+from sam2_ros.train.losses import TERMS, LossConfig, logits_iou
+from sam2_ros.train.processes import ProcessGroup
+from sam2_ros.train.rollout import RollOut, encode_frames, roll_out
+from sam2_ros.train.train_config import FinetuneConfig
 
-from ..data.batch import ClipBatch
-from ..losses import TERMS, LossConfig, logits_iou
-from ..processes import ProcessGroup
-from ..rollout import RollOut, encode_frames, roll_out
-from ..train_config import FinetuneConfig
 from .feature_cache import FeatureCache
 from .parameters import set_rates, share_at
 from .prompt_plan import draw_plan

@@ -13,8 +13,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.postprocess import tight_box
-
-from ..data.batch import ClipBatch
+from sam2_ros.train.data.batch import ClipBatch
 
 
 class Teacher:

@@ -17,8 +17,7 @@ import numpy as np
 
 from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.render import render_clip
-
-from ..data.batch import ClipBatch, TrainingClip, make_batch
+from sam2_ros.train.data.batch import ClipBatch, TrainingClip, make_batch
 
 SIZE_RANGE = (0.08, 0.75)  # of the image; at less than a tenth an object is under two cells of the memory
 MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns

@@ -13,8 +13,8 @@ import torch
 from sam2_ros.engine.preprocess import normalize
 from sam2_ros.synthetic.description import ClipDescription, random_description
 from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description
+from sam2_ros.train.data.batch import ClipBatch
 
-from ..data.batch import ClipBatch
 from .clips import ClipMaker, Variation, clip_config
 
 SeededDescription = tuple[int, ClipDescription]

@@ -14,8 +14,7 @@ from torch import nn
 
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.sam2 import ImageFeatures
-
-from ..losses import weighted_cross_entropy
+from sam2_ros.train.losses import weighted_cross_entropy
 
 EMBEDDING_CHANNELS = (16, 32, 64)  # strides 4, 8, 16
 FIRST_SCALE = 8.0  # of a cosine, as a logit

@@ -20,14 +20,14 @@ from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import load_strictly
 from sam2_ros.result_folder.folder import ResultFolder
+from sam2_ros.train.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
+from sam2_ros.train.data.batch import ClipBatch
+from sam2_ros.train.losses import LossConfig, logits_iou
+from sam2_ros.train.prompts import PromptPlan
+from sam2_ros.train.rollout import encode_frames, roll_out
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import read_state, save_model
 
-from ..checkpoint import TrainingLog, load_checkpoint, save_checkpoint
-from ..data.batch import ClipBatch
-from ..losses import LossConfig, logits_iou
-from ..prompts import PromptPlan
-from ..rollout import encode_frames, roll_out
 from .clips import IN_WORKERS, clip_batches, rendered_batch
 from .device_clips import on_device
 from .grouping_loss import GroupingLoss

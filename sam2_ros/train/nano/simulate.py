@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..data.batch import ClipBatch
+from sam2_ros.train.data.batch import ClipBatch
 
 KINDS = ("box", "click", "mask")
 KIND_SHARES = (0.45, 0.2, 0.35)

@@ -11,10 +11,9 @@ import torch
 from sam2_ros.engine.model.mask_decoder import choose_mask
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.prompt_decoding import DENSE_PROMPT_LIMIT
-
-from ..data.batch import CELL_PX, ClipBatch
-from ..losses import LossConfig, answer_loss
-from ..prompts import corrective_clicks, simulate_boxes
+from sam2_ros.train.data.batch import CELL_PX, ClipBatch
+from sam2_ros.train.losses import LossConfig, answer_loss
+from sam2_ros.train.prompts import corrective_clicks, simulate_boxes
 
 BOX_SHARE = 0.5
 ROUNDS = {"box": 2, "click": 3}  # answers to a box and one click more; to one, two and three clicks

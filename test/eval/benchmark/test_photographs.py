@@ -14,7 +14,7 @@ from sam2_ros.cli.main import run
 from sam2_ros.datasets.photographs import open_photographs
 from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.media.annotations import coco_rle
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 
 HEIGHT, WIDTH = 200, 300
 

@@ -18,7 +18,7 @@ from sam2_ros.eval.replay.replay import run_replay
 from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.media.bag.frames import BagFrames
 from sam2_ros.media.bag.storage import BagReader, BagWriter
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.weights.open_model import ModelOptions

@@ -13,7 +13,7 @@ from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
 from sam2_ros.eval.replay.score import ObjectTrack, score_run
 from sam2_ros.eval.replay.summary import summarize
 from sam2_ros.eval.replay.truth import ReplayTruth
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 
 HW = (40, 60)
 STAMPS_S = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]

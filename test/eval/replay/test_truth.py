@@ -14,7 +14,7 @@ from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.eval.replay.truth import ReplayTruth, find_truth
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 
 HW = (24, 32)
 STAMPS_NS = [1_700_000_000_000_000_000 + 50_000_000 * number for number in range(4)]

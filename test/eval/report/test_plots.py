@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from report_pages import check
 
-from sam2_ros.engine.text import readable
 from sam2_ros.eval.report import plots
 from sam2_ros.eval.report.data import (
     Curve,
@@ -24,6 +23,7 @@ from sam2_ros.eval.report.data import (
 from sam2_ros.eval.report.eval_page import write_eval_page
 from sam2_ros.eval.report.replay_page import write_replay_page
 from sam2_ros.eval.report.worst_frames import FrameMasks
+from sam2_ros.text import readable
 
 CURVE = Curve(
     at=[0.0, 1.0, 2.0],

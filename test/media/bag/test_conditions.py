@@ -13,7 +13,7 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from sam2_ros.media.bag.storage import BagReader, BagWriter
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.messages.message_types import (
     COMPRESSED_TYPE,

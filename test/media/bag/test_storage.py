@@ -11,7 +11,7 @@ import pytest
 
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.media.bag.storage import BagReader, BagWriter, TopicInfo
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.messages.message_types import normalised_type, objects_message, standard_types
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.pixels.image_error import ImageError

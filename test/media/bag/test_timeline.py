@@ -11,7 +11,7 @@ import pytest
 
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns, with_stamp
 from sam2_ros.media.messages.message_types import IMAGE_TYPE, image_message, standard_types
 from sam2_ros.media.ros_image import rgb_to_image_fields

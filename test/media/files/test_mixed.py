@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)

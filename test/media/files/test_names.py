@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sam2_ros.media.files.folder import image_files
+from sam2_ros.media.files.image_folder import image_files
 from sam2_ros.media.files.names import order_names
-from sam2_ros.media.frame import SourceError
+from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
 
 NS = 1_000_000_000

@@ -20,7 +20,7 @@ from damaged_videos import (
     write_numbered,
 )
 
-from sam2_ros.media.frame import Frame, SourceError
+from sam2_ros.media.frame_source import Frame, SourceError
 from sam2_ros.media.frames import open_source
 
 FRAMES = 20

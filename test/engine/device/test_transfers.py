@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.transfer import upload
+from sam2_ros.engine.device.transfer import upload
 from sam2_ros.weights.load import load_model
 
 READS = {"tolist", "item", "cpu", "__bool__", "__int__", "__float__", "__index__", "nonzero"}

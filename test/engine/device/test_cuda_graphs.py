@@ -12,7 +12,7 @@ from compiled_streams import compiled_graphs, follow, largest_difference, noise,
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import CompiledModel, compile_model
-from sam2_ros.engine.cuda_graphs import CudaGraphs, SharedBuffers
+from sam2_ros.engine.device.cuda_graphs import CudaGraphs, SharedBuffers
 from sam2_ros.weights.load import load_model
 
 

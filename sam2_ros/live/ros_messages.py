@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sam2_ros.engine import Prompt
-from sam2_ros.media.frame import NS_PER_S
+from sam2_ros.media.frame_source import NS_PER_S
 from sam2_ros.media.ros_image import rgb_to_image_fields
 
 

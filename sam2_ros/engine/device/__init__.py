@@ -1,0 +1,1 @@
+"""What depends on where a model runs: transfers, timing of stages, CUDA graphs. Knows nothing of the model."""

@@ -138,7 +138,7 @@ def _run(
         "step_ms": {key: round(value, 2) for key, value in spread(steps_ms).as_dict().items()},
         "failures": wrong,
     }
-    draw(folder.stage("soak.png"), readings)
+    draw_memory(folder.stage("soak.png"), readings)
     write_json(folder.stage("soak.json"), report, indent=2)
     return report
 
@@ -249,7 +249,7 @@ def memory_failures(judged: dict[str, Any]) -> list[str]:
     return lines
 
 
-def draw(path: Path, readings: Sequence[MemoryReading]) -> None:
+def draw_memory(path: Path, readings: Sequence[MemoryReading]) -> None:
     """Memory, objects and time of a step over the frames, one under the other, as a PNG."""
     from sam2_ros.eval.report.plots import Line, Panel, write_panels
 

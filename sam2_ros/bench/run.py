@@ -110,7 +110,7 @@ def run_bench(
         done += 1
         on_progress(done, total)
 
-    warm_up(model, tracker_config(config, max(config.conditioning), 1))
+    warm_up(model, bench_tracker_config(config, max(config.conditioning), 1))
     # Twice, as the machine may be busy with something else for a while: a share above 1 would be the outcome.
     peak_flops = product_peak_flops(model.device, model.compute_dtype)
     timed = {
@@ -180,7 +180,7 @@ def _time(
     count: int,
     on_frame: Callable[[], None],
 ) -> StreamTimes:
-    tracker = Tracker(model, tracker_config(config, conditioning, count))
+    tracker = Tracker(model, bench_tracker_config(config, conditioning, count))
     options = config.model_options
     # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
     return time_stream(
@@ -192,7 +192,7 @@ def _time(
     )
 
 
-def tracker_config(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
+def bench_tracker_config(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
     """For `count` objects, with so many prompted frames in memory.
 
     Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
@@ -248,7 +248,7 @@ def _time_reference(
     reference = open_reference(config.against, model)
     for count in config.objects:
         part = stream.of(count)
-        tracker = Tracker(model, tracker_config(config, config.conditioning[0], count))
+        tracker = Tracker(model, bench_tracker_config(config, config.conditioning[0], count))
         trackers = OwnTracker(tracker, part), reference.start(part.images, part.boxes)
         ours, theirs = time_in_turns(trackers, len(part), on_frame)
         own_ms, times = (spread(one.frame_ms[stream.warm_up :]) for one in (ours, theirs))
@@ -265,7 +265,7 @@ def _time_reference(
 def open_bench_model(config: BenchConfig) -> tuple[Sam2Model, str]:
     """The model and where its weights are from; one that is not on this machine gets random ones."""
     options = config.model_options
-    most = tracker_config(config, max(config.conditioning), max(config.objects))
+    most = bench_tracker_config(config, max(config.conditioning), max(config.objects))
     info = next((known for known in list_models() if known.name == options.model), None)
     if info is None or info.path is not None or options.backend != "torch":
         model = open_model(options, most)

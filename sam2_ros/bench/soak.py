@@ -22,7 +22,7 @@ from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.errors import UserError
 from sam2_ros.eval.metrics import mask_iou, spread
 from sam2_ros.live.player import CameraImage, LivePlayer, LivePlayerConfig
-from sam2_ros.live.ros_messages import image_message, prompt_message
+from sam2_ros.live.ros_messages import camera_image, prompt_message
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.synthetic.clip import Clip, ClipConfig
@@ -31,7 +31,7 @@ from sam2_ros.weights.open_model import ModelOptions
 
 from .churn import ADD, REFINE, REMOVE, Churn
 from .process_watch import read_footprint
-from .soak_report import Reading, StampCheck, check_stamps, compare_minutes, draw, failures
+from .soak_report import Reading, StampCheck, check_stamps, compare_minutes, draw_readings, failures
 
 READINGS = "soak.jsonl"
 IMAGE_TOPIC = "/camera/image_raw"
@@ -108,7 +108,7 @@ def _run(
             run.wait_until_ready()
             run.play(lambda done_s: on_progress("playing", done_s, total_s))
     report = run.report()
-    draw(folder.stage("soak.png"), run.readings, config.rate_hz)
+    draw_readings(folder.stage("soak.png"), run.readings, config.rate_hz)
     write_json(folder.stage("soak.json"), report, indent=2)
     return report
 
@@ -173,7 +173,7 @@ class _LiveRun:
     def _images(self, first_ns: int) -> Iterator[CameraImage]:
         """The clip to and fro, as a camera has no cuts, on an absolute schedule."""
         clip, period_s = self._clip, 1 / self._config.rate_hz
-        messages = [image_message(frame, FRAME_ID) for frame in clip.frames]
+        messages = [camera_image(frame, FRAME_ID) for frame in clip.frames]
         order = [*range(len(messages)), *range(len(messages) - 2, 0, -1)]
         slot = 0
         while slot * period_s < 60 * self._config.minutes:

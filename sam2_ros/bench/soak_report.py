@@ -109,7 +109,7 @@ def failures(
     return lines
 
 
-def draw(path: Path, readings: Sequence[Reading], rate_hz: float) -> None:
+def draw_readings(path: Path, readings: Sequence[Reading], rate_hz: float) -> None:
     """Memory, latency, and rate with quality over time, one under the other, as a PNG."""
     from sam2_ros.eval.report.plots import Line, Panel, write_panels
 

@@ -66,12 +66,12 @@ def models_fetch(
 ) -> None:
     """Download a checkpoint; an interrupted download goes on where it stopped."""
     from sam2_ros.weights.catalogue import download_dir, is_hub_id
-    from sam2_ros.weights.fetch import adopt, fetch, fetch_from_hub
+    from sam2_ros.weights.fetch import adopt_file, fetch, fetch_from_hub
     from sam2_ros.weights.verify import verify_weights
 
     given = Path(name).expanduser()
     if given.is_file():
-        known = adopt(given).name
+        known = adopt_file(given).name
     elif is_hub_id(name):
         known = name
         fetch_from_hub(name)

@@ -97,7 +97,7 @@ def buckets(largest: int) -> tuple[int, ...]:
     return tuple(sorted({size for size in sizes if size < largest} | {largest}))
 
 
-def padded(x_b: torch.Tensor, batch: int) -> torch.Tensor:
+def pad_by_last(x_b: torch.Tensor, batch: int) -> torch.Tensor:
     """`x_b` with its last entry repeated up to `batch` entries, in the same memory format."""
     count = len(x_b)
     if count == batch:
@@ -224,7 +224,7 @@ class CompiledModel(Sam2Model):
                 "compile it for a larger max_objects"
             )
         batch = next(size for size in self.buckets if size >= count)
-        return tuple(padded(part, batch) for part in parts_b)
+        return tuple(pad_by_last(part, batch) for part in parts_b)
 
     def _compiled(self, function: Function) -> Function:
         """With "max", as generated kernels for one object and for several; anything that cannot be compiled raises."""

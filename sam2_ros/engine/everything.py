@@ -20,7 +20,7 @@ from .image_segmenter import LOGIT_LIMIT, ImageSegmenter
 from .model.mask_decoder import upsample_logits
 from .model.prompt_encoder import POSITIVE
 from .model.sam2 import Sam2Model
-from .postprocess import measure
+from .postprocess import measure_mask
 from .preprocess import checked_frame
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
@@ -135,7 +135,7 @@ class FoundMask:
 
     @cached_property
     def box(self) -> Box:
-        return measure(self.segmentation)[0]
+        return measure_mask(self.segmentation)[0]
 
 
 @dataclass(frozen=True)

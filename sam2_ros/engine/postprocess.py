@@ -75,10 +75,10 @@ def fill_holes(logits_b1hw: torch.Tensor, area: int) -> torch.Tensor:
 
 def tight_box(mask_hw: np.ndarray) -> tuple[int, int, int, int]:
     """Half-open box x0, y0, x1, y1 in pixels of a ``[H, W]`` mask; zeros when it is empty."""
-    return measure(mask_hw)[0]
+    return measure_mask(mask_hw)[0]
 
 
-def measure(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, tuple[float, float]]:
+def measure_mask(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, tuple[float, float]]:
     """Tight half-open box, area in pixels and centroid (x, y) of a mask; zeros when it is empty."""
     per_row, per_column = mask_hw.sum(axis=1), mask_hw.sum(axis=0)
     area = int(per_row.sum())
@@ -92,7 +92,7 @@ def measure(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, tuple[
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1), area, centroid
 
 
-def filled(output: MaskOutput, area: int) -> MaskOutput:
+def with_holes_filled(output: MaskOutput, area: int) -> MaskOutput:
     """With holes of up to `area` low-resolution cells filled; 0 = as it is."""
     return output._replace(logits_b1hw=fill_holes(output.logits_b1hw, area)) if area else output
 

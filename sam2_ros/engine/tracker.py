@@ -15,7 +15,7 @@ from .device.transfer import upload
 from .memory_bank import MemoryBank
 from .model.sam2 import MaskOutput, Sam2Model
 from .policies import OFFICIAL, admits_recent
-from .postprocess import batched, filled, measure, object_masks, unbatched
+from .postprocess import batched, measure_mask, object_masks, unbatched, with_holes_filled
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .prompt_decoding import LastFrame, answer, check_clicks_in_all, with_earlier_clicks
@@ -90,7 +90,9 @@ class Tracker:
                 self._remember(last, outputs, list(prompted))
         with clock.stage("postprocess"):
             area = self.config.fill_hole_area  # prompted masks are filled already
-            last.outputs = {r: out if r in prompted else filled(out, area) for r, out in outputs.items()}
+            last.outputs = {
+                r: out if r in prompted else with_holes_filled(out, area) for r, out in outputs.items()
+            }
             self._last = last
             self._report(result, last.outputs, prompted)
         result.timings_ms = clock.timings_ms()
@@ -230,9 +232,9 @@ class Tracker:
         """The mask of one prompted object, holes filled, see `answer`. The mask it corrects is fed back filled, as the
         official code keeps it."""
         area, fallback = self.config.fill_hole_area, self.numerics.stability_fallback
-        earlier = None if corrected is None else filled(corrected, area)
+        earlier = None if corrected is None else with_holes_filled(corrected, area)
         fused = last.fused.get(row)
-        return filled(
+        return with_holes_filled(
             answer(self.model, prompt, last.frame_hw, last.features, fused, earlier, fallback), area
         )
 
@@ -301,7 +303,7 @@ class Tracker:
         )
         rules = self.config.rules
         for track, (mask, logits, score, presence) in zip(answered, found, strict=True):
-            box, area, centroid = measure(mask)
+            box, area, centroid = measure_mask(mask)
             visible, in_prompt = presence > 0 and area > 0, track.row in prompted
             if track.row in seen:
                 age = track.answered_again(visible and in_prompt, result.stamp_s)

@@ -16,7 +16,7 @@ from sam2_ros.media.frame_source import NS_PER_S
 from sam2_ros.media.ros_image import rgb_to_image_fields
 
 
-def image_message(image_hw3: np.ndarray, frame_id: str) -> Any:
+def camera_image(image_hw3: np.ndarray, frame_id: str) -> Any:
     """``[H, W, 3]`` uint8 RGB as a sensor_msgs/Image without a stamp."""
     from sensor_msgs.msg import Image
 

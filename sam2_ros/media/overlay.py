@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.postprocess import measure_mask
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.errors import UserError
 from sam2_ros.text import readable, text_problem
@@ -97,7 +97,7 @@ def draw_masks(image_rgb: np.ndarray, masks: Sequence[np.ndarray], names: Sequen
     """
     canvas = image_rgb.copy()
     pen = _Pen(canvas)
-    boxes = [measure(mask)[0] for mask in masks]
+    boxes = [measure_mask(mask)[0] for mask in masks]
     for label, (mask, box) in enumerate(zip(masks, boxes, strict=True), start=1):
         _tint(canvas, mask, box, label)
     for label, (mask, box) in enumerate(zip(masks, boxes, strict=True), start=1):

@@ -34,7 +34,7 @@ _NAMES = {"masks": "masks/", "video": "overlay.mp4", "bag": "tracked/", "json": 
 _log = logging.getLogger(__name__)
 
 
-def result_names(save: Collection[str]) -> tuple[str, ...]:
+def track_result_names(save: Collection[str]) -> tuple[str, ...]:
     """What a run that saves these kinds writes, as `ResultFolder` takes it."""
     return (*(_NAMES[kind] for kind in SAVE_KINDS if kind in save), "summary.json")
 
@@ -79,7 +79,9 @@ class ResultWriter:
         if isinstance(out_dir, ResultFolder):
             self._folder = out_dir
         else:
-            self._folder = ResultFolder(out_dir, "track", result_names(self.save), called="output").open()
+            self._folder = ResultFolder(
+                out_dir, "track", track_result_names(self.save), called="output"
+            ).open()
         self.out_dir = self._folder.path
         self._records: list[dict[str, Any]] = []
         self._objects: dict[str, dict[str, Any]] = {}

@@ -43,7 +43,7 @@ class StampedImage:
 
 
 @dataclass(frozen=True)
-class TrackedFrame:
+class TrackedImage:
     """An image that was tracked, as the tracker's frame `frame_index`."""
 
     stamp_ns: int
@@ -67,7 +67,7 @@ class FrameHistory:
         self._images: list[StampedImage] = []  # each newer than the one before
         self._bytes = 0
         self._cut_until_ns = 0  # stamp of the newest image that was let go early
-        self._tracked: deque[TrackedFrame] = deque(maxlen=MAX_IMAGES)
+        self._tracked: deque[TrackedImage] = deque(maxlen=MAX_IMAGES)
         self._newest: StampedImage | None = None
         self._late: list[StampedImage] = []  # out of order, since the last one that was not
         self._form: Any = None
@@ -142,7 +142,7 @@ class FrameHistory:
         """Note that an image was tracked."""
         with self._lock:
             if stamp_ns and self._images:
-                self._tracked.append(TrackedFrame(stamp_ns, frame_index))
+                self._tracked.append(TrackedImage(stamp_ns, frame_index))
 
     def clear(self) -> None:
         with self._lock:

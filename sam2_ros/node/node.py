@@ -43,7 +43,7 @@ from .outputs.publish import Outputs
 from .outputs.result_publisher import ResultPublisher
 from .parameters.declared import DeclaredParameters
 from .parameters.params import NodeParams
-from .process import run
+from .process import run_node
 from .prompt_queue import PromptQueue
 from .qos import check_overrides, unused_overrides
 from .requests import Requests
@@ -366,4 +366,4 @@ class Sam2Node(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is interrupted; the exit status is 1 when its parameters are unusable."""
-    return run(Sam2Node, args)
+    return run_node(Sam2Node, args)

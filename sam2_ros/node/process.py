@@ -26,7 +26,7 @@ from sam2_ros.host_memory import keep_freed_pages
 END_WITHIN_S = 3.5  # of a signal; launch sends the next one after 5 s
 
 
-def run(make_node: Callable[[], Any], args: list[str] | None = None) -> int:
+def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int:
     """Run a node until it is interrupted; the exit status is 1 when its parameters are unusable.
 
     `make_node`: an rclpy node that says `configuring` while its main thread is busy for long, so that an interrupt

@@ -79,7 +79,7 @@ def usable_prompts(
 
 
 @dataclass
-class FramePrompts:
+class ImagePrompts:
     """The prompts whose turn comes with one image.
 
     Attributes:
@@ -155,10 +155,10 @@ class PromptQueue:
             )
             return entry.id
 
-    def take(self, image: StampedImage, now_s: float) -> FramePrompts:
+    def take(self, image: StampedImage, now_s: float) -> ImagePrompts:
         """What to do with `image`: everything asked for until now that is due with it."""
         tolerance_ns = self._history.tolerance_ns()
-        due, still_waiting = FramePrompts(), []
+        due, still_waiting = ImagePrompts(), []
         self.abandon()  # what a worker that was stopped in mid-image has left
         with self._lock:
             self._open()

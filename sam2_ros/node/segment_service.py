@@ -30,7 +30,7 @@ from sam2_ros.engine import (
     TrackedObject,
     segment_everything,
 )
-from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.postprocess import measure_mask
 from sam2_ros.engine.result import MAX_LABEL
 from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import ImageReader
@@ -222,7 +222,7 @@ def prompted(
 
 def _found(id: str, label: int, class_id: str, mask: np.ndarray, score: float) -> TrackedObject:
     """One mask in the form of a tracked object; image mode has no presence and no age."""
-    box, area, centroid = measure(mask)
+    box, area, centroid = measure_mask(mask)
     return TrackedObject(
         id=id,
         label=label,

@@ -22,7 +22,7 @@ from sam2_ros.engine import (
     Sam2Model,
     segment_everything,
 )
-from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.postprocess import measure_mask
 from sam2_ros.media.annotations import annotation, coco_rle
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
@@ -125,7 +125,7 @@ def _prompted(
         )
         best = int(candidates.scores.argmax())
         mask = candidates.masks[best]
-        box, area, _ = measure(mask)
+        box, area, _ = measure_mask(mask)
         masks.append(mask)
         records.append(
             {

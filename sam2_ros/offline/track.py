@@ -15,7 +15,7 @@ from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.media.frames import open_source
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
-from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo, result_names
+from sam2_ros.media.results import SAVE_KINDS, ResultWriter, RunInfo, track_result_names
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
@@ -58,7 +58,7 @@ def run_track(
     folder = ResultFolder(
         config.out,
         "track",
-        result_names(config.save),
+        track_result_names(config.save),
         [("the source", config.source), *(("the prompt file", path) for path in config.prompt_files)],
         config.overwrite,
     )

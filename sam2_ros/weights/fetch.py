@@ -109,7 +109,7 @@ def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
     return path
 
 
-def adopt(file: Path) -> ModelInfo:
+def adopt_file(file: Path) -> ModelInfo:
     """Copy a checkpoint that was downloaded by hand to where its name finds it.
 
     Returns:

@@ -14,7 +14,7 @@ import torch
 from compiled_streams import SMALLEST, compiled_graphs, follow, largest_difference, noise, smallest
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.compiled import CompiledModel, buckets, compile_model, padded
+from sam2_ros.engine.compiled import CompiledModel, buckets, compile_model, pad_by_last
 from sam2_ros.engine.device.cuda_graphs import Function
 from sam2_ros.engine.memory_bank import MemoryBank
 from sam2_ros.errors import UserError
@@ -37,11 +37,11 @@ def test_numbers_of_objects_that_are_compiled(largest, expected):
 
 def test_filling_up_repeats_the_last_object_and_keeps_the_memory_format():
     x = torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last)
-    filled = padded(x, 4)
+    filled = pad_by_last(x, 4)
     assert torch.equal(filled[:3], x)
     assert torch.equal(filled[3], x[2])
     assert filled.stride() == x.stride()
-    assert padded(x, 3) is x
+    assert pad_by_last(x, 3) is x
 
 
 @torch.inference_mode()

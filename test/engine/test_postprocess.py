@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sam2_ros.engine.postprocess import FILLED_LOGIT, fill_holes, masks_at_frame, measure
+from sam2_ros.engine.postprocess import FILLED_LOGIT, fill_holes, masks_at_frame, measure_mask
 
 
 def test_holes_up_to_an_area_are_filled_and_larger_ones_are_not():
@@ -37,5 +37,5 @@ def test_a_pixel_that_two_objects_claim_goes_to_the_surer_one():
 def test_a_mask_is_measured_in_pixels():
     mask = np.zeros((10, 20), bool)
     mask[2:5, 4:10] = True
-    assert measure(mask) == ((4, 2, 10, 5), 18, (6.5, 3.0))
-    assert measure(np.zeros((10, 20), bool)) == ((0, 0, 0, 0), 0, (0.0, 0.0))
+    assert measure_mask(mask) == ((4, 2, 10, 5), 18, (6.5, 3.0))
+    assert measure_mask(np.zeros((10, 20), bool)) == ((0, 0, 0, 0), 0, (0.0, 0.0))

@@ -14,7 +14,7 @@ import pytest
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.frame_source import SourceError, natural_key
 from sam2_ros.media.frames import open_source
-from sam2_ros.media.messages.message_types import header, image_message, standard_types
+from sam2_ros.media.messages.message_types import header, recorded_image, standard_types
 from sam2_ros.media.overlay import VideoWriter
 from sam2_ros.media.ros_image import rgb_to_image_fields
 
@@ -217,7 +217,7 @@ def test_the_only_topic_is_chosen_and_a_zero_stamp_is_the_time_of_receipt(tmp_pa
     types = standard_types()
     with BagWriter(tmp_path / "bag") as writer:
         for index in range(3):
-            message = image_message(types, 0, "camera", rgb_to_image_fields(shade(index)))
+            message = recorded_image(types, 0, "camera", rgb_to_image_fields(shade(index)))
             writer.write_raw("/image", "sensor_msgs/msg/Image", STAMP_NS + index * 50_000_000, message)
     with open_source(tmp_path / "bag") as source:
         assert source.fps == pytest.approx(20.0)
@@ -231,7 +231,7 @@ def test_the_only_topic_is_chosen_and_a_zero_stamp_is_the_time_of_receipt(tmp_pa
 def test_the_header_stamp_wins_over_the_time_of_receipt(tmp_path):
     types = standard_types()
     with BagWriter(tmp_path / "bag") as writer:
-        message = image_message(types, STAMP_NS + 5, "camera", rgb_to_image_fields(shade(1)))
+        message = recorded_image(types, STAMP_NS + 5, "camera", rgb_to_image_fields(shade(1)))
         writer.write_raw("/image", "sensor_msgs/msg/Image", STAMP_NS + 90_000_000, message)
     with open_source(tmp_path / "bag") as source:
         assert [frame.stamp_ns for frame in source] == [STAMP_NS + 5]
@@ -241,7 +241,7 @@ def test_damaged_images_of_a_bag_leave_a_gap(tmp_path, caplog):
     types = standard_types()
     with BagWriter(tmp_path / "bag") as writer:
         for index in range(4):
-            message = image_message(types, STAMP_NS + index, "camera", rgb_to_image_fields(shade(index)))
+            message = recorded_image(types, STAMP_NS + index, "camera", rgb_to_image_fields(shade(index)))
             if index == 1:
                 message.data = message.data[:100]
             if index == 2:

@@ -21,7 +21,7 @@ from sam2_ros.bench.against.open_reference import open_reference
 from sam2_ros.bench.against.reference import Reference, SteppedTracker, logit_error, mask_agreement
 from sam2_ros.bench.flops import BankSize, official_flops, rewritten_flops
 from sam2_ros.bench.machine import product_peak_flops
-from sam2_ros.bench.run import BenchConfig, open_bench_model, render_stream, tracker_config
+from sam2_ros.bench.run import BenchConfig, bench_tracker_config, open_bench_model, render_stream
 from sam2_ros.bench.timing import OwnTracker, Stream, time_in_turns
 from sam2_ros.engine import Sam2Model, Tracker
 from sam2_ros.engine.compiled import CompiledModel, compile_model
@@ -69,7 +69,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _compiled(model: Sam2Model, mode: str, config: BenchConfig) -> Sam2Model:
-    compiled = compile_model(model, mode, tracker_config(config, 1, max(config.objects)), compile_cache_dir())
+    compiled = compile_model(
+        model, mode, bench_tracker_config(config, 1, max(config.objects)), compile_cache_dir()
+    )
     if isinstance(compiled, CompiledModel):
         out.print(f"ours, {mode}: compiled in {compiled.compile_s:.0f} s", highlight=False)
     return compiled
@@ -84,7 +86,7 @@ def _compare(
 ) -> Table:
     count = len(stream.boxes)
     ours = {
-        name: OwnTracker(Tracker(model, tracker_config(config, 1, count)), stream)
+        name: OwnTracker(Tracker(model, bench_tracker_config(config, 1, count)), stream)
         for name, model in models.items()
     }
     trackers: dict[str, SteppedTracker] = {**ours}

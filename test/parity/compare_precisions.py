@@ -12,7 +12,7 @@ import itertools
 
 from sam2_ros.bench.against.open_reference import open_reference
 from sam2_ros.bench.against.reference import TrackerOutput, logit_error, mask_agreement
-from sam2_ros.bench.run import BenchConfig, open_bench_model, render_stream, tracker_config
+from sam2_ros.bench.run import BenchConfig, bench_tracker_config, open_bench_model, render_stream
 from sam2_ros.bench.timing import OwnTracker, time_in_turns
 from sam2_ros.engine import Tracker
 from sam2_ros.weights.open_model import ModelOptions
@@ -26,7 +26,7 @@ def follow(name: str, precision: str, image_size: int, objects: int, frames: int
     stream = render_stream(config)
     part = stream.of(objects)
     official = open_reference("official", model).follow(part.images, part.boxes)
-    tracker = Tracker(model, tracker_config(config, 1, objects))
+    tracker = Tracker(model, bench_tracker_config(config, 1, objects))
     ours, theirs = time_in_turns([OwnTracker(tracker, part), official], len(part), lambda: None)
     return {f"ours {precision}": ours, f"official {precision}": theirs}
 

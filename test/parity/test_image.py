@@ -18,7 +18,7 @@ from parity.scene import IMAGE_MEAN, IMAGE_STD, moving_disc, normalised
 from parity.transformers_reference import image_model
 
 from sam2_ros.engine import ImageSegmenter
-from sam2_ros.engine.model.mask_decoder import STABILITY_THRESHOLD, choose_mask, stability
+from sam2_ros.engine.model.mask_decoder import STABILITY_THRESHOLD, choose_mask, mask_stability
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.transformers_layout import to_transformers
 
@@ -99,7 +99,7 @@ def test_the_single_mask_and_its_stability_fallback_agree(kind: str, stable: boo
     pair = Pair(128, candidate_0_gain=20.0 if stable else 1.0)  # steep logits have few pixels near 0
     points, labels = PROMPTS[kind]
     decoded = pair.decode_ours(points, labels)
-    assert bool(stability(decoded.logits_b4hw[:, 0]) >= STABILITY_THRESHOLD) is stable
+    assert bool(mask_stability(decoded.logits_b4hw[:, 0]) >= STABILITY_THRESHOLD) is stable
     ours = choose_mask(decoded, multimask=False, stability_fallback=True)
     logits, iou, _ = pair.decode_reference(points, labels, multimask=False)
     assert relative_error(ours.logits_b1hw[0], logits) < TOLERANCE

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
 from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
-from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.postprocess import measure_mask
 
 HEIGHT_PX, WIDTH_PX, FOCAL_PX = 240, 320, 300.0
 MATRIX = np.array([[FOCAL_PX, 0, 158.0], [0, FOCAL_PX, 121.0], [0, 0, 1]])
@@ -121,7 +121,7 @@ def sphere(slopes: np.ndarray, centre: tuple, radius_m: float) -> np.ndarray:
 
 
 def tracked(mask: np.ndarray, object_id: str = "cup", label: int = 1, presence: float = 7.0) -> TrackedObject:
-    box, area_px, centroid_xy = measure(mask)
+    box, area_px, centroid_xy = measure_mask(mask)
     return TrackedObject(
         id=object_id,
         label=label,

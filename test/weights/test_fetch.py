@@ -18,7 +18,7 @@ from sam2_ros.engine.config import config_for
 from sam2_ros.errors import CheckpointError
 from sam2_ros.weights import fetch as download
 from sam2_ros.weights.catalogue import ModelInfo, find_checkpoint, sha256
-from sam2_ros.weights.fetch import adopt, fetch, fetch_from_hub
+from sam2_ros.weights.fetch import adopt_file, fetch, fetch_from_hub
 from sam2_ros.weights.load import random_model, save_model
 
 CONTENT = bytes(range(256)) * 12_000  # about three blocks
@@ -204,9 +204,9 @@ def test_a_file_downloaded_by_hand_is_put_where_its_name_finds_it(
     by_hand = tmp_path / "from the browser.safetensors"
     save_model(random_model(config_for("nano")), by_hand)
     with pytest.raises(CheckpointError, match="none of the published files"):
-        adopt(by_hand)
+        adopt_file(by_hand)
     monkeypatch.setattr(download, "list_models", lambda: [model(server, "", sha256(by_hand))])
-    assert adopt(by_hand).name == "tiny"
+    assert adopt_file(by_hand).name == "tiny"
     assert (tmp_path / "models" / "tiny.pt").read_bytes() == by_hand.read_bytes()
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny.pt"]
 

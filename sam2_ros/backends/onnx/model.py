@@ -57,11 +57,11 @@ class OnnxMaskDecoder(nn.Module):
             count = len(sparse[chunk])
             answer = self.session(
                 {
-                    "embedding": padded(embedding[chunk], self.layout.objects),
+                    "embedding": pad_with_zeros(embedding[chunk], self.layout.objects),
                     "s8": s8_bchw,
                     "s4": s4_bchw,
-                    "tokens": padded(sparse[chunk], self.layout.objects),
-                    "token_valid": padded(valid[chunk], self.layout.objects),
+                    "tokens": pad_with_zeros(sparse[chunk], self.layout.objects),
+                    "token_valid": pad_with_zeros(valid[chunk], self.layout.objects),
                 }
             )
             parts.append([output[:count] for output in answer])
@@ -152,7 +152,7 @@ class OnnxModel(Sam2Model):
             "pointer_age": (memory.distances_bp / span, layout.pointers),
             "pointer_valid": (valid_bp, layout.pointers),
         }
-        inputs = {name: padded(x, layout.objects, length) for name, (x, length) in given.items()}
+        inputs = {name: pad_with_zeros(x, layout.objects, length) for name, (x, length) in given.items()}
         return self._sessions["memory_attention"]({"s16": s16_bchw, **inputs})[0][:b]
 
     def encode_memory(
@@ -166,7 +166,7 @@ class OnnxModel(Sam2Model):
         self._check_batch(b)
         binarize = torch.zeros(b) if binarize_b is None else binarize_b
         inputs = {"logits": logits_b1hw, "presence": presence_b, "binarize": binarize}
-        inputs = {name: padded(x, n) for name, x in inputs.items()}
+        inputs = {name: pad_with_zeros(x, n) for name, x in inputs.items()}
         return self._sessions["memory_encoder"]({"s16": s16_bchw, **inputs})[0][:b]
 
     def _check_batch(self, batch: int) -> None:
@@ -177,7 +177,7 @@ class OnnxModel(Sam2Model):
             )
 
 
-def padded(x: torch.Tensor, batch: int, length: int | None = None) -> torch.Tensor:
+def pad_with_zeros(x: torch.Tensor, batch: int, length: int | None = None) -> torch.Tensor:
     """Zeros after the last entry of the first axis, and of the second where a `length` is given."""
     sides = [0, batch - len(x)]
     if length is not None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .cpu import LANES, GridProjections, Kernels, cpu_kernels, has_cpu_kernels
-from .gpu import PROJECTED, run
+from .gpu import PROJECTED, run_kernel
 from .gpu_choice import chosen_kernel
 from .layers import Linear, computed_dtype, eager_on_cpu, is_plain, linear
 from .rope import Rope, channels_first, rotate_channels_first_, rotate_half_split_
@@ -94,7 +94,7 @@ def attend(
     if q_bhnc.device.type == "cuda":
         kernel = chosen_kernel(q_bhnc, k_bhmc.shape[2], v_bhmc.shape[-1])
         if kernel is not None:
-            return run(kernel, q_bhnc, k_bhmc, v_bhmc)
+            return run_kernel(kernel, q_bhnc, k_bhmc, v_bhmc)
     return F.scaled_dot_product_attention(q_bhnc, k_bhmc, v_bhmc)
 
 

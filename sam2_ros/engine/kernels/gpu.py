@@ -104,7 +104,9 @@ def _is_power(*sizes: int) -> bool:
     return all(size >= 16 and size & (size - 1) == 0 for size in sizes)
 
 
-def run(kernel: Kernel, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+def run_kernel(
+    kernel: Kernel, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor
+) -> torch.Tensor:
     """``softmax(q k^T / sqrt(c)) v`` by one kernel, without gradients: ``[b, h, n, cv]``.
 
     PyTorch's are called by their own names: `torch.nn.attention.sdpa_kernel` switches the others off for the whole

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from sam2_ros.errors import UserError
 
-from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run
+from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run_kernel
 
 ROUNDS = 3  # turns of each kernel
 CALLS = 2  # in a turn
@@ -50,7 +50,7 @@ class Measured(NamedTuple):
         return f"{self.winner() or PYTORCHS} ({'; '.join(times + reasons)})"
 
 
-def measure(
+def time_in_turns(
     calls: Mapping[Kernel, Callable[[], torch.Tensor]], expected: torch.Tensor, clock: Clock
 ) -> Measured:
     """Time the kernels that run and give the expected answer, in turns; each counts by its fastest one.
@@ -195,21 +195,27 @@ def time_kernels(
         q, k, v = random(1, 1, n, c), random(1, 1, m, c), random(1, 1, m, cv)
     if not shape.is_narrow:
         expected = F.scaled_dot_product_attention(q, k, v)
-        return measure({kernel: partial(run, kernel, q, k, v) for kernel in kernels}, expected, clock)
+        return time_in_turns(
+            {kernel: partial(run_kernel, kernel, q, k, v) for kernel in kernels}, expected, clock
+        )
     projection = random(cv, c)
     expected = F.scaled_dot_product_attention(q, k, v @ projection)
 
     def before() -> torch.Tensor:
         projected = v @ projection
-        return F.scaled_dot_product_attention(q, k, projected) if wide is None else run(wide, q, k, projected)
+        return (
+            F.scaled_dot_product_attention(q, k, projected)
+            if wide is None
+            else run_kernel(wide, q, k, projected)
+        )
 
     def after(kernel: Kernel) -> torch.Tensor:
-        return run(kernel, q, k, v) @ projection
+        return run_kernel(kernel, q, k, v) @ projection
 
     calls: dict[Kernel, Callable[[], torch.Tensor]] = {
         kernel: before if kernel == PROJECTED else partial(after, kernel) for kernel in kernels
     }
-    return measure(calls, expected, clock)
+    return time_in_turns(calls, expected, clock)
 
 
 def _clock(device: torch.device) -> Clock:

@@ -120,13 +120,13 @@ def choose_mask(decoded: DecodedMasks, multimask: bool, stability_fallback: bool
         )
     index = torch.zeros_like(best)
     if stability_fallback:
-        index = torch.where(stability(decoded.logits_b4hw[:, 0]) >= STABILITY_THRESHOLD, index, best)
+        index = torch.where(mask_stability(decoded.logits_b4hw[:, 0]) >= STABILITY_THRESHOLD, index, best)
     return ChosenMask(
         decoded.logits_b4hw[rows, index][:, None], decoded.iou_b4[rows, index], decoded.tokens_b4c[:, 0]
     )
 
 
-def stability(logits_bhw: torch.Tensor) -> torch.Tensor:
+def mask_stability(logits_bhw: torch.Tensor) -> torch.Tensor:
     """Area above +0.05 over area above -0.05, ``[b]``; 1 for a mask that is empty at both."""
     flat = logits_bhw.flatten(1)
     inner = (flat > STABILITY_DELTA).sum(dim=1).float()

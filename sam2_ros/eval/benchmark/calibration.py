@@ -15,7 +15,7 @@ from .scores import ObjectScores
 BINS = 10
 
 
-def calibration(objects: Sequence[ObjectScores]) -> dict[str, Any] | None:
+def presence_calibration(objects: Sequence[ObjectScores]) -> dict[str, Any] | None:
     """The reliability curve of `sigmoid(presence)` over all frames that count; None where every object always shows.
 
     Ten bins of the same width; `ece`, the expected calibration error, is the mean distance between score and truth of a

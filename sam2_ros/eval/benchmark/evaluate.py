@@ -27,10 +27,10 @@ from sam2_ros.media.frame_source import SourceError
 from sam2_ros.result_folder.folder import ResultFolder
 
 from .eval_config import EvalConfig, EvalResult, OnProgress
-from .report_frames import write_report
+from .report_frames import write_eval_report
 from .resume import plan_resume, run_fingerprint
 from .sequence_evaluator import LoadEvaluator, SequenceTask
-from .sequence_writer import RESULT, result_file, result_names
+from .sequence_writer import RESULT, result_file, sequence_result_names
 from .summary import summarise
 
 OnNote = Callable[[str], None]
@@ -129,7 +129,7 @@ def _write_report(
 ) -> None:
     """The numbers are safe by now: a report that cannot be written is a note."""
     try:
-        write_report(folder.path, sequences, folder.stage("report.html"))
+        write_eval_report(folder.path, sequences, folder.stage("report.html"))
         folder.commit(())
     except (OSError, SourceError) as error:
         failed["report.html"] = f"'{folder.path / 'report.html'}' is not written: {error}"
@@ -215,7 +215,7 @@ def _plan(
     staged = {name for name in found.records if result_file(folder.staging, name).exists()}
     new = [one.sequence for one in to_do] + [one for one in sequences if one.name in staged]
     for sequence in new:
-        for name in (f"{sequence.name}/", *result_names(sequence)):
+        for name in (f"{sequence.name}/", *sequence_result_names(sequence)):
             folder.target(name)
     for note in found.notes:
         on_note(note)

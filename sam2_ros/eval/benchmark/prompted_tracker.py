@@ -45,7 +45,7 @@ class AnsweredFrame:
         return {obj.id: obj.mask for obj in self.result.objects}
 
 
-def tracker_config(kind: str, numerics: str, memory: MemoryOptions, objects: int) -> TrackerConfig:
+def sequence_tracker_config(kind: str, numerics: str, memory: MemoryOptions, objects: int) -> TrackerConfig:
     """Of a tracker for a sequence of so many objects, but for what the sequence itself decides."""
     prompted = MAX_PROMPTED_FRAMES if kind == "online" else 1
     return memory.within(
@@ -74,7 +74,9 @@ class PromptedTracker:
             raise ValueError(f"prompt '{kind}' given, one of {', '.join(PROMPT_KINDS)} expected")
         self._kind = kind
         self._fps = sequence.fps
-        config = tracker_config(kind, numerics, memory or MemoryOptions(), max(1, len(sequence.first_frames)))
+        config = sequence_tracker_config(
+            kind, numerics, memory or MemoryOptions(), max(1, len(sequence.first_frames))
+        )
         config = replace(
             config,
             clip_frames=0 if numerics == "stream" else len(sequence),

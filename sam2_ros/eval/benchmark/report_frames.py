@@ -16,7 +16,7 @@ from sam2_ros.eval.report.eval_page import write_eval_page
 from sam2_ros.eval.report.worst_frames import FrameKey, FrameMasks
 
 
-def write_report(out: Path, sequences: Sequence[VosSequence], path: Path) -> None:
+def write_eval_report(out: Path, sequences: Sequence[VosSequence], path: Path) -> None:
     """The report of the summary.json in `out`, as a page at `path`. Raises SourceError, OSError."""
     by_name = {sequence.name: sequence for sequence in sequences}
 

@@ -27,7 +27,7 @@ from sam2_ros.weights.open_model import open_model
 
 from .baselines import BASELINES, Baseline, Box
 from .eval_config import EvalConfig
-from .prompted_tracker import AnsweredFrame, PromptedTracker, tracker_config
+from .prompted_tracker import AnsweredFrame, PromptedTracker, sequence_tracker_config
 from .prompting import CLICKS
 from .scores import SequenceScorer, disjoint
 from .sequence_writer import SequenceWriter, result_file
@@ -65,7 +65,7 @@ class SequenceEvaluator:
 
     def __init__(self, config: EvalConfig, objects: int = 1) -> None:
         self._config = config
-        settings = tracker_config(config.prompt, config.numerics, config.memory, objects)
+        settings = sequence_tracker_config(config.prompt, config.numerics, config.memory, objects)
         self._model = open_model(config.model_options, settings)
         warm_up(self._model, settings)
 

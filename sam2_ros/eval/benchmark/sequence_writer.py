@@ -29,7 +29,7 @@ def result_file(out: Path, name: str) -> Path:
     return out / name / RESULT
 
 
-def result_names(sequence: VosSequence) -> list[str]:
+def sequence_result_names(sequence: VosSequence) -> list[str]:
     """Of every file that a sequence leaves, relative to the folder of all."""
     masks = [f"{name}.png" for name in sequence.frames.names]
     if sequence.overlapping:

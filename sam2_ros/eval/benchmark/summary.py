@@ -11,7 +11,7 @@ from typing import Any
 
 from sam2_ros.eval.metrics import spread
 
-from .calibration import calibration
+from .calibration import presence_calibration
 from .scores import ObjectScores, absent_percent, decay_percent, false_presence_percent, object_means, percent
 
 Record = Mapping[str, Any]
@@ -96,7 +96,7 @@ def summarise(records: Iterable[Record]) -> Summary:
         {
             "prompted_frames": prompted,
             "objects": objects,
-            "calibration": calibration(methods["model"].all_objects()),
+            "calibration": presence_calibration(methods["model"].all_objects()),
         },
     )
 

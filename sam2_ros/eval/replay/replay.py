@@ -30,7 +30,7 @@ from sam2_ros.weights.open_model import open_model
 from .fingerprint import fingerprint
 from .measures import longest_gap_s
 from .replay_config import RECORDED, SUMMARIES, ReplayConfig
-from .report_frames import write_report
+from .report_frames import write_replay_report
 from .runs import OpenModel, Progress, RunOutput, make_run
 from .score import score_run
 from .summary import summarize
@@ -91,7 +91,7 @@ def replay_into(
         on_done(name)
     on_progress("writing the report", 0, 1)
     try:
-        write_report(folder.staging, config.bag, timeline, known, runs, config.pixels)
+        write_replay_report(folder.staging, config.bag, timeline, known, runs, config.pixels)
     except (OSError, SourceError) as error:  # the numbers are safe by now
         summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     else:

@@ -26,7 +26,7 @@ from .truth import ReplayTruth
 _log = logging.getLogger(__name__)
 
 
-def write_report(
+def write_replay_report(
     out: Path,
     bag: Path,
     timeline: BagTimeline,

@@ -15,7 +15,7 @@ from sam2_ros.text import counted
 
 from . import plots
 from .data import EvalReport, ReportedObject, ReportedSequence, Scores
-from .parts import calibration, facts_of, frame_picture
+from .parts import calibration_section, facts_of, frame_picture
 from .render import Headline, Picture, svg, write_page
 from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
@@ -109,7 +109,7 @@ def write_eval_page(path: Path, run: EvalReport, read_frames: ReadFrames) -> Non
         curves=[_curve(one, [place for place in worst if place.object is one]) for one in drawn],
         percentiles=percentiles,
         histogram=svg(plots.histogram_svg(steps_ms, percentiles), alt) if steps_ms else None,
-        calibrated=calibration({str(summary["model"]): summary.get("calibration")}, "frames"),
+        calibrated=calibration_section({str(summary["model"]): summary.get("calibration")}, "frames"),
         made=facts_of(summary, _FACTS),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import plots
 from .data import ReportedObject
 from .render import Picture, svg
-from .worst_frames import FrameMasks, draw_frame, jpeg
+from .worst_frames import FrameMasks, draw_frame, encode_jpeg
 
 _FACTS = {
     "command": "Command",
@@ -34,10 +34,14 @@ def frame_picture(
     answer = frame.answers.get(one.id)
     if answer is None or not answer.any():
         caption += ", no answer"
-    return Picture(jpeg(draw_frame(frame, one.id, one.number)), "image/jpeg", f"Picture: {caption}", caption)
+    return Picture(
+        encode_jpeg(draw_frame(frame, one.id, one.number)), "image/jpeg", f"Picture: {caption}", caption
+    )
 
 
-def calibration(by_run: Mapping[str, Mapping[str, Any] | None], counted: str) -> dict[str, Any] | None:
+def calibration_section(
+    by_run: Mapping[str, Mapping[str, Any] | None], counted: str
+) -> dict[str, Any] | None:
     """A plot and a table of how far the presence can be believed, by run; None where nothing was counted.
 
     `counted`: the key of the number of frames.

@@ -14,7 +14,7 @@ from sam2_ros.text import counted
 
 from . import plots
 from .data import ReplayReport, ReportedObject, ReportedRun
-from .parts import calibration, facts_of, frame_picture
+from .parts import calibration_section, facts_of, frame_picture
 from .render import Headline, Picture, svg, write_page
 from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
@@ -61,7 +61,9 @@ def write_replay_page(path: Path, replay: ReplayReport, read_frames: ReadFrames)
         curves=_curves(runs, worst),
         latencies=latencies,
         histograms=[(_TITLES[run.name], run.measures["latency_meaning"], _histogram(run)) for run in runs],
-        calibrated=calibration({_TITLES[run.name]: run.measures.get("calibration") for run in runs}, "count"),
+        calibrated=calibration_section(
+            {_TITLES[run.name]: run.measures.get("calibration") for run in runs}, "count"
+        ),
         made=_facts(summary),
     )
 

@@ -106,7 +106,7 @@ def _outline(image_hw3: np.ndarray, mask_hw: np.ndarray, colour: tuple[int, int,
     cv2.drawContours(image_hw3, outlines, -1, colour, line_px)
 
 
-def jpeg(image_hw3: np.ndarray, quality: int = 85) -> bytes:
+def encode_jpeg(image_hw3: np.ndarray, quality: int = 85) -> bytes:
     """``[H, W, 3]`` RGB as the bytes of a file."""
     image_bgr = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -64,7 +64,7 @@ class BagFrames(FrameSource):
             except (ImageError, SourceError) as error:
                 self._skip(f"message {index} on {self.topic}", error)
                 continue
-            at_ns = stamp_ns(message, raw.stamp_ns)
+            at_ns = message_stamp_ns(message, raw.stamp_ns)
             if at_ns < before_ns:
                 backwards.append(index)
             before_ns = at_ns
@@ -94,7 +94,7 @@ class BagFrames(FrameSource):
                 message = self._reader.decode(raw)
             except SourceError:  # reported when the frames are read
                 continue
-            stamps_ns.append(stamp_ns(message, raw.stamp_ns))
+            stamps_ns.append(message_stamp_ns(message, raw.stamp_ns))
             frame_id = frame_id or message.header.frame_id
         return stamps_ns, frame_id
 
@@ -110,7 +110,7 @@ class BagFrames(FrameSource):
         self._reader.close()
 
 
-def stamp_ns(message: Any, received_ns: int) -> int:
+def message_stamp_ns(message: Any, received_ns: int) -> int:
     """The header's stamp in nanoseconds; `received_ns` where the publisher left it zero or it is none."""
     stamp = message.header.stamp
     header_ns = stamp.sec * NS_PER_S + stamp.nanosec

@@ -26,9 +26,9 @@ from sam2_ros.media.messages.message_types import (
     IMAGE_TYPE,
     OBJECTS_TYPE,
     compressed_message,
-    image_message,
     normalised_type,
-    objects_message,
+    recorded_image,
+    recorded_objects,
     standard_types,
     types_of_bag,
 )
@@ -199,7 +199,7 @@ class BagWriter:
     ) -> None:
         """[H, W, 3] uint8 RGB as rgb8 Image, or as JPEG CompressedImage (name its topic `.../compressed`)."""
         if not compressed:
-            message = image_message(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
+            message = recorded_image(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
             self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
             return
         image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
@@ -216,12 +216,12 @@ class BagWriter:
     def write_objects(self, topic: str, stamp_ns: int, frame_id: str, result: FrameResult) -> None:
         """One sam2_ros_msgs/TrackedObjectArray, as the live node publishes it."""
         self.write_raw(
-            topic, OBJECTS_TYPE, stamp_ns, objects_message(self._types, stamp_ns, frame_id, result)
+            topic, OBJECTS_TYPE, stamp_ns, recorded_objects(self._types, stamp_ns, frame_id, result)
         )
 
     def write_label_image(self, topic: str, stamp_ns: int, frame_id: str, labels_hw: np.ndarray) -> None:
         """[H, W] uint16 label image (`FrameResult.label_image()`) as a mono16 Image."""
-        message = image_message(self._types, stamp_ns, frame_id, mono_to_image_fields(labels_hw))
+        message = recorded_image(self._types, stamp_ns, frame_id, mono_to_image_fields(labels_hw))
         self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
 
     def write_raw(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:

@@ -102,7 +102,7 @@ def header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:
     return types.types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
 
-def image_message(types: Typestore, stamp_ns: int, frame_id: str, fields: ImageFields) -> Any:
+def recorded_image(types: Typestore, stamp_ns: int, frame_id: str, fields: ImageFields) -> Any:
     """sensor_msgs/Image."""
     return types.types[IMAGE_TYPE](header=header(types, stamp_ns, frame_id), **fields._asdict())
 
@@ -112,7 +112,7 @@ def compressed_message(types: Typestore, stamp_ns: int, frame_id: str, format: s
     return types.types[COMPRESSED_TYPE](header=header(types, stamp_ns, frame_id), format=format, data=data)
 
 
-def objects_message(types: Typestore, stamp_ns: int, frame_id: str, result: FrameResult) -> Any:
+def recorded_objects(types: Typestore, stamp_ns: int, frame_id: str, result: FrameResult) -> Any:
     """sam2_ros_msgs/TrackedObjectArray of one frame; positions stay zero, for they need depth."""
     return types.types[OBJECTS_TYPE](
         header=header(types, stamp_ns, frame_id),
@@ -135,7 +135,7 @@ def _object_message(types: Typestore, stamp_ns: int, frame_id: str, obj: Tracked
         presence=fields.presence,
         age=fields.age_s,
         roi=_roi_message(types, fields.roi),
-        mask=image_message(types, stamp_ns, frame_id, mono_to_image_fields(fields.mask_hw)),
+        mask=recorded_image(types, stamp_ns, frame_id, mono_to_image_fields(fields.mask_hw)),
         centroid=point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
         area=fields.area_px,
         has_position=False,

@@ -27,7 +27,7 @@ from .overlap import (
     box_iou,
     box_ious,
     distances,
-    measure,
+    measure_overlap,
     similar_sizes,
     sizes,
 )
@@ -184,7 +184,7 @@ class Associator:
         how many detections were given.
         """
         boxes, places = as_boxes(found), as_boxes(present)
-        overlap = measure(boxes, places, [each.mask for each in present])
+        overlap = measure_overlap(boxes, places, [each.mask for each in present])
         relation = class_relation(found, present)
         gates = np.array((MATCH_OTHER_CLASS, MATCH_UNKNOWN, MATCH_SAME_CLASS))
         # The place of a thing is as old as the image that it was found in: it may have moved on since.
@@ -282,7 +282,7 @@ def _claims(overlap: Overlap, same_class: np.ndarray, unsettled: np.ndarray) -> 
 
 def _clashes(detection: Detection, chosen: list[BoxPrompt]) -> bool:
     """Whether it shows a thing that is prompted in the same message."""
-    overlap = measure(as_boxes([detection]), as_boxes(chosen), [None] * len(chosen))
+    overlap = measure_overlap(as_boxes([detection]), as_boxes(chosen), [None] * len(chosen))
     return bool(_claims(overlap, class_relation([detection], chosen) > 0, np.ones(len(chosen), bool)).any())
 
 

@@ -42,7 +42,9 @@ class Overlap:
     affinity: np.ndarray
 
 
-def measure(boxes_n4: np.ndarray, objects_m4: np.ndarray, masks: Sequence[np.ndarray | None]) -> Overlap:
+def measure_overlap(
+    boxes_n4: np.ndarray, objects_m4: np.ndarray, masks: Sequence[np.ndarray | None]
+) -> Overlap:
     """Compare detected boxes with objects given by their tight boxes and, where known, ``[H, W]`` bool masks.
 
     The IoU of a mask with the pixels of a box is small for a diagonal or hollow object even when the box is

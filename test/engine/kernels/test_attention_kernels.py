@@ -17,7 +17,7 @@ from sam2_ros.engine.kernels.gpu import (
     Kernel,
     Shape,
     candidates,
-    run,
+    run_kernel,
 )
 from sam2_ros.engine.kernels.triton_tiles import TILES_IN_REGISTERS
 from sam2_ros.engine.model.attention_shapes import large_attentions
@@ -113,6 +113,6 @@ def test_each_kernel_takes_what_it_is_given(name, batch):
         tiles = TILES_IN_REGISTERS[0]
         found = torch.ops.sam2_ros.narrow_attention(q, wide, values, *tiles)
     else:
-        found = run(Kernel(name), q, wide, values)
+        found = run_kernel(Kernel(name), q, wide, values)
     assert found.shape == (batch, 1, 128, values.shape[-1])
     assert found.dtype == torch.bfloat16

@@ -23,7 +23,13 @@ from sam2_ros.engine.kernels.gpu import (
     Kernel,
     Shape,
 )
-from sam2_ros.engine.kernels.gpu_choice import Measured, choose_kernels, chosen_kernel, measure, time_kernels
+from sam2_ros.engine.kernels.gpu_choice import (
+    Measured,
+    choose_kernels,
+    chosen_kernel,
+    time_in_turns,
+    time_kernels,
+)
 from sam2_ros.engine.kernels.triton_tiles import Tiles
 from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.errors import UserError
@@ -46,7 +52,7 @@ def test_times_are_the_least_of_several_turns():
         order.append(kernel)
         return turns[kernel].pop(0)
 
-    measured = measure(calls, exact(), clock)
+    measured = time_in_turns(calls, exact(), clock)
     assert measured == Measured({A: 3.0, B: 2.0}, {})
     assert order == [A, B, A, B, A, B], "in turns, so that a device that slows down slows all of them"
     assert measured.winner() == B
@@ -57,7 +63,7 @@ def test_a_kernel_that_fails_or_is_wrong_is_left_out_and_named():
         raise RuntimeError("head_dim should be no more than 128\nsecond line")
 
     calls = {A: refuse, B: lambda: exact() * 1.05, C: lambda: exact() * float("nan"), PROJECTED: exact}
-    measured = measure(calls, exact(), lambda call: 1e-3)
+    measured = time_in_turns(calls, exact(), lambda call: 1e-3)
     assert measured.winner() == PROJECTED
     assert str(measured) == (
         "projected (projected 1.000 ms; not flash: RuntimeError: head_dim should be no more than 128; "
@@ -67,7 +73,7 @@ def test_a_kernel_that_fails_or_is_wrong_is_left_out_and_named():
 
 
 def test_none_that_runs_is_pytorchs_choice():
-    measured = measure({}, exact(), lambda call: 1.0)
+    measured = time_in_turns({}, exact(), lambda call: 1.0)
     assert measured.winner() is None
     assert str(measured).startswith("PyTorch's choice")
 
@@ -102,7 +108,7 @@ def test_the_one_that_does_the_work_four_times_loses():
     def four_times() -> torch.Tensor:
         return [once() for _ in range(4)][-1]
 
-    assert measure({A: four_times, B: once}, once(), by_the_clock).winner() == B
+    assert time_in_turns({A: four_times, B: once}, once(), by_the_clock).winner() == B
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam2_ros.engine.model.mask_decoder import DecodedMasks, choose_mask, stability, upsample_logits
+from sam2_ros.engine.model.mask_decoder import DecodedMasks, choose_mask, mask_stability, upsample_logits
 
 
 def candidates(iou: list[float], edge_logit: float = 5.0) -> DecodedMasks:
@@ -34,7 +34,7 @@ def test_single_mask_takes_the_first_when_it_is_stable() -> None:
 
 def test_an_unstable_single_mask_is_swapped_but_its_token_stays() -> None:
     unstable = candidates([0.1, 0.2, 0.7, 0.5], edge_logit=0.01)
-    assert stability(unstable.logits_b4hw[:, 0]).item() == pytest.approx(0.9)
+    assert mask_stability(unstable.logits_b4hw[:, 0]).item() == pytest.approx(0.9)
     chosen = choose_mask(unstable, multimask=False, stability_fallback=True)
     assert chosen.logits_b1hw.unique().tolist() == [3.0]
     assert chosen.iou_b.item() == pytest.approx(0.7)
@@ -53,7 +53,7 @@ def test_each_object_chooses_for_itself() -> None:
 
 
 def test_an_empty_mask_counts_as_stable() -> None:
-    assert stability(torch.full((1, 4, 4), -9.0)).item() == 1.0
+    assert mask_stability(torch.full((1, 4, 4), -9.0)).item() == 1.0
 
 
 def test_up_sampling_is_done_in_float32() -> None:

@@ -15,7 +15,7 @@ from vos_layouts import grey_frames, labels_of, write_sequence
 
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.sequence import VosSequence
-from sam2_ros.eval.benchmark.calibration import calibration
+from sam2_ros.eval.benchmark.calibration import presence_calibration
 from sam2_ros.eval.benchmark.scores import (
     ObjectScores,
     ScoredFrame,
@@ -121,16 +121,16 @@ def test_presence_is_calibrated_where_it_is_right_as_often_as_it_says() -> None:
         logit = float(np.log(score / (1 - score)))
         return [shown(presence=logit)] * right + [hidden(presence=logit)] * (of - right)
 
-    calibrated = calibration([object_of(*frames(0.75, 75, 100), *frames(0.35, 35, 100))])
+    calibrated = presence_calibration([object_of(*frames(0.75, 75, 100), *frames(0.35, 35, 100))])
     assert calibrated is not None
     assert calibrated["ece"] == pytest.approx(0, abs=1e-4)
     assert (calibrated["frames"], calibrated["hidden"]) == (200, 90)
     assert [one["frames"] for one in calibrated["bins"]] == [0, 0, 0, 100, 0, 0, 0, 100, 0, 0]
     assert calibrated["bins"][3] == {"from": 0.3, "to": 0.4, "frames": 100, "presence": 0.35, "visible": 0.35}
-    certain = calibration([object_of(*[shown(presence=900.0)] * 3, hidden(presence=900.0))])
+    certain = presence_calibration([object_of(*[shown(presence=900.0)] * 3, hidden(presence=900.0))])
     assert certain is not None
     assert (certain["ece"], certain["bins"][9]["visible"]) == (0.25, 0.75)
-    assert calibration([object_of(shown(presence=1.0))]) is None
+    assert presence_calibration([object_of(shown(presence=1.0))]) is None
 
 
 def test_an_object_that_comes_later_counts_after_its_first_frame(tmp_path: Path) -> None:

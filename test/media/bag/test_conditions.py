@@ -19,7 +19,7 @@ from sam2_ros.media.messages.message_types import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,
     compressed_message,
-    image_message,
+    recorded_image,
     standard_types,
 )
 from sam2_ros.media.ros_image import ImageFields, rgb_to_image_fields
@@ -47,7 +47,7 @@ def write_compressed(
     with writer as bag:
         connection = bag.add_connection("/cam", IMAGE_TYPE, typestore=TYPES)
         for index in range(frames):
-            message = image_message(TYPES, STAMP_NS + index, "cam", rgb_to_image_fields(picture(index)))
+            message = recorded_image(TYPES, STAMP_NS + index, "cam", rgb_to_image_fields(picture(index)))
             bag.write(connection, STAMP_NS + index, TYPES.serialize_cdr(message, IMAGE_TYPE))
     (path / "metadata.yaml").unlink()
     return path
@@ -148,7 +148,7 @@ def test_a_damaged_definition_of_an_image_does_not_cost_the_images(tmp_path):
     plain = Writer(tmp_path / "plain", version=9, storage_plugin=StoragePlugin.MCAP)
     with plain as writer:
         connection = writer.add_connection("/cam", IMAGE_TYPE, typestore=TYPES)
-        message = image_message(TYPES, STAMP_NS, "cam", rgb_to_image_fields(shade(3)))
+        message = recorded_image(TYPES, STAMP_NS, "cam", rgb_to_image_fields(shade(3)))
         writer.write(connection, STAMP_NS, TYPES.serialize_cdr(message, IMAGE_TYPE))
     (file,) = (tmp_path / "plain").glob("*.mcap")
     content = file.read_bytes()
@@ -162,7 +162,7 @@ def test_one_reason_is_told_once_with_a_count_and_again_in_the_last_line(tmp_pat
         for index in range(500):
             fields = ImageFields(4, 4, "64FC1", 0, 32, np.zeros(128, np.uint8))
             bag.write_raw(
-                "/cam", IMAGE_TYPE, STAMP_NS + index, image_message(TYPES, STAMP_NS + index, "c", fields)
+                "/cam", IMAGE_TYPE, STAMP_NS + index, recorded_image(TYPES, STAMP_NS + index, "c", fields)
             )
     with (
         caplog.at_level(logging.WARNING),
@@ -182,7 +182,7 @@ def test_what_is_skipped_among_good_images_is_counted_by_reason_at_the_end(tmp_p
             if index % 2:
                 fields = fields._replace(encoding="64FC1")
             bag.write_raw(
-                "/cam", IMAGE_TYPE, STAMP_NS + index, image_message(TYPES, STAMP_NS + index, "c", fields)
+                "/cam", IMAGE_TYPE, STAMP_NS + index, recorded_image(TYPES, STAMP_NS + index, "c", fields)
             )
     with caplog.at_level(logging.WARNING), open_source(tmp_path / "bag") as source:
         assert len(list(source)) == 10

@@ -15,7 +15,7 @@ from sam2_ros.media.bag.repair_stamps import MAX_STAMP_NS, repair_stamps
 from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
-from sam2_ros.media.messages.message_types import IMAGE_TYPE, header, image_message, standard_types
+from sam2_ros.media.messages.message_types import IMAGE_TYPE, header, recorded_image, standard_types
 from sam2_ros.media.ros_image import rgb_to_image_fields
 
 S = 1_000_000_000
@@ -31,7 +31,7 @@ def write_bag(
         connection = bag.add_connection("/cam", IMAGE_TYPE, typestore=types)
         for index, (header_ns, stamp_ns) in enumerate(zip(headers_ns, received_ns, strict=True)):
             fields = rgb_to_image_fields(np.full((4, 6, 3), index % 256, np.uint8))
-            message = image_message(types, header_ns, "cam", fields)
+            message = recorded_image(types, header_ns, "cam", fields)
             bag.write(connection, stamp_ns, types.serialize_cdr(message, IMAGE_TYPE))
     return path
 

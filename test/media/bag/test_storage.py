@@ -12,7 +12,7 @@ import pytest
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.media.bag.storage import BagReader, BagWriter, TopicInfo
 from sam2_ros.media.frame_source import SourceError
-from sam2_ros.media.messages.message_types import normalised_type, objects_message, standard_types
+from sam2_ros.media.messages.message_types import normalised_type, recorded_objects, standard_types
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
@@ -96,7 +96,7 @@ def test_an_empty_frame_is_a_message_too(tmp_path):
 
 def test_cdr_is_the_same_before_and_after(tmp_path, make_result):
     types = standard_types()
-    message = objects_message(types, STAMP_NS, "camera", make_result(1))
+    message = recorded_objects(types, STAMP_NS, "camera", make_result(1))
     expected = bytes(types.serialize_cdr(message, "sam2_ros_msgs/msg/TrackedObjectArray"))
     with BagWriter(tmp_path / "one") as bag:
         bag.write_objects("/objects", STAMP_NS, "camera", make_result(1))

@@ -13,7 +13,7 @@ from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns, with_stamp
-from sam2_ros.media.messages.message_types import IMAGE_TYPE, image_message, standard_types
+from sam2_ros.media.messages.message_types import IMAGE_TYPE, recorded_image, standard_types
 from sam2_ros.media.ros_image import rgb_to_image_fields
 
 S = 1_000_000_000
@@ -25,7 +25,7 @@ def timeline(path: Path, headers_ns: Sequence[int], received_ns: Sequence[int]) 
         for header_ns, stamp_ns in zip(headers_ns, received_ns, strict=True):
             fields = rgb_to_image_fields(np.zeros((4, 6, 3), np.uint8))
             bag.write_raw(
-                TOPIC, IMAGE_TYPE, stamp_ns, image_message(standard_types(), header_ns, "cam", fields)
+                TOPIC, IMAGE_TYPE, stamp_ns, recorded_image(standard_types(), header_ns, "cam", fields)
             )
     return read_timeline(path)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_ros.node.detector.overlap import assign, box_iou, box_ious, measure
+from sam2_ros.node.detector.overlap import assign, box_iou, box_ious, measure_overlap
 
 SIZE_HW = (200, 300)
 
@@ -17,7 +17,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 def compare(box, mask: np.ndarray):
     """(iou, covered, filled, affinity) of one box and one mask."""
-    overlap = measure(np.array([box], float), np.array([tight_box(mask)], float), [mask])
+    overlap = measure_overlap(np.array([box], float), np.array([tight_box(mask)], float), [mask])
     return tuple(
         float(field[0, 0]) for field in (overlap.iou, overlap.covered, overlap.filled, overlap.affinity)
     )
@@ -85,8 +85,8 @@ def test_a_box_over_half_of_a_mask_is_half_of_it():
 def test_a_mask_without_a_pixel_counts_as_its_box():
     empty = np.zeros(SIZE_HW, bool)
     boxes, objects = np.array([[10.0, 10, 50, 50]]), np.array([[10.0, 10, 50, 90]])
-    assert measure(boxes, objects, [empty]).affinity == pytest.approx(
-        measure(boxes, objects, [None]).affinity
+    assert measure_overlap(boxes, objects, [empty]).affinity == pytest.approx(
+        measure_overlap(boxes, objects, [None]).affinity
     )
 
 
@@ -107,7 +107,7 @@ boxes = st.tuples(edges, edges, st.integers(1, 60), st.integers(1, 60)).map(
 def test_counts_agree_with_counting_pixels(given_boxes, seed):
     mask = np.random.default_rng(seed).random((100, 120)) < 0.1
     mask[10, 10] = True
-    overlap = measure(np.array(given_boxes, float), np.array([tight_box(mask)], float), [mask])
+    overlap = measure_overlap(np.array(given_boxes, float), np.array([tight_box(mask)], float), [mask])
     for row, (x0, y0, x1, y1) in enumerate(given_boxes):
         window = mask[y0:y1, x0:x1]
         count = int(window.sum())
@@ -135,8 +135,8 @@ def test_a_large_mask_is_sampled_and_still_right():
 
 def test_nothing_against_nothing():
     none = np.zeros((0, 4))
-    assert measure(none, none, []).affinity.shape == (0, 0)
-    assert measure(np.array([[0.0, 0, 1, 1]]), none, []).affinity.shape == (1, 0)
+    assert measure_overlap(none, none, []).affinity.shape == (0, 0)
+    assert measure_overlap(np.array([[0.0, 0, 1, 1]]), none, []).affinity.shape == (1, 0)
     assert assign(np.zeros((0, 3)), np.zeros((0, 3), bool)) == []
 
 

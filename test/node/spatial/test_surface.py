@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from depth_scenes import depth_message
 
-from sam2_ros.engine.postprocess import measure
+from sam2_ros.engine.postprocess import measure_mask
 from sam2_ros.node.spatial.depth import DepthImage
 from sam2_ros.node.spatial.location import NoPositionError
 from sam2_ros.node.spatial.surface import Surface, find_surface
 
 
 def surface(mask: np.ndarray, depth_m: np.ndarray, focal_px: float = 300.0) -> Surface:
-    return find_surface(mask, measure(mask)[0], DepthImage(depth_message(depth_m), 1000), focal_px)
+    return find_surface(mask, measure_mask(mask)[0], DepthImage(depth_message(depth_m), 1000), focal_px)
 
 
 def test_a_long_thin_object_keeps_its_middle():

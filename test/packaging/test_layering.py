@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sam2_ros"
 
-BASE = {"errors", "atomic_write", "share_folder"}  # files that every layer may know
+BASE = {"errors", "text", "atomic_write", "share_folder"}  # files that every layer may know
 # layer -> the other layers it may know, each above those that it names
 MAY_IMPORT: dict[str, set[str]] = {
     "host_memory": set(),
@@ -56,8 +56,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node"}
 for known in MAY_IMPORT.values():
     known |= BASE
-MAY_IMPORT["engine"] = {"errors"}  # it opens no file
-MAY_IMPORT |= {"errors": set(), "atomic_write": set(), "share_folder": {"errors"}}
+MAY_IMPORT["engine"] = {"errors", "text"}  # it opens no file
+MAY_IMPORT |= {"errors": set(), "text": set(), "atomic_write": set(), "share_folder": {"errors"}}
 ROS = {"rclpy", "cv_bridge", "message_filters", "tf2_ros", "launch", "launch_ros", "ament_index_python"}
 ROS_SUFFIXES = ("_msgs", "_srvs", "_interfaces")
 SOURCES = sorted(PACKAGE.rglob("*.py"))

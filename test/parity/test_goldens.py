@@ -278,6 +278,6 @@ def test_what_a_correction_is_fed_would_be_noticed(given: str, monkeypatch: pyte
 
     decode, fill, unfilled_masks = tracker_module.answer, tracker_module.filled, []
     monkeypatch.setattr(tracker_module, "answer", unfilled)
-    monkeypatch.setattr(tracker_module, "filled", keep)
+    monkeypatch.setattr(tracker_module, "with_holes_filled", keep)
     name = "correction, holes filled" if given == "dense mask not filled" else "another click"
     assert max(worst_error(run_ours(VIDEO_CASES[name]), load("video", name)).values()) > MUTANT_ERROR

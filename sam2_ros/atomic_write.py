@@ -1,4 +1,4 @@
-"""Writes files so that no reader ever sees half of one: beside their place, then renamed.
+"""Atomic file writes: into a temporary file beside the target, which is then renamed.
 
 Does not know what is in them, but for JSON.
 """

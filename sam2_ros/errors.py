@@ -1,4 +1,4 @@
-"""The errors that a user can mend: one line each, and the exit status of the command that ends with one.
+"""Errors that a user can fix: one line each, with the exit status of the command that ends with one.
 
 Knows nothing of what failed. A subclass exists where code tells it from the others, and nowhere else.
 """

@@ -1,4 +1,4 @@
-"""Keeps freed host memory in the process, so that the tensors of the next frame or training step find their pages.
+"""Makes the C allocator keep freed memory in the process, so that the next frame or training step reuses its pages.
 
 Knows glibc's allocator; does not know tensors. Changes the whole process: for entry points to call, never on import.
 """

@@ -1,4 +1,4 @@
-"""Which text can be a name, and how any text is shown in one readable line.
+"""Checks which text can be a name, and shows any text as one readable line.
 
 Knows characters only: nothing of prompts, files or fonts.
 """

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do its work: one line on standard error, whatever is in it.
+"""Reports a command that failed: one line on standard error, whatever is in it.
 
 Does not know the errors of the commands.
 """

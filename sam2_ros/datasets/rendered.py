@@ -1,4 +1,4 @@
-"""The rendered test set: clips in groups by what makes them hard, drawn when they are asked for, never stored.
+"""The rendered test set: clips grouped by what makes them hard, rendered on demand, never stored.
 
 Knows what a group asks of the renderer; its textures are those that training never sees.
 """

@@ -1,4 +1,4 @@
-"""Moves what is remembered of an object from one tracker to another of the same model: memory and state.
+"""Moves an object's memory and state from one tracker to another of the same model.
 
 For a second tracker that works on past frames until it has caught up with the stream.
 """

@@ -1,4 +1,4 @@
-"""Segment everything: a grid of clicks on an image, and the good, stable, distinct masks among the answers.
+"""Segments everything in an image: prompts a grid of clicks, and keeps the good, stable, distinct masks.
 
 Knows one image; names, options and defaults are those of the official SAM2AutomaticMaskGenerator. Does not know
 prompts, objects or time.

@@ -1,4 +1,4 @@
-"""Which pixels of a mask are the object: of booleans, of floats, of integers with hard or soft edges.
+"""Reads a mask array as the pixels of an object: booleans, floats, or integers with hard or soft edges.
 
 Knows arrays of values; nothing of files, prompts or frames.
 """

@@ -1,4 +1,4 @@
-"""The memory bank: what is kept of past frames, per object, in tensors of fixed shape.
+"""The memory bank: spatial memories and object pointers of past frames, per object, in tensors of fixed shape.
 
 Knows slots, frame numbers and validity; does not know what a memory means or how it is made.
 """

@@ -1,4 +1,4 @@
-"""Which tracked frames enter an object's memory.
+"""Memory policies: which tracked frames enter an object's memory.
 
 Pure rules on what the model said of a frame; does not know the bank. None of them needs training.
 """

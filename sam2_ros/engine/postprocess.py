@@ -1,4 +1,4 @@
-"""From answers of the mask decoder to masks at the frame's size, and what can be read off a mask.
+"""Postprocessing: from mask logits to masks at the frame's size, with their box, area and centroid.
 
 Pure functions; does not know objects or time.
 """

@@ -1,4 +1,4 @@
-"""From a camera frame and the prompts made on it to the model's input.
+"""Preprocessing: from a camera frame and the prompts made on it to the model's input.
 
 Knows pixels only, of the frame and of the input. Does not know where frames come from.
 """

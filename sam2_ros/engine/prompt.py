@@ -1,4 +1,4 @@
-"""What a user asks for: clicks, a box or a mask on one frame.
+"""A prompt: clicks, a box or a mask of one object on one frame, and its validation.
 
 Knows pixels of the frame it was made on; does not know the model's input size or who sent it.
 """

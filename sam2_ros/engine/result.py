@@ -1,4 +1,4 @@
-"""What the tracker says about one frame: masks, states and times.
+"""The tracker's result for one frame: masks, states and times.
 
 Plain numbers and numpy arrays; does not know how they were computed or where they go.
 """

@@ -1,4 +1,4 @@
-"""The tracker's settings, and the declared differences between the official code's flavours and ours.
+"""The tracker's settings, and the differences between the official predictors' numerics and ours.
 
 Frozen numbers, validated once; does not know how they are used.
 """

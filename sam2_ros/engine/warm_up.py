@@ -1,4 +1,4 @@
-"""Runs a model once through all that a stream needs, so that the first frames take as long as the later ones.
+"""Warms a model up: runs it once through all that a stream needs, so that the first frames are as fast as later ones.
 
 Leaves nothing behind: what it tracks is black, and forgotten with its tracker. Does not know who measures times.
 """

@@ -1,4 +1,4 @@
-"""Becomes a command that ends when the process that started it does: `python end_with_parent.py PARENT_PID COMMAND...`.
+"""Runs a command that ends when its parent process does: `python end_with_parent.py PARENT_PID COMMAND...`.
 
 Does not know what the command is. Runs on its own, without this package, so that it costs a few milliseconds. Linux
 only: its kernel sends the signal, so that nothing the parent does or suffers can keep it from being sent.

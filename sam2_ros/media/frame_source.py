@@ -1,4 +1,4 @@
-"""Frame sources: the frame, the iterator over frames, the order of numbered files, the error.
+"""Interface of frame sources: a frame, the iterator over frames, the order of numbered files, the error.
 
 Knows no file format; each format is a module beside this one, and `frames.open_source` picks it.
 """

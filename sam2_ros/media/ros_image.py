@@ -1,4 +1,4 @@
-"""Raw and compressed ROS image buffers <-> arrays.
+"""Converts raw and compressed ROS image buffers to arrays and back.
 
 Knows no message class and imports no ROS: it takes the fields of sensor_msgs Image and CompressedImage.
 Views are used wherever the bytes allow it, and `step` and `is_bigendian` are honoured.

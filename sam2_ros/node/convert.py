@@ -1,4 +1,4 @@
-"""ROS messages in: images to RGB arrays, prompt messages to engine prompts, stamps to nanoseconds.
+"""Converts incoming ROS messages: images to RGB arrays, prompt messages to engine prompts, stamps to nanoseconds.
 
 Knows the field names of the messages and does not know which image a prompt will be applied to. Imports nothing of
 ROS but cv_bridge, when an encoding comes that only it can read.

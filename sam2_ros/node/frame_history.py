@@ -1,4 +1,4 @@
-"""The recent past of the camera: which images came, which of them were tracked, and which one a stamp means.
+"""The recent images of the camera: which came, which of them were tracked, and which one a stamp means.
 
 Knows stamps and messages; does not convert or track anything. Images are kept as they came in, without a copy.
 """

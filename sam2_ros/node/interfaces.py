@@ -1,4 +1,4 @@
-"""The message packages the node cannot live without, imported here so that a missing one is explained.
+"""Imports the message packages that the node cannot do without, so that a missing one is explained.
 
 Knows nothing of what the messages are used for.
 """

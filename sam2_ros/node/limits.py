@@ -1,4 +1,4 @@
-"""Bounds on what users may ask for at once, so that no request takes the node's time or memory from everybody.
+"""Limits of one request, so that none takes the node's time or memory from everybody else.
 
 Knows sizes and names; nothing of messages, of the tracker, or of who asks.
 """

@@ -1,4 +1,4 @@
-"""From parameters to a tracker that is ready for the first image, and back to an empty device.
+"""Loads a tracker, warmed up, from the node's parameters, and frees the device's memory afterwards.
 
 Knows models and trackers; nothing of ROS.
 """

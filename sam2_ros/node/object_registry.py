@@ -1,4 +1,4 @@
-"""Which objects exist: the one owner of their ids, labels and states. Everybody else asks here.
+"""The object registry: the one owner of which objects exist, their ids, labels and states.
 
 Knows names, numbers and results of the tracker; nothing of ROS, of images, or of where a prompt waits.
 """

@@ -1,4 +1,4 @@
-"""ROS packages that not every use needs, imported when they are wanted, so that a missing one is explained.
+"""Imports optional ROS packages when they are needed, so that a missing one is explained.
 
 Does not know what they are used for.
 """

@@ -1,4 +1,4 @@
-"""Prompts on their way to the tracker: each is checked once and waits for the image it was made on.
+"""The prompt queue: checks each prompt once on arrival, and keeps it until the image it was made on is tracked.
 
 Knows stamps, images and prompts; nothing of ROS messages, and it never calls the tracker. Service callbacks write here,
 the worker takes from here between two images, so a slow image never delays a reply.

@@ -1,4 +1,4 @@
-"""What users ask of the node: prompts and clicks by topic, objects added, removed and forgotten by service.
+"""User requests: prompts and clicks by topic, objects added, removed and forgotten by service.
 
 Knows messages and the prompt queue; does not know when or how a prompt is answered.
 """

@@ -1,4 +1,4 @@
-"""One image and prompts, or none at all, in; a folder of masks out.
+"""Segments one image, with prompts or everything in it, into a folder of masks.
 
 Does not know how prompts are written; nothing here has an identity or a time.
 """

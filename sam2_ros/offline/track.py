@@ -1,4 +1,4 @@
-"""One offline run: a source and prompts in, a folder of results out.
+"""One offline tracking run: a source and prompts in, a folder of results out.
 
 Does not know how prompts are written or progress is shown; it only joins frames, tracker and files.
 """

@@ -1,4 +1,4 @@
-"""Scene cuts: a clip of one, two or three shots, in which the labelled objects are the same things elsewhere.
+"""Scene cuts: clips of one to three shots, in which the labelled objects are the same things in other places.
 
 It knows nothing of pixels: `scene` draws each shot.
 """

@@ -1,4 +1,4 @@
-"""Motions that are hard to track: approaching, receding, fast, crossing the path of a look-alike.
+"""Motions that are hard to track: approaching, receding, fast, or crossing the path of a look-alike.
 
 It knows nothing of what moves, or of pixels.
 """

@@ -23,8 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"errors", "engine", "result_folder"},  # the one that knows onnxruntime
     "weights": {"errors", "engine", "backends"},  # the one that knows the web; opens every model
     "media": {"engine", "result_folder"},
-    "synthetic": {"media"},
-    "datasets": {"engine", "result_folder", "media", "synthetic"},
+    "synthetic": set(),
+    "datasets": {"result_folder", "media", "synthetic"},
     "node": {"host_memory", "engine", "weights", "media"},
     "live": {"engine", "media"},  # the node is a process that it starts
     "offline": {"result_folder", "engine", "weights", "media"},
@@ -41,19 +41,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "offline",
     },
     "bench": {
-        "host_memory",
         "result_folder",
         "engine",
         "weights",
         "media",
         "synthetic",
         "live",
-        "offline",
         "eval",
     },
     "train": {"host_memory", "result_folder", "engine", "weights", "media", "synthetic", "datasets", "eval"},
 }
-MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node"}
+MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node", "result_folder", "synthetic"}
 for known in MAY_IMPORT.values():
     known |= BASE
 MAY_IMPORT["engine"] = {"errors", "text"}  # it opens no file

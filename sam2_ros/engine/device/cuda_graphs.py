@@ -1,4 +1,4 @@
-"""Functions of tensors of fixed shape as CUDA graphs: each is launched at once instead of kernel by kernel.
+"""Captures functions of fixed-shape tensors as CUDA graphs: one launch each, instead of one for each kernel.
 
 Does not know what the functions compute. Needs a CUDA device.
 """

@@ -1,4 +1,4 @@
-"""How long each stage of a frame takes, on the host or on the GPU.
+"""Measures how long each stage of a frame takes, on the host or on the GPU.
 
 Knows stage names and devices; does not print or keep history.
 """

@@ -1,4 +1,4 @@
-"""Small and large arrays from the host to the device, without waiting for the device.
+"""Copies arrays from the host to the device without waiting for the device.
 
 Does not know what they hold.
 """

@@ -1,1 +1,1 @@
-"""How attention is computed fast: on CPUs, on GPUs, by PyTorch. Knows nothing of the boxes that call it."""
+"""How attention is computed fast: on CPUs, on GPUs, by PyTorch. Only prepare.py knows the boxes that call it."""

@@ -1,4 +1,4 @@
-"""The one place that chooses an attention kernel; among those of a GPU, as gpu_choice.py timed them.
+"""Chooses the attention kernel of every call, in this place alone; on a GPU as gpu_choice.py timed them.
 
 Knows query, key and value of shape [batch, heads, tokens, channels]; not what they stand for.
 """

@@ -1,4 +1,4 @@
-"""Attention kernels of a GPU: which there are, which of them take a shape, and the call of each.
+"""Attention kernels of a GPU: which exist, which shapes each takes, and how each is called.
 
 Does not know which is the fastest on this machine (gpu_choice.py), nor what queries and keys stand for.
 """

@@ -1,4 +1,4 @@
-"""Chooses the attention kernels of a GPU by timing them there, once, when a model is loaded.
+"""Chooses the attention kernels of a GPU: times them there once, when a model is loaded.
 
 Afterwards a choice is looked up, which a CUDA graph and a compiler can take in. Does not know what a kernel is made of.
 """

@@ -1,4 +1,4 @@
-"""How triton_attention.py divides its work on a GPU: tiles that fit the shared memory, and parts of the keys.
+"""Tile sizes of triton_attention.py: what fits the shared memory of a GPU, and how the keys are split.
 
 Does not need Triton. Does not know what is attended to.
 """

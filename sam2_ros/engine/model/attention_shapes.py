@@ -1,4 +1,4 @@
-"""The large attentions of a tracked frame: the shapes whose kernels a GPU chooses by timing.
+"""Lists the large attentions of a tracked frame: the shapes for which a GPU chooses a kernel by timing.
 
 Does not know which kernels there are.
 """

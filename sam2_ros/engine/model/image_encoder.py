@@ -1,4 +1,4 @@
-"""What the rest asks of an image encoder. Each kind is a file of its own beside this one, such as hiera.py.
+"""Interface of image encoders. Each kind is a file of its own beside this one, such as hiera.py.
 
 Knows no kind. A new one is named in engine/config.py by a member of the family that has it.
 """

@@ -1,4 +1,4 @@
-"""Which member of the family a state dict belongs to, and loading it without leaving anything out.
+"""Recognises the model that a state dict belongs to, and loads it strictly: nothing missing, nothing left over.
 
 Knows tensor names and shapes of the official checkpoints; opens no file.
 """

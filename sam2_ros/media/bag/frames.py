@@ -13,13 +13,13 @@ from statistics import median
 from typing import Any
 
 from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
+from sam2_ros.media.messages.cdr_header import fits_a_stamp
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, IMAGE_TYPE
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import is_compressed_depth
 
 from .order import OrderedTopic
-from .repair_stamps import fits_a_stamp
 from .storage import BagReader, TopicInfo
 
 # Enough stamps for a median that a few dropped images do not move, few enough to read at once.

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sam2_ros.media.frame_source import SourceError
-from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns
+from sam2_ros.media.messages.cdr_header import fits_a_stamp, header_frame_id, header_stamp_ns
 
-from .repair_stamps import RepairedStamps, fits_a_stamp, repair_stamps
+from .repair_stamps import RepairedStamps, repair_stamps
 from .storage import BagReader, RawMessage
 
 _MOST_MISPLACED = 256  # images held in memory

@@ -11,9 +11,8 @@ from itertools import pairwise
 from statistics import median
 
 from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S
+from sam2_ros.media.messages.cdr_header import MAX_STAMP_NS, fits_a_stamp
 
-MAX_STAMP_NS = (1 << 31) * NS_PER_S - 1
-"""The last nanosecond that builtin_interfaces/Time holds: January 2038. The first is 0."""
 # Far more than a busy recorder is late, far less than a clock that was set or rolled over.
 _ODD_NS = 10 * NS_PER_S
 
@@ -37,11 +36,6 @@ class RepairedStamps:
     @property
     def is_out_of_order(self) -> bool:
         return self.order != tuple(range(len(self.order)))
-
-
-def fits_a_stamp(stamp_ns: int) -> bool:
-    """True for what builtin_interfaces/Time can hold and a clock can show."""
-    return 0 <= stamp_ns <= MAX_STAMP_NS
 
 
 def repair_stamps(topic: str, headers_ns: Sequence[int], received_ns: Sequence[int]) -> RepairedStamps:

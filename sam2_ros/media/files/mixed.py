@@ -1,4 +1,4 @@
-"""Finds files in a folder that do not belong to its frames: masks, depth, the other eye, thumbnails, a stray picture.
+"""Finds files in an image folder that are not its frames: masks, depth, the other eye, thumbnails, a stray picture.
 
 Reads names and the headers of image files; decodes no pixels, and changes nothing.
 """

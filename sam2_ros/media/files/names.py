@@ -1,4 +1,4 @@
-"""Order and time stamps of image files by their names: `frame10` after `frame9`, `1700000000.25` before `.3`.
+"""Orders image files by the numbers in their names, and reads time stamps there: `frame10` after `frame9`.
 
 Knows names only; opens no file.
 """

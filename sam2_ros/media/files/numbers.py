@@ -1,4 +1,4 @@
-"""Numbers and time stamps of the frames of a video that has damaged ones.
+"""Frame numbers and time stamps of a video, also of one with damaged frames.
 
 Knows failed reads and the container's time stamps; does not know who reads.
 """

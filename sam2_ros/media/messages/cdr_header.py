@@ -10,7 +10,14 @@ import struct
 
 from sam2_ros.media.frame_source import NS_PER_S
 
+MAX_STAMP_NS = (1 << 31) * NS_PER_S - 1
+"""The last nanosecond that builtin_interfaces/Time holds: January 2038. The first is 0."""
 _STAMP_AT, _FRAME_ID_AT = 4, 12
+
+
+def fits_a_stamp(stamp_ns: int) -> bool:
+    """True for what builtin_interfaces/Time can hold and a clock can show."""
+    return 0 <= stamp_ns <= MAX_STAMP_NS
 
 
 def header_stamp_ns(cdr: bytes | memoryview) -> int:

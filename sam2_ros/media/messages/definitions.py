@@ -1,4 +1,4 @@
-"""The texts of sam2_ros_msgs' definitions.
+"""The definition texts of the sam2_ros_msgs messages.
 
 Knows nothing of what a definition means: `message_types.py` parses them.
 """

@@ -17,10 +17,10 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.store import Typestore
 
 from sam2_ros.engine.result import FrameResult, TrackedObject
-from sam2_ros.media.bag.repair_stamps import fits_a_stamp
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 
+from .cdr_header import fits_a_stamp
 from .definitions import definitions
 from .tracked_object import Roi, object_fields
 

@@ -1,4 +1,4 @@
-"""One tracked object <-> the plain field values of `sam2_ros_msgs/TrackedObject`.
+"""Converts a tracked object to the plain field values of `sam2_ros_msgs/TrackedObject` and back.
 
 Knows neither rclpy nor rosbags: whoever owns the message class fills it from these values, so that a
 recorded bag and the live node agree by construction.

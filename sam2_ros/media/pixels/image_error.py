@@ -1,4 +1,4 @@
-"""The error of every picture that cannot be shown as RGB.
+"""The error of a picture that cannot be shown as RGB.
 
 Knows nothing of pictures; the modules that read them share it.
 """

@@ -1,4 +1,4 @@
-"""From a detector's boxes to what should be prompted: hidden objects to prompt again, and new objects.
+"""Associates a detector's boxes with objects: hidden ones to prompt again, and new ones.
 
 Knows boxes, masks, classes, states and stamps; does not know messages, how ids are given, or how a prompt is
 carried out. Every detection ends as one of four: matched (it shows an object that is visible or about to be),

@@ -1,4 +1,4 @@
-"""Things a detector shows that no tracked object explains, followed from message to message until they count.
+"""Candidates: detected things that no tracked object explains, followed over messages until they count as objects.
 
 Knows boxes, class names and stamps; does not know tracked objects, scores or what a thing is counted for.
 """

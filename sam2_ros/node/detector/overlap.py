@@ -1,4 +1,4 @@
-"""How much boxes and masks overlap, in numbers that tell the same thing from one thing inside another.
+"""Measures overlap of boxes and masks, telling the same thing from one thing inside another.
 
 Knows pixels only; does not know scores, classes, states or time. Boxes are x0 y0 x1 y1, the maximum exclusive.
 """

@@ -1,4 +1,4 @@
-"""What the tracker saw lately, by stamp: a detector that is late means the objects where they were then.
+"""The track history: where each object was at recent stamps, for a detector that is late.
 
 Knows results of the tracker; nothing of messages or of a detector. Masks are kept as packed crops.
 """

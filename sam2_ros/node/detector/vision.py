@@ -1,4 +1,4 @@
-"""Boxes in and out: vision_msgs/Detection2DArray to detections, results of the tracker to Detection2DArray.
+"""Converts between vision_msgs and the node: Detection2DArray to detections, tracker results to Detection2DArray.
 
 Knows the layout of vision_msgs 4 (Humble and later); does not know what a detection will be taken for.
 vision_msgs itself is imported only when a message type or a message is asked for.

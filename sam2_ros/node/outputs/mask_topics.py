@@ -1,4 +1,4 @@
-"""Which topic carries the full-size mask of which object: names that ROS allows, that tools list, one for each id.
+"""Names the topics of full-size masks, one for each object id: names that ROS allows and tools list.
 
 Knows the rules of topic names; publishes nothing.
 """

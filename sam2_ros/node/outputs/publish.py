@@ -1,4 +1,4 @@
-"""Results out: what the tracker found in one image, as ROS messages under that image's own header.
+"""The node's publishers: what the tracker found in one image, as ROS messages under that image's own header.
 
 Knows message layouts and who listens; does not know how the result came about. An output nobody subscribes to
 is not made, and a message that cannot be sent is dropped and counted, never retried.

@@ -1,4 +1,4 @@
-"""A depth image as it came in, read in metres where it is asked for.
+"""A depth image in its message's encoding, read in metres where a pixel is asked for.
 
 Knows the field names of sensor_msgs/Image, imports no ROS, and does not know which pixels matter. Nothing is
 converted before it is asked for: the values stay a view of the message's bytes.

@@ -1,4 +1,4 @@
-"""The depth images and camera_infos that came in last, found by stamp.
+"""Subscribes to depth images and camera_infos, and finds the one that belongs to a stamp.
 
 Knows topics and QoS; does not know what is in an image. Filled by the executor's thread, read by the worker's;
 nothing waits for a message.

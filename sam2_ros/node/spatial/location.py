@@ -1,4 +1,4 @@
-"""What is known of objects in space for one image: positions, sizes, velocities, points, or why there are none.
+"""Locations of the objects of one image: positions, sizes, velocities, points, or the reason why there are none.
 
 Plain numbers and numpy arrays; does not know how they were found or where they go.
 """

@@ -1,4 +1,4 @@
-"""Gives every visible object of an image its place in space, from depth_image, camera_info and tf.
+"""Locates every visible object of an image in space, from depth_image, camera_info and tf.
 
 Knows no tracker and publishes nothing. Images alone drive it: what is not there at an image's turn costs the
 position, never the track, and is said on /diagnostics.

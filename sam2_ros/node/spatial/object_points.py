@@ -1,4 +1,4 @@
-"""The points of one object's visible surface: its mask and the depth image in, position and size out.
+"""Measures the visible surface of one object: its mask and the depth image in, points, position and size out.
 
 Knows no messages and no time, hence no velocity. What the camera sees comes first, where that is in another frame
 second: the transform may be known later than the image.

@@ -1,4 +1,4 @@
-"""Finds an object's visible surface in the depth image: which pixels of its mask are really it.
+"""Finds the visible surface of an object in the depth image: which pixels of its mask are really it.
 
 Knows masks, depth and the focal length; does not know where the object is in space. A mask's edge bleeds onto
 what lies behind, background shows through gaps, and depth cameras invent values between near and far at every

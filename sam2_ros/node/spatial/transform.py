@@ -1,4 +1,4 @@
-"""From the camera's frame to another one: a rotation and a translation, asked of tf2 without ever waiting.
+"""Transforms from the camera's frame to another one: rotation and translation, asked of tf2 without waiting.
 
 Knows the fields of a TransformStamped; does not know what is transformed. Says whether asking again may help, and
 leaves that to others. Imports tf2_ros only for a Transforms.

@@ -1,4 +1,4 @@
-"""Velocities from positions over the last half second, by least squares.
+"""Estimates velocities from the positions of the last half second, by least squares.
 
 Knows stamps and positions; does not know what moves, nor in which frame.
 """

@@ -1,4 +1,4 @@
-"""Paints one sprite from several materials: outlines filled with paint or texture, marks, holes, a skin that turns.
+"""Paints one sprite from several materials: outlines filled with paint or texture, marks, holes, a turning skin.
 
 It knows nothing of what the sprite stands for.
 """

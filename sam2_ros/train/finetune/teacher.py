@@ -1,4 +1,4 @@
-"""A second, frozen model whose masks and image features the trained one learns to reproduce (distillation).
+"""Distillation: a frozen teacher model whose masks and image features the trained one learns to reproduce.
 
 Knows models and batches; does not know how the trained model came to its answers.
 """

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from sam2_ros.media.bag.repair_stamps import MAX_STAMP_NS, repair_stamps
+from sam2_ros.media.bag.repair_stamps import repair_stamps
 from sam2_ros.media.bag.timeline import read_timeline
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
+from sam2_ros.media.messages.cdr_header import MAX_STAMP_NS
 from sam2_ros.media.messages.message_types import IMAGE_TYPE, header, recorded_image, standard_types
 from sam2_ros.media.ros_image import rgb_to_image_fields
 

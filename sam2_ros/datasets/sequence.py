@@ -1,4 +1,4 @@
-"""A video sequence with known masks: its frames, and the truth of those that are annotated.
+"""A video sequence with ground truth: its frames, and the masks of those that are annotated.
 
 Does not know how a dataset is laid out on disk; `layouts` and `sav` find the files.
 """

@@ -1,4 +1,4 @@
-"""The demo: renders a robot-camera clip into a rosbag2 with prompts and truth, and replays it through the live node.
+"""The demo: renders a robot-camera clip into a rosbag2 with prompts and ground truth, and replays it live.
 
 Does not know how a replay is made and scored, nor the command line: it is told the command that starts the node.
 """

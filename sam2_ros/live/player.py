@@ -1,4 +1,4 @@
-"""Plays a camera to a live node: starts the node, publishes images at their times, sends prompts, hands on the answers.
+"""Plays a camera to a live node: starts it, publishes images at their times, sends prompts, and collects its results.
 
 Does not know where images come from or what becomes of the answers; speaks through topics and services only.
 """

@@ -1,4 +1,4 @@
-"""Reads JSON and YAML files: whatever is wrong with one is a ValueError of one line.
+"""Reads JSON and YAML files; a file that cannot be read raises a ValueError of one line.
 
 Knows the two formats; does not know what is expected in a file.
 """

@@ -1,4 +1,4 @@
-"""Runs one node as a process: signals, the start of ROS, spinning, and an end in time whatever a model is at.
+"""Runs one node as a process: signals, ROS start-up, spinning, and an end within seconds even while a model runs.
 
 Does not know what the node does; nothing of models.
 """

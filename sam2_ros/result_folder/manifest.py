@@ -1,4 +1,4 @@
-"""The list of a result folder's own files, kept in it as `.sam2_ros.json`: command, names, sizes, times, digests.
+"""The manifest of a result folder, `.sam2_ros.json`: which files are ours, with command, sizes, times, digests.
 
 Does not know when files may be replaced.
 """

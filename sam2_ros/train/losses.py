@@ -1,4 +1,4 @@
-"""Losses of one answer: mask, Dice, predicted IoU and object score (SAM 2 paper, section D.2.2).
+"""Losses of one prediction: mask, Dice, predicted IoU and object score (SAM 2 paper, section D.2.2).
 
 Pure functions of logits and targets, summed over objects, so that a batch of few objects weighs less than one of many.
 Does not know prompts or time.

@@ -1,4 +1,4 @@
-"""Runs a model over a batch of clips as the tracker does, with gradients, and scores its answers.
+"""Rolls a model out over a batch of clips as the tracker runs it, with gradients, and computes the losses.
 
 Keeps memories in plain dictionaries, as a bank that is written in place cannot be differentiated. Does not know
 optimisers, files or teachers.

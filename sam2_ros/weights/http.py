@@ -1,4 +1,4 @@
-"""Opens http and https addresses with limits in time: for the answer to begin, and for how slowly it may come.
+"""Opens http and https addresses with time limits: for the response to begin, and for how slowly it may come.
 
 Not left to huggingface_hub, whose limit is for each read: it waits without end for a server that sends a byte now and
 then, and takes all that comes, however much was announced. Does not know what is downloaded.

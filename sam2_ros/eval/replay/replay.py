@@ -1,4 +1,4 @@
-"""Replays one bag: makes the runs one after the other, and scores each against the truth.
+"""Replays one bag: makes the runs one after the other, and scores each against the ground truth.
 
 Does not know the command line; what it returns is what it leaves in summary.json.
 """

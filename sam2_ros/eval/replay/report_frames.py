@@ -1,4 +1,4 @@
-"""Reads the frames that the report of a replay shows: the image from the bag, the answer of each run, the truth.
+"""Reads the frames that the report of a replay shows: image, predicted masks of each run, true masks.
 
 Knows recordings and truth; does not know what is shown.
 """

@@ -1,4 +1,4 @@
-"""Scores the answers of a run against the truth: processed images alone, and every image as a robot sees it.
+"""Scores a run's masks against the ground truth: of processed images alone, and of every image as a robot sees it.
 
 Knows results, truth and stamps; does not know which run it was or where it goes.
 

@@ -1,4 +1,4 @@
-"""Summarizes the scored answers of a run as in summary.json: per object and over all, in both views.
+"""Summarizes the scores of a run as in summary.json: per object and over all, in both views.
 
 Does not know bags, models or how answers were made. Its keys and units are described in docs/replay.md.
 """

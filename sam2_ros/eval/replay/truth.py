@@ -1,4 +1,4 @@
-"""Reads the truth of a bag's images: label images of a folder or a topic, and which value is which object.
+"""Reads the ground truth of a bag's images: label images of a folder or a topic, and which value is which object.
 
 Knows stamps and files; does not know what a tracker said.
 """

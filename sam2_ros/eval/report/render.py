@@ -1,4 +1,4 @@
-"""Renders a report from its template: one HTML file that loads nothing, whatever the names in it are.
+"""Renders a report from its template into one HTML file that loads nothing from elsewhere.
 
 Knows Jinja and pictures as bytes; does not know what is reported.
 """

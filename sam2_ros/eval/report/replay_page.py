@@ -1,4 +1,4 @@
-"""The report of `sam2-ros replay`: what the live node made of a bag, beside the tracker with all the time it wants.
+"""The report of `sam2-ros replay`: the live node's results beside those of the tracker without the limits of real time.
 
 Gets the runs as plain data and a way to see an image; does not know trackers, nodes or bags. The text is in
 `templates/replay.html`.

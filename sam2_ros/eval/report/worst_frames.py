@@ -1,4 +1,4 @@
-"""Chooses the worst frames of a run, and draws them: the answer tinted, the truth outlined in white.
+"""Chooses the worst frames of a run, and draws them: prediction tinted, ground truth outlined in white.
 
 Knows curves, masks and pixels; does not know where pictures come from.
 """

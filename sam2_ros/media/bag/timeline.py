@@ -1,4 +1,4 @@
-"""Stamps of the images of a bag's topic, one for each, by which results and truth find their frame.
+"""The timeline of a bag's topic: one stamp for each image, by which results and ground truth find their frame.
 
 Knows headers and the bag's clock; never decodes a pixel.
 """

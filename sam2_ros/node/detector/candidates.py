@@ -1,4 +1,4 @@
-"""Candidates: detected things that no tracked object explains, followed over messages until they count as objects.
+"""Candidate objects: detections that no tracked object explains, counted over messages until they become objects.
 
 Knows boxes, class names and stamps; does not know tracked objects, scores or what a thing is counted for.
 """

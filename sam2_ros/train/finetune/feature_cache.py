@@ -1,4 +1,4 @@
-"""Features of frames, computed once by an encoder that does not learn, and kept on disk in float16.
+"""Caches image features on disk in float16, computed once by an encoder that is not trained.
 
 Knows files and the encoder; does not know clips or losses.
 """

@@ -19,9 +19,8 @@ COMMANDS = ("track", "segment", "eval", "replay", "demo", "bench", "soak")
 
 
 def test_the_node_has_a_parameter_for_each_with_the_same_default() -> None:
-    parameters = {entry.name: entry.default for entry in PARAMETERS}
     for field in fields(ModelOptions):
-        assert parameters[field.name] == field.default
+        assert PARAMETERS[field.name].default == field.default
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -20,7 +20,7 @@ from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
-from sam2_ros.eval.metrics import mask_iou, spread
+from sam2_ros.eval.metrics import in_percent, mask_iou, mean, spread
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_label_png
@@ -195,13 +195,10 @@ def _report(
 def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
     """Mean IoU in percent over all instances, over those up to 96 x 96 px, and over larger ones."""
 
-    def mean(chosen: list[InstanceScore]) -> float | None:
-        return round(100 * float(np.mean([one.iou[method] for one in chosen])), 2) if chosen else None
-
     return {
-        "IoU": mean(scores),
-        "IoU_medium": mean([one for one in scores if one.area_px <= LARGE_PX]),
-        "IoU_large": mean([one for one in scores if one.area_px > LARGE_PX]),
+        "IoU": in_percent(mean(one.iou[method] for one in scores)),
+        "IoU_medium": in_percent(mean(one.iou[method] for one in scores if one.area_px <= LARGE_PX)),
+        "IoU_large": in_percent(mean(one.iou[method] for one in scores if one.area_px > LARGE_PX)),
     }
 
 

@@ -30,6 +30,7 @@ from sam2_ros.eval.jobs.job import (
     disk_error,
     memory_error,
 )
+from sam2_ros.eval.metrics import mean, rounded
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import FileState
@@ -297,7 +298,7 @@ def _means(bags: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         objects = [scores for run in runs for scores in run["objects"].values()]
         means[name] = {
             **{
-                key: _mean([one[key] for one in objects], 2 if key in ("J", "F", "JF") else 4)
+                key: rounded(mean(one[key] for one in objects), 2 if key in ("J", "F", "JF") else 4)
                 for key in SCORES
             },
             **{key: sum(run[key] for run in runs) for key in COUNTS},
@@ -305,8 +306,3 @@ def _means(bags: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "bags": len(runs),
         }
     return means
-
-
-def _mean(values: list[float | None], digits: int) -> float | None:
-    there = [value for value in values if value is not None]
-    return round(sum(there) / len(there), digits) if there else None

@@ -16,11 +16,6 @@ SWITCH_IOU = 0.1
 """An answer has gone over to another object from this overlap with its truth on: a touch is no switch."""
 
 
-def first_mask_at(has_mask: Sequence[bool], since: int) -> int | None:
-    """The first image from `since`, the prompted one, on whose answer has a pixel; None = there is none."""
-    return next((index for index in range(since, len(has_mask)) if has_mask[index]), None)
-
-
 def times_to_lost(
     truth_s: Sequence[float], visible: Sequence[bool], answer_s: Sequence[float], tracking: Sequence[bool]
 ) -> list[float | None]:

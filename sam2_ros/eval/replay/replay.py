@@ -5,18 +5,15 @@ Does not know the command line; what it returns is what it leaves in summary.jso
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import sam2_ros
 from sam2_ros.atomic_write import write_json
+from sam2_ros.eval.fingerprint import made_with
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.recording import read_results
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
@@ -139,8 +136,7 @@ def _heading(
         "runs": {},
         "notes": [*config.notes, *timeline.notes, *(known.notes if known is not None else ())],
         "command": config.command,
-        "versions": versions(),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **replayed_with(),
     }
 
 
@@ -150,15 +146,9 @@ def _final(path: Path, folder: ResultFolder) -> str:
     return str(folder.path / path.relative_to(folder.staging) if staged else path)
 
 
-def versions() -> dict[str, Any]:
-    """What a replay was made with; None where there is no ROS."""
-    return {
-        "sam2_ros": sam2_ros.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "ros": os.environ.get("ROS_DISTRO"),
-    }
+def replayed_with() -> dict[str, Any]:
+    """See `made_with`; None for ROS where there is none."""
+    return made_with(numpy=np.__version__, ros=os.environ.get("ROS_DISTRO"))
 
 
 def _scored(

@@ -35,11 +35,11 @@ def write_replay_report(
     pixels: PixelConfig | None = None,
 ) -> None:
     """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
-
-    def scenes(places: Collection[FrameKey]) -> dict[FrameKey, FrameMasks]:
-        return read_frames(places, bag, timeline, known, runs, pixels)
-
-    write_replay_page(out / "report.html", read_replay(out), scenes)
+    write_replay_page(
+        out / "report.html",
+        read_replay(out),
+        lambda places: read_frames(places, bag, timeline, known, runs, pixels),
+    )
 
 
 def read_frames(

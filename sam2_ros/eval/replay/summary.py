@@ -13,7 +13,6 @@ from sam2_ros.eval.metrics import in_percent, mean, rounded
 
 from .measures import (
     Stability,
-    first_mask_at,
     identity_switches,
     share,
     stability,
@@ -40,8 +39,8 @@ def summarize(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) ->
 def _object(track: ObjectTrack, latency_ms: Mapping[int, float]) -> dict[str, Any]:
     answers = track.answers
     # The answer of an earlier image is none to the prompted one.
-    has_mask = [answer.has_mask and answer.processed for answer in answers]
-    first = first_mask_at(has_mask, track.prompted)
+    masked = [index for index, answer in enumerate(answers) if answer.has_mask and answer.processed]
+    first = next((index for index in masked if index >= track.prompted), None)
     first_s = None if first is None else answers[first].stamp_s - answers[track.prompted].stamp_s
     return {
         **_measures(track, False),

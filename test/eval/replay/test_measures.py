@@ -9,7 +9,6 @@ import pytest
 from sam2_ros.eval.calibration import calibration
 from sam2_ros.eval.metrics import mean
 from sam2_ros.eval.replay.measures import (
-    first_mask_at,
     identity_switches,
     longest_gap_s,
     matched_object,
@@ -30,12 +29,6 @@ def test_stretches_are_half_open_and_may_touch_the_ends() -> None:
     assert stretches(VISIBLE, False) == [(2, 5)]
     assert stretches(VISIBLE, True) == [(0, 2), (5, 8)]
     assert stretches([], True) == []
-
-
-def test_the_first_mask_counts_from_the_prompt_on() -> None:
-    assert first_mask_at([True, False, False, True], since=1) == 3
-    assert first_mask_at([True, False, True, True], since=2) == 2
-    assert first_mask_at([True, False, False], since=1) is None
 
 
 def test_time_to_lost_runs_from_the_first_hidden_image_to_the_first_honest_answer() -> None:

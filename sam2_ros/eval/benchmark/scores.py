@@ -202,15 +202,22 @@ def presence_calibration(objects: Sequence[ObjectScores]) -> dict[str, Any] | No
     return {**found, "hidden": visible.count(False)}
 
 
+def means(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
+    """Of some objects, in percent."""
+    return {
+        **percent(objects),
+        "absent": absent_percent(objects),
+        "decay": decay_percent(objects),
+        "false_presence": false_presence_percent(objects),
+    }
+
+
 def object_means(one: ObjectScores) -> dict[str, Any]:
     """What is said of one object, without its curve."""
     return {
-        **percent([one]),
-        "decay": decay_percent([one]),
+        **means([one]),
         "J_decay": in_percent(decay([frame.j for frame in one.curve])),
         "F_decay": in_percent(decay([frame.f for frame in one.curve])),
-        "absent": absent_percent([one]),
-        "false_presence": false_presence_percent([one]),
         "frames": len(one.curve),
     }
 

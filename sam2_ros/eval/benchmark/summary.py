@@ -12,27 +12,9 @@ from typing import Any
 from sam2_ros.eval.metrics import spread
 
 from .eval_config import EvalResult
-from .scores import (
-    ObjectScores,
-    absent_percent,
-    decay_percent,
-    false_presence_percent,
-    object_means,
-    percent,
-    presence_calibration,
-)
+from .scores import ObjectScores, means, object_means, presence_calibration
 
 Record = Mapping[str, Any]
-
-
-def means(objects: Sequence[ObjectScores]) -> dict[str, Any]:
-    """Of some objects, in percent."""
-    return {
-        **percent(objects),
-        "absent": absent_percent(objects),
-        "decay": decay_percent(objects),
-        "false_presence": false_presence_percent(objects),
-    }
 
 
 def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Gets two summaries; does not know files, tables or exit statuses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,7 @@ class Comparison:
             "verdict": self.verdict(),
             "sentence": self.sentence(),
             "sequences": {
-                name: {
-                    **_means(pairs),
-                    "per_object": {pair.key[1]: _means([pair]) for pair in pairs},
-                }
+                name: {**_means(pairs), "per_object": {pair.key[1]: _means([pair]) for pair in pairs}}
                 for name, pairs in self.by_sequence().items()
             },
             "groups": {name: _means(pairs) for name, pairs in self.by_group().items()},
@@ -252,7 +249,7 @@ _NAMES = {
 }
 
 
-def mean_of(pairs: list[ObjectPair]) -> tuple[float, float]:
+def mean_of(pairs: Sequence[ObjectPair]) -> tuple[float, float]:
     """Means of A and of B."""
     return float(np.mean([pair.a for pair in pairs])), float(np.mean([pair.b for pair in pairs]))
 
@@ -268,8 +265,8 @@ def _unlike(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[str, 
     return {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs}
 
 
-def _means(pairs: list[ObjectPair] | tuple[ObjectPair, ...]) -> dict[str, Any]:
-    a, b = mean_of(list(pairs))
+def _means(pairs: Sequence[ObjectPair]) -> dict[str, Any]:
+    a, b = mean_of(pairs)
     return {"objects": len(pairs), "A": round(a, 3), "B": round(b, 3), "difference": round(b - a, 3)}
 
 

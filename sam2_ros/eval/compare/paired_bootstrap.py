@@ -43,7 +43,7 @@ class PairedDifference:
 
 
 def paired_difference(
-    differences: Sequence[float], clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+    differences: Sequence[float], clusters: Sequence[str], seed: int = 0
 ) -> PairedDifference:
     """Mean and percentile bootstrap interval of differences B - A (Efron 1979); the seed makes it repeatable.
 
@@ -71,8 +71,8 @@ def paired_difference(
         return PairedDifference(mean, None, None, len(values), units, clustered)
     rng = np.random.default_rng(seed)
     means = []
-    for first in range(0, resamples, _AT_ONCE):
-        drawn = rng.integers(0, units, (min(_AT_ONCE, resamples - first), units))
+    for first in range(0, RESAMPLES, _AT_ONCE):
+        drawn = rng.integers(0, units, (min(_AT_ONCE, RESAMPLES - first), units))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(np.concatenate(means), (tail, 100 - tail))

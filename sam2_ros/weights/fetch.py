@@ -137,9 +137,7 @@ def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | 
     try:
         response = open_url(url, {"Range": f"bytes={have_bytes}-"} if have_bytes else {}, TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if (
-            error.code == 416 and have_bytes
-        ):  # all of it is here: the last attempt ended just before the checks
+        if error.code == 416 and have_bytes:  # all is here: the last attempt ended just before the checks
             return None
         raise
     with response:

@@ -48,9 +48,7 @@ class Stepper:
     loss: LossConfig
     teacher: Teacher | None = None
     cache: FeatureCache | None = None
-    sums: dict[str, float] = field(
-        default_factory=dict
-    )  # of losses and scores since the last report, of this process
+    sums: dict[str, float] = field(default_factory=dict)  # losses and scores since the last report
     last: tuple[ClipBatch, torch.Tensor] | None = None  # of the last pass and its answers, for a picture
 
     def clip_numbers(self, first_step: int) -> Iterator[Sequence[int]]:

@@ -22,7 +22,7 @@ from sam2_ros.engine import FrameResult, Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.eval.metrics import spread
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.clip import ClipConfig, to_and_fro
 from sam2_ros.synthetic.render import render_clip
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
@@ -70,8 +70,7 @@ class MemoryReading:
 
 
 def run_direct_soak(
-    config: DirectSoakConfig,
-    on_progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+    config: DirectSoakConfig, on_progress: Callable[[str, int, int], None] = lambda step, done, total: None
 ) -> dict[str, Any]:
     """Run; leave soak.jsonl (a reading every 20 frames), soak.png and soak.json in `config.out`.
 
@@ -98,12 +97,11 @@ def _run(
     clip = render_clip(
         CLIP_SEED, ClipConfig(config.height_px, config.width_px, CLIP_FRAMES, objects=TRACKED_THINGS)
     )
-    order = [*range(CLIP_FRAMES), *range(CLIP_FRAMES - 2, 0, -1)]  # to and fro: a camera has no cuts
     model, user = tracker.model, _RandomUser(tracker, config)
     bank_bytes, readings, steps_ms = tracker.bank_bytes, list[MemoryReading](), list[float]()
     with folder.stage(READINGS).open("w", encoding="utf-8") as lines:
         for index in range(config.frames):
-            shown = order[index % len(order)]
+            shown = to_and_fro(index, CLIP_FRAMES)
             prompts, afterwards = user.act(index, clip.masks[shown])
             begin_s = time.perf_counter()
             result = tracker.step(clip.frames[shown], prompts, stamp_s=index / RATE_HZ)
@@ -135,7 +133,7 @@ def _run(
         "memory_mb": memory["resident_mb"],
         "memory_anonymous_mb": memory["anonymous_mb"],
         "bank_mb": round(bank_bytes / 1e6, 3),
-        "step_ms": {key: round(value, 2) for key, value in spread(steps_ms).as_dict().items()},
+        "step_ms": spread(steps_ms).as_dict(),
         "failures": wrong,
     }
     draw_memory(folder.stage("soak.png"), readings)

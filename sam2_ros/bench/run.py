@@ -22,7 +22,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.eval.metrics import spread
 from sam2_ros.result_folder.scratch import scratch_folder
-from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.clip import ClipConfig, to_and_fro
 from sam2_ros.synthetic.render import render_clip
 from sam2_ros.weights.catalogue import list_models
 from sam2_ros.weights.open_model import ModelOptions, open_model
@@ -159,10 +159,7 @@ def run_bench(
 def render_stream(config: BenchConfig) -> Stream:
     """A camera stream of ``[H, W, 3]`` uint8 RGB images, with a box around each of the most things to follow."""
     size = ClipConfig(
-        height_px=config.height_px,
-        width_px=config.width_px,
-        frames=CLIP_FRAMES,
-        objects=max(config.objects),
+        height_px=config.height_px, width_px=config.width_px, frames=CLIP_FRAMES, objects=max(config.objects)
     )
     clip = render_clip(seed=0, config=size)
     images = [
@@ -278,11 +275,3 @@ def open_bench_model(config: BenchConfig) -> tuple[Sam2Model, str]:
             shapes = Sam2Model(config_for(info.name.split("-")[0], info.version)).state_dict()
         save_file(fill_by_key(shapes, presence_bias=PRESENT), path)
         return open_model(replace(options, model=str(path)), most), "random"
-
-
-def to_and_fro(index: int, length: int) -> int:
-    """0 1 2 .. length-1 length-2 .. 1 0 1 ..: an endless stream out of a short clip."""
-    if length == 1:
-        return 0
-    position = index % (2 * (length - 1))
-    return position if position < length else 2 * (length - 1) - position

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,11 +21,11 @@ from sam2_ros.engine import ObjectState, Prompt
 from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.errors import UserError
 from sam2_ros.eval.metrics import mask_iou, spread
-from sam2_ros.live.player import CameraImage, LivePlayer, LivePlayerConfig
+from sam2_ros.live.player import CameraImage, LivePlayer, LivePlayerConfig, node_latency_ms
 from sam2_ros.live.ros_messages import camera_image, prompt_message
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.result_folder.folder import ResultFolder
-from sam2_ros.synthetic.clip import Clip, ClipConfig
+from sam2_ros.synthetic.clip import Clip, ClipConfig, to_and_fro
 from sam2_ros.synthetic.render import render_clip
 from sam2_ros.weights.open_model import ModelOptions
 
@@ -174,10 +174,9 @@ class _LiveRun:
         """The clip to and fro, as a camera has no cuts, on an absolute schedule."""
         clip, period_s = self._clip, 1 / self._config.rate_hz
         messages = [camera_image(frame, FRAME_ID) for frame in clip.frames]
-        order = [*range(len(messages)), *range(len(messages) - 2, 0, -1)]
         slot = 0
         while slot * period_s < 60 * self._config.minutes:
-            frame, stamp_ns = order[slot % len(order)], first_ns + round(slot * period_s * 1e9)
+            frame, stamp_ns = to_and_fro(slot, len(messages)), first_ns + round(slot * period_s * 1e9)
             self._frames[stamp_ns] = frame
             stamp = messages[frame].header.stamp
             stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
@@ -218,11 +217,7 @@ class _LiveRun:
             "processed_hz": compared["rate_hz"] or {"mean": round(answered / self._elapsed_s, 2)},
             "stamps": {topic: asdict(check) for topic, check in stamps.items()},
             "latency_ms": spread(latency_ms for latency_ms, _ in self._answers).as_dict(),
-            "node_latency_ms": {
-                share: float(own[f"latency_ms_{share}"])
-                for share in ("p50", "p95", "p99")
-                if f"latency_ms_{share}" in own
-            },
+            "node_latency_ms": node_latency_ms(own),
             "cpu_s": round(last.cpu_s - self.readings[0].cpu_s, 1),
             "bank_mb": {"begin": self._bank_mb[0], "end": self._bank_mb[-1]} if self._bank_mb else {},
             "objects_tracking": round(float(np.mean(tracking)), 2) if tracking else None,
@@ -235,35 +230,35 @@ class _LiveRun:
 
     def _prompt(self, stamp_ns: int) -> None:
         """Every object as a box, made on the image of `stamp_ns`, by service."""
-        from sam2_ros_msgs.srv import AddObjects
-
         prompts = [
             Prompt(id=_object_id(number), box=tight_box(mask_hw))
             for number, mask_hw in enumerate(self._clip.masks[0])
         ]
-        request = AddObjects.Request(prompts=prompt_message(prompts, stamp_ns, FRAME_ID).prompts)
-        reply = self.player.graph.call(AddObjects, "add_objects", request)
+        reply = self._add(prompts, stamp_ns)
         if not reply.success:
             raise UserError(f"the node refused the objects: {reply.message}", status=1)
 
+    def _add(self, prompts: Sequence[Prompt], stamp_ns: int) -> Any:
+        """The node's reply to prompts made on the image of `stamp_ns`."""
+        from sam2_ros_msgs.srv import AddObjects
+
+        request = AddObjects.Request(prompts=prompt_message(prompts, stamp_ns, FRAME_ID).prompts)
+        return self.player.graph.call(AddObjects, "add_objects", request)
+
     def _change_guests(self, stamp_ns: int) -> None:
         """One more of them, a refinement on the image just sent, or one less."""
-        from sam2_ros_msgs.srv import AddObjects, RemoveObjects
+        from sam2_ros_msgs.srv import RemoveObjects
 
         if self._config.guests == 0:
             return
         change = self._guests.next(self._guest_ids, self._clip.masks[self._frames[stamp_ns]])
         assert change is not None  # something happens each time
         if change.action == REMOVE:
-            reply = self.player.graph.call(
-                RemoveObjects, "remove_objects", RemoveObjects.Request(ids=change.ids)
-            )
+            removal = RemoveObjects.Request(ids=change.ids)
+            reply = self.player.graph.call(RemoveObjects, "remove_objects", removal)
             self._guest_ids.remove(change.ids[0])
         else:
-            message = prompt_message(change.prompts, stamp_ns, FRAME_ID)
-            reply = self.player.graph.call(
-                AddObjects, "add_objects", AddObjects.Request(prompts=message.prompts)
-            )
+            reply = self._add(change.prompts, stamp_ns)
             if change.action == ADD and len(self._guest_ids) < self._config.guests:
                 self._guest_ids += change.ids
         self._changes[change.action if reply.success else f"{change.action} refused"] += 1
@@ -288,7 +283,7 @@ class _LiveRun:
             node=self.player.diagnostics,
         )
         self.readings.append(reading)
-        self._lines.write(json.dumps(reading.as_dict()) + "\n")
+        self._lines.write(json.dumps(asdict(reading)) + "\n")
         self._lines.flush()
 
     def _on_message(self, topic: str, stamp_ns: int, cdr: bytes, arrived_s: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,6 @@ class Reading:
     objects_tracking: int | None  # in the newest message
     mean_iou: float | None  # with the known masks, over this second's messages
     node: Mapping[str, str] = field(default_factory=dict)  # the node's own diagnostics, newest
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -136,10 +133,7 @@ def draw_readings(path: Path, readings: Sequence[Reading], rate_hz: float) -> No
         ),
         Panel(
             "image sent to objects\nreceived, ms",
-            [
-                line("latency_ms_p95", "p95", linewidth=0.9),
-                line("latency_ms_p50", "p50", linewidth=0.9),
-            ],
+            [line("latency_ms_p95", "p95", linewidth=0.9), line("latency_ms_p50", "p50", linewidth=0.9)],
         ),
         Panel(
             "Hz",

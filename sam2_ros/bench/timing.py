@@ -50,11 +50,7 @@ class StreamTimes:
 
 
 def time_stream(
-    tracker: Tracker,
-    stream: Stream,
-    conditioning: int,
-    on_frame: Callable[[], None],
-    launches: bool,
+    tracker: Tracker, stream: Stream, conditioning: int, on_frame: Callable[[], None], launches: bool
 ) -> StreamTimes:
     """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
 
@@ -63,8 +59,7 @@ def time_stream(
             on where they lie.
         launches: count them.
 
-    Raises:
-        RuntimeError: the memory bank changed its size.
+    Raises RuntimeError: the memory bank changed its size.
     """
     device = tracker.model.device
     frame_ms = np.full(len(stream), np.nan)  # written to before the clock runs: what it holds is no growth
@@ -89,11 +84,8 @@ def time_stream(
     report = {
         "frame_ms": times.as_dict(),
         "first_frame_ms": round(float(frame_ms[0]), 2),
-        "stages_ms": {
-            stage: round(float(np.median(values[stream.warm_up :])), 2)
-            for stage, values in (
-                (name, stages[name]) for name in result.timings_ms
-            )  # in the order of a frame
+        "stages_ms": {  # in the order of a frame
+            stage: round(float(np.median(stages[stage][stream.warm_up :])), 2) for stage in result.timings_ms
         },
         "fps": round(1e3 / times.mean, 2),
         "bank_bytes_per_object": bank_bytes // len(stream.boxes),

@@ -31,8 +31,7 @@ def bench(
     ] = 50,
     camera: Annotated[str, typer.Option(help="Size of the camera's images, WIDTHxHEIGHT.")] = "640x480",
     conditioning: Annotated[
-        str,
-        typer.Option(help="Prompted frames in memory, beside the recent ones; 1,4 times both banks."),
+        str, typer.Option(help="Prompted frames in memory, beside the recent ones; 1,4 times both banks.")
     ] = "1",
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
@@ -84,41 +83,33 @@ def _numbers(text: str, separator: str, option: str, expected: str) -> list[int]
 
 def _print(report: Mapping[str, Any]) -> None:
     """The report of `run_bench`: object counts side by side, one table for each bank."""
-    show.out.print(
+    show.line(
         f"{escape(report['model'])} on {report['device']}, {report['precision']}, input {report['image_size']}, "
         f"camera {report['camera']}, {report['frames']} frames, {report['threads']} threads, "
-        f"matrix product peak {report['peak_gflops']:,.0f} GFLOP/s",
-        highlight=False,
+        f"matrix product peak {report['peak_gflops']:,.0f} GFLOP/s"
     )
     if report["weights"] == "random":
-        show.out.print("The weights are not on this machine: timed with seeded random ones.")
+        show.line("The weights are not on this machine: timed with seeded random ones.")
     if "compile_s" in report:
-        show.out.print(
-            f"compile {report['compile']}: {report['compile_s']} s before the first frame.", highlight=False
-        )
+        show.line(f"compile {report['compile']}: {report['compile_s']} s before the first frame.")
     memory = report["memory"]
     if memory["memory_pooling"] > 1 or memory["memory_every"] > 1:
         pooled, every = memory["memory_pooling"], memory["memory_every"]
-        show.out.print(f"Not exact: memory pooling {pooled}, memory every {every}.", highlight=False)
+        show.line(f"Not exact: memory pooling {pooled}, memory every {every}.")
     banks = {memory["conditioning"]: report["objects"], **report.get("objects_by_conditioning", {})}
     for conditioning, runs in banks.items():
-        show.out.print(
-            f"Memory of {conditioning} prompted and {memory['memory_frames'] - 1} recent frames:",
-            highlight=False,
-        )
+        show.line(f"Memory of {conditioning} prompted and {memory['memory_frames'] - 1} recent frames:")
         show.out.print(_table(runs, report if runs is report["objects"] else {}))
-    show.out.print(
+    show.line(
         "Stages: medians in ms. The share of the peak is that of the official arithmetic, the least time that of the "
         f"exact rewrites. {report['memory_bytes'] / 1e6:.0f} MB in use, which grew by "
-        f"{report['memory_growth_bytes_per_frame']} bytes per frame.",
-        highlight=False,
-        soft_wrap=True,
+        f"{report['memory_growth_bytes_per_frame']} bytes per frame."
     )
 
 
 def _table(runs: Mapping[str, Any], compared: Mapping[str, Any]) -> Table:
     """`compared`: the report, where a reference was timed beside these runs."""
-    table = Table("objects", *runs, box=None, header_style="bold")
+    table = show.columns("objects", *runs)
 
     def row(name: str, cell: Callable[[Any], str]) -> None:
         table.add_row(name, *(cell(timed) for timed in runs.values()))

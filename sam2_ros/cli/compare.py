@@ -91,42 +91,37 @@ def _failures(comparison: Comparison, loss: float, limit: float, certain: bool) 
 
 def _print(comparison: Comparison) -> None:
     """What differs, the table, what can be told, speed, and what was left out."""
-    show.out.print(
-        f"A: {comparison.a.path}\nB: {comparison.b.path}", highlight=False, markup=False, soft_wrap=True
-    )
+    show.line(escape(f"A: {comparison.a.path}\nB: {comparison.b.path}"))
     _print_unlike("Not the same task, so that the scores do not compare fairly", comparison.unlike_task)
     _print_unlike("Set up differently", comparison.unlike_setup)
     show.out.print(_table(comparison))
-    show.out.print(f"[bold]{escape(comparison.sentence())}[/bold]", highlight=False, soft_wrap=True)
+    show.line(f"[bold]{escape(comparison.sentence())}[/bold]")
     if method := comparison.method():
-        show.out.print(method, highlight=False, soft_wrap=True)
+        show.line(method)
     for name, (a, b) in comparison.speed().items():
         ratio = f", B / A {b / a:.2f}" if a else ""
-        show.out.print(f"{name}: A {a:.2f}, B {b:.2f}{ratio}", highlight=False)
+        show.line(f"{name}: A {a:.2f}, B {b:.2f}{ratio}")
     if comparison.only_in_a or comparison.only_in_b:
-        show.out.print("Speed is of all that each run did, not of what they share.", highlight=False)
+        show.line("Speed is of all that each run did, not of what they share.")
     for name, keys in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
         if keys:
-            listed = ", ".join("/".join(key) for key in keys)
-            show.out.print(f"Only in {name}, left out: {escape(listed)}", highlight=False, soft_wrap=True)
+            show.line(f"Only in {name}, left out: {escape(', '.join('/'.join(key) for key in keys))}")
     for name, failed in (("A", comparison.a.failed), ("B", comparison.b.failed)):
         for sequence, why in failed.items():
-            show.out.print(
-                f"Failed in {name}: {escape(sequence)}: {escape(why)}", highlight=False, soft_wrap=True
-            )
+            show.line(f"Failed in {name}: {escape(sequence)}: {escape(why)}")
 
 
 def _print_unlike(title: str, unlike: Mapping[str, tuple[str, str]]) -> None:
     if unlike:
         listed = "; ".join(f"{name}: {a} | {b}" for name, (a, b) in unlike.items())
-        show.out.print(f"{title} (A | B): {escape(listed)}", highlight=False, soft_wrap=True)
+        show.line(f"{title} (A | B): {escape(listed)}")
 
 
 def _table(comparison: Comparison) -> Table:
     from sam2_ros.eval.compare.comparison import METRICS
 
     title = METRICS[comparison.metric].title
-    table = Table(box=None, header_style="bold")
+    table = show.columns()
     table.add_column(comparison.sequence_word() if comparison.a.kind != "replay" else "run")
     table.add_column("object")
     for name in (f"A {title}", f"B {title}", "B - A"):
@@ -145,5 +140,5 @@ def _table(comparison: Comparison) -> Table:
 def _cells(pairs: Sequence[ObjectPair]) -> list[str]:
     from sam2_ros.eval.compare.comparison import mean_of
 
-    a, b = mean_of(list(pairs))
+    a, b = mean_of(pairs)
     return [f"{a:.1f}", f"{b:.1f}", f"{b - a:+.1f}"]

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from . import output as show
 from .options import (
+    FreshOption,
     JsonOption,
     MemoryEveryOption,
     MemoryFramesOption,
     MemoryPoolingOption,
     OverwriteOption,
+    RayOption,
+    WorkersOption,
     opens_model,
 )
 
@@ -70,22 +72,9 @@ def evaluate(
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
     memory_every: MemoryEveryOption = 1,
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Processes, each with its share of the cores. 0: one on a GPU or on fewer than 4 cores, else one for "
-            "every two cores, 8 at most: a rule, nothing is measured. Frames per second are then those of such a share."
-        ),
-    ] = 0,
-    ray: Annotated[
-        str,
-        typer.Option(
-            help="Run on this Ray cluster (its address), or on one that is started here: local. Needs --out."
-        ),
-    ] = "",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Run sequences again that are complete in --out.")
-    ] = False,
+    workers: WorkersOption = 0,
+    ray: RayOption = "",
+    fresh: FreshOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -138,23 +127,9 @@ def evaluate(
 def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None:
     """Sequences and, where there are several, their objects; then the means over the objects of groups and over all."""
     others = report.get("baselines", {})
-    columns = (
-        "sequence",
-        "object",
-        "J",
-        "F",
-        "J&F",
-        "decay",
-        "absent",
-        "fps",
-        *(f"{name} J&F" for name in others),
-    )
-    table = Table(
-        *columns,
-        box=None,
-        header_style="bold",
-    )
-    show.out.print(escape(_title(report, details)), highlight=False, soft_wrap=True)
+    columns = ("sequence", "object", "J", "F", "J&F", "decay", "absent", "fps")
+    table = show.columns(*columns, *(f"{name} J&F" for name in others))
+    show.line(escape(_title(report, details)))
     for name, scores in report["sequences"].items():
         beside = [other["sequences"][name]["JF"] for other in others.values()]
         objects = details["objects"]["model"][name]
@@ -173,32 +148,27 @@ def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None
     table.add_row("[bold]mean over objects", str(count), *_numbers(report, beside, report["fps"]))
     show.out.print(table)
     if details["calibration"] is not None:
-        show.out.print(
+        show.line(
             f"Presence: expected calibration error {details['calibration']['ece']:.3f}; TRACKING in "
-            f"{report['false_presence']:.1f} % of the frames that do not show an object",
-            highlight=False,
+            f"{report['false_presence']:.1f} % of the frames that do not show an object"
         )
     for name, one in {report["model"]: report, **others}.items():
         latency = one["latency_ms"]
-        show.out.print(
-            f"{name}: {one['fps']:.1f} frames per second, p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms",
-            highlight=False,
-            markup=False,
-        )
+        times = f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms"
+        show.line(f"{escape(name)}: {one['fps']:.1f} frames per second, {times}")
 
 
 def _print_photographs(report: Mapping[str, Any]) -> None:
     methods = {report["model"]: report, **report.get("baselines", {})}
     columns = ("method", "mean IoU", "up to 96 x 96 px", "larger")
     title = f"{report['prompt']} on {report['instances']} instances of {report['photographs']} photographs"
-    table = Table(*columns, box=None, header_style="bold", title=escape(title), title_justify="left")
+    table = show.columns(*columns)
+    table.title, table.title_justify = escape(title), "left"
     for name, one in methods.items():
         table.add_row(escape(name), *(_number(one[key]) for key in ("IoU", "IoU_medium", "IoU_large")))
     show.out.print(table)
-    show.out.print(
-        f"An image {report['encode_ms']['p50']:.1f} ms, an answer {report['latency_ms']['p50']:.1f} ms (p50).",
-        highlight=False,
-    )
+    image_ms, answer_ms = report["encode_ms"]["p50"], report["latency_ms"]["p50"]
+    show.line(f"An image {image_ms:.1f} ms, an answer {answer_ms:.1f} ms (p50).")
 
 
 def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
@@ -217,10 +187,8 @@ def _title(report: Mapping[str, Any], details: Mapping[str, Any]) -> str:
 
 
 def _numbers(scores: Mapping[str, Any], beside: list[float | None], fps: float | None) -> list[str]:
-    return [_number(scores[key]) for key in ("J", "F", "JF", "decay", "absent")] + [
-        _number(fps),
-        *map(_number, beside),
-    ]
+    own = [scores[key] for key in ("J", "F", "JF", "decay", "absent")]
+    return [_number(value) for value in (*own, fps, *beside)]
 
 
 def _number(value: float | None) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from . import output as show
 from .options import JsonOption
@@ -26,19 +25,10 @@ def models_list(as_json: JsonOption = False) -> None:
     from sam2_ros.weights.catalogue import list_models
 
     models = list_models()
-    table = Table(
-        "name", "version", "parameters", "file", "licence", "present", box=None, header_style="bold"
-    )
+    table = show.columns("name", "version", "parameters", "file", "licence", "present")
     for info in models:
-        present = "[green]yes[/green]" if info.path else "no"
-        table.add_row(
-            info.name,
-            info.version,
-            f"{info.parameters / 1e6:.1f} M",
-            escape(info.file),
-            escape(info.licence),
-            present,
-        )
+        parameters, present = f"{info.parameters / 1e6:.1f} M", "[green]yes[/green]" if info.path else "no"
+        table.add_row(info.name, info.version, parameters, escape(info.file), escape(info.licence), present)
     show.out.print(table)
     show.print_json(as_json, {"models": [_model_dict(info) for info in models]})
 
@@ -95,32 +85,19 @@ def models_verify(
     from sam2_ros.weights.verify import verify_weights
 
     wanted = [name] if name is not None else [info.name for info in list_models() if info.path is not None]
-    table = Table("model", "file", "recognised as", "sha256", "verdict", box=None, header_style="bold")
-    verdicts = []
-    for one in wanted:
-        checked = verify_weights(one)
-        verdicts.append(checked)
-        table.add_row(
-            escape(one),
-            escape(checked["file"]),
-            checked["recognised"],
-            checked["sha256"][:12],
-            escape(checked["verdict"]),
-        )
+    table = show.columns("model", "file", "recognised as", "sha256", "verdict")
+    verdicts = [verify_weights(one) for one in wanted]
+    for one in verdicts:
+        file, verdict = escape(one["file"]), escape(one["verdict"])
+        table.add_row(escape(one["name"]), file, one["recognised"], one["sha256"][:12], verdict)
     show.out.print(table)
     show.print_json(as_json, {"models": verdicts})
 
 
 def _model_dict(info: Any) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "version": info.version,
-        "parameters": info.parameters,
-        "file": info.file,
-        "url": info.url,
-        "licence": info.licence,
-        "path": None if info.path is None else str(info.path),
-    }
+    shown = ("name", "version", "parameters", "file", "url", "licence")
+    path = None if info.path is None else str(info.path)
+    return {**{key: getattr(info, key) for key in shown}, "path": path}
 
 
 def _find_model(name: str) -> Any:

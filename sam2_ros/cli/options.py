@@ -57,6 +57,23 @@ OverwriteOption = Annotated[
         "is replaced or removed.",
     ),
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        help="Processes, each with its share of the cores. 0: one on a GPU, on fewer than 4 cores or for a live node, "
+        "else one for every two cores, 8 at most: a rule, nothing is measured. Frames per second are then those of "
+        "such a share."
+    ),
+]
+RayOption = Annotated[
+    str,
+    typer.Option(
+        help="Run on this Ray cluster (its address), or on one that is started here: local. Needs --out."
+    ),
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Run again what an earlier run completed in --out.")
+]
 OUT_HELP = (
     "Folder for the results: new, empty, or of an earlier run of this command, whose result is replaced."
 )

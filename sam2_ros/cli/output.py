@@ -57,6 +57,16 @@ def progress_bar(first: str) -> Iterator[Bar]:
         yield Bar(progress, first)
 
 
+def line(text: str) -> None:
+    """One line of a result, however long; with rich's markup."""
+    out.print(text, highlight=False, soft_wrap=True)
+
+
+def columns(*names: str) -> Table:
+    """An empty table with a heading for each column."""
+    return Table(*names, box=None, header_style="bold")
+
+
 def note(line: str) -> None:
     """A line for people on standard error, above a progress bar that runs."""
     err.print(readable(line), highlight=False, markup=False, soft_wrap=True)

@@ -61,6 +61,14 @@ class PromptBook:
         self.notes: list[str] = []
         """What was taken for granted about masks, one line each, for people to read."""
 
+    def add_specs(
+        self, box: Sequence[str] | None, point: Sequence[str] | None, mask: Sequence[str] | None = None
+    ) -> None:
+        """What the options --box, --point and --mask were given."""
+        for add, specs in ((self.add_box, box), (self.add_point, point), (self.add_mask, mask)):
+            for spec in specs or ():
+                add(spec)
+
     def add_box(self, spec: str) -> None:
         """`ID@FRAME:x0,y0,x1,y1`"""
         object_id, frame, value = self._split("--box", spec)

@@ -17,7 +17,17 @@ import typer
 from sam2_ros.errors import UserError
 
 from . import output as show
-from .options import OUT_HELP, JsonOption, OverwriteOption, RangeOption, UntypedOption, opens_model
+from .options import (
+    OUT_HELP,
+    FreshOption,
+    JsonOption,
+    OverwriteOption,
+    RangeOption,
+    RayOption,
+    UntypedOption,
+    WorkersOption,
+    opens_model,
+)
 from .replay_tables import print_bags, print_runs
 
 if TYPE_CHECKING:  # the command line starts without loading what it does not run
@@ -76,28 +86,16 @@ def replay(
     rate: Annotated[float, typer.Option(help="Speed of the live run; 1 plays as recorded.")] = 1.0,
     range: RangeOption = "full",
     untyped_encoding: UntypedOption = "bgr",
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Of a list: processes, each with its share of the cores. 0: one with --node, as its times count, else "
-            "as `eval` chooses."
-        ),
-    ] = 0,
-    ray: Annotated[
-        str,
-        typer.Option(
-            help="Of a list: replay on this Ray cluster (its address), or on one that is started here: local."
-        ),
-    ] = "",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Of a list: replay bags again that are complete in --out.")
-    ] = False,
+    workers: WorkersOption = 0,
+    ray: RayOption = "",
+    fresh: FreshOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Replay a rosbag and measure it as a robot sees it: masks, states, identities, latency, dropped images.
 
-    Without --node, --direct or --recorded both of the first two, where ROS 2 is installed. Leaves
+    Without --node, --direct or --recorded both of the first two, where ROS 2 is installed. --workers, --ray and --fresh
+    are for a list. Leaves
     direct/tracked and node/tracked (rosbag2), node/node.log, report.html and summary.json. Of a list every bag leaves
     them in a folder of its own; one that fails costs itself only. The exit status is then 1, and 2 when all fail.
     """

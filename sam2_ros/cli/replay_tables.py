@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from . import output as show
 
@@ -17,15 +16,13 @@ from . import output as show
 def print_runs(summary: Mapping[str, Any]) -> None:
     """The runs side by side: what they differ by is the price of real time."""
     runs = summary["runs"]
-    show.out.print(
+    show.line(
         f"{escape(summary['bag'])}, {escape(summary['topic'])} ({summary['transport']}): {summary['images']} images in "
-        f"{summary['duration_s']:g} s; {escape(summary['model'])}, {summary['device']}, {summary['precision']}",
-        highlight=False,
-        soft_wrap=True,
+        f"{summary['duration_s']:g} s; {escape(summary['model'])}, {summary['device']}, {summary['precision']}"
     )
     for note in summary["notes"]:
-        show.out.print(f"Note: {escape(note)}.", highlight=False, soft_wrap=True)
-    table = Table("", *runs, box=None, header_style="bold")
+        show.line(f"Note: {escape(note)}.")
+    table = show.columns("", *runs)
 
     def row(name: str, cell: Callable[[Mapping[str, Any]], Any]) -> None:
         cells = [_cell(cell(one)) for one in runs.values()]
@@ -80,7 +77,7 @@ def _cell(value: Any) -> str:
 def print_bags(summary: Mapping[str, Any]) -> None:
     """Every bag and run of a list, those that failed, and the means."""
     columns = ("bag", "run", "images", "dropped", "J", "F", "J&F", "missed", "false", "p50 ms", "p95 ms")
-    table = Table(*columns, box=None, header_style="bold")
+    table = show.columns(*columns)
 
     def row(name: str, run: str, one: Mapping[str, Any]) -> None:
         latency = one.get("latency_ms", {})

@@ -59,10 +59,7 @@ def segment(
     from .prompts import PromptBook
 
     book = PromptBook(of_image=True)
-    for spec in box or []:
-        book.add_box(spec)
-    for spec in point or []:
-        book.add_point(spec)
+    book.add_specs(box, point)
     grid = EverythingConfig(
         points_per_side=points_per_side,
         pred_iou_thresh=pred_iou_thresh,

@@ -82,7 +82,7 @@ def soak(
         too_short = "Shorter than 3 minutes: memory and rate over time cannot be judged."
     show.print_table("sam2-ros soak", {key: value for key, value in report.items() if key != "failures"})
     if not report["memory_judged"]:
-        show.out.print(too_short, highlight=False)
+        show.line(too_short)
     for name in ("soak.png", "soak.jsonl", "soak.json", *(() if direct else ("node.log",))):
         show.path(out / name)
     show.print_json(as_json, report)

@@ -67,12 +67,7 @@ def track(
     from .prompts import PromptBook
 
     book = PromptBook()
-    for spec in box or []:
-        book.add_box(spec)
-    for spec in point or []:
-        book.add_point(spec)
-    for spec in mask or []:
-        book.add_mask(spec)
+    book.add_specs(box, point, mask)
     if prompts is not None:
         book.add_file(prompts)
     for line in book.notes:

@@ -31,10 +31,6 @@ def train(
         run_training(config, lambda line: None, lambda step, done, total: None)
         return
     with show.progress_bar("opening") as bar:
-        summary = run_training(
-            config,
-            show.note,
-            lambda step, done, total: bar.show(step, done, total),
-        )
+        summary = run_training(config, show.note, bar.show)
     show.print_table("sam2-ros train", summary)
     show.print_json(as_json, summary)

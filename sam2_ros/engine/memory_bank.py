@@ -217,7 +217,7 @@ class MemoryBank:
             pointer_slots = np.stack([pointers for _, pointers in valid])
         row_index = np.asarray(list(rows))[:, None]
         age = now - self.spatial_frame[row_index, slots]
-        table_row = np.where(slots < self.conditioning, self.config.num_maskmem - 1, age - 1)
+        table_row = time_slots(self.config, age, slots < self.conditioning)
         distance = (now - self.pointer_frame[row_index, pointer_slots]).astype(np.float32)
         index = upload(row_index, device)
         return MemoryView(
@@ -234,6 +234,11 @@ class MemoryBank:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""
         spatial = _slots(self.spatial_frame[row], self.conditioning, now, self.recents)
         return spatial, _slots(self.pointer_frame[row], self.conditioning, now, self.recent_pointers)
+
+
+def time_slots(config: ModelConfig, age: np.ndarray, prompted: np.ndarray) -> np.ndarray:
+    """`MemoryView.slots_bf` of frames that are `age` frames old: prompted ones have the last, whatever their age."""
+    return np.where(prompted, config.num_maskmem - 1, age - 1)
 
 
 def _padded(valid: Sequence[np.ndarray], capacity: int) -> tuple[np.ndarray, np.ndarray]:

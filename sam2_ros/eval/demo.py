@@ -24,8 +24,8 @@ from sam2_ros.synthetic.clip import Clip
 from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.weights.open_model import ModelOptions
 
+from .metrics import mean, rounded
 from .recording import read_results
-from .replay.measures import mean
 from .replay.replay import replay_into
 from .replay.replay_config import DIRECT, NODE, SUMMARIES, ReplayConfig
 from .replay.score import newest_results
@@ -159,12 +159,12 @@ def demo_numbers(config: DemoConfig, replayed: Mapping[str, Any]) -> dict[str, A
         "frames_in": run["images_in"],
         "frames_processed": run["processed"],
         "dropped": run["dropped"],
-        "mean_iou": _mean([overlap for seen in overlaps.values() for overlap in seen]),
+        "mean_iou": rounded(mean(overlap for seen in overlaps.values() for overlap in seen)),
         **{key: run["processed_only"][key] for key in ("missed", "false_presence")},
         "latency_ms": run["latency_ms"],
         "per_object": {
             id: {
-                "mean_iou": _mean(overlaps[id]),
+                "mean_iou": rounded(mean(overlaps[id])),
                 **{
                     key: one["processed_only"][key]
                     for key in ("missed", "false_presence", "frames_visible", "frames_hidden")
@@ -180,8 +180,3 @@ def _overlaps(curve: Mapping[str, Sequence[Any]]) -> list[float]:
     """IoU, 0..1, of the processed frames that show the object."""
     entries = zip(curve["J"], curve["visible"], curve["processed"], strict=True)
     return [j / 100 for j, visible, processed in entries if visible and processed]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    found = mean(values)
-    return None if found is None else round(found, 4)

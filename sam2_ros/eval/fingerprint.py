@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import platform
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ _CHANGED = {
 def code_fingerprint() -> dict[str, Any]:
     """Of the code that computes."""
     return {"version": __version__, "torch": torch.__version__}
+
+
+def made_with(**more: str | None) -> dict[str, Any]:
+    """Versions and time of a run, for summary.json; `more`: further versions by name."""
+    versions = {"sam2_ros": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"versions": versions | more, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
 
 
 def model_fingerprint(options: ModelOptions) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from sam2_ros.errors import UserError
 class MemoryOptions:
     """Settings of `TrackerConfig` by the same names; the defaults are those of the official models.
 
-    Raises:
-        UserError: what `TrackerConfig` does not take.
+    Raises UserError: what `TrackerConfig` does not take.
     """
 
     memory_frames: int = 7
@@ -31,12 +30,7 @@ class MemoryOptions:
 
     def within(self, config: TrackerConfig) -> TrackerConfig:
         """The same configuration with this memory."""
-        return replace(
-            config,
-            memory_frames=self.memory_frames,
-            memory_pooling=self.memory_pooling,
-            memory_every=self.memory_every,
-        )
+        return replace(config, **asdict(self))
 
     def as_dict(self) -> dict[str, int]:
         """By name."""

@@ -34,12 +34,10 @@ def region_j(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
     return mask_iou(predicted_hw, truth_hw)
 
 
-def boundary_f(
-    predicted_hw: np.ndarray, truth_hw: np.ndarray, tolerance: float = BOUNDARY_TOLERANCE
-) -> float:
+def boundary_f(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
     """F of the DAVIS benchmark: how well two outlines agree, 0..1.
 
-    A boundary pixel counts as right when the other outline passes within `tolerance` times the image's
+    A boundary pixel counts as right when the other outline passes within `BOUNDARY_TOLERANCE` times the image's
     diagonal, rounded up to whole pixels; F is the harmonic mean of precision and recall over boundary pixels.
     Two masks without outline agree fully, one alone without outline not at all (Perazzi et al. 2016, 5.1).
     """
@@ -50,7 +48,7 @@ def boundary_f(
         return 1.0
     if predicted_px == 0 or truth_px == 0:
         return 0.0
-    radius_px = math.ceil(tolerance * math.hypot(*truth.shape))
+    radius_px = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*truth.shape))
     precision = int((predicted_edge & _within(truth_edge, radius_px)).sum()) / predicted_px
     recall = int((truth_edge & _within(predicted_edge, radius_px)).sum()) / truth_px
     if precision + recall == 0:
@@ -76,15 +74,11 @@ class Spread:
     p95: float
     p99: float
 
-    def as_dict(self, digits: int = 2) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float]:
         """`{"p50", "p95", "p99"}` rounded for JSON; empty when nothing was measured, as JSON has no NaN."""
         if self.count == 0:
             return {}
-        return {
-            "p50": round(self.p50, digits),
-            "p95": round(self.p95, digits),
-            "p99": round(self.p99, digits),
-        }
+        return {"p50": round(self.p50, 2), "p95": round(self.p95, 2), "p99": round(self.p99, 2)}
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -94,6 +88,22 @@ def spread(values: Iterable[float]) -> Spread:
         return Spread(0, math.nan, math.nan, math.nan, math.nan)
     p50, p95, p99 = (float(value) for value in np.percentile(series, (50, 95, 99)))
     return Spread(int(series.size), float(series.mean()), p50, p95, p99)
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are numbers; None when there is none."""
+    there = [value for value in values if value is not None and not math.isnan(value)]
+    return float(np.mean(there)) if there else None
+
+
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """For JSON, which has no NaN: None instead."""
+    return None if value is None or math.isnan(value) else round(float(value), digits)
+
+
+def in_percent(value: float | None) -> float | None:
+    """A share for JSON, in percent with two digits; None and NaN are None."""
+    return None if value is None else rounded(100 * value, 2)
 
 
 GROWTH_BLOCKS = 60

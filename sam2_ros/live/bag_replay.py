@@ -70,9 +70,16 @@ def replay_live(
             status=1,
         )
     bag_images = _BagImages(camera, rate)
-    recorder = _Recorder()
+    # In memory, appended by the graph's thread only: writing a bag takes time from the camera.
+    received: list[tuple[str, int, bytes]] = []
     topic = camera.topic.removesuffix(COMPRESSED_SUFFIX) if camera.compressed else camera.topic
-    player = LivePlayer(config, topic, log_path, recorder.on_message, camera.compressed)
+    player = LivePlayer(
+        config,
+        topic,
+        log_path,
+        lambda topic, stamp_ns, cdr, _: received.append((topic, stamp_ns, cdr)),
+        camera.compressed,
+    )
     with BagWriter(tracked_bag, storage="mcap") as writer, player:
         try:
             on_progress("waiting for the node", 0)
@@ -86,7 +93,7 @@ def replay_live(
             on_progress("waiting for the last result", len(player.sent_s))
             _drain(player, camera)
         finally:
-            recorder.write(writer, player)
+            _write(list(received), writer, player)
     return LiveReplay(
         player.sent_s, player.answered_s, player.diagnostics, player.exit_status, bag_images.broken
     )
@@ -144,18 +151,9 @@ class _BagImages:
                 yield CameraImage(due_s, image.stamp_ns, cdr)
 
 
-class _Recorder:
-    """Keeps the node's answers as they came, in memory: writing a bag takes time from the camera."""
-
-    def __init__(self) -> None:
-        self._received: list[tuple[str, int, bytes]] = []  # appended by the graph's thread only
-
-    def on_message(self, topic: str, stamp_ns: int, cdr: bytes, arrived_s: float) -> None:
-        self._received.append((topic, stamp_ns, cdr))
-
-    def write(self, writer: BagWriter, player: LivePlayer) -> None:
-        """Those about images that were sent, in order of arrival, each at its image's stamp as in the camera's bag."""
-        types = {player.objects_topic: OBJECTS_TYPE, player.label_topic: IMAGE_TYPE}
-        for topic, stamp_ns, cdr in list(self._received):
-            if topic in types and stamp_ns in player.sent_s:
-                writer.write_raw(topic, types[topic], stamp_ns, cdr)
+def _write(received: Sequence[tuple[str, int, bytes]], writer: BagWriter, player: LivePlayer) -> None:
+    """Those about images that were sent, in order of arrival, each at its image's stamp as in the camera's bag."""
+    types = {player.objects_topic: OBJECTS_TYPE, player.label_topic: IMAGE_TYPE}
+    for topic, stamp_ns, cdr in received:
+        if topic in types and stamp_ns in player.sent_s:
+            writer.write_raw(topic, types[topic], stamp_ns, cdr)

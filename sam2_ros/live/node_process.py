@@ -10,10 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from sam2_ros.errors import UserError
@@ -22,6 +20,7 @@ from . import end_with_parent
 
 STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 """What is sent to end a node, and how many seconds it then has. SIGINT lets rclpy shut down in order."""
+LAST_LINES = 15  # of the log, in an error
 
 
 class NodeProcess:
@@ -48,12 +47,7 @@ class NodeProcess:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
     @property
@@ -68,14 +62,14 @@ class NodeProcess:
         if self._process is not None and (status := self._process.poll()) is not None:
             raise UserError(f"the node ended with exit status {status}; {self.last_words()}", status=1)
 
-    def last_words(self, lines: int = 15) -> str:
+    def last_words(self) -> str:
         """The end of the node's log, for error messages."""
         if self._log is not None and not self._log.closed:
             self._log.flush()
         text = self.log_path.read_text(errors="replace").rstrip() if self.log_path.exists() else ""
         if not text:
             return f"it logged nothing ({self.log_path})"
-        tail = "\n".join(f"  | {line}" for line in text.splitlines()[-lines:])
+        tail = "\n".join(f"  | {line}" for line in text.splitlines()[-LAST_LINES:])
         return f"the end of its log ({self.log_path}):\n{tail}"
 
     def stop(self) -> int | None:
@@ -87,7 +81,8 @@ class NodeProcess:
             if process.poll() is not None:
                 break
             _signal_group(process.pid, number)
-            _wait(process, patience_s)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience_s)
         # Children that outlived the node would keep its log file and its DDS participant.
         _signal_group(process.pid, signal.SIGKILL)
         if self._log is not None:
@@ -105,9 +100,3 @@ def _ending_with_this_process(command: list[str]) -> list[str]:
 def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-def _wait(process: subprocess.Popen[bytes], patience_s: float) -> None:
-    deadline_s = time.monotonic() + patience_s
-    while process.poll() is None and time.monotonic() < deadline_s:
-        time.sleep(0.02)

@@ -21,7 +21,9 @@ from .graph import POLL_S, LiveGraph, dds_environment, environment_set, own_doma
 from .node_process import NodeProcess
 from .ros_messages import prompt_message
 
-OBJECTS, LABEL_IMAGE, DIAGNOSTICS_TOPIC = "objects", "label_image", "/diagnostics"
+DIAGNOSTICS_TOPIC = "/diagnostics"
+NODE_NAME = "sam2_node"
+DISCOVERY_PATIENCE_S = 30.0
 DIAGNOSTICS_PATIENCE_S = 2.5
 COMPRESSED_SUFFIX = "/compressed"
 """What image_transport, and the node, append to a topic's name for its compressed images."""
@@ -36,11 +38,8 @@ class LivePlayerConfig:
 
     node_command: tuple[str, ...]  # starts the node; ROS arguments are appended
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    node_name: str = "sam2_node"
-    domain_id: int | None = None  # ROS_DOMAIN_ID; None = one of this process's own
     profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
     start_timeout_s: float = 180.0  # imports, model load, warm-up
-    discovery_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,12 @@ def fastdds_profile() -> Path:
     return shared_folder("config", "fastdds.xml") / "fastdds.xml"
 
 
+def node_latency_ms(diagnostics: Mapping[str, str]) -> dict[str, float]:
+    """Receipt of an image to its answer published, as the node's diagnostics say; empty where they do not."""
+    shares = {share: diagnostics.get(f"latency_ms_{share}") for share in ("p50", "p95", "p99")}
+    return {share: float(value) for share, value in shares.items() if value is not None}
+
+
 class LivePlayer:
     """The camera, the prompting user and the listener of a node that it starts: a context manager, which ends the node.
 
@@ -117,8 +122,7 @@ class LivePlayer:
         self._compressed = compressed
         self._diagnostics_count = 0
         self.image_topic = f"{image_topic}{COMPRESSED_SUFFIX}" if compressed else image_topic
-        self.objects_topic = f"/{config.node_name}/{OBJECTS}"
-        self.label_topic = f"/{config.node_name}/{LABEL_IMAGE}"
+        self.objects_topic, self.label_topic = f"/{NODE_NAME}/objects", f"/{NODE_NAME}/label_image"
         self._start_s = 0.0
         # The player's thread writes the first and the graph's the second; the other one only looks up stamps.
         self.sent_s: dict[int, float] = {}
@@ -128,22 +132,17 @@ class LivePlayer:
 
     def __enter__(self) -> LivePlayer:
         config = self._config
-        domain_id = own_domain_id() if config.domain_id is None else config.domain_id
+        domain_id = own_domain_id()
         environment = dds_environment(domain_id, config.profiles_file)
         parameters = dict(config.parameters)
         if self._compressed:
             parameters["image_transport"] = "compressed"
-        command = [
-            *config.node_command,
-            *ros_arguments(config.node_name, self._base_topic, parameters),
-        ]
+        command = [*config.node_command, *ros_arguments(NODE_NAME, self._base_topic, parameters)]
         with contextlib.ExitStack() as stack:
             # The player's own images need the profile and the domain too: DDS reads them when the context is made.
             stack.enter_context(environment_set(environment))
             self.process = stack.enter_context(NodeProcess(command, self._log_path, environment))
-            self.graph = stack.enter_context(
-                LiveGraph("sam2_ros_player", domain_id, self.process, config.node_name)
-            )
+            self.graph = stack.enter_context(LiveGraph("sam2_ros_player", domain_id, self.process, NODE_NAME))
             self._make_topics()
             self._stack = stack.pop_all()
         return self
@@ -164,9 +163,7 @@ class LivePlayer:
         camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         image_type = CompressedImage if self._compressed else Image
         self._images = node.create_publisher(image_type, self.image_topic, camera_qos)
-        self._prompts = node.create_publisher(
-            PromptArray, f"/{self._config.node_name}/prompts", QoSProfile(depth=10)
-        )
+        self._prompts = node.create_publisher(PromptArray, f"/{NODE_NAME}/prompts", QoSProfile(depth=10))
         for message_type, topic in (
             (TrackedObjectArray, self.objects_topic),
             (Image, self.label_topic),
@@ -193,7 +190,7 @@ class LivePlayer:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.serialization import deserialize_message
 
-        values = node_values([deserialize_message(cdr, DiagnosticArray)], f"/{self._config.node_name}")
+        values = node_values([deserialize_message(cdr, DiagnosticArray)], f"/{NODE_NAME}")
         if values:  # another node's otherwise
             self.diagnostics = {**self.diagnostics, **values}
             self._diagnostics_count += 1
@@ -207,7 +204,7 @@ class LivePlayer:
                 and self._prompts.get_subscription_count() > 0
                 and self.graph.node.count_publishers(self.objects_topic) > 0
             ),
-            self._config.discovery_timeout_s,
+            DISCOVERY_PATIENCE_S,
             f"subscribing to {self.image_topic} and ~/prompts and offering ~/objects",
         )
 

@@ -17,6 +17,8 @@ from sam2_ros.media.frame_source import Frame
 from sam2_ros.media.overlay import write_png
 from sam2_ros.media.ros_image import compressed_to_rgb
 
+from .stream import first_prompts
+
 
 @dataclass(frozen=True)
 class EarlierObjects:
@@ -49,10 +51,7 @@ def track_backward(
         folder: empty; what was found stays there.
         on_progress: is told how many frames of how many are tracked.
     """
-    first: dict[str, int] = {}
-    for index in sorted(prompts):
-        for prompt in prompts[index]:
-            first.setdefault(prompt.id, index)
+    first = first_prompts(prompts)
     labels = {id: label for label, id in enumerate(first, start=1)}  # as the forward pass gives them
     kept = _keep_frames(frames, max(first.values(), default=0), folder)
     for done, (index, stamp_ns, path) in enumerate(reversed(kept), start=1):

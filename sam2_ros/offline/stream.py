@@ -48,6 +48,15 @@ def track_frames(
         )
 
 
+def first_prompts(prompts: Mapping[int, Sequence[Prompt]]) -> dict[str, int]:
+    """Object -> the frame of its first prompt, in the order the objects are prompted."""
+    first: dict[str, int] = {}
+    for index in sorted(prompts):
+        for prompt in prompts[index]:
+            first.setdefault(prompt.id, index)
+    return first
+
+
 def check_prompts(source: FrameSource, prompts: Mapping[int, Sequence[Prompt]]) -> tuple[int, int]:
     """Look at the first frame and check every prompt against it, before anything slow is done.
 

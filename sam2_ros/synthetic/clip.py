@@ -82,3 +82,9 @@ class Clip:
     def visible(self) -> np.ndarray:
         """[T, N] bool: the object shows at least one pixel."""
         return np.asarray(self.masks.any(axis=(2, 3)))
+
+
+def to_and_fro(index: int, length: int) -> int:
+    """0 1 2 .. length-1 length-2 .. 1 0 1 ..: an endless stream without a cut out of a short clip."""
+    position = index % max(1, 2 * (length - 1))
+    return min(position, 2 * (length - 1) - position)

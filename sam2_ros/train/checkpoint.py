@@ -47,8 +47,7 @@ def load_checkpoint(path: Path, config: Any, fixed: Sequence[str], state: Mappin
     Args:
         fixed: fields of `config` that the tensors depend on.
 
-    Raises:
-        UserError: not a checkpoint of such a run, or one of another model.
+    Raises UserError: not a checkpoint of such a run, or one of another model.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -83,8 +83,7 @@ def join_processes(device: str) -> Iterator[ProcessGroup]:
     Args:
         device: auto (the GPU of this process's number, else the CPU), cpu, cuda, cuda:N.
 
-    Raises:
-        UserError: no such device.
+    Raises UserError: no such device.
     """
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))

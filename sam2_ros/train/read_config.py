@@ -19,11 +19,7 @@ _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", st
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The mapping in a file.
-
-    Raises:
-        UserError: no such file, no YAML, or no mapping of names to values.
-    """
+    """The mapping in a file. Raises UserError: no such file, no YAML, or no mapping of names to values."""
     try:
         content = read_yaml(path, 1 << 24)
     except OSError as error:
@@ -40,8 +36,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def fill(kind: type[T], values: Mapping[str, Any], within: str = "") -> T:
     """An instance of the dataclass `kind` with `values` for its fields.
 
-    Raises:
-        UserError: an unknown key, a missing one, a value of another type, or one that `kind` refuses.
+    Raises UserError: an unknown key, a missing one, a value of another type, or one that `kind` refuses.
     """
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from sam2_ros.engine.memory_bank import time_slots
 from sam2_ros.engine.model.mask_decoder import choose_mask, upsample_logits
 from sam2_ros.engine.model.sam2 import NO_OBJECT_LOGIT, ImageFeatures, MemoryView, Sam2Model
 from sam2_ros.engine.prompt_decoding import DENSE_PROMPT_LIMIT
@@ -108,7 +110,7 @@ def roll_out(
             view = _memory_view(model, memories, lasting, times.start)
         own = (*draws, frame) if isinstance(draws, tuple) else draws
         answering = _Frame(
-            frame, _features_of(features, batch, frame), view, FramePrompts(own), frame != order[-1]
+            frame, features_of(features, batch, frame), view, FramePrompts(own), frame != order[-1]
         )
 
         def run(answering: _Frame = answering) -> FrameAnswer:
@@ -146,7 +148,8 @@ class _Frame:
     remembered: bool
 
 
-def _features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
+def features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
+    """Of each object's clip on one frame: ``[m, c, h, w]`` each, from those of `encode_frames`."""
     return ImageFeatures(*(level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame] for level in features))
 
 
@@ -222,13 +225,14 @@ def _memory_view(
     config, device = model.config, model.device
     passing = sorted(f for f in memories if f not in lasting and f < now)
     recents = [f for f in passing if now - f < config.num_maskmem]
-    slots = [config.num_maskmem - 1] * len(lasting) + [now - f - 1 for f in recents]
+    ages = now - np.array([*lasting, *recents])
+    slots = time_slots(config, ages, np.arange(len(ages)) < len(lasting))
     pointed = [f for f in lasting if f <= now] + [f for f in passing if now - f < config.max_pointers]
     spatial = torch.stack([memories[f].spatial_mlc for f in (*lasting, *recents)], dim=1)
     m = len(spatial)
     return MemoryView(
         spatial,
-        torch.tensor(slots, device=device).expand(m, -1),
+        torch.from_numpy(slots).to(device).expand(m, -1),
         torch.stack([memories[f].pointer_md for f in pointed], dim=1),
         torch.tensor([float(now - f) for f in pointed], device=device).expand(m, -1),
     )

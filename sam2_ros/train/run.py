@@ -48,8 +48,7 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
     Returns:
         What the run ended with, for people and programs.
 
-    Raises:
-        UserError: the file, its keys, its values, or the data it names.
+    Raises UserError: the file, its keys, its values, or the data it names.
     """
     values = read_config(path)
     try:

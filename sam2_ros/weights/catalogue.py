@@ -71,8 +71,7 @@ def _info(entry: Mapping[str, Any]) -> ModelInfo:
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """The file behind a model name, a Hugging Face id, or a path (a file, or a folder with exactly one checkpoint).
 
-    Raises:
-        CheckpointError: unknown name, a known model that is not on this machine, or no such file.
+    Raises CheckpointError: unknown name, a known model that is not on this machine, or no such file.
     """
     given = Path(name_or_path).expanduser()
     if given.is_file():

@@ -51,9 +51,8 @@ def fetch(
     try:
         total_bytes = _transfer(info, partial, on_progress)
     except (OSError, http.client.HTTPException) as error:  # URLError and the time-outs are OSErrors
-        reason = (
-            readable(" ".join(str(getattr(error, "reason", None) or error).split())) or type(error).__name__
-        )
+        said = " ".join(str(getattr(error, "reason", None) or error).split())
+        reason = readable(said) or type(error).__name__
         raise CheckpointError(
             f"{info.url} cannot be downloaded ({reason}): run this again to go on where it stopped, or "
             f"download it elsewhere and put it at {target}"
@@ -82,8 +81,7 @@ def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
         repository: ``owner/name``.
         endpoint: a mirror; None = ``$HF_ENDPOINT``, else huggingface.co.
 
-    Raises:
-        CheckpointError: it cannot be downloaded, or is not what was published.
+    Raises CheckpointError: it cannot be downloaded, or is not what was published.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import logging as hub_logging
@@ -115,8 +113,7 @@ def adopt_file(file: Path) -> ModelInfo:
     Returns:
         The official model that it is.
 
-    Raises:
-        CheckpointError: not a checkpoint, or not one of the official ones.
+    Raises CheckpointError: not a checkpoint, or not one of the official ones.
     """
     config = load_model(file, device="cpu", precision="fp32").config
     digest = sha256(file)
@@ -140,9 +137,7 @@ def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | 
     try:
         response = open_url(url, {"Range": f"bytes={have_bytes}-"} if have_bytes else {}, TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if (
-            error.code == 416 and have_bytes
-        ):  # nothing left to send: the last attempt ended just before the checks
+        if error.code == 416 and have_bytes:  # all is here: the last attempt ended just before the checks
             return None
         raise
     with response:

@@ -44,14 +44,12 @@ def open_url(url: str, headers: Mapping[str, str], timeout_s: float) -> http.cli
     Args:
         timeout_s: for the connection, for every read, and for all that comes before the body together, redirects too.
 
-    Raises:
-        OSError, http.client.HTTPException: it cannot be had, or another kind of address was redirected to.
+    Raises OSError, http.client.HTTPException: it cannot be had, or another kind of address was redirected to.
     """
     sockets: list[socket.socket] = []
     handlers = (
         urllib.request.ProxyHandler(),
-        _Http(sockets),
-        _Https(sockets),
+        _Connections(sockets),
         urllib.request.HTTPDefaultErrorHandler(),
         _Redirects(),
         urllib.request.HTTPErrorProcessor(),
@@ -104,19 +102,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-class _Http(urllib.request.HTTPHandler):
+class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Connects by http or https, and notes the sockets."""
+
     def __init__(self, sockets: list[socket.socket]) -> None:
         super().__init__()
         self._sockets = sockets
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_noting(http.client.HTTPConnection, self._sockets), req)  # type: ignore[arg-type]
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, sockets: list[socket.socket]) -> None:
-        super().__init__()
-        self._sockets = sockets
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_noting(http.client.HTTPSConnection, self._sockets), req)  # type: ignore[arg-type]

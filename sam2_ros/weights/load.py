@@ -17,7 +17,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sam2_ros.atomic_write import atomic_write
-from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.cpu import has_cpu_kernels
 from sam2_ros.engine.kernels.gpu_choice import choose_kernels
 from sam2_ros.engine.kernels.prepare import prepare
@@ -47,9 +46,8 @@ def load_model(
         image_size: side of the square input in pixels, a multiple of 32; 0 is the model's own, at which it was
             trained. Smaller is faster and loses small objects.
 
-    Raises:
-        CheckpointError: see `find_checkpoint`; a file that is not a SAM 2 checkpoint; an unknown device or precision;
-            an image size that does not divide.
+    Raises CheckpointError: see `find_checkpoint`; a file that is not a SAM 2 checkpoint; an unknown device or
+    precision; an image size that does not divide.
     """
     target = _device(device)
     dtype = _precision(precision, target)
@@ -90,18 +88,10 @@ def compile_cache_dir() -> Path:
     return download_dir() / f"inductor-torch-{torch.__version__}"
 
 
-def random_model(config: ModelConfig, seed: int = 0) -> Sam2Model:
-    """A model with seeded random weights, for timing and for tests of mechanics: it cannot see."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return Sam2Model(config).eval().requires_grad_(False)
-
-
 def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint, as float32. Never runs code from the file.
 
-    Raises:
-        CheckpointError: unreadable, or without tensors.
+    Raises CheckpointError: unreadable, or without tensors.
     """
     state: Any
     try:

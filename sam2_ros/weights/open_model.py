@@ -31,8 +31,7 @@ class ModelOptions:
         backend: "torch" or "onnx".
         compile: see `engine.compiled`.
 
-    Raises:
-        UserError: another backend or way to compile; an export that is to be compiled.
+    Raises UserError: another backend or way to compile; an export that is to be compiled.
     """
 
     model: str = "nano"
@@ -72,8 +71,7 @@ class ModelOptions:
     def resolved(self) -> ModelOptions:
         """The same, with the device and precision that "auto" stands for here. Nothing is loaded.
 
-        Raises:
-            UserError: what can be told beforehand of all that `open_model` raises.
+        Raises UserError: what can be told beforehand of all that `open_model` raises.
         """
         self.files()
         if self.backend == "torch":

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from random_models import random_model
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.adoption import adopt
-from sam2_ros.weights.load import random_model
 
 BOX = (20.0, 30.0, 90.0, 100.0)
 OTHER_BOX = (80.0, 10.0, 150.0, 60.0)

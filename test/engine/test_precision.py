@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 import torch
+from random_models import random_model
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
-from sam2_ros.weights.load import random_model
 
 
 def autocast_is_on() -> bool:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_models import random_model
 
 from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Tracker, TrackerConfig, config_for
-from sam2_ros.weights.load import random_model
 
 HEIGHT, WIDTH = 48, 72
 MODEL = random_model(config_for("nano").at_image_size(128), seed=1)

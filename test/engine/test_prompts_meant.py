@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from random_models import random_model
 
 from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Tracker, TrackerConfig, config_for
 from sam2_ros.text import readable, text_problem
-from sam2_ros.weights.load import random_model
 
 HEIGHT, WIDTH = 120, 160
 BOX = (20.0, 30.0, 90.0, 100.0)

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_models import random_model
 
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig, config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
-from sam2_ros.weights.load import random_model
 
 HEIGHT, WIDTH = 120, 160
 BOX = (20.0, 30.0, 90.0, 100.0)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from random_models import random_model
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.engine.config import NANO
 from sam2_ros.engine.model.sam2 import MemoryView
 from sam2_ros.engine.warm_up import warm_up
-from sam2_ros.weights.load import random_model
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from random_models import random_model
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig, config_for
 from sam2_ros.media.pixels.image_error import ImageError
@@ -15,7 +16,6 @@ from sam2_ros.node.mailbox import Mailbox
 from sam2_ros.node.object_registry import ObjectRegistry
 from sam2_ros.node.prompt_queue import PromptQueue, PromptRequest
 from sam2_ros.node.worker import Worker
-from sam2_ros.weights.load import random_model
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 TIMEOUT_S = 60.0

@@ -373,10 +373,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """
     if given := os.environ.get("SAM2_ROS_TEST_MODEL"):
         return given
+    from random_models import random_model
+
     from sam2_ros.engine import config_for
     from sam2_ros.errors import CheckpointError
     from sam2_ros.weights.catalogue import find_checkpoint
-    from sam2_ros.weights.load import random_model, save_model
+    from sam2_ros.weights.load import save_model
 
     try:
         find_checkpoint("nano")

@@ -57,8 +57,10 @@ def test_the_node_walks_through_its_lifecycle(robot):
 @pytest.mark.slow
 def test_cleanup_gives_the_memory_back(make_robot, tmp_path):
     """With a model whose memory shows beside everything else: tiny, of random weights."""
+    from random_models import random_model
+
     from sam2_ros.engine import config_for
-    from sam2_ros.weights.load import random_model, save_model
+    from sam2_ros.weights.load import save_model
 
     save_model(random_model(config_for("tiny")), tmp_path / "tiny.safetensors")
     robot = make_robot(autostart=False, model=str(tmp_path / "tiny.safetensors"))

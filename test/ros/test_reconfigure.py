@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
+from random_models import random_model
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -12,7 +13,7 @@ from sensor_msgs.msg import Image
 from sam2_ros.engine import config_for
 from sam2_ros.errors import UserError
 from sam2_ros.node.packages import require
-from sam2_ros.weights.load import random_model, save_model
+from sam2_ros.weights.load import save_model
 
 from .conftest import BOX, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from random_models import random_model
 
 from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine import ModelConfig, Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.model.hiera import HieraConfig
-from sam2_ros.weights.load import random_model
 
 # Every part of the model once, so that compiling it takes seconds.
 SMALLEST = ModelConfig(

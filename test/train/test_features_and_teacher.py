@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from own_clips import write_beads
+from random_models import random_model
 
 from sam2_ros.engine import config_for
 from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
@@ -21,7 +22,6 @@ from sam2_ros.train.nano.initial_values import initialise
 from sam2_ros.train.prompts import PromptPlan
 from sam2_ros.train.rollout import encode_frames, roll_out
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
-from sam2_ros.weights.load import random_model
 
 SIZE = 96
 

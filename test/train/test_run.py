@@ -212,8 +212,10 @@ def test_a_frozen_encoder_stays_and_the_rest_learns_from_kept_features(data, tmp
 
 
 def test_a_teacher_is_heard_and_accumulation_and_bfloat16_run(data, tmp_path):
+    from random_models import random_model
+
     from sam2_ros.engine import config_for
-    from sam2_ros.weights.load import random_model, save_model
+    from sam2_ros.weights.load import save_model
 
     save_model(random_model(config_for("nano"), seed=3), tmp_path / "teacher.safetensors")
     path, out = written(
@@ -289,8 +291,10 @@ def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_a_gpu_learns_with_everything_on(precision, data, tmp_path):
+    from random_models import random_model
+
     from sam2_ros.engine import config_for
-    from sam2_ros.weights.load import random_model, save_model
+    from sam2_ros.weights.load import save_model
 
     save_model(random_model(config_for("nano"), seed=3), tmp_path / "teacher.safetensors")
     path, out = written(

@@ -13,13 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from random_models import random_model
 
 from sam2_ros.engine.config import config_for
 from sam2_ros.errors import CheckpointError
 from sam2_ros.weights import fetch as download
 from sam2_ros.weights.catalogue import ModelInfo, find_checkpoint, sha256
 from sam2_ros.weights.fetch import adopt_file, fetch, fetch_from_hub
-from sam2_ros.weights.load import random_model, save_model
+from sam2_ros.weights.load import save_model
 
 CONTENT = bytes(range(256)) * 12_000  # about three blocks
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_models import random_model
 
 from sam2_ros.engine.config import config_for
 from sam2_ros.errors import CheckpointError
 from sam2_ros.weights.catalogue import find_checkpoint
-from sam2_ros.weights.load import load_model, random_model, read_state
+from sam2_ros.weights.load import load_model, read_state
 
 FIRST = "image_encoder.trunk.patch_embed.proj.weight"
 

@@ -28,7 +28,7 @@ from .check import engine_outputs, example_inputs, largest_error
 from .fold_shapes import fold_shapes
 from .graphs import GRAPHS
 from .layout import FILES, MANIFEST, STAGES, TABLES, ExportLayout
-from .sessions import IDENTITY, StageSession, import_onnxruntime
+from .sessions import IDENTITY, StageSession, import_onnxruntime, import_package
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
@@ -94,18 +94,8 @@ def run_export(
 
 
 def import_onnx() -> Any:
-    """The package, which PyTorch's exporter needs too.
-
-    Raises:
-        CheckpointError: it is not installed.
-    """
-    try:
-        import onnx
-    except ImportError as error:
-        raise CheckpointError(
-            f"onnx cannot be imported ({error}); the export needs it: pip install sam2_ros[onnx]"
-        ) from None
-    return onnx
+    """PyTorch's exporter needs it too. Raises CheckpointError where it is not installed."""
+    return import_package("onnx", "the export")
 
 
 def weights_digest(model: Sam2Model) -> str:
@@ -119,10 +109,7 @@ def weights_digest(model: Sam2Model) -> str:
 
 @torch.no_grad()
 def export_onnx(
-    model: Sam2Model,
-    layout: ExportLayout,
-    out: Path,
-    on_progress: Callable[[str], None] = lambda step: None,
+    model: Sam2Model, layout: ExportLayout, out: Path, on_progress: Callable[[str], None] = lambda step: None
 ) -> dict[str, Any]:
     """Write the graphs, the tables and the manifest into a folder, and compare every graph with PyTorch.
 
@@ -133,8 +120,7 @@ def export_onnx(
     Returns:
         `max_error` of every stage and `bytes` of every file.
 
-    Raises:
-        CheckpointError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
+    Raises CheckpointError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
@@ -167,9 +153,8 @@ def _write_graph(
 ) -> None:
     onnx = import_onnx()
     with atomic_write(out / f"{stage}.onnx") as partial:
-        graph(
-            *inputs.values()
-        )  # what the engine keeps for the next image, such as its resized tables, becomes a constant
+        # What the engine keeps for the next image, such as its resized tables, becomes a constant.
+        graph(*inputs.values())
         with warnings.catch_warnings():
             # The shapes are fixed on purpose, and so is this exporter: the other one needs onnxscript.
             warnings.simplefilter("ignore")

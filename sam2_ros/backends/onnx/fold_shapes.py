@@ -41,10 +41,8 @@ def fold_shapes(model: Any, outputs: Mapping[str, tuple[int, ...]]) -> Any:
             if node.op_type == "Shape" and node.input[0] in shapes and not node.attribute:
                 value = np.array(shapes[node.input[0]], np.int64)
             elif all(name in values for name in node.input if name) and len(node.output) == 1:
-                value = ReferenceEvaluator(node).run(
-                    None, {name: values[name] for name in node.input if name}
-                )[0]
-                value = np.asarray(value)
+                given = {name: values[name] for name in node.input if name}
+                value = np.asarray(ReferenceEvaluator(node).run(None, given)[0])
             if value is None or value.size > SMALL:
                 kept.append(node)
             else:

@@ -159,8 +159,7 @@ class ExportLayout:
     def read(cls, folder: Path) -> ExportLayout:
         """What a folder says of itself.
 
-        Raises:
-            CheckpointError: no export, or one of another version of this package.
+        Raises CheckpointError: no export, or one of another version of this package.
         """
         path = folder / MANIFEST
         if not path.is_file():

@@ -76,8 +76,7 @@ class OnnxModel(Sam2Model):
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Open an export.
 
-        Raises:
-            CheckpointError: not a whole export, or a device that this onnxruntime does not have.
+        Raises CheckpointError: not a whole export, or a device that this onnxruntime does not have.
         """
         layout = ExportLayout.read(folder)
         sessions = {stage: StageSession(folder, stage, layout, device) for stage in STAGES}
@@ -105,8 +104,7 @@ class OnnxModel(Sam2Model):
     def check_fits(self, config: TrackerConfig) -> None:
         """Whether a tracker of these settings fits.
 
-        Raises:
-            CheckpointError: it could hold more than the graphs have room for.
+        Raises CheckpointError: it could hold more than the graphs have room for.
         """
         layout = self.layout
         frames = layout.recent_frames + 1

@@ -5,6 +5,7 @@ The one place that imports onnxruntime. Does not know what a stage computes.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,25 @@ IDENTITY = ("model", "version", "image_size", "precision", "objects", "weights")
 """What of a layout every graph carries in its metadata, so that files of two exports are not mixed."""
 
 
-def import_onnxruntime() -> Any:
-    """The package.
-
-    Raises:
-        CheckpointError: it is not installed.
-    """
+def import_package(name: str, needed_by: str) -> Any:
+    """One of the extra `onnx`. Raises CheckpointError where it is not installed."""
     try:
-        import onnxruntime
+        return importlib.import_module(name)
     except ImportError as error:
         raise CheckpointError(
-            f"onnxruntime cannot be imported ({error}); backend onnx needs it: pip install sam2_ros[onnx]"
+            f"{name} cannot be imported ({error}); {needed_by} needs it: pip install sam2_ros[onnx]"
         ) from None
-    return onnxruntime
+
+
+def import_onnxruntime() -> Any:
+    """Raises CheckpointError where it is not installed."""
+    return import_package("onnxruntime", "backend onnx")
 
 
 def provider_for(device: str) -> tuple[str, dict[str, int]]:
     """onnxruntime's name of a device, and its options. "auto" is a GPU when this onnxruntime can use one.
 
-    Raises:
-        CheckpointError: another kind of device, or one that this onnxruntime cannot use.
+    Raises CheckpointError: another kind of device, or one that this onnxruntime cannot use.
     """
     available = import_onnxruntime().get_available_providers()
     kind, _, index = device.partition(":")
@@ -65,11 +65,7 @@ class StageSession:
     """One graph, ready to run."""
 
     def __init__(self, folder: Path, stage: str, layout: ExportLayout, device: str = "cpu") -> None:
-        """Open a stage's file.
-
-        Raises:
-            CheckpointError: missing, unreadable, or not of this export.
-        """
+        """Open a stage's file. Raises CheckpointError: missing, unreadable, or not of this export."""
         runtime = import_onnxruntime()
         self.path = folder / f"{stage}.onnx"
         self.inputs, self.outputs = layout.inputs(stage), layout.outputs(stage)

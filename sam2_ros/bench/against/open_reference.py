@@ -19,8 +19,7 @@ from .transformers import TransformersReference
 def check_reference(name: str, config: ModelConfig) -> None:
     """Whether one of `REFERENCES` can be opened, as far as can be told without importing it, which takes memory.
 
-    Raises:
-        UserError: the package is not installed, or has no such model.
+    Raises UserError: the package is not installed, or has no such model.
     """
     if importlib.util.find_spec(PACKAGES[name]) is None:
         raise missing(name, f"No module named '{PACKAGES[name]}'")
@@ -33,8 +32,7 @@ def check_reference(name: str, config: ModelConfig) -> None:
 def open_reference(name: str, model: Sam2Model) -> Reference:
     """One of `REFERENCES` with the weights, the input size and the precision of `model`.
 
-    Raises:
-        UserError: the package is not installed, or has no such model.
+    Raises UserError: the package is not installed, or has no such model.
     """
     check_reference(name, model.config)
     if name == "transformers":

@@ -79,11 +79,7 @@ def logit_error(theirs: TrackerOutput, ours: TrackerOutput) -> float:
 
 
 def hiera_of(config: ModelConfig) -> HieraConfig:
-    """The image encoder's shape.
-
-    Raises:
-        UserError: it is of a kind that the references do not have.
-    """
+    """The image encoder's shape. Raises UserError: it is of a kind that the references do not have."""
     if not isinstance(config.encoder, HieraConfig):
         raise UserError(
             f"--against: {config.name} has another image encoder than Hiera, which the references have; give a model "

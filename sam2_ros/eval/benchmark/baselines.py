@@ -36,9 +36,8 @@ class FlowBaseline:
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._grey: np.ndarray | None = None
-        self._shares: dict[
-            str, np.ndarray
-        ] = {}  # [H, W] float32: a mask that moves by parts of a pixel stays soft
+        # [H, W] float32: a mask that moves by parts of a pixel stays soft.
+        self._shares: dict[str, np.ndarray] = {}
 
     def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
         grey = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2GRAY)

@@ -5,7 +5,6 @@ Does not know how it is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from sam2_ros.weights.open_model import ModelOptions
 
 from .baselines import BASELINES
 from .prompting import PROMPT_KINDS
-
-OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)

@@ -6,34 +6,28 @@ Joins dataset, earlier results, the way to run and the summary; does not know ho
 from __future__ import annotations
 
 import contextlib
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sam2_ros import __version__
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.rendered import is_rendered
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.errors import UserError
+from sam2_ros.eval.fingerprint import made_with
 from sam2_ros.eval.jobs.choose_runner import choose_runner
-from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobProgress
+from sam2_ros.eval.jobs.job import Event, Finished, Job, JobStatus, OnNote, OnProgress, not_written
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.result_folder.folder import ResultFolder
 
-from .eval_config import EvalConfig, EvalResult, OnProgress
+from .eval_config import EvalConfig, EvalResult
 from .report_frames import write_eval_report
 from .resume import plan_resume, run_fingerprint
 from .sequence_evaluator import LoadEvaluator, SequenceTask
 from .sequence_writer import RESULT, result_file, sequence_result_names
 from .summary import summarise
 
-OnNote = Callable[[str], None]
 SUMMARIES = ("summary.json", "report.html")
 _LEAST_ANNOTATED = 3
 
@@ -81,7 +75,15 @@ def _run(
     runner, workers, threads = choose_runner(len(to_do), options.device, config.workers, config.ray)
     lengths = {one.sequence.name: len(one.sequence) for one in to_do}
     publish = None if folder is None or folder.has_file("summary.json") else folder
-    status = _RunStatus(on_progress, on_note, on_failed, lengths, done, failed, publish)
+    status = _EvalStatus(
+        on_note=on_note,
+        on_failed=on_failed,
+        done=done,
+        failed=failed,
+        on_progress=on_progress,
+        lengths=lengths,
+        publish=publish,
+    )
     if to_do:
         on_progress("loading the model", 0, None)
         jobs = [Job(one.sequence.name, one) for one in to_do]
@@ -99,8 +101,7 @@ def _run(
                 for name in lengths:
                     status.publish_complete(name)
             raise UserError(_resume_hint(config, complete, len(sequences)), status=130) from None
-        for name in [name for name in lengths if name not in done and name not in failed]:
-            failed[name] = "not run, as one before it ended the run: give the same command again"
+        status.fail_others(lengths)
     records = [done[sequence.name] for sequence in sequences if sequence.name in done]
     if not any(record["objects"] for record in records):
         raise SourceError(_none_scored(config.dataset, failed))
@@ -112,10 +113,7 @@ def _run(
             write_json(folder.stage("summary.json"), result.report | result.details)
             folder.commit((*SUMMARIES, *waiting))
         except OSError as error:  # what was found out is shown all the same
-            failed["summary.json"] = (
-                f"'{folder.path / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: "
-                "free some space and give the same command again"
-            )
+            failed["summary.json"] = not_written(error, folder.path / "summary.json")
             on_note(failed["summary.json"])
             folder.close()
         else:
@@ -150,12 +148,7 @@ def _result(
         **summary.details,
         "threads": first["threads"],
         **run,
-        "versions": {
-            "sam2_ros": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **made_with(),
     }
     if config.out is not None:
         details["results"] = {one["name"]: result_file(Path(), one["name"]).as_posix() for one in records}
@@ -242,19 +235,16 @@ def _with_absolute_paths(config: EvalConfig) -> EvalConfig:
     )
 
 
-@dataclass
-class _RunStatus:
-    """Progress of a run: records by sequence, what failed, frames done."""
+@dataclass(kw_only=True)
+class _EvalStatus(JobStatus):
+    """Progress of a run, in frames. `lengths`: of the sequences that are run.
+
+    `publish` takes sequences that are done, where no earlier result would be torn apart.
+    """
 
     on_progress: OnProgress
-    on_note: OnNote
-    on_failed: OnNote
     lengths: dict[str, int]
-    records: dict[str, dict[str, Any]]
-    failed: dict[str, str]
-    # Takes sequences that are done, where no earlier result would be torn apart.
-    publish: ResultFolder | None = None
-    frames: dict[str, int] = field(default_factory=dict)
+    publish: ResultFolder | None
 
     def publish_complete(self, name: str) -> None:
         """A sequence that is done takes its place; one that cannot stays in staging: the end of the run says why."""
@@ -263,22 +253,12 @@ class _RunStatus:
                 self.publish.commit((f"{name}/",), only=f"{name}/")
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, JobProgress):
-            self.frames[event.name] = event.done
-        else:
-            self.frames[event.name] = self.lengths[event.name]
+        super().on_event(event)
         if isinstance(event, Finished):
-            self.records[event.name] = event.value
             self.publish_complete(event.name)
-        elif isinstance(event, Failed):
-            self.failed[event.name] = event.line
-            self.on_failed(f"{event.name} failed: {event.line}")
-            if event.trace:
-                self.on_note(event.trace)
-        ended = [name for name in self.lengths if name in self.records or name in self.failed]
-        running = [name for name in self.frames if name not in self.records and name not in self.failed]
-        step = f"{len(ended)} of {len(self.lengths)} done" + (f", at {', '.join(running)}" if running else "")
-        self.on_progress(step, sum(self.frames.values()), sum(self.lengths.values()))
+        ended = [length for name, length in self.lengths.items() if name in self.done or name in self.failed]
+        step = f"{len(ended)} of {len(self.lengths)} done" + (f", at {', '.join(self.at)}" if self.at else "")
+        self.on_progress(step, sum(ended) + sum(self.at.values()), sum(self.lengths.values()))
 
 
 def _none_scored(dataset: Path, failed: dict[str, str]) -> str:

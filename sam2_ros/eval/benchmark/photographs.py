@@ -6,7 +6,7 @@ Joins photographs, prompts, the image segmenter and files; nothing here has a ti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from sam2_ros.engine import ImageSegmenter
 from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
+from sam2_ros.eval.jobs.job import OnNote, OnProgress
 from sam2_ros.eval.memory_options import MemoryOptions
-from sam2_ros.eval.metrics import mask_iou, spread
+from sam2_ros.eval.metrics import in_percent, mask_iou, mean, spread
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.overlay import draw_masks, write_png
 from sam2_ros.media.results import write_label_png
@@ -29,7 +30,7 @@ from sam2_ros.result_folder.manifest import is_safe_name
 from sam2_ros.weights.open_model import open_model
 
 from .baselines import grabcut
-from .eval_config import EvalConfig, EvalResult, OnProgress
+from .eval_config import EvalConfig, EvalResult
 from .prompting import CLICKS, Clicks
 from .scores import disjoint
 
@@ -57,7 +58,7 @@ class InstanceScore:
 def run_photographs(
     config: EvalConfig,
     on_progress: OnProgress = lambda step, done, total: None,
-    on_note: Callable[[str], None] = lambda line: None,
+    on_note: OnNote = lambda line: None,
 ) -> EvalResult:
     """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
 
@@ -84,10 +85,7 @@ def run_photographs(
 
 
 def _run(
-    config: EvalConfig,
-    folder: ResultFolder | None,
-    on_progress: OnProgress,
-    on_note: Callable[[str], None],
+    config: EvalConfig, folder: ResultFolder | None, on_progress: OnProgress, on_note: OnNote
 ) -> EvalResult:
     photographs = open_photographs(config.dataset)
     folders = _folder_names(photographs)
@@ -195,13 +193,10 @@ def _report(
 def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
     """Mean IoU in percent over all instances, over those up to 96 x 96 px, and over larger ones."""
 
-    def mean(chosen: list[InstanceScore]) -> float | None:
-        return round(100 * float(np.mean([one.iou[method] for one in chosen])), 2) if chosen else None
-
     return {
-        "IoU": mean(scores),
-        "IoU_medium": mean([one for one in scores if one.area_px <= LARGE_PX]),
-        "IoU_large": mean([one for one in scores if one.area_px > LARGE_PX]),
+        "IoU": in_percent(mean(one.iou[method] for one in scores)),
+        "IoU_medium": in_percent(mean(one.iou[method] for one in scores if one.area_px <= LARGE_PX)),
+        "IoU_large": in_percent(mean(one.iou[method] for one in scores if one.area_px > LARGE_PX)),
     }
 
 

@@ -6,7 +6,7 @@ Knows masks and truth; does not know who made the masks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.engine import ObjectState, TrackedObject
-from sam2_ros.eval.metrics import boundary_f, region_j
+from sam2_ros.eval.calibration import calibration
+from sam2_ros.eval.metrics import boundary_f, in_percent, mean, region_j
 
 LEAST_FRAMES_OF_DECAY = 4
 
@@ -64,14 +65,6 @@ class ObjectScores:
     def hidden(self) -> list[ScoredFrame]:
         """The frames that do not show it."""
         return [one for one in self.curve if not one.visible]
-
-    def j_decay(self) -> float | None:
-        """See `decay`."""
-        return decay([one.j for one in self.curve])
-
-    def f_decay(self) -> float | None:
-        """See `decay`."""
-        return decay([one.f for one in self.curve])
 
     def jf_decay(self) -> float | None:
         """See `decay`."""
@@ -177,38 +170,54 @@ def decay(values: Sequence[float]) -> float | None:
 def percent(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
     """`{"J", "F", "JF"}` in percent: the mean over objects, each of the same weight; None without an object."""
     return {
-        "J": _mean_percent(one.j for one in objects),
-        "F": _mean_percent(one.f for one in objects),
-        "JF": _mean_percent(one.jf for one in objects),
+        "J": in_percent(mean(one.j for one in objects)),
+        "F": in_percent(mean(one.f for one in objects)),
+        "JF": in_percent(mean(one.jf for one in objects)),
     }
 
 
 def absent_percent(objects: Sequence[ObjectScores]) -> float | None:
     """Of the frames that do not show an object, those with an empty answer, in percent; None where all show."""
-    return _mean_percent(float(frame.empty) for one in objects for frame in one.hidden)
+    return in_percent(mean(float(frame.empty) for one in objects for frame in one.hidden))
 
 
 def false_presence_percent(objects: Sequence[ObjectScores]) -> float | None:
     """Of the frames that do not show an object, those whose state is TRACKING, in percent; None where all show."""
     states = [frame.state for one in objects for frame in one.hidden if frame.state is not None]
-    return _mean_percent(float(state == ObjectState.TRACKING.name) for state in states)
+    return in_percent(mean(float(state == ObjectState.TRACKING.name) for state in states))
 
 
 def decay_percent(objects: Sequence[ObjectScores]) -> float | None:
     """The mean decay of J&F in points, over the objects with frames enough for one; None without."""
-    return _mean_percent(one for one in (each.jf_decay() for each in objects) if one is not None)
+    return in_percent(mean(one.jf_decay() for one in objects))
+
+
+def presence_calibration(objects: Sequence[ObjectScores]) -> dict[str, Any] | None:
+    """Over all frames that count, see `calibration`; None where every object always shows."""
+    known = [(f.presence, f.visible) for one in objects for f in one.curve if f.presence is not None]
+    visible = [shown for _, shown in known]
+    if all(visible):
+        return None
+    found = calibration([presence for presence, _ in known], visible, "frames")
+    return {**found, "hidden": visible.count(False)}
+
+
+def means(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
+    """Of some objects, in percent."""
+    return {
+        **percent(objects),
+        "absent": absent_percent(objects),
+        "decay": decay_percent(objects),
+        "false_presence": false_presence_percent(objects),
+    }
 
 
 def object_means(one: ObjectScores) -> dict[str, Any]:
     """What is said of one object, without its curve."""
-    j_decay, f_decay = one.j_decay(), one.f_decay()
     return {
-        **percent([one]),
-        "decay": decay_percent([one]),
-        "J_decay": _mean_percent([] if j_decay is None else [j_decay]),
-        "F_decay": _mean_percent([] if f_decay is None else [f_decay]),
-        "absent": absent_percent([one]),
-        "false_presence": false_presence_percent([one]),
+        **means([one]),
+        "J_decay": in_percent(decay([frame.j for frame in one.curve])),
+        "F_decay": in_percent(decay([frame.f for frame in one.curve])),
         "frames": len(one.curve),
     }
 
@@ -221,8 +230,3 @@ def disjoint(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         parted[name] = mask if taken is None else mask & ~taken
         taken = mask if taken is None else taken | mask
     return {name: parted[name] for name in masks}
-
-
-def _mean_percent(shares: Iterable[float]) -> float | None:
-    values = list(shares)
-    return round(100 * float(np.mean(values)), 2) if values else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -56,11 +55,7 @@ class SequenceWriter:
         self._video = VideoWriter(self._folder / OVERLAY, sequence.fps)
 
     def add(
-        self,
-        index: int,
-        image_hw3: np.ndarray,
-        result: FrameResult | None,
-        masks: Mapping[str, np.ndarray],
+        self, index: int, image_hw3: np.ndarray, result: FrameResult | None, masks: Mapping[str, np.ndarray]
     ) -> None:
         """One frame; before the first prompt there is no result."""
         name = f"{self._sequence.frames.names[index]}.png"
@@ -90,9 +85,7 @@ class SequenceWriter:
     def __enter__(self) -> SequenceWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self._video.close()
         else:

@@ -11,20 +11,10 @@ from typing import Any
 
 from sam2_ros.eval.metrics import spread
 
-from .calibration import presence_calibration
-from .scores import ObjectScores, absent_percent, decay_percent, false_presence_percent, object_means, percent
+from .eval_config import EvalResult
+from .scores import ObjectScores, means, object_means, presence_calibration
 
 Record = Mapping[str, Any]
-
-
-def means(objects: Sequence[ObjectScores]) -> dict[str, Any]:
-    """Of some objects, in percent."""
-    return {
-        **percent(objects),
-        "absent": absent_percent(objects),
-        "decay": decay_percent(objects),
-        "false_presence": false_presence_percent(objects),
-    }
 
 
 def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -> dict[str, Any]:
@@ -64,16 +54,11 @@ class _MethodTotals:
         }
 
 
-@dataclass(frozen=True)
-class Summary:
-    """`report`: means; `details`: every object of every sequence, by method, and whether presence is a probability."""
+def summarise(records: Iterable[Record]) -> EvalResult:
+    """The means over records as result.json has them, at least one; each object has the same weight.
 
-    report: dict[str, Any]
-    details: dict[str, Any]
-
-
-def summarise(records: Iterable[Record]) -> Summary:
-    """The means over records as result.json has them, at least one; each object has the same weight."""
+    The details also say whether presence is a probability.
+    """
     methods: dict[str, _MethodTotals] = {}
     prompted = {}
     for record in records:
@@ -91,7 +76,7 @@ def summarise(records: Iterable[Record]) -> Summary:
         }
         for name, method in methods.items()
     }
-    return Summary(
+    return EvalResult(
         report,
         {
             "prompted_frames": prompted,

@@ -5,7 +5,7 @@ Gets two summaries; does not know files, tables or exit statuses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,9 @@ class Comparison:
     @property
     def surely_worse_by(self) -> float | None:
         """The bound of the interval nearest to B: it is worse by at least this. None without a usable interval."""
-        if not self.found.enough or self.found.low is None or self.found.high is None:
+        if self.found.trusted is None:
             return None
-        return round(min(-self.sign * self.found.low, -self.sign * self.found.high), 6)
+        return round(min(-self.sign * bound for bound in self.found.trusted), 6)
 
     @property
     def failed_in_b(self) -> tuple[str, ...]:
@@ -100,9 +100,7 @@ class Comparison:
         """`same`, `better`, `worse` (of B), or `unknown`."""
         if not any(pair.difference for pair in self.pairs):
             return "same"
-        if not self.found.enough or self.found.low is None or self.found.high is None:
-            return "unknown"
-        if self.found.low <= 0 <= self.found.high:
+        if self.found.trusted is None or self.found.trusted[0] <= 0 <= self.found.trusted[1]:
             return "unknown"
         return "better" if self.sign * self.found.mean > 0 else "worse"
 
@@ -114,12 +112,14 @@ class Comparison:
             objects += f" of {counted(groups, self.sequence_word())}"
         if verdict == "same":
             return f"A and B score the same {title}, {objects}."
-        if verdict in ("better", "worse"):
-            bounds = sorted(abs(bound) for bound in (found.low, found.high) if bound is not None)
-            interval = f"[{bounds[0]:.1f}, {bounds[1]:.1f}]"
-            return f"B is {verdict} by {abs(found.mean):.1f} points {title} {interval}, {objects}."
-        measured = f"B - A = {found.mean:+.1f} points {title}{_interval(found)}, {objects}"
-        if found.enough:
+        if verdict in ("better", "worse") and found.interval is not None:
+            near, far = sorted(abs(bound) for bound in found.interval)
+            return (
+                f"B is {verdict} by {abs(found.mean):.1f} points {title} [{near:.1f}, {far:.1f}], {objects}."
+            )
+        interval = "" if found.interval is None else f" [{found.interval[0]:.1f}, {found.interval[1]:.1f}]"
+        measured = f"B - A = {found.mean:+.1f} points {title}{interval}, {objects}"
+        if found.trusted is not None:
             return f"No difference can be told: {measured}."
         drawn = counted(found.units, self.sequence_word() if found.clustered else "object")
         return f"No difference can be told from {drawn}, at least {LEAST_UNITS} are needed: {measured}."
@@ -130,7 +130,7 @@ class Comparison:
 
     def method(self) -> str:
         """How the interval was made, in words; empty without one."""
-        if self.found.low is None:
+        if self.found.interval is None:
             return ""
         drawn = counted(self.found.units, self.sequence_word() if self.found.clustered else "object")
         whole = " with all their objects" if self.found.clustered else ""
@@ -168,18 +168,13 @@ class Comparison:
             "kind": self.a.kind,
             "metric": self.metric,
             **_means(self.pairs),
-            "interval": None
-            if self.found.low is None
-            else [round(self.found.low, 3), round(self.found.high or 0.0, 3)],
+            "interval": self.found.interval and [round(bound, 3) for bound in self.found.interval],
             "resampled": f"{self.sequence_word()}s" if self.found.clustered else "objects",
             "units": self.found.units,
             "verdict": self.verdict(),
             "sentence": self.sentence(),
             "sequences": {
-                name: {
-                    **_means(pairs),
-                    "per_object": {pair.key[1]: _means([pair]) for pair in pairs},
-                }
+                name: {**_means(pairs), "per_object": {pair.key[1]: _means([pair]) for pair in pairs}}
                 for name, pairs in self.by_sequence().items()
             },
             "groups": {name: _means(pairs) for name, pairs in self.by_group().items()},
@@ -252,7 +247,7 @@ _NAMES = {
 }
 
 
-def mean_of(pairs: list[ObjectPair]) -> tuple[float, float]:
+def mean_of(pairs: Sequence[ObjectPair]) -> tuple[float, float]:
     """Means of A and of B."""
     return float(np.mean([pair.a for pair in pairs])), float(np.mean([pair.b for pair in pairs]))
 
@@ -268,10 +263,6 @@ def _unlike(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[str, 
     return {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs}
 
 
-def _means(pairs: list[ObjectPair] | tuple[ObjectPair, ...]) -> dict[str, Any]:
-    a, b = mean_of(list(pairs))
+def _means(pairs: Sequence[ObjectPair]) -> dict[str, Any]:
+    a, b = mean_of(pairs)
     return {"objects": len(pairs), "A": round(a, 3), "B": round(b, 3), "difference": round(b - a, 3)}
-
-
-def _interval(found: PairedDifference) -> str:
-    return "" if found.low is None else f" [{found.low:.1f}, {found.high:.1f}]"

@@ -23,27 +23,26 @@ class PairedDifference:
 
     Attributes:
         mean: over all pairs, each of the same weight.
-        low, high: the interval's bounds at `LEVEL`; None where one unit alone leaves nothing to resample.
+        interval: its bounds at `LEVEL`; None where one unit alone leaves nothing to resample.
         pairs: how many differences there were.
         units: how many things were drawn with replacement.
         clustered: True when these are groups of pairs (sequences), False when they are the pairs themselves.
     """
 
     mean: float
-    low: float | None
-    high: float | None
+    interval: tuple[float, float] | None
     pairs: int
     units: int
     clustered: bool
 
     @property
-    def enough(self) -> bool:
-        """Whether the interval may be believed; see `LEAST_UNITS`."""
-        return self.low is not None and self.units >= LEAST_UNITS
+    def trusted(self) -> tuple[float, float] | None:
+        """The interval, if it may be believed; see `LEAST_UNITS`."""
+        return self.interval if self.units >= LEAST_UNITS else None
 
 
 def paired_difference(
-    differences: Sequence[float], clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+    differences: Sequence[float], clusters: Sequence[str], seed: int = 0
 ) -> PairedDifference:
     """Mean and percentile bootstrap interval of differences B - A (Efron 1979); the seed makes it repeatable.
 
@@ -66,14 +65,14 @@ def paired_difference(
         sums, counts = np.bincount(unit_of, values), np.bincount(unit_of)
     mean, units = float(values.mean()), len(sums)
     if not values.any():
-        return PairedDifference(0.0, 0.0, 0.0, len(values), units, clustered)
+        return PairedDifference(0.0, (0.0, 0.0), len(values), units, clustered)
     if units == 1:
-        return PairedDifference(mean, None, None, len(values), units, clustered)
+        return PairedDifference(mean, None, len(values), units, clustered)
     rng = np.random.default_rng(seed)
     means = []
-    for first in range(0, resamples, _AT_ONCE):
-        drawn = rng.integers(0, units, (min(_AT_ONCE, resamples - first), units))
+    for first in range(0, RESAMPLES, _AT_ONCE):
+        drawn = rng.integers(0, units, (min(_AT_ONCE, RESAMPLES - first), units))
         means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(np.concatenate(means), (tail, 100 - tail))
-    return PairedDifference(mean, float(low), float(high), len(values), units, clustered)
+    return PairedDifference(mean, (float(low), float(high)), len(values), units, clustered)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +59,11 @@ class Failed:
 
 Outcome = Finished | Failed
 Event = JobProgress | Finished | Failed
+OnProgress = Callable[[str, int, int | None], None]
+"""Told a step's name, how much is done, of how much."""
+OnNote = Callable[[str], None]
+"""Gets a line for people whenever there is one."""
+NOT_RUN = "not run, as one before it ended the run: give the same command again"
 Work = Callable[[Any, Callable[[int], None]], Any]
 """Does a job: payload and `on_progress(done)` in, value out. Raises JobError, or anything else for a defect."""
 
@@ -69,6 +74,37 @@ class JobError(Exception):
     def __init__(self, line: str, ends_all: bool = False) -> None:
         super().__init__(line)
         self.ends_all = ends_all
+
+
+@dataclass(kw_only=True)
+class JobStatus:
+    """What jobs have come to: the values of those that are done, why others failed, how far the rest are.
+
+    `on_failed` gets the lines of jobs that failed.
+    """
+
+    on_note: OnNote
+    on_failed: OnNote
+    done: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    at: dict[str, int] = field(default_factory=dict)
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, JobProgress):
+            self.at[event.name] = event.done
+            return
+        self.at.pop(event.name, None)
+        if isinstance(event, Finished):
+            self.done[event.name] = event.value
+            return
+        self.failed[event.name] = event.line
+        self.on_failed(f"{event.name} failed: {event.line}")
+        if event.trace:
+            self.on_note(event.trace)
+
+    def fail_others(self, names: Iterable[str]) -> None:
+        """Once no job runs any more: of these, those that have not been started."""
+        self.failed |= {name: NOT_RUN for name in names if name not in self.done and name not in self.failed}
 
 
 class Runner(Protocol):
@@ -89,6 +125,14 @@ def disk_error(error: OSError, folder: Path) -> JobError:
     full = error.errno in _DISK_FULL
     remedy = "free some space and give the same command again" if full else "see that it can be written"
     return JobError(f"'{error.filename or folder}': {error.strerror or error}; {remedy}", full)
+
+
+def not_written(error: OSError, file: Path) -> str:
+    """The line of a run whose jobs are done and whose summary cannot be written."""
+    return (
+        f"'{file}' cannot be written ({error.strerror}); what is complete is kept: free some space and give the same "
+        "command again"
+    )
 
 
 def memory_error(device: object) -> JobError:

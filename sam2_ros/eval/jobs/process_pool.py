@@ -53,11 +53,7 @@ class ProcessPool:
                 worker.end()
 
     def _died(
-        self,
-        worker: _Worker,
-        waiting: deque[Job],
-        deaths: Counter[str],
-        on_event: Callable[[Event], None],
+        self, worker: _Worker, waiting: deque[Job], deaths: Counter[str], on_event: Callable[[Event], None]
     ) -> None:
         """Its job is the next one to be given out, or has failed."""
         how, job = worker.how_it_ended(), worker.job

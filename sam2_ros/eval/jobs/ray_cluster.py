@@ -65,9 +65,8 @@ def _connected(address: str, cpus: int) -> Any:
         ) from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
-        os.environ.setdefault(
-            "RAY_USAGE_STATS_ENABLED", "0"
-        )  # nothing is sent anywhere unless it was asked for
+        # Nothing is sent anywhere unless it was asked for.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus or None}
     else:
         options["address"] = address

@@ -103,18 +103,8 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
     rate = given.get("rate")
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0):
         raise UserError(f"rate {rate!r} given, a number above 0 expected: 1 plays as recorded")
-    return ListedBag(
-        name=_name(given.get("name"), paths["bag"]),
-        bag=paths["bag"],
-        prompts=paths["prompts"],
-        truth=paths.get("truth"),
-        recorded=paths.get("recorded"),
-        topic=given.get("topic"),
-        truth_topic=given.get("truth_topic"),
-        recorded_topic=given.get("recorded_topic"),
-        truth_ids=_truth_ids(given.get("truth_ids")),
-        rate=rate,
-    )
+    name, truth_ids = _name(given.get("name"), paths["bag"]), _truth_ids(given.get("truth_ids"))
+    return ListedBag(**{**given, **paths, "name": name, "truth_ids": truth_ids})
 
 
 def _name(given: str | None, bag: Path) -> str:

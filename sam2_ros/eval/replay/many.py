@@ -5,7 +5,6 @@ Does not know how a bag is replayed, nor the command line; what it returns is wh
 
 from __future__ import annotations
 
-import datetime
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,10 +25,14 @@ from sam2_ros.eval.jobs.job import (
     Finished,
     Job,
     JobError,
-    JobProgress,
+    JobStatus,
+    OnNote,
+    OnProgress,
     disk_error,
     memory_error,
+    not_written,
 )
+from sam2_ros.eval.metrics import mean, rounded
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.result_folder.guards import check_inputs
 from sam2_ros.result_folder.manifest import FileState
@@ -37,12 +40,10 @@ from sam2_ros.result_folder.switch import why_blocked
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .fingerprint import reusable_summary
-from .replay import run_replay, versions
+from .replay import replayed_with, run_replay
 from .replay_config import NODE, RECORDED, ReplayConfig
 from .runs import OpenModel
 
-OnProgress = Callable[[str, int, int | None], None]
-OnNote = Callable[[str], None]
 SCORES = ("J", "F", "JF", "missed", "false_presence")
 COUNTS = ("images_in", "processed", "dropped")
 MEANS_OVER = (
@@ -108,68 +109,47 @@ def run_many(
 def _run_many(
     config: ManyConfig, folder: ResultFolder, on_progress: OnProgress, on_note: OnNote
 ) -> dict[str, Any]:
-    status = ReplayStatus(on_progress, on_note, len(config.bags) + len(config.failed))
+    count = len(config.bags) + len(config.failed)
+    status = _ReplayStatus(on_note=on_note, on_failed=on_note, on_progress=on_progress, count=count)
     for name, line in config.failed.items():
         status.on_event(Failed(name, line))
     to_do = _reuse_complete(config, folder, status)
     if to_do:
         _run(config, to_do, status)
     names = [*config.bags, *config.failed]
+    bags = {name: status.done[name]["runs"] for name in names if name in status.done}
     summary: dict[str, Any] = {
-        "bags": {name: status.bags[name] for name in names if name in status.bags},
+        "bags": bags,
         "failed": {name: status.failed[name] for name in names if name in status.failed},
-        "means": _means(status.bags),
+        "means": _means(bags),
         "means_over": MEANS_OVER,
         "command": config.command,
-        "versions": versions(),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **replayed_with(),
     }
     try:
         write_json(folder.stage("summary.json"), summary)
         folder.commit()
     except OSError as error:  # what was found out is shown all the same
-        line = (
-            f"'{config.out / 'summary.json'}' cannot be written ({error.strerror}); what is complete is kept: free "
-            "some space and give the same command again"
-        )
-        summary["failed"]["summary.json"] = line
-        on_note(line)
+        summary["failed"]["summary.json"] = not_written(error, config.out / "summary.json")
+        on_note(summary["failed"]["summary.json"])
     return summary
 
 
-@dataclass
-class ReplayStatus:
-    """Progress of a list: the scores of the bags that are done, what failed, where the others are."""
+@dataclass(kw_only=True)
+class _ReplayStatus(JobStatus):
+    """Progress of a list of `count` bags; values are as `headlines` has them."""
 
     on_progress: OnProgress
-    on_note: OnNote
     count: int
-    bags: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    at: dict[str, int] = field(default_factory=dict)
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, JobProgress):
-            self.at[event.name] = event.done
-        else:
-            self.at.pop(event.name, None)
+        super().on_event(event)
         if isinstance(event, Finished):
-            self.add(event.name, event.value)
-        elif isinstance(event, Failed):
-            self.failed[event.name] = event.line
-            self.on_note(f"{event.name} failed: {event.line}")
-            if event.trace:
-                self.on_note(event.trace)
+            for note in event.value["notes"]:
+                self.on_note(f"{event.name}: {note}")
         running = ", ".join(f"{name} ({image} images)" for name, image in self.at.items())
-        self.on_progress(
-            f"replaying {running}" if running else "replaying", len(self.bags) + len(self.failed), self.count
-        )
-
-    def add(self, name: str, found: Mapping[str, Any]) -> None:
-        """A bag that is done, as `headlines` has it."""
-        for note in found["notes"]:
-            self.on_note(f"{name}: {note}")
-        self.bags[name] = found["runs"]
+        step = f"replaying {running}" if running else "replaying"
+        self.on_progress(step, len(self.done) + len(self.failed), self.count)
 
 
 def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +165,7 @@ def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reuse_complete(
-    config: ManyConfig, folder: ResultFolder, status: ReplayStatus
+    config: ManyConfig, folder: ResultFolder, status: _ReplayStatus
 ) -> dict[str, ReplayConfig]:
     """Adds complete bags to the status, and fails those whose folder is not ours; returns the others."""
     to_do, reused = {}, 0
@@ -203,7 +183,7 @@ def _reuse_complete(
             if reason and not config.fresh:
                 status.on_note(f"{name} runs again: {reason}")
             continue
-        status.add(name, headlines(summary))
+        status.on_event(Finished(name, headlines(summary)))
         reused += 1
     if reused:
         status.on_note(
@@ -212,7 +192,7 @@ def _reuse_complete(
     return to_do
 
 
-def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], status: ReplayStatus) -> None:
+def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], status: _ReplayStatus) -> None:
     needs_model = [one for one in to_do.values() if set(one.runs) != {RECORDED}]
     device = needs_model[0].model_options.resolved().device if needs_model else "cpu"
     workers = config.workers
@@ -234,8 +214,7 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], status: ReplaySt
             "goes on with the others",
             status=130,
         ) from None
-    for name in [name for name in to_do if name not in status.bags and name not in status.failed]:
-        status.failed[name] = "not run, as one before it ended the run: give the same command again"
+    status.fail_others(to_do)
 
 
 def _resolved(config: ReplayConfig) -> ReplayConfig:
@@ -297,7 +276,7 @@ def _means(bags: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         objects = [scores for run in runs for scores in run["objects"].values()]
         means[name] = {
             **{
-                key: _mean([one[key] for one in objects], 2 if key in ("J", "F", "JF") else 4)
+                key: rounded(mean(one[key] for one in objects), 2 if key in ("J", "F", "JF") else 4)
                 for key in SCORES
             },
             **{key: sum(run[key] for run in runs) for key in COUNTS},
@@ -305,8 +284,3 @@ def _means(bags: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             "bags": len(runs),
         }
     return means
-
-
-def _mean(values: list[float | None], digits: int) -> float | None:
-    there = [value for value in values if value is not None]
-    return round(sum(there) / len(there), digits) if there else None

@@ -1,4 +1,4 @@
-"""Measures of a track: times to lose and recover an object, identity switches, stability, calibration.
+"""Measures of a track: times to lose and recover an object, identity switches, stability.
 
 Pure functions over series with one entry per image; knows no masks, files or trackers. Times are seconds.
 """
@@ -6,7 +6,7 @@ Pure functions over series with one entry per image; knows no masks, files or tr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,12 +14,6 @@ import numpy as np
 
 SWITCH_IOU = 0.1
 """An answer has gone over to another object from this overlap with its truth on: a touch is no switch."""
-CALIBRATION_BINS = 10
-
-
-def first_mask_at(has_mask: Sequence[bool], since: int) -> int | None:
-    """The first image from `since`, the prompted one, on whose answer has a pixel; None = there is none."""
-    return next((index for index in range(since, len(has_mask)) if has_mask[index]), None)
 
 
 def times_to_lost(
@@ -111,55 +105,11 @@ def stability(answer_iou: Sequence[float], truth_iou: Sequence[float]) -> Stabil
     return Stability(float(answers[counts].mean()), float(truths[counts].mean()), int(counts.sum()))
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """How far sigmoid(presence) is the share of images that show the object, in bins of equal width over 0..1.
-
-    Attributes:
-        counts: answers per bin.
-        presence, visible: their mean sigmoid(presence), and the share that shows the object; NaN in an empty bin.
-    """
-
-    counts: tuple[int, ...]
-    presence: tuple[float, ...]
-    visible: tuple[float, ...]
-
-    @property
-    def error(self) -> float | None:
-        """Expected calibration error (Guo et al. 2017, eq. 3): |share - mean| over bins, weighted by their counts."""
-        total = sum(self.counts)
-        if not total:
-            return None
-        bins = zip(self.counts, self.presence, self.visible, strict=True)
-        return sum(count * abs(said - seen) for count, said, seen in bins if count) / total
-
-
-def calibration(presence: Sequence[float], visible: Sequence[bool]) -> Calibration:
-    """Of answers with a presence (a logit); NaN = the answer does not name the object, and does not count."""
-    logits = np.asarray(presence, dtype=float)
-    counted = ~np.isnan(logits)
-    said = 1 / (1 + np.exp(-np.clip(logits[counted], -60, 60)))
-    seen = np.asarray(visible, dtype=bool)[counted]
-    bins = np.minimum((said * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    inside = [bins == number for number in range(CALIBRATION_BINS)]
-    return Calibration(
-        tuple(int(chosen.sum()) for chosen in inside),
-        tuple(float(said[chosen].mean()) if chosen.any() else math.nan for chosen in inside),
-        tuple(float(seen[chosen].mean()) if chosen.any() else math.nan for chosen in inside),
-    )
-
-
 def longest_gap_s(stamps_s: Sequence[float], processed: Sequence[bool]) -> float:
     """The longest time between two processed images, from the first image on and until the last."""
     answered = [stamp for stamp, done in zip(stamps_s, processed, strict=True) if done]
     marks = [stamps_s[0], *answered, stamps_s[-1]]
     return max(later - earlier for earlier, later in pairwise(marks))
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are numbers; None when there is none."""
-    there = [value for value in values if value is not None and not math.isnan(value)]
-    return float(np.mean(there)) if there else None
 
 
 def stretches(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:

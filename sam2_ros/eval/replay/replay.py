@@ -5,20 +5,20 @@ Does not know the command line; what it returns is what it leaves in summary.jso
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import sam2_ros
 from sam2_ros.atomic_write import write_json
+from sam2_ros.eval.fingerprint import made_with
 from sam2_ros.eval.metrics import spread
 from sam2_ros.eval.recording import read_results
+from sam2_ros.eval.report.data import read_replay
+from sam2_ros.eval.report.replay_page import write_replay_page
 from sam2_ros.media.bag.timeline import BagTimeline, read_timeline
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.frames import open_source
@@ -30,7 +30,7 @@ from sam2_ros.weights.open_model import open_model
 from .fingerprint import fingerprint
 from .measures import longest_gap_s
 from .replay_config import RECORDED, SUMMARIES, ReplayConfig
-from .report_frames import write_replay_report
+from .report_frames import read_frames
 from .runs import OpenModel, Progress, RunOutput, make_run
 from .score import score_run
 from .summary import summarize
@@ -91,7 +91,10 @@ def replay_into(
         on_done(name)
     on_progress("writing the report", 0, 1)
     try:
-        write_replay_report(folder.staging, config.bag, timeline, known, runs, config.pixels)
+        frames = partial(
+            read_frames, bag=config.bag, timeline=timeline, known=known, runs=runs, pixels=config.pixels
+        )
+        write_replay_page(folder.staging / "report.html", read_replay(folder.staging), frames)
     except (OSError, SourceError) as error:  # the numbers are safe by now
         summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     else:
@@ -139,8 +142,7 @@ def _heading(
         "runs": {},
         "notes": [*config.notes, *timeline.notes, *(known.notes if known is not None else ())],
         "command": config.command,
-        "versions": versions(),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **replayed_with(),
     }
 
 
@@ -150,15 +152,9 @@ def _final(path: Path, folder: ResultFolder) -> str:
     return str(folder.path / path.relative_to(folder.staging) if staged else path)
 
 
-def versions() -> dict[str, Any]:
-    """What a replay was made with; None where there is no ROS."""
-    return {
-        "sam2_ros": sam2_ros.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "ros": os.environ.get("ROS_DISTRO"),
-    }
+def replayed_with() -> dict[str, Any]:
+    """See `made_with`; None for ROS where there is none."""
+    return made_with(numpy=np.__version__, ros=os.environ.get("ROS_DISTRO"))
 
 
 def _scored(

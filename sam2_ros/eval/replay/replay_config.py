@@ -13,6 +13,7 @@ from sam2_ros.engine import Prompt
 from sam2_ros.errors import UserError
 from sam2_ros.media.bag.storage import is_bag
 from sam2_ros.media.pixels.image_reader import PixelConfig
+from sam2_ros.offline.stream import first_prompts
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.open_model import ModelOptions
 
@@ -97,12 +98,8 @@ class ReplayConfig:
 
     @property
     def first_prompts(self) -> dict[str, int]:
-        """Object -> the image of its first prompt, in the order the objects are prompted."""
-        first: dict[str, int] = {}
-        for image in sorted(self.prompts):
-            for prompt in self.prompts[image]:
-                first.setdefault(prompt.id, image)
-        return first
+        """See `offline.stream`."""
+        return first_prompts(self.prompts)
 
     @property
     def object_ids(self) -> list[str]:

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from sam2_ros.eval.recording import read_results
-from sam2_ros.eval.report.data import read_replay
-from sam2_ros.eval.report.replay_page import write_replay_page
 from sam2_ros.eval.report.worst_frames import FrameKey, FrameMasks
 from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frames import open_source
@@ -24,22 +22,6 @@ from .score import newest_results
 from .truth import ReplayTruth
 
 _log = logging.getLogger(__name__)
-
-
-def write_replay_report(
-    out: Path,
-    bag: Path,
-    timeline: BagTimeline,
-    known: ReplayTruth | None,
-    runs: Mapping[str, RunOutput],
-    pixels: PixelConfig | None = None,
-) -> None:
-    """`report.html` beside the summary.json in `out`. Raises SourceError, OSError."""
-
-    def scenes(places: Collection[FrameKey]) -> dict[FrameKey, FrameMasks]:
-        return read_frames(places, bag, timeline, known, runs, pixels)
-
-    write_replay_page(out / "report.html", read_replay(out), scenes)
 
 
 def read_frames(

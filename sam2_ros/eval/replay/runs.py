@@ -18,7 +18,7 @@ from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
 from sam2_ros.engine.model.sam2 import PRECISIONS
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.live.bag_replay import replay_live
-from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LivePlayerConfig
+from sam2_ros.live.player import DIAGNOSTICS_TOPIC, LivePlayerConfig, node_latency_ms
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.bag.timeline import BagTimeline
 from sam2_ros.media.frame_source import Frame, SourceError
@@ -180,7 +180,7 @@ def _node(
         fps=len(replay.objects_s) / playing_s if playing_s > 0 else None,
         skipped=int(values["frames_skipped"]) + replay.broken if "frames_skipped" in values else None,
         model_info=_model_info(values),
-        extra={"node_latency_ms": _node_latency(values), "node_exit_status": replay.node_exit_status},
+        extra={"node_latency_ms": node_latency_ms(values), "node_exit_status": replay.node_exit_status},
     )
 
 
@@ -221,7 +221,7 @@ def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress
         fps=len(answered_ns) / spanned_s if spanned_s > 0 else None,
         skipped=int(values["frames_skipped"]) if "frames_skipped" in values else None,
         model_info=_model_info(values),
-        extra={"node_latency_ms": _node_latency(values)},
+        extra={"node_latency_ms": node_latency_ms(values)},
     )
 
 
@@ -249,12 +249,3 @@ def _model_info(values: Mapping[str, str]) -> dict[str, str]:
     if "precision" in model_info:
         model_info["precision"] = options.get(model_info["precision"], model_info["precision"])
     return model_info
-
-
-def _node_latency(values: Mapping[str, str]) -> dict[str, float]:
-    """Receipt to publish, as the node's diagnostics say."""
-    return {
-        share: float(values[f"latency_ms_{share}"])
-        for share in ("p50", "p95", "p99")
-        if f"latency_ms_{share}" in values
-    }

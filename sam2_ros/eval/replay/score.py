@@ -112,8 +112,7 @@ def score_run(
         prompted: object -> image of its first prompt.
         known: the truth, None = nothing is scored.
 
-    Raises:
-        SourceError: the truth of an image has not the size of its answer.
+    Raises SourceError: the truth of an image has not the size of its answer.
     """
     tracks = [ObjectTrack(object_id, first) for object_id, first in prompted.items()]
     before = {track.id: (_PreviousMasks(), _PreviousMasks()) for track in tracks}

@@ -5,18 +5,15 @@ Does not know bags, models or how answers were made. Its keys and units are desc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sam2_ros.eval.calibration import calibration
+from sam2_ros.eval.metrics import in_percent, mean, rounded
+
 from .measures import (
-    CALIBRATION_BINS,
-    Calibration,
     Stability,
-    calibration,
-    first_mask_at,
     identity_switches,
-    mean,
     share,
     stability,
     times_to_lost,
@@ -42,14 +39,14 @@ def summarize(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) ->
 def _object(track: ObjectTrack, latency_ms: Mapping[int, float]) -> dict[str, Any]:
     answers = track.answers
     # The answer of an earlier image is none to the prompted one.
-    has_mask = [answer.has_mask and answer.processed for answer in answers]
-    first = first_mask_at(has_mask, track.prompted)
+    masked = [index for index, answer in enumerate(answers) if answer.has_mask and answer.processed]
+    first = next((index for index in masked if index >= track.prompted), None)
     first_s = None if first is None else answers[first].stamp_s - answers[track.prompted].stamp_s
     return {
         **_measures(track, False),
         "processed_only": _measures(track, True),
-        "time_to_first_mask_s": _rounded(first_s),
-        "first_mask_latency_ms": None if first is None else _rounded(latency_ms.get(first), 2),
+        "time_to_first_mask_s": rounded(first_s),
+        "first_mask_latency_ms": None if first is None else rounded(latency_ms.get(first), 2),
         "curve": _curve(track),
     }
 
@@ -64,12 +61,12 @@ def _measures(track: ObjectTrack, processed_only: bool) -> dict[str, Any]:
     j, f = mean(one.j for one in seen), mean(one.f for one in seen)
     switches = identity_switches(track.id, [one.matched for one in seen])
     return {
-        "J": _percent(j),
-        "F": _percent(f),
-        "JF": _percent(None if j is None or f is None else (j + f) / 2),
+        "J": in_percent(j),
+        "F": in_percent(f),
+        "JF": in_percent(None if j is None or f is None else (j + f) / 2),
         **_pooled([track], processed_only),
-        "time_to_lost_s": [_rounded(value) for value in lost],
-        "time_to_recover_s": [_rounded(value) for value in recovered],
+        "time_to_lost_s": [rounded(value) for value in lost],
+        "time_to_recover_s": [rounded(value) for value in recovered],
         "identity_switches": switches if seen else None,
         "stability": _stability_json(_stability(seen, processed_only)),
     }
@@ -86,7 +83,7 @@ def _overall(
     )
     switches = [entry["identity_switches"] for entry in objects if entry["identity_switches"] is not None]
     return {
-        **{key: _rounded(mean(entry[key] for entry in objects), 2) for key in ("J", "F", "JF")},
+        **{key: rounded(mean(entry[key] for entry in objects), 2) for key in ("J", "F", "JF")},
         **_pooled(tracks, processed_only),
         **{
             key: _spread([value for entry in objects for value in entry[key]])
@@ -109,11 +106,11 @@ def _pooled(tracks: Sequence[ObjectTrack], processed_only: bool) -> dict[str, An
         "frames": len(seen),
         "frames_visible": sum(visible),
         "frames_hidden": sum(hidden),
-        "missed": _rounded(share([not one.tracking for one in seen], visible)),
-        "false_presence": _rounded(share([one.tracking for one in seen], hidden)),
-        "identity_wrong": _rounded(share(elsewhere, visible)),
-        "calibration": _calibration_json(
-            calibration([one.presence for one in answered], [one.visible for one in answered])
+        "missed": rounded(share([not one.tracking for one in seen], visible)),
+        "false_presence": rounded(share([one.tracking for one in seen], hidden)),
+        "identity_wrong": rounded(share(elsewhere, visible)),
+        "calibration": calibration(
+            [one.presence for one in answered], [one.visible for one in answered], "count"
         ),
     }
 
@@ -133,10 +130,10 @@ def _stability(seen: Sequence[ObjectAnswer], processed_only: bool) -> Stability:
 def _curve(track: ObjectTrack) -> dict[str, list[Any]]:
     seen = track.answers
     return {
-        "stamp_s": [_rounded(one.stamp_s) for one in seen],
-        "J": [_percent(one.j) for one in seen],
-        "F": [_percent(one.f) for one in seen],
-        "presence": [_rounded(one.presence) for one in seen],
+        "stamp_s": [rounded(one.stamp_s) for one in seen],
+        "J": [in_percent(one.j) for one in seen],
+        "F": [in_percent(one.f) for one in seen],
+        "presence": [rounded(one.presence) for one in seen],
         "state": [None if one.state is None else one.state.name for one in seen],
         "visible": [one.visible if one.scored else None for one in seen],
         "processed": [one.processed for one in seen],
@@ -145,28 +142,10 @@ def _curve(track: ObjectTrack) -> dict[str, list[Any]]:
 
 def _stability_json(found: Stability) -> dict[str, Any]:
     return {
-        "answers": _rounded(found.answers),
-        "truth": _rounded(found.truth),
-        "difference": _rounded(found.difference),
+        "answers": rounded(found.answers),
+        "truth": rounded(found.truth),
+        "difference": rounded(found.difference),
         "pairs": found.pairs,
-    }
-
-
-def _calibration_json(found: Calibration) -> dict[str, Any]:
-    bins = zip(found.counts, found.presence, found.visible, strict=True)
-    return {
-        "ece": _rounded(found.error),
-        "count": sum(found.counts),
-        "bins": [
-            {
-                "from": number / CALIBRATION_BINS,
-                "to": (number + 1) / CALIBRATION_BINS,
-                "count": count,
-                "presence": _rounded(said),
-                "visible": _rounded(visible),
-            }
-            for number, (count, said, visible) in enumerate(bins)
-        ],
     }
 
 
@@ -175,14 +154,6 @@ def _spread(times_s: Sequence[float | None]) -> dict[str, Any]:
     return {
         "count": len(times_s),
         "never": len(times_s) - len(there),
-        "mean": _rounded(mean(there)),
-        "max": _rounded(max(there)) if there else None,
+        "mean": rounded(mean(there)),
+        "max": rounded(max(there)) if there else None,
     }
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(100 * value, 2)
-
-
-def _rounded(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None or math.isnan(value) else round(float(value), digits)

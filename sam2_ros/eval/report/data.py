@@ -5,11 +5,12 @@ Knows the files' keys; does not know how anything is drawn.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sam2_ros.media.json_yaml import read_json
 
 Scores = Mapping[str, float | None]
 """Name -> value in the units of the JSON, null where there was nothing to count."""
@@ -94,9 +95,9 @@ class ReplayReport:
 
 def read_eval(folder: Path) -> EvalReport:
     """What `sam2-ros eval --out` left in a folder. Raises OSError, and KeyError where it is not complete."""
-    summary = _json(folder / "summary.json")
+    summary = read_json(folder / "summary.json")
     sequences = [
-        _sequence(name, scores, summary, _json(folder / summary["results"][name]))
+        _sequence(name, scores, summary, read_json(folder / summary["results"][name]))
         for name, scores in summary["sequences"].items()
     ]
     return EvalReport(summary, sequences)
@@ -104,7 +105,7 @@ def read_eval(folder: Path) -> EvalReport:
 
 def read_replay(folder: Path) -> ReplayReport:
     """What `sam2-ros replay` left in a folder. Raises OSError, and KeyError where it is not complete."""
-    summary = _json(folder / "summary.json")
+    summary = read_json(folder / "summary.json")
     runs = [
         ReportedRun(
             name,
@@ -147,7 +148,3 @@ def _curve(curve: Mapping[str, Sequence[Any]], at: str) -> Curve:
 
 def _numbers(one: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in one.items() if value is None or isinstance(value, (int, float))}
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
@@ -25,6 +25,7 @@ from sam2_ros.text import readable
 
 from .data import Curve
 
+T = TypeVar("T")
 STATE_COLOURS = {"TRACKING": "#2f7f86", "OCCLUDED": "#d9a441", "LOST": "#b3402e", "PENDING": "#b7bcc4"}
 HIDDEN_COLOUR = "#d5d8de"
 INK, QUIET, TINT = "#1b222c", "#56606d", "#0b6171"
@@ -216,13 +217,7 @@ def line_colour(number: int) -> str:
 
 def hidden_spans(curve: Curve) -> list[tuple[float, float]]:
     """Stretches in which the truth shows no object, from their first entry to the first one that shows it again."""
-    spans, position = [], 0
-    for visible, entries in groupby(curve.visible):
-        length = len(list(entries))
-        if visible is False:
-            spans.append((curve.at[position], _end(curve, position + length)))
-        position += length
-    return spans
+    return [(start, end) for visible, start, end in _stretches(curve, curve.visible) if visible is False]
 
 
 def write_panels(path: Path, panels: Sequence[Panel], x_label: str, size_in: tuple[float, float]) -> None:
@@ -245,19 +240,23 @@ def write_panels(path: Path, panels: Sequence[Panel], x_label: str, size_in: tup
 
 
 def _band(axes: Axes, series: Series, named: bool) -> None:
-    curve, position = series.curve, 0
-    for state, entries in groupby(curve.state):
-        length = len(list(entries))
+    curve = series.curve
+    for state, start, end in _stretches(curve, curve.state):
         if state is not None:
-            end = _end(curve, position + length)
-            colour = STATE_COLOURS.get(state, HIDDEN_COLOUR)
-            axes.axvspan(curve.at[position], end, 0.1, 0.9, color=colour, lw=0)
-        position += length
+            axes.axvspan(start, end, 0.1, 0.9, color=STATE_COLOURS.get(state, HIDDEN_COLOUR), lw=0)
     axes.set_yticks([])
     axes.set_ylabel(_label(series.name) if named else "state", rotation=0, ha="right", va="center")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     axes.set_xlim(curve.at[0], _end(curve, len(curve.at)))
+
+
+def _stretches(curve: Curve, values: Sequence[T]) -> Iterator[tuple[T, float, float]]:
+    """Each run of equal values, and from where to where it goes."""
+    position = 0
+    for value, entries in groupby(values):
+        start, position = position, position + len(list(entries))
+        yield value, curve.at[start], _end(curve, position)
 
 
 def _end(curve: Curve, position: int) -> float:
@@ -280,10 +279,7 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
 
 
 def _figure(
-    rows: int,
-    size_in: tuple[float, float],
-    heights: Sequence[float] | None = None,
-    measured: bool = True,
+    rows: int, size_in: tuple[float, float], heights: Sequence[float] | None = None, measured: bool = True
 ) -> tuple[Figure, list[Axes]]:
     """Axes one under the other over the same x. `measured`: margins that fit every text, which takes time."""
     # The object-oriented interface: no pyplot, hence no global state and no display.

@@ -22,13 +22,7 @@ PICTURES_AT_MOST = 6
 _ORDER = ("node", "recorded", "direct")
 """What a robot would see comes first."""
 _TITLES = {"node": "live node", "recorded": "recording", "direct": "direct"}
-_FACTS = {
-    "bag": "Bag",
-    "topic": "Topic",
-    "transport": "Images",
-    "rate": "Rate",
-    "truth": "Truth",
-}
+_FACTS = {"bag": "Bag", "topic": "Topic", "transport": "Images", "rate": "Rate", "truth": "Truth"}
 
 
 def write_replay_page(path: Path, replay: ReplayReport, read_frames: ReadFrames) -> None:

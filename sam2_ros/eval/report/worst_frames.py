@@ -91,14 +91,10 @@ def draw_frame(frame: FrameMasks, object_id: str, number: int) -> np.ndarray:
         image[answer] = (image[answer] * (1 - TINT) + colour * TINT).astype(np.uint8)
         _outline(image, answer, colour_of(number), 1)
     if truth is not None:
-        outline_truth(image, cv2.resize(truth.astype(np.uint8), size).astype(bool))
+        truth = cv2.resize(truth.astype(np.uint8), size).astype(bool)
+        _outline(image, truth, _SHADE_RGB, 3)
+        _outline(image, truth, TRUTH_RGB, 1)
     return image
-
-
-def outline_truth(image_hw3: np.ndarray, truth_hw: np.ndarray) -> None:
-    """Draw the outline of a known mask into the picture."""
-    _outline(image_hw3, truth_hw, _SHADE_RGB, 3)
-    _outline(image_hw3, truth_hw, TRUTH_RGB, 1)
 
 
 def _outline(image_hw3: np.ndarray, mask_hw: np.ndarray, colour: tuple[int, int, int], line_px: int) -> None:

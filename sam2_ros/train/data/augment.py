@@ -42,11 +42,6 @@ def draw_augmentation(rng: np.random.Generator, config: AugmentConfig, frames: i
     return Augmentation(bool(mirrored), linear, whole * each, bool(grey))
 
 
-def colours_only(augmentation: Augmentation) -> Augmentation:
-    """The same colours, nothing rotated or sheared."""
-    return Augmentation(augmentation.mirrored, np.eye(2), augmentation.jitter_t3, augmentation.grey)
-
-
 def augment_frame(frame_hwc: np.ndarray, size: int, augmentation: Augmentation, index: int) -> np.ndarray:
     """A frame as frame `index` of the augmented clip, ``[size, size, 3]`` uint8; the aspect is not kept."""
     small = cv2.resize(frame_hwc, (size, size), interpolation=cv2.INTER_AREA)

@@ -57,6 +57,12 @@ class ClipBatch:
     def frames(self) -> int:
         return len(self.masks_tmhw)
 
+    @property
+    def pictures(self) -> torch.Tensor:
+        """`images_bt3hw`, of a batch that has some."""
+        assert self.images_bt3hw is not None
+        return self.images_bt3hw
+
     @cached_property
     def cover_tmhw(self) -> torch.Tensor:
         """``[t, m, S / 4, S / 4]`` share of each cell that the object covers, 0..1."""

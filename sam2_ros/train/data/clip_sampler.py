@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from sam2_ros.datasets.sequence import FrameTruth, VosSequence
 from sam2_ros.errors import UserError
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 
-from .augment import Augmentation, augment_frame, augment_mask, colours_only, draw_augmentation
+from .augment import augment_frame, augment_mask, draw_augmentation
 from .batch import MIN_VISIBLE_PX, ClipBatch, FrameKey, TrainingClip, make_batch
 
 ATTEMPTS = 8
@@ -70,10 +71,8 @@ class ClipSampler:
         augmentation = draw_augmentation(rng, augment, len(indices))
         frames = [sequence.image(i) for i in indices] if self.picture_size else None
         truths = [_truth(sequence, i, frames[t] if frames else None) for t, i in enumerate(indices)]
-        for moved in (
-            augmentation,
-            colours_only(augmentation),
-        ):  # a turn may push every object out of the picture
+        upright = replace(augmentation, linear=np.eye(2))  # a turn may push every object out of the picture
+        for moved in (augmentation, upright):
             first = {name: augment_mask(mask, self.size, moved) for name, mask in truths[0].masks.items()}
             shown = [name for name, mask in first.items() if mask.sum() >= MIN_VISIBLE_PX]
             if shown:
@@ -85,12 +84,10 @@ class ClipSampler:
             [[augment_mask(truth.mask(shown[i]), self.size, moved) for i in chosen] for truth in truths]
         )
         keys = tuple(FrameKey(sequence, i, moved.mirrored) for i in indices)
-        return TrainingClip(self._pictures(frames, moved), masks, keys)
-
-    def _pictures(self, frames: list[np.ndarray] | None, augmentation: Augmentation) -> np.ndarray | None:
         if frames is None:
-            return None
-        return np.stack([augment_frame(f, self.picture_size, augmentation, t) for t, f in enumerate(frames)])
+            return TrainingClip(None, masks, keys)
+        pictures = [augment_frame(f, self.picture_size, moved, t) for t, f in enumerate(frames)]
+        return TrainingClip(np.stack(pictures), masks, keys)
 
 
 def _truth(sequence: VosSequence, index: int, frame_hwc: np.ndarray | None) -> FrameTruth:

@@ -33,7 +33,7 @@ from .feature_cache import FeatureCache, Progress
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_samples, write_curves, write_samples
 from .run_folder import run_folder
-from .step import FinetuneState, LossSums, Stepper
+from .step import FinetuneState, Stepper
 from .teacher import FeatureBridge, Teacher
 from .validate import SampleFrame, SequenceScore, track_and_score
 
@@ -55,13 +55,12 @@ def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str
     Returns:
         The content of summary.json.
 
-    Raises:
-        UserError: settings, data or weights that cannot be used; `config.out` is not a run's, or holds what is read;
-            the loss is no longer a number.
+    Raises UserError: settings, data or weights that cannot be used; `config.out` is not a run's, or holds what is read;
+    the loss is no longer a number.
     """
     with join_processes(config.device) as processes:
         if not processes.is_first:
-            return FinetuneRun(config, processes, None, _silent, progress).run()
+            return FinetuneRun(config, processes, None, lambda line: None, lambda *_: None).run()
         with run_folder(Path(config.out).expanduser(), config) as folder:
             summary = FinetuneRun(config, processes, folder, tell, progress).run()
             folder.drop_staged()  # everything has its place by now
@@ -79,8 +78,7 @@ class FinetuneRun:
         tell: Tell,
         progress: Progress,
     ) -> None:
-        self.config, self.processes, self.tell = config, processes, tell
-        self.progress = progress if processes.is_first else _silent_progress
+        self.config, self.processes, self.tell, self.progress = config, processes, tell, progress
         if config.threads:
             torch.set_num_threads(config.threads)
         self.out = Path(config.out).expanduser()
@@ -161,7 +159,7 @@ class FinetuneRun:
             weights = "seeded random weights" if config.random_weights else config.model
             self.tell(
                 f"Fine-tuning {self.model.config.name} from {weights} on {len(self.sequences)} sequences, "
-                f"{len(self.held_out)} held out; {self.processes.device}, {self._precision}, "
+                f"{len(self.held_out)} held out; {self.processes.device}, {self.model.precision_name}, "
                 f"{self.processes.count} process(es)."
             )
             own = config_for(self.model.config.name).image_size
@@ -179,13 +177,9 @@ class FinetuneRun:
         self.processes.barrier()
         return step
 
-    @property
-    def _precision(self) -> str:
-        return self.model.precision_name
-
     def _report(self, done: int, seconds: float) -> None:
-        sums = {name: self.processes.total(value) for name, value in sorted(self.stepper.sums.values.items())}
-        self.stepper.sums = LossSums()
+        sums = {name: self.processes.total(value) for name, value in sorted(self.stepper.sums.items())}
+        self.stepper.sums = {}
         answers, seen = max(1.0, sums.pop("answers", 0.0)), sums.pop("seen", 0.0)
         tracked = sums.pop("iou_tracked", 0.0)
         names = [name for name in ("loss", *TERMS, "teacher_mask", "teacher_features") if name in sums]
@@ -272,7 +266,7 @@ class FinetuneRun:
             "sequences": len(self.sequences),
             "held_out": len(self.held_out),
             "device": str(self.processes.device),
-            "precision": self._precision,
+            "precision": self.model.precision_name,
             "processes": self.processes.count,
             **self.scores,
             "weights": str(best if self.scores.get("best") else self.out / "last.safetensors"),
@@ -332,11 +326,3 @@ def _mean(scores: list[SequenceScore]) -> dict[str, float]:
     j = 100 * sum(score.j * score.objects for score in scores) / objects
     f = 100 * sum(score.f * score.objects for score in scores) / objects
     return {"J": round(j, 2), "F": round(f, 2), "JF": round((j + f) / 2, 2)}
-
-
-def _silent(line: str) -> None:
-    del line
-
-
-def _silent_progress(step: str, done: int, total: int | None) -> None:
-    del step, done, total

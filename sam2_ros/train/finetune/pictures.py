@@ -26,8 +26,7 @@ WHITE = (255, 255, 255)
 
 def clip_samples(batch: ClipBatch, logits_tmhw: torch.Tensor) -> list[SampleFrame]:
     """The first clip of a training batch as the model saw it, with its last answers."""
-    assert batch.images_bt3hw is not None
-    pixels = batch.images_bt3hw[0].permute(0, 2, 3, 1).float().cpu().numpy()
+    pixels = batch.pictures[0].permute(0, 2, 3, 1).float().cpu().numpy()
     frames = np.clip((pixels * IMAGENET_STD + IMAGENET_MEAN) * 255, 0, 255).round().astype(np.uint8)
     mine = batch.clip_m == 0
     truth, found = batch.masks_tmhw[:, mine].cpu().numpy(), (logits_tmhw[:, mine] > 0).cpu().numpy()

@@ -16,14 +16,7 @@ from sam2_ros.result_folder.manifest import MANIFEST, FileState
 from sam2_ros.result_folder.switch import why_blocked
 from sam2_ros.train.train_config import FinetuneConfig
 
-OWN = (
-    "checkpoint.pt",
-    "log.jsonl",
-    "best.safetensors",
-    "last.safetensors",
-    "curves.png",
-    "summary.json",
-)
+OWN = ("checkpoint.pt", "log.jsonl", "best.safetensors", "last.safetensors", "curves.png", "summary.json")
 
 
 def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:

@@ -39,17 +39,6 @@ class FinetuneState(NamedTuple):
 
 
 @dataclass
-class LossSums:
-    """Sums of losses and of what was scored since the last report, of this process."""
-
-    values: dict[str, float] = field(default_factory=dict)
-
-    def add(self, **values: float) -> None:
-        for name, value in values.items():
-            self.values[name] = self.values.get(name, 0.0) + value
-
-
-@dataclass
 class Stepper:
     """Everything one step needs."""
 
@@ -59,7 +48,7 @@ class Stepper:
     loss: LossConfig
     teacher: Teacher | None = None
     cache: FeatureCache | None = None
-    sums: LossSums = field(default_factory=LossSums)
+    sums: dict[str, float] = field(default_factory=dict)  # losses and scores since the last report
     last: tuple[ClipBatch, torch.Tensor] | None = None  # of the last pass and its answers, for a picture
 
     def clip_numbers(self, first_step: int) -> Iterator[Sequence[int]]:
@@ -72,15 +61,14 @@ class Stepper:
     def step(self, number: int, batches: Iterator[ClipBatch]) -> None:
         """Step `number` of the run: `accumulate` batches, one change of the weights.
 
-        Raises:
-            UserError: the loss is not finite.
+        Raises UserError: the loss is not finite.
         """
         config, state, processes = self.config, self.state, self.processes
         set_rates(state.optimiser, share_at(number, config))
         state.optimiser.zero_grad(set_to_none=True)
         for part in range(config.accumulate):
             batch = next(batches).to(processes.device)
-            with self.state.model.precision():
+            with state.model.precision():
                 loss = self._loss(batch, (config.seed, 2, number, part, processes.rank))
             if not math.isfinite(loss.item()):
                 raise UserError(
@@ -105,33 +93,28 @@ class Stepper:
         config = self.config
         features = self._features(batch)
         plan = draw_plan(np.random.default_rng(seed), config, batch.visible_tm.cpu().numpy())
-        rolled_out = roll_out(
-            self.state.model,
-            features,
-            batch,
-            plan,
-            self.loss,
-            tuple(seed),
-            frame_by_frame=config.checkpoint_gradients,
-        )
+        by_frame = config.checkpoint_gradients
+        model, draws = self.state.model, tuple(seed)
+        rolled_out = roll_out(model, features, batch, plan, self.loss, draws, frame_by_frame=by_frame)
         objects = self.processes.total(len(batch.clip_m)) / self.processes.count
         loss = rolled_out.terms_4.sum() / objects
-        self.sums.add(loss=rolled_out.terms_4.sum().item(), answers=rolled_out.answers)
-        self.sums.add(**dict(zip(TERMS, rolled_out.terms_4.tolist(), strict=True)))
+        self._add(loss=rolled_out.terms_4.sum().item(), answers=rolled_out.answers)
+        self._add(**dict(zip(TERMS, rolled_out.terms_4.tolist(), strict=True)))
         self._add_iou(batch, rolled_out)
         if self.teacher is not None:
             loss = loss + self._distillation_loss(batch, features, rolled_out, objects)
         self.last = batch, rolled_out.logits_tmhw
         return loss
 
+    def _add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
     def _features(self, batch: ClipBatch) -> ImageFeatures:
         if self.cache is not None:
             return self.cache.load(list(chain.from_iterable(batch.keys_bt)), self.processes.device)
-        assert batch.images_bt3hw is not None
-        b, t = batch.images_bt3hw.shape[:2]
-        images = resized(batch.images_bt3hw.flatten(0, 1), self.state.model.config.image_size).unflatten(
-            0, (b, t)
-        )
+        size, b_t = self.state.model.config.image_size, batch.pictures.shape[:2]
+        images = resized(batch.pictures.flatten(0, 1), size).unflatten(0, b_t)
         if self.config.freeze_encoder:
             with torch.no_grad():
                 return encode_frames(self.state.model, images, frame_by_frame=False)
@@ -141,9 +124,8 @@ class Stepper:
         self, batch: ClipBatch, features: ImageFeatures, rolled_out: RollOut, objects: float
     ) -> torch.Tensor:
         assert self.teacher is not None
-        assert batch.images_bt3hw is not None
         weights = self.config.teacher
-        theirs = self.teacher.encode(batch.images_bt3hw)
+        theirs = self.teacher.encode(batch.pictures)
         visible = batch.visible_tm
         masks = [
             mask_distillation_loss(ours, self.teacher.mask_logits(theirs, batch, frame), visible[frame])
@@ -151,11 +133,11 @@ class Stepper:
         ]
         loss = torch.stack(masks).sum() / objects if masks else rolled_out.terms_4.new_zeros(())
         asked = max(1, len(masks)) * len(batch.clip_m)
-        self.sums.add(teacher_mask=loss.item() * objects / asked * rolled_out.answers)
+        self._add(teacher_mask=loss.item() * objects / asked * rolled_out.answers)
         loss = weights.mask_weight * loss
         if self.state.bridge is not None:
             difference = self.state.bridge(features, theirs)
-            self.sums.add(teacher_features=difference.item() * rolled_out.answers)
+            self._add(teacher_features=difference.item() * rolled_out.answers)
             loss = loss + weights.feature_weight * difference
         return loss
 
@@ -163,4 +145,4 @@ class Stepper:
     def _add_iou(self, batch: ClipBatch, rolled_out: RollOut) -> None:
         visible = batch.visible_tm[1:]
         iou = logits_iou(rolled_out.logits_tmhw, batch.cover_tmhw)[1:][visible]
-        self.sums.add(iou_tracked=float(iou.sum()), seen=float(visible.sum()))
+        self._add(iou_tracked=float(iou.sum()), seen=float(visible.sum()))

@@ -14,6 +14,7 @@ from sam2_ros.engine.model.prompt_encoder import BOX_MAX, BOX_MIN
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.train.data.batch import ClipBatch
+from sam2_ros.train.rollout import features_of
 
 
 class Teacher:
@@ -30,8 +31,7 @@ class Teacher:
     @torch.no_grad()
     def mask_logits(self, features: ImageFeatures, batch: ClipBatch, frame: int) -> torch.Tensor:
         """``[m, h, w]`` of one frame. Where an object does not show, without meaning."""
-        t, masks = batch.frames, batch.masks_tmhw[frame]
-        here = ImageFeatures(*(level.unflatten(0, (-1, t))[batch.clip_m, frame] for level in features))
+        masks, here = batch.masks_tmhw[frame], features_of(features, batch, frame)
         boxes = tight_boxes(masks) * (self.model.config.image_size / masks.shape[-1])
         labels = torch.tensor([BOX_MIN, BOX_MAX], device=masks.device).expand(len(boxes), -1)
         decoded = self.model.decode(self.model.without_memory(here.s16), here, boxes, labels)

@@ -157,11 +157,7 @@ def _render(seed: int, size: int, frames: int, objects: int) -> TrainingClip:
     return TrainingClip(clip.frames, clip.masks)
 
 
-def _as_rendered(clip: TrainingClip) -> TrainingClip:
-    return clip
-
-
-IN_WORKERS = ClipMaker(_render, _as_rendered, variation, make_batch)
+IN_WORKERS = ClipMaker(_render, lambda clip: clip, variation, make_batch)
 
 
 def start_middle_later(rng: np.random.Generator, length: int, frames: int) -> tuple[int, ...]:

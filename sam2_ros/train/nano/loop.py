@@ -184,7 +184,7 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
     Returns:
         Mean IoU over tracked frames where the object shows, and the share of frames with the right presence.
     """
-    features, rng = encode_frames(model, _images(batch)), np.random.default_rng(0)
+    features, rng = encode_frames(model, batch.pictures), np.random.default_rng(0)
     tracked = roll_out(model, features, batch, PromptPlan("box"), _loss_config(0.0), rng)
     visible = batch.visible_tm[1:]
     ious = logits_iou(tracked.logits_tmhw, batch.cover_tmhw)[1:][visible]
@@ -215,10 +215,10 @@ def _loss(
 ) -> tuple[torch.Tensor, tuple[float, float]]:
     """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
     model, device, balance = state.model, batch.masks_tmhw.device, config.balance_at(step)
-    t, m, b = batch.frames, len(batch.clip_m), len(_images(batch))
+    t, m, b = batch.frames, len(batch.clip_m), len(batch.pictures)
     loss_config = _loss_config(balance, float(t > 1))  # on one frame everything shows: no presence to learn
     true_memory = torch.from_numpy(rng.random(m) < config.teacher_share_at(step)).to(device)
-    features = encode_frames(model, _images(batch))
+    features = encode_frames(model, batch.pictures)
     occlusion = draw_occlusion(rng, batch.visible_tm.cpu())
     corruption = draw_corruption(rng, t, b, m // b)
     plan = PromptPlan(draw_kind(rng), masks_answered=True)
@@ -239,11 +239,6 @@ def _loss(
         iou_tm = logits_iou(candidates, batch.cover_tmhw)
         ious = [iou[visible].mean().item() for iou, visible in zip(iou_tm, batch.visible_tm, strict=True)]
     return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
-
-
-def _images(batch: ClipBatch) -> torch.Tensor:
-    assert batch.images_bt3hw is not None
-    return batch.images_bt3hw
 
 
 @torch.no_grad()

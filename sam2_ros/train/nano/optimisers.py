@@ -17,8 +17,7 @@ def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Op
     No decay for biases, norms, embeddings and tables. Every group has a "rate": the learning rate of a step is to be
     multiplied by it.
 
-    Raises:
-        RuntimeError: this torch has no Muon.
+    Raises RuntimeError: this torch has no Muon.
     """
     if not hasattr(torch.optim, "Muon"):
         raise RuntimeError(f"torch {torch.__version__} has no Muon optimiser: training needs torch >= 2.9")

@@ -17,9 +17,7 @@ from sam2_ros.train.prompts import corrective_clicks, simulate_boxes
 
 BOX_SHARE = 0.5
 ROUNDS = {"box": 2, "click": 3}  # answers to a box and one click more; to one, two and three clicks
-LOGITS_SHARE = (
-    0.5  # of the corrections that come with the answer before them, as an image segmenter gives them
-)
+LOGITS_SHARE = 0.5  # of the corrections: with the answer before them, as an image segmenter gives them
 
 
 def stills_loss(

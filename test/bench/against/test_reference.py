@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_models import random_model
 
 from sam2_ros.bench.against.open_reference import open_reference
 from sam2_ros.bench.against.reference import TrackerOutput, logit_error, mask_agreement
@@ -15,7 +16,6 @@ from sam2_ros.bench.run import BenchConfig, run_bench
 from sam2_ros.engine import config_for
 from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
-from sam2_ros.weights.load import random_model
 from sam2_ros.weights.open_model import ModelOptions
 
 

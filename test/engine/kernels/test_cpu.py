@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_models import random_model
 
 from sam2_ros.engine import Sam2Model, config_for
 from sam2_ros.engine.kernels import attention
@@ -21,7 +22,7 @@ from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.kernels.rope import Rope, axial_rope, channels_first, rotate
 from sam2_ros.engine.model.hiera import WindowAttention
 from sam2_ros.engine.model.sam2 import MemoryView
-from sam2_ros.weights.load import load_model, random_model, save_model
+from sam2_ros.weights.load import load_model, save_model
 
 ROOT = Path(__file__).resolve().parents[3]
 TYPES = [torch.float32, torch.bfloat16]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from random_models import random_model
 from torch import nn
 
 from sam2_ros.bench.against.reference import hiera_of
@@ -21,7 +22,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.train.finetune.parameters import freeze, make_optimiser, rates_of
 from sam2_ros.train.nano.initial_values import initialise
 from sam2_ros.train.train_config import FinetuneConfig
-from sam2_ros.weights.load import load_model, random_model, save_model
+from sam2_ros.weights.load import load_model, save_model
 
 
 @dataclass(frozen=True)

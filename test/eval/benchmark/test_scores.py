@@ -15,7 +15,6 @@ from vos_layouts import grey_frames, labels_of, write_sequence
 
 from sam2_ros.datasets.layouts import open_dataset
 from sam2_ros.datasets.sequence import VosSequence
-from sam2_ros.eval.benchmark.calibration import presence_calibration
 from sam2_ros.eval.benchmark.scores import (
     ObjectScores,
     ScoredFrame,
@@ -25,6 +24,7 @@ from sam2_ros.eval.benchmark.scores import (
     disjoint,
     false_presence_percent,
     percent,
+    presence_calibration,
 )
 from sam2_ros.eval.metrics import boundary_f
 

@@ -192,7 +192,7 @@ def test_two_replays(tmp_path, capsys):
     assert report["speed"]["dropped per image"]["A"] == 0.2
     assert asked(capsys, a, b, "--run", "direct")[1]["verdict"] == "same"
     assert asked(capsys, a, b, "--metric", "missed")[1]["difference"] == 25.0
-    assert compare_files(a, b).found.low is None
+    assert compare_files(a, b).found.interval is None
 
 
 def test_two_replays_of_several_bags(tmp_path, capsys):

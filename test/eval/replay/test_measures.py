@@ -6,13 +6,12 @@ import math
 
 import pytest
 
+from sam2_ros.eval.calibration import calibration
+from sam2_ros.eval.metrics import mean
 from sam2_ros.eval.replay.measures import (
-    calibration,
-    first_mask_at,
     identity_switches,
     longest_gap_s,
     matched_object,
-    mean,
     share,
     stability,
     stretches,
@@ -30,12 +29,6 @@ def test_stretches_are_half_open_and_may_touch_the_ends() -> None:
     assert stretches(VISIBLE, False) == [(2, 5)]
     assert stretches(VISIBLE, True) == [(0, 2), (5, 8)]
     assert stretches([], True) == []
-
-
-def test_the_first_mask_counts_from_the_prompt_on() -> None:
-    assert first_mask_at([True, False, False, True], since=1) == 3
-    assert first_mask_at([True, False, True, True], since=2) == 2
-    assert first_mask_at([True, False, False], since=1) is None
 
 
 def test_time_to_lost_runs_from_the_first_hidden_image_to_the_first_honest_answer() -> None:
@@ -94,23 +87,24 @@ def test_stability_compares_successive_answers_with_successive_truths() -> None:
 
 
 def test_presence_that_means_what_it_says_has_no_calibration_error() -> None:
-    even = calibration([0.0] * 4, [True, False, True, False])  # sigmoid(0) = 0.5, half of them visible
-    assert even.counts[5] == 4
-    assert even.error == 0.0
-    sure_and_right = calibration([1000.0, -1000.0], [True, False])
-    assert sure_and_right.counts == (1, 0, 0, 0, 0, 0, 0, 0, 0, 1)
-    assert sure_and_right.error == pytest.approx(0.0, abs=1e-12)
+    # sigmoid(0) = 0.5, half of them visible
+    even = calibration([0.0] * 4, [True, False, True, False], "count")
+    assert even["bins"][5]["count"] == 4
+    assert even["ece"] == 0.0
+    sure_and_right = calibration([1000.0, -1000.0], [True, False], "count")
+    assert [one["count"] for one in sure_and_right["bins"]] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert sure_and_right["ece"] == 0.0
 
 
 def test_calibration_error_weighs_the_bins_by_their_counts() -> None:
     # Three answers say 0.5 of which none is visible, one says 1.0 and is.
-    found = calibration([0.0, 0.0, 0.0, 50.0, NAN], [False, False, False, True, True])
-    assert sum(found.counts) == 4
-    assert found.error == pytest.approx(3 / 4 * 0.5)
-    assert found.presence[5] == 0.5
-    assert found.visible[5] == 0.0
-    assert math.isnan(found.visible[2])
-    assert calibration([NAN], [True]).error is None
+    found = calibration([0.0, 0.0, 0.0, 50.0, NAN], [False, False, False, True, True], "count")
+    assert sum(one["count"] for one in found["bins"]) == found["count"] == 4
+    assert found["ece"] == 3 / 4 * 0.5
+    assert found["bins"][5]["presence"] == 0.5
+    assert found["bins"][5]["visible"] == 0.0
+    assert found["bins"][2]["visible"] is None
+    assert calibration([NAN], [True], "count")["ece"] is None
 
 
 def test_the_longest_gap_has_the_ends_of_the_bag_in_it() -> None:

@@ -6,6 +6,8 @@ Knows nothing of how a clip is drawn.
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,13 @@ import torch
 
 from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip
 from sam2_ros.train.data.batch import TrainingClip, make_batch
-from sam2_ros.train.nano.clip_cost import clip_cost
 from sam2_ros.train.nano.clips import ClipMaker, clip_batches, variation
 from sam2_ros.train.nano.device_clips import on_device, stack_on_device, vary
 from sam2_ros.train.nano.loop import train_nano
 from sam2_ros.train.nano.recipe import NanoConfig, Phase
 
 CPU = torch.device("cpu")
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,11 @@ def test_workers_that_send_scripts_lead_to_the_same_batches(device):
 
 def test_the_cost_of_a_clip_says_what_a_worker_saves_and_sends():
     pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from clip_cost import clip_cost
+    finally:
+        sys.path.pop(0)
     cost = clip_cost(1, 64, 2, 1, CPU)
     assert cost["worker_leaves_drawing_ms"] > 0
     assert cost["worker_draws_ms"] > 0

@@ -232,7 +232,9 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
 
 
 def test_a_run_can_start_from_weights(tmp_path):
-    from sam2_ros.weights.load import random_model, save_model
+    from random_models import random_model
+
+    from sam2_ros.weights.load import save_model
 
     weights = tmp_path / "start.safetensors"
     save_model(random_model(config_for("nano"), seed=5), weights)

@@ -1,4 +1,4 @@
-"""`python -m sam2_ros.train.nano.clip_cost`: how long a training clip takes to make, drawn by a worker or on a device.
+"""Measures how long a training clip takes to make, drawn by a worker or on a device: `python scripts/clip_cost.py`.
 
 Knows one thread of one process; says nothing of what learns from the clips.
 """
@@ -13,8 +13,8 @@ import time
 import cv2
 import torch
 
-from .clips import IN_WORKERS
-from .device_clips import on_device
+from sam2_ros.train.nano.clips import IN_WORKERS
+from sam2_ros.train.nano.device_clips import on_device
 
 
 def clip_cost(clips: int, size: int, frames: int, objects: int, device: torch.device) -> dict[str, float]:
@@ -52,7 +52,7 @@ def _wait(device: torch.device) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m sam2_ros.train.nano.clip_cost", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=20, help="(20)")
     parser.add_argument("--size", type=int, default=384, help="side of the frames in pixels (384)")
     parser.add_argument("--frames", type=int, default=8, help="drawn of each clip (8)")

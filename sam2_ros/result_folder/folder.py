@@ -10,7 +10,6 @@ import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
 from sam2_ros.errors import UserError
 
@@ -202,9 +201,7 @@ class ResultFolder:
     def __enter__(self) -> ResultFolder:
         return self.open() if self._lock is None else self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._lock is None:
             return
         if error is not None and self._resume and self.staged():

@@ -22,7 +22,7 @@ from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 
 from .definitions import definitions
-from .tracked_object import Roi, object_fields
+from .tracked_object import cropped_mask, roi_of, state_fields
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -124,26 +124,15 @@ def recorded_objects(types: Typestore, stamp_ns: int, frame_id: str, result: Fra
 
 
 def _object_message(types: Typestore, stamp_ns: int, frame_id: str, obj: TrackedObject) -> Any:
-    fields = object_fields(obj)
     point, vector = types.types["geometry_msgs/msg/Point"], types.types["geometry_msgs/msg/Vector3"]
     return types.types["sam2_ros_msgs/msg/TrackedObject"](
-        id=fields.id,
-        label=fields.label,
-        class_id=fields.class_id,
-        state=fields.state,
-        score=fields.score,
-        presence=fields.presence,
-        age=fields.age_s,
-        roi=_roi_message(types, fields.roi),
-        mask=recorded_image(types, stamp_ns, frame_id, mono_to_image_fields(fields.mask_hw)),
-        centroid=point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
-        area=fields.area_px,
+        **state_fields(obj),
+        roi=types.types["sensor_msgs/msg/RegionOfInterest"](**roi_of(obj)._asdict(), do_rectify=False),
+        mask=recorded_image(types, stamp_ns, frame_id, mono_to_image_fields(cropped_mask(obj))),
+        centroid=point(x=float(obj.centroid_xy[0]), y=float(obj.centroid_xy[1]), z=0.0),
+        area=int(obj.area_px),
         has_position=False,
         position=point(x=0.0, y=0.0, z=0.0),
         size=vector(x=0.0, y=0.0, z=0.0),
         velocity=vector(x=0.0, y=0.0, z=0.0),
     )
-
-
-def _roi_message(types: Typestore, roi: Roi) -> Any:
-    return types.types["sensor_msgs/msg/RegionOfInterest"](**roi._asdict(), do_rectify=False)

@@ -46,7 +46,7 @@ class Limits:
     def check_size(self, prompt_id: str, class_id: str, points: int) -> None:
         """PromptError for a name or a number of points beyond the limits; cheap, before anything is converted."""
         for what, name in (("id", prompt_id), ("class_id", class_id)):
-            if (size := _bytes_of(name)) > self.max_id_bytes:
+            if (size := len(name.encode("utf-8", "surrogatepass"))) > self.max_id_bytes:
                 raise PromptError(
                     f"prompt '{shown(prompt_id)}': {what} of {size:,} bytes; expected at most max_id_bytes = "
                     f"{self.max_id_bytes}"
@@ -95,7 +95,3 @@ def listed(texts: Sequence[str], separator: str = ", ") -> str:
     first = separator.join(texts[:LISTED])
     more = len(texts) - LISTED
     return f"{first}{separator}and {more:,} more" if more > 0 else first
-
-
-def _bytes_of(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))

@@ -20,6 +20,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -34,7 +36,7 @@ from sam2_ros.media.pixels.image_reader import ImageReader
 from .camera import CameraSubscription
 from .convert import ImageDecoder
 from .detector.detector import Detector
-from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
+from .diagnostics import Statistics, camera_line, diagnostic_message, tracking_line
 from .frame_history import FrameHistory, StampedImage
 from .late_prompts import LatePrompts
 from .loading import Loaded, free_device_memory, load, tracker_config
@@ -96,8 +98,8 @@ class Sam2Node(LifecycleNode):
         # Of the last activation, to notice a jump between the two.
         self._last_image: StampedImage | None = None
 
-        self._requests = Requests(self, self._statistics, owner=self, settings=self._declared)
-        self._segment_service = SegmentService(self, self._model, lambda: self._params.limits)
+        self._requests = Requests(self, self._statistics, queue=self._queue, settings=self._declared)
+        self._segment_service = SegmentService(self, self._model, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -145,7 +147,7 @@ class Sam2Node(LifecycleNode):
         detector = spatial = None
         with contextlib.ExitStack() as made:
             if params.detection_mode != "off":
-                detector = Detector(self, self._declared, queue, self._statistics, activity=self)
+                detector = Detector(self, self._declared, queue, self._statistics, is_active=self._is_active)
                 made.callback(detector.destroy)
             if params.use_3d:
                 # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
@@ -189,7 +191,7 @@ class Sam2Node(LifecycleNode):
             self._statistics,
             configured.decoder,
             results=self._results,
-            supervisor=self,
+            give_up=self._give_up,
             log=self.get_logger(),
             last=self._last_image,
         )
@@ -260,7 +262,7 @@ class Sam2Node(LifecycleNode):
         gc.collect()
         free_device_memory()
 
-    def give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str) -> None:
         """Called by the worker's thread: a transition belongs to the executor's."""
         self._fault = reason
         self._gave_up.trigger()
@@ -274,12 +276,11 @@ class Sam2Node(LifecycleNode):
 
     # What requests and detections need.
 
-    @property
-    def active(self) -> bool:
+    def _is_active(self) -> bool:
         """Whether images are being tracked."""
         return self._state == "active"
 
-    def queue(self) -> PromptQueue:
+    def _queue(self) -> PromptQueue:
         """Where prompts go; PromptError says why there is none."""
         return self._at_work().queue
 
@@ -351,8 +352,7 @@ class Sam2Node(LifecycleNode):
             values["image_history_cut"] = str(history.cut)
         if waiting := self._declared.waiting:
             values["waiting_for_configure"] = ", ".join(waiting)
-        if (resident := resident_mb()) is not None:
-            values["resident_mb"] = f"{resident:.1f}"
+        values["resident_mb"] = f"{psutil.Process().memory_info().rss / 1e6:.1f}"
         values["rate_in_hz"] = f"{self._camera.rate.hz(now_s):.2f}"
         values["rate_out_hz"] = f"{self._statistics.rate.hz(now_s):.2f}"
         mailbox = self._camera.mailbox

@@ -35,12 +35,12 @@ from sam2_ros.engine.result import MAX_LABEL
 from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import ImageReader
 
-from .convert import ImageDecoder, message_to_rgb, prompt_request
+from .convert import ImageDecoder, prompt_request
 from .frame_history import FrameHistory
 from .interfaces import Segment
-from .limits import Limits
 from .loading import free_device_memory
 from .outputs.object_messages import objects_message
+from .parameters.declared import DeclaredParameters
 
 # The official thresholds are for the official models; nano is never as sure and would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
@@ -57,18 +57,18 @@ class SegmentService:
     Args:
         model: the model at work, the camera's images and what reads them; raises PromptError with the reason while
             there are none. An image of a request is read as the camera's are, as a stream of its own.
-        limits: of one request.
+        settings: for the limits of one request.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
         model: Callable[[], tuple[Sam2Model, FrameHistory, ImageDecoder]],
-        limits: Callable[[], Limits],
+        settings: DeclaredParameters,
     ) -> None:
         self._log = node.get_logger()
         self._model = model
-        self._limits = limits
+        self._settings = settings
         self._stopping = threading.Event()
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
@@ -135,7 +135,7 @@ class SegmentService:
     def _answer(self, request: Any, response: Any) -> Any:
         try:
             self._check_stopping()
-            self._limits().check_count(len(request.prompts))
+            self._settings.used.limits.check_count(len(request.prompts))
             model, history, decoder = self._model()
             message = request.image
             if not message.height and not message.width and not len(message.data):
@@ -146,7 +146,8 @@ class SegmentService:
                 message = history.newest.message
                 image = decoder.to_rgb(message)
             else:
-                image = message_to_rgb(message, ImageReader(decoder.images.config, self._log.warning))
+                images = ImageReader(decoder.images.config, self._log.warning)
+                image = ImageDecoder(images).to_rgb(message)
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
         except UserError as error:
@@ -167,7 +168,7 @@ class SegmentService:
             found = segment_everything(model, image, config, before_batch=self._check_stopping)
             candidates = [("", "", mask.segmentation, mask.predicted_iou) for mask in found]
         else:
-            limits = self._limits()
+            limits = self._settings.used.limits
             prompts = [
                 prompt_request(prompt, f"#{number}", limits=limits).prompt.validated(height, width)
                 for number, prompt in enumerate(request.prompts, start=1)

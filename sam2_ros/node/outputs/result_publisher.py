@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rclpy.clock import Clock
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.frame_history import StampedImage
 from sam2_ros.node.object_registry import ObjectRegistry
-from sam2_ros.node.settings import Settings
+from sam2_ros.node.parameters.declared import DeclaredParameters
 from sam2_ros.node.spatial.location import NoPositionError
 from sam2_ros.node.spatial.object_locator import ObjectLocator, ObservedImage
 from sam2_ros.node.spatial.transform import IDENTITY, Transform
 from sam2_ros.node.spatial.waiting import WaitingQueue
-from sam2_ros.node.worker import Log
 
 from .publish import Outputs
 
@@ -62,9 +62,9 @@ class ResultPublisher:
         detector: Detector | None,
         objects: ObjectRegistry,
         statistics: Statistics,
-        settings: Settings,
+        settings: DeclaredParameters,
         clock: Clock,
-        log: Log,
+        log: RcutilsLogger,
     ) -> None:
         self._outputs = outputs
         self._spatial = spatial
@@ -121,10 +121,10 @@ class ResultPublisher:
         if self._spatial is not None and waiting.observed is not None:
             located = self._spatial.locate(waiting.observed, transform, waited_s)
         self._outputs.publish_objects(waiting.result, waiting.image_rgb, image.message.header, located)
-        self._statistics.delivered((time.monotonic() - image.received_s) * 1e3)
+        self._statistics.timed("latency", (time.monotonic() - image.received_s) * 1e3)
         age_s = (self._clock.now().nanoseconds - image.stamp_ns) / 1e9
         if 0 <= age_s < PLAUSIBLE_AGE_S:
-            self._statistics.aged(age_s * 1e3)
+            self._statistics.timed("age", age_s * 1e3)
 
     def _failed(self, error: Exception) -> None:
         self._statistics.lost("failed")

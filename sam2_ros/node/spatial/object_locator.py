@@ -109,10 +109,6 @@ class ObjectLocator:
         self._sources.discontinuity()
         if self._transforms is not None:
             self._transforms.forget()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget velocities."""
         with self._lock:
             self._velocities.clear()
 

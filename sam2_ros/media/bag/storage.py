@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, ReaderError, StoragePlugin, Writer
@@ -21,17 +20,14 @@ from rosbags.typesys import TypesysError
 from sam2_ros.engine.result import FrameResult
 from sam2_ros.media.frame_source import SourceError, natural_key
 from sam2_ros.media.messages.message_types import (
-    COMPRESSED_TYPE,
     IMAGE_TYPE,
     OBJECTS_TYPE,
-    compressed_message,
     normalised_type,
     recorded_image,
     recorded_objects,
     standard_types,
     types_of_bag,
 )
-from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.result_folder.scratch import scratch_folder
 
@@ -39,7 +35,6 @@ from .mcap_recovery import RecoveredMcap, recover_mcap
 from .zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-JPEG_QUALITY = 90
 _MOST_MESSAGES = 10**12  # beyond it metadata.yaml is wrong: a camera's ten thousand years
 
 _log = logging.getLogger(__name__)
@@ -191,24 +186,10 @@ class BagWriter:
         self._connections: dict[tuple[str, str], Connection] = {}
         self._closed = False
 
-    def write_image(
-        self, topic: str, stamp_ns: int, frame_id: str, image_rgb: np.ndarray, compressed: bool = False
-    ) -> None:
-        """[H, W, 3] uint8 RGB as rgb8 Image, or as JPEG CompressedImage (name its topic `.../compressed`)."""
-        if not compressed:
-            message = recorded_image(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
-            self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
-            return
-        image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-        ok, jpeg = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        if not ok:
-            raise ImageError(
-                f"image of shape {image_rgb.shape} does not encode as JPEG, expected uint8 [H, W, 3]"
-            )
-        message = compressed_message(
-            self._types, stamp_ns, frame_id, "rgb8; jpeg compressed bgr8", jpeg.reshape(-1)
-        )
-        self.write_raw(topic, COMPRESSED_TYPE, stamp_ns, message)
+    def write_image(self, topic: str, stamp_ns: int, frame_id: str, image_rgb: np.ndarray) -> None:
+        """[H, W, 3] uint8 RGB as rgb8 Image."""
+        message = recorded_image(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
+        self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
 
     def write_objects(self, topic: str, stamp_ns: int, frame_id: str, result: FrameResult) -> None:
         """One sam2_ros_msgs/TrackedObjectArray, as the live node publishes it."""

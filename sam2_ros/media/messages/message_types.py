@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.interfaces.typing import Typesdict
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
@@ -105,11 +104,6 @@ def header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:
 def recorded_image(types: Typestore, stamp_ns: int, frame_id: str, fields: ImageFields) -> Any:
     """sensor_msgs/Image."""
     return types.types[IMAGE_TYPE](header=header(types, stamp_ns, frame_id), **fields._asdict())
-
-
-def compressed_message(types: Typestore, stamp_ns: int, frame_id: str, format: str, data: np.ndarray) -> Any:
-    """sensor_msgs/CompressedImage of encoded bytes, [n] uint8."""
-    return types.types[COMPRESSED_TYPE](header=header(types, stamp_ns, frame_id), format=format, data=data)
 
 
 def recorded_objects(types: Typestore, stamp_ns: int, frame_id: str, result: FrameResult) -> Any:

@@ -205,9 +205,8 @@ class Associator:
         missing[own_columns] = False
         unsettled = missing | np.array([each.mask is None for each in present], bool)
         shown: np.ndarray = np.any(_claims(overlap, relation > 0, unsettled), axis=1)
-        shown |= np.any(
-            class_relation(found, unplaced) >= 0, axis=1
-        )  # perhaps what was asked for without a place
+        # Perhaps what was asked for without a place.
+        shown |= np.any(class_relation(found, unplaced) >= 0, axis=1)
         shown[own_rows] = True
         named = [
             each.sent is not None or stamp_s - self._named_s.get(each.id, -math.inf) <= FLIP_MEMORY_S

@@ -17,16 +17,7 @@ MAX_NAME_BYTES = 1024  # of an image's frame_id and encoding
 
 @dataclass(frozen=True)
 class Limits:
-    """One field for each of the node's parameters of that name (`history_bytes` without it is the default).
-
-    Attributes:
-        max_points: points of one prompt, and of one object's prompts that wait together.
-        max_message_prompts: prompts in one message or request.
-        max_pending_prompts: prompts that wait for their image or are on their way to now.
-        max_pending_bytes: bytes of the masks among those.
-        max_id_bytes: UTF-8 bytes of an id, and of a class name.
-        history_bytes: of the images kept for late prompts; those that late prompts hold beyond that, likewise.
-    """
+    """The node's parameters of these names, whose meaning `NodeParams` says, and their defaults."""
 
     max_points: int = 256
     max_message_prompts: int = 64

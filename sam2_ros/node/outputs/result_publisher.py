@@ -77,7 +77,6 @@ class ResultPublisher:
         self._queue: WaitingQueue[_Waiting, Transform] = WaitingQueue(
             ask=self._transform,
             release=self._publish,
-            dropped=lambda: statistics.lost("not_published"),
             failed=self._failed,
             timeout_s=lambda: settings.used.tf_timeout,
         )
@@ -92,7 +91,8 @@ class ResultPublisher:
             observed = self._spatial.observe(result, height_px, width_px, header)
         self._outputs.publish_masks(result, image_rgb, header, self._settings.used.use_debug)
         waiting = _Waiting(result, image_rgb, image, observed)
-        self._queue.put(waiting, waiting.size_bytes)
+        for _ in range(self._queue.put(waiting, waiting.size_bytes)):
+            self._statistics.lost("not_published")
 
     def discontinuity(self) -> None:
         """Time or the camera jumped: no transform is going to come for what is from before."""

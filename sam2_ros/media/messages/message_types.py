@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.interfaces.typing import Typesdict
@@ -19,8 +19,8 @@ from sam2_ros.engine.result import FrameResult, TrackedObject
 from sam2_ros.media.bag.repair_stamps import fits_a_stamp
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
+from sam2_ros.share_folder import shared_folder
 
-from .definitions import definitions
 from .tracked_object import cropped_mask, roi_of, state_fields
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
@@ -35,6 +35,15 @@ def normalised_type(name: str) -> str:
     """`sensor_msgs/Image` as early ROS 2 and ROS 1 wrote it -> `sensor_msgs/msg/Image`."""
     package, _, rest = name.partition("/")
     return f"{package}/msg/{rest}" if rest and "/" not in rest else name
+
+
+@lru_cache(maxsize=2)
+def definitions(kind: Literal["msg", "srv"] = "msg") -> dict[str, str]:
+    """Type name -> text, e.g. `sam2_ros_msgs/msg/Prompt` -> the content of Prompt.msg. Raises UserError."""
+    # The generated Python package sam2_ros_msgs has a msg/ too, without definitions.
+    folder = shared_folder("msgs", "msg/*.msg", in_clone="sam2_ros_msgs") / kind
+    files = sorted(folder.glob(f"*.{kind}"))
+    return {f"sam2_ros_msgs/{kind}/{path.stem}": path.read_text("utf-8") for path in files}
 
 
 @lru_cache(maxsize=1)

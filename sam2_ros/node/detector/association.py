@@ -67,12 +67,14 @@ class _OpenPrompt:
         """The object is tracked by now; one without a name is told by its place."""
         if known.state != ObjectState.TRACKING:
             return False
-        return known.id == self.prompt.id if self.prompt.id else _iou(self.box, known.box) >= CLAIM_AFFINITY
+        return (
+            known.id == self.prompt.id if self.prompt.id else box_iou(self.box, known.box) >= CLAIM_AFFINITY
+        )
 
     def is_pending_as(self, known: KnownObject) -> bool:
         if known.state != ObjectState.PENDING:
             return False
-        return known.id == self.prompt.id if self.prompt.id else _iou(self.prompt.box, known.box) > 0.95
+        return known.id == self.prompt.id if self.prompt.id else box_iou(self.prompt.box, known.box) > 0.95
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,3 @@ def _return_gain(
     beside_n = np.array([each.confirmed_s is not None and each.confirmed_s <= until_s for each in candidates])
     possible_n &= overlaps_n | ~beside_n.astype(bool)
     return possible_n * (1 / (1 + away_n) + SAME_CLASS_BONUS * (relation_n > 0))
-
-
-def _iou(a: Box, b: Box | None) -> float:
-    return 0.0 if b is None else box_iou(a, b)

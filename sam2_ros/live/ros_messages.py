@@ -18,11 +18,13 @@ from sam2_ros.media.ros_image import rgb_to_image_fields
 
 def camera_image(image_hw3: np.ndarray, frame_id: str) -> Any:
     """``[H, W, 3]`` uint8 RGB as a sensor_msgs/Image without a stamp."""
-    from std_msgs.msg import Header
+    from sensor_msgs.msg import Image
 
-    from sam2_ros.node.outputs.object_messages import image_message
-
-    return image_message(rgb_to_image_fields(image_hw3), Header(frame_id=frame_id))
+    fields = rgb_to_image_fields(image_hw3)
+    message = Image(height=fields.height, width=fields.width, encoding=fields.encoding, step=fields.step)
+    message.header.frame_id = frame_id
+    message.data = array.array("B", fields.data.tobytes())
+    return message
 
 
 def prompt_message(prompts: Sequence[Prompt], stamp_ns: int, frame_id: str) -> Any:

@@ -168,16 +168,8 @@ class ResultWriter:
             }
         )
         for obj in result.objects:
-            known = self._objects.setdefault(
-                obj.id,
-                {
-                    "label": obj.label,
-                    "class_id": obj.class_id,
-                    "frames": 0,
-                    "frames_visible": 0,
-                    "last_state": "",
-                },
-            )
+            first = {"label": obj.label, "class_id": obj.class_id, "frames": 0, "frames_visible": 0}
+            known = self._objects.setdefault(obj.id, first)
             known["frames"] += 1
             known["frames_visible"] += int(obj.visible)
             known["last_state"] = obj.state.name

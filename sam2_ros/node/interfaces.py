@@ -20,9 +20,7 @@ try:
     from sam2_ros_msgs.msg import (
         ObjectStatus,
         ObjectStatusArray,
-        Prompt,
         PromptArray,
-        PromptPoint,
         TrackedObject,
         TrackedObjectArray,
     )

@@ -6,6 +6,7 @@ Knows topics, stamps and storage files; knows nothing of frames, tracking or pla
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class BagReader:
         try:
             self._readers = _open_readers(self.path, self._unpacked)
         except BaseException:
-            self._unpacked.cleanup()
+            self._unpacked.close()
             raise
         self._types = types_of_bag(self._connections())
 
@@ -137,7 +138,7 @@ class BagReader:
         readers, self._readers = self._readers, []
         for reader in readers:
             reader.close()
-        self._unpacked.cleanup()
+        self._unpacked.close()
 
     def _unpack(self, cdr: bytes) -> bytes:
         """The message, or what cannot be unpacked as it is: `decode` says so, and the others are read on."""
@@ -225,27 +226,19 @@ class BagWriter:
         self.close()
 
 
-class _Unpacked:
+class _Unpacked(contextlib.ExitStack):
     """Files of a bag in a temporary folder, made when the first is unpacked; a killed run's goes with the next one."""
 
-    def __init__(self) -> None:
-        self._opened = contextlib.ExitStack()
-        self._folder: Path | None = None
+    @functools.cached_property
+    def folder(self) -> Path:
+        return self.enter_context(scratch_folder())
 
     def file(self, path: Path) -> Path:
-        if self._folder is None:
-            self._folder = self._opened.enter_context(scratch_folder())
+        size_bytes = path.stat().st_size
         _log.warning(
-            "'%s' (%d bytes) is compressed with zstd: unpacking it to %s",
-            path,
-            path.stat().st_size,
-            self._folder,
+            "'%s' (%d bytes) is compressed with zstd: unpacking it to %s", path, size_bytes, self.folder
         )
-        return unpack_file(path, self._folder)
-
-    def cleanup(self) -> None:
-        self._opened.close()
-        self._folder = None
+        return unpack_file(path, self.folder)
 
 
 def _storage_files(folder: Path) -> list[Path]:

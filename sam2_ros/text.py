@@ -6,6 +6,7 @@ Knows characters only: nothing of prompts, files or fonts.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 # Controls, halves of surrogate pairs, line and paragraph separators: none of them can be seen, or sent as UTF-8.
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
@@ -30,6 +31,13 @@ def text_problem(text: object) -> str:
 def counted(count: int, what: str) -> str:
     """`1 object`, `2 objects`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def some(names: Iterable[object], most: int = 6) -> str:
+    """The first few names, and how many more there are: `a, b, c and 4 more`."""
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
 
 
 def readable(text: str) -> str:

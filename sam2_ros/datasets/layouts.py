@@ -6,7 +6,7 @@ Knows names of folders and files; reads no image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sam2_ros.media.files.mixed import find_second_series
 from sam2_ros.media.frame_source import SourceError, natural_key
 from sam2_ros.media.json_yaml import read_json
 from sam2_ros.result_folder.manifest import is_safe_name
-from sam2_ros.text import readable, text_problem
+from sam2_ros.text import readable, some, text_problem
 
 from .rendered import is_rendered, rendered_sequences
 from .sav import annotation_files, sav_name, sav_sequence
@@ -58,7 +58,7 @@ def open_dataset(
     openers = _openers(path, split, lenient=broken is not None)
     if missing := [name for name in names if name not in openers]:
         raise SourceError(
-            f"sequence '{missing[0]}' is not in '{path}': expected of {_some(openers)} (see --split)"
+            f"sequence '{missing[0]}' is not in '{path}': expected of {some(openers)} (see --split)"
         )
     sequences = []
     for name in dict.fromkeys(names or openers):
@@ -222,7 +222,7 @@ def _chosen(path: Path, split: str, there: set[str]) -> tuple[set[str], Path | N
         shown = sorted(_split_name(path, file) for file in (found or lists))
         which = "is not there" if not found else "is there more than once"
         raise SourceError(
-            f"split '{split}' of '{path}' {which}: expected of {_some(shown)}"
+            f"split '{split}' of '{path}' {which}: expected of {some(shown)}"
             if shown
             else f"split '{split}' of '{path}' is not there: it has no ImageSets; leave --split out"
         )
@@ -283,9 +283,9 @@ def _resolution(images: Path, annotations: Path) -> tuple[Path, Path]:
 def _hint(path: Path, split: str) -> str:
     inside = [p.name for p in _folders(path) if _images_folder(p) is not None]
     if split:
-        return f" in split '{split}'" + (f", its folders are {_some(inside)}" if inside else "")
+        return f" in split '{split}'" + (f", its folders are {some(inside)}" if inside else "")
     if inside:
-        return f" itself: choose one of {_some(inside)} with --split, or name that folder"
+        return f" itself: choose one of {some(inside)} with --split, or name that folder"
     parent = next((p for p in path.parents if p.name in _IMAGES or p.name in ("frames", "masks")), None)
     if path.name in (*_IMAGES, *_ANNOTATIONS, "frames", "masks") or parent is not None:
         return f": did you mean '{(parent or path).parent}'?"
@@ -295,8 +295,3 @@ def _hint(path: Path, split: str) -> str:
 def _folders(path: Path) -> list[Path]:
     found = (p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     return sorted(found, key=lambda p: natural_key(p.name))
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = list(names)
-    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol, TypeVar
 
-import cv2
 import numpy as np
 import torch
 
 from .image_segmenter import LOGIT_LIMIT, ImageSegmenter
+from .mask_values import PackedMask
 from .model.mask_decoder import upsample_logits
 from .model.prompt_encoder import POSITIVE
 from .model.sam2 import Sam2Model
-from .postprocess import measure_mask
+from .postprocess import connected_regions, measure_mask
 from .preprocess import checked_frame
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
@@ -138,35 +138,26 @@ class FoundMask:
         return measure_mask(self.segmentation)[0]
 
 
-@dataclass(frozen=True)
-class _Packed:
-    """A FoundMask that waits for suppression: of its pixels the bits inside its box.
+class _Packed(NamedTuple):
+    """A FoundMask that waits for suppression.
 
     There are many more candidates than masks in the end, and whole ones of a large photograph would fill the memory.
     """
 
     found: FoundMask  # without pixels
-    bits: np.ndarray
-    box: Box
-    image_hw: tuple[int, int]
+    pixels: PackedMask
+
+    @property
+    def box(self) -> Box:
+        return self.pixels.box
 
     @staticmethod
     def of(found: FoundMask) -> _Packed:
-        (x0, y0, x1, y1), whole = found.box, found.segmentation
-        bits = np.packbits(whole[y0:y1, x0:x1])
-        return _Packed(
-            replace(found, segmentation=np.zeros((0, 0), bool)),
-            bits,
-            found.box,
-            (whole.shape[0], whole.shape[1]),
-        )
+        without = replace(found, segmentation=np.zeros((0, 0), bool))
+        return _Packed(without, PackedMask.of(found.segmentation, found.box))
 
     def unpacked(self) -> FoundMask:
-        x0, y0, x1, y1 = self.box
-        rows, columns = y1 - y0, x1 - x0
-        whole = np.zeros(self.image_hw, bool)
-        whole[y0:y1, x0:x1] = np.unpackbits(self.bits, count=rows * columns).reshape(rows, columns)
-        return replace(self.found, segmentation=whole)
+        return replace(self.found, segmentation=self.pixels.unpacked())
 
 
 class _Boxed(Protocol):
@@ -344,10 +335,7 @@ def remove_small_regions(mask_hw: np.ndarray, area_px: int) -> np.ndarray:
     """Fill holes and drop islands smaller than `area_px` (8-connectivity); the largest island always stays."""
     mask = mask_hw.copy()
     for wanted in (False, True):
-        _, regions, stats, _ = cv2.connectedComponentsWithStats(
-            (mask == wanted).astype(np.uint8), connectivity=8
-        )
-        areas = stats[1:, cv2.CC_STAT_AREA]
+        regions, areas = connected_regions(mask == wanted)
         small = areas < area_px
         if wanted and small.all() and len(small):
             small[areas.argmax()] = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
@@ -17,6 +18,7 @@ from .preprocess import checked_frame, preprocess, sparse_prompt
 from .prompt import Prompt, PromptError
 
 LOGIT_LIMIT = 32.0
+MASK_LOGIT = 10.0  # of a cell inside a mask prompt; outside it is the negative
 
 
 class ImagePrediction(NamedTuple):
@@ -101,6 +103,25 @@ class ImageSegmenter:
             image=image,
         )
         return ImagePrediction(*(part[0] for part in together))
+
+    def answer(self, prompt: Prompt, multimask: bool = False) -> ImagePrediction:
+        """The best mask for a prompt that may have a mask, too, k = 1; with `multimask` all three.
+
+        One click can be read in several ways, of which the model chooses.
+
+        Raises:
+            PromptError, RuntimeError: as `predict`.
+        """
+        clicks = 0 if prompt.points is None else len(prompt.points)
+        one_click = clicks == 1 and prompt.box is None and prompt.mask is None
+        logits = None
+        if prompt.mask is not None:
+            size = (self.model.config.mask_side,) * 2
+            inside = cv2.resize(prompt.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            logits = np.where(inside >= 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+        found = self.predict(prompt.points, prompt.labels, prompt.box, logits, multimask or one_click)
+        best = found.scores.argmax()
+        return found if multimask else ImagePrediction(*(part[best, None] for part in found))
 
     @torch.inference_mode()
     def predict_batch(

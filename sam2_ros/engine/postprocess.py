@@ -64,13 +64,17 @@ def fill_holes(logits_b1hw: torch.Tensor, area: int) -> torch.Tensor:
     """
     filled = logits_b1hw.clone()
     for background, mask in zip((logits_b1hw <= 0).cpu().numpy(), filled, strict=True):
-        _, regions, stats, _ = cv2.connectedComponentsWithStats(
-            background[0].astype(np.uint8), connectivity=8
-        )
-        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] <= area)
+        regions, areas_px = connected_regions(background[0])
+        small = 1 + np.flatnonzero(areas_px <= area)
         if len(small):
             mask[0][torch.from_numpy(np.isin(regions, small)).to(mask.device)] = FILLED_LOGIT
     return filled
+
+
+def connected_regions(mask_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 8-connected regions of a mask: ``[H, W]`` number of the region, 0 outside; ``[n]`` pixels of 1, 2, ..."""
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(mask_hw.astype(np.uint8), connectivity=8)
+    return regions, stats[1:, cv2.CC_STAT_AREA]
 
 
 def tight_box(mask_hw: np.ndarray) -> tuple[int, int, int, int]:

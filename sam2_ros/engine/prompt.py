@@ -171,11 +171,7 @@ class Prompt:
     def _checked_mask(self, mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
         try:
             mask = np.asarray(mask)  # a PIL image has an interface for it
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ):  # rows of unequal length; a tensor with a gradient or on a GPU
+        except (TypeError, ValueError, RuntimeError):  # unequal rows; a tensor with a gradient or on a GPU
             raise self._error(
                 f"mask of type {type(mask).__name__}, which is no array", "[H, W] that numpy can take"
             ) from None

@@ -24,14 +24,14 @@ class ObjectState(IntEnum):
 
 @dataclass
 class TrackedObject:
-    """One object in one frame.
+    """One object in one frame; what is left out is that of an object which has not been seen yet.
 
     Attributes:
         id: the name it was prompted with.
         label: its value in label images, 1..65534; stays with the id for life, never reused.
         class_id: as prompted.
         mask: ``[H, W]`` bool at the frame's size; empty when the object is not visible.
-        logits: ``[h, w]`` float32 low-resolution mask logits, before the threshold at 0.
+        logits: ``[h, w]`` float32 low-resolution mask logits, before the threshold at 0; ``[0, 0]`` when not kept.
         score: predicted mask IoU, 0..1.
         presence: object score logit; above 0 the model believes the object is visible.
         state: with hysteresis over frames.
@@ -45,14 +45,14 @@ class TrackedObject:
     label: int
     class_id: str
     mask: np.ndarray
-    logits: np.ndarray
-    score: float
-    presence: float
-    state: ObjectState
-    age_s: float
-    box: tuple[int, int, int, int]
-    area_px: int
-    centroid_xy: tuple[float, float]
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    score: float = 0.0
+    presence: float = 0.0
+    state: ObjectState = ObjectState.PENDING
+    age_s: float = 0.0
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    area_px: int = 0
+    centroid_xy: tuple[float, float] = (0.0, 0.0)
 
     @property
     def visible(self) -> bool:

@@ -9,25 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .result import MAX_LABEL, ObjectState
-
-
-@dataclass(frozen=True)
-class StateRules:
-    """When an object counts as visible, hidden, lost and forgotten.
-
-    Attributes:
-        present_on: object score logit above which an object that was hidden is seen again.
-        present_off: object score logit below which a visible object is hidden.
-        hysteresis_frames: frames in a row that either needs.
-        lost_after_s: seconds without being visible until LOST.
-        forget_after_s: seconds without being visible until it is dropped; 0 = never.
-    """
-
-    present_on: float = 1.0
-    present_off: float = 0.0
-    hysteresis_frames: int = 2
-    lost_after_s: float = 1.0
-    forget_after_s: float = 30.0
+from .tracker_config import TrackerConfig
 
 
 @dataclass
@@ -50,22 +32,22 @@ class Track:
         self.above, self.below = other.above, other.below
 
     def update(
-        self, presence: float, visible: bool, prompted: bool, stamp_s: float, rules: StateRules
+        self, presence: float, visible: bool, prompted: bool, stamp_s: float, config: TrackerConfig
     ) -> float:
         """Take in one frame's object score; returns the seconds since the object was last visible.
 
         A prompt that the model can answer makes an object TRACKING at once.
         """
-        self.above = self.above + 1 if presence > rules.present_on else 0
-        self.below = self.below + 1 if presence < rules.present_off else 0
+        self.above = self.above + 1 if presence > config.present_on else 0
+        self.below = self.below + 1 if presence < config.present_off else 0
         if visible or self.last_visible_s > stamp_s or self.last_visible_s == float("-inf"):
             self.last_visible_s = stamp_s
         age_s = stamp_s - self.last_visible_s
-        if self.above >= rules.hysteresis_frames or (prompted and visible):
+        if self.above >= config.hysteresis_frames or (prompted and visible):
             self.state = ObjectState.TRACKING
-        elif self.below >= rules.hysteresis_frames and self.state == ObjectState.TRACKING:
+        elif self.below >= config.hysteresis_frames and self.state == ObjectState.TRACKING:
             self.state = ObjectState.OCCLUDED
-        if self.state in (ObjectState.OCCLUDED, ObjectState.PENDING) and age_s > rules.lost_after_s:
+        if self.state in (ObjectState.OCCLUDED, ObjectState.PENDING) and age_s > config.lost_after_s:
             self.state = ObjectState.LOST
         return age_s
 
@@ -75,8 +57,8 @@ class Track:
             self.state, self.last_visible_s = ObjectState.TRACKING, stamp_s
         return stamp_s - self.last_visible_s
 
-    def is_over(self, age_s: float, rules: StateRules) -> bool:
-        return rules.forget_after_s > 0 and age_s > rules.forget_after_s
+    def is_over(self, age_s: float, config: TrackerConfig) -> bool:
+        return config.forget_after_s > 0 and age_s > config.forget_after_s
 
 
 class Tracks:

@@ -301,15 +301,14 @@ class Tracker:
             result.width_px,
             self.config.non_overlap,
         )
-        rules = self.config.rules
         for track, (mask, logits, score, presence) in zip(answered, found, strict=True):
             box, area, centroid = measure_mask(mask)
             visible, in_prompt = presence > 0 and area > 0, track.row in prompted
             if track.row in seen:
                 age = track.answered_again(visible and in_prompt, result.stamp_s)
             else:
-                age = track.update(presence, visible, in_prompt, result.stamp_s, rules)
-            if track.is_over(age, rules):
+                age = track.update(presence, visible, in_prompt, result.stamp_s, self.config)
+            if track.is_over(age, self.config):
                 self.remove(track.id)
                 result.forgotten.append(track.id)
                 continue

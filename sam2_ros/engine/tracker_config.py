@@ -5,12 +5,11 @@ Frozen numbers, validated once; does not know how they are used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from .policies import MEMORY_POLICIES, OFFICIAL, VISIBLE
 from .preprocess import RESIZE_MODES
 from .result import MAX_LABEL
-from .track_state import StateRules
 
 
 @dataclass(frozen=True)
@@ -33,35 +32,18 @@ class Numerics:
     fill_hole_area: int
 
 
+_OFFICIAL = Numerics(
+    corrections_use_memory=False,
+    corrections_are_conditioning=False,
+    stability_fallback=True,
+    binarize_prompted=True,
+    fill_hole_area=0,
+)
 NUMERICS = {
-    "stream": Numerics(
-        corrections_use_memory=True,
-        corrections_are_conditioning=True,
-        stability_fallback=True,
-        binarize_prompted=True,
-        fill_hole_area=0,
-    ),
-    "official_image": Numerics(
-        corrections_use_memory=False,
-        corrections_are_conditioning=False,
-        stability_fallback=True,
-        binarize_prompted=True,
-        fill_hole_area=0,
-    ),
-    "official_video": Numerics(
-        corrections_use_memory=False,
-        corrections_are_conditioning=False,
-        stability_fallback=True,
-        binarize_prompted=True,
-        fill_hole_area=8,
-    ),
-    "official_vos": Numerics(
-        corrections_use_memory=False,
-        corrections_are_conditioning=False,
-        stability_fallback=False,
-        binarize_prompted=False,
-        fill_hole_area=0,
-    ),
+    "stream": replace(_OFFICIAL, corrections_use_memory=True, corrections_are_conditioning=True),
+    "official_image": _OFFICIAL,
+    "official_video": replace(_OFFICIAL, fill_hole_area=8),
+    "official_vos": replace(_OFFICIAL, stability_fallback=False, binarize_prompted=False),
 }
 
 
@@ -94,7 +76,11 @@ class TrackerConfig:
         fill_hole_area: holes of up to so many low-resolution cells are filled, see `postprocess.fill_holes`; 0 = none;
             -1 = as the numerics say. (The official code fills them where its CUDA extension is installed.)
         non_overlap: where masks overlap, the object with the highest logit has the pixel.
-        present_on, present_off, hysteresis_frames, lost_after_s, forget_after_s: see `StateRules`.
+        present_on: object score logit above which an object that was hidden is seen again.
+        present_off: object score logit below which a visible object is hidden.
+        hysteresis_frames: frames in a row that either needs.
+        lost_after_s: seconds without being visible until LOST.
+        forget_after_s: seconds without being visible until it is dropped; 0 = never.
     """
 
     max_objects: int = 8
@@ -114,14 +100,12 @@ class TrackerConfig:
     hysteresis_frames: int = 2
     lost_after_s: float = 1.0
     forget_after_s: float = 30.0
-    rules: StateRules = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check("max_objects", self.max_objects, 1 <= self.max_objects <= MAX_LABEL, f"1..{MAX_LABEL}")
         _check("memory_frames", self.memory_frames, 1 <= self.memory_frames <= 7, "1..7")
-        _check(
-            "max_conditioning_frames", self.max_conditioning_frames, self.max_conditioning_frames >= 1, ">= 1"
-        )
+        prompted = self.max_conditioning_frames
+        _check("max_conditioning_frames", prompted, prompted >= 1, ">= 1")
         _check("numerics", self.numerics, self.numerics in NUMERICS, f"one of {', '.join(NUMERICS)}")
         if self.corrections_are_conditioning is None:
             by_numerics = NUMERICS[self.numerics].corrections_are_conditioning
@@ -139,19 +123,11 @@ class TrackerConfig:
         if self.fill_hole_area == -1:
             object.__setattr__(self, "fill_hole_area", NUMERICS[self.numerics].fill_hole_area)
         _check("fill_hole_area", self.fill_hole_area, self.fill_hole_area >= 0, ">= 0 (-1 = by numerics)")
-        _check(
-            "present_off",
-            self.present_off,
-            self.present_off <= self.present_on,
-            f"<= present_on {self.present_on}",
-        )
+        below = self.present_off <= self.present_on
+        _check("present_off", self.present_off, below, f"<= present_on {self.present_on}")
         _check("hysteresis_frames", self.hysteresis_frames, self.hysteresis_frames >= 1, ">= 1")
         _check("lost_after_s", self.lost_after_s, self.lost_after_s >= 0, ">= 0")
         _check("forget_after_s", self.forget_after_s, self.forget_after_s >= 0, ">= 0 (0 = never)")
-        rules = StateRules(
-            self.present_on, self.present_off, self.hysteresis_frames, self.lost_after_s, self.forget_after_s
-        )
-        object.__setattr__(self, "rules", rules)
 
 
 def _check(name: str, value: object, good: bool, expected: str) -> None:

@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sam2_ros.engine import FrameResult, TrackedObject
+from sam2_ros.engine import FrameResult
 from sam2_ros.media.bag.storage import BagReader
-from sam2_ros.media.messages.tracked_object import ReadObject, read_objects
+from sam2_ros.media.messages.tracked_object import read_objects
 
 
 def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> Iterator[FrameResult]:
@@ -30,37 +28,10 @@ def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) ->
 
 
 def _frame_result(message: Any, frame: int, stamp_ns: int) -> FrameResult:
-    found = read_objects(message)
     return FrameResult(
         frame_index=frame,
         stamp_s=stamp_ns * 1e-9,
         height_px=int(message.image_height),
         width_px=int(message.image_width),
-        objects=[_tracked_object(item, raw) for item, raw in zip(found, message.objects, strict=True)],
-        rejected={},
-        forgotten=[],
-        timings_ms={},
-    )
-
-
-def _tracked_object(item: ReadObject, raw: Any) -> TrackedObject:
-    roi = raw.roi
-    return TrackedObject(
-        id=item.id,
-        label=item.label,
-        class_id=str(raw.class_id),
-        mask=item.mask,
-        logits=np.zeros((0, 0), dtype=np.float32),
-        score=item.score,
-        presence=item.presence,
-        state=item.state,
-        age_s=float(raw.age),
-        box=(
-            int(roi.x_offset),
-            int(roi.y_offset),
-            int(roi.x_offset + roi.width),
-            int(roi.y_offset + roi.height),
-        ),
-        area_px=int(raw.area),
-        centroid_xy=(float(raw.centroid.x), float(raw.centroid.y)),
+        objects=read_objects(message),
     )

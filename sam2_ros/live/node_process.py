@@ -47,7 +47,7 @@ class NodeProcess:
         )
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop()
 
     @property

@@ -1,4 +1,4 @@
-"""Interface of frame sources: a frame, the iterator over frames, the order of numbered files, the error.
+"""Frame sources: the frame, the iterator over frames, the order of numbered files, gaps of stamps, the error.
 
 Knows no file format; each format is a module beside this one, and `frames.open_source` picks it.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from itertools import pairwise
+from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -163,10 +164,19 @@ class FrameSource(ABC):
     def __enter__(self) -> FrameSource:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def rise(stamps_ns: Sequence[int]) -> bool:
+    """True where each stamp is later than the one before."""
+    return all(later > earlier for earlier, later in pairwise(stamps_ns))
+
+
+def usual_gap_ns(stamps_ns: Sequence[int]) -> float:
+    """The median time from one stamp to a later one behind it, that of `DEFAULT_FPS` where there is none."""
+    gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns) if later > earlier]
+    return median(gaps_ns) if gaps_ns else NS_PER_S / DEFAULT_FPS
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -1,6 +1,6 @@
 """Opens a frame source: a video file, a folder of images, a rosbag2.
 
-Knows how to tell them apart; reading each is a module of its own (`file_frames`, `bag_frames`).
+Knows how to tell them apart; reading each is a module of its own.
 """
 
 from __future__ import annotations

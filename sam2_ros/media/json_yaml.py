@@ -34,9 +34,7 @@ def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> Any:
             raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
     except RecursionError:
         raise ValueError("it is nested too deeply, or within itself") from None
-    except (
-        Exception
-    ) as error:  # beside YAMLError what constructors stumble over: dates, tags, numbers of 5,000 digits
+    except Exception as error:  # what constructors stumble over, too: dates, tags, numbers of 5,000 digits
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
     return content
 

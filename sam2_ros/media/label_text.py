@@ -151,9 +151,8 @@ def _own_fonts() -> tuple[Path, ...]:
     import matplotlib
 
     fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"]
-    package = importlib.util.find_spec(
-        "matplotlib_fontja"
-    )  # found, not imported: that would change matplotlib's font
+    # Found, not imported: that would change matplotlib's font.
+    package = importlib.util.find_spec("matplotlib_fontja")
     for folder in (package and package.submodule_search_locations) or ():
         fonts.append(Path(folder) / "fonts" / "ipaexg.ttf")
     return tuple(path for path in fonts if path.is_file())

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from sam2_ros.engine.mask_values import LEAST_SOFT, edge_level, values_and_counts
 from sam2_ros.errors import UserError
+from sam2_ros.text import some
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MOST_PIXELS = 1 << 27
@@ -21,7 +22,6 @@ IGNORED = (255, 65535)  # what data sets write where nobody decided
 _HIGHEST_NUMBER = 128  # below it, values beside 255 are numbers of objects
 _BACKGROUND = 0
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114])
-_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _of_values(
     if value:
         wanted = [number for number in present.tolist() if called(number) == value]
         if not wanted:
-            raise UserError(f"{path} has no pixel of the value {value}; it has {_some(map(called, present))}")
+            raise UserError(f"{path} has no pixel of the value {value}; it has {some(map(called, present))}")
         return values == wanted[0]
     if len(present) == 1 and present[0] != _BACKGROUND:
         raise UserError(
@@ -161,7 +161,7 @@ def _of_values(
         return values > edge
     if present[0] != _BACKGROUND:
         raise UserError(
-            f"{path} has no background: no pixel is black, the values are {_some(map(called, present))}; make what is "
+            f"{path} has no background: no pixel is black, the values are {some(map(called, present))}; make what is "
             f"not the object black, or say which value is the object, such as {path.name}#{called(objects[-1])}"
         )
     ignored = [number for number in objects if called(number) in map(str, IGNORED)]
@@ -176,7 +176,7 @@ def _of_values(
         raise _photograph(path, len(objects))
     chosen = numbers[0] if numbers else objects[0]
     raise UserError(
-        f"{path} holds several values beside black: {_some(map(called, objects))}; say which one is the object, such "
+        f"{path} holds several values beside black: {some(map(called, objects))}; say which one is the object, such "
         f"as {path.name}#{called(chosen)}"
     )
 
@@ -217,9 +217,4 @@ def _photograph(path: Path, values: int) -> UserError:
 
 
 def _colours(packed: np.ndarray) -> str:
-    return _some(f"{colour:06x}" for colour in np.unique(packed).tolist() if colour != _BACKGROUND)
-
-
-def _some(names: object) -> str:
-    shown = list(names)  # type: ignore[call-overload]
-    return ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else "")
+    return some(f"{colour:06x}" for colour in np.unique(packed).tolist() if colour != _BACKGROUND)

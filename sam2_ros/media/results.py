@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -169,16 +168,8 @@ class ResultWriter:
             }
         )
         for obj in result.objects:
-            known = self._objects.setdefault(
-                obj.id,
-                {
-                    "label": obj.label,
-                    "class_id": obj.class_id,
-                    "frames": 0,
-                    "frames_visible": 0,
-                    "last_state": "",
-                },
-            )
+            first = {"label": obj.label, "class_id": obj.class_id, "frames": 0, "frames_visible": 0}
+            known = self._objects.setdefault(obj.id, first)
             known["frames"] += 1
             known["frames_visible"] += int(obj.visible)
             known["last_state"] = obj.state.name
@@ -205,9 +196,7 @@ class ResultWriter:
     def __enter__(self) -> ResultWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self.close()
         else:

@@ -17,25 +17,6 @@ from .pixels.image_error import ImageError
 from .pixels.planar_yuv import PLANAR_ENCODINGS, planar_to_rgb
 from .pixels.value_range import ValueRange
 
-__all__ = [
-    "ENCODINGS",
-    "LABEL_ENCODINGS",
-    "UNTYPED_COLOURS",
-    "Buffer",
-    "ImageError",
-    "ImageFields",
-    "as_uint8",
-    "compressed_to_rgb",
-    "image_to_labels",
-    "image_to_rgb",
-    "is_compressed_depth",
-    "is_read",
-    "mono_to_image_fields",
-    "rgb_to_image_fields",
-    "says_no_colours",
-    "why_not",
-]
-
 Buffer = bytes | bytearray | memoryview | np.ndarray | Sequence[int]
 
 # encoding -> (values per pixel, OpenCV conversion to RGB or None when the values are RGB already)

@@ -56,12 +56,7 @@ class CameraSubscription:
     def open(self, reliability: str, history: FrameHistory, queue: PromptQueue) -> None:
         """Subscribe."""
         self._history, self._queue = history, queue
-        qos = QoSProfile(
-            depth=1,
-            reliability=ReliabilityPolicy.RELIABLE
-            if reliability == "reliable"
-            else ReliabilityPolicy.BEST_EFFORT,
-        )
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
         self.mailbox.open()
         self.expect_images()
         message_type = CompressedImage if self._compressed else Image

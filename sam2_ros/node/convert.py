@@ -26,26 +26,17 @@ def stamp_to_ns(stamp: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def message_to_rgb(message: Any, images: ImageReader | None = None) -> np.ndarray:
-    """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read.
-
-    `images`: the stream's, which knows what its values mean and has warned of what.
-    """
-    images = images or ImageReader()
-    if hasattr(message, "encoding") and not images.reads(message.encoding):
-        return _through_cv_bridge(message)
-    return images.message(message)
-
-
 class ImageDecoder:
-    """Reads the images of one stream."""
+    """Reads the images of one stream. `images` knows what its values mean, and has warned of what."""
 
     def __init__(self, images: ImageReader) -> None:
         self.images = images
 
     def to_rgb(self, message: Any) -> np.ndarray:
-        """As `message_to_rgb`."""
-        return message_to_rgb(message, self.images)
+        """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read."""
+        if hasattr(message, "encoding") and not self.images.reads(message.encoding):
+            return _through_cv_bridge(message)
+        return self.images.message(message)
 
 
 def _through_cv_bridge(message: Any) -> np.ndarray:

@@ -96,10 +96,10 @@ class Statistics:
             for stage, value_ms in result.timings_ms.items():
                 self._add(stage, value_ms)
 
-    def delivered(self, latency_ms: float) -> None:
-        """One image's result was published whole, `latency_ms` after the image's receipt on the steady clock."""
+    def timed(self, stage: str, value_ms: float) -> None:
+        """Of one image: a stage; "latency", from its receipt to its whole result; "age" by the ROS clock then."""
         with self._lock:
-            self._add("latency", latency_ms)
+            self._add(stage, value_ms)
 
     def prompted(self, outcome: str, prompts: Iterable[QueuedPrompt]) -> None:
         """Prompts are "applied" or "rejected"; those that were "late" are said so as well."""
@@ -108,23 +108,14 @@ class Statistics:
                 counts = self.detector_prompts if queued.by_detector else self.prompts
                 counts[outcome] += 1
 
-    def aged(self, age_ms: float) -> None:
-        """How old an image was, by the ROS clock, when its result was published."""
-        with self._lock:
-            self._add("age", age_ms)
-
     def _add(self, stage: str, value_ms: float) -> None:
         self._times_ms.setdefault(stage, deque(maxlen=WINDOW_IMAGES)).append(value_ms)
 
-    def percentiles_ms(self) -> dict[str, tuple[float, float, float]]:
-        """Stage -> (p50, p95, p99) in milliseconds over the last images; "latency" is receipt to publish."""
+    def percentiles_ms(self) -> dict[str, list[float]]:
+        """Stage -> [p50, p95, p99] in milliseconds over the last images."""
         with self._lock:
             copies = {stage: list(values) for stage, values in self._times_ms.items()}
-        return {
-            stage: (float(p[0]), float(p[1]), float(p[2]))
-            for stage, values in copies.items()
-            for p in [np.percentile(values, (50, 95, 99))]
-        }
+        return {stage: np.percentile(values, (50, 95, 99)).tolist() for stage, values in copies.items()}
 
     def values(
         self, received: int, dropped: int, states: Mapping[ObjectState, int], pending: int = 0
@@ -217,7 +208,7 @@ def tracking_line(state: str, fault: str, statistics: Statistics, values: Mappin
             f"{statistics.losses[kind]} {what}" for kind, what in LOSSES.items() if statistics.losses[kind]
         ]
         return StatusLine(TRACKING, WARN, f"since the start: {', '.join(said)}", values)
-    _, latency_ms, _ = statistics.percentiles_ms().get("latency", (0.0, 0.0, 0.0))
+    _, latency_ms, _ = statistics.percentiles_ms().get("latency", [0.0] * 3)
     if latency_ms > SLOW_MS:
         return StatusLine(
             TRACKING,
@@ -230,7 +221,10 @@ def tracking_line(state: str, fault: str, statistics: Statistics, values: Mappin
 
 
 def resident_mb() -> float | None:
-    """Memory of this process in MB; None where /proc does not tell (outside Linux)."""
+    """Memory of this process in MB; None where /proc does not tell (outside Linux).
+
+    Not by psutil: with its import, a node on a busy machine loses images in its first seconds.
+    """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

@@ -42,14 +42,6 @@ class StampedImage:
         return len(getattr(self.message, "data", b""))
 
 
-@dataclass(frozen=True)
-class TrackedImage:
-    """An image that was tracked, as the tracker's frame `frame_index`."""
-
-    stamp_ns: int
-    frame_index: int
-
-
 class FrameHistory:
     """The images of the last `seconds`, by their stamps, in at most `max_bytes`. Thread-safe.
 
@@ -57,6 +49,7 @@ class FrameHistory:
 
     Attributes:
         cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
+        newest: the image that came last in order.
     """
 
     def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
@@ -67,8 +60,8 @@ class FrameHistory:
         self._images: list[StampedImage] = []  # each newer than the one before
         self._bytes = 0
         self._cut_until_ns = 0  # stamp of the newest image that was let go early
-        self._tracked: deque[TrackedImage] = deque(maxlen=MAX_IMAGES)
-        self._newest: StampedImage | None = None
+        self._tracked: deque[tuple[int, int]] = deque(maxlen=MAX_IMAGES)  # stamp_ns, frame_index
+        self.newest: StampedImage | None = None
         self._late: list[StampedImage] = []  # out of order, since the last one that was not
         self._form: Any = None
 
@@ -78,7 +71,7 @@ class FrameHistory:
         Another camera, another form (size, encoding) or time running backwards starts a new history.
         """
         with self._lock:
-            before = self._newest
+            before = self.newest
             if before is not None:
                 if self._came_late(image, before):
                     return False
@@ -89,7 +82,7 @@ class FrameHistory:
                 ):
                     self._forget()
             self._late.clear()
-            self._newest, self._form = image, form
+            self.newest, self._form = image, form
             if image.stamp_ns:
                 self._keep(image)
             return True
@@ -130,7 +123,7 @@ class FrameHistory:
             gone += 1
         self.cut += over
         del kept[:gone]
-        while self._tracked and self._tracked[0].stamp_ns < kept[0].stamp_ns:
+        while self._tracked and self._tracked[0][0] < kept[0].stamp_ns:
             self._tracked.popleft()
 
     def _forget(self) -> None:
@@ -142,21 +135,12 @@ class FrameHistory:
         """Note that an image was tracked."""
         with self._lock:
             if stamp_ns and self._images:
-                self._tracked.append(TrackedImage(stamp_ns, frame_index))
-
-    def clear(self) -> None:
-        with self._lock:
-            self._forget()
-            self._newest = None
-
-    @property
-    def newest(self) -> StampedImage | None:
-        return self._newest
+                self._tracked.append((stamp_ns, frame_index))
 
     @property
     def newest_stamp_ns(self) -> int:
         """0 before the first image."""
-        return self._newest.stamp_ns if self._newest is not None else 0
+        return self.newest.stamp_ns if self.newest is not None else 0
 
     @property
     def bytes(self) -> int:
@@ -198,7 +182,9 @@ class FrameHistory:
     def frame_index_from(self, stamp_ns: int) -> int | None:
         """The tracker's number of the first tracked image that is not older; None when all are."""
         with self._lock:
-            return next((entry.frame_index for entry in self._tracked if entry.stamp_ns >= stamp_ns), None)
+            return next(
+                (frame_index for tracked_ns, frame_index in self._tracked if tracked_ns >= stamp_ns), None
+            )
 
 
 def _stamp_ns(image: StampedImage) -> int:

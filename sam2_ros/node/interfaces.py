@@ -5,8 +5,10 @@ Knows nothing of what the messages are used for.
 
 from __future__ import annotations
 
+# ruff: noqa: F401 (what is imported here is used by others)
+
 try:
-    import rclpy  # noqa: F401
+    import rclpy
 except ImportError as error:
     raise ImportError(
         "the node needs ROS 2 and its Python library rclpy, which this Python cannot import: "
@@ -18,9 +20,7 @@ try:
     from sam2_ros_msgs.msg import (
         ObjectStatus,
         ObjectStatusArray,
-        Prompt,
         PromptArray,
-        PromptPoint,
         TrackedObject,
         TrackedObjectArray,
     )
@@ -33,16 +33,3 @@ except ImportError as error:
         "(in a workspace: colcon build --base-paths src src/sam2_ros/sam2_ros_msgs). "
         f"Python said: {error}"
     ) from error
-
-__all__ = [
-    "AddObjects",
-    "ObjectStatus",
-    "ObjectStatusArray",
-    "Prompt",
-    "PromptArray",
-    "PromptPoint",
-    "RemoveObjects",
-    "Segment",
-    "TrackedObject",
-    "TrackedObjectArray",
-]

@@ -17,16 +17,7 @@ MAX_NAME_BYTES = 1024  # of an image's frame_id and encoding
 
 @dataclass(frozen=True)
 class Limits:
-    """One field for each of the node's parameters of that name (`history_bytes` without it is the default).
-
-    Attributes:
-        max_points: points of one prompt, and of one object's prompts that wait together.
-        max_message_prompts: prompts in one message or request.
-        max_pending_prompts: prompts that wait for their image or are on their way to now.
-        max_pending_bytes: bytes of the masks among those.
-        max_id_bytes: UTF-8 bytes of an id, and of a class name.
-        history_bytes: of the images kept for late prompts; those that late prompts hold beyond that, likewise.
-    """
+    """The node's parameters of these names, whose meaning `NodeParams` says, and their defaults."""
 
     max_points: int = 256
     max_message_prompts: int = 64
@@ -46,7 +37,7 @@ class Limits:
     def check_size(self, prompt_id: str, class_id: str, points: int) -> None:
         """PromptError for a name or a number of points beyond the limits; cheap, before anything is converted."""
         for what, name in (("id", prompt_id), ("class_id", class_id)):
-            if (size := _bytes_of(name)) > self.max_id_bytes:
+            if (size := len(name.encode("utf-8", "surrogatepass"))) > self.max_id_bytes:
                 raise PromptError(
                     f"prompt '{shown(prompt_id)}': {what} of {size:,} bytes; expected at most max_id_bytes = "
                     f"{self.max_id_bytes}"
@@ -95,7 +86,3 @@ def listed(texts: Sequence[str], separator: str = ", ") -> str:
     first = separator.join(texts[:LISTED])
     more = len(texts) - LISTED
     return f"{first}{separator}and {more:,} more" if more > 0 else first
-
-
-def _bytes_of(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))

@@ -34,11 +34,6 @@ class Loaded:
         """Number format of the arithmetic, such as "bfloat16"."""
         return str(self.model.compute_dtype).removeprefix("torch.")
 
-    @property
-    def hardware(self) -> str:
-        """Device and number format, such as "cuda:0 bfloat16"."""
-        return f"{self.model.device} {self.precision}"
-
     def values(self) -> dict[str, str]:
         """What /diagnostics shows: device, number format, and memory in MB.
 
@@ -62,7 +57,7 @@ class Loaded:
         kernels = kernels_chosen(self.model.device, self.model.compute_dtype)
         attention = "".join(f", attention {channels}: {kernel}" for channels, kernel in kernels.items())
         return (
-            f"model {config.name} ({millions:.1f} M parameters, {self.hardware}{threads}, "
+            f"model {config.name} ({millions:.1f} M parameters, {self.model.device} {self.precision}{threads}, "
             f"input {config.image_size} px{compiled}{attention})"
         )
 

@@ -13,15 +13,20 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """Newest wins: between a fast producer and a slow consumer, older items are dropped and counted."""
+    """Newest wins: between a fast producer and a slow consumer, older items are dropped and counted.
+
+    Attributes:
+        received: items put so far.
+        dropped: items replaced by a newer one before anybody took them.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._kept: Item | None = None  # always older than _newest
         self._newest: Item | None = None
         self._closed = False
-        self._received = 0
-        self._dropped = 0
+        self.received = 0
+        self.dropped = 0
 
     def put(self, item: Item, keep: bool = False) -> None:
         """Store `item` for the next `take`; an item that nobody took is dropped and counted.
@@ -32,9 +37,9 @@ class Mailbox(Generic[Item]):
         with self._changed:
             if self._closed:
                 return
-            self._received += 1
+            self.received += 1
             if self._newest is not None:
-                self._dropped += 1
+                self.dropped += 1
             if keep and self._kept is None:
                 self._kept, self._newest = item, None
             else:
@@ -60,7 +65,7 @@ class Mailbox(Generic[Item]):
         It was never dropped, it belongs to a time when nobody was to look.
         """
         with self._changed:
-            self._received -= self.waiting
+            self.received -= self.waiting
             self._kept = self._newest = None
 
     def close(self) -> None:
@@ -75,16 +80,6 @@ class Mailbox(Generic[Item]):
         with self._changed:
             self._closed = False
             self._kept = self._newest = None
-
-    @property
-    def received(self) -> int:
-        """Items put so far."""
-        return self._received
-
-    @property
-    def dropped(self) -> int:
-        """Items replaced by a newer one before anybody took them."""
-        return self._dropped
 
     @property
     def waiting(self) -> int:

@@ -96,8 +96,8 @@ class Sam2Node(LifecycleNode):
         # Of the last activation, to notice a jump between the two.
         self._last_image: StampedImage | None = None
 
-        self._requests = Requests(self, self._statistics, owner=self, settings=self._declared)
-        self._segment_service = SegmentService(self, self._model, lambda: self._params.limits)
+        self._requests = Requests(self, self._statistics, queue=self._queue, settings=self._declared)
+        self._segment_service = SegmentService(self, self._model, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
@@ -145,7 +145,7 @@ class Sam2Node(LifecycleNode):
         detector = spatial = None
         with contextlib.ExitStack() as made:
             if params.detection_mode != "off":
-                detector = Detector(self, self._declared, queue, self._statistics, activity=self)
+                detector = Detector(self, self._declared, queue, self._statistics, is_active=self._is_active)
                 made.callback(detector.destroy)
             if params.use_3d:
                 # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
@@ -189,7 +189,7 @@ class Sam2Node(LifecycleNode):
             self._statistics,
             configured.decoder,
             results=self._results,
-            supervisor=self,
+            give_up=self._give_up,
             log=self.get_logger(),
             last=self._last_image,
         )
@@ -260,7 +260,7 @@ class Sam2Node(LifecycleNode):
         gc.collect()
         free_device_memory()
 
-    def give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str) -> None:
         """Called by the worker's thread: a transition belongs to the executor's."""
         self._fault = reason
         self._gave_up.trigger()
@@ -274,12 +274,11 @@ class Sam2Node(LifecycleNode):
 
     # What requests and detections need.
 
-    @property
-    def active(self) -> bool:
+    def _is_active(self) -> bool:
         """Whether images are being tracked."""
         return self._state == "active"
 
-    def queue(self) -> PromptQueue:
+    def _queue(self) -> PromptQueue:
         """Where prompts go; PromptError says why there is none."""
         return self._at_work().queue
 

@@ -142,8 +142,12 @@ class ObjectRegistry:
                 if not entry.tracked and not entry.open_prompts:
                     self._end([entry.id])
                 elif entry.tracked or entry.announced:
-                    obj = found[entry.id] if entry.tracked else _pending(entry, result)
                     entry.label = entry.label or self._new_label()
+                    if entry.tracked:
+                        obj = found[entry.id]
+                    else:  # asked for, and shown by no image yet
+                        nothing = np.zeros((result.height_px, result.width_px), bool)
+                        obj = TrackedObject(entry.id, entry.label, entry.class_id, nothing)
                     obj.label, entry.state = entry.label, obj.state
                     result.objects.append(obj)
             result.objects.sort(key=lambda obj: obj.label)
@@ -187,21 +191,3 @@ class ObjectRegistry:
             self._names += 1
             if (name := f"object_{self._names}") not in self._entries:
                 return name
-
-
-def _pending(entry: ObjectEntry, result: FrameResult) -> TrackedObject:
-    """An object that is asked for and that no image has shown yet."""
-    return TrackedObject(
-        id=entry.id,
-        label=entry.label,
-        class_id=entry.class_id,
-        mask=np.zeros((result.height_px, result.width_px), bool),
-        logits=np.zeros((0, 0), np.float32),
-        score=0.0,
-        presence=0.0,
-        state=ObjectState.PENDING,
-        age_s=0.0,
-        box=(0, 0, 0, 0),
-        area_px=0,
-        centroid_xy=(0.0, 0.0),
-    )

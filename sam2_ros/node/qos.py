@@ -10,36 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    HistoryPolicy,
-    QoSPolicyKind,
-    QoSProfile,
-    ReliabilityPolicy,
-)
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from sam2_ros.errors import UserError
 
 POLICIES = {"history": HistoryPolicy, "reliability": ReliabilityPolicy, "durability": DurabilityPolicy}
 OVERRIDABLE = QoSOverridingOptions([*(QoSPolicyKind[name.upper()] for name in POLICIES), QoSPolicyKind.DEPTH])
-ROS_TOPICS = (
-    "/tf",
-    "/tf_static",
-    "/clock",
-    "/parameter_events",
-    "/rosout",
-)  # whose overrides are not ours to judge
+# Topics of ROS, whose overrides are not ours to judge.
+ROS_TOPICS = ("/tf", "/tf_static", "/clock", "/parameter_events", "/rosout")
 
 
 def output_qos() -> QoSProfile:
-    """Of every output; a new profile each time, because rclpy writes overrides into it."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=1,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.VOLATILE,
-    )
+    """Of every output: reliable and volatile, as rclpy has it. A new one each time: rclpy writes overrides into it."""
+    return QoSProfile(depth=1)
 
 
 def sensor_qos(depth: int) -> QoSProfile:

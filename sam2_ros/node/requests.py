@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped
@@ -22,34 +22,29 @@ from .convert import prompt_request, stamp_to_ns
 from .diagnostics import Statistics
 from .interfaces import AddObjects, PromptArray, RemoveObjects
 from .limits import listed, shown
+from .parameters.declared import DeclaredParameters
 from .prompt_queue import PromptQueue, PromptRequest
 from .qos import subscribe
-from .settings import Settings
 
 CLICK = "click"  # names a click without an id in messages
 
 
-class HasQueue(Protocol):
-    """Whoever knows where prompts go."""
-
-    def queue(self) -> PromptQueue:
-        """Raises PromptError with the reason while there is none."""
-        ...
-
-
 class Requests:
-    """The subscriptions and services of one node, from its start to its end."""
+    """The subscriptions and services of one node, from its start to its end.
+
+    `queue`: where prompts go; raises PromptError with the reason while there is none.
+    """
 
     def __init__(
         self,
         node: LifecycleNode,
         statistics: Statistics,
-        owner: HasQueue,
-        settings: Settings,
+        queue: Callable[[], PromptQueue],
+        settings: DeclaredParameters,
     ) -> None:
         self._log = node.get_logger()
         self._statistics = statistics
-        self._owner = owner
+        self._queue = queue
         self._settings = settings
         subscribe(node, PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
         subscribe(node, PointStamped, "~/clicked_point", self._on_clicked_point, QoSProfile(depth=10))
@@ -66,7 +61,7 @@ class Requests:
         ids, reasons = [], []
         for make in requests:
             try:
-                ids.append(self._owner.queue().submit(make(), time.monotonic()))
+                ids.append(self._queue().submit(make(), time.monotonic()))
                 self._statistics.prompts_accepted += 1
             except PromptError as error:
                 ids.append("")
@@ -80,7 +75,7 @@ class Requests:
     ) -> tuple[list[str], list[str]]:
         """As `submit`; a message beyond the limit is refused as a whole, with one reason."""
         try:
-            limits = self._owner.queue().limits
+            limits = self._queue().limits
             limits.check_count(len(messages))
         except PromptError as error:
             self._statistics.prompts["rejected"] += len(messages)
@@ -101,7 +96,7 @@ class Requests:
         frame_id = message.header.frame_id
 
         def make() -> PromptRequest:
-            camera_frame_id = self._owner.queue().camera_frame_id
+            camera_frame_id = self._queue().camera_frame_id
             if frame_id != camera_frame_id:
                 raise PromptError(
                     f"click in frame '{shown(frame_id)}': expected pixels in the image's frame "
@@ -131,7 +126,7 @@ class Requests:
 
     def _on_remove_objects(self, request: Any, response: Any) -> Any:
         try:
-            unknown, response.ids = self._owner.queue().objects.remove(request.ids)
+            unknown, response.ids = self._queue().objects.remove(request.ids)
         except PromptError as error:
             response.success, response.message = False, str(error)
             return response
@@ -141,7 +136,7 @@ class Requests:
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         try:
-            count = self._owner.queue().objects.reset()
+            count = self._queue().objects.reset()
         except PromptError:
             count = 0  # nothing is loaded, so there is nothing to forget
         response.success, response.message = True, f"{count} objects forgotten"

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -24,7 +23,6 @@ from sam2_ros.engine import (
     FrameResult,
     ImageSegmenter,
     ObjectState,
-    Prompt,
     PromptError,
     Sam2Model,
     TrackedObject,
@@ -35,12 +33,12 @@ from sam2_ros.engine.result import MAX_LABEL
 from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import ImageReader
 
-from .convert import ImageDecoder, message_to_rgb, prompt_request
+from .convert import ImageDecoder, prompt_request
 from .frame_history import FrameHistory
 from .interfaces import Segment
-from .limits import Limits
 from .loading import free_device_memory
 from .outputs.object_messages import objects_message
+from .parameters.declared import DeclaredParameters
 
 # The official thresholds are for the official models; nano is never as sure and would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
@@ -48,7 +46,6 @@ PATIENCE_S = 1.5  # for a batch of clicks or one prompt, after which the work en
 WAITING_REQUESTS = 8  # besides the one in hand; one more is refused at once
 # That may come before the first of them is looked at: what the middleware drops is never answered.
 BURST_REQUESTS = 128
-MASK_LOGIT = 10.0  # of a pixel inside a mask prompt; outside it is the negative
 
 
 class SegmentService:
@@ -57,18 +54,18 @@ class SegmentService:
     Args:
         model: the model at work, the camera's images and what reads them; raises PromptError with the reason while
             there are none. An image of a request is read as the camera's are, as a stream of its own.
-        limits: of one request.
+        settings: for the limits of one request.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
         model: Callable[[], tuple[Sam2Model, FrameHistory, ImageDecoder]],
-        limits: Callable[[], Limits],
+        settings: DeclaredParameters,
     ) -> None:
         self._log = node.get_logger()
         self._model = model
-        self._limits = limits
+        self._settings = settings
         self._stopping = threading.Event()
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
@@ -135,7 +132,7 @@ class SegmentService:
     def _answer(self, request: Any, response: Any) -> Any:
         try:
             self._check_stopping()
-            self._limits().check_count(len(request.prompts))
+            self._settings.used.limits.check_count(len(request.prompts))
             model, history, decoder = self._model()
             message = request.image
             if not message.height and not message.width and not len(message.data):
@@ -146,7 +143,8 @@ class SegmentService:
                 message = history.newest.message
                 image = decoder.to_rgb(message)
             else:
-                image = message_to_rgb(message, ImageReader(decoder.images.config, self._log.warning))
+                images = ImageReader(decoder.images.config, self._log.warning)
+                image = ImageDecoder(images).to_rgb(message)
             response.result = objects_message(self._segment(model, image, request), message.header)
             response.success = True
         except UserError as error:
@@ -160,6 +158,7 @@ class SegmentService:
         return response
 
     def _segment(self, model: Sam2Model, image: np.ndarray, request: Any) -> FrameResult:
+        """What was found, best first; a candidate is (id, class, mask [H, W] bool, predicted IoU)."""
         height, width = image.shape[:2]
         result = FrameResult(0, 0.0, height, width)
         if not len(request.prompts):
@@ -167,73 +166,35 @@ class SegmentService:
             found = segment_everything(model, image, config, before_batch=self._check_stopping)
             candidates = [("", "", mask.segmentation, mask.predicted_iou) for mask in found]
         else:
-            limits = self._limits()
+            limits = self._settings.used.limits
             prompts = [
                 prompt_request(prompt, f"#{number}", limits=limits).prompt.validated(height, width)
                 for number, prompt in enumerate(request.prompts, start=1)
             ]
-            candidates = prompted(model, image, prompts, request.multimask, self._check_stopping)
+            segmenter = ImageSegmenter(model)
+            segmenter.set_image(image)
+            candidates = []
+            for prompt in prompts:
+                self._check_stopping()
+                masks, scores, _ = segmenter.answer(prompt, request.multimask)
+                candidates += [
+                    (prompt.id, prompt.class_id, mask, float(score))
+                    for mask, score in zip(masks, scores, strict=True)
+                ]
         candidates.sort(key=lambda candidate: -candidate[3])
-        result.objects = [
-            _found(id or f"mask_{label}", label, class_id, mask, score)
-            for label, (id, class_id, mask, score) in enumerate(candidates[:MAX_LABEL], start=1)
-        ]
+        for label, (id, class_id, mask, score) in enumerate(candidates[:MAX_LABEL], start=1):
+            box, area, centroid = measure_mask(mask)
+            result.objects.append(
+                TrackedObject(
+                    id or f"mask_{label}",
+                    label,
+                    class_id,
+                    mask,
+                    score=score,
+                    state=ObjectState.TRACKING,
+                    box=box,
+                    area_px=area,
+                    centroid_xy=centroid,
+                )
+            )
         return result
-
-
-def prompted(
-    model: Sam2Model,
-    image: np.ndarray,
-    prompts: list[Prompt],
-    multimask: bool,
-    before_prompt: Callable[[], None] = lambda: None,
-) -> list[tuple[str, str, np.ndarray, float]]:
-    """(id, class, mask [H, W] bool, predicted IoU) of every candidate: three for each prompt, or the best one.
-
-    Whatever `before_prompt` raises ends the work.
-    """
-    segmenter = ImageSegmenter(model)
-    segmenter.set_image(image)
-    side = model.config.image_size // 4
-    found = []
-    for prompt in prompts:
-        before_prompt()
-        one_click = (
-            prompt.points is not None
-            and len(prompt.points) == 1
-            and prompt.box is None
-            and prompt.mask is None
-        )
-        logits = None
-        if prompt.mask is not None:
-            inside = cv2.resize(prompt.mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-            logits = np.where(inside >= 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
-        answer = segmenter.predict(
-            points=prompt.points,
-            labels=prompt.labels,
-            box=prompt.box,
-            mask=logits,
-            multimask=multimask or one_click,
-        )
-        chosen = range(len(answer.scores)) if multimask else [int(answer.scores.argmax())]
-        found += [(prompt.id, prompt.class_id, answer.masks[k], float(answer.scores[k])) for k in chosen]
-    return found
-
-
-def _found(id: str, label: int, class_id: str, mask: np.ndarray, score: float) -> TrackedObject:
-    """One mask in the form of a tracked object; image mode has no presence and no age."""
-    box, area, centroid = measure_mask(mask)
-    return TrackedObject(
-        id=id,
-        label=label,
-        class_id=class_id,
-        mask=mask,
-        logits=np.zeros((0, 0), np.float32),
-        score=score,
-        presence=0.0,
-        state=ObjectState.TRACKING,
-        age_s=0.0,
-        box=box,
-        area_px=area,
-        centroid_xy=centroid,
-    )

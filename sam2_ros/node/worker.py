@@ -1,6 +1,6 @@
 """The one thread that infers: takes the newest image, does what was asked for, steps the tracker, hands on.
 
-Knows no ROS: who reads image messages, who publishes results and who deactivates the node are objects it is given.
+Knows no ROS: who reads image messages and who publishes results are objects it is given.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,44 +26,21 @@ from .loading import free_device_memory, out_of_memory
 from .mailbox import Mailbox
 from .prompt_queue import PromptQueue, QueuedPrompt, usable_prompts
 
+if TYPE_CHECKING:
+    from rclpy.impl.rcutils_logger import RcutilsLogger
+
+    from .outputs.result_publisher import ResultPublisher
+
 FAILURES_TO_GIVE_UP = 3
 WARNING_PERIOD_S = 1.0
-
-
-class Log(Protocol):
-    """What the worker says; a ROS logger fits."""
-
-    def info(self, message: str, /) -> Any: ...
-
-    def warning(self, message: str, /) -> Any: ...
-
-    def error(self, message: str, /) -> Any: ...
-
-
-class ResultReceiver(Protocol):
-    """Publishes what was tracked. Called from the worker's thread, which it must not hold up."""
-
-    def deliver(self, result: FrameResult, image_rgb: np.ndarray, image: StampedImage) -> None:
-        """The result of one image."""
-        ...
-
-    def discontinuity(self) -> None:
-        """The stream has jumped; called before the image that does not continue it is tracked."""
-        ...
-
-
-class Supervisor(Protocol):
-    """Who started the worker."""
-
-    def give_up(self, reason: str) -> None:
-        """Called from the worker's thread, once, after three images in a row failed."""
-        ...
 
 
 class Worker:
     """Runs from `start` to `stop`; the trackers are touched by this thread only.
 
     Args:
+        results: publishes what was tracked, and must not hold up this thread.
+        give_up: called from this thread with the reason, once, after three images in a row failed.
         last: the image that was tracked before, by an earlier worker of the same tracker.
     """
 
@@ -76,9 +53,9 @@ class Worker:
         mailbox: Mailbox[StampedImage],
         statistics: Statistics,
         decoder: ImageDecoder,
-        results: ResultReceiver,
-        supervisor: Supervisor,
-        log: Log,
+        results: ResultPublisher,
+        give_up: Callable[[str], None],
+        log: RcutilsLogger,
         last: StampedImage | None = None,
     ) -> None:
         self._tracker = tracker
@@ -89,7 +66,7 @@ class Worker:
         self._statistics = statistics
         self._decoder = decoder
         self._results = results
-        self._supervisor = supervisor
+        self._give_up = give_up
         self._log = log
         self.last = last
         self._thread = threading.Thread(target=self._run, name="sam2-worker", daemon=True)
@@ -137,7 +114,7 @@ class Worker:
                 return False
             self._failed(error)
             if self._failures >= FAILURES_TO_GIVE_UP:
-                self._supervisor.give_up(
+                self._give_up(
                     f"{self._failures} images in a row failed, the last one with "
                     f"{type(error).__name__}: {error}"
                 )

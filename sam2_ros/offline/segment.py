@@ -114,23 +114,18 @@ def _read(path: Path, images: ImageReader) -> np.ndarray:
 def _prompted(
     model: Sam2Model, image: np.ndarray, prompts: Sequence[Prompt]
 ) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
-    """The best mask for each prompt: one click can be read in several ways, of which the model chooses."""
+    """The best mask for each prompt."""
     segmenter = ImageSegmenter(model)
     segmenter.set_image(image)
     masks, records = [], []
     for prompt in prompts:
-        one_click = prompt.box is None and prompt.points is not None and len(prompt.points) == 1
-        candidates = segmenter.predict(
-            points=prompt.points, labels=prompt.labels, box=prompt.box, multimask=one_click
-        )
-        best = int(candidates.scores.argmax())
-        mask = candidates.masks[best]
+        (mask,), (score,), _ = segmenter.answer(prompt)
         box, area, _ = measure_mask(mask)
         masks.append(mask)
         records.append(
             {
                 "id": prompt.id,
-                "predicted_iou": float(candidates.scores[best]),
+                "predicted_iou": float(score),
                 "box": list(box),
                 "area": area,
                 "segmentation": coco_rle(mask),

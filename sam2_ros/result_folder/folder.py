@@ -10,9 +10,9 @@ import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
 from sam2_ros.errors import UserError
+from sam2_ros.text import some
 
 from .guards import can_be_named, check_inputs, lock_folder
 from .manifest import MANIFEST, FileState, Manifest
@@ -84,11 +84,6 @@ class ResultFolder:
     def staging(self) -> Path:
         """Where files grow until `commit`."""
         return self._staging.path
-
-    @property
-    def has_result(self) -> bool:
-        """True if there is a result, of an earlier run or of this one, beside logs."""
-        return any(known is not None for known in self._manifest.files.values())
 
     def has_file(self, name: str) -> bool:
         """True if a run of ours has left this file, whoever changed it since."""
@@ -202,9 +197,7 @@ class ResultFolder:
     def __enter__(self) -> ResultFolder:
         return self.open() if self._lock is None else self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._lock is None:
             return
         if error is not None and self._resume and self.staged():
@@ -271,9 +264,7 @@ class ResultFolder:
         self._was_foreign = bool(there)
         if not there or self._overwrite:
             return
-        some = ", ".join(repr(name)[1:-1] for name in there[:3]) + (
-            f" and {len(there) - 3} more" if there[3:] else ""
-        )
+        found = some((repr(name)[1:-1] for name in there), 3)
         older = (
             "; a result of an older version has no list of its files, which is why it is not replaced"
             if any(name in there for name in _OLD_RESULTS)
@@ -285,7 +276,7 @@ class ResultFolder:
             else ""
         )
         raise UserError(
-            f"{self._called} {self.path} is not empty, and no earlier run wrote what is in it ({some}){older}: name a "
+            f"{self._called} {self.path} is not empty, and no earlier run wrote what is in it ({found}){older}: name a "
             f"new or empty folder{beside}"
         )
 

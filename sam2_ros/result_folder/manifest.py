@@ -82,24 +82,17 @@ class Manifest:
 
     def state(self, folder: Path, name: str) -> FileState:
         """What is at `name`. Reads a file whose time has changed and whose size has not."""
-        *above, last = name_parts(name)
-        path = folder
-        for part in above:
+        parts, path = name_parts(name), folder
+        for depth, part in enumerate(parts, start=1):
             path = path / part
             mode = _mode(path)
             if mode is None:
                 return FileState.ABSENT
             if stat.S_ISLNK(mode):
                 return FileState.LINK
-            if not stat.S_ISDIR(mode):
+            if not (stat.S_ISREG(mode) if depth == len(parts) else stat.S_ISDIR(mode)):
                 return FileState.FOREIGN
-        path = path / last
-        mode = _mode(path)
-        if mode is None:
-            return FileState.ABSENT
-        if stat.S_ISLNK(mode):
-            return FileState.LINK
-        if not stat.S_ISREG(mode) or name not in self.files:
+        if name not in self.files:
             return FileState.FOREIGN
         known, now = self.files[name], path.lstat()
         if known is None:

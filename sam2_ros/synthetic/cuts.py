@@ -59,9 +59,8 @@ def _elsewhere(rng: Rng, config: ClipConfig, scene: Scene) -> Scene:
         if draw < ABSENT and len(actors) > 1:
             continue
         if draw < ABSENT + LATE:
-            frames = (
-                rng.uniform(0.1, 0.5) * config.frames
-            )  # until it is back at its place, from over a border
+            # Until it is back at its place, from over a border.
+            frames = rng.uniform(0.1, 0.5) * config.frames
             x, y = layer.motion.start_xy
             far = config.width_px - x + 2 * layer.motion.half_size_px + 0.2 * side
             motion = replace(layer.motion, start_xy=(x + far, y), velocity_xy=(-far / max(1.0, frames), 0.0))

@@ -13,18 +13,13 @@ from .demo import DEMO_CONFIG, DEMO_SEED, demo_scene
 from .description import ClipDescription, DrawnFrame, random_description
 from .sensor import Sensor
 
-__all__ = ["Clip", "ClipConfig", "demo_clip", "demo_config", "render_clip"]
+__all__ = ["Clip", "ClipConfig", "demo_clip", "render_clip"]
 
 
 def render_clip(seed: int, config: ClipConfig) -> Clip:
     """The clip that `seed` stands for. Every labelled object shows in frame 0."""
     rng = np.random.default_rng(seed)
     return _render(rng, *random_description(rng, config))
-
-
-def demo_config() -> ClipConfig:
-    """Size and length of the demo clip, and the textures reserved for it."""
-    return DEMO_CONFIG
 
 
 def demo_clip() -> Clip:

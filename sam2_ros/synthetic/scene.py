@@ -59,10 +59,8 @@ class Motion:
     def matrix(self, t: float) -> np.ndarray:
         """[3, 3], own square -> world."""
         angle = self.angle_rad + self.spin * t + self.rock(t)
-        size, squash = (
-            self.half_size_px * np.exp(self.grow(t) + self.approach * t),
-            np.exp(self.squash(t) / 2),
-        )
+        size = self.half_size_px * np.exp(self.grow(t) + self.approach * t)
+        squash = np.exp(self.squash(t) / 2)
         x, y = self.position(t)
         cos, sin = np.cos(angle), np.sin(angle)
         return np.array(
@@ -193,7 +191,7 @@ class Scene:
         left, top = (self.camera.width_px - width) / 2 + 0.5, (self.camera.height_px - height) / 2 + 0.5
         return np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
 
-    def draw(self, t: int, shutter: float = SHUTTER) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
         camera = self.camera.matrix(t)
         height, width = self.camera.height_px, self.camera.width_px
@@ -204,12 +202,11 @@ class Scene:
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )
-        frame = cv2.cvtColor(
-            frame, cv2.COLOR_RGB2RGBA
-        )  # four channels as the sprites have: no copies to blend
+        # Four channels as the sprites have: no copies to blend.
+        frame = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
         owner = np.zeros((height, width), np.uint8)
         for index, layer in enumerate(self.layers):
-            _draw_layer(frame, owner, layer, camera, t, index + 1, shutter)
+            _draw_layer(frame, owner, layer, camera, t, index + 1)
         frame = cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB)
         return (frame if self.lighting is None else self.lighting.cast(frame, camera, t)), owner
 
@@ -227,7 +224,7 @@ class Placed:
 def paste(image: np.ndarray, layer: Layer) -> None:
     """Draws a still layer into [h, w, 4] uint8, one pixel of the world per pixel, in place."""
     camera = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-    _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, camera, 0, 1, 0.0)
+    _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, camera, 0, 1)
 
 
 def _draw_layer(
@@ -237,7 +234,6 @@ def _draw_layer(
     camera: np.ndarray,
     t: float,
     mark: int,
-    shutter: float,
 ) -> None:
     """Draws one layer in place, shadow first."""
     placed = place(layer, camera, t)
@@ -246,7 +242,9 @@ def _draw_layer(
         return
     image = _draw_parts(layer, placed.matrices, placed.part_boxes, (x0, y0, x1, y1), t)
     if layer.smear:
-        image = _smear(image, layer.motion, camera, t, shutter)
+        kernel = smear_kernel(layer.motion, camera, t)
+        if kernel is not None:
+            image = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
     alpha = image[..., 3]
     if layer.shadow_strength > 0:
         dx, dy, blur = shadow_place(layer, placed.half_size_px)
@@ -334,15 +332,12 @@ def _bent(
     return cv2.remap(sprite, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _smear(image: np.ndarray, motion: Motion, camera: np.ndarray, t: float, shutter: float) -> np.ndarray:
-    """Motion blur along the path that the thing takes while the shutter is open."""
-    kernel = smear_kernel(motion, camera, t, shutter)
-    return image if kernel is None else cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+def smear_kernel(motion: Motion, camera: np.ndarray, t: float) -> np.ndarray | None:
+    """Weights of the pixels around one that motion blur mixes, [k, k] float32 with k odd; None: sharp.
 
-
-def smear_kernel(motion: Motion, camera: np.ndarray, t: float, shutter: float) -> np.ndarray | None:
-    """Weights of the pixels around one that motion blur mixes, [k, k] float32 with k odd; None: sharp."""
-    before, after = np.array(motion.position(t - shutter / 2)), np.array(motion.position(t + shutter / 2))
+    It lies along the path that the thing takes while the shutter is open.
+    """
+    before, after = np.array(motion.position(t - SHUTTER / 2)), np.array(motion.position(t + SHUTTER / 2))
     dx, dy = camera[:2, :2] @ (after - before)
     length = min(float(np.hypot(dx, dy)), _LONGEST_SMEAR_PX)
     if length < 1.5:

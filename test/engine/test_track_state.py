@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from sam2_ros.engine.result import ObjectState
-from sam2_ros.engine.track_state import StateRules, Track
+from sam2_ros.engine.track_state import Track
+from sam2_ros.engine.tracker_config import TrackerConfig
 
-RULES = StateRules(present_on=1.0, present_off=0.0, hysteresis_frames=2, lost_after_s=1.0, forget_after_s=5.0)
+CONFIG = TrackerConfig(
+    present_on=1.0, present_off=0.0, hysteresis_frames=2, lost_after_s=1.0, forget_after_s=5.0
+)
 
 
 def states(presences, period_s=0.1, track=None):
     track = track or Track("a", 1, 0)
     seen = []
     for index, presence in enumerate(presences):
-        track.update(presence, presence > 0, prompted=index == 0, stamp_s=index * period_s, rules=RULES)
+        track.update(presence, presence > 0, prompted=index == 0, stamp_s=index * period_s, config=CONFIG)
         seen.append(track.state.name)
     return seen
 
@@ -44,13 +47,13 @@ def test_an_object_is_lost_after_its_time_and_found_again():
 
 def test_an_object_is_over_when_it_may_be_forgotten():
     track = Track("a", 1, 0)
-    track.update(5, True, True, 0.0, RULES)
-    assert not track.is_over(track.update(-5, False, False, 4.9, RULES), RULES)
-    assert track.is_over(track.update(-5, False, False, 5.1, RULES), RULES)
+    track.update(5, True, True, 0.0, CONFIG)
+    assert not track.is_over(track.update(-5, False, False, 4.9, CONFIG), CONFIG)
+    assert track.is_over(track.update(-5, False, False, 5.1, CONFIG), CONFIG)
     assert track.state == ObjectState.LOST
 
 
 def test_a_clock_that_jumps_back_does_not_age_an_object():
     track = Track("a", 1, 0)
-    track.update(5, True, True, 100.0, RULES)
-    assert track.update(-5, False, False, 3.0, RULES) == 0.0
+    track.update(5, True, True, 100.0, CONFIG)
+    assert track.update(-5, False, False, 3.0, CONFIG) == 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from compressed_images import write_compressed
 
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.media.frame_source import SourceError, natural_key
@@ -45,9 +46,7 @@ def bag(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         for index in range(5):
             stamp_ns = STAMP_NS + index * 100_000_000
-            writer.write_image(
-                "/front/image_raw/compressed", stamp_ns, "front", shade(index), compressed=True
-            )
+            write_compressed(writer, "/front/image_raw/compressed", stamp_ns, "front", shade(index))
             writer.write_image("/rear/image_raw", stamp_ns, "rear", shade(index + 10))
         types = standard_types()
         writer.write_raw("/map_header", "std_msgs/msg/Header", STAMP_NS, header(types, STAMP_NS, "map"))

@@ -18,8 +18,9 @@ import torch
 from image_encodings import encoded, padded
 
 from sam2_ros.engine.preprocess import preprocess
+from sam2_ros.media.pixels.image_reader import ImageReader
 from sam2_ros.media.ros_image import ENCODINGS, image_to_rgb
-from sam2_ros.node.convert import message_to_rgb
+from sam2_ros.node.convert import ImageDecoder
 
 HEIGHT_PX, WIDTH_PX = 480, 640
 RGB_BYTES = HEIGHT_PX * WIDTH_PX * 3
@@ -91,7 +92,7 @@ def test_a_conversion_takes_the_memory_that_the_table_says(photo, encoding, padd
 def test_a_compressed_image_takes_two_images_and_its_own_bytes(photo, suffix):
     data = array.array("B", cv2.imencode(suffix, photo)[1].tobytes())
     message = SimpleNamespace(data=data, format=suffix)
-    taken = new_memory(lambda: message_to_rgb(message)) - len(data) / RGB_BYTES
+    taken = new_memory(lambda: ImageDecoder(ImageReader()).to_rgb(message)) - len(data) / RGB_BYTES
     (said,) = re.findall(r"^\| JPEG, PNG \|.*\| ([\d.]+) \| - \|$", PAGE, re.MULTILINE)
     # The copy of the compressed bytes may be gone before the second image is made.
     assert float(said) - len(data) / RGB_BYTES - SMALL < taken < float(said) + SMALL
@@ -102,7 +103,7 @@ def test_rgb8_without_padding_is_seen_where_it_lies(photo):
     message = SimpleNamespace(
         height=HEIGHT_PX, width=WIDTH_PX, encoding="rgb8", is_bigendian=0, step=3 * WIDTH_PX, data=data
     )
-    seen = message_to_rgb(message)
+    seen = ImageDecoder(ImageReader()).to_rgb(message)
     assert np.shares_memory(seen, np.frombuffer(data, np.uint8))
     # The tracker takes a writeable array as it is, and would copy a read-only one.
     assert seen.flags.writeable

@@ -70,10 +70,10 @@ def test_percentiles_are_over_the_last_images():
 def test_results_that_come_late_are_a_warning():
     statistics = Statistics()
     for latency_ms in (200.0, 300.0, 400.0):
-        statistics.delivered(latency_ms)
+        statistics.timed("latency", latency_ms)
     assert tracking_line("active", "", statistics, {}).level == OK
     for _ in range(10):
-        statistics.delivered(1500.0)
+        statistics.timed("latency", 1500.0)
     line = tracking_line("active", "", statistics, {})
     assert line.level == WARN
     assert "more than 1500 ms after its image" in line.message

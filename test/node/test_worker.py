@@ -59,7 +59,7 @@ class Bench:
             self.statistics,
             decoder=self,
             results=self,
-            supervisor=self,
+            give_up=self.give_up,
             log=self.log,
         )
         self.worker.start()

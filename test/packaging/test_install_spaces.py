@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 LOOK_AROUND = """
 import jinja2
 import sam2_ros
-from sam2_ros.media.messages.definitions import definitions
+from sam2_ros.media.messages.message_types import definitions
 from sam2_ros.weights import load_model
 from sam2_ros.weights.catalogue import models_dir
 assert "sam2_ros_msgs/msg/Prompt" in definitions()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from sam2_ros.media.messages.definitions import definitions
+from sam2_ros.media.messages.message_types import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
 

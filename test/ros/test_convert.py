@@ -13,7 +13,8 @@ from std_msgs.msg import Header
 
 from sam2_ros.engine import ObjectState, PromptError
 from sam2_ros.media.pixels.image_error import ImageError
-from sam2_ros.node.convert import message_to_rgb, prompt_request
+from sam2_ros.media.pixels.image_reader import ImageReader
+from sam2_ros.node.convert import ImageDecoder, prompt_request
 
 ARRAY_HEADER = Header(stamp=Time(sec=5, nanosec=7), frame_id="camera")
 
@@ -85,7 +86,7 @@ def unknown_image() -> Image:
 def test_what_only_cv_bridge_might_read_goes_through_it():
     pytest.importorskip("cv_bridge", reason="needs cv_bridge, which has no wheel")
     with pytest.raises(ImageError, match=r"'rainbow' is not supported.*cv_bridge says"):
-        message_to_rgb(unknown_image())
+        ImageDecoder(ImageReader()).to_rgb(unknown_image())
 
 
 def test_without_cv_bridge_nobody_is_told_to_install_what_would_not_help():
@@ -96,7 +97,7 @@ def test_without_cv_bridge_nobody_is_told_to_install_what_would_not_help():
     else:
         pytest.skip("needs a machine without cv_bridge")
     with pytest.raises(ImageError, match=r"'rainbow' is not supported.*convert it upstream") as raised:
-        message_to_rgb(unknown_image())
+        ImageDecoder(ImageReader()).to_rgb(unknown_image())
     assert "cv_bridge" not in str(raised.value)
     assert "cv-bridge" not in str(raised.value)
 
@@ -105,4 +106,4 @@ def test_16_bit_colours_need_no_cv_bridge():
     pixels = np.zeros((4, 6, 3), "<u2")
     pixels[:, :3] = (10 * 257, 20 * 257, 200 * 257)
     message = Image(height=4, width=6, encoding="bgr16", step=36, data=pixels.tobytes())
-    assert message_to_rgb(message)[0, :4].tolist() == [[200, 20, 10]] * 3 + [[0, 0, 0]]
+    assert ImageDecoder(ImageReader()).to_rgb(message)[0, :4].tolist() == [[200, 20, 10]] * 3 + [[0, 0, 0]]

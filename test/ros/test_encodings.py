@@ -14,9 +14,9 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 from image_encodings import encoded, padded
 from sam2_ros_msgs.msg import TrackedObjectArray
 
-from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.engine import Prompt, TrackedObject, Tracker, TrackerConfig
 from sam2_ros.eval.metrics import mask_iou
-from sam2_ros.media.messages.tracked_object import ReadObject, read_objects
+from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import compressed_to_rgb, image_to_rgb
 from sam2_ros.weights.load import load_model
 
@@ -56,7 +56,7 @@ def compressed_robot(make_robot):
 
 
 @pytest.fixture(scope="module")
-def expected(robot) -> ReadObject:
+def expected(robot) -> TrackedObject:
     """The box as rgb8 without padding shows it."""
     return live(robot, "rgb8")
 
@@ -84,7 +84,7 @@ def wire(encoding: str, padding: int = 0, big_endian: bool = False) -> tuple[np.
     return sent, {"height": HEIGHT_PX, "width": WIDTH_PX, "is_bigendian": int(big_endian)}
 
 
-def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> ReadObject:
+def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> TrackedObject:
     """The box in the second image of a scene in which it was prompted on the first."""
     image, fields = wire(encoding, padding, big_endian)
     robot.reset()
@@ -94,7 +94,7 @@ def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> Re
     return found
 
 
-def live_compressed(robot, data: bytes, format: str) -> ReadObject:
+def live_compressed(robot, data: bytes, format: str) -> TrackedObject:
     robot.reset()
     robot.add(robot.prompt("box", box=BOX))
     for _ in range(2):

@@ -14,12 +14,13 @@ import pytest
 
 from sam2_ros.errors import UserError
 from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.demo import DEMO_CONFIG
 from sam2_ros.synthetic.drawing import shapes
 from sam2_ros.synthetic.drawing.cutouts import CUTOUTS, cutouts
 from sam2_ros.synthetic.drawing.patterns import make_pattern
 from sam2_ros.synthetic.drawing.textures import PATTERN_SEEDS, PHOTOGRAPHS, TextureBank, photograph
 from sam2_ros.synthetic.random_scene import random_scene, side_by_side
-from sam2_ros.synthetic.render import demo_clip, demo_config, render_clip
+from sam2_ros.synthetic.render import demo_clip, render_clip
 from sam2_ros.synthetic.scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
 PROCEDURAL = TextureBank(photographs=False)
@@ -189,7 +190,7 @@ def test_outlines_end_inside_the_sprite(seed: int) -> None:
 
 def test_demo_and_training_share_no_photograph_no_pattern_and_no_cutout() -> None:
     train, demo = TextureBank("train"), TextureBank("demo")
-    assert demo_config().textures == demo
+    assert DEMO_CONFIG.textures == demo
     assert train.files
     assert demo.files
     assert not set(train.files) & set(demo.files)

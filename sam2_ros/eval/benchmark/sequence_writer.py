@@ -85,7 +85,7 @@ class SequenceWriter:
     def __enter__(self) -> SequenceWriter:
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self._video.close()
         else:

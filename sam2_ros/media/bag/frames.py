@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
+from sam2_ros.media.frame_source import NS_PER_S, Frame, FrameSource, SourceError, usual_gap_ns
 from sam2_ros.media.messages.cdr_header import fits_a_stamp
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, IMAGE_TYPE
 from sam2_ros.media.pixels.image_error import ImageError
@@ -45,7 +44,7 @@ class BagFrames(FrameSource):
             self.length = chosen.count
             self._messages = OrderedTopic(self._reader, chosen.name)
             stamps_ns, self.frame_id = self._first_headers()
-            self.fps = _rate(stamps_ns)
+            self.fps = NS_PER_S / usual_gap_ns(stamps_ns)
             if self._is_clock_doubtful():
                 self._messages.scan()
                 if self._messages.note:
@@ -180,9 +179,3 @@ def choose_topic(bag: str, reader: BagReader, wanted: str | None) -> TopicInfo:
 
 def _names(topics: list[TopicInfo]) -> str:
     return ", ".join(f"{topic.name} ({topic.type})" for topic in topics) or "no topics at all"
-
-
-def _rate(stamps_ns: list[int]) -> float:
-    """Frames per second from the median gap, `DEFAULT_FPS` where there is none to measure."""
-    gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns) if later > earlier]
-    return NS_PER_S / median(gaps_ns) if gaps_ns else DEFAULT_FPS

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 
-from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S
+from sam2_ros.media.frame_source import NS_PER_S, rise, usual_gap_ns
 from sam2_ros.media.messages.cdr_header import MAX_STAMP_NS, fits_a_stamp
 
 # Far more than a busy recorder is late, far less than a clock that was set or rolled over.
@@ -60,7 +59,9 @@ def repair_stamps(topic: str, headers_ns: Sequence[int], received_ns: Sequence[i
         repaired[index] = min(max(headers_ns[index] + delay_ns, 0), MAX_STAMP_NS)
     key = {index: headers_ns[index] + delay_ns for index in placed}
     order = _merged(good, sorted(placed, key=lambda index: key[index]), repaired)
-    _follow(order, sorted(odd - set(placed)), repaired, _gap_ns([repaired[index] for index in good]))
+    _follow(
+        order, sorted(odd - set(placed)), repaired, round(usual_gap_ns([repaired[index] for index in good]))
+    )
     note = (
         f"{len(odd)} of {count} images on {topic} were received at impossible times, such as "
         f"{received_ns[min(odd)] / NS_PER_S:.0f} s: their headers' stamps, or where there are none those of the images "
@@ -84,7 +85,7 @@ def _odd(headers_ns: Sequence[int], received_ns: Sequence[int]) -> set[int]:
         index for index in with_both if abs(received_ns[index] - headers_ns[index] - usual_ns) > _ODD_NS
     }
     agreeing = [headers_ns[index] for index in with_both if index not in doubtful]
-    if not doubtful or 2 * len(doubtful) >= len(with_both) or not _rise(agreeing):
+    if not doubtful or 2 * len(doubtful) >= len(with_both) or not rise(agreeing):
         return odd
     low_ns, high_ns = agreeing[0] - _ODD_NS, agreeing[-1] + _ODD_NS
     taken = set(agreeing)
@@ -116,12 +117,3 @@ def _follow(order: list[int], without: Sequence[int], received_ns: list[int], ga
         else:
             received_ns[index] = max(0, received_ns[order[0]] - gap_ns) if order else 0
         order.insert(place, index)
-
-
-def _gap_ns(stamps_ns: Sequence[int]) -> int:
-    gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns) if later > earlier]
-    return round(median(gaps_ns)) if gaps_ns else round(NS_PER_S / DEFAULT_FPS)
-
-
-def _rise(stamps_ns: Sequence[int]) -> bool:
-    return all(later > earlier for earlier, later in pairwise(stamps_ns))

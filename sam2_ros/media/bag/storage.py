@@ -6,14 +6,13 @@ Knows topics, stamps and storage files; knows nothing of frames, tracking or pla
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, ReaderError, StoragePlugin, Writer
@@ -22,17 +21,14 @@ from rosbags.typesys import TypesysError
 from sam2_ros.engine.result import FrameResult
 from sam2_ros.media.frame_source import SourceError, natural_key
 from sam2_ros.media.messages.message_types import (
-    COMPRESSED_TYPE,
     IMAGE_TYPE,
     OBJECTS_TYPE,
-    compressed_message,
     normalised_type,
     recorded_image,
     recorded_objects,
     standard_types,
     types_of_bag,
 )
-from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
 from sam2_ros.result_folder.scratch import scratch_folder
 
@@ -40,7 +36,6 @@ from .mcap_recovery import RecoveredMcap, recover_mcap
 from .zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-JPEG_QUALITY = 90
 _MOST_MESSAGES = 10**12  # beyond it metadata.yaml is wrong: a camera's ten thousand years
 
 _log = logging.getLogger(__name__)
@@ -84,7 +79,7 @@ class BagReader:
         try:
             self._readers = _open_readers(self.path, self._unpacked)
         except BaseException:
-            self._unpacked.cleanup()
+            self._unpacked.close()
             raise
         self._types = types_of_bag(self._connections())
 
@@ -143,7 +138,7 @@ class BagReader:
         readers, self._readers = self._readers, []
         for reader in readers:
             reader.close()
-        self._unpacked.cleanup()
+        self._unpacked.close()
 
     def _unpack(self, cdr: bytes) -> bytes:
         """The message, or what cannot be unpacked as it is: `decode` says so, and the others are read on."""
@@ -165,9 +160,7 @@ class BagReader:
     def __enter__(self) -> BagReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 
@@ -194,24 +187,10 @@ class BagWriter:
         self._connections: dict[tuple[str, str], Connection] = {}
         self._closed = False
 
-    def write_image(
-        self, topic: str, stamp_ns: int, frame_id: str, image_rgb: np.ndarray, compressed: bool = False
-    ) -> None:
-        """[H, W, 3] uint8 RGB as rgb8 Image, or as JPEG CompressedImage (name its topic `.../compressed`)."""
-        if not compressed:
-            message = recorded_image(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
-            self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
-            return
-        image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-        ok, jpeg = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        if not ok:
-            raise ImageError(
-                f"image of shape {image_rgb.shape} does not encode as JPEG, expected uint8 [H, W, 3]"
-            )
-        message = compressed_message(
-            self._types, stamp_ns, frame_id, "rgb8; jpeg compressed bgr8", jpeg.reshape(-1)
-        )
-        self.write_raw(topic, COMPRESSED_TYPE, stamp_ns, message)
+    def write_image(self, topic: str, stamp_ns: int, frame_id: str, image_rgb: np.ndarray) -> None:
+        """[H, W, 3] uint8 RGB as rgb8 Image."""
+        message = recorded_image(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
+        self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
 
     def write_objects(self, topic: str, stamp_ns: int, frame_id: str, result: FrameResult) -> None:
         """One sam2_ros_msgs/TrackedObjectArray, as the live node publishes it."""
@@ -243,33 +222,23 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 
-class _Unpacked:
+class _Unpacked(contextlib.ExitStack):
     """Files of a bag in a temporary folder, made when the first is unpacked; a killed run's goes with the next one."""
 
-    def __init__(self) -> None:
-        self._opened = contextlib.ExitStack()
-        self._folder: Path | None = None
+    @functools.cached_property
+    def folder(self) -> Path:
+        return self.enter_context(scratch_folder())
 
     def file(self, path: Path) -> Path:
-        if self._folder is None:
-            self._folder = self._opened.enter_context(scratch_folder())
+        size_bytes = path.stat().st_size
         _log.warning(
-            "'%s' (%d bytes) is compressed with zstd: unpacking it to %s",
-            path,
-            path.stat().st_size,
-            self._folder,
+            "'%s' (%d bytes) is compressed with zstd: unpacking it to %s", path, size_bytes, self.folder
         )
-        return unpack_file(path, self._folder)
-
-    def cleanup(self) -> None:
-        self._opened.close()
-        self._folder = None
+        return unpack_file(path, self.folder)
 
 
 def _storage_files(folder: Path) -> list[Path]:

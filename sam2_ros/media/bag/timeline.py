@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from sam2_ros.media.frame_source import NS_PER_S, SourceError
+from sam2_ros.media.frame_source import NS_PER_S, SourceError, rise
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE
 
 from .frames import choose_topic
@@ -105,7 +105,7 @@ def _stamps(path: Path, topic: str, recorded: Sequence[RecordedHeader]) -> tuple
     received_ns = [received for _, received, _ in recorded]
     absent = headers_ns.count(0)
     filled_ns = [header or received for header, received in zip(headers_ns, received_ns, strict=True)]
-    if _rise(filled_ns):
+    if rise(filled_ns):
         if not absent:
             return filled_ns, ()
         return filled_ns, (
@@ -113,7 +113,7 @@ def _stamps(path: Path, topic: str, recorded: Sequence[RecordedHeader]) -> tuple
             "received them stands in",
         )
     falls = sum(later <= earlier for earlier, later in pairwise(filled_ns))
-    if _rise(received_ns):
+    if rise(received_ns):
         return received_ns, (
             f"the stamps of {falls} of {len(recorded)} images on {topic} repeat or go back: the times at which the bag "
             "received them stand in for all",
@@ -122,10 +122,6 @@ def _stamps(path: Path, topic: str, recorded: Sequence[RecordedHeader]) -> tuple
         f"the stamps of {falls} of {len(recorded)} images on {topic} of '{path}' repeat or go back, and so do the "
         "times at which the bag received them: no answer can be told from the next; expected stamps that rise"
     )
-
-
-def _rise(stamps_ns: Sequence[int]) -> bool:
-    return all(later > earlier for earlier, later in pairwise(stamps_ns))
 
 
 def _odd(stamps_ns: Sequence[int]) -> int:

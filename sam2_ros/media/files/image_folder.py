@@ -9,11 +9,9 @@ import logging
 import math
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
-from sam2_ros.media.frame_source import DEFAULT_FPS, NS_PER_S, Frame, FrameSource, SourceError
+from sam2_ros.media.frame_source import NS_PER_S, Frame, FrameSource, SourceError, usual_gap_ns
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
 
@@ -79,7 +77,7 @@ class FolderFrames(FrameSource):
                 raise SourceError(f"folder '{folder}' {mixed.line}")
             _log.warning("folder '%s' %s", folder, mixed.line)
         self._stamps_ns = order.stamps_ns if fps is None else None
-        self.fps = fps or _usual_rate(self._stamps_ns or ())
+        self.fps = fps or min(NS_PER_S / usual_gap_ns(self._stamps_ns or ()), 1000.0)
 
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
@@ -94,12 +92,6 @@ class FolderFrames(FrameSource):
         if self._stamps_ns is not None:
             return self._stamps_ns[index]
         return round(index * NS_PER_S / self.fps)
-
-
-def _usual_rate(stamps_ns: tuple[int, ...]) -> float:
-    """Frames per second from the median distance of stamps, 30 where there is none."""
-    gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns)]
-    return min(NS_PER_S / median(gaps_ns), 1000.0) if gaps_ns else DEFAULT_FPS
 
 
 def _what_is_there(folder: Path) -> str:

@@ -12,18 +12,17 @@ from decimal import Decimal
 from itertools import pairwise
 from statistics import median
 
-from sam2_ros.media.frame_source import NS_PER_S, natural_key
+from sam2_ros.media.frame_source import NS_PER_S, natural_key, rise
 
 _NUMBER = r"(?P<whole>\d+)(?:\.(?P<part>\d+))?(?:[eE](?P<power>[-+]?\d{1,2}))?"
 # The last number of a name, alone or between a head and a tail that all names share.
 _NAME = re.compile(r"(?P<head>.*?)(?P<sign>-?)" + _NUMBER + r"(?P<tail>(?:[^\d.].*)?)", re.DOTALL)
-_LATEST_NS = 2**31 * NS_PER_S  # what a ROS stamp holds
 _EPOCHS = {  # digits of a whole number that can only be a time since 1970, and nanoseconds of its unit
     13: 1_000_000,
     16: 1_000,
     19: 1,
 }
-_EARLIEST_NS, _LAST_NS = 10**18, 2**31 * NS_PER_S  # 2001 to 2038
+_EARLIEST_NS, _LATEST_NS = 10**18, 2**31 * NS_PER_S  # 2001 to 2038, where ROS stamps end
 _CLEARLY = 2.0
 
 
@@ -73,7 +72,8 @@ def order_names(names: Sequence[str]) -> NameOrder:
         return _decimal(parsed)
     if any(one.negative for one in parsed):
         return NameOrder(tuple(one.name for one in _sorted(parsed)))
-    return NameOrder(natural, _epoch_stamps([_by_name(parsed)[name].whole for name in natural]))
+    whole = {one.name: one.whole for one in parsed}
+    return NameOrder(natural, _epoch_stamps([whole[name] for name in natural]))
 
 
 def _stem(name: str) -> str:
@@ -109,10 +109,6 @@ def _parse(names: Sequence[str]) -> list[_Parsed] | None:
     ]
 
 
-def _by_name(parsed: Sequence[_Parsed]) -> dict[str, _Parsed]:
-    return {one.name: one for one in parsed}
-
-
 def _sorted(parsed: Sequence[_Parsed], unit_digits: int = 0) -> list[_Parsed]:
     return sorted(parsed, key=lambda one: (one.value(unit_digits), one.name))
 
@@ -134,7 +130,7 @@ def _decimal(parsed: Sequence[_Parsed]) -> NameOrder:
     if not _are_times(ordered, values, unit_digits):
         return NameOrder(names, None, note)
     stamps_ns = [int((value * NS_PER_S).to_integral_value()) for value in values]
-    if any(later <= earlier for earlier, later in pairwise(stamps_ns)):
+    if not rise(stamps_ns):
         return NameOrder(names, None, note or "two names are the same time: they are taken for numbers")
     if stamps_ns[0] < 0:  # a bag has no time before 1970
         stamps_ns = [stamp_ns - stamps_ns[0] for stamp_ns in stamps_ns]
@@ -213,5 +209,6 @@ def _epoch_stamps(numbers: Sequence[str]) -> tuple[int, ...] | None:
     if unit_ns is None or any(len(number) != len(numbers[0]) for number in numbers):
         return None
     stamps_ns = tuple(int(number) * unit_ns for number in numbers)
-    rising = all(later > earlier for earlier, later in pairwise(stamps_ns))
-    return stamps_ns if rising and stamps_ns[0] >= _EARLIEST_NS and stamps_ns[-1] < _LAST_NS else None
+    return (
+        stamps_ns if rise(stamps_ns) and stamps_ns[0] >= _EARLIEST_NS and stamps_ns[-1] < _LATEST_NS else None
+    )

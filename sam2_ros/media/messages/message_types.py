@@ -8,9 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.interfaces.typing import Typesdict
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
@@ -19,10 +18,10 @@ from rosbags.typesys.store import Typestore
 from sam2_ros.engine.result import FrameResult, TrackedObject
 from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
+from sam2_ros.share_folder import shared_folder
 
 from .cdr_header import fits_a_stamp
-from .definitions import definitions
-from .tracked_object import Roi, object_fields
+from .tracked_object import cropped_mask, roi_of, state_fields
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -36,6 +35,15 @@ def normalised_type(name: str) -> str:
     """`sensor_msgs/Image` as early ROS 2 and ROS 1 wrote it -> `sensor_msgs/msg/Image`."""
     package, _, rest = name.partition("/")
     return f"{package}/msg/{rest}" if rest and "/" not in rest else name
+
+
+@lru_cache(maxsize=2)
+def definitions(kind: Literal["msg", "srv"] = "msg") -> dict[str, str]:
+    """Type name -> text, e.g. `sam2_ros_msgs/msg/Prompt` -> the content of Prompt.msg. Raises UserError."""
+    # The generated Python package sam2_ros_msgs has a msg/ too, without definitions.
+    folder = shared_folder("msgs", "msg/*.msg", in_clone="sam2_ros_msgs") / kind
+    files = sorted(folder.glob(f"*.{kind}"))
+    return {f"sam2_ros_msgs/{kind}/{path.stem}": path.read_text("utf-8") for path in files}
 
 
 @lru_cache(maxsize=1)
@@ -107,11 +115,6 @@ def recorded_image(types: Typestore, stamp_ns: int, frame_id: str, fields: Image
     return types.types[IMAGE_TYPE](header=header(types, stamp_ns, frame_id), **fields._asdict())
 
 
-def compressed_message(types: Typestore, stamp_ns: int, frame_id: str, format: str, data: np.ndarray) -> Any:
-    """sensor_msgs/CompressedImage of encoded bytes, [n] uint8."""
-    return types.types[COMPRESSED_TYPE](header=header(types, stamp_ns, frame_id), format=format, data=data)
-
-
 def recorded_objects(types: Typestore, stamp_ns: int, frame_id: str, result: FrameResult) -> Any:
     """sam2_ros_msgs/TrackedObjectArray of one frame; positions stay zero, for they need depth."""
     return types.types[OBJECTS_TYPE](
@@ -124,26 +127,15 @@ def recorded_objects(types: Typestore, stamp_ns: int, frame_id: str, result: Fra
 
 
 def _object_message(types: Typestore, stamp_ns: int, frame_id: str, obj: TrackedObject) -> Any:
-    fields = object_fields(obj)
     point, vector = types.types["geometry_msgs/msg/Point"], types.types["geometry_msgs/msg/Vector3"]
     return types.types["sam2_ros_msgs/msg/TrackedObject"](
-        id=fields.id,
-        label=fields.label,
-        class_id=fields.class_id,
-        state=fields.state,
-        score=fields.score,
-        presence=fields.presence,
-        age=fields.age_s,
-        roi=_roi_message(types, fields.roi),
-        mask=recorded_image(types, stamp_ns, frame_id, mono_to_image_fields(fields.mask_hw)),
-        centroid=point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
-        area=fields.area_px,
+        **state_fields(obj),
+        roi=types.types["sensor_msgs/msg/RegionOfInterest"](**roi_of(obj)._asdict(), do_rectify=False),
+        mask=recorded_image(types, stamp_ns, frame_id, mono_to_image_fields(cropped_mask(obj))),
+        centroid=point(x=float(obj.centroid_xy[0]), y=float(obj.centroid_xy[1]), z=0.0),
+        area=int(obj.area_px),
         has_position=False,
         position=point(x=0.0, y=0.0, z=0.0),
         size=vector(x=0.0, y=0.0, z=0.0),
         velocity=vector(x=0.0, y=0.0, z=0.0),
     )
-
-
-def _roi_message(types: Typestore, roi: Roi) -> Any:
-    return types.types["sensor_msgs/msg/RegionOfInterest"](**roi._asdict(), do_rectify=False)

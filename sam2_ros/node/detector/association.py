@@ -67,12 +67,14 @@ class _OpenPrompt:
         """The object is tracked by now; one without a name is told by its place."""
         if known.state != ObjectState.TRACKING:
             return False
-        return known.id == self.prompt.id if self.prompt.id else _iou(self.box, known.box) >= CLAIM_AFFINITY
+        return (
+            known.id == self.prompt.id if self.prompt.id else box_iou(self.box, known.box) >= CLAIM_AFFINITY
+        )
 
     def is_pending_as(self, known: KnownObject) -> bool:
         if known.state != ObjectState.PENDING:
             return False
-        return known.id == self.prompt.id if self.prompt.id else _iou(self.prompt.box, known.box) > 0.95
+        return known.id == self.prompt.id if self.prompt.id else box_iou(self.prompt.box, known.box) > 0.95
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,8 @@ class Associator:
         missing[own_columns] = False
         unsettled = missing | np.array([each.mask is None for each in present], bool)
         shown: np.ndarray = np.any(_claims(overlap, relation > 0, unsettled), axis=1)
-        shown |= np.any(
-            class_relation(found, unplaced) >= 0, axis=1
-        )  # perhaps what was asked for without a place
+        # Perhaps what was asked for without a place.
+        shown |= np.any(class_relation(found, unplaced) >= 0, axis=1)
         shown[own_rows] = True
         named = [
             each.sent is not None or stamp_s - self._named_s.get(each.id, -math.inf) <= FLIP_MEMORY_S
@@ -311,7 +312,3 @@ def _return_gain(
     beside_n = np.array([each.confirmed_s is not None and each.confirmed_s <= until_s for each in candidates])
     possible_n &= overlaps_n | ~beside_n.astype(bool)
     return possible_n * (1 / (1 + away_n) + SAME_CLASS_BONUS * (relation_n > 0))
-
-
-def _iou(a: Box, b: Box | None) -> float:
-    return 0.0 if b is None else box_iou(a, b)

@@ -6,8 +6,8 @@ Knows the topic, the prompt queue and which objects exist; which box shows which
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
@@ -15,9 +15,9 @@ from sam2_ros.engine import FrameResult, Prompt, PromptError
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, Statistics, StatusLine
 from sam2_ros.node.limits import listed
+from sam2_ros.node.parameters.declared import DeclaredParameters
 from sam2_ros.node.prompt_queue import PromptQueue, PromptRequest
 from sam2_ros.node.qos import sensor_qos, subscribe
-from sam2_ros.node.settings import Settings
 
 from .association import Associator
 from .detections import BoxPrompt
@@ -28,17 +28,10 @@ SILENCE_S = 5.0  # of a detector, worth a warning
 BACKWARDS_S = 1.0  # a detection this much older than the one before belongs to a stream that began anew
 
 
-class Activity(Protocol):
-    """Says whether the node works."""
-
-    @property
-    def active(self) -> bool:
-        """Whether images are being tracked; otherwise boxes mean nothing."""
-        ...
-
-
 class Detector:
     """The subscription of one configured node whose detection_mode is not off.
+
+    `is_active`: whether images are being tracked; otherwise boxes mean nothing.
 
     Raises:
         UserError: vision_msgs is not installed; the message says how to get it.
@@ -47,10 +40,10 @@ class Detector:
     def __init__(
         self,
         node: LifecycleNode,
-        settings: Settings,
+        settings: DeclaredParameters,
         queue: PromptQueue,
         statistics: Statistics,
-        activity: Activity,
+        is_active: Callable[[], bool],
     ) -> None:
         messages = import_vision_msgs()
         params = settings.used
@@ -61,7 +54,7 @@ class Detector:
         self._objects = queue.objects
         self._statistics = statistics
         self._resets = self._objects.resets
-        self._activity = activity
+        self._is_active = is_active
         self._associator = Associator(params.detection_mode, params.min_detection_score, params.max_objects)
         self._history = TrackHistory(params.prompt_history)
         self._asked: dict[str, tuple[float, float, float, float]] = {}
@@ -97,14 +90,14 @@ class Detector:
             "track_history_cut": str(self._history.cut),
         }
         silent_s = time.monotonic() - self._since_s
-        if self._activity.active and silent_s > SILENCE_S:
+        if self._is_active() and silent_s > SILENCE_S:
             topic = self._subscription.topic_name
             return StatusLine("detections", WARN, f"no detections on {topic} for {silent_s:.1f} s", values)
         return StatusLine("detections", OK, f"mode {self._associator.mode}", values)
 
     def _on_detections(self, message: Any) -> None:
         self._since_s = time.monotonic()
-        if not self._activity.active:
+        if not self._is_active():
             return
         self._received += 1
         min_score = self._settings.used.min_detection_score

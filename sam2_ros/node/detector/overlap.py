@@ -146,8 +146,10 @@ def box_ious(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
     return shared / np.maximum(union, 1e-9)
 
 
-def box_iou(a: Box, b: Box) -> float:
-    """`box_ious` of two boxes, without the price of arrays."""
+def box_iou(a: Box, b: Box | None) -> float:
+    """`box_ious` of two boxes, without the price of arrays; 0 where there is no second one."""
+    if b is None:
+        return 0.0
     sides = (min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1]))
     shared = max(sides[0], 0.0) * max(sides[1], 0.0)
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -9,9 +9,8 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
-from sam2_ros.engine import FrameResult, ObjectState, TrackedObject
+from sam2_ros.engine import FrameResult, ObjectState
+from sam2_ros.engine.mask_values import PackedMask
 from sam2_ros.node.frame_history import MAX_IMAGES
 from sam2_ros.node.limits import Limits
 
@@ -20,42 +19,22 @@ from .detections import KnownObject
 
 @dataclass(frozen=True)
 class _ObjectSnapshot:
-    """One object on one image; `packed` holds the bits of its mask inside its box."""
+    """One object on one image."""
 
     class_id: str
     state: ObjectState
     visible: bool
-    box: tuple[int, int, int, int]
-    packed: np.ndarray
-
-    @staticmethod
-    def of(obj: TrackedObject) -> _ObjectSnapshot:
-        x0, y0, x1, y1 = obj.box
-        return _ObjectSnapshot(
-            obj.class_id, obj.state, obj.visible, obj.box, np.packbits(obj.mask[y0:y1, x0:x1])
-        )
-
-    def mask(self, height: int, width: int) -> np.ndarray | None:
-        """[height, width] bool; None when it is hidden."""
-        if not self.visible:
-            return None
-        x0, y0, x1, y1 = self.box
-        rows, columns = y1 - y0, x1 - x0
-        mask = np.zeros((height, width), bool)
-        mask[y0:y1, x0:x1] = np.unpackbits(self.packed, count=rows * columns).reshape(rows, columns)
-        return mask
+    pixels: PackedMask
 
 
 @dataclass(frozen=True)
 class _TrackedImage:
     stamp_s: float
-    height_px: int
-    width_px: int
     objects: dict[str, _ObjectSnapshot]
 
     @property
     def bytes(self) -> int:
-        return sum(seen.packed.nbytes for seen in self.objects.values())
+        return sum(seen.pixels.bits.nbytes for seen in self.objects.values())
 
 
 class TrackHistory:
@@ -80,12 +59,11 @@ class TrackHistory:
 
     def add(self, result: FrameResult) -> None:
         """Take in the result of one image. Time that runs backwards starts anew, the objects' ids stay."""
-        image = _TrackedImage(
-            result.stamp_s,
-            result.height_px,
-            result.width_px,
-            {obj.id: _ObjectSnapshot.of(obj) for obj in result.objects},
-        )
+        snapshots = {
+            obj.id: _ObjectSnapshot(obj.class_id, obj.state, obj.visible, PackedMask.of(obj.mask, obj.box))
+            for obj in result.objects
+        }
+        image = _TrackedImage(result.stamp_s, snapshots)
         with self._lock:
             if self._images and result.stamp_s < self._images[-1].stamp_s:
                 self._images.clear()
@@ -96,7 +74,7 @@ class TrackHistory:
             self._let_go(result.stamp_s - self.seconds)
             for object_id, seen in image.objects.items():
                 if seen.visible:
-                    self._last_visible[object_id] = (result.stamp_s, seen.box)
+                    self._last_visible[object_id] = (result.stamp_s, seen.pixels.box)
             for gone in self._last_visible.keys() - image.objects.keys():
                 del self._last_visible[gone]
 
@@ -139,10 +117,8 @@ class TrackHistory:
         before = then.objects.get(object_id)
         if before is not None and before.visible:
             # Visible then: whatever it is now, a detection at its place shows it.
-            mask = before.mask(then.height_px, then.width_px)
-            return KnownObject(
-                object_id, before.class_id, ObjectState.TRACKING, before.box, mask, then.stamp_s
-            )
+            place, mask = before.pixels.box, before.pixels.unpacked()
+            return KnownObject(object_id, before.class_id, ObjectState.TRACKING, place, mask, then.stamp_s)
         last = self._last_visible.get(object_id)
         if last is None:
             return KnownObject(object_id, seen.class_id, seen.state, asked.get(object_id))

@@ -9,14 +9,15 @@ import math
 from array import array
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.engine import TrackedObject as EngineObject
-from sam2_ros.media.messages.tracked_object import object_fields, roi_of
-from sam2_ros.media.ros_image import mono_to_image_fields
+from sam2_ros.media.messages.tracked_object import cropped_mask, roi_of, state_fields
+from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 from sam2_ros.node.interfaces import ObjectStatus, ObjectStatusArray, TrackedObject, TrackedObjectArray
 from sam2_ros.node.spatial.location import Location, ObjectLocations
 
@@ -48,12 +49,12 @@ def status_message(
 
 
 def _tracked_object(obj: EngineObject, header: Header, location: Location | None) -> TrackedObject:
-    fields = object_fields(obj)
     message = TrackedObject(
-        **_state_fields(obj),
-        mask=image_message(mono_to_image_fields(fields.mask_hw), header),
-        centroid=Point(x=fields.centroid_xy[0], y=fields.centroid_xy[1], z=0.0),
-        area=fields.area_px,
+        **state_fields(obj),
+        roi=RegionOfInterest(**roi_of(obj)._asdict()),
+        mask=mono_message(cropped_mask(obj), header),
+        centroid=Point(x=float(obj.centroid_xy[0]), y=float(obj.centroid_xy[1]), z=0.0),
+        area=int(obj.area_px),
     )
     _set_location(message, message.position, location)
     return message
@@ -61,27 +62,11 @@ def _tracked_object(obj: EngineObject, header: Header, location: Location | None
 
 def _object_status(obj: EngineObject, location: Location | None) -> ObjectStatus:
     """Without a location pose, size and velocity are zeros and `has_position` is false."""
-    message = ObjectStatus(**_state_fields(obj), position_stddev=math.nan)  # not estimated
+    roi = RegionOfInterest(**roi_of(obj)._asdict())
+    message = ObjectStatus(**state_fields(obj), roi=roi, position_stddev=math.nan)  # not estimated
     message.pose.orientation.w = 1.0
     _set_location(message, message.pose.position, location)
     return message
-
-
-def _state_fields(obj: EngineObject) -> dict[str, Any]:
-    """What both messages say of an object."""
-    roi = roi_of(obj)
-    return {
-        "id": obj.id,
-        "label": int(obj.label),
-        "class_id": obj.class_id,
-        "state": int(obj.state),
-        "score": float(obj.score),
-        "presence": float(obj.presence),
-        "age": float(obj.age_s),
-        "roi": RegionOfInterest(
-            x_offset=roi.x_offset, y_offset=roi.y_offset, width=roi.width, height=roi.height
-        ),
-    }
 
 
 def _set_location(message: Any, position: Point, location: Location | None) -> None:
@@ -96,20 +81,19 @@ def _set_location(message: Any, position: Point, location: Location | None) -> N
         vector.x, vector.y, vector.z = xyz
 
 
-def image_message(fields: Any, header: Header) -> Image:
+def image_message(fields: ImageFields, header: Header) -> Image:
     """A sensor_msgs/Image from ImageFields.
 
     `data` is assigned as array('B'), which is one copy; a list, or the constructor, takes 100 times longer.
     """
-    message = Image(
-        header=header,
-        height=fields.height,
-        width=fields.width,
-        encoding=fields.encoding,
-        is_bigendian=int(fields.is_bigendian),
-        step=fields.step,
-    )
+    values = fields._asdict()
     data = array("B")
-    data.frombytes(fields.data)
+    data.frombytes(values.pop("data"))
+    message = Image(header=header, **values)
     message.data = data
     return message
+
+
+def mono_message(image_hw: np.ndarray, header: Header) -> Image:
+    """[H, W] bool, uint8 or uint16 as a sensor_msgs/Image of mono8 or mono16."""
+    return image_message(mono_to_image_fields(image_hw), header)

@@ -21,7 +21,7 @@ from visualization_msgs.msg import MarkerArray
 from sam2_ros.engine import FrameResult
 from sam2_ros.errors import UserError
 from sam2_ros.media.overlay import draw_overlay
-from sam2_ros.media.ros_image import mono_to_image_fields, rgb_to_image_fields
+from sam2_ros.media.ros_image import rgb_to_image_fields
 from sam2_ros.node.detector.vision import detections_2d_message, import_vision_msgs
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.interfaces import ObjectStatusArray, TrackedObjectArray
@@ -30,7 +30,7 @@ from sam2_ros.node.spatial.location import ObjectLocations
 from sam2_ros.node.spatial.location_messages import cloud_message, detections_3d_message, markers_message
 
 from .mask_topics import mask_topics
-from .object_messages import image_message, objects_message, status_message
+from .object_messages import image_message, mono_message, objects_message, status_message
 
 RCLError = rclpy_implementation.RCLError
 
@@ -73,10 +73,7 @@ class Outputs:
     def _publisher(self, message_type: Any, topic: str) -> Any:
         try:
             publisher = self._node.create_lifecycle_publisher(
-                message_type,
-                topic,
-                output_qos(),
-                qos_overriding_options=OVERRIDABLE,
+                message_type, topic, output_qos(), qos_overriding_options=OVERRIDABLE
             )
         except Exception:  # such as an object's id that is too long for a topic
             self.destroy()
@@ -100,12 +97,10 @@ class Outputs:
         self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool
     ) -> None:
         """Send what somebody listens to and has no position in it."""
-        self._send(
-            self._label_image, lambda: image_message(mono_to_image_fields(result.label_image()), header)
-        )
+        self._send(self._label_image, lambda: mono_message(result.label_image(), header))
         for obj in result.objects:
             if obj.id in self._masks:
-                self._send(self._masks[obj.id], partial(_mask_message, obj.mask, header))
+                self._send(self._masks[obj.id], partial(mono_message, obj.mask, header))
         self._send(self._boxes, lambda: detections_2d_message(result, header))
         if use_debug:
             self._send(
@@ -142,7 +137,3 @@ class Outputs:
             self._node.get_logger().warning(
                 f"message on {publisher.topic_name} dropped: {error}", throttle_duration_sec=1.0
             )
-
-
-def _mask_message(mask_hw: np.ndarray, header: Header) -> Image:
-    return image_message(mono_to_image_fields(mask_hw), header)

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rclpy.clock import Clock
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.frame_history import StampedImage
 from sam2_ros.node.object_registry import ObjectRegistry
-from sam2_ros.node.settings import Settings
+from sam2_ros.node.parameters.declared import DeclaredParameters
 from sam2_ros.node.spatial.location import NoPositionError
 from sam2_ros.node.spatial.object_locator import ObjectLocator, ObservedImage
 from sam2_ros.node.spatial.transform import IDENTITY, Transform
 from sam2_ros.node.spatial.waiting import WaitingQueue
-from sam2_ros.node.worker import Log
 
 from .publish import Outputs
 
@@ -62,9 +62,9 @@ class ResultPublisher:
         detector: Detector | None,
         objects: ObjectRegistry,
         statistics: Statistics,
-        settings: Settings,
+        settings: DeclaredParameters,
         clock: Clock,
-        log: Log,
+        log: RcutilsLogger,
     ) -> None:
         self._outputs = outputs
         self._spatial = spatial
@@ -77,7 +77,6 @@ class ResultPublisher:
         self._queue: WaitingQueue[_Waiting, Transform] = WaitingQueue(
             ask=self._transform,
             release=self._publish,
-            dropped=lambda: statistics.lost("not_published"),
             failed=self._failed,
             timeout_s=lambda: settings.used.tf_timeout,
         )
@@ -92,7 +91,8 @@ class ResultPublisher:
             observed = self._spatial.observe(result, height_px, width_px, header)
         self._outputs.publish_masks(result, image_rgb, header, self._settings.used.use_debug)
         waiting = _Waiting(result, image_rgb, image, observed)
-        self._queue.put(waiting, waiting.size_bytes)
+        for _ in range(self._queue.put(waiting, waiting.size_bytes)):
+            self._statistics.lost("not_published")
 
     def discontinuity(self) -> None:
         """Time or the camera jumped: no transform is going to come for what is from before."""
@@ -121,10 +121,10 @@ class ResultPublisher:
         if self._spatial is not None and waiting.observed is not None:
             located = self._spatial.locate(waiting.observed, transform, waited_s)
         self._outputs.publish_objects(waiting.result, waiting.image_rgb, image.message.header, located)
-        self._statistics.delivered((time.monotonic() - image.received_s) * 1e3)
+        self._statistics.timed("latency", (time.monotonic() - image.received_s) * 1e3)
         age_s = (self._clock.now().nanoseconds - image.stamp_ns) / 1e9
         if 0 <= age_s < PLAUSIBLE_AGE_S:
-            self._statistics.aged(age_s * 1e3)
+            self._statistics.timed("age", age_s * 1e3)
 
     def _failed(self, error: Exception) -> None:
         self._statistics.lost("failed")

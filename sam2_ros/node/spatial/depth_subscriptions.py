@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -25,12 +25,7 @@ INFOS_KEPT = 30
 DEPTH_BUDGET_BYTES = 64_000_000
 DEPTHS_KEPT = (15, 120)  # at least and at most, whatever their size
 LOOK_OUT_PERIOD_S = 0.5
-_LATCHED_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+_LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _OLDEST = Time(nanoseconds=0, clock_type=ClockType.ROS_TIME)
 _NEWEST = Time(nanoseconds=2**63 - 1, clock_type=ClockType.ROS_TIME)
 

@@ -7,7 +7,7 @@ position, never the track, and is said on /diagnostics.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,10 +94,9 @@ class ObjectLocator:
         self._velocities = VelocityEstimator()
         self._frame_id = ""
         self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # "" for an image that lacks nothing
-        self._images = 0
-        self._images_lacking = 0
-        self._images_lacking_tf = 0
-        self._images_late = 0  # had to wait for tf
+        self._counts = Counter(
+            images=0, images_lacking_positions=0, images_lacking_transform=0, images_waited_for_tf=0
+        )
 
     def destroy(self) -> None:
         self._sources.destroy()
@@ -109,10 +108,6 @@ class ObjectLocator:
         self._sources.discontinuity()
         if self._transforms is not None:
             self._transforms.forget()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget velocities."""
         with self._lock:
             self._velocities.clear()
 
@@ -170,10 +165,12 @@ class ObjectLocator:
                     locations[object_id] = replace(location, velocity_xyz=velocity)
             reason = "; ".join(missing)
             self._reasons.append(reason)
-            self._images += 1
-            self._images_lacking += bool(missing)
-            self._images_lacking_tf += not isinstance(transform, Transform)
-            self._images_late += waited_s > 0
+            self._counts.update(
+                images=1,
+                images_lacking_positions=bool(missing),
+                images_lacking_transform=not isinstance(transform, Transform),
+                images_waited_for_tf=waited_s > 0,
+            )
         return ObjectLocations(frame_id, locations, "" if locations else reason)
 
     def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Intrinsics]:
@@ -188,13 +185,7 @@ class ObjectLocator:
     def line(self) -> StatusLine:
         """OK, or WARN with the reason when more than a few of the last images lack positions."""
         with self._lock:
-            reasons = list(self._reasons)
-            counts = {
-                "images": self._images,
-                "images_lacking_positions": self._images_lacking,
-                "images_lacking_transform": self._images_lacking_tf,
-                "images_waited_for_tf": self._images_late,
-            }
+            reasons, counts = list(self._reasons), dict(self._counts)
         values = {
             "depth_topic": self._sources.depth_topic,
             "camera_info_topic": self._sources.info_topic,

@@ -39,7 +39,6 @@ class WaitingQueue(Generic[Item, Answer]):
         ask: the answer for an item; NotYetError while asking again may help, NoPositionError when it will not.
         release: takes an item, its answer or why there is none, and the seconds it waited. Called in the order of
             `put`, never by two threads at once.
-        dropped: called for an item that is lost because releasing takes too long.
         failed: called with what `release` or `ask` raised on the queue's thread; the next item's turn comes.
         timeout_s: how long an item may wait.
     """
@@ -48,7 +47,6 @@ class WaitingQueue(Generic[Item, Answer]):
         self,
         ask: Callable[[Item], Answer],
         release: Callable[[Item, Answer | NoPositionError, float], None],
-        dropped: Callable[[], None],
         failed: Callable[[Exception], None],
         timeout_s: Callable[[], float],
         max_items: int = MAX_ITEMS,
@@ -56,7 +54,6 @@ class WaitingQueue(Generic[Item, Answer]):
     ) -> None:
         self._ask = ask
         self._release = release
-        self._dropped = dropped
         self._failed = failed
         self._timeout_s = timeout_s
         self._max_items = max_items
@@ -70,22 +67,22 @@ class WaitingQueue(Generic[Item, Answer]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, item: Item, size_bytes: int) -> None:
+    def put(self, item: Item, size_bytes: int) -> int:
         """Release an item at once when its answer is there and nothing waits before it; else let it wait.
 
         Belongs to one thread. When there is no room, the oldest go without an answer; those that cannot even go,
-        because the release of one before them takes so long, are dropped.
+        because the release of one before them takes so long, are dropped: returns how many.
         """
         entry = _Entry(item, size_bytes, time.monotonic())
         if not self._entries and not self._stopped:  # only this thread adds some
             answer = self._answer(entry)
             if answer is not None:
                 self._release(item, answer, 0.0)
-                return
+                return 0
         lost = 0
         with self._changed:
             if self._stopped:
-                return
+                return 0
             self._entries.append(entry)
             self._make_room()
             while self._stuck():
@@ -95,8 +92,7 @@ class WaitingQueue(Generic[Item, Answer]):
                 self._thread = threading.Thread(target=self._run, name="sam2-positions", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        for _ in range(lost):
-            self._dropped()
+            return lost
 
     def hurry(self, reason: str) -> None:
         """Nothing that is in the queue now waits any longer: it goes with the answer that is there, or with none."""

@@ -172,18 +172,10 @@ def animal(rng: Rng, look: Look) -> tuple[Part, ...]:
 
 def rider(rng: Rng, look: Look) -> tuple[Part, ...]:
     """A person on an animal, a two-wheeler or a board: one thing, whose halves have nothing in common."""
-    upper = [
-        replace(
-            part, scale=part.scale * 0.62, pivot_xy=(part.pivot_xy[0] * 0.62, part.pivot_xy[1] * 0.62 - 0.26)
-        )
-        for part in person(rng, look, legs=rng.random() < 0.6)
-    ]
+    upper = _smaller(person(rng, look, legs=rng.random() < 0.6), 0.62, -0.26)
     draw = rng.random()
     if draw < 0.4:
-        mount = [
-            replace(p, scale=p.scale * 0.8, pivot_xy=(p.pivot_xy[0] * 0.8, p.pivot_xy[1] * 0.8 + 0.28))
-            for p in animal(rng, look)
-        ]
+        mount = _smaller(animal(rng, look), 0.8, 0.28)
     elif draw < 0.8:
         mount = list(_two_wheeler(rng, look))
     else:
@@ -195,6 +187,14 @@ def rider(rng: Rng, look: Look) -> tuple[Part, ...]:
         ]
     cut = int(rng.integers(len(upper) + 1))
     return (*upper[:cut], *mount, *upper[cut:])
+
+
+def _smaller(parts: tuple[Part, ...], scale: float, down: float) -> list[Part]:
+    """The parts of a thing at a smaller scale, moved down by a share of the thing's square."""
+    return [
+        replace(p, scale=p.scale * scale, pivot_xy=(p.pivot_xy[0] * scale, p.pivot_xy[1] * scale + down))
+        for p in parts
+    ]
 
 
 def fish(rng: Rng, look: Look) -> Canvas:

@@ -77,9 +77,7 @@ def photograph(file: str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-@functools.cache
-def _pattern(seed: int) -> np.ndarray:
-    return make_pattern(seed)
+_pattern = functools.cache(make_pattern)
 
 
 @functools.cache

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.cuts import Shot, shot_at
-from sam2_ros.synthetic.description import ClipDescription, random_description
+from sam2_ros.synthetic.description import ClipDescription
 from sam2_ros.synthetic.lighting import Lighting
 from sam2_ros.synthetic.scene import Scene
 
@@ -29,19 +28,13 @@ class DeviceClip(NamedTuple):
     masks_tnhw: torch.Tensor  # bool, disjoint
 
 
-def render_on(seed: int, config: ClipConfig, device: torch.device) -> DeviceClip:
-    """The clip that `render_clip(seed, config)` draws, to within rounding; noise and flicker are others.
-
-    With `config.degrade` 0, frames differ by less than a grey level on average; masks do in pixels that an outline
-    halves.
-    """
-    description, _ = random_description(np.random.default_rng(seed), config)
-    return draw_description(description, seed, device)
-
-
 @torch.no_grad()
 def draw_description(description: ClipDescription, sensor_seed: int, device: torch.device) -> DeviceClip:
-    """Every frame of a description; `sensor_seed` decides on its noise and flicker."""
+    """Every frame of a description as `synthetic.render` draws it, to within rounding.
+
+    Noise and flicker are others, on which `sensor_seed` decides. Without them frames differ by less than a grey level
+    on average; masks do in pixels that an outline halves.
+    """
     config, times = description.config, description.times
     frames = torch.empty(len(times), 3, config.height_px, config.width_px, dtype=torch.uint8, device=device)
     masks = torch.zeros(

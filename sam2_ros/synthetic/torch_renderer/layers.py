@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 from sam2_ros.synthetic.scene import (
     OWNED_ALPHA,
-    SHUTTER,
     Box,
     Layer,
     Placed,
@@ -47,9 +46,7 @@ def draw_layer(
         return
     image = _draw_parts(layer, placed, box, times, sprites)
     if layer.smear:
-        kernels = [
-            smear_kernel(layer.motion, camera, t, SHUTTER) for camera, t in zip(cameras, times, strict=True)
-        ]
+        kernels = [smear_kernel(layer.motion, camera, t) for camera, t in zip(cameras, times, strict=True)]
         image = _smeared(image, kernels)
     colour, alpha = image[:, :3], image[:, 3]
     if layer.shadow_strength > 0:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compressed_images import compressed_message, write_compressed
 
 from sam2_ros.engine import Prompt
 from sam2_ros.errors import UserError
@@ -16,7 +17,7 @@ from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.live.player import fastdds_profile, missing_ros
 from sam2_ros.media.bag.frames import BagFrames
 from sam2_ros.media.bag.storage import BagReader, BagWriter
-from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, standard_types
+from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, standard_types
 from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import HIDDEN, DemoBag
@@ -33,7 +34,7 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
     camera = tmp_path / "camera"
     with BagFrames(demo_bag.path, IMAGE_TOPIC) as source, BagWriter(camera, storage="sqlite3") as writer:
         for frame, number in zip(source, range(HIDDEN[0] + 12), strict=False):
-            writer.write_image("/cam/compressed", frame.stamp_ns, FRAME_ID, frame.image, compressed=True)
+            write_compressed(writer, "/cam/compressed", frame.stamp_ns, FRAME_ID, frame.image)
             if number == CUT_OFF_AFTER:
                 stamp = frame.stamp_ns + 50_000_000
                 cut = compressed_message(standard_types(), stamp, FRAME_ID, "jpeg", np.zeros(100, np.uint8))

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from compressed_images import compressed_message, write_compressed
 
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.errors import UserError
@@ -19,7 +20,7 @@ from sam2_ros.eval.replay.replay_config import ReplayConfig
 from sam2_ros.media.bag.frames import BagFrames
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.frame_source import SourceError
-from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, compressed_message, header, standard_types
+from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, header, standard_types
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.weights.open_model import ModelOptions
 
@@ -170,9 +171,7 @@ def test_a_later_prompt_and_an_image_that_does_not_decode(demo_bag: DemoBag, tmp
                 )
                 writer.write_raw("/small/compressed", COMPRESSED_TYPE, frame.stamp_ns, cut)
             else:
-                writer.write_image(
-                    "/small/compressed", frame.stamp_ns, FRAME_ID, frame.image, compressed=True
-                )
+                write_compressed(writer, "/small/compressed", frame.stamp_ns, FRAME_ID, frame.image)
     prompts = {2: [Prompt("cup", box=tuple(demo_bag.boxes["cup"]))]}  # type: ignore[arg-type]
     summary = run_replay(
         ReplayConfig(bag, tmp_path / "out", prompts, model_options=ModelOptions(device="cpu", image_size=256))

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from compressed_images import compressed_message
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from sam2_ros.media.bag.storage import BagReader, BagWriter
@@ -18,7 +19,6 @@ from sam2_ros.media.frames import open_source
 from sam2_ros.media.messages.message_types import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,
-    compressed_message,
     recorded_image,
     standard_types,
 )

@@ -8,6 +8,7 @@ import sqlite3
 
 import numpy as np
 import pytest
+from compressed_images import write_compressed
 
 from sam2_ros.engine.result import FrameResult, ObjectState
 from sam2_ros.media.bag.storage import BagReader, BagWriter, TopicInfo
@@ -37,7 +38,7 @@ def write_images(path, storage, scene_rgb, frames=3):
 def test_images_read_back(tmp_path, scene_rgb, storage):
     with BagWriter(tmp_path / "bag", storage) as bag:
         bag.write_image("/camera/image_raw", STAMP_NS, "camera", scene_rgb)
-        bag.write_image("/camera/image_raw/compressed", STAMP_NS + 1, "camera", scene_rgb, compressed=True)
+        write_compressed(bag, "/camera/image_raw/compressed", STAMP_NS + 1, "camera", scene_rgb)
     with BagReader(tmp_path / "bag") as bag:
         assert bag.topics() == [
             TopicInfo("/camera/image_raw", "sensor_msgs/msg/Image", 1),

@@ -12,27 +12,24 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sam2_ros.engine.result import ObjectState
-from sam2_ros.media.messages.tracked_object import Roi, object_fields, read_objects
+from sam2_ros.media.messages.tracked_object import Roi, cropped_mask, read_objects, roi_of, state_fields
 
 
 def as_message(objects, height_px, width_px):
     """A TrackedObjectArray in plain attributes, its bytes in an `array` as rclpy keeps them."""
     items = []
     for obj in objects:
-        fields = object_fields(obj)
-        height, width = fields.mask_hw.shape
-        mask = SimpleNamespace(
-            height=height, width=width, step=width, data=array.array("B", fields.mask_hw.tobytes())
-        )
+        crop = cropped_mask(obj)
+        height, width = crop.shape
+        mask = SimpleNamespace(height=height, width=width, step=width, data=array.array("B", crop.tobytes()))
+        x, y = obj.centroid_xy
         items.append(
             SimpleNamespace(
-                id=fields.id,
-                label=fields.label,
-                state=fields.state,
-                presence=fields.presence,
-                score=fields.score,
-                roi=SimpleNamespace(**fields.roi._asdict()),
+                **state_fields(obj),
+                roi=SimpleNamespace(**roi_of(obj)._asdict()),
                 mask=mask,
+                centroid=SimpleNamespace(x=x, y=y),
+                area=obj.area_px,
             )
         )
     return SimpleNamespace(image_height=height_px, image_width=width_px, objects=items)
@@ -42,20 +39,20 @@ def test_fields_are_the_tight_box_and_its_mask(make_object):
     mask = np.zeros((20, 30), bool)
     mask[5:9, 10:16] = True
     mask[5, 10] = False
-    fields = object_fields(make_object("cup", 7, mask))
-    assert fields.roi == Roi(x_offset=10, y_offset=5, width=6, height=4)
-    assert fields.mask_hw.dtype == np.uint8
-    assert sorted(np.unique(fields.mask_hw)) == [0, 255]
-    assert (fields.mask_hw[0, 0], fields.area_px, fields.label, fields.state) == (0, 23, 7, 1)
-    assert fields.centroid_xy == pytest.approx((12.6087, 6.5652), abs=1e-3)
-    assert fields.class_id == "kind of cup"
+    cup = make_object("cup", 7, mask)
+    fields, crop = state_fields(cup), cropped_mask(cup)
+    assert roi_of(cup) == Roi(x_offset=10, y_offset=5, width=6, height=4)
+    assert crop.dtype == np.uint8
+    assert sorted(np.unique(crop)) == [0, 255]
+    assert (crop[0, 0], fields["label"], fields["state"]) == (0, 7, 1)
+    assert fields["class_id"] == "kind of cup"
 
 
 def test_a_hidden_object_has_no_roi_and_no_mask(make_object):
-    fields = object_fields(make_object("cup", 1, np.zeros((20, 30), bool), ObjectState.LOST, age_s=2.5))
-    assert fields.roi == Roi(0, 0, 0, 0)
-    assert fields.mask_hw.size == 0
-    assert (fields.area_px, fields.centroid_xy, fields.state, fields.age_s) == (0, (0.0, 0.0), 3, 2.5)
+    cup = make_object("cup", 1, np.zeros((20, 30), bool), ObjectState.LOST, age_s=2.5)
+    assert roi_of(cup) == Roi(0, 0, 0, 0)
+    assert cropped_mask(cup).size == 0
+    assert (state_fields(cup)["state"], state_fields(cup)["age"]) == (3, 2.5)
 
 
 @given(masks=st.lists(hnp.arrays(bool, (6, 9)), max_size=4))
@@ -64,8 +61,11 @@ def test_masks_come_back_whole(make_object, masks):
     objects = [make_object(f"object{i}", i + 1, mask) for i, mask in enumerate(masks)]
     read = read_objects(as_message(objects, 6, 9))
     assert [(o.id, o.label, o.state) for o in read] == [(o.id, o.label, o.state) for o in objects]
-    for item, mask in zip(read, masks, strict=True):
-        np.testing.assert_array_equal(item.mask, mask)
+    for item, obj in zip(read, objects, strict=True):
+        np.testing.assert_array_equal(item.mask, obj.mask)
+        assert (item.area_px, item.centroid_xy, item.age_s, item.class_id) == (
+            obj.area_px, obj.centroid_xy, obj.age_s, obj.class_id
+        )  # fmt: skip
 
 
 def test_a_roi_outside_the_image_is_refused(make_object):

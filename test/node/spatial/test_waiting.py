@@ -27,7 +27,7 @@ class Bench:
         self.held.set()
         self.timeout_s = timeout_s
         self.queue: WaitingQueue[int, str] = WaitingQueue(
-            self._ask, self._release, self._dropped, self.errors.append, lambda: self.timeout_s, **limits
+            self._ask, self._release, self.errors.append, lambda: self.timeout_s, **limits
         )
 
     def _ask(self, item: int) -> str:
@@ -45,13 +45,10 @@ class Bench:
         self.threads.add(threading.get_ident())
         self.released.append((item, str(answer), waited_s))
 
-    def _dropped(self) -> None:
-        self.lost += 1
-
     def put(self, *items: int, size_bytes: int = 1) -> None:
         for item in items:
             begun_s = time.monotonic()
-            self.queue.put(item, size_bytes)
+            self.lost += self.queue.put(item, size_bytes)
             assert time.monotonic() - begun_s < PROMPT_S
 
     def wait(self, condition) -> None:

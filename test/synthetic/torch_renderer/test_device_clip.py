@@ -21,7 +21,7 @@ from sam2_ros.synthetic.lighting import Band, Lighting
 from sam2_ros.synthetic.render import render_clip
 from sam2_ros.synthetic.scene import CameraMotion, Layer, Motion, Part, Scene, ScrollingTexture, Wave
 from sam2_ros.synthetic.sensor import Sensor
-from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description, render_on
+from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description
 
 HEIGHT, WIDTH = 96, 128
 EVERYTHING = replace(
@@ -55,7 +55,8 @@ def _grey_levels_apart(clip: Clip, drawn: DeviceClip) -> np.ndarray:
 def test_every_ability_at_once_gives_the_same_clips(device: torch.device) -> None:
     per_frame, ious = [], []
     for seed in SEEDS:
-        clip, drawn = render_clip(seed, EVERYTHING), render_on(seed, EVERYTHING, device)
+        description, _ = random_description(np.random.default_rng(seed), EVERYTHING)
+        clip, drawn = render_clip(seed, EVERYTHING), draw_description(description, seed, device)
         assert drawn.frames_t3hw.device.type == drawn.masks_tnhw.device.type == device.type
         assert drawn.frames_t3hw.dtype == torch.uint8
         masks = drawn.masks_tnhw.cpu().numpy()

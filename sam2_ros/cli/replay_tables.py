@@ -16,9 +16,12 @@ from . import output as show
 def print_runs(summary: Mapping[str, Any]) -> None:
     """The runs side by side: what they differ by is the price of real time."""
     runs = summary["runs"]
+    opened = [str(summary[key]) for key in ("model", "device", "precision")]
+    # A recording without diagnostics does not say which model its node had.
+    told = "; " + escape(", ".join(opened)) if summary["model"] is not None else ""
     show.line(
         f"{escape(summary['bag'])}, {escape(summary['topic'])} ({summary['transport']}): {summary['images']} images in "
-        f"{summary['duration_s']:g} s; {escape(summary['model'])}, {summary['device']}, {summary['precision']}"
+        f"{summary['duration_s']:g} s{told}"
     )
     for note in summary["notes"]:
         show.line(f"Note: {escape(note)}.")

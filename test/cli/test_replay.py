@@ -62,6 +62,21 @@ def test_a_direct_replay_prints_a_table_and_a_json_line(
     assert "J&F, as a robot sees it" in printed
 
 
+def test_a_recording_that_does_not_say_which_model_it_had_is_scored_all_the_same(
+    bag: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(bag, "--direct") == 0
+    recording = (bag.parent / "out" / "direct" / "tracked").rename(
+        bag.parent / "recorded"
+    )  # without diagnostics
+    capsys.readouterr()
+    out = str(bag.parent / "scored")
+    assert replay(bag, "--recorded", str(recording), "--out", out, "--json") == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed.splitlines()[-1])["model"] is None
+    assert "3 images in 0.2 s\n" in printed
+
+
 def test_the_option_says_whose_value_it_is_before_the_prompts_file_does(bag: Path) -> None:
     options = ("--direct", "--truth", str(bag), "--truth-topic", "/labels", "--truth-ids", "7=square")
     assert replay(bag, *options, truth=3) == 0

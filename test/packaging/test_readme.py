@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "models").rglob("*.md")]
 
 
 def test_the_tree_of_the_package_is_as_the_files_say():
@@ -57,7 +58,31 @@ def test_the_faults_that_make_test_does_not_provoke_are_marked():
         assert bool(mark) == (bool(needs) or left_out), f"{path}::{test}"
 
 
+def test_source_files_and_modules_that_pages_name_are_there():
+    others = {"tools/vos_inference.py"}  # of Meta's package
+    sources = [
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py") if ".venv" not in path.parts
+    ]
+    for page in PAGES:
+        text = page.read_text()
+        for name in set(re.findall(r"`(?:python )?([\w/]+\.py)(?:::\w+)?`", text)) - others:
+            assert any(f"/{source}".endswith(f"/{name}") for source in sources), f"{page.name} names {name}"
+        for name in re.findall(r"-m (sam2_ros[.\w]*)", text):
+            module = name.replace(".", "/")
+            runs = {f"{module}.py", f"{module}/__main__.py"} & set(sources)
+            assert runs, f"{page.name} runs {name}"
+
+
+def test_the_readme_names_what_the_demo_leaves():
+    from sam2_ros.eval.demo import RESULT_NAMES
+
+    table = (ROOT / "README.md").read_text().partition("`out/demo/`:")[2].partition("\n\npip's")[0]
+    named = re.findall(r"^\| `(\S+)`", table, re.MULTILINE)
+    assert len(named) == 4
+    assert set(named) <= set(RESULT_NAMES)
+
+
 def test_links_between_pages_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "models").rglob("*.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -7,7 +7,8 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 
 from random_models import random_model
 from rcl_interfaces.srv import GetParameters
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sam2_ros_msgs.msg import ObjectStatusArray
 from sensor_msgs.msg import Image
 
 from sam2_ros.engine import config_for
@@ -175,3 +176,14 @@ def test_qos_of_topics_is_as_it_is_overridden(make_robot):
     assert f"{name} is read once" in refused.reason
     assert "qos_overrides./sam2/label_imag.publisher.depth: this node has no such topic" in robot.log()
     assert "qos_overrides./sam2/objects" not in robot.log().partition("label_imag")[0]
+
+
+def test_who_comes_late_gets_the_last_message_where_durability_is_overridden(make_robot):
+    robot = make_robot(**{"qos_overrides./sam2/status.publisher.durability": "transient_local"})
+    robot.listen_to_outputs()  # but not to ~/status
+    stamp = stamp_ns(robot.process())
+    late = []
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.node.create_subscription(ObjectStatusArray, "/sam2/status", late.append, qos)
+    robot.wait_for("the last status, with no new image", lambda: late)
+    assert stamp_ns(late[0]) == stamp

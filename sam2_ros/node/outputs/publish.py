@@ -1,7 +1,8 @@
 """The node's publishers: what the tracker found in one image, as ROS messages under that image's own header.
 
 Knows message layouts and who listens; does not know how the result came about. An output nobody subscribes to
-is not made, and a message that cannot be sent is dropped and counted, never retried.
+is not made, unless those who come late get it (transient_local); a message that cannot be sent is dropped and
+counted, never retried.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from rclpy.exceptions import InvalidHandle
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -49,6 +51,7 @@ class Outputs:
         self._node = node
         self._statistics = statistics
         self._made: list[Any] = []
+        self._kept: list[Any] = []  # publishers whose last message is for those who come late
         topics = mask_topics(mask_ids)
         for object_id, topic in topics.items():
             if not topic.endswith(f"/{object_id}"):
@@ -71,14 +74,17 @@ class Outputs:
             self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
 
     def _publisher(self, message_type: Any, topic: str) -> Any:
+        qos = output_qos()
         try:
             publisher = self._node.create_lifecycle_publisher(
-                message_type, topic, output_qos(), qos_overriding_options=OVERRIDABLE
+                message_type, topic, qos, qos_overriding_options=OVERRIDABLE
             )
         except Exception:  # such as an object's id that is too long for a topic
             self.destroy()
             raise
         self._made.append(publisher)
+        if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:  # as it was overridden
+            self._kept.append(publisher)
         return publisher
 
     def destroy(self) -> None:
@@ -87,11 +93,14 @@ class Outputs:
 
     @property
     def want_positions(self) -> bool:
-        """True if any output with positions has subscribers."""
+        """True if any output with positions is to be sent."""
         return any(
-            publisher is not None and publisher.get_subscription_count()
+            self._wanted(publisher)
             for publisher in (self._objects, self._status, self._cloud, self._markers, self._boxes_3d)
         )
+
+    def _wanted(self, publisher: Any) -> bool:
+        return publisher is not None and (publisher in self._kept or publisher.get_subscription_count() > 0)
 
     def publish_masks(
         self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool
@@ -120,13 +129,13 @@ class Outputs:
             self._send(self._boxes_3d, lambda: detections_3d_message(spatial, result, header))
 
     def _send(self, publisher: Any, make: Callable[[], Any]) -> None:
-        """Make and publish one message if somebody subscribes.
+        """Make and publish one message if somebody gets it.
 
         With KEEP_LAST 1 a new message takes the place of one that a slow subscriber has not taken yet, so that it makes
         publish neither wait nor raise (with Fast DDS 3, at least). Whatever the middleware refuses raises RCLError.
         """
         try:
-            if publisher is None or publisher.get_subscription_count() == 0:
+            if not self._wanted(publisher):
                 return
             publisher.publish(make())
             self._statistics.sent()

@@ -276,7 +276,7 @@ def test_what_a_correction_is_fed_would_be_noticed(given: str, monkeypatch: pyte
         unfilled_masks.append(output)
         return fill(output, area)
 
-    decode, fill, unfilled_masks = tracker_module.answer, tracker_module.filled, []
+    decode, fill, unfilled_masks = tracker_module.answer, tracker_module.with_holes_filled, []
     monkeypatch.setattr(tracker_module, "answer", unfilled)
     monkeypatch.setattr(tracker_module, "with_holes_filled", keep)
     name = "correction, holes filled" if given == "dense mask not filled" else "another click"

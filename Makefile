@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The whole project on a fresh machine: Python 3.10-3.13, g++, make and git are enough.
 #
 #   make env     .venv with everything pinned, a ROS 2 graph from wheels (Linux x86-64), sam2_ros_msgs built; seconds when nothing changed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs sam2_ros for pip and for colcon's ament_python build.
 
 Does not install ROS: its packages are named in package.xml, where rosdep finds them.

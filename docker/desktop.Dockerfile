@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # sam2_ros on a workstation with an NVIDIA GPU: ROS 2 from apt, PyTorch with CUDA in a virtual environment beside it.
 # Not built by the project's tests, which only read it (test/packaging/test_docker.py).
 #
@@ -7,7 +8,7 @@
 #
 # --ipc host: images travel through /dev/shm, and 64 MB, Docker's own, are too few (or --shm-size 1g). Shared memory works
 # only between processes of one user: build with --build-arg UID="$(id -u)" when the camera runs on the host.
-# Humble: --build-arg ROS_DISTRO=humble. A GPU older than PyTorch's CUDA supports: see docs/install.md.
+# Humble: --build-arg ROS_DISTRO=humble. A GPU older than PyTorch's CUDA supports: see docs/how-to/install.md.
 ARG ROS_DISTRO=jazzy
 FROM ros:${ROS_DISTRO}-ros-base
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

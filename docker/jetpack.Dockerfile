@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # sam2_ros on a Jetson Orin with JetPack 6 (L4T r36, Ubuntu 22.04): ROS 2 Humble from apt, NVIDIA's PyTorch beside it.
 # Not built by the project's tests, which only read it (test/packaging/test_docker.py).
 #

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plays a rosbag2 to the tracker and records what it says: `... bag:=my_bag image:=/camera/image_raw out:=tracked`.
 
 Knows topics, services and the `ros2 bag` command; not how anything is tracked. All of sam2.launch.py's arguments work.

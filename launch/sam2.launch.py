@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts the tracker, and RViz if asked: `ros2 launch sam2_ros sam2.launch.py image:=/camera/image_raw`.
 
 Starts no camera, and does not drive the node's lifecycle: the node goes to active by itself (`autostart`).

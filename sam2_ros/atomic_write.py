@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Atomic file writes: into a temporary file beside the target, which is then renamed.
 
 Does not know what is in them, but for JSON.

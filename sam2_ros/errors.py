@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors that a user can fix: one line each, with the exit status of the command that ends with one.
 
 Knows nothing of what failed. A subclass exists where code tells it from the others, and nowhere else.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the C allocator keep freed memory in the process, so that the next frame or training step reuses its pages.
 
 Knows glibc's allocator; does not know tensors. Changes the whole process: for entry points to call, never on import.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the files that come with sam2_ros: in a clone, or in `share/` of a wheel or of a colcon install space.
 
 Does not know what is in them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks which text can be a name, and shows any text as one readable line.
 
 Knows characters only: nothing of prompts, files or fonts.

@@ -1,4 +1,5 @@
-"""Writes the tree of the package into docs/architecture.md: one line for each file, its docstring's first.
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the tree of the package into docs/explanation/architecture.md: one line for each file, its docstring's first.
 
     python scripts/architecture_tree.py
 
@@ -12,7 +13,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 WIDTH = 28  # of the column of names
 
 

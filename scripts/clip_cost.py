@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how long a training clip takes to make, drawn by a worker or on a device: `python scripts/clip_cost.py`.
 
 Knows one thread of one process; says nothing of what learns from the clips.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the environment that `make` works in: dependencies, ROS 2 from wheels, sam2_ros_msgs, sam2_ros.
 
 Knows nothing of what the package does. Standard library only: it runs before anything is installed. Each step

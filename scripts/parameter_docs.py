@@ -1,4 +1,5 @@
-"""Writes config/desktop.yaml and the table of docs/parameters.md from the parameters that the node declares.
+# SPDX-License-Identifier: Apache-2.0
+"""Writes config/desktop.yaml and the table of docs/reference/parameters.md from the parameters that the node declares.
 
     python scripts/parameter_docs.py
 
@@ -19,9 +20,10 @@ from sam2_ros.node.parameters.spec import ParameterSpec, When
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETE = ROOT / "config" / "desktop.yaml"
-PAGE = ROOT / "docs" / "parameters.md"
+PAGE = ROOT / "docs" / "reference" / "parameters.md"
 WIDTH = 118
 HEAD = """\
+# SPDX-License-Identifier: Apache-2.0
 # A workstation or a server with a GPU, and every parameter of the node with its default: what another file leaves out.
 # Written by scripts/parameter_docs.py. `/**` is any node name and namespace; `ros2 param describe` says the same.
 /**:

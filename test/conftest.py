@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """For all tests: a ROS graph that no robot hears, set before all imports; where the data lies; a full disk.
 
 Knows nothing of what is tested.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file is the earlier one or the new one, whole, whatever happens in between."""
 
 from __future__ import annotations

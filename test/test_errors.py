@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user can mend: one base class, with the exit status of the command that ends with it."""
 
 from __future__ import annotations

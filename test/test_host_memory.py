@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Freed memory that stays in the process: the pages of the next block are there, in every thread."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files that come with the code are found in a clone, and beside what a wheel or colcon installs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random changes to the tracked objects, from a seed: added, refined, taken back, removed, as users and detectors do.
 
 Knows rendered frames' masks and prompts; does not know the tracker or ROS.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Endurance test of the tracker alone: thousands of frames with objects added and removed; judges resident memory.
 
 Knows the tracker and this process; does not know ROS. `soak.py` does it with the live node.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Floating-point operations of one tracked frame, computed from a model's shapes: two for each multiply-add.
 
 Knows the official arithmetic and what the exact rewrites leave of it; does not run anything. Counted are matrix
@@ -70,7 +71,7 @@ def official_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
 
 
 def rewritten_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
-    """The least that gives the same answers: all exact rewrites of docs/performance.md, in use here or not."""
+    """Fewest operations with equal results: all exact rewrites of docs/explanation/performance.md, used here or not."""
     return FrameFlops(
         encoder_flops(config, padded=False) - _folded_skips(config),
         rewritten_memory_attention_flops(config, bank),

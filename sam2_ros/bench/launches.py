@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts what one call launches: kernels on a GPU, operations on a CPU.
 
 Knows PyTorch's dispatcher and profiler; does not know what is called.

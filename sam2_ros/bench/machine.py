@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures this machine: peak of its matrix product, memory in use.
 
 Knows devices and data types; does not know the model.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the memory and the CPU time of a running process.
 
 Does not know what the process does.

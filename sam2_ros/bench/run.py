@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros bench`: times the tracker on a rendered camera stream: frame and stage times, share of the peak, memory.
 
 With a reference, that too, a frame each in turns, on the same weights and frames. Does not know ROS: what a live node

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Endurance test: runs the live node on a rendered camera for minutes, and reads its memory, rate and latency.
 
 Does not know how the node is started and fed (`live.player`), nor how readings are judged (`soak_report`).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges an endurance test of the node from its readings, one a second, and plots them.
 
 Does not know ROS or how the run was made: readings in; numbers, failures and a picture out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times one tracker over a stream (frames, stages, launches, memory growth), or several in turns.
 
 Knows the tracker from outside; does not know what its arithmetic should take.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros bench`: times the tracker, as a table for people and one JSON line for programs.
 
 Does not time anything; it shows what `bench.run` reports.

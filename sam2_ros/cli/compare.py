@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros compare`: two runs side by side, whether a difference can be told, and a gate for CI.
 
 Does not compute the comparison; it shows it, and turns it into an exit status.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros demo`: a rendered robot-camera clip through the live node, scored.
 
 Does not render or score: it reads arguments, shows progress and a table.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval`: quality and speed on a dataset, as a table for people and one JSON line for programs.
 
 Does not score anything; it shows what `eval.benchmark` reports.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros export`: writes a model's stages as files that other runtimes execute.
 
 Does not export: it reads arguments, shows progress, a table and one JSON line.
@@ -38,7 +39,7 @@ def export(
     """Write the image encoder, memory attention, mask decoder and memory encoder as ONNX graphs of fixed shape.
 
     Every graph is compared with PyTorch before the command ends. Run them with `--backend onnx --model DIR`;
-    docs/export.md has the way to TensorRT.
+    docs/how-to/export.md has the way to TensorRT.
     """
     if format not in FORMATS:
         raise typer.BadParameter(f"--format '{format}': expected {', '.join(FORMATS)}")

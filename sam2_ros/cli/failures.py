@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports a command that failed: one line on standard error, whatever is in it.
 
 Does not know the errors of the commands.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `sam2-ros` command: joins its sub-commands, and turns errors into one line and an exit status.
 
 Knows no sub-command's options. Status: 0 = done, 2 = wrong usage or unusable input, 1 = anything else.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros models`: which checkpoints exist, which are here, fetching and checking them.
 
 Does not open checkpoints or the web itself; it shows what `weights` and `download` say.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options that several sub-commands of `sam2-ros` share. Does not know what they are used for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the command line shows: progress on standard error, tables and JSON on standard output.
 
 Does not know what the numbers mean; it lays them out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads prompts as they are written on a command line or in a JSON file, and gathers them by frame.
 
 Does not know the size of the frames: whether a box lies in the image is the engine's question.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros replay`: bags through the live node, the tracker or both, measured as a robot would see it.
 
 Does not score anything; it reads arguments and hands them on to `eval.replay`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lays out what `sam2-ros replay` found: the runs of a bag side by side, or several bags below each other.
 
 Does not know how it was found out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros segment`: one image, what prompts ask for or everything.
 
 Does not segment: it reads arguments and prompts, shows progress and a table.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros soak`: the live node, or the tracker alone, watched for long.
 
 Does not run either: it reads arguments, shows progress and results, and sets the exit status.

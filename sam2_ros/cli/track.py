@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros track`: prompted objects through a video, a folder of frames or a bag.
 
 Does not track: it reads arguments and prompts, shows progress and a table.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros train`: fine-tunes a model on the user's own clips, or trains nano from scratch.
 
 Does not train: it reads arguments, shows progress and where the results are.
@@ -16,7 +17,9 @@ from .options import JsonOption
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file: what to train, on what; see docs/training.md.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file: what to train, on what; see docs/how-to/train.md.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Fine-tune a model on your own clips; the same command goes on with a run that was interrupted.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the sequences of a dataset: our own folders, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V, the rendered set.
 
 Knows names of folders and files; reads no image.

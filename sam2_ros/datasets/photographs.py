@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photographs with known instances: `instances.json` as COCO has it, and the images it names.
 
 Does not know what is done with them; crowds are left out, as they are no one instance.

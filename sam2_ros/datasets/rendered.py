@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rendered test set: clips grouped by what makes them hard, rendered on demand, never stored.
 
 Knows what a group asks of the renderer; its textures are those that training never sees.

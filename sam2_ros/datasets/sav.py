@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SA-V as it is published for training: one JSON file of masklets for each video, at 6 of its 24 frames a second.
 
 Knows that format; frames must be there as images already.

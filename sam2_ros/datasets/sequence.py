@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A video sequence with ground truth: its frames, and the masks of those that are annotated.
 
 Does not know how a dataset is laid out on disk; `layouts` and `sav` find the files.

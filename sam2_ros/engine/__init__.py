@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The SAM 2 model and the streaming tracker, in plain PyTorch. Knows nothing of ROS, files or the web."""
 
 from .config import ModelConfig, config_for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moves an object's memory and state from one tracker to another of the same model.
 
 For a second tracker that works on past frames until it has caught up with the stream.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiles a model before its stream begins: its stages as CUDA graphs, as generated kernels, or both.
 
 The one place that compiles. Does not know frames, prompts or where the compiler keeps its files.

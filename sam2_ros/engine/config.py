@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shapes of the SAM 2 family, from nano to large.
 
 Frozen numbers only; does not know weights, files or devices. Numbers of image encoders are in the encoders' files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Segments everything in an image: prompts a grid of clicks, and keeps the good, stable, distinct masks.
 
 Knows one image; names, options and defaults are those of the official SAM2AutomaticMaskGenerator. Does not know

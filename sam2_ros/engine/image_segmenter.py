@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image mode: prompts on one image, with an empty memory, as in SAM (SAM 2 paper, section 4).
 
 Knows images; nothing here has an identity or a time. Does not know the tracker.

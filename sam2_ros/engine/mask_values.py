@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pixels of a mask are the object, of booleans, floats, integers with hard or soft edges; masks packed as bits.
 
 Knows arrays of values; nothing of files, prompts or frames.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory bank: spatial memories and object pointers of past frames, per object, in tensors of fixed shape.
 
 Knows slots, frame numbers and validity; does not know what a memory means or how it is made.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory policies: which tracked frames enter an object's memory.
 
 Pure rules on what the model said of a frame; does not know the bank. None of them needs training.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Postprocessing: from mask logits to masks at the frame's size, with their box, area and centroid.
 
 Pure functions; does not know objects or time.

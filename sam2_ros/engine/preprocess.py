@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preprocessing: from a camera frame and the prompts made on it to the model's input.
 
 Knows pixels only, of the frame and of the input. Does not know where frames come from.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A prompt: clicks, a box or a mask of one object on one frame, and its validation.
 
 Knows pixels of the frame it was made on; does not know the model's input size or who sent it.

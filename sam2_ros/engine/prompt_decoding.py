@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decodes the prompt of one object on one frame: adopts a mask, or decodes clicks and a box, with or without memory.
 
 Knows the model and a frame's features; does not know the memory bank or identities.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tracker's result for one frame: masks, states and times.
 
 Plain numbers and numpy arrays; does not know how they were computed or where they go.

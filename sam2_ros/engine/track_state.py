@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The objects of a tracker: identity, label, row in the memory bank, and state with hysteresis on the object score.
 
 Knows scores and seconds; does not know masks, memory or the model.

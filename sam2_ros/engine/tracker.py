@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The streaming tracker: one frame in, every object's mask out, memory of fixed size in between.
 
 Knows frames, prompts and objects; does not know where frames come from, ROS or files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tracker's settings, and the differences between the official predictors' numerics and ours.
 
 Frozen numbers, validated once; does not know how they are used.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warms a model up: runs it once through all that a stream needs, so that the first frames are as fast as later ones.
 
 Leaves nothing behind: what it tracks is black, and forgotten with its tracker. Does not know who measures times.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration of presence scores: reliability curve and expected calibration error.
 
 Knows scores and truth; does not know where they come from.

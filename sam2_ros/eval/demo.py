@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo: renders a robot-camera clip into a rosbag2 with prompts and ground truth, and replays it live.
 
 Does not know how a replay is made and scored, nor the command line: it is told the command that starts the node.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fingerprint of a run: decides whether an earlier result can be reused, and says why not.
 
 Plain data by what it is called in messages, kept in the result. Does not know what was run.

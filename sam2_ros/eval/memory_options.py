@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options of the memory bank for `eval` and `bench`: they measure its cost in quality and in time.
 
 Does not know what the settings do; `TrackerConfig` says so, and checks them.

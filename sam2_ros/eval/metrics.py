@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mask metrics (IoU, J, F of DAVIS) and statistics of measured times.
 
 Knows nothing of trackers, files or datasets: arrays in, numbers out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a recorded `~/objects` topic back as the tracker's results, so that both are scored and drawn alike.
 
 Does not know who recorded it: a live node's messages and a tracker's results written to a bag look the same.

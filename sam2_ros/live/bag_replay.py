@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plays the images of a bag to a live node, at the bag's rate, and records what the node publishes.
 
 Does not know how the node is started and fed: that is `player.LivePlayer`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a command that ends when its parent process does: `python end_with_parent.py PARENT_PID COMMAND...`.
 
 Does not know what the command is. Runs on its own, without this package, so that it costs a few milliseconds. Linux

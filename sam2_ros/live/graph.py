@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The caller's side of a live ROS graph: a domain of its own, one rclpy node spun by a thread, waits with a limit.
 
 Knows the lifecycle of the node process beside it; does not know images, prompts or results.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a ROS 2 node in a process of its own and makes sure that it ends with its owner.
 
 Does not know what the node does; only how it is started, heard (its log file) and stopped.

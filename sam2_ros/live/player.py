@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plays a camera to a live node: starts it, publishes images at their times, sends prompts, and collects its results.
 
 Does not know where images come from or what becomes of the answers; speaks through topics and services only.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes rclpy messages out of images and the engine's prompts.
 
 Does not know when anything is sent. Importing it needs no ROS; making a message does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks as the dictionaries that annotation tools read: COCO's run-length encoding, the official generator's records.
 
 Knows masks; does not know images, models or files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frame sources: the frame, the iterator over frames, the order of numbered files, gaps of stamps, the error.
 
 Knows no file format; each format is a module beside this one, and `frames.open_source` picks it.

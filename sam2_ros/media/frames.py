@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a frame source: a video file, a folder of images, a rosbag2.
 
 Knows how to tell them apart; reading each is a module of its own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads JSON and YAML files; a file that cannot be read raises a ValueError of one line.
 
 Knows the two formats; does not know what is expected in a file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes names into pictures: ASCII in OpenCV's strokes, every other alphabet in the fonts of this machine.
 
 Knows text, fonts and pixels; does not know what is named. Safe for any text: no line breaks, no half characters.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the mask of one object from an image file, as drawing programs, annotation tools and data sets write them.
 
 Knows image files and values; does not know prompts, or which object is meant where a file holds several.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keeps OpenCV's and FFmpeg's own lines off standard error while a video is opened.
 
 Knows nothing of videos: what goes wrong is said once, by the error of whoever opens one.

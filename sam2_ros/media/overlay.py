@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws results onto frames: masks, outlines, boxes, names and states; writes videos.
 
 Knows pixels, masks and one FrameResult; knows nothing of files other than the video it writes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the results of a run into a folder: label images, JSON, an overlay video, a rosbag2, a summary.
 
 Knows the layout of that folder; knows nothing of where frames come from or how they were tracked.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts raw and compressed ROS image buffers to arrays and back.
 
 Knows no message class and imports no ROS: it takes the fields of sensor_msgs Image and CompressedImage.

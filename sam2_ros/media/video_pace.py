@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decides how often a video of constant frame rate shows each frame, so that its time passes as in the source.
 
 Knows time stamps only; a pause becomes a still picture, and the frames of a burst that have no room are left out.

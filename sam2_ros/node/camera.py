@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera's images: takes them as they come, keeps the newest for the worker and the last seconds for late prompts.
 
 Knows the image topic, its QoS and its silences; never converts an image.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts incoming ROS messages: images to RGB arrays, prompt messages to engine prompts, stamps to nanoseconds.
 
 Knows the field names of the messages and does not know which image a prompt will be applied to. Imports nothing of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts, times and faults of the node, and the two lines they make on /diagnostics.
 
 Knows neither the tracker nor topics; `Statistics` needs no ROS, only `diagnostic_message` does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recent images of the camera: which came, which of them were tracked, and which one a stamp means.
 
 Knows stamps and messages; does not convert or track anything. Images are kept as they came in, without a copy.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports the message packages that the node cannot do without, so that a missing one is explained.
 
 Knows nothing of what the messages are used for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Late prompts: applied to the image they were made on, then brought to now in slices between the stream's images.
 
 Knows trackers and the history of images; no ROS. A second tracker, the catch-up tracker, with a memory of its own does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits of one request, so that none takes the node's time or memory from everybody else.
 
 Knows sizes and names; nothing of messages, of the tracker, or of who asks.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads a tracker, warmed up, from the node's parameters, and frees the device's memory afterwards.
 
 Knows models and trackers; nothing of ROS.
@@ -92,7 +93,7 @@ def _leave_a_core() -> None:
 
     Images come in, messages go out and the camera's driver runs meanwhile. Threads of one inference wait for each
     other at every layer, so a core that is shared slows all of them: on two cores the slowest images of the demo take
-    up to twice as long with two threads as with one (docs/performance.md).
+    up to twice as long with two threads as with one (docs/explanation/performance.md).
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))

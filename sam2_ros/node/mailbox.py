@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mailbox for one item: `put` never waits and replaces what was not taken, `take` waits for a new one.
 
 Knows nothing of ROS, images or tracking. An item is handed out at most once, so no image is ever processed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The SAM 2 lifecycle node: ties topics, services and parameters to the mailbox, the worker and the outputs.
 
 Does no arithmetic on images or tensors: the worker infers, outputs publish, the prompt queue keeps what was asked for,

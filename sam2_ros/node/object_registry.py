@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The object registry: the one owner of which objects exist, their ids, labels and states.
 
 Knows names, numbers and results of the tracker; nothing of ROS, of images, or of where a prompt waits.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Imports optional ROS packages when they are needed, so that a missing one is explained.
 
 Does not know what they are used for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs one node as a process: signals, ROS start-up, spinning, and an end within seconds even while a model runs.
 
 Does not know what the node does; nothing of models.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The prompt queue: checks each prompt once on arrival, and keeps it until the image it was made on is tracked.
 
 Knows stamps, images and prompts; nothing of ROS messages, and it never calls the tracker. Service callbacks write here,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QoS of the node's topics, and which of their policies a parameter file may override.
 
 Does not know what is sent. An override is a parameter `qos_overrides.<topic>.<publisher or subscription>.<policy>`,
@@ -56,7 +57,7 @@ def unused_overrides(node: Node) -> list[str]:
     """One line for each override that was given and is of no topic, endpoint or policy that the node has by now."""
     return [
         f"parameter {name}: this node has no such topic at present, or the policy cannot be overridden, and the value "
-        "has no effect (docs/parameters.md)"
+        "has no effect (docs/reference/parameters.md)"
         for name in node._parameter_overrides
         if name.startswith("qos_overrides.")
         and not node.has_parameter(name)

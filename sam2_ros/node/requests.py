@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """User requests: prompts and clicks by topic, objects added, removed and forgotten by service.
 
 Knows messages and the prompt queue; does not know when or how a prompt is answered.

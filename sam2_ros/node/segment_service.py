@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """~/segment: one image, its prompts or none, and the masks in the reply; nothing is tracked or remembered.
 
 Knows messages and image mode. Runs beside the stream, as a hidden node with an executor and a thread of its own: a long

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program sam2_node: answers Ctrl-C from its first moment, imports the node and runs it.
 
 Knows nothing of ROS or of models before they are imported, which takes seconds.

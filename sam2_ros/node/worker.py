@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one thread that infers: takes the newest image, does what was asked for, steps the tracker, hands on.
 
 Knows no ROS: who reads image messages and who publishes results are objects it is given.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follows objects backward over a stored clip, from the frame they were first prompted on to its start.
 
 A stream of the frames turned round: the official predictor's reverse propagation says the same. Does not know the

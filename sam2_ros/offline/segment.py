@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Segments one image, with prompts or everything in it, into a folder of masks.
 
 Does not know how prompts are written; nothing here has an identity or a time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a tracker over every frame of a source: what `sam2-ros track` and a direct replay do.
 
 Does not know where frames come from or where results go, and never drops a frame: a robot's node does that.

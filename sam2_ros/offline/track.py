@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One offline tracking run: a source and prompts in, a folder of results out.
 
 Does not know how prompts are written or progress is shown; it only joins frames, tracker and files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`ResultFolder`: where a command leaves its files. Refused where it is not ours, locked, replaced as a whole.
 
 Does not know what is in the files.

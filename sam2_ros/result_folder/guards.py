@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks before a run: results replace none of its inputs, no other run writes to the folder, its name is possible.
 
 Does not know what a folder holds.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The manifest of a result folder, `.sam2_ros.json`: which files are ours, with command, sizes, times, digests.
 
 Does not know when files may be replaced.

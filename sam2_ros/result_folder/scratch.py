@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporary folders outside a result folder; the next run removes those that a killed run left.
 
 Does not know what is in them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The staging folder of a result folder: new files grow there until they take their place. Marked as ours by a file.
 
 Does not know what happens to the files afterwards.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replaces an earlier result by a complete new one: moves the files, then the list of them.
 
 A journal is written first: when the process is killed in the middle, the next run completes the change. Does not know

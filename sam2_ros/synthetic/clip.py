@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rendered clips: their configuration, frames and masks.
 
 It knows nothing of how a clip is drawn.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scene cuts: clips of one to three shots, in which the labelled objects are the same things in other places.
 
 It knows nothing of pixels: `scene` draws each shot.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's scene: a robot's camera over a laboratory floor, a toy robot that drives behind a box, a cup.
 
 It knows nothing of the tracker, and uses only textures that training never sees.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describes a random clip before it is drawn, so that it can be drawn elsewhere: scenes, cuts, camera faults.
 
 It knows nothing of who draws it; a description can be pickled.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motions that are hard to track: approaching, receding, fast, or crossing the path of a look-alike.
 
 It knows nothing of what moves, or of pixels.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lighting that changes over a clip: strength and colour drift, and the edge of a shadow passes over everything.
 
 It knows nothing of what is lit: it works on drawn frames and moves no mask.

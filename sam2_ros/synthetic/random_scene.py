@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes random scenes: which things, how they move, what hides what, and how the camera moves.
 
 It knows nothing of pixels: `scene` draws what is chosen here.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders short clips of textured things that move, deform and hide each other, with exact masks.
 
 It knows nothing of models or training: the same seed and configuration always give the same pixels.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws layered things under a moving camera into one frame, and says which layer owns each pixel.
 
 It knows nothing of how a scene is chosen: sprites, motions and the depth order are given.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulates the sensor of a camera on a drawn frame: exposure flicker, blur, noise and JPEG artefacts.
 
 It knows nothing of scenes or masks.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sam2_ros.train --out DIR`: train nano on rendered clips, or resume."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints of training runs, each whole at any time, and the log that fits them.
 
 Draws of clips and prompts follow from the seed and the step alone, so the step is all there is to keep of them.

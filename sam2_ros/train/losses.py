@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses of one prediction: mask, Dice, predicted IoU and object score (SAM 2 paper, section D.2.2).
 
 Pure functions of logits and targets, summed over objects, so that a batch of few objects weighs less than one of many.

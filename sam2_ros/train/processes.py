@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training in one process or several (torchrun): ranks, sums over all of them, averaged gradients.
 
 Gradients are averaged once per step, without torch's DistributedDataParallel: clips use different parts of the model,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The prompts of a training clip: on which frames, of which kind, and corrective clicks where the prediction is wrong.
 
 As in the SAM 2 paper, section D.2.2. Coordinates are pixels of the model's input; does not know the model.

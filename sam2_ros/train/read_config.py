@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a training configuration from YAML: every key is a field of a dataclass, and has its type.
 
 Does not know what the fields mean.
@@ -49,7 +50,7 @@ def fill(kind: type[T], values: Mapping[str, Any], within: str = "") -> T:
         name for name, f in known.items() if name not in values and f.default is f.default_factory is MISSING
     ]
     if missing:
-        raise UserError(f"{', '.join(missing)} is not given; see docs/training.md")
+        raise UserError(f"{', '.join(missing)} is not given; see docs/how-to/train.md")
     return kind(**{key: _typed(within + key, value, hints[key]) for key, value in values.items()})
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rolls a model out over a batch of clips as the tracker runs it, with gradients, and computes the losses.
 
 Keeps memories in plain dictionaries, as a bank that is written in place cannot be differentiated. Does not know

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs what a configuration file names: fine-tuning, or the recipe that made nano.
 
 Knows YAML and which of the two it names; does not know the command line.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of a fine-tuning run, and their defaults by size of model.
 
 Frozen numbers, validated once; does not know files or how the numbers are used.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: which there are, where they lie, how they are fetched, verified and loaded."""
 
 from sam2_ros.errors import CheckpointError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The catalogue of checkpoints: which models have a name, and where their files lie on this machine.
 
 Knows names, addresses and folders; opens no checkpoint, and downloads none.

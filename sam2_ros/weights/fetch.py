@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Downloads official checkpoints: resumes, checks, and puts a file in place only when it is complete.
 
 Does not choose what to download or when: nothing is ever fetched unless a user asks for it by name.

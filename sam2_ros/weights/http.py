@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens http and https addresses with time limits: for the response to begin, and for how slowly it may come.
 
 Not left to huggingface_hub, whose limit is for each read: it waits without end for a server that sends a byte now and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads checkpoints into models, and saves models: the one place that reads and writes weights.
 
 Which checkpoints there are is the business of catalogue.py. Never downloads; does not know how a model computes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a model: a checkpoint in PyTorch, compiled if asked, or an exported folder in onnxruntime.
 
 What every command and the node are told about their model is one `ModelOptions`. Does not know how a model computes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that a checkpoint is what was published, where that is known, and that it loads completely.
 
 Does not fetch anything; what a checkpoint is and where it lies is the business of `sam2_ros.weights`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of the backends share: nano exported once for two objects, and a rendered clip. Knows no test."""
 
 from __future__ import annotations

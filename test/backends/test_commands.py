@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros export`, then `--backend onnx` on what it left, and the node's parameter `backend`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `sam2-ros export` leaves: graphs that onnxruntime reads back and that say what the engine says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stream through `backend=onnx` is the stream that PyTorch gives: masks, states, scores, whatever comes and goes."""
 
 from __future__ import annotations

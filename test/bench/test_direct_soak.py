@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects that come and go at random for hundreds of frames, and what a long run of that is judged by."""
 
 from __future__ import annotations

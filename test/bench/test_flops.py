@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations counted by hand are those that the modules do, and those that are known of the official models."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark on nano at a small size: its report is whole and consistent, and what it counts is what runs."""
 
 from __future__ import annotations

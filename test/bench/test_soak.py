@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short run of the real node on a live camera, and what a long one is judged by."""
 
 from __future__ import annotations

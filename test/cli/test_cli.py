@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line as a user meets it: exit status, one line per error, results that read back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names, numbers and files that nobody writes on purpose: one line and an exit status, never a traceback."""
 
 from __future__ import annotations

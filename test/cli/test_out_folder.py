@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--out` as a user meets it: only what an earlier run wrote is replaced, whatever the command and names in files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prompts as people write them, and what is said when they cannot be read."""
 
 from __future__ import annotations

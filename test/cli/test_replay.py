@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros replay` as it is typed: a table, a JSON line, and one line with status 2 for what cannot be used."""
 
 from __future__ import annotations

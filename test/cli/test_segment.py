@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros segment` as a user meets it: files that read back, one line per error."""
 
 from __future__ import annotations

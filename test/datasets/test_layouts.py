@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every layout, written here in small, opens as what was written; what is wrong is said in one line."""
 
 from __future__ import annotations

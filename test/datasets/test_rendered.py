@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rendered test set: clips that repeat, in groups that have what they are named after.
 
 Knows nothing of models or scores.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memories that move from one tracker to another."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Approximations behind switches: off they change nothing, on they spare what they say and keep time as it is.
 
 Knows nano's shape with random weights; what they cost in quality is for `sam2-ros eval` to say.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A compiled model answers as the model does, is compiled before its stream begins, and says what it cannot do.
 
 On a CPU; what needs a GPU is in test_cuda_graphs.py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Segment everything: where crops lie, what suppression and clean-up keep, and an image of known things."""
 
 from __future__ import annotations

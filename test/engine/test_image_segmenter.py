@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image mode: one image, many prompts; what the tracker answers on a first frame, and what is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the memory bank hands out for a frame, against the official selection rule written with plain lists.
 
 Knows frame numbers; memories here are just tensors filled with the number of their frame.

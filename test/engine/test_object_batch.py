@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """N objects in one tracker get what N trackers with one object each get.
 
 Knows the tracker from outside: frames and prompts in, masks out. Weights are seeded by key, so that memories,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of low-resolution logits: holes, pixels that two objects claim, sizes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reduced precision is the model's own affair: it ends with the work, and no other thread sees it."""
 
 import threading

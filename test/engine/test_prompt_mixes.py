@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever mix of prompts is legal is answered with finite masks of the image's size; the rest with our error."""
 
 from __future__ import annotations

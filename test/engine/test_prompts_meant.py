@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a prompt can mean: masks by their values, pixels and no fractions, one box of an object, names that are text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """More prompts on the newest frame: what they add to, what they leave alone, and when there is nothing to refine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """States with hysteresis, on plain scores."""
 
 from __future__ import annotations

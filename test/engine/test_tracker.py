@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tracker's promises that hold whatever the weights: identity, validation, room, flat memory."""
 
 from __future__ import annotations

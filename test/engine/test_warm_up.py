@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The warm-up goes through all that a stream needs, with a full bank, and leaves no trace."""
 
 from __future__ import annotations

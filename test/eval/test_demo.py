@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo end to end on its first frames: through a live node where there is ROS, and directly."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mask measures against values worked out by hand."""
 
 from __future__ import annotations

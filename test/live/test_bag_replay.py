@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node that does not come up, told by the live replay of a bag."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that end, hang and die, and what is left of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small scenes; knows nothing of what is tested with them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks as annotation tools read them, decoded again by pycocotools."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames from videos, folders and bags: pixels, order, stamps, and one clear line for what is unusable."""
 
 from __future__ import annotations

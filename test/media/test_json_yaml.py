@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JSON and YAML of any content are read, or say in one line why not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names in any alphabet are drawn into pictures, each in its own shape; no text can end the process."""
 
 from __future__ import annotations

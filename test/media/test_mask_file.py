@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks as drawing programs, annotation tools and data sets write them: read as one object, or refused."""
 
 from __future__ import annotations

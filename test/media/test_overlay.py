@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is drawn is where the masks are, in the object's colour, and videos open again."""
 
 from __future__ import annotations

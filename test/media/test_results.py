@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run's folder holds what it should, all of it or nothing, and leaves other people's files alone."""
 
 from __future__ import annotations

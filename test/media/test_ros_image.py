@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image buffers as drivers send them: every encoding, padded rows, both byte orders, damaged data."""
 
 from __future__ import annotations

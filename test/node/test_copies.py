@@ -1,4 +1,5 @@
-"""How often an image is copied between the wire and the model, and that docs/images.md says so."""
+# SPDX-License-Identifier: Apache-2.0
+"""How often an image is copied between the wire and the model, and that docs/reference/images.md says so."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ HEIGHT_PX, WIDTH_PX = 480, 640
 RGB_BYTES = HEIGHT_PX * WIDTH_PX * 3
 PADDING = 32
 SMALL = 0.01  # of an image: views, headers, Python objects
-PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "images.md").read_text()
 
 TAKE_LIKE_RCLPY = r"""
 import re, sys
@@ -52,9 +53,9 @@ def photo() -> np.ndarray:
 
 
 def documented(encoding: str) -> tuple[float, float]:
-    """New memory of an encoding in docs/images.md, in RGB images: with tight rows, with padded ones."""
+    """New memory of an encoding in docs/reference/images.md, in RGB images: with tight rows, with padded ones."""
     row = re.search(rf"^\| `{encoding}` \|.*\| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
-    assert row is not None, f"docs/images.md has no row for {encoding}"
+    assert row is not None, f"docs/reference/images.md has no row for {encoding}"
     return float(row[1]), float(row[2])
 
 

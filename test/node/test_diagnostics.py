@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What /diagnostics says: which fault, how bad, and what to do about it."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Late prompts with the shipped model: an object that moves fast is found where it is now, and at what cost."""
 
 import time

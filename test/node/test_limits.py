@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bounds: on what a request may hold, on what may wait, and on what is kept whatever the stamps say."""
 
 from types import SimpleNamespace

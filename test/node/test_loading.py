@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the node does with `compile` while it is configured. No ROS graph."""
 
 from __future__ import annotations

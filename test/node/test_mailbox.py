@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mailbox: newest wins, every lost item is counted, nothing is handed out twice."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registry of objects: one owner of which exist, under which ids, labels and states."""
 
 import numpy as np

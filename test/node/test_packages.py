@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ROS package that is not installed is named, with the way to get it."""
 
 import pytest

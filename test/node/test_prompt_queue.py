@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The prompt queue: ids in request order, prompts with the image they are for, removals that cannot be overtaken."""
 
 import numpy as np

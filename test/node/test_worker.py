@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The worker with a real tracker and random weights: what a failing image costs, and how work ends."""
 
 import threading

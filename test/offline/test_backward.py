@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A clip tracked backward: what is found before the prompts, and that it goes with what comes after."""
 
 from __future__ import annotations

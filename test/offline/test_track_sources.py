@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracking through sources as people have them: damaged and uneven videos, folders with stamps in their names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter files name exactly the node's parameters, the RViz view its topics, the launch files what is there.
 
 Knows no ROS: test_launch.py gives the launch files to launch, test_launch_live.py starts them.

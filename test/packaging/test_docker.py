@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Dockerfiles, read: pinned bases, no caches left, files that exist, both packages built, nobody runs as root.
 
 Builds nothing: that needs a daemon and gigabytes. Where hadolint is installed, it reads them too.
@@ -105,7 +106,7 @@ def test_pip_installs_what_rosdep_does_not(dockerfile: Path) -> None:
 
 
 def test_the_page_on_installing_names_what_the_images_install() -> None:
-    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text("utf-8")
     written = [
         line for line in page.replace("\\\n", " ").splitlines() if line.startswith("venv/bin/pip install")
     ]

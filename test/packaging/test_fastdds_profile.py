@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """With the shipped Fast DDS profile at the publisher, large best-effort images arrive in another process.
 
 Knows nothing of sam2_ros: without the profile, none of these images arrive.

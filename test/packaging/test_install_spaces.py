@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installed as users install it, away from the clone, the package finds nano, its messages and its programs.
 
 Three ways: a wheel in a fresh virtual environment, a colcon workspace, and that with symbolic links.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sam2_ros_msgs says what the ROS interface promises, field by field, and parses without ROS.
 
 Does not compile the messages: `make env` does, and test/ros uses them.

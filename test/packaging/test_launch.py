@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the launch files make of their arguments: processes, parameters, remappings, errors.
 
 Starts no process: test_launch_live.py does. Packages that only have to be found are empty folders of the test's own.
@@ -105,7 +106,7 @@ def test_launch_accepts_a_launch_file_and_every_argument_is_described(name: str)
 
 def test_the_commands_in_the_documents_use_arguments_that_exist() -> None:
     root = LAUNCH.parent
-    pages = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "docker").glob("*.Dockerfile")]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md"), *(root / "docker").glob("*.Dockerfile")]
     commands = [
         command
         for page in pages

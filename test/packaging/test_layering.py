@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may import whom: data flows one way, and the engine runs without ROS, files or the web.
 
 Knows only import statements, those inside functions included; what runs is the other tests' business.

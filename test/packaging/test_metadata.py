@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files that describe the project agree with each other: versions, licence, dependencies, executables.
 
 Builds nothing: test_install_spaces.py does.

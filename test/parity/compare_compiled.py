@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way to compile beside the official predictor, eager and compiled: `python test/parity/compare_compiled.py`.
 
 Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. One process,

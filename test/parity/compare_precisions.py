@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far bfloat16 takes either implementation from float32: `python test/parity/compare_precisions.py`.
 
 Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. Follows the

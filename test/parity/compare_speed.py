@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times image mode beside the official implementation, in one run: `python test/parity/compare_speed.py`.
 
 Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. Same random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of the official implementation and of ours: images, clips, prompts, flavours.
 
 Knows neither implementation; `make_goldens.py` asks the one, `test_goldens.py` the other.

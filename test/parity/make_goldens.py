@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the official SAM 2 on `golden_cases` and keeps what it says: `python test/parity/make_goldens.py [CASE ...]`.
 
 With names only those cases are asked. Needs an environment of its own with `sam2` and its torchvision, and nothing of

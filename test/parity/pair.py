@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds our model and transformers' from the same weights, and measures how far apart two results are.
 
 Knows both sides' constructors; runs neither.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small synthetic clip for the parity tests: a textured disc moves over a textured background.
 
 Knows nothing of models; frames are uint8 at the model's input size, so that no resize filter takes part.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Against the official implementation itself: what it said of `golden_cases`, kept by `make_goldens.py`.
 
 fp32 on the CPU, every tensor seeded by its key. Errors are rms(difference) / rms(reference).

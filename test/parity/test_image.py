@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image mode against transformers' `Sam2Model`, fp32, tiny, every tensor seeded by its key.
 
 Does not compare resize filters: both sides get the same normalised pixels.

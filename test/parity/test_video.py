@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Video mode against transformers' `Sam2VideoModel`: 24 frames, fp32, tiny, every tensor seeded by its key.
 
 Does not compare resize filters (frames already have the model's input size), nor what the port does otherwise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs transformers' port of SAM 2 frame by frame and hands back what the parity tests compare.
 
 Knows nothing of sam2_ros: it takes weights in transformers' key layout and normalised pixels.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder for results takes what an earlier run wrote, and nothing else; one result is followed by another at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporary folders of a killed process are removed by the next one; others, and those in use, are not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The test's side of a live ROS graph: the real node in a process of its own, a camera, a user and a
 listener.
 

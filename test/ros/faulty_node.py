@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real node on a machine that fails in one way: `python faulty_node.py FAULT --ros-args ...`.
 
 Only what a fault would reach is changed, at the edge where it would come in; everything that answers it is the node's.

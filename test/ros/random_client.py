@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One user among many: random calls to the node's services, seeded; writes what it asked and what it was told.
 
     python random_client.py SEED CALLS NODE OUT.json

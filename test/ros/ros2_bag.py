@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stands in for `ros2 bag play` and `ros2 bag record` where there is no rosbag2, as far as replay.launch.py needs them.
 
 Knows the two commands' options, not the tracker: plays the images of a bag, and counts what it hears until SIGINT.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A reliable subscriber of large messages that says what it got: to be stopped like a process that hangs.
 
 `python stopped_listener.py TOPIC DOMAIN`

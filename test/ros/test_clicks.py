@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clicks from RViz-like and rqt-like tools, and a mask topic per object, on a live graph."""
 
 import numpy as np

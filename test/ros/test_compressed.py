@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compressed images, best effort: objects from JPEG and PNG on image_raw/compressed."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prompt messages as the engine sees them: stamps, boxes and masks with the real message classes; object states."""
 
 import numpy as np

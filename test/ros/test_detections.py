@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A detector beside the tracker on a live graph: its boxes start objects, bring hidden ones back, and disturb none."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes in several namespaces on the one /diagnostics: each is told from the others, by name and by camera."""
 
 import os

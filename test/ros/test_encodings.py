@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One scene in every encoding through the live node: the same pixels give the same masks, like pixels like ones."""
 
 from __future__ import annotations

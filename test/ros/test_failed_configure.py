@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A configure that fails half way, on a real node in this process: nothing that subscribes or publishes is left.
 
 Counts the node's own endpoints: on the graph, one that is not seen yet looks like one that is gone.

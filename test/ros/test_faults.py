@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong on a real robot, provoked on a live graph: one defined outcome each, and the other objects live on.
 
 The faults of images, prompts and cameras are in test_node.py and test_prompt_stamps.py; docs/faults.md lists all.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The launch files, started from an install space: the tracker where it was put, and a replay from start to end.
 
 Knows what comes out of them, not how they are made: test/packaging/test_launch.py does.

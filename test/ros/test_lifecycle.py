@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every lifecycle transition by service, and parameters as `ros2 param` sees them, on one live node."""
 
 import pytest

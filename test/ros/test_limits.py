@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests and images that ask for too much, on a live graph: refused by name, and everybody else is served."""
 
 import array

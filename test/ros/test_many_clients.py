@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A thousand random requests from four clients at once while the camera runs, and what must hold of every answer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One live node: images and prompts in, objects and label image out, each under the header of its image."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Positions over a live graph: depth images, camera_info and tf come in as messages, and may be late or wrong."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters as users write them, in files and on command lines, read by ROS itself into a real node."""
 
 import os

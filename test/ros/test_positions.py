@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth beside the camera on a live graph: positions in metres with every object, and tracking without them."""
 
 import array

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A prompt and the image it was made on, on a live graph: coming, past, too old, unknown, of another camera."""
 
 import time

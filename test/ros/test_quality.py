@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped model through the live node: a rendered object is followed, as well as without ROS in between."""
 
 import numpy as np

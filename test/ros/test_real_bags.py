@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings as the camera of a live node: a rendered clip, a dog in raw images, a kite surfer in JPEG."""
 
 import numpy as np

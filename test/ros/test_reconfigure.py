@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """cleanup, new parameters, configure: a live node becomes another one in the same process. QoS overrides of topics."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results that wait for their transform, on a real graph: what goes at once, what later, and in which order.
 
 The transforms and the depth are played, so neither tf2 nor message_filters is needed; all else is the node's.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """~/segment on a live graph: an image of the request or the camera's, prompts or everything, while tracking goes on."""
 
 import array

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locations as messages: the bytes of a cloud, markers that come and go, vision_msgs boxes."""
 
 import numpy as np

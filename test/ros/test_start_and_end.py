@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the node's process starts and ends.
 
 In order when interrupted, with one clear line when it cannot work.

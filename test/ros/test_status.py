@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """~/status: what ~/objects says of the same image, in a message that a person can read."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Building this clone elsewhere: a copy of it, a colcon workspace around the copy, commands that see no caller's ROS.
 
 Knows nothing of what is tested there.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the tests of compiled and of captured models share: the smallest model, and a stream with everything in it.
 
 Knows no device.

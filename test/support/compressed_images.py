@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compressed images of bags: their messages, and pictures written as JPEG."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small videos whose frames say their number, and what can be wrong with them. Knows nothing of what is tested."""
 
 from __future__ import annotations

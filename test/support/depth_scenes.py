@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth images of simple bodies at known metres, as pinhole, wide and fisheye cameras see them.
 
 Knows geometry only; nothing of the code that reads the depth back. Fields have the names of the ROS messages.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Things, the boxes a detector draws around them, and a node that does what the detector's association says.
 
 Knows the association's inputs and outputs; starts no node and asserts nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images as cameras send them, from the definition of each encoding.
 
 Knows nothing of the code that reads them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention by the Triton kernel against float64, on a GPU or, without one, in Triton's interpreter.
 
 The interpreter has to be switched on before Triton is imported: `in_interpreter` does it in a process of its own.

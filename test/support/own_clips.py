@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips as a user would bring them: written to disk in both layouts, of things that nano takes for something else.
 
 Each thing is a ring of coloured beads; what is between the beads is ground. Knows nothing of training.

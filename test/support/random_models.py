@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models with seeded random weights, for tests of mechanics: they cannot see."""
 
 from __future__ import annotations

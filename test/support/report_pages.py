@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a report as a browser would: tags, headings, tables, links, pictures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs for tests of the ways to run jobs: they square, wait, fail, or kill the process they run in.
 
 In a module of its own, so that other processes can import it. Knows nothing of sequences.

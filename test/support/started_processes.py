@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that run beside a test: waiting for what they do, and finding one below them to kill.
 
 Knows nothing of what they run.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes a few frames with known masks in the layouts that video sets are published in.
 
 Knows nothing of what reads them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rendered clips: the masks tell the truth about the pixels, and the demo's textures stay out of training.
 
 Knows nothing of training or of how well a model does on the clips.

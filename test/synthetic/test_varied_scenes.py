@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What makes rendered clips more like real video: each ability does what it says, and the masks stay exact.
 
 Knows nothing of what a model learns from it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One thread for PyTorch: on shared cores threads wait for each other, and runs can be repeated exactly.
 
 Knows nothing of what is tested.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clips as they are drawn: from every layout, the masks where the pictures are, the same clip every time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a configuration may say, and the one line that a wrong one gets."""
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def test_the_shipped_configurations_are_good():
 
 
 def test_every_setting_and_every_size_is_in_the_guide():
-    text = (ROOT / "docs" / "training.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "train.md").read_text()
     from dataclasses import fields
 
     from sam2_ros.train.train_config import AugmentConfig, TeacherConfig

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Features from the disk are those of the encoder; a teacher pulls masks and features towards its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses on masks whose cost is known."""
 
 from __future__ import annotations

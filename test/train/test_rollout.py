@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Following a batch with prompts and corrections: computed twice it is the same, and losses cost what they should."""
 
 from __future__ import annotations

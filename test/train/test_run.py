@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole runs: they learn what the model could not do, go on after a kill, and several processes stay one.
 
 Runs the command as a user does, mostly in processes of its own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints in every layout there is, and the table of the known ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Downloads from a real HTTP server on this machine: whole, resumed, cut short, damaged, unreachable."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are no weights: each is refused in one line, before it takes memory or runs anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of a model mean the same to every command and to the node, and can be checked without opening it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped weights see: nano follows a rendered thing, and real subjects it was never trained on."""
 
 from __future__ import annotations

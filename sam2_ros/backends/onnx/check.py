@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares an exported stage with the engine: padded inputs through the graph, each object alone through PyTorch.
 
 Does not know files, nor how a graph was made.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes a model's four stages as ONNX graphs of fixed shape, and checks each against PyTorch in onnxruntime.
 
 Does not know command lines, or how the graphs are used.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folds the arithmetic on shapes that a traced graph is full of into constants: all shapes are known.
 
 Knows ONNX graphs; nothing of models. What is left needs no decision at run time, which TensorRT likes best.

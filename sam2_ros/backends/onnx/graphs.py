@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The four stages of SAM 2 as modules of fixed shape, of float32 tensors in and out: what is traced into ONNX graphs.
 
 Takes a model as `kernels.prepare` leaves it for a compiler. Knows which entries of a padded input count; does not know

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an exported folder holds: model, shapes, files, names of inputs and outputs, written beside them as JSON.
 
 Knows numbers and names only; does not know how a graph is made or run.

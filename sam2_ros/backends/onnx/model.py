@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drop-in replacement for `Sam2Model`, whose four stages run in onnxruntime.
 
 Pads what it is given to the fixed shapes of the export and cuts the padding off the answers. Does not know frames,

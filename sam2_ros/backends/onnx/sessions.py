@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs one exported stage with onnxruntime: checked names and shapes in, tensors out.
 
 The one place that imports onnxruntime. Does not know what a stage computes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs Meta's package `sam2` over the frames that `bench` gives the tracker, with the same weights.
 
 Knows how its video predictor is driven and where its answers lie; compares nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a reference implementation by its name, and checks beforehand that it can run here.
 
 Does not know what a reference is made of.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interface of the reference implementations that `bench` times, and how far two outputs agree.
 
 Does not know how a reference is driven: `official` and `transformers` do.
@@ -20,7 +21,8 @@ PACKAGES = {"official": "sam2", "official-compiled": "sam2", "transformers": "tr
 """What each reference is imported from."""
 REFERENCES = tuple(PACKAGES)
 REMEDIES = {
-    "sam2": "install it and the torchvision of your torch in an environment of its own (docs/performance.md)",
+    "sam2": "install it and the torchvision of your torch in an environment of its own "
+    "(docs/explanation/performance.md)",
     "transformers": "pip install 'transformers>=5'",
 }
 Box = tuple[float, float, float, float]

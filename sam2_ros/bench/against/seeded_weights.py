@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random weights for every tensor of a SAM 2 state dict (official layout), so that none of it is inert.
 
 Knows nothing of the engine or of transformers: it only sees keys and shapes.

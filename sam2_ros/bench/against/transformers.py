@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs transformers' port of SAM 2 over the frames that `bench` gives the tracker, with the same weights.
 
 Knows how its `Sam2VideoModel` is shaped and driven and where its answers lie; compares nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captures functions of fixed-shape tensors as CUDA graphs: one launch each, instead of one for each kernel.
 
 Does not know what the functions compute. Needs a CUDA device.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how long each stage of a frame takes, on the host or on the GPU.
 
 Knows stage names and devices; does not print or keep history.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies arrays from the host to the device without waiting for the device.
 
 Does not know what they hold.

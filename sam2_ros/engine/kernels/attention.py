@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chooses the attention kernel of every call, in this place alone; on a GPU as gpu_choice.py timed them.
 
 Knows query, key and value of shape [batch, heads, tokens, channels]; not what they stand for.

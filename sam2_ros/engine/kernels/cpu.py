@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention by the C++ kernels of cpp/, on x86 CPUs with AVX-512 and without matrix units (AMX).
 
 Says which calls they take, and makes them. Does not know what else could answer.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention kernels of a GPU: which exist, which shapes each takes, and how each is called.
 
 Does not know which is the fastest on this machine (gpu_choice.py), nor what queries and keys stand for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chooses the attention kernels of a GPU: times them there once, when a model is loaded.
 
 Afterwards a choice is looked up, which a CUDA graph and a compiler can take in. Does not know what a kernel is made of.

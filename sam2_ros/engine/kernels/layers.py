@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small layers that several boxes share: linear layers, the MLP head, LayerNorm over channels of a map.
 
 No model knowledge; names of parameters follow the official checkpoints.

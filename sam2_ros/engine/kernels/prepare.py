@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folds and re-orders a model's weights once, when it is loaded: exact rewrites that take less time.
 
 Works on a copy that shares all other tensors. Does not know how attention is computed with what it leaves.

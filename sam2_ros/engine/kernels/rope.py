@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Axial rotary position embedding in real numbers, and the sine encodings of positions and time.
 
 Pure functions of grid sizes and channels, whose tables are kept for the next frame; knows no module.

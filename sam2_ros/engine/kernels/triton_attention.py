@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention for values of fewer channels than the keys, as two Triton kernels.
 
 The softmax's state is float32. Needs Triton, so it is imported where it is called. Does not know when that pays.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tile sizes of triton_attention.py: what fits the shared memory of a GPU, and how the keys are split.
 
 Does not need Triton. Does not know what is attended to.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists the large attentions of a tracked frame: the shapes for which a GPU chooses a kernel by timing.
 
 Does not know which kernels there are.

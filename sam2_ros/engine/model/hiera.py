@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hiera, the image encoder's trunk: windowed attention over four stages (SAM 2 paper, section 4; arXiv 2306.00989).
 
 Maps an image to four feature maps; does not know what they are used for.

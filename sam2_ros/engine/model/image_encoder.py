@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interface of image encoders. Each kind is a file of its own beside this one, such as hiera.py.
 
 Knows no kind. A new one is named in engine/config.py by a member of the family that has it.

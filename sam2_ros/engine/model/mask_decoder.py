@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mask decoder: prompted tokens and image features become masks, their predicted IoUs and an object score.
 
 SAM paper section A, with SAM 2's high-resolution features and object score (section 4). Does not know time.

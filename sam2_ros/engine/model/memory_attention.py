@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory attention: the current frame's features attend to memories and object pointers (SAM 2 paper, section 4).
 
 A pure function of tokens; does not know which frames the memories come from or how they are kept, nor how attention is

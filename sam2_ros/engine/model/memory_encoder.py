@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory encoder: a frame's features and its predicted mask become a spatial memory (SAM 2 paper, section 4).
 
 A pure function; does not know where the memory is kept.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The feature pyramid between Hiera and the rest of the model (SAM 2 paper, section 4).
 
 Gives stride-4, 8 and 16 features one width; does not know what they are used for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prompt encoder: points, boxes and masks become tokens and a dense map (SAM paper, section A).
 
 Knows pixels of the model's input; does not know the frame they were given on.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The SAM 2 model: its boxes, the learned tables between them, and the five calls a tracker makes.
 
 Stateless: memory comes in as an argument and goes out as a result. Does not know frames, ids or time beyond

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recognises the model that a state dict belongs to, and loads it strictly: nothing missing, nothing left over.
 
 Knows tensor names and shapes of the official checkpoints; opens no file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renames state dicts between the official SAM 2 key layout and the one of transformers' `Sam2VideoModel`.
 
 Knows key names and nothing else: it opens no file, builds no model and never imports transformers.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two-way transformer: tokens attend to the image and the image attends to tokens (SAM paper, section A).
 
 Knows token sequences; not which token means what.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval`: scores tracking on annotated sequences and segmentation on annotated photographs.
 
 Knows no command line; the sets are opened by `datasets`.

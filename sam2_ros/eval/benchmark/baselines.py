@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Baseline trackers without learning: dense optical flow, and a box tracker with GrabCut.
 
 Know a mask and a box to start from, and images; know no model and no truth.

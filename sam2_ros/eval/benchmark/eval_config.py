@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration and result of `sam2-ros eval`; options are checked before anything slow is done.
 
 Does not know how it is evaluated.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval` on videos: runs the model and the baselines over every sequence and writes the summary.
 
 Joins dataset, earlier results, the way to run and the summary; does not know how any of them works.

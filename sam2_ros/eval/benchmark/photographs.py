@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval` on photographs: prompts every instance alone and scores the IoU of its mask.
 
 Joins photographs, prompts, the image segmenter and files; nothing here has a time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracks one sequence with prompts simulated from its annotation: a mask, a box, clicks, or online corrections.
 
 Knows the tracker and the truth of the frames that prompts are drawn from; does not know scores or files.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prompts simulated from the annotation: the mask, its tight box, clicks on the largest error.
 
 Knows masks; does not know who answers.

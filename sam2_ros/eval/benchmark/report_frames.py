@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the frames that the report of an evaluation shows: image, predicted masks, true masks.
 
 Knows where `results` left the masks; does not know what is shown.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resuming an evaluation: finds the sequences whose earlier results can be reused.
 
 Knows what decides the numbers of a sequence; does not know how they are made.

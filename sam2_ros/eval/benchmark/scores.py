@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """J and F of every object on every scored frame, and their means, as the DAVIS benchmark defines them.
 
 Knows masks and truth; does not know who made the masks.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluates one sequence: runs the model and the baselines, writes masks and a video, returns the scores.
 
 Knows nothing of other sequences, nor of where it runs: see `eval.jobs`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the predicted masks of a sequence as label images that the benchmarks' own tools read, and a video.
 
 Knows file names; does not know scores.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Combines the records of all sequences into the means of summary.json.
 
 Knows numbers that are already there, of this run or an earlier one; knows no model and no image.

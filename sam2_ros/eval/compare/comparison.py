@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares two runs object by object and gives a verdict in one sentence.
 
 Gets two summaries; does not know files, tables or exit statuses.

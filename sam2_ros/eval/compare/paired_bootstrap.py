@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mean difference of two runs over the same objects, with its confidence interval: a paired bootstrap.
 
 Numbers in, numbers out; does not know what was measured, nor which way is better.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a summary.json of `eval` or `replay` for comparison: settings, speed, and scores of every object.
 
 Knows the files' keys; does not know what is compared or shown.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chooses how jobs that each need a model are run: in this process, in how many others, or on Ray.
 
 Does not know what the jobs do. A rule, nothing is measured.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs, their events, and the simplest runner: one job after the other, in this process.
 
 Does not know what a job does; other ways to run them are in the modules beside this one.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs jobs in several processes of this machine; one that dies is replaced and its job tried once more.
 
 Does not know what a job does, nor how many processes are wise.

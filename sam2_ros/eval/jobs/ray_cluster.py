@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs jobs as tasks of a Ray cluster, or of one that Ray starts here; the only module that knows Ray.
 
 Does not know what a job does. Ray comes with the extra `ray`.

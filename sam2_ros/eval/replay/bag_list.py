@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a list of bags to replay, YAML or JSON: what is in it, under which names, with paths as they are meant.
 
 Does not know whether the files are there: a bag that cannot be used costs itself only.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fingerprint of a replay: decides whether an earlier result can be reused.
 
 Does not know how a replay is made, nor of other bags.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays a list of bags, in this process, in several or over Ray; those that an earlier run completed are reused.
 
 Does not know how a bag is replayed, nor the command line; what it returns is what it leaves in the upper summary.json.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures of a track: times to lose and recover an object, identity switches, stability.
 
 Pure functions over series with one entry per image; knows no masks, files or trackers. Times are seconds.

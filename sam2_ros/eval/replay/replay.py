@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays one bag: makes the runs one after the other, and scores each against the ground truth.
 
 Does not know the command line; what it returns is what it leaves in summary.json.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of a replay, checked before anything slow begins.
 
 Does not open bags or models.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the frames that the report of a replay shows: image, predicted masks of each run, true masks.
 
 Knows recordings and truth; does not know what is shown.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the runs over a bag: the tracker directly, the live node, or a recording that was made elsewhere.
 
 Does not know the truth; what a run leaves is a rosbag2 and how long each answer took.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores a run's masks against the ground truth: of processed images alone, and of every image as a robot sees it.
 
 Knows results, truth and stamps; does not know which run it was or where it goes.

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Summarizes the scores of a run as in summary.json: per object and over all, in both views.
 
-Does not know bags, models or how answers were made. Its keys and units are described in docs/replay.md.
+Does not know bags, models or how answers were made. Its keys and units are described in docs/how-to/replay.md.
 """
 
 from __future__ import annotations

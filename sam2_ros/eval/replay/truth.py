@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the ground truth of a bag's images: label images of a folder or a topic, and which value is which object.
 
 Knows stamps and files; does not know what a tracker said.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the JSON files that `eval` and `replay` leave into the data that their reports show.
 
 Knows the files' keys; does not know how anything is drawn.

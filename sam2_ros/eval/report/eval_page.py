@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of `sam2-ros eval`: what was reached, where it went wrong, how fast it was, and what made it.
 
 Gets the run as plain data and a way to see a frame; does not know trackers or data sets. The text is in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the reports of `eval` and `replay` show alike: pictures of frames, calibration, how a run was made.
 
 Knows plots and pictures; does not know how the page is laid out.

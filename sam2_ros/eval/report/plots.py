@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every plot: scores over time, histograms of times and reliability as SVG for reports, and panels of lines as PNG.
 
 Numbers in, bytes or a file out; does not know pages.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders a report from its template into one HTML file that loads nothing from elsewhere.
 
 Knows Jinja and pictures as bytes; does not know what is reported.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of `sam2-ros replay`: the live node's results beside those of the tracker without the limits of real time.
 
 Gets the runs as plain data and a way to see an image; does not know trackers, nodes or bags. The text is in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chooses the worst frames of a run, and draws them: prediction tinted, ground truth outlined in white.
 
 Knows curves, masks and pixels; does not know where pictures come from.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of one image topic of a rosbag2, raw or compressed.
 
 Knows how a topic is chosen and which stamp counts; storage is `storage.py`'s, pixels are `ros_image.py`'s.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recovers an MCAP file whose recorder was killed: whole records, then the ending it lacks.
 
 Knows the outer layout of MCAP records, nothing of topics or messages, and never changes the file.

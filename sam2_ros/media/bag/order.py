@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The messages of one image topic in the order their images were taken, also where the bag's clock was broken.
 
 Knows headers and the bag's clock; never decodes a pixel.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Repairs wrong times of reception in a bag, by comparing them with the stamps of the message headers.
 
 Knows numbers only; reading them is `order.py`'s.

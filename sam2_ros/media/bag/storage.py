@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and writes rosbag2 recordings without a ROS installation, through `rosbags`.
 
 Knows topics, stamps and storage files; knows nothing of frames, tracking or playing back in time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The timeline of a bag's topic: one stamp for each image, by which results and ground truth find their frame.
 
 Knows headers and the bag's clock; never decodes a pixel.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unpacks what rosbag2 compressed with zstd, a whole storage file or single messages, where no metadata.yaml says so.
 
 Knows zstd and names of files, nothing of bags.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the size and duration that a video file announces: AVI, MP4 and MOV, Matroska and WebM.
 
 Reads headers only, decodes nothing. A file of another format says nothing, which is no error.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a folder of image files, in the order of their names.
 
 Knows image files: a folder has no rate, and time stamps only where its names are some. Videos are `files/video.py`'s.

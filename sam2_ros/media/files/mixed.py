@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds files in an image folder that are not its frames: masks, depth, the other eye, thumbnails, a stray picture.
 
 Reads names and the headers of image files; decodes no pixels, and changes nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Orders image files by the numbers in their names, and reads time stamps there: `frame10` after `frame9`.
 
 Knows names only; opens no file.

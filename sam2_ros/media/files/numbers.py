@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frame numbers and time stamps of a video, also of one with damaged frames.
 
 Knows failed reads and the container's time stamps; does not know who reads.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a video file under their true numbers and the container's time stamps.
 
 Knows what OpenCV tells of a video; a damaged frame costs itself only. Does not know what frames are used for.

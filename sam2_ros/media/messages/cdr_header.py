@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads and changes the std_msgs/Header that a serialized message begins with, without decoding the rest.
 
 Does not know message types: whoever calls says that there is a header. CDR: four bytes of encapsulation (second one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the statuses of one node on /diagnostics, live or recorded, and reads their values.
 
 Knows how the node names its statuses; does not know what the values mean.

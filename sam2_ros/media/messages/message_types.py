@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS message classes without a ROS installation: standard ones, sam2_ros_msgs, what a bag brings along.
 
 Knows only types (rosbags type stores), not files: `storage.py` reads and writes with them.

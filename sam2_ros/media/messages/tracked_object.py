@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One tracked object <-> the plain field values of `sam2_ros_msgs/TrackedObject` and `ObjectStatus`.
 
 Knows neither rclpy nor rosbags: whoever owns the message class fills it from these values, so that a

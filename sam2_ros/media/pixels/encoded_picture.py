@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decodes JPEG, PNG, TIFF, WebP and BMP bytes to RGB: complete images only, of any bit depth.
 
 Knows neither files nor messages: whoever calls says whether the picture is to be turned upright.

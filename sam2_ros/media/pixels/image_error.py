@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The error of a picture that cannot be shown as RGB.
 
 Knows nothing of pictures; the modules that read them share it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the images of one stream to RGB: its options, its warnings, and the range of values it found.
 
 Knows messages by their fields only (rosbags or rclpy), and files by their bytes; imports no ROS.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts planar YUV images, as camera chips deliver them, to RGB: nv12, i420 and the like.
 
 Knows layouts and BT.601 video range (16..235), which is what cameras send; nothing of messages.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turns pixel values of more than 8 bits into 8 bits: the full range, a fixed one, or percentiles of the first image.
 
 Knows arrays of values, not where they come from. A range that was found is kept, so that brightness does not flicker.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Associates a detector's boxes with objects: hidden ones to prompt again, and new ones.
 
 Knows boxes, masks, classes, states and stamps; does not know messages, how ids are given, or how a prompt is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Candidate objects: detections that no tracked object explains, counted over messages until they become objects.
 
 Knows boxes, class names and stamps; does not know tracked objects, scores or what a thing is counted for.

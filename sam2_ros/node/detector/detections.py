@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs and outputs of the association: a detector's boxes, the objects that exist, and what is to be prompted.
 
 Knows boxes, scores and class names; does not know messages, time, or which box shows which object.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """~/detections: boxes of a detector that runs beside the tracker, on images that may be past.
 
 Knows the topic, the prompt queue and which objects exist; which box shows which object is association's business.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures overlap of boxes and masks, telling the same thing from one thing inside another.
 
 Knows pixels only; does not know scores, classes, states or time. Boxes are x0 y0 x1 y1, the maximum exclusive.

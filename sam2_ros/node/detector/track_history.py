@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The track history: where each object was at recent stamps, for a detector that is late.
 
 Knows results of the tracker; nothing of messages or of a detector. Masks are kept as packed crops.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts between vision_msgs and the node: Detection2DArray to detections, tracker results to Detection2DArray.
 
 Knows the layout of vision_msgs 4 (Humble and later); does not know what a detection will be taken for.

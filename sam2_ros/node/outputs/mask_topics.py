@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names the topics of full-size masks, one for each object id: names that ROS allows and tools list.
 
 Knows the rules of topic names; publishes nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The objects of one image as messages: ~/objects with their masks, ~/status without pixels, for `ros2 topic echo`.
 
 Knows the layout of both; where an object is in space is told by whoever located it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's publishers: what the tracker found in one image, as ROS messages under that image's own header.
 
 Knows message layouts and who listens; does not know how the result came about. An output nobody subscribes to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publishes each image's result: at once, or what has positions in it later, when tf reaches the image's stamp.
 
 Knows who listens and when something went out; does not know message layouts. The worker's thread never waits here.

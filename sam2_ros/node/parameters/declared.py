@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters of one ROS node: declares them, takes changes, and knows which wait for the next configure.
 
 Does not know what the values do.

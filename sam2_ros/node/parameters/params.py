@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every parameter of the node, each declared once: name, default, meaning, range, and when a new value takes effect.
 
 Knows nothing of what the values do; importing it needs no ROS, so documents and tests can read it anywhere.
@@ -54,7 +55,7 @@ class NodeParams:
     compile: str = parameter(
         "off",
         "How far the model is compiled while it is configured: off; graphs (CUDA graphs, on a GPU); max (generated "
-        "kernels; minutes at the first start, kept for the next, then the fastest stream). See docs/compile.md.",
+        "kernels; minutes at the first start, kept for the next, then the fastest stream). See docs/how-to/compile.md.",
         choices=("off", "graphs", "max"),
     )
     backend: str = parameter(

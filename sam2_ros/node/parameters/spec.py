@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a parameter is declared: one dataclass field with its default, meaning, range, choices and when it takes effect.
 
 Knows nothing of ROS, and not which parameters there are.

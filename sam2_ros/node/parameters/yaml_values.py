@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Converts a value as YAML reads it to the type that is declared: YAML's `off` is a boolean, its `3` an integer.
 
 Knows the pitfalls of YAML; does not know what a parameter is for, or which values are allowed.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A depth image in its message's encoding, read in metres where a pixel is asked for.
 
 Knows the field names of sensor_msgs/Image, imports no ROS, and does not know which pixels matter. Nothing is

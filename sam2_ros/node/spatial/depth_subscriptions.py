@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Subscribes to depth images and camera_infos, and finds the one that belongs to a stamp.
 
 Knows topics and QoS; does not know what is in an image. Filled by the executor's thread, read by the worker's;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A camera's intrinsics: from pixels to directions, undistorted.
 
 Knows the field names of sensor_msgs/CameraInfo, imports no ROS, and does not know what is seen there.

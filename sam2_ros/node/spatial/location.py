@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locations of the objects of one image: positions, sizes, velocities, points, or the reason why there are none.
 
 Plain numbers and numpy arrays; does not know how they were found or where they go.

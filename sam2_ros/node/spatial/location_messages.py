@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locations as messages: a point cloud, markers for RViz, vision_msgs boxes.
 
 Knows message layouts; does not know who listens. All have the stamp of the image and the frame of the positions.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Locates every visible object of an image in space, from depth_image, camera_info and tf.
 
 Knows no tracker and publishes nothing. Images alone drive it: what is not there at an image's turn costs the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the visible surface of one object: its mask and the depth image in, points, position and size out.
 
 Knows no messages and no time, hence no velocity. What the camera sees comes first, where that is in another frame

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the visible surface of an object in the depth image: which pixels of its mask are really it.
 
 Knows masks, depth and the focal length; does not know where the object is in space. A mask's edge bleeds onto

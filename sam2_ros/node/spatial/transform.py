@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transforms from the camera's frame to another one: rotation and translation, asked of tf2 without waiting.
 
 Knows the fields of a TransformStamped; does not know what is transformed. Says whether asking again may help, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Estimates velocities from the positions of the last half second, by least squares.
 
 Knows stamps and positions; does not know what moves, nor in which frame.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A queue of results that wait for something each: asked about again and again, released in the order they came.
 
 Does not know what is waited for nor what becomes of a result: both are functions it is given. Whoever puts a

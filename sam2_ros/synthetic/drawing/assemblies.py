@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Things of several materials: vehicles, riders, dressed people, patched animals, fish, furniture, plants, stacks.
 
 It knows nothing of motion beyond the swing of a part, and nothing of the scene that a thing is put in.

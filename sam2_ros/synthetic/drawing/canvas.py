@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paints one sprite from several materials: outlines filled with paint or texture, marks, holes, a turning skin.
 
 It knows nothing of what the sprite stands for.

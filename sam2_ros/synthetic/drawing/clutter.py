@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backdrops full of things like those that are labelled, and backdrops out of focus.
 
 It knows nothing of what moves in front of them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outlines of real things in the free photographs: people, a cat, a helmet, a rocket, a cup, a horse.
 
 It knows nothing of how a cut-out is shaded, placed or moved. Traced for this project (by hand, GrabCut).

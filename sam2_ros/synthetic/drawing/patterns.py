@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Procedural colour textures: noise, fibres, stripes, cells, leaves, spots and gradients.
 
 It knows nothing of photographs, objects or clips: a seed goes in, one square RGB tile comes out.

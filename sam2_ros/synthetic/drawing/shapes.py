@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outlines of rendered things, as soft alpha images in the square [-1, 1] x [-1, 1].
 
 It knows nothing of textures, positions or time.

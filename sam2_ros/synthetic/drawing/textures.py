@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Textures for rendered clips: crops of free photographs and procedural patterns, recoloured at random.
 
 It knows nothing of outlines, motion or masks.

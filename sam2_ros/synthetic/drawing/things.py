@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds the sprites of rendered things and their backdrops: an outline, filled with texture and shaded.
 
 It knows nothing of motion or time.

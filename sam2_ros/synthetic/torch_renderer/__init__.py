@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws rendered clips with torch, on the device that learns from them.
 
 It knows nothing of how a clip is chosen: `synthetic` makes the descriptions and draws the reference.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws a clip with torch on any device: the same clip as `synthetic.render` draws with OpenCV, all frames at once.
 
 It knows nothing of training. Scenes and sprites are made by NumPy and OpenCV, uploaded once, and placed frame by frame.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws one layer into all frames of a shot: its parts over each other, its bend, its smear, its shadow.
 
 It knows nothing of cuts, light or the camera's faults. `synthetic.scene` does the same with OpenCV.

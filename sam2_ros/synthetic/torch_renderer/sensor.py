@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulates the sensor of a camera on drawn frames, on their device: blur, noise, exposure flicker, JPEG artefacts.
 
 It knows nothing of scenes or masks. `synthetic.sensor` does the same with OpenCV; its random numbers are others.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sprites on a device, each uploaded once, and their pixels under affine maps.
 
 It knows nothing of layers or depth.

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training batches from annotated sequences: opening, sampling, augmenting. Knows nothing of losses or models."""

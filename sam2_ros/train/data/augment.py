@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Augments the frames of a clip, the masks with them: mirrored, rotated, sheared, recoloured.
 
 Knows arrays; does not know where they come from or what they are used for.

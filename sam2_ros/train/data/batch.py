@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training clips, and batches of them as the model takes them.
 
 Does not know where clips come from, prompts or losses.

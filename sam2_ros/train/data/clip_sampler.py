@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples training clips from annotated sequences: which frames, which objects, how they are augmented.
 
 Clip k of a run is always the same. Knows sequences, not how they lie on disk; does not know the model.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens the annotated sequences of a run, and finds early what would end it later.
 
 Does not know clips, models or how data sets lie on disk.

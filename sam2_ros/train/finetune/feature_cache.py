@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caches image features on disk in float16, computed once by an encoder that is not trained.
 
 Knows files and the encoder; does not know clips or losses.

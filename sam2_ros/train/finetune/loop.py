@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tunes a model: sequences and weights in; new weights, a log, pictures and a checkpoint to resume from out.
 
 Does not know the command line or how a configuration is written.

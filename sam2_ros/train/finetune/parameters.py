@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameter groups with layer-wise decay of the learning rate, and the schedule of the rates.
 
 Knows names of parameters; does not know losses.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a run on disk: frames with true outlines and found masks, and the curves of the log.
 
 Knows arrays and log lines; does not know models.

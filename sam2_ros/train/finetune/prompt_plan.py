@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws which frames of a batch are prompted and corrected in fine-tuning (SAM 2 paper, section D.2.2).
 
 Knows the settings; does not know masks or the model.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The result folder of a training run: its own files, and how one of an earlier version is recognised.
 
 Does not know what a run writes when.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One optimiser step: the loss of a batch, gradients averaged over processes, new weights.
 
 Does not know files or how often a step is taken.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distillation: a frozen teacher model whose masks and image features the trained one learns to reproduce.
 
 Knows models and batches; does not know how the trained model came to its answers.

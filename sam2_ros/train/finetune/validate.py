@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracks held-out sequences as the node would, and scores them: J, F and their mean, as the DAVIS benchmark.
 
 Knows sequences and the tracker; does not know training.

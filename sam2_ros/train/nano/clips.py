@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training batches of rendered clips, made ahead in worker processes.
 
 Knows the renderer and the model's input; does not know losses or prompts. Where clips are drawn on the device that

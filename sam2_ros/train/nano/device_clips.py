@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws training clips on the device that trains: workers only choose scenes and paint sprites.
 
 Knows the rasteriser and the model's input; does not know losses or prompts. Where this is used, see `loop`.

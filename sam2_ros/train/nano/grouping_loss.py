@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grouping loss: image features of one object should be alike, and unlike the rest.
 
 Speaks to the image features directly, at every stride and across frames, where the mask loss only reaches them

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starting values that make a small model learn in hours on a CPU what random ones take days for.
 
 Sets weights once, before the first step; the architecture and its checkpoints stay those of SAM 2.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains nano from scratch: phases of rendered clips in; weights, checkpoints and a log out.
 
 Knows one process on one device, and rendered clips only. Does not know the command line; fine-tuning is `finetune`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optimisers of the recipe: Muon for matrices, AdamW for the rest.
 
 Knows shapes of parameters; does not know the schedule.

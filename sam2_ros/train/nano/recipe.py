@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recipe of nano: its phases and their numbers. Does not know how they are used."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulates prompts and memories for nano: kinds of prompts, true memories, long occlusions and wrong masks.
 
 Does not know what the model makes of them.

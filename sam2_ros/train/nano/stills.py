@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loss on single frames of a clip: prompted with a box or a click, then corrected where the prediction is wrong.
 
 Every frame's features are there for tracking anyway, so that this costs a decoder only. Does not know memory.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`bench --against`: the same answers as the reference where it is installed, and a clear line where it is not."""
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def refused(model: str, reference: str) -> str:
 def test_without_the_reference_one_line_says_what_to_install(reference: str) -> None:
     said = refused("tiny", reference)
     assert said.startswith(f"--against {reference} needs the package sam2, which this Python cannot import")
-    assert "docs/performance.md" in said
+    assert "docs/explanation/performance.md" in said
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is installed")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CUDA graphs: the memory that their inputs share, and on a GPU the same answers as without them.
 
 What needs a GPU is run with `pytest -m gpu`; what can be seen without one is in test_compiled.py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often a tracked frame makes the host wait for the device: only to read what it needs.
 
 On a CPU nothing waits; what is counted are the calls that would, on any device.

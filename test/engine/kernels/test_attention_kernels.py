@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which kernels a GPU has to choose from, and what of it can be called here."""
 
 from __future__ import annotations

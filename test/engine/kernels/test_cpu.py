@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compiled kernels of a CPU, held against softmax attention in float64 on real sizes and odd ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The choice among attention kernels: by time, never of one that fails or is wrong, and found again by a compiler."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear layers in one step give what PyTorch's own give, wherever they are used."""
 
 from __future__ import annotations

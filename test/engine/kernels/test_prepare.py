@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A prepared model gives what the model gives by plain operators; nothing of it is saved; no rewrite does nothing."""
 
 from __future__ import annotations

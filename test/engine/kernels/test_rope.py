@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rotary and sine encodings against their definitions.
 
 The definitions are written out here with complex numbers and explicit loops; they do not use the engine.

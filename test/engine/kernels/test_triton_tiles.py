@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How large the tiles of our own kernel are on which GPU, and into how many parts it divides the keys."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trunk's windows, pooling and position table.
 
 Knows grids and windows; does not compare with another implementation (test/parity does).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An image encoder of another kind, known through the family alone: recognised, tracked with, counted, trained."""
 
 from __future__ import annotations

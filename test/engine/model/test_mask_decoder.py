@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How one of the decoder's four candidates is chosen, and what becomes of an absent object.
 
 Knows candidates made by hand; the decoder itself is compared in test/parity.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of the family: parameters, keys and shapes of the official checkpoints, without any weights.
 
 Everything is built on the meta device, so large costs nothing.

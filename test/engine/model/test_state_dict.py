@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recognising a model from its keys, and loading that leaves nothing out.
 
 Knows keys and shapes; reads no file.

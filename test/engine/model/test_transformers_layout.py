@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renaming between the official key layout and transformers' one, without transformers.
 
 That the names are really transformers' own is proved by test/parity, which loads them strictly.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A rendered clip of two objects as a set of one sequence, and nano, once for all tests of the folder."""
 
 from __future__ import annotations

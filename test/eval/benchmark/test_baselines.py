@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simple trackers do what they are there for: they follow what moves over a background that does not."""
 
 from __future__ import annotations

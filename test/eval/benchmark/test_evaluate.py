@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval` as a user meets it: the table, the JSON line, the folder, one line per error."""
 
 from __future__ import annotations

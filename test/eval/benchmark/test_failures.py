@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be evaluated costs itself only: one line that names it, and the others are scored as ever."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval` on photographs: which instances count, which answers are compared, what is left in the folder."""
 
 from __future__ import annotations

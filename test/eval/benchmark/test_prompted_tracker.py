@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prompts reach the tracker as an evaluation means them: when an object first shows, and where an answer is wrong."""
 
 from __future__ import annotations

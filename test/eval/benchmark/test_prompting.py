@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boxes and clicks from masks that a person can check."""
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """J, F and decay beside those of the DAVIS benchmark's own tool, where it is installed.
 
-Knows its classes (davis2017-evaluation, package `davis2017`); docs/evaluation.md says how to run it on anything.
+Knows its classes (davis2017-evaluation, package `davis2017`); docs/how-to/evaluate.md says how to run it on anything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ AGREE_POINTS = 0.01
 
 def test_scores_are_those_of_the_benchmarks_tool(tmp_path: Path) -> None:
     pytest.importorskip(
-        "davis2017", reason="davis2017-evaluation is not installed; docs/evaluation.md says how"
+        "davis2017", reason="davis2017-evaluation is not installed; docs/how-to/evaluate.md says how"
     )
     from davis2017.evaluation import DAVISEvaluation
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs that end before their time, killed or interrupted: the next one does the rest, and the numbers are the same."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """J and F of hand-made answers: which frames count, how absence counts, what a mean is over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sam2-ros compare` as a user and a CI job meet it: table, sentence, exit status."""
 
 from __future__ import annotations

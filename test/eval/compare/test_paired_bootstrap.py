@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The paired bootstrap against answers worked out by hand, by enumeration and by scipy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs on a cluster that Ray starts here: all outcomes arrive, and a process that is killed costs no job."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs in this process and in several: all outcomes arrive, and one that fails or dies costs itself only."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags to replay: the demo's clip where the robot hides behind a box, with its truth as a topic."""
 
 from __future__ import annotations

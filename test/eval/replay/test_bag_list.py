@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lists of bags: names and paths as they are meant, and one line that names the entry for what cannot be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The live node on a bag of JPEG images with a later prompt, and its recording scored again as one made elsewhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several bags in one command: the numbers are those of single replays, whatever fails, ends or runs beside them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a robot asks of a tracker, on series made by hand whose answers can be counted on fingers."""
 
 from __future__ import annotations

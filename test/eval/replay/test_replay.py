@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays end to end: the tracker on the demo's clip while the robot hides, recordings scored again, unusable input."""
 
 from __future__ import annotations

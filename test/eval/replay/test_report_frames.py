@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the report of a replay shows is what was scored: the image, the newest answer, the truth."""
 
 from __future__ import annotations

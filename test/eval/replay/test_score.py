@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hand-made answers to six images, one of them dropped, against a truth in which one of two objects hides."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Truth finds its images by number, order or stamp, its objects by value, and says in one line when it does not fit."""
 
 from __future__ import annotations

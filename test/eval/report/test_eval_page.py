@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of an evaluation: it stands alone, its numbers are those of the JSON, the worst moments are the worst."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of any kind in the plots and pages of a report: shown as they are, and no name ends a report."""
 
 from __future__ import annotations

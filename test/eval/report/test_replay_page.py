@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of a replay: the live node beside the tracker with all the time it wants, numbers as in the JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which moments are shown, and what is drawn into them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags as killed recorders and other tools leave them: compressed without metadata, with wrong metadata, with depth."""
 
 from __future__ import annotations

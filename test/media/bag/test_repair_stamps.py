@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bag whose clock was broken: the better of the two clocks orders the images, in every reader, and that is said."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bags read back as they were written, and recordings in every condition are read or explained."""
 
 from __future__ import annotations

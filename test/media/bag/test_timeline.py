@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every image of a bag has one stamp of its own, also where headers are empty, repeat or go back; and is it told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders that hold more than their frames: refused where wrong frames would be used, else said in one line."""
 
 from __future__ import annotations

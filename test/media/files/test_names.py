@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order of image files, and the times in their names."""
 
 from __future__ import annotations

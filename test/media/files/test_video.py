@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Videos with damaged frames, edit lists, varying rates: true numbers, the container's stamps, one line of warning."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """On a topic that all nodes share, a node's statuses are found by its full name."""
 
 from types import SimpleNamespace

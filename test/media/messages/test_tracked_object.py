@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects become message fields and come back as full-size masks, whatever class carries them."""
 
 from __future__ import annotations

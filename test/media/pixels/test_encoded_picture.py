@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of pictures: what is cut off is found, what follows the end is not looked at, photographs are upright."""
 
 from __future__ import annotations

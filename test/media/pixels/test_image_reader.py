@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One stream's images: untyped encodings with one warning, planes of cameras."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of more than 8 bits: the full range with a warning where it is hardly used, a fixed one, percentiles kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detections against objects over sequences of messages: what counts as one, and what holds whatever comes."""
 
 from __future__ import annotations

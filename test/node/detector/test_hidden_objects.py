@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detections while objects are hidden: who is sought again where, under its own id."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detections of what is not tracked yet: when a new object is made, and that it is made once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overlap measures: box against box, and box against masks of every awkward shape."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detections of objects that are visible: which are of them, and which of a thing beside, on or under them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boxes as messages: what vision_msgs says is read, what the tracker found is said."""
 
 from __future__ import annotations

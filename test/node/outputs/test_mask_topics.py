@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every object has a mask topic of its own, of a name that ROS allows and lists."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters: complete, explained, validated; what may change does, the rest says why not."""
 
 import dataclasses

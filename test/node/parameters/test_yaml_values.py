@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What YAML makes of a value is taken as what was meant, or explained with the way to write it."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth messages read in metres: encodings, byte orders, padding, missing readings, and images that are no depth."""
 
 from types import SimpleNamespace

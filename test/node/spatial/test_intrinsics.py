@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pixels to directions: every distortion model against a projection, crops and bins, and cameras that are refused."""
 
 from types import SimpleNamespace

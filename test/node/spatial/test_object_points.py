@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Position and size, in metres, of bodies at known places, with noise, holes, flying pixels and masks that bleed."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pixels of a mask are the object, where it matters most: thin, small, cut off, or of readings that disagree."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quaternions as rotations, and what tf may send that is none."""
 
 from types import SimpleNamespace

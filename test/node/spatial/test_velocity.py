@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Velocities of objects that move, start, jump and vanish."""
 
 import numpy as np

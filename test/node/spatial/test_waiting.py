@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The queue of results that wait, with real threads: order, time-outs, bounds, and that putting in never waits."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rasteriser draws on a device what OpenCV draws on the CPU: frames to within rounding, masks but for outlines.
 
 Knows nothing of training. On a machine with a GPU, `-m gpu` asks the same of it.

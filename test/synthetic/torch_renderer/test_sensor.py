@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera's faults on a device are those of the reference: the same strength, though other random numbers.
 
 Knows nothing of scenes.

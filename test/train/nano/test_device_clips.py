@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches that are drawn on the device that learns are those that workers draw.
 
 Knows nothing of how a clip is drawn.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training learns, goes on where it stopped, and sees clips as the tracker does."""
 
 from __future__ import annotations

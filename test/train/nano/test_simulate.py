@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated prompts lie where a user would put them, occlusions where objects hide, and corrupted masks are wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single frames are prompted where a user would click, and learning from them makes answers to prompts better."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Softmax attention for x86 CPUs with AVX-512, in float32 and bfloat16. Called by cpu.py, built by setup.py.
 //
 // Knows pointers, strides and sizes, and does not ask whether the CPU can run it.

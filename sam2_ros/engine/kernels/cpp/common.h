@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernels of this folder share: numbers, memory, threads, and products of matrices in registers.
 //
 // Does not know attention. In namespaces without a name, as every kernel is compiled by itself.

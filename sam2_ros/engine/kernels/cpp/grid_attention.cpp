@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Softmax attention to memories of several frames on one square grid, whose keys are projections of few channels and turn
 // by an axial rotary embedding. Called by cpu.py; knows pointers and sizes, not frames or objects.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Brings rows of numbers into the order in which products read them: next to each other what one multiplication takes.
 //
 // Does not know keys from values, nor where rows come from.

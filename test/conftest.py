@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ros_domains import next_domain
 
 with contextlib.suppress(ImportError):  # not every environment that some tests run in has it
     import hypothesis
@@ -25,8 +26,11 @@ with contextlib.suppress(ImportError):  # not every environment that some tests 
 # a float64 reads as 5e-324. Generated messages look for it when they are imported.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-# 1-100: the ports of larger domain ids reach into those the system hands out
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+os.environ.setdefault("ROS_DOMAIN_ID", str(next_domain()))
+
+# Tests that run beside each other share the cores: with a thread each they do not wait for each other.
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 # Tests end commands by signals. What nohup or a background shell ignores, its children would ignore, too.

@@ -27,9 +27,9 @@ REPLY_PATIENCE_S = 2.0
 def own_domain_id() -> int:
     """A ROS_DOMAIN_ID of this process's own.
 
-    0-101 are the ids whose ports stay below Linux's ephemeral range; the low ones are what people use.
+    0-101 are the ids whose ports stay below Linux's ephemeral range; people use the low ones.
     """
-    return 20 + os.getpid() % 80
+    return 50 + os.getpid() % 50
 
 
 def dds_environment(domain_id: int, profiles_file: Path | None) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ros_domains import next_domain
 
 HEIGHT_PX, WIDTH_PX = 120, 160
 IMAGE_SIZE = 256  # what the node under test resizes images to: half the time of nano's own
@@ -32,7 +32,6 @@ TIMEOUT_S = 60.0
 ASK_AGAIN_S = 5.0
 READ_ONLY = {"get_state", "list_parameters", "describe_parameters"}  # services that answer at once, too
 FRAME_NS = 100_000_000
-_domains = itertools.count(20 + os.getpid() % 60)
 
 
 def scene(shift_px: int = 0) -> np.ndarray:
@@ -62,7 +61,7 @@ class Robot:
         self.log_path = log_path
         self._command = command or [sys.executable, "-m", "sam2_ros.node.node"]
         self._parameters = {"image_reliability": "reliable", "image_size": IMAGE_SIZE, **(parameters or {})}
-        self.domain_id = next(_domains)
+        self.domain_id = next_domain()
         self._stamp_ns = 1_000_000_000_000
         self._clients: dict[str, Any] = {}
         self._publishers: dict[str, Any] = {}

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes in several namespaces on the one /diagnostics: each is told from the others, by name and by camera."""
 
-import os
-
 import pytest
+from ros_domains import next_domain
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
@@ -31,7 +30,7 @@ def statuses(monkeypatch):
     """(name, hardware_id) -> values, of three nodes that have not been configured."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=120 + os.getpid() % 40)
+    rclpy.init(context=context, domain_id=next_domain())
     raw = [Parameter("autostart", value=False)]
     compressed = [*raw, Parameter("image_transport", value="compressed")]
     remapped = ["--ros-args", "-r", "image_raw:=/wrist/image", "-r", "__node:=wrist"]

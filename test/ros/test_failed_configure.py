@@ -7,9 +7,9 @@ Counts the node's own endpoints: on the graph, one that is not seen yet looks li
 from __future__ import annotations
 
 import importlib.util
-import os
 
 import pytest
+from ros_domains import next_domain
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
@@ -27,7 +27,7 @@ def make_node(model, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the number of threads stays the tests' own
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=160 + os.getpid() % 40)
+    rclpy.init(context=context, domain_id=next_domain())
     made = []
 
     def make(**parameters) -> Sam2Node:

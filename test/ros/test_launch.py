@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ros_domains import next_domain
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
@@ -113,7 +114,7 @@ def bag(tmp_path_factory):
 @pytest.fixture
 def environment(tmp_path, bag):
     """Where `ros2 bag` is there: this machine's, or the stand-in beside this file."""
-    domain = {"ROS_DOMAIN_ID": str(120 + os.getpid() % 80), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    domain = {"ROS_DOMAIN_ID": str(next_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     environment = {**os.environ, **domain, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     marker = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag"
     marker.parent.mkdir(parents=True)

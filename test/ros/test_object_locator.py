@@ -2,7 +2,6 @@
 """Positions over a live graph: depth images, camera_info and tf come in as messages, and may be late or wrong."""
 
 import contextlib
-import itertools
 import os
 import sys
 import threading
@@ -10,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from ros_domains import next_domain
 
 from sam2_ros.errors import UserError
 
@@ -33,7 +33,6 @@ SLOPES = pinhole_slopes()
 TIMEOUT_S = 30.0
 T0_NS = 1_000_000_000_000
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_domains = itertools.count(100 + os.getpid() % 60)
 
 
 def header(stamp_ns: int = T0_NS, frame_id: str = "camera") -> Header:
@@ -74,7 +73,7 @@ class Graph:
     def __init__(self) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=next(_domains))
+        rclpy.init(context=self.context, domain_id=next_domain())
         remap = ["--ros-args", "-r", "depth_image:=/eye/depth"]
         self.node = rclpy.create_node("node", context=self.context, cli_args=remap)
         self.camera = rclpy.create_node("camera", context=self.context)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters as users write them, in files and on command lines, read by ROS itself into a real node."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from ros_domains import next_domain
 
 from sam2_ros.errors import UserError
 
@@ -26,7 +26,7 @@ def make_node(monkeypatch, tmp_path):
     """A node that loads no model, given the lines of a parameter file and arguments of a command line."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=120 + os.getpid() % 40)
+    rclpy.init(context=context, domain_id=next_domain())
     made = []
 
     def make(*lines: str, section: str = "/**", arguments: tuple[str, ...] = ()) -> Sam2Node:

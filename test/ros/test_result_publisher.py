@@ -5,13 +5,13 @@ The transforms and the depth are played, so neither tf2 nor message_filters is n
 """
 
 import contextlib
-import itertools
 import os
 import threading
 import time
 
 import numpy as np
 import pytest
+from ros_domains import next_domain
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
@@ -41,7 +41,6 @@ TIMEOUT_S = 20.0
 SPEED_MPS = 0.4  # of the camera, along x of the target frame
 CARD = card(pinhole_slopes(), (0.05, 0.02, 0.8), (0.12, 0.10))
 DEPTH = depth_message(np.minimum(CARD, wall(pinhole_slopes(), 2.0)), "16UC1")
-_domains = itertools.count(160 + os.getpid() % 40)
 
 
 class PlayedSources:
@@ -94,7 +93,7 @@ class Bench:
         monkeypatch.setattr(spatial_module, "DepthSubscriptions", lambda node, slop_s: PlayedSources())
         monkeypatch.setattr(spatial_module, "Transforms", lambda node, target_frame: self.transforms)
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=next(_domains))
+        rclpy.init(context=self.context, domain_id=next_domain())
         self.node = LifecycleNode("sam2", context=self.context)
         self.listener = rclpy.create_node("listener", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)

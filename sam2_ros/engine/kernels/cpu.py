@@ -244,11 +244,14 @@ def cpu_kernels() -> Kernels | None:
         return None
 
 
-@torch.compiler.assume_constant_result
 def has_cpu_kernels(dtype: torch.dtype) -> bool:
     """Whether there are kernels for numbers of this type."""
     kernels = cpu_kernels()
     return kernels is not None and dtype in kernels.types
+
+
+# What torch.compiler.assume_constant_result does, which also imports the whole compiler: half of the time to start.
+has_cpu_kernels._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(1)

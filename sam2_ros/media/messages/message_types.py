@@ -26,7 +26,7 @@ from .tracked_object import cropped_mask, roi_of, state_fields
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
-_FIXED_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE, "std_msgs/msg/Header", "builtin_interfaces/msg/Time")
+_FIXED_TYPES = {IMAGE_TYPE, COMPRESSED_TYPE, "std_msgs/msg/Header", "builtin_interfaces/msg/Time"}
 OBJECTS_TYPE = "sam2_ros_msgs/msg/TrackedObjectArray"
 
 _log = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ def types_of_bag(connections: Iterable[Connection]) -> Typestore:
             _log.warning(
                 "definition of %s in the bag is not understood: %s", connection.msgtype, _line(error)
             )
-    if not stored:
-        return standard_types()
     standard = standard_types().fielddefs
+    if all(standard.get(name) == stored[name] for name in stored.keys() - _FIXED_TYPES):
+        return standard_types()  # no second set of classes, which takes 0.3 s to make
     store = get_typestore(Stores.EMPTY)
     try:
         # Images are the same bytes in every distribution: a damaged definition must not cost them.

@@ -39,6 +39,15 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks everything below test/ros and test/live as `live`."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in ("ros", "live"):
+            item.add_marker(pytest.mark.live)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real bags, clips and photographs, kept beside the repository."""

@@ -22,6 +22,8 @@ from sam2_ros.node.loading import load
 from sam2_ros.node.parameters.params import NodeParams
 from sam2_ros.synthetic.clip import Clip
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def frames(clip: Clip, tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from sam2_ros.errors import CheckpointError
 
 from .conftest import export_nano
 
+pytestmark = pytest.mark.long
+
 TOLERANCE = 1e-4
 
 

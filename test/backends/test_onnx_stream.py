@@ -20,6 +20,8 @@ from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.synthetic.clip import Clip
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
+pytestmark = pytest.mark.long
+
 SETTINGS = TrackerConfig(max_objects=2, max_conditioning_frames=2)
 
 

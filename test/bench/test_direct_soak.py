@@ -26,7 +26,10 @@ from sam2_ros.cli.main import run
 from sam2_ros.engine import Tracker
 from sam2_ros.weights.open_model import ModelOptions
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look at memory")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look at memory"),
+]
 SMALL = {"width_px": 96, "height_px": 72, "model_options": ModelOptions(device="cpu", image_size=64)}
 
 

@@ -17,6 +17,8 @@ from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.weights.open_model import ModelOptions
 
+pytestmark = pytest.mark.long
+
 SMALL = {
     "objects": (2,),
     "frames": 2,

@@ -21,6 +21,8 @@ from sam2_ros.errors import UserError
 from sam2_ros.live.player import fastdds_profile, missing_ros
 from sam2_ros.weights.open_model import ModelOptions
 
+pytestmark = pytest.mark.long
+
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc to look at processes")
 STEADY = Reading(0.0, 480.0, 270.0, 70.0, 1.0, 0, 0, 90.0, 120.0, 2, 0.9)

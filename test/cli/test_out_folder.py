@@ -20,6 +20,8 @@ from vos_layouts import labels_of, write_sequence
 
 from sam2_ros.cli.main import run
 
+pytestmark = pytest.mark.long
+
 QUICK = ("--image-size", "64")
 BOX = ("--box", "cup@0:20,30,45,60")
 

@@ -21,6 +21,8 @@ from sam2_ros.media.bag.storage import BagReader
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.weights.open_model import ModelOptions
 
+pytestmark = pytest.mark.long
+
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 FRAMES = 20
 

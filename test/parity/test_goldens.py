@@ -49,6 +49,8 @@ from sam2_ros.engine import tracker as tracker_module
 from sam2_ros.engine.model.state_dict import load_strictly, recognise
 from sam2_ros.media.annotations import annotation
 
+pytestmark = pytest.mark.long
+
 MUTANT_ERROR = 5e-3
 
 

@@ -27,6 +27,8 @@ from parity.transformers_reference import ReferenceFrame, ReferenceTracker, vide
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.model.transformers_layout import to_transformers
 
+pytestmark = pytest.mark.long
+
 SEED, PRESENCE_BIAS = 6, -3.95
 MUTANT_ERROR = 5e-3
 WHITE_FRAMES = (4, 5, 14, 15)

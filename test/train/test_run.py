@@ -27,6 +27,8 @@ from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.train.data.sequences import open_sequences
 from sam2_ros.weights.load import load_model, read_state
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "random_weights": True, "image_size": 64, "frames": 3, "objects": 1, "correction_clicks": 1, "device": "cpu",

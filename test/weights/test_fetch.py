@@ -23,6 +23,8 @@ from sam2_ros.weights.catalogue import ModelInfo, find_checkpoint, sha256
 from sam2_ros.weights.fetch import adopt_file, fetch, fetch_from_hub
 from sam2_ros.weights.load import save_model
 
+pytestmark = pytest.mark.long
+
 CONTENT = bytes(range(256)) * 12_000  # about three blocks
 
 

@@ -14,6 +14,8 @@ from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import load_model
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def nano():

@@ -19,6 +19,8 @@ from sam2_ros.errors import UserError
 from sam2_ros.eval.memory_options import MemoryOptions
 from sam2_ros.weights.open_model import ModelOptions
 
+pytestmark = pytest.mark.long
+
 
 def followed(*logits: float) -> TrackerOutput:
     """One object of 2 x 2 logits on one frame."""

@@ -17,6 +17,8 @@ from vos_layouts import grey_frames, labels_of, write_frames, write_masks, write
 from sam2_ros.cli.main import run
 from sam2_ros.eval.metrics import boundary_f, region_j
 
+pytestmark = pytest.mark.long
+
 MEANS = ("J", "F", "JF", "absent", "decay", "false_presence")
 ONE = labels_of((1, 5, 5))
 

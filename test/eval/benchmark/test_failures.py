@@ -13,6 +13,8 @@ from vos_layouts import grey_frames, labels_of, write_masks, write_sequence
 
 from sam2_ros.cli.main import run
 
+pytestmark = pytest.mark.long
+
 ONE = labels_of((1, 5, 5))
 TWO = labels_of((1, 5, 5), (2, 30, 20))
 QUICK = ("--prompt", "mask", "--image-size", "256", "--json")

@@ -19,6 +19,8 @@ from sam2_ros.cli.main import run
 from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.render import render_clip
 
+pytestmark = pytest.mark.long
+
 NAMES = ("a", "b", "c")
 QUICK = ("--prompt", "mask", "--image-size", "256", "--json")
 

@@ -19,6 +19,8 @@ from small_jobs import Squares
 from sam2_ros.eval.jobs.job import Event, Failed, Finished, Job, JobProgress, Runner, SerialRunner
 from sam2_ros.eval.jobs.process_pool import ProcessPool
 
+pytestmark = pytest.mark.long
+
 RUNNERS = [pytest.param(SerialRunner(), id="here"), pytest.param(ProcessPool(2), id="processes")]
 
 

@@ -23,6 +23,8 @@ from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import HIDDEN, DemoBag
 
+pytestmark = pytest.mark.long
+
 needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros()))
 CUT_OFF_AFTER = 2  # a message that ends early follows this image
 LATER = 6  # the cup is prompted on this image

@@ -29,6 +29,8 @@ from sam2_ros.media.ros_image import image_to_labels
 
 from .conftest import DemoBag
 
+pytestmark = pytest.mark.long
+
 QUICK = ("--device", "cpu", "--image-size", "128", "--json")
 IMAGES = 6
 FIRST = {"a": 0, "b": 36, "c": 38}  # of the demo's images, both objects are in sight

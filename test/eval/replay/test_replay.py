@@ -27,6 +27,8 @@ from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import END, FIRST, HIDDEN, DemoBag
 
+pytestmark = pytest.mark.long
+
 IMAGES = END - FIRST
 DIAGNOSTICS_TYPE = "diagnostic_msgs/msg/DiagnosticArray"
 

@@ -27,6 +27,8 @@ from sam2_ros.weights.open_model import ModelOptions
 
 from .conftest import DemoBag
 
+pytestmark = pytest.mark.long
+
 
 def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tmp_path: Path) -> None:
     prompts = {0: [Prompt(name, box=tuple(box)) for name, box in demo_bag.boxes.items()]}  # type: ignore[arg-type]

@@ -21,6 +21,8 @@ from sam2_ros.train.nano.device_clips import on_device, stack_on_device, vary
 from sam2_ros.train.nano.loop import train_nano
 from sam2_ros.train.nano.recipe import NanoConfig, Phase
 
+pytestmark = pytest.mark.long
+
 CPU = torch.device("cpu")
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 

@@ -26,6 +26,8 @@ from sam2_ros.train.rollout import encode_frames, roll_out
 
 pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
 
+pytestmark = pytest.mark.long
+
 SIZE = 256
 LOSS = LossConfig("balanced", full_size=False, every_candidate=0.25)
 

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 def _palette() -> np.ndarray:
     """[256, 3] uint8 RGB: black background, then hues a golden ratio apart, so that neighbours differ."""
     golden = (5**0.5 - 1) / 2
-    hues = (0.43 + golden * np.arange(1, 256)) % 1.0
+    hues = (0.9 + golden * np.arange(1, 256)) % 1.0
     looks = ((0.85, 1.0), (0.55, 1.0), (0.9, 0.75))
     colours = np.zeros((256, 3))
     for label, hue in enumerate(hues, start=1):

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the README and docs name is there: every file of the package, and the tests that hold a claim."""
+"""The README and the documents: their program runs, and every file, test, module and page that they name exists."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
+
+from sam2_ros.media.overlay import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]
+README = ROOT / "README.md"
+PAGES = [README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]
 
 
 def test_the_tree_of_the_package_is_as_the_files_say():
@@ -77,10 +85,52 @@ def test_source_files_and_modules_that_pages_name_are_there():
 def test_the_readme_names_what_the_demo_leaves():
     from sam2_ros.eval.demo import RESULT_NAMES
 
-    table = (ROOT / "README.md").read_text().partition("`out/demo/`:")[2].partition("\n\npip's")[0]
+    table = README.read_text().partition("`out/demo/` holds:")[2].partition("\n\n`make`")[0]
     named = re.findall(r"^\| `(\S+)`", table, re.MULTILINE)
     assert len(named) == 4
     assert set(named) <= set(RESULT_NAMES)
+
+
+def test_the_readme_is_read_in_two_minutes():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 165
+    assert len(text.split()) <= 1400
+
+
+def test_the_picture_moves_and_is_small():
+    (name,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README.read_text())
+    path = ROOT / name
+    assert path.stat().st_size < 2_000_000
+    with Image.open(path) as picture:
+        assert picture.n_frames >= 50
+        assert picture.size[0] >= 480
+
+
+def test_the_python_of_the_readme_tracks_the_cup(tmp_path):
+    (program,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(program.splitlines()) <= 12
+    ground = np.random.default_rng(0).integers(90, 130, (480, 640, 3)).astype(np.uint8)
+    video = VideoWriter(tmp_path / "clip.mp4", fps=10)
+    for shift_px in range(0, 12, 3):
+        frame = ground.copy()
+        cv2.circle(frame, (250 + shift_px, 200), 38, (220, 40, 30), -1)
+        video.write(frame)
+    video.close()
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = run.stdout.splitlines()
+    assert len(lines) == 4
+    for index, line in enumerate(lines):
+        found = re.fullmatch(rf"{index} cup TRACKING \((\d+), (\d+), (\d+), (\d+)\) (\d+)", line)
+        assert found is not None, line
+        assert abs(int(found[1]) - (250 + 3 * index - 38)) <= 6, line
+        assert 0.85 < int(found[5]) / (np.pi * 38**2) < 1.15, line
 
 
 def test_links_between_pages_lead_somewhere():

@@ -41,7 +41,7 @@ class Preset(NamedTuple):
     min_detection_score: str = "0.0"
 
 
-# The names in the detectors' source: ROS2-NanoOWL of 2024, sam3_ros of 2026, Isaac ROS 4.4.
+# The names in the detectors' source: ROS2-NanoOWL of March 2024, sam3_ros of humble-devel, Isaac ROS 4.4.
 PRESETS = {
     "nanoowl": Preset("/output_detections", "/input_query"),
     "sam3": Preset("/sam3_ros/object_boxes", "/sam3_ros/set_prompt_text"),
@@ -154,7 +154,7 @@ def start_detector(context: LaunchContext) -> Entities:
 
 
 def send_text(context: LaunchContext) -> Entities:
-    """The text for a detector that is there, and again for one that comes back."""
+    """The text for a detector that is there, and the newest text for one that comes back."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if given["detector"] == "grounding_dino":
         return by_service(context, given["text"], given["prompt_service"])
@@ -167,17 +167,25 @@ def by_topic(context: LaunchContext, text: str, topic: str) -> Entities:
     # Here, because with Grounding DINO it is not needed.
     from std_msgs.msg import String
 
-    publisher = get_ros_node(context).create_publisher(String, topic, 1)
-    listeners = 0
+    node = get_ros_node(context)
+    publisher = node.create_publisher(String, topic, 1)
+    newest = String(data=text)
+    ourselves = 1  # the subscription below
+    listeners = ourselves
+
+    def hear(message: String) -> None:
+        newest.data = message.data
 
     def look(context: LaunchContext) -> Entities:
         nonlocal listeners
-        before, listeners = listeners, publisher.get_subscription_count()
+        before, listeners = listeners, max(publisher.get_subscription_count(), ourselves)
         if listeners <= before:
             return later(look)
-        publisher.publish(String(data=text))
-        return [LogInfo(msg=f"the detector on {topic} is told: {text}"), *later(look)]
+        publisher.publish(newest)
+        return [LogInfo(msg=f"the detector on {topic} is told: {newest.data}"), *later(look)]
 
+    # A text that somebody else sent meanwhile is what a detector gets that comes back.
+    node.create_subscription(String, topic, hear, 1)
     return look(context)
 
 

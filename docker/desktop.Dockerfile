@@ -8,7 +8,7 @@
 #
 # --ipc host: images travel through /dev/shm, and 64 MB, Docker's own, are too few (or --shm-size 1g). Shared memory works
 # only between processes of one user: build with --build-arg UID="$(id -u)" when the camera runs on the host.
-# Humble: --build-arg ROS_DISTRO=humble. A GPU older than PyTorch's CUDA supports: see docs/how-to/install.md.
+# Humble: --build-arg ROS_DISTRO=humble. A GPU older than PyTorch's CUDA supports: see docs/how-to/troubleshooting.md.
 ARG ROS_DISTRO=jazzy
 FROM ros:${ROS_DISTRO}-ros-base
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A RealSense camera, your detector's boxes and the tracker in 3D: `... detections:=/detections_output`.
 
-Starts no detector: any node that publishes vision_msgs/Detection2DArray will do, see docs/how-to/install.md.
+Starts no detector: any node that publishes vision_msgs/Detection2DArray will do, see docs/how-to/detectors.md.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ OVERRIDES = {
     "detection_mode": Argument(
         "", f"What boxes do: off, reseed or track_all. {AS_FILE}", ("", "off", "reseed", "track_all")
     ),
+    "min_detection_score": Argument("", f"Boxes with a smaller score are ignored, 0 to 1. {AS_FILE}"),
     "autostart": Argument("", f"false: wait for a lifecycle manager. {AS_FILE}", ("", *YES_OR_NO)),
 }
 
@@ -87,12 +88,21 @@ def node_parameters(given: dict[str, str]) -> dict[str, object]:
     for name, argument in OVERRIDES.items():
         if given[name] and "true" in argument.choices:
             parameters[name] = is_yes(given[name])
+        elif given[name] and name == "min_detection_score":
+            parameters[name] = as_number(name, given[name])
         elif given[name]:
             # As text: launch would read a model named 1 as a number, and off as false.
             parameters[name] = ParameterValue(given[name], value_type=str)
     if is_yes(given["rviz"]):
         parameters["use_debug"] = True
     return parameters
+
+
+def as_number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise RuntimeError(f"{name}: got {text}; expected a number") from error
 
 
 def values(context: LaunchContext) -> dict[str, str]:

@@ -105,12 +105,16 @@ def test_pip_installs_what_rosdep_does_not(dockerfile: Path) -> None:
     assert wanted - by_rosdep <= words
 
 
-def test_the_page_on_installing_names_what_the_images_install() -> None:
-    page = (ROOT / "docs" / "how-to" / "install.md").read_text("utf-8")
-    written = [
-        line for line in page.replace("\\\n", " ").splitlines() if line.startswith("venv/bin/pip install")
-    ]
-    desktop, jetson, jetson_torch = (set(line.split("install ")[1].split()) for line in written)
+def pip_lines(page: str) -> list[set[str]]:
+    """The words of each `venv/bin/pip install` of packages (not of the clone, `.`) on a how-to page."""
+    text = (ROOT / "docs" / "how-to" / page).read_text("utf-8").replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line.split("install ")[1].split() for line in lines if line.startswith("venv/bin/pip install")]
+    return [set(words) for words in found if words != ["."]]
+
+
+def test_the_pages_on_installing_name_what_the_images_install() -> None:
+    (desktop,), (jetson, jetson_torch) = pip_lines("install.md"), pip_lines("jetson.md")
     for dockerfile, on_page in zip(DOCKERFILES, (desktop, jetson | jetson_torch), strict=True):
         installs = [
             step for run in of(dockerfile, "RUN") for step in run.split("&&") if "pip install" in step

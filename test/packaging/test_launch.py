@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,7 +92,7 @@ def parameters_of(node: Any, context: LaunchContext) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.parametrize("name", ["sam2", "replay", "realsense_detector"])
+@pytest.mark.parametrize("name", ["sam2", "replay", "realsense_detector", "text_detector"])
 def test_launch_accepts_a_launch_file_and_every_argument_is_described(name: str) -> None:
     description = get_launch_description_from_python_launch_file(str(LAUNCH / f"{name}.launch.py"))
     arguments = description.get_launch_arguments()
@@ -115,7 +115,7 @@ def test_the_commands_in_the_documents_use_arguments_that_exist() -> None:
             page.read_text("utf-8").replace("\\\n#", "\\\n"),
         )
     ]
-    assert {name for name, _ in commands} == {"sam2", "replay", "realsense_detector"}
+    assert {name for name, _ in commands} == {"sam2", "replay", "realsense_detector", "text_detector"}
     for name, rest in commands:
         path = str(LAUNCH / f"{name}.launch.py")
         known = {a.name for a in get_launch_description_from_python_launch_file(path).get_launch_arguments()}
@@ -167,6 +167,7 @@ def test_arguments_go_before_the_file_with_the_types_that_the_node_declares(pack
         "autostart": "false",
         "detection_mode": "off",
         "target_frame": "base",
+        "min_detection_score": "0",
     }
     context = context_of("sam2", rviz="true", params_file=str(CONFIG / "cpu.yaml"), **given)
     (node,) = load("sam2").start_node(context)
@@ -177,8 +178,10 @@ def test_arguments_go_before_the_file_with_the_types_that_the_node_declares(pack
         "autostart": False,
         "detection_mode": "off",
         "target_frame": "base",
+        "min_detection_score": 0.0,
     }
     assert {name: parameters[name] for name in expected} == expected
+    assert isinstance(parameters["min_detection_score"], float)  # the node takes no other type
     assert parameters["use_debug"] is True  # or RViz would show no picture
     assert parameters["max_objects"] == 4  # of cpu.yaml
 
@@ -204,6 +207,11 @@ def test_topics_are_chosen_by_remapping(packages: Path) -> None:
 def test_a_parameter_file_that_is_not_there_is_an_error(packages: Path) -> None:
     with pytest.raises(RuntimeError, match=r"params_file: nowhere\.yaml is no file"):
         load("sam2").start_node(context_of("sam2", params_file="nowhere.yaml"))
+
+
+def test_a_score_that_is_no_number_is_an_error(packages: Path) -> None:
+    with pytest.raises(RuntimeError, match="min_detection_score: got high; expected a number"):
+        load("sam2").start_node(context_of("sam2", min_detection_score="high"))
 
 
 def test_a_value_that_is_no_choice_is_an_error() -> None:
@@ -265,6 +273,111 @@ def test_the_realsense_example_tracks_what_is_detected_in_3d(packages: Path) -> 
     assert (parameters["use_3d"], parameters["detection_mode"]) == (True, "track_all")
     assert ("~/detections", "/detections") in node.expanded_remapping_rules
     assert ("image_raw", "/camera/camera/color/image_raw") in node.expanded_remapping_rules
+
+
+def with_text(packages: Path, **given: str) -> LaunchContext:
+    """A context as text_detector.launch.py leaves it for the tracker and the detector."""
+    context = context_of("text_detector", **{"text": "a cup, a red box", **given})
+    for action in load("text_detector").fill_in(context):
+        action.execute(context)
+    return context_of("sam2", **context.launch_configurations)
+
+
+def test_a_text_detector_that_is_installed_is_started_with_the_tracker_listening_to_it(
+    packages: Path,
+) -> None:
+    add_package(packages, "ros2_nanoowl", "nano_owl_py")
+    context = with_text(packages, image="/c/image", image_encoder_engine="/m/owl.engine", threshold="0.2")
+    (detector,) = load("text_detector").start_detector(context)
+    detector_parameters = parameters_of(detector, context)
+    assert detector_parameters == {"image_encoder_engine": "/m/owl.engine", "thresholds": 0.2}
+    assert set(detector.expanded_remapping_rules) == {
+        ("input_image", "/c/image"),
+        ("input_query", "/input_query"),
+        ("output_detections", "/output_detections"),
+    }
+    (node,) = load("sam2").start_node(context)
+    parameters = parameters_of(node, context)
+    assert (parameters["detection_mode"], parameters["min_detection_score"]) == ("track_all", 0.0)
+    assert ("~/detections", "/output_detections") in node.expanded_remapping_rules
+
+
+@pytest.mark.parametrize(
+    ("given", "detections", "min_score"),
+    [
+        ({"detector": "nanoowl"}, "/output_detections", 0.0),
+        ({"detector": "sam3", "min_detection_score": "0.3"}, "/sam3_ros/object_boxes", 0.3),
+        ({"detector": "other", "detections": "/boxes"}, "/boxes", 0.0),
+    ],
+)
+def test_a_text_detector_that_runs_elsewhere_is_waited_for(
+    packages: Path, given: dict[str, str], detections: str, min_score: float
+) -> None:
+    context = with_text(packages, **given)
+    (line,) = load("text_detector").start_detector(context)
+    assert detections in "".join(part.perform(context) for part in line.msg)
+    (node,) = load("sam2").start_node(context)
+    assert parameters_of(node, context)["min_detection_score"] == min_score
+    assert ("~/detections", detections) in node.expanded_remapping_rules
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"text": " "}, "text: nothing was given"),
+        ({"detector": "other"}, "detections: empty"),
+        ({"detector": "grounding_dino"}, "install isaac_ros_grounding_dino"),
+        ({"detector": "nanoowl"}, "image_encoder_engine: empty"),
+        ({"detector": "sam3", "threshold": "low"}, "threshold: got low; expected a number"),
+    ],
+)
+def test_a_text_detector_that_cannot_work_says_so_before_anything_is_started(
+    given: dict[str, str], said: str, packages: Path
+) -> None:
+    add_package(packages, "ros2_nanoowl", "nano_owl_py")
+    with pytest.raises(RuntimeError, match=said):
+        with_text(packages, **given)
+
+
+def test_the_text_goes_to_grounding_dino_by_service_until_it_is_taken_and_again_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launch_file = load("text_detector")
+    client = SetPromptClient(replies=[False, True, True])
+    monkeypatch.setattr(launch_file, "prompt_type", lambda: SetPromptClient)
+    monkeypatch.setattr(launch_file, "get_ros_node", lambda context: client)
+    steps: list[Any] = []
+    monkeypatch.setattr(launch_file, "later", lambda function: steps.append(function) or [])
+    context = LaunchContext()
+    launch_file.by_service(context, "a cup.", "/set_prompt")
+    for is_ready in (False, True, True, True, True, True, False, True, True, True):
+        client.is_ready = is_ready
+        steps.pop()(context)
+        assert len(steps) == 1
+    assert client.asked == ["a cup."] * 3
+
+
+class SetPromptClient:
+    """Isaac ROS's SetPrompt, a client of it, and the node that makes the client."""
+
+    class Request:
+        def __init__(self, prompt: str) -> None:
+            self.prompt = prompt
+
+    def __init__(self, replies: list[bool]) -> None:
+        self.replies, self.asked, self.is_ready = replies, [], False
+
+    def create_client(self, service_type: type, name: str) -> Any:
+        assert name == "/set_prompt"
+        return self
+
+    def service_is_ready(self) -> bool:
+        return self.is_ready
+
+    def call_async(self, request: Any) -> Any:
+        self.asked.append(request.prompt)
+        success = self.replies[len(self.asked) - 1]
+        return SimpleNamespace(done=lambda: True, result=lambda: SimpleNamespace(success=success))
 
 
 def test_the_player_and_the_recorder_get_what_was_said() -> None:

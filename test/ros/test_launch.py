@@ -26,6 +26,8 @@ from sam2_ros.media.bag.storage import BagWriter
 
 from .conftest import BOX, FRAME_NS, START_TIMEOUT_S, Robot, scene
 
+TRACKING = 1
+
 # As `ros2 launch`, which is a package of its own.
 LAUNCH = """
 import sys
@@ -77,6 +79,36 @@ def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
         assert robot.node.count_subscribers("/boxes") == ("detections" in given)
     assert "process has finished cleanly" in robot.log()
     assert robot.process_handle.returncode == 0
+
+
+def test_what_a_text_detector_finds_is_tracked(workspace, model, tmp_path, monkeypatch):
+    pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs, which has no wheel")
+    prefix = tmp_path / "nanoowl"
+    marker = prefix / "share" / "ament_index" / "resource_index" / "packages" / "ros2_nanoowl"
+    program = prefix / "lib" / "ros2_nanoowl" / "nano_owl_py"
+    for path in (marker, program):
+        path.parent.mkdir(parents=True)
+    marker.touch()
+    stand_in = Path(__file__).with_name("text_detector.py")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {stand_in} "$@"\n')
+    program.chmod(0o755)
+    paths = [str(prefix), os.environ.get("AMENT_PREFIX_PATH", "")]
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(filter(None, paths)))
+
+    given = {"image": "/camera/image_raw", "model": model, "device": "cpu", "image_encoder_engine": "none"}
+    command = launch_command(workspace, "text_detector.launch.py", text="a red box,a green ball", **given)
+    with Robot(tmp_path / "launch.log", command=command) as robot:
+        robot.listen_to_outputs()
+        robot.wait_for(
+            "the detector to know the text", lambda: "query: ['a red box', 'a green ball']" in robot.log()
+        )
+        (obj,) = robot.wait_for(
+            "an object", lambda: [obj for obj in robot.process().objects if obj.state == TRACKING]
+        )
+        assert obj.class_id == "0"  # the red box, by its number in the text
+        box = obj.roi.x_offset, obj.roi.y_offset, obj.roi.width, obj.roi.height
+        assert box == pytest.approx((30, 30, 40, 40), abs=4)
+    assert robot.log().count("process has finished cleanly") == 2
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, ListParameters
 
 from sam2_ros.node.parameters.params import PARAMETERS
 
-from .conftest import BOX
+from .conftest import BOX, START_TIMEOUT_S
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,39 @@ def test_the_node_walks_through_its_lifecycle(robot):
     assert robot.process().objects == []
     robot.add(robot.prompt("box", box=BOX))
     assert robot.process().objects[0].label > label  # labels are never given twice, cleanup or not
+
+
+def test_a_lifecycle_manager_starts_pauses_resets_and_ends_the_node(make_robot):
+    """The calls of nav2_lifecycle_manager without bonds: each transition by its id, then get_state."""
+    robot = make_robot(autostart=False)
+    configure, cleanup, activate, deactivate = (
+        (Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
+        (Transition.TRANSITION_CLEANUP, State.PRIMARY_STATE_UNCONFIGURED),
+        (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
+        (Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE),
+    )
+    shutdown = (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, State.PRIMARY_STATE_FINALIZED)
+
+    def walk(*steps):
+        for transition, expected in steps:
+            request = ChangeState.Request(transition=Transition(id=transition))
+            assert robot.call(ChangeState, "change_state", request, START_TIMEOUT_S).success, transition
+            assert robot.call(GetState, "get_state", GetState.Request()).current_state.id == expected
+
+    walk(configure, activate)  # STARTUP
+    robot.listen_to_outputs()
+    robot.add(robot.prompt("box", box=BOX))
+    assert [obj.id for obj in robot.process().objects] == ["box"]
+    walk(deactivate)  # PAUSE
+    walk(activate)  # RESUME
+    robot.wait_until_tracking()
+    assert [obj.id for obj in robot.process().objects] == ["box"]
+    walk(deactivate, cleanup)  # RESET
+    walk(configure, activate)
+    robot.wait_until_tracking()
+    assert robot.process().objects == []
+    walk(deactivate, cleanup, shutdown)  # SHUTDOWN
+    assert robot.process_handle.poll() is None  # whoever started the process ends it
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_bench_says_which_backend_was_timed(nano_export: Path, capsys: pytest.Ca
     against = [*bench, "--backend", "onnx", "--against", "official"]
     assert_one_line(against, "the reference needs the weights", capsys)
     pooled = [*bench, "--backend", "onnx", "--objects", "1", "--memory-pooling", "2"]
-    assert_one_line(pooled, "memory_pooling 2: exports hold whole memories", capsys)
+    assert_one_line(pooled, "memory_pooling 2: exports support 1 only", capsys)
     timed = [*bench, "--backend", "onnx", "--objects", "1", "--frames", "2", "--memory-every", "2", "--json"]
     assert run(timed) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])

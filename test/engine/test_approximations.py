@@ -141,5 +141,5 @@ def test_what_they_cannot_be_is_one_clear_line(settings, words):
 
 @pytest.mark.parametrize("settings", [{"memory_pooling": 2}, {"memory_every": 2}])
 def test_they_are_not_compiled(model, settings, tmp_path):
-    with pytest.raises(UserError, match="expected 1 and 1, whose full bank is what is compiled"):
+    with pytest.raises(UserError, match="expected 1 and 1, as only a full memory bank can be compiled"):
         compile_model(model, "max", TrackerConfig(**settings), tmp_path)

@@ -81,7 +81,7 @@ def test_more_objects_than_it_was_compiled_for_are_refused():
     tracker = Tracker(CompiledModel(smallest(), "off", max_objects=1), TrackerConfig(max_objects=2))
     frame = noise(1)[0]
     # The frame of the prompts is answered by the part that is not compiled, up to its memory.
-    with pytest.raises(UserError, match=r"2 objects given, at most 1 expected.*larger max_objects"):
+    with pytest.raises(UserError, match=r"2 objects given; expected at most 1.*larger max_objects"):
         tracker.step(frame, [Prompt("a", box=(5, 5, 30, 40)), Prompt("b", box=(20, 5, 60, 40))])
 
 

@@ -204,7 +204,7 @@ def test_a_pil_image_is_segmented_as_its_array(model, frame) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (None, "frame is None, which cv2.imread gives for a file that it cannot read"),
+        (None, "frame is None, which cv2.imread returns for a file that it cannot read"),
         ([[[0, 0, 0]]], "frame of type list"),
         ("frame.png", "frame of type str"),
         (Image.new("F", (8, 8)), "PIL image of mode F"),
@@ -227,8 +227,8 @@ def test_what_is_no_frame_is_refused_with_what_is_expected(model, given, said: s
         ({"points": [(1,), (1, 2)]}, "not numbers"),
         ({"box": "abcd"}, "box 'abcd', not numbers"),
         ({"box": (10**400, 0, 1, 2)}, "not numbers"),
-        ({"mask": [[1], [1, 2]]}, "mask of type list, which is no array"),
-        ({"mask": torch.ones(HEIGHT, WIDTH, requires_grad=True)}, "mask of type Tensor, which is no array"),
+        ({"mask": [[1], [1, 2]]}, "mask of type list is not an array"),
+        ({"mask": torch.ones(HEIGHT, WIDTH, requires_grad=True)}, "mask of type Tensor is not an array"),
     ],
 )
 def test_what_is_no_number_is_refused_in_one_line_of_ours(fields, said: str) -> None:

@@ -167,7 +167,7 @@ def test_without_room_or_sense_nothing_changes(model, frames):
 
 def test_without_a_frame_there_is_nothing_to_refine(model, frames):
     tracker = Tracker(model)
-    with pytest.raises(RuntimeError, match="no frame to refine: give one with step first"):
+    with pytest.raises(RuntimeError, match="no frame to refine: call step with a frame first"):
         tracker.refine([click()])
     for leave in (tracker.restart, tracker.discontinuity):
         tracker.step(frames[0], [click()])

@@ -49,8 +49,8 @@ def test_an_object_is_lost_after_its_time_and_found_again():
 def test_an_object_is_over_when_it_may_be_forgotten():
     track = Track("a", 1, 0)
     track.update(5, True, True, 0.0, CONFIG)
-    assert not track.is_over(track.update(-5, False, False, 4.9, CONFIG), CONFIG)
-    assert track.is_over(track.update(-5, False, False, 5.1, CONFIG), CONFIG)
+    assert not track.is_expired(track.update(-5, False, False, 4.9, CONFIG), CONFIG)
+    assert track.is_expired(track.update(-5, False, False, 5.1, CONFIG), CONFIG)
     assert track.state == ObjectState.LOST
 
 

@@ -18,8 +18,8 @@ from sam2_ros.engine.kernels.gpu import (
     CUDNN,
     EFFICIENT,
     FLASH,
-    OURS,
     PROJECTED,
+    TRITON,
     Gpu,
     Kernel,
     Shape,
@@ -36,7 +36,7 @@ from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.errors import UserError
 from sam2_ros.weights.load import load_model
 
-A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, Tiles(128, 64, 8, 3))
+A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(TRITON, Tiles(128, 64, 8, 3))
 
 
 def exact() -> torch.Tensor:
@@ -68,8 +68,8 @@ def test_a_kernel_that_fails_or_is_wrong_is_left_out_and_named():
     assert measured.winner() == PROJECTED
     assert str(measured) == (
         "projected (projected 1.000 ms; not flash: RuntimeError: head_dim should be no more than 128; "
-        "not efficient: its answer is wrong, rms error 0.05 of the answer's; "
-        "not triton 128x64x8x3: its answer is wrong, rms error nan of the answer's)"
+        "not efficient: its result is wrong, rms error 0.05 of the result's; "
+        "not triton 128x64x8x3: its result is wrong, rms error nan of the result's)"
     )
 
 
@@ -146,33 +146,33 @@ def names(is_alone: bool = True) -> list[str]:
 
 def test_each_attention_of_a_model_gets_its_fastest_kernel_once(monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
-    lines = choose([CUDNN, OURS, EFFICIENT, FLASH, PROJECTED.name])
+    lines = choose([CUDNN, TRITON, EFFICIENT, FLASH, PROJECTED.name])
     assert [line.split(" (")[0] for line in lines] == [
         "96: cudnn",
         "256: cudnn",
         "256 to memory: efficient",
         "256 over 64: triton 128x128x8x2",
     ]
-    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
-    assert names(is_alone=False) == [EFFICIENT, EFFICIENT, EFFICIENT, OURS]
-    assert choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS]) == [], "what is known is not timed again"
-    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS], large_attentions(config_for("large")))
+    assert names() == [CUDNN, CUDNN, EFFICIENT, TRITON]
+    assert names(is_alone=False) == [EFFICIENT, EFFICIENT, EFFICIENT, TRITON]
+    assert choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, TRITON]) == [], "what is known is not timed again"
+    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, TRITON], large_attentions(config_for("large")))
     assert [line.split(" (")[0] for line in large] == ["72: flash"]
 
 
 def test_one_that_is_asked_for_takes_the_place_of_what_was_chosen(monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
-    order = [CUDNN, OURS, EFFICIENT, FLASH, PROJECTED.name]
+    order = [CUDNN, TRITON, EFFICIENT, FLASH, PROJECTED.name]
     choose(order)
     choose(order, only=FLASH)
     assert names() == [FLASH, FLASH, FLASH, PROJECTED.name]
-    choose(order, only=OURS)
-    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
+    choose(order, only=TRITON)
+    assert names() == [CUDNN, CUDNN, EFFICIENT, TRITON]
     with pytest.raises(
         UserError, match=r"attention kernel 'triton' on cuda:0.*this model has small attentions only"
     ):
-        choose(order, large_attentions(config_for("tiny").at_image_size(128)), only=OURS)
-    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
+        choose(order, large_attentions(config_for("tiny").at_image_size(128)), only=TRITON)
+    assert names() == [CUDNN, CUDNN, EFFICIENT, TRITON]
 
 
 def test_a_name_that_is_no_kernel_is_one_line():
@@ -260,7 +260,7 @@ def test_a_compiler_takes_the_choice_in_and_one_graph_serves_all_lengths_of_a_me
                 torch._dynamo.maybe_mark_dynamic(x, 2)
             assert compiled(q, k, v, projection).shape == (1, 1, 1024, 256)
         assert len(graphs) == 1
-        assert "sam2_ros.narrow_attention.default" in graphs[0]
+        assert "sam2_ros.triton_attention.default" in graphs[0]
         torch.compile(attend, backend=record, fullgraph=True)(q, q, q)
     assert "aten._scaled_dot_product_cudnn_attention" in graphs[1]
 

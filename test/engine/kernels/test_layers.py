@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sam2_ros.engine.kernels.layers import ACTIVATIONS, ON_X86, ONE_STEP, Linear, linear
+from sam2_ros.engine.kernels.layers import ACTIVATIONS, FUSED_LINEAR, ON_X86, Linear, linear
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -41,7 +41,7 @@ def test_gradients_flow_and_autocast_decides_the_type() -> None:
         assert layer(x).dtype == torch.bfloat16
 
 
-@pytest.mark.skipif(ONE_STEP is None or not ON_X86, reason="needs an x86 CPU and a PyTorch with oneDNN")
+@pytest.mark.skipif(FUSED_LINEAR is None or not ON_X86, reason="needs an x86 CPU and a PyTorch with oneDNN")
 def test_it_is_one_operation() -> None:
     layer = Linear(8, 4).requires_grad_(False)
     with torch.profiler.profile() as profile, torch.inference_mode():

@@ -63,7 +63,7 @@ def object_pixels(values_hw: np.ndarray) -> np.ndarray:
         raise UserError(f"mask of type {values_hw.dtype}; expected bool, floats from 0 to 1, or integers")
     present, counts = values_and_counts(values_hw)
     if len(present) and present[0] < 0:
-        raise UserError(f"mask with the value {present[0]}; expected 0 for what is not the object")
+        raise UserError(f"mask with the value {present[0]}; expected 0 outside of the object")
     if len(present[present > 0]) <= 1:
         return values_hw != 0
     if (edge := edge_level(values_hw, present, counts)) is not None:

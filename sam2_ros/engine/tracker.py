@@ -206,7 +206,7 @@ class Tracker:
         return True
 
     def reset(self) -> None:
-        """Forget all objects. Their labels are not used again, and frames are counted on."""
+        """Forget all objects. Their labels are not used again; frame indices continue."""
         for id in self.object_ids:
             self.remove(id)
 
@@ -216,7 +216,7 @@ class Tracker:
         self._last, self.frame_index, self.tracks.next_label = None, 0, 1
 
     def discontinuity(self) -> None:
-        """Call it when the stream jumps (a bag loops, another camera): only memories of prompted frames stay."""
+        """Forget recent memories after a jump of the stream (a bag loops, another camera); prompted frames stay."""
         self._last = None
         self.bank.clear_recents()
 

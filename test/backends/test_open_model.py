@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder, file, device or setting that a backend cannot use is one line that says what to do."""
+"""A folder, file, device or setting that a backend cannot use gives an error of one line that says what to do."""
 
 from __future__ import annotations
 

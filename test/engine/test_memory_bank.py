@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the memory bank hands out for a frame, against the official selection rule written with plain lists.
+"""Compares the memories that the bank selects for a frame with the official rule, written with plain lists.
 
-Knows frame numbers; memories here are just tensors filled with the number of their frame.
+Knows frame numbers: memories here are tensors filled with the number of their frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sam2_ros.engine.config import NANO
 from sam2_ros.engine.memory_bank import MemoryBank
 
-CONFIG = NANO.at_image_size(32)  # 2 x 2 cells: the bank does not care
+CONFIG = NANO.at_image_size(32)  # 2 x 2 cells: the size does not matter to the bank
 CELLS = CONFIG.grid**2
 
 
@@ -134,7 +134,7 @@ def test_rows_are_grouped_by_how_much_they_remember() -> None:
         rows = [0, 1] + ([2] if frame > 3 else [])
         memory.write_recents(rows, frame, spatial(frame, len(rows)), pointer(frame, len(rows)))
     assert sorted(map(sorted, memory.groups([0, 1, 2], 5))) == [[0, 1], [2]]
-    # once all rows are full they go in one batch, however old each object is
+    # once all rows are full they share one batch, whatever the age of each object
     for frame in range(5, 40):
         memory.write_recents([0, 1, 2], frame, spatial(frame, 3), pointer(frame, 3))
     assert memory.groups([0, 1, 2], 40) == [[0, 1, 2]]

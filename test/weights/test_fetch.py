@@ -124,7 +124,7 @@ def test_file_that_is_there_is_not_asked_for_again(server: ThreadingHTTPServer, 
     assert server.asked == []  # type: ignore[attr-defined]
 
 
-def test_cut_connection_keeps_what_came_and_says_how_to_go_on(
+def test_a_cut_connection_keeps_the_partial_file_and_says_how_to_resume(
     server: ThreadingHTTPServer, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="run this again"):
@@ -214,7 +214,7 @@ def test_a_file_downloaded_by_hand_is_put_where_its_name_finds_it(
 
 
 class Hostile(BaseHTTPRequestHandler):
-    """A server that breaks the rules in the way its path says."""
+    """A server that breaks the protocol in the way its path names."""
 
     protocol_version = "HTTP/1.1"
 
@@ -279,7 +279,7 @@ def hostile() -> Iterator[ThreadingHTTPServer]:
         ("/endless", "sends more than the expected 3072000 bytes"),
     ],
 )
-def test_an_answer_that_breaks_the_rules_is_one_line_and_leaves_nothing(
+def test_a_response_that_breaks_the_protocol_is_one_line_and_leaves_nothing(
     path: str, said: str, hostile: ThreadingHTTPServer, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=said) as raised:
@@ -291,7 +291,7 @@ def test_an_answer_that_breaks_the_rules_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("path", "said"), [("/slow", "only [0-9]+ bytes came in"), ("/silent", "no answer within")]
 )
-def test_a_server_that_hardly_answers_is_not_waited_for(
+def test_a_server_that_is_too_slow_is_an_error(
     path: str, said: str, hostile: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT_S", 0.6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernels a GPU has to choose from, and what of it can be called here."""
+"""Candidate kernels of GPUs, and calls of them that work without a GPU."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_one_kernel_wherever_it_can_be(only, self_attention, narrow):
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("batch", [1, 2])
 def test_each_kernel_takes_what_it_is_given(name, batch):
-    """On a device without numbers: PyTorch's own operators, under the names and with the arguments of this version."""
+    """On the meta device: PyTorch's operators have these names and arguments in this version."""
     wide, narrow = (torch.empty(batch, 1, 300, c, device="meta", dtype=torch.bfloat16) for c in (256, 64))
     q = torch.empty(1, 1, 128, 256, device="meta", dtype=torch.bfloat16).expand(batch, -1, -1, -1)
     values = narrow if name in (EFFICIENT, TRITON) else wide

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes of the family: parameters, keys and shapes of the official checkpoints, without any weights.
+"""Sizes of the models: parameters, keys and shapes of the official checkpoints, without weights.
 
-Everything is built on the meta device, so large costs nothing.
+Everything is built on the meta device, where even large needs no memory.
 """
 
 from __future__ import annotations

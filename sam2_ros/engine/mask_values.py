@@ -76,10 +76,8 @@ def object_pixels(values_hw: np.ndarray) -> np.ndarray:
 
 def values_and_counts(values_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct values in ascending order, and how often each occurs."""
-    if values_hw.dtype in (
-        np.uint8,
-        np.uint16,
-    ):  # counted: to sort a camera's image takes a tenth of a second
+    if values_hw.dtype in (np.uint8, np.uint16):
+        # Counted, as np.unique sorts: for a camera's image that takes a tenth of a second.
         counts = np.bincount(values_hw.ravel())
         present = np.flatnonzero(counts)
         return present, counts[present]

@@ -31,7 +31,7 @@ class MemoryBank:
         pointers: ``[objects, conditioning + max_pointers - 1, d_model]`` float32.
         spatial_frame: ``[objects, conditioning + recents]`` int64, frame number of each slot; `EMPTY` = none.
         pointer_frame: ``[objects, conditioning + max_pointers - 1]`` int64, likewise.
-        first_frame: ``[objects]`` int64, the first conditioning frame of each object, which is never overwritten.
+        first_frame: ``[objects]`` int64, the first conditioning frame of each object, which is kept longest.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class MemoryBank:
         """Write a prompted frame of one object: ``[grid * grid, mem_dim]`` and ``[d_model]``.
 
         Replaces what was kept of that frame before. When all conditioning slots are in use, the oldest frame except the
-        object's first is overwritten.
+        object's first is overwritten; with a single slot, the first one.
         """
         if self.first_frame[row] == EMPTY:
             self.first_frame[row] = frame

@@ -228,9 +228,7 @@ class Tracker:
     def _assign_rows(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
         """Prompts by their object's row in the memory bank; prompts without room are rejected with the reason."""
         for track in self.tracks:
-            if not self.bank.has_memory(
-                track.row
-            ):  # its first frame failed: there is no memory to track it with
+            if not self.bank.has_memory(track.row):  # its first frame failed: it cannot be tracked
                 self.remove(track.id)
         admitted: dict[int, Prompt] = {}
         for prompt in prompts:

@@ -112,9 +112,8 @@ def test_bench_says_which_backend_was_timed(nano_export: Path, capsys: pytest.Ca
 def test_the_node_loads_an_export_and_its_tracker_follows(
     nano_export: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(
-        "OMP_NUM_THREADS", str(torch.get_num_threads())
-    )  # the node leaves PyTorch's threads alone
+    # With this variable the node does not change PyTorch's number of threads.
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     params = NodeParams(
         model=str(nano_export), backend="onnx", device="cpu", max_objects=2, max_conditioning_frames=2
     )

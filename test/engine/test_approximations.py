@@ -87,9 +87,8 @@ def test_a_pooled_memory_is_the_mean_of_neighbouring_cells(model):
 
 def test_pooled_tokens_are_rotated_to_the_centre_of_their_cells():
     cells, pooled = (axial_rope(side, 64, torch.device("cpu"), pitch=8 // side) for side in (8, 4))
-    angles = torch.atan2(cells[1], cells[0]).view(8, 8, 32)[
-        :, :, 1:16
-    ]  # below half a turn: they can be averaged
+    # Angles below half a turn, which can be averaged.
+    angles = torch.atan2(cells[1], cells[0]).view(8, 8, 32)[:, :, 1:16]
     angles = angles.reshape(4, 2, 4, 2, 15)
     slow = slice(3, 15)
     middle = torch.atan2(pooled[1], pooled[0]).view(4, 4, 32)[:, :, 1:16][..., slow]

@@ -47,15 +47,8 @@ def test_after_forty_frames_the_last_six_and_fifteen_pointers_are_left() -> None
         memory.write_recents([0], frame, spatial(frame), pointer(frame))
     frames, table, pointers, distances = frames_of(memory.view([0], 40))
     assert frames == [0, 34, 35, 36, 37, 38, 39]
-    assert table == [
-        6,
-        5,
-        4,
-        3,
-        2,
-        1,
-        0,
-    ]  # the last row is the conditioning frame's, row 0 the previous frame's
+    # Row 6, the last one, is for conditioning frames; row 0 for the previous frame.
+    assert table == [6, 5, 4, 3, 2, 1, 0]
     assert sorted(pointers) == [0, *range(25, 40)]
     assert {frame: 40 - frame for frame in pointers} == dict(zip(pointers, distances, strict=True))
 

@@ -130,9 +130,8 @@ def test_everything_is_what_the_official_generator_finds(name: str, image_model:
 
 def test_everything_has_the_options_and_defaults_of_the_official_generator() -> None:
     official = json.loads(GENERATOR_OPTIONS.read_text())
-    assert (
-        official.pop("output_mode") == "binary_mask"
-    )  # `annotation` makes records, of any of the three modes
+    # No option here: `annotation` makes records in any of the three modes.
+    assert official.pop("output_mode") == "binary_mask"
     assert official == {option.name: option.default for option in fields(EverythingConfig)}
 
 

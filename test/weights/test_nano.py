@@ -78,12 +78,7 @@ def test_a_hidden_thing_is_not_reported_as_tracked(demo_run):
     assert (hidden & said_visible).sum() <= 0.1 * hidden.sum()
 
 
-RIDER = (
-    277.0,
-    73.0,
-    415.0,
-    245.0,
-)  # the true box of kite-surf also contains the lines of the kite, and much sea
+RIDER = (277.0, 73.0, 415.0, 245.0)  # the true box of kite-surf also has the kite's lines and much sea
 
 
 @pytest.mark.parametrize(

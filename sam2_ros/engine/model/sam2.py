@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     from sam2_ros.engine.tracker_config import TrackerConfig
 
 NO_OBJECT_LOGIT = -1024.0  # of every pixel when the object is absent
-MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = (
-    20.0,
-    -10.0,
-)  # the memory encoder takes masks scaled from 0..1 to -10..10
+MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = 20.0, -10.0  # masks 0..1 are scaled to -10..10 for memory
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -266,7 +263,7 @@ class Sam2Model(nn.Module):
             features: of the frame, batch 1 or b.
 
         Returns:
-            Logits -10 and 10 at low resolution, predicted IoU 1, object score 10, or -10 for an empty mask.
+            Logits from -10 to 10 at low resolution, predicted IoU 1, and object score 10, or -10 for an empty mask.
         """
         mask = mask_bhw[:, None].float()
         b = len(mask)

@@ -61,13 +61,9 @@ def test_the_large_attentions_of_a_model():
         (ENCODER, Gpu((12, 0), 91002, True), [FLASH, CUDNN, EFFICIENT]),
         (ENCODER, Gpu((9, 0), 0, True), [FLASH, EFFICIENT]),
         (SELF, H200, [CUDNN, FLASH, EFFICIENT]),
-        (
-            SELF,
-            Gpu((9, 0), 90501, True),
-            [FLASH, EFFICIENT],
-        ),  # 256 channels since cuDNN 9.10, on Hopper alone
+        (SELF, Gpu((9, 0), 90501, True), [FLASH, EFFICIENT]),  # 256 channels since cuDNN 9.10, on Hopper
         (SELF, A100, [FLASH, EFFICIENT]),
-        (MEMORY, H200, [FLASH, EFFICIENT]),  # cuDNN would plan anew on every frame
+        (MEMORY, H200, [FLASH, EFFICIENT]),  # cuDNN would make a new plan on every frame
         (NARROW, H200, [PROJECTED.name, EFFICIENT, TRITON]),
         (NARROW, ORIN, [PROJECTED.name, EFFICIENT, TRITON]),
         (NARROW, Gpu((8, 7), 91002, False), [PROJECTED.name, EFFICIENT]),

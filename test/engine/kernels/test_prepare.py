@@ -162,9 +162,7 @@ def test_half_split_pairs_rotate_as_adjacent_ones_do(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(rotate_half_split(x[..., order], rope), expected, atol=0, rtol=0)
     across = rotate_channels_first_(x[1, 0][:, order].t().contiguous(), rope)
     torch.testing.assert_close(across.t(), expected[1, 0])
-    monkeypatch.setattr(
-        "sam2_ros.engine.kernels.rope.TOKENS_AT_ONCE", 10
-    )  # of two objects: 5 of 16 at a time
+    monkeypatch.setattr("sam2_ros.engine.kernels.rope.TOKENS_AT_ONCE", 10)  # of two objects: 5 of 16
     in_place = x[..., order].clone()
     assert rotate_half_split_(in_place, rope) is in_place
     torch.testing.assert_close(in_place, expected)

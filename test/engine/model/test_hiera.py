@@ -90,9 +90,8 @@ def test_pooling_drops_an_odd_last_row_and_column() -> None:
     assert torch.equal(pool2x2(x), expected)
 
 
-@pytest.mark.parametrize(
-    "index", [0, 1, 4]
-)  # plain; pooled; windows of 14, padded at the right and the bottom
+# Blocks: plain; pooled; with windows of 14, padded at the right and the bottom.
+@pytest.mark.parametrize("index", [0, 1, 4])
 @torch.inference_mode()
 def test_strips_give_what_the_whole_map_gives(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What executes a model in the place of PyTorch: onnxruntime. Knows neither ROS nor how a stream is followed."""
+"""Backends that execute a model instead of PyTorch: onnxruntime. Does not know ROS or tracking."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles a model before its stream begins: its stages as CUDA graphs, as generated kernels, or both.
 
-The one place that compiles. Does not know frames, prompts or where the compiler keeps its files.
+The only place that compiles. Does not know frames, prompts or where the compiler stores its files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from sam2_ros.errors import CheckpointError
 
 from .device.cuda_graphs import CudaGraphs, Function
-from .kernels.attention import LARGE
+from .kernels.attention import LARGE_ATTENTION
 from .kernels.prepare import prepare
 from .kernels.rope import axial_rope, sine_grid
 from .model.mask_decoder import DecodedMasks
@@ -35,7 +35,7 @@ CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def check_compile_mode(mode: str, device: str = "cuda") -> None:
-    """Raises CheckpointError for another way than `COMPILE_MODES`, or one that this kind of device does not have."""
+    """Raise CheckpointError if the mode is not one of `COMPILE_MODES`, or the device does not support it."""
     if mode not in COMPILE_MODES:
         raise CheckpointError(f"compile = '{mode}': expected one of {', '.join(COMPILE_MODES)}")
     if mode == GRAPHS and not device.startswith("cuda"):
@@ -46,18 +46,22 @@ def check_compile_mode(mode: str, device: str = "cuda") -> None:
 
 
 def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir: Path) -> Sam2Model:
-    """A model whose stages are compiled for every number of objects that a tracker of this `config` can have.
+    """Compile the stages of a model for every number of objects that a tracker of this `config` can have.
 
-    Takes seconds ("graphs") to minutes ("max"); nothing is compiled later. Only one model of a process can be compiled
-    with "max" at a time: what was compiled for an earlier one is dropped.
+    Takes seconds ("graphs") to minutes ("max"); nothing is compiled later. A process can have one model compiled with
+    "max" at a time: compiled code of an earlier one is dropped.
 
     Args:
-        mode: "off" (the model itself), "graphs" (CUDA graphs) or "max" (torch.compile, and on a GPU graphs of that).
-        cache_dir: where "max" keeps generated kernels for the next start; the user's TORCHINDUCTOR_CACHE_DIR goes
-            before it.
+        model: on its device and in its precision.
+        mode: "off" (returns the model itself), "graphs" (CUDA graphs) or "max" (`torch.compile`; on a GPU also CUDA
+            graphs of the generated kernels).
+        config: of the trackers that will use the model.
+        cache_dir: where "max" stores generated kernels for the next start, unless the environment variable
+            TORCHINDUCTOR_CACHE_DIR is set.
 
     Raises:
-        CheckpointError: another mode; "graphs" on a device that is no GPU; a compiler that is missing or fails.
+        CheckpointError: an unknown mode; "graphs" without a GPU; approximations in `config`, which are not compiled; a
+            compiler that is missing or fails.
     """
     check_compile_mode(mode, str(model.device))
     if mode == OFF:
@@ -65,7 +69,7 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
     if config.memory_pooling > 1 or config.memory_every > 1:
         raise CheckpointError(
             f"compile = '{mode}' with memory_pooling {config.memory_pooling} and memory_every {config.memory_every}: "
-            "expected 1 and 1, whose full bank is what is compiled; use compile = 'off'"
+            "expected 1 and 1, as only a full memory bank can be compiled; use compile = 'off'"
         )
     if mode == MAX:
         os.environ.setdefault(CACHE_VARIABLE, str(cache_dir))
@@ -82,16 +86,17 @@ def compile_model(model: Sam2Model, mode: str, config: TrackerConfig, cache_dir:
 
 
 def compiler_failure(error: torch._dynamo.exc.TorchDynamoException) -> str:
-    """Why `torch.compile` failed, and what it needs: part of one line."""
+    """Why `torch.compile` failed and what it needs, as a part of an error message of one line."""
     cause = getattr(error, "inner_exception", error)
     reason = f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"
     return f"({reason}); a C++ compiler, on a GPU Triton too, is expected: install g++"
 
 
 def buckets(largest: int) -> tuple[int, ...]:
-    """Numbers of objects that stages are compiled for: 1, 2, 3, 4, 6, 8, 12, ..., `largest`.
+    """Numbers of objects for which stages are compiled: 1, 2, 3, 4, 6, 8, 12, ..., `largest`.
 
-    Powers of two alone would make 5 objects pay for 8; these steps cost a third more at worst.
+    Fewer objects are padded to the next number. With powers of two alone, 5 objects would cost as much as 8; with these
+    steps padding costs a third more at worst.
     """
     powers = [1 << n for n in range(largest.bit_length())]
     sizes = {size for power in powers for size in (power, power * 3 // 2)}
@@ -110,7 +115,7 @@ def pad_by_last(x_b: torch.Tensor, batch: int) -> torch.Tensor:
 
 
 class CompiledModel(Sam2Model):
-    """The model, with the same weights and the work of a tracked frame compiled; what answers prompts is as it was."""
+    """A model with the same weights, whose stages of a tracked frame are compiled; prompts are decoded as before."""
 
     def __init__(self, model: Sam2Model, mode: str, max_objects: int) -> None:
         with torch.device("meta"):
@@ -124,9 +129,9 @@ class CompiledModel(Sam2Model):
         self._graphs = CudaGraphs(self.device) if self.device.type == "cuda" else None
         self._capturing = False
         on_cpu = self.device.type == "cpu"
-        # Measured on a CPU: a compiled image encoder is as fast at 384 px and takes twice as long at 1024, as it cannot
-        # go strip by strip; large attention to memory takes a fifth longer, small a fifth less.
-        large = self.config.num_maskmem * self.config.grid**4 > LARGE
+        # Measured on a CPU: a compiled image encoder takes as long at 384 px and twice as long at 1024, as it does not
+        # work on strips; large memory attention takes a fifth longer, small a fifth less.
+        large = self.config.num_maskmem * self.config.grid**4 > LARGE_ATTENTION
         self._encode = self._encode_function if on_cpu else self._compiled(self._encode_function)
         self._attend = self._attend_function if on_cpu and large else self._compiled(self._attend_function)
         self._decode = self._compiled(self._decode_function)
@@ -134,11 +139,12 @@ class CompiledModel(Sam2Model):
 
     @property
     def summary(self) -> str:
+        """One line for the log: mode, numbers of objects, seconds of compilation."""
         counts = ", ".join(map(str, self.buckets))
         return f"compile {self.mode}: stages for {counts} objects in {self.compile_s:.1f} s"
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
-        if len(image_b3hw) != 1:  # several images at once: image mode
+        if len(image_b3hw) != 1:  # several images: image mode, which is not compiled
             return super().encode_image(image_b3hw)
         image = image_b3hw.contiguous(memory_format=torch.channels_last)
         return ImageFeatures(*self._run("encode", self._encode, (image,)))
@@ -146,7 +152,7 @@ class CompiledModel(Sam2Model):
     def fuse_memory(self, s16_bchw: torch.Tensor, memory: MemoryView) -> torch.Tensor:
         count = len(memory.pointers_bpd)
         of_objects = (memory.spatial_bftc, memory.slots_bf, memory.pointers_bpd, memory.distances_bp)
-        inputs = (s16_bchw, *self._filled(*of_objects), memory.pointer_span)
+        inputs = (s16_bchw, *self._padded(*of_objects), memory.pointer_span)
         return self._run("attend", self._fuse_function, inputs)[0][:count]
 
     def decode(
@@ -159,13 +165,13 @@ class CompiledModel(Sam2Model):
     ) -> DecodedMasks:
         if points_bn2 is not None or mask_logits_b1hw is not None:
             return super().decode(fused_bchw, features, points_bn2, labels_bn, mask_logits_b1hw)
-        inputs = (*self._filled(fused_bchw), *features)
+        inputs = (*self._padded(fused_bchw), *features)
         return DecodedMasks(*(x[: len(fused_bchw)] for x in self._run("decode", self._decode, inputs)))
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
         if not multimask or stability_fallback:
             return super().predict(decoded, multimask, stability_fallback)
-        outputs = self._run("choose", self._choose_function, self._filled(*decoded))
+        outputs = self._run("choose", self._choose_function, self._padded(*decoded))
         return MaskOutput(*(x[: len(decoded.presence_b)] for x in outputs))
 
     def encode_memory(
@@ -177,12 +183,12 @@ class CompiledModel(Sam2Model):
     ) -> torch.Tensor:
         if binarize_b is None:
             return super().encode_memory(s16_bchw, logits_b1hw, presence_b)
-        inputs = (s16_bchw, *self._filled(logits_b1hw, presence_b, binarize_b))
+        inputs = (s16_bchw, *self._padded(logits_b1hw, presence_b, binarize_b))
         return self._run("memorise", self._memorise, inputs)[0][: len(logits_b1hw)]
 
     @torch.inference_mode()
     def compile_stages(self, config: TrackerConfig) -> None:
-        """Run every stage for every number of objects once: what has to be compiled or captured, is now."""
+        """Run every stage once for every number of objects, so that everything is compiled or captured now."""
         begun_s = time.monotonic()
         size = self.config.image_size
         with self.precision():
@@ -199,7 +205,7 @@ class CompiledModel(Sam2Model):
                     features.s16, output.logits_b1hw.float(), output.presence_b.float(), binarize
                 )
             self._capturing = False
-        # Graphs read these where they lie: they must outlive the cache of a process with many models.
+        # CUDA graphs read these tables at fixed addresses: keep them, even if their cache drops them.
         c, side = self.config, self.config.grid
         self._tables = (
             axial_rope(side, c.d_model, self.device),
@@ -216,19 +222,19 @@ class CompiledModel(Sam2Model):
                 return self._graphs.run(name, inputs)
         return function(*inputs)
 
-    def _filled(self, *parts_b: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Inputs of some objects as those of the next number that is compiled."""
+    def _padded(self, *parts_b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Pad inputs of some objects to the next number of objects in `buckets`."""
         count = len(parts_b[0])
         if count > self.buckets[-1]:
             raise CheckpointError(
-                f"{count} objects given, at most {self.buckets[-1]} expected, for which the model was compiled; "
+                f"{count} objects given; expected at most {self.buckets[-1]}, for which the model was compiled; "
                 "compile it for a larger max_objects"
             )
         batch = next(size for size in self.buckets if size >= count)
         return tuple(pad_by_last(part, batch) for part in parts_b)
 
     def _compiled(self, function: Function) -> Function:
-        """With "max", as generated kernels for one object and for several; anything that cannot be compiled raises."""
+        """With "max", compile for one object and for several; raises where something cannot be compiled."""
         if self.mode != MAX:
             return function
         return partial(_with_any_batch, torch.compile(function, fullgraph=True))
@@ -259,7 +265,8 @@ class CompiledModel(Sam2Model):
         spatial_pos_bnc: torch.Tensor,
         pointer_pos_bnc: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """Memory attention with the number of pointer tokens as a shape, so that it needs no compilation of its own."""
+        """Memory attention. Pointer tokens are a separate tensor: their number is then a shape, and a new number needs
+        no compilation."""
         tokens = torch.cat([spatial_bnc, pointers_bnc], dim=1)
         position = torch.cat([spatial_pos_bnc, pointer_pos_bnc], dim=1)
         return (self.memory_attention(s16_1chw, tokens, position, pointers_bnc.shape[1]),)
@@ -284,14 +291,14 @@ class CompiledModel(Sam2Model):
 
 @contextmanager
 def _compiler(device: torch.device) -> Iterator[None]:
-    """The compiler's settings. None of them is needed later, when nothing is compiled any more."""
-    import torch._inductor.config  # takes a second, and most trackers do without
+    """Settings of the compiler while it compiles."""
+    import torch._inductor.config  # takes a second, and is rarely needed
 
     with warnings.catch_warnings():
-        # Tables of positions are kept by functions with a cache, which a compiler rightly looks through.
+        # Position tables come from functions with an lru_cache, which the compiler ignores with a warning.
         warnings.filterwarnings("ignore", message=".*lru_cache")
         if device.type == "cpu":
-            # Folds constants in and repacks weights for the matrix units, which is most of what there is to gain here.
+            # Folds constants and repacks weights for the matrix units: most of the gain on a CPU.
             with torch._inductor.config.patch({"freezing": True}):
                 yield
         else:
@@ -300,7 +307,7 @@ def _compiler(device: torch.device) -> Iterator[None]:
 
 
 def _with_any_batch(compiled: Callable[..., Any], *inputs: torch.Tensor) -> Any:
-    """Call a compiled function whose objects, and tokens of memory, may be of any number."""
+    """Call a compiled function, with the number of objects and of memory tokens marked as dynamic."""
     for x in inputs:
         if len(x) > 1:
             torch._dynamo.maybe_mark_dynamic(x, 0)
@@ -310,7 +317,7 @@ def _with_any_batch(compiled: Callable[..., Any], *inputs: torch.Tensor) -> Any:
 
 
 def _memories(model: Sam2Model, config: TrackerConfig, count: int) -> Iterator[tuple[MemoryView, bool]]:
-    """What objects have in memory: after one frame, and when it is full, with every number of prompted frames."""
+    """Memories to compile for: after one frame, and when full, with every number of prompted frames; True = full."""
     bank = Tracker(model, replace(config, max_objects=count)).bank
     rows, spatial, pointers = range(count), torch.zeros_like(bank.spatial[:, 0]), bank.pointers[:, 0]
     last = model.config.max_pointers - 1

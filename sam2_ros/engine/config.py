@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of the SAM 2 family, from nano to large.
+"""Configurations of the SAM 2 models, from nano to large: sizes of every part.
 
-Frozen numbers only; does not know weights, files or devices. Numbers of image encoders are in the encoders' files.
+Frozen numbers only. Does not know weights, files or devices. Fields of image encoders are in the encoders' files.
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ from .model.image_encoder import EncoderConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One member of the SAM 2 family.
-
-    The defaults are those of the official models; only `nano` changes the widths.
+    """Sizes of one SAM 2 model. The defaults are those of the official models; only nano has other widths.
 
     Attributes:
         name: nano, tiny, small, base_plus or large.
         encoder: the image encoder, of any kind.
-        version: "2.0" or "2.1". 2.1 adds a temporal encoding to object pointers and an embedding of
-            "object absent" to memories.
-        image_size: side of the square input, pixels.
-        d_model: channels of features, tokens and pointers.
+        version: "2.0" or "2.1". 2.1 adds a temporal encoding to object pointers, and an embedding to the memories of
+            frames on which the object is absent.
+        image_size: side of the square input, pixels; a multiple of 32.
+        d_model: channels of features, tokens and pointers; a multiple of `mem_dim`.
         mem_dim: channels of a spatial memory.
-        num_maskmem: memory frames with a temporal encoding of their own: conditioning + recents.
-        max_pointers: frames whose object pointers are attended to.
+        num_maskmem: rows of the temporal table: one for conditioning frames, the others for recent frames by age.
+        max_pointers: most frames whose object pointers are attended to.
+        memory_attention_layers: layers of memory attention.
+        memory_attention_ffn: hidden channels of their feed-forward networks.
+        mask_decoder_heads: attention heads of the mask decoder.
+        mask_decoder_ffn: hidden channels of its MLPs.
+        head_hidden: hidden channels of the head that predicts IoUs.
+
+    Raises:
+        ValueError: a version or a size that is not possible.
     """
 
     name: str
@@ -54,16 +60,16 @@ class ModelConfig:
 
     @property
     def grid(self) -> int:
-        """Side of the stride-16 token grid."""
+        """Side of the grid of tokens at stride 16, called `side` in shapes."""
         return self.image_size // 16
 
     @property
     def mask_side(self) -> int:
-        """Side of low-resolution mask logits."""
+        """Side of low-resolution mask logits, at stride 4."""
         return self.image_size // 4
 
     def at_image_size(self, image_size: int) -> ModelConfig:
-        """The same weights' shape at another input size."""
+        """The same model for another input size; weights fit both."""
         return replace(self, image_size=image_size)
 
 
@@ -88,14 +94,18 @@ LARGE = ModelConfig("large", HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8
 
 OFFICIAL = {config.name: config for config in (TINY, SMALL, BASE_PLUS, LARGE)}
 FAMILY = {"nano": NANO, **OFFICIAL}
-"""Every member by name: what is recognised, loaded and trained."""
+"""Every model by name, as recognised, loaded and trained."""
 
 
 def config_for(name: str, version: str = "2.1") -> ModelConfig:
-    """The configuration of a family member by name.
+    """The configuration of a model by its name.
+
+    Args:
+        name: nano, tiny, small, base_plus or large.
+        version: "2.0" or "2.1".
 
     Raises:
-        ValueError: no such member.
+        ValueError: no such model or version.
     """
     if name not in FAMILY:
         raise ValueError(f"model {name!r}: expected one of {', '.join(FAMILY)}")

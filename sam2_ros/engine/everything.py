@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments everything in an image: prompts a grid of clicks, and keeps the good, stable, distinct masks.
 
-Knows one image; names, options and defaults are those of the official SAM2AutomaticMaskGenerator. Does not know
-prompts, objects or time.
+Names, options and defaults are those of the official `SAM2AutomaticMaskGenerator`. Knows one image. Does not know user
+prompts, ids or time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .model.sam2 import Sam2Model
 from .postprocess import connected_regions, measure_mask
 from .preprocess import checked_frame
 
-NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge was cut by it
-UPSAMPLED_TOGETHER = 16  # masks that are at the image's size at once: 133 MB of logits for a 1080p camera
-UPSAMPLED_PIXELS = UPSAMPLED_TOGETHER * 1920 * 1080  # in all: of a larger image fewer masks at once
+NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge is taken as cut by it
+UPSAMPLED_TOGETHER = 16  # most masks at the image's size at once: 133 MB of logits for a 1080p camera
+UPSAMPLED_PIXELS = UPSAMPLED_TOGETHER * 1920 * 1080  # of all of them: a larger image has fewer masks at once
 
 Box = tuple[int, int, int, int]
 Grid = Sequence[Sequence[float]]
@@ -34,27 +34,33 @@ Grid = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class EverythingConfig:
-    """What is asked and what is kept.
+    """Options of `segment_everything`: which clicks are prompted, and which masks are kept.
 
     Attributes:
-        points_per_side: clicks along each side of the image; None with `point_grids`.
-        points_per_batch: clicks that go through the mask decoder together.
-        pred_iou_thresh: least predicted IoU, 0..1.
-        stability_score_thresh: least stability: area above `mask_threshold` + `stability_score_offset` over area above
-            `mask_threshold` - `stability_score_offset`.
-        stability_score_offset: logits.
+        points_per_side: clicks along each side of the image, at least 1; None with `point_grids`.
+        points_per_batch: clicks that are decoded in one batch, at least 1.
+        pred_iou_thresh: predicted IoU above which a mask is kept, 0..1.
+        stability_score_thresh: least stability of a mask, 0..1: its area above `mask_threshold` +
+            `stability_score_offset` over its area above `mask_threshold` - `stability_score_offset`.
+        stability_score_offset: see `stability_score_thresh`, logits.
         mask_threshold: logit above which a pixel belongs to a mask.
-        box_nms_thresh: of two masks whose boxes overlap by more than this IoU the one predicted worse is dropped.
-        crop_n_layers: layer i cuts the image into 2^i x 2^i overlapping crops and asks each.
-        crop_nms_thresh: as `box_nms_thresh`, between crops; the smaller crop wins.
-        crop_overlap_ratio: overlap of the crops of the first layer, as a share of the image's shorter side.
-        crop_n_points_downscale_factor: layer i asks points_per_side / factor^i clicks a side.
-        point_grids: in place of `points_per_side`: for the image and each of `crop_n_layers` the clicks ``[n, 2]``,
-            (x, y) as shares 0..1 of the image or crop.
-        min_mask_region_area: smaller holes are filled and smaller islands removed, pixels. (The official generator
-            counts cells of the low-resolution mask where its CUDA extension is installed, and ignores it elsewhere.)
-        use_m2m: feed every mask back with its click for a second answer.
-        multimask_output: three candidates for each click; otherwise one.
+        box_nms_thresh: of two masks whose boxes overlap by more than this IoU, the one of lower predicted IoU is
+            dropped.
+        crop_n_layers: 0 = the whole image only. Layer i also cuts it into 2^i x 2^i overlapping crops and segments
+            each.
+        crop_nms_thresh: as `box_nms_thresh`, between crops; the mask of the smaller crop is kept.
+        crop_overlap_ratio: overlap of the crops of layer 1, as a fraction of the image's shorter side.
+        crop_n_points_downscale_factor: crops of layer i get points_per_side / factor^i clicks a side, at least one.
+        point_grids: the clicks, in place of `points_per_side`: for the image and for each of `crop_n_layers` an array
+            ``[n, 2]`` of (x, y) in fractions 0..1 of the image or crop.
+        min_mask_region_area: smaller holes are filled and smaller islands removed, pixels; 0 = off. (The official
+            generator counts cells of the low-resolution mask if its CUDA extension is installed, and ignores the
+            option otherwise.)
+        use_m2m: decode every mask a second time, prompted with its click and its own logits.
+        multimask_output: True = three candidates per click; False = one.
+
+    Raises:
+        ValueError: an option is out of its range, or not exactly one of `points_per_side` and `point_grids` is given.
     """
 
     points_per_side: int | None = 32
@@ -68,7 +74,9 @@ class EverythingConfig:
     crop_nms_thresh: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
-    point_grids: Sequence[np.ndarray | Grid] | None = None  # kept as tuples, so that settings can be compared
+    point_grids: Sequence[np.ndarray | Grid] | None = (
+        None  # stored as tuples, so that configurations can be compared
+    )
     min_mask_region_area: int = 0
     use_m2m: bool = False
     multimask_output: bool = True
@@ -98,7 +106,7 @@ class EverythingConfig:
             object.__setattr__(self, "point_grids", grids)
 
     def clicks_of(self, layer: int) -> np.ndarray:
-        """Clicks of a crop of this layer: ``[n, 2]`` float32, (x, y) as shares of the crop."""
+        """Clicks of a crop of this layer: ``[n, 2]`` float32, (x, y) in fractions 0..1 of the crop."""
         if self.point_grids is not None:
             return np.asarray(self.point_grids[layer], np.float32)
         count = max(1, (self.points_per_side or 0) // self.crop_n_points_downscale_factor**layer)
@@ -111,38 +119,48 @@ def _checked_grid(layer: int, grid: np.ndarray | Grid) -> tuple[tuple[float, flo
     points = np.asarray(grid, np.float32)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(
-            f"point_grids[{layer}] of shape {points.shape}: expected [n, 2], (x, y) as shares 0..1"
+            f"point_grids[{layer}] of shape {points.shape}: expected [n, 2], (x, y) in fractions 0..1"
         )
-    if not ((points >= 0) & (points <= 1)).all():  # NaN is neither
+    if not ((points >= 0) & (points <= 1)).all():  # also for NaN
         raise ValueError(
-            f"point_grids[{layer}] from {points.min():g} to {points.max():g}: expected shares 0..1 of the image"
+            f"point_grids[{layer}] from {points.min():g} to {points.max():g}: expected fractions 0..1 of the image"
         )
     return tuple((float(x), float(y)) for x, y in points)
 
 
 @dataclass(frozen=True)
 class FoundMask:
-    """One mask and how it was found; boxes are x0, y0, x1, y1 pixels of the image, max exclusive."""
+    """One mask and how it was found.
 
-    segmentation: np.ndarray  # [H, W] bool
+    Attributes:
+        segmentation: ``[H, W]`` bool, at the size of the image.
+        predicted_iou: predicted IoU of the mask, 0..1.
+        stability_score: see `EverythingConfig.stability_score_thresh`, 0..1.
+        point: the click that found it, (x, y) in pixels of the image.
+        crop_box: the crop in which it was found, x0, y0, x1, y1 in pixels of the image, max exclusive.
+    """
+
+    segmentation: np.ndarray
     predicted_iou: float
     stability_score: float
-    point: tuple[float, float]  # the click that found it, (x, y) pixels of the image
+    point: tuple[float, float]
     crop_box: Box
 
     @cached_property
     def area(self) -> int:
+        """Pixels in the mask."""
         return int(self.segmentation.sum())
 
     @cached_property
     def box(self) -> Box:
+        """Tight box of the mask, x0, y0, x1, y1 in pixels of the image, max exclusive."""
         return measure_mask(self.segmentation)[0]
 
 
 class _Packed(NamedTuple):
-    """A FoundMask that waits for suppression.
+    """A `FoundMask` with its pixels packed, before non-maximum suppression.
 
-    There are many more candidates than masks in the end, and whole ones of a large photograph would fill the memory.
+    There are many more candidates than final masks; unpacked, those of a large photograph would fill the memory.
     """
 
     found: FoundMask  # without pixels
@@ -170,7 +188,7 @@ Boxed = TypeVar("Boxed", bound=_Boxed)
 
 
 class Crop(NamedTuple):
-    """A part of the image that is asked as if it were an image."""
+    """A part of the image that is segmented like an image of its own."""
 
     box: Box
     layer: int
@@ -183,18 +201,17 @@ def segment_everything(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     before_batch: Callable[[], None] = lambda: None,
 ) -> list[FoundMask]:
-    """All masks of an image.
+    """Find the masks of all things in an image.
 
     Args:
-        model: any member of the family.
-        image_hwc_rgb_uint8: ``[H, W, 3]`` uint8 RGB.
-        config: what is asked and what is kept.
-        on_progress: is told how many crops of how many are done.
-        before_batch: is called before every batch of clicks; whatever it raises ends the work.
+        model: as `load_model` or `open_model` returns it.
+        image_hwc_rgb_uint8: ``[H, W, 3]`` uint8 RGB, or a PIL image.
+        config: options; None = `EverythingConfig()`.
+        on_progress: called after each crop with the number of crops done and the number of all.
+        before_batch: called before each batch of clicks; an exception that it raises ends the work.
 
     Returns:
-        Masks in the order in which non-maximum suppression kept them: best predicted IoU first without crops,
-        smallest crop first with them.
+        The masks: highest predicted IoU first without crops, masks of the smallest crops first with them.
 
     Raises:
         ValueError: not an RGB uint8 image.
@@ -215,7 +232,7 @@ def segment_everything(
 
 
 def crop_boxes(height_px: int, width_px: int, layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole image as layer 0, then 4 crops, 16, ...; crops of one layer overlap by the same length."""
+    """The whole image as layer 0, then 4 crops, 16, ...; all crops of one layer overlap by the same length."""
     crops = [Crop((0, 0, width_px, height_px), 0)]
     for layer in range(1, layers + 1):
         count = 2**layer
@@ -225,7 +242,7 @@ def crop_boxes(height_px: int, width_px: int, layers: int, overlap_ratio: float)
             for y in range(count):
                 x0, y0 = (width - overlap) * x, (height - overlap) * y
                 box = (x0, y0, min(x0 + width, width_px), min(y0 + height, height_px))
-                if box[2] > box[0] and box[3] > box[1]:  # an image of few pixels has no crop for everyone
+                if box[2] > box[0] and box[3] > box[1]:  # in an image of few pixels some crops are empty
                     crops.append(Crop(box, layer))
     return crops
 
@@ -244,20 +261,20 @@ def _segment_crop(
     found: list[_Packed] = []
     for batch in clicks.split(config.points_per_batch):
         before_batch()
-        found += map(_Packed.of, _answers(segmenter, batch, crop.box, image.shape[:2], config))
+        found += map(_Packed.of, _masks_of_clicks(segmenter, batch, crop.box, image.shape[:2], config))
     kept = suppress(found, [each.found.predicted_iou for each in found], config.box_nms_thresh)
     return [each.unpacked() for each in kept]
 
 
 @torch.inference_mode()
-def _answers(
+def _masks_of_clicks(
     segmenter: ImageSegmenter,
     clicks_n2: torch.Tensor,
     crop_box: Box,
     image_hw: tuple[int, ...],
     config: EverythingConfig,
 ) -> Iterator[FoundMask]:
-    """The good and stable masks for clicks at 0..1 of the crop."""
+    """The masks of good predicted IoU and stability for clicks ``[n, 2]`` in fractions 0..1 of the crop."""
     x0, y0, x1, y1 = crop_box
     size = segmenter.model.config.image_size
     points, labels = clicks_n2[:, None] * size, torch.full((len(clicks_n2), 1), POSITIVE)
@@ -269,7 +286,7 @@ def _answers(
         dense = logits[:, None].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         again, scores = segmenter.decode(points, labels, dense, multimask=False)
         logits, scores = again[:, 0], scores[:, 0]
-    # Most candidates fail here, before anything of the image's size is made of them.
+    # Most candidates are dropped here, before anything of the image's size is allocated for them.
     good = (scores > config.pred_iou_thresh).nonzero()[:, 0]
     together = max(1, min(UPSAMPLED_TOGETHER, UPSAMPLED_PIXELS // ((x1 - x0) * (y1 - y0))))
     for indices in good.split(together):
@@ -291,7 +308,7 @@ def _answers(
 
 
 def _cut_by_crop(box: Box, crop_box: Box, image_hw: tuple[int, ...]) -> bool:
-    """Whether a mask's box ends near an edge of the crop that is not one of the image."""
+    """True if a mask's box ends near an edge of the crop that is not an edge of the image."""
     last_pixels = (box[0], box[1], box[2] - 1, box[3] - 1)
     image_edges = (0, 0, image_hw[1], image_hw[0])
     return any(
@@ -303,7 +320,7 @@ def _cut_by_crop(box: Box, crop_box: Box, image_hw: tuple[int, ...]) -> bool:
 def suppress(found: Sequence[Boxed], ranks: Sequence[float], iou_thresh: float) -> list[Boxed]:
     """Non-maximum suppression by the masks' boxes, highest rank first.
 
-    In float32, and by the quotient, as torchvision's `nms` computes it: that decides an IoU of exactly the threshold.
+    IoUs are float32 quotients, as in torchvision's `nms`: this decides where an IoU is exactly the threshold.
     """
     boxes = np.array([mask.box for mask in found], np.float32).reshape(-1, 4)
     boxes[:, 2:] -= 1  # the official code measures boxes between pixel centres
@@ -316,14 +333,14 @@ def suppress(found: Sequence[Boxed], ranks: Sequence[float], iou_thresh: float) 
         low = np.maximum(boxes[first, :2], boxes[others, :2])
         high = np.minimum(boxes[first, 2:], boxes[others, 2:])
         shared = np.clip(high - low, 0, None).prod(axis=1)
-        with np.errstate(invalid="ignore"):  # 0 / 0, of boxes without area, suppresses nothing
+        with np.errstate(invalid="ignore"):  # 0 / 0 of boxes without area is NaN and suppresses nothing
             overlap = shared / (areas[first] + areas[others] - shared)
         rest = others[~(overlap.astype(np.float64) > iou_thresh)]
     return kept
 
 
 def _without_small_regions(found: list[FoundMask], area_px: int, iou_thresh: float) -> list[FoundMask]:
-    """Holes filled, islands removed; among masks that have become alike an untouched one stays."""
+    """Fill holes and remove islands; of masks that have become alike, an unchanged one is kept."""
     cleaned, ranks = [], []
     for mask in found:
         filled = remove_small_regions(mask.segmentation, area_px)

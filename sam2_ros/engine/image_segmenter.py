@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image mode: prompts on one image, with an empty memory, as in SAM (SAM 2 paper, section 4).
+"""Image mode: segments prompted objects on single images, without memory, as SAM does (SAM 2 paper, section 4).
 
-Knows images; nothing here has an identity or a time. Does not know the tracker.
+Knows images and prompts. Does not know the tracker, ids or time.
 """
 
 from __future__ import annotations
@@ -18,27 +18,40 @@ from .model.sam2 import ImageFeatures, Sam2Model
 from .preprocess import checked_frame, preprocess, sparse_prompt
 from .prompt import Prompt, PromptError
 
-LOGIT_LIMIT = 32.0
-MASK_LOGIT = 10.0  # of a cell inside a mask prompt; outside it is the negative
+LOGIT_LIMIT = 32.0  # logits are clamped to +-32 when they are returned or fed back
+MASK_LOGIT = 10.0  # of cells inside a mask prompt; outside it is -10
 
 
 class ImagePrediction(NamedTuple):
-    """The k candidates for a prompt: three with `multimask`, else one. A batch of b prompts has a first axis b."""
+    """The k candidate masks of one prompt: k = 3 with `multimask`, else 1. For a batch each array has a first axis b.
 
-    masks: np.ndarray  # [k, H, W] bool
-    scores: np.ndarray  # [k] predicted IoU, 0..1
-    logits: np.ndarray  # [k, S / 4, S / 4] float32, limited to +-32: what `mask` takes
+    Attributes:
+        masks: ``[k, H, W]`` bool, at the size of the image.
+        scores: ``[k]`` float32, predicted IoU of each mask, 0..1.
+        logits: ``[k, S / 4, S / 4]`` float32 mask logits, clamped to +-32; S = side of the model's input. One of them
+            can be the `mask` of the next prediction.
+    """
+
+    masks: np.ndarray
+    scores: np.ndarray
+    logits: np.ndarray
 
 
 class ImageSegmenter:
-    """Segments what is prompted on an image, with the reach of the official SAM2ImagePredictor.
+    """Segments prompted objects on an image, with the functions of the official `SAM2ImagePredictor`.
 
-    `set_image` encodes the image once; every prompt then costs a pass of the mask decoder alone.
+    `set_image` encodes the image once. Each prompt then runs the mask decoder only.
     """
 
     def __init__(self, model: Sam2Model, resize: str = "image", stability_fallback: bool = True) -> None:
-        """`resize`: see `preprocess`. `stability_fallback`: a single mask that is not stable gives way to the best of
-        three, as with the official `apply_postprocessing=True`."""
+        """Without an image yet.
+
+        Args:
+            model: as `load_model` or `open_model` returns it.
+            resize: "image", "video" or "fast", see `preprocess.preprocess`.
+            stability_fallback: with `multimask=False`, replace an unstable mask by the best of three (official
+                `apply_postprocessing=True`).
+        """
         self.model = model.eval()
         self._stability_fallback = stability_fallback
         self.resize = resize
@@ -46,7 +59,10 @@ class ImageSegmenter:
         self._hw: list[tuple[int, int]] = []
 
     def set_image(self, image_hwc_rgb_uint8: np.ndarray) -> None:
-        """Encode an image, ``[H, W, 3]`` uint8 RGB, in place of the one before.
+        """Encode an image; it replaces the image before.
+
+        Args:
+            image_hwc_rgb_uint8: ``[H, W, 3]`` uint8 RGB, or a PIL image.
 
         Raises:
             ValueError: not an RGB uint8 image.
@@ -55,7 +71,10 @@ class ImageSegmenter:
 
     @torch.inference_mode()
     def set_images(self, images: Sequence[np.ndarray]) -> None:
-        """Encode several images together, of any sizes, in place of those before; `predict` says which is meant.
+        """Encode several images in one batch; they replace the images before. `predict` chooses one by its index.
+
+        Args:
+            images: each ``[H, W, 3]`` uint8 RGB, or a PIL image; sizes may differ.
 
         Raises:
             ValueError: no image, or one that is not an RGB uint8 image.
@@ -81,19 +100,22 @@ class ImageSegmenter:
         multimask: bool = True,
         image: int = 0,
     ) -> ImagePrediction:
-        """Masks for one prompt.
+        """Predict the masks of one prompt: points, a box, logits, or any mix of them.
 
         Args:
-            points: ``[n, 2]`` clicks, (x, y) pixels of the image.
-            labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
-            box: x0, y0, x1, y1 pixels, max exclusive.
-            mask: ``[S / 4, S / 4]`` logits, as an earlier prediction returned them, or ``[1, S / 4, S / 4]``.
-            multimask: three candidates, for a prompt that can be read in several ways, such as one click; else one.
-            image: which of the images set together.
+            points: ``[n, 2]`` clicks, (x, y) in pixels of the image.
+            labels: ``[n]``, 1 = on the object, 0 = not on it; None = all 1.
+            box: x0, y0, x1, y1 in pixels, max exclusive.
+            mask: logits of an earlier prediction, ``[S / 4, S / 4]`` or ``[1, S / 4, S / 4]``.
+            multimask: True = three candidates, for ambiguous prompts such as one click; False = one.
+            image: index of the image, of those set together.
+
+        Returns:
+            k candidates: `masks` ``[k, H, W]``, `scores` ``[k]``, `logits` ``[k, S / 4, S / 4]``.
 
         Raises:
-            PromptError: a prompt that cannot be used.
-            RuntimeError: no such image is set.
+            PromptError: the prompt is invalid.
+            RuntimeError: no image of this index is set.
         """
         together = self.predict_batch(
             points=None if points is None else np.asarray(points)[None],
@@ -106,12 +128,20 @@ class ImageSegmenter:
         return ImagePrediction(*(part[0] for part in together))
 
     def answer(self, prompt: Prompt, multimask: bool = False) -> ImagePrediction:
-        """The best mask for a prompt that may have a mask, too, k = 1; with `multimask` all three.
+        """Predict the mask of a `Prompt`, whose mask, if any, is pixels and not logits.
 
-        One click can be read in several ways, of which the model chooses.
+        A single click is ambiguous: the best of three candidates is returned.
+
+        Args:
+            prompt: validated for the image.
+            multimask: True = all three candidates.
+
+        Returns:
+            The best mask, k = 1; with `multimask` k = 3.
 
         Raises:
-            PromptError, RuntimeError: as `predict`.
+            PromptError: the prompt is invalid.
+            RuntimeError: no image is set.
         """
         clicks = 0 if prompt.points is None else len(prompt.points)
         one_click = clicks == 1 and prompt.box is None and prompt.mask is None
@@ -134,11 +164,22 @@ class ImageSegmenter:
         multimask: bool = True,
         image: int = 0,
     ) -> ImagePrediction:
-        """Masks for b prompts of one kind, on one image, at once: `predict`, with an axis b in front of every argument.
+        """Predict the masks of b prompts on one image in one batch; all prompts have the same parts.
+
+        Args:
+            points: ``[b, n, 2]``, see `predict`.
+            labels: ``[b, n]``.
+            boxes: ``[b, 4]``.
+            masks: ``[b, S / 4, S / 4]`` or ``[b, 1, S / 4, S / 4]``.
+            multimask: see `predict`.
+            image: see `predict`.
+
+        Returns:
+            `masks` ``[b, k, H, W]``, `scores` ``[b, k]``, `logits` ``[b, k, S / 4, S / 4]``.
 
         Raises:
-            PromptError: a prompt that cannot be used, or another number of one argument than of another.
-            RuntimeError: no such image is set.
+            PromptError: a prompt is invalid, or the arguments have different lengths.
+            RuntimeError: no image of this index is set.
         """
         self._features_of(image)
         hw = self._hw[image]
@@ -175,7 +216,7 @@ class ImageSegmenter:
         )
 
     def _dense(self, masks: np.ndarray) -> torch.Tensor:
-        """Logits of earlier predictions as the dense prompt, ``[b, 1, S / 4, S / 4]``; given with that 1 or without."""
+        """The dense prompt ``[b, 1, S / 4, S / 4]`` from logits of that shape, or of ``[b, S / 4, S / 4]``."""
         logits = torch.as_tensor(np.asarray(masks), dtype=torch.float32)
         if logits.ndim == 4 and logits.shape[1] == 1:
             logits = logits[:, 0]
@@ -202,13 +243,14 @@ class ImageSegmenter:
         multimask: bool,
         image: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Candidates of b checked prompts, still on the device.
+        """Decode b validated prompts; the results stay on the device.
 
         Args:
-            points_bn2: ``[b, n, 2]`` pixels of the model's input.
+            points_bn2: ``[b, n, 2]``, (x, y) in pixels of the model's input.
             labels_bn: ``[b, n]``, see `PromptEncoder.sparse`.
-            dense: ``[b, 1, S / 4, S / 4]`` logits.
-            multimask, image: see `predict`.
+            dense: ``[b, 1, S / 4, S / 4]`` logits, or None.
+            multimask: see `predict`.
+            image: see `predict`.
 
         Returns:
             Logits ``[b, k, S / 4, S / 4]`` and predicted IoUs ``[b, k]``, float32.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels of a mask are the object, of booleans, floats, integers with hard or soft edges; masks packed as bits.
+"""Finds the object's pixels in a mask of booleans, floats or integers, with hard or soft edges; packs masks as bits.
 
-Knows arrays of values; nothing of files, prompts or frames.
+Knows arrays of values. Does not know files, prompts or frames.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import numpy as np
 
 from sam2_ros.errors import UserError
 
-LEAST_SOFT = 32  # the highest value of a mask whose edges can be told from small numbers of objects
+LEAST_SOFT = 32  # least value of an object with soft edges: smaller values are taken for numbers of objects
 _SEVERAL_SHOWN = 6
 
 
 @dataclass(frozen=True)
 class PackedMask:
-    """A mask of the size `hw` in little memory: the bits inside its box, x0, y0, x1, y1 half-open pixels."""
+    """A mask in little memory: one bit for each pixel inside its box."""
 
-    bits: np.ndarray
-    box: tuple[int, int, int, int]
-    hw: tuple[int, int]
+    bits: np.ndarray  # uint8, `np.packbits` of the pixels inside the box
+    box: tuple[int, int, int, int]  # x0, y0, x1, y1 pixels, max exclusive
+    hw: tuple[int, int]  # height and width of the mask
 
     @staticmethod
     def of(mask_hw: np.ndarray, box: tuple[int, int, int, int]) -> PackedMask:
+        """Pack a mask ``[H, W]`` bool that is False outside of `box`."""
         x0, y0, x1, y1 = box
         height, width = mask_hw.shape
         return PackedMask(np.packbits(mask_hw[y0:y1, x0:x1]), box, (height, width))
@@ -41,11 +42,14 @@ class PackedMask:
 
 
 def object_pixels(values_hw: np.ndarray) -> np.ndarray:
-    """The object of a mask, ``[H, W]`` bool.
+    """The pixels of the object in a mask.
 
     Args:
-        values_hw: ``[H, W]``; bool: as it is. Floats from 0 to 1: above 0.5. Integers of 0 and one other value: what is
-            not 0; with soft edges, as drawing programs and JPEG leave them: above half of the highest value.
+        values_hw: ``[H, W]``. Bool: as it is. Floats 0..1: above 0.5. Integers of 0 and one other value: not 0.
+            Integers with soft edges, as drawing programs and JPEG make them: above half of the object's value.
+
+    Returns:
+        ``[H, W]`` bool.
 
     Raises:
         UserError: logits, numbers that are not finite or below 0, or the numbers of several objects.
@@ -59,23 +63,21 @@ def object_pixels(values_hw: np.ndarray) -> np.ndarray:
         raise UserError(f"mask of type {values_hw.dtype}; expected bool, floats from 0 to 1, or integers")
     present, counts = values_and_counts(values_hw)
     if len(present) and present[0] < 0:
-        raise UserError(f"mask with the value {present[0]}; expected 0 for what is not the object")
+        raise UserError(f"mask with the value {present[0]}; expected 0 outside of the object")
     if len(present[present > 0]) <= 1:
         return values_hw != 0
     if (edge := edge_level(values_hw, present, counts)) is not None:
         return values_hw > edge
     raise UserError(
-        f"mask with the values {several(present)}; expected 0 and one other value: give the pixels of one object, such "
+        f"mask with the values {listed(present)}; expected 0 and one other value: give the pixels of one object, such "
         "as mask == 1"
     )
 
 
 def values_and_counts(values_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values that occur, ascending, and how often."""
-    if values_hw.dtype in (
-        np.uint8,
-        np.uint16,
-    ):  # counted: to sort a camera's image takes a tenth of a second
+    """The distinct values in ascending order, and how often each occurs."""
+    if values_hw.dtype in (np.uint8, np.uint16):
+        # Counted, as np.unique sorts: for a camera's image that takes a tenth of a second.
         counts = np.bincount(values_hw.ravel())
         present = np.flatnonzero(counts)
         return present, counts[present]
@@ -83,17 +85,19 @@ def values_and_counts(values_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def edge_level(values_hw: np.ndarray, present: np.ndarray, counts: np.ndarray) -> float | None:
-    """Half of the object's value where the values between 0 and it are its soft edges; None where they are not.
+    """The level at which to cut soft edges: half of the object's value. None if the mask has no soft edges.
 
-    Edges: most pixels are near 0 or near the object's value, and those between change from one to the next. Numbers of
-    several objects fill areas, and a photograph has most of its pixels between.
+    In a mask with soft edges most pixels are near 0 or near the object's value, and the values between change from
+    pixel to pixel. Numbers of several objects fill areas instead, and a photograph has most of its pixels between.
 
     Args:
-        present, counts: of `values_and_counts`.
+        values_hw: ``[H, W]`` integers.
+        present: first result of `values_and_counts`.
+        counts: second result of `values_and_counts`.
     """
     upper = present > present[-1] / 2
     reached = np.cumsum(counts[upper])
-    # The median of the bright half: a JPEG overshoots at edges, its highest value is no object's.
+    # The median of the bright half: a JPEG overshoots at edges, so its highest value is not the object's.
     high = float(present[upper][np.searchsorted(reached, reached[-1] / 2)])
     if high < LEAST_SOFT or present[0] > 0.1 * high:
         return None
@@ -107,7 +111,7 @@ def edge_level(values_hw: np.ndarray, present: np.ndarray, counts: np.ndarray) -
     square = np.ones((3, 3), np.uint8)
     level = cv2.erode(values, square) == cv2.dilate(values, square)
     below = values < 0.8 * high
-    # A JPEG's black may be 1 everywhere, and its noise is level here and there; what lies on an edge never is.
+    # Black of a JPEG may be 1 everywhere, and its noise may be constant over some squares; an edge never is.
     dark = present <= 0.04 * high
     black = present[dark][counts[dark].argmax()] if counts[0] < 0.1 * counts.sum() else 0
     filled = (
@@ -120,7 +124,7 @@ def _share(chosen: np.ndarray) -> float:
     return float(chosen.mean()) if chosen.size else 0.0
 
 
-def several(values: np.ndarray) -> str:
+def listed(values: np.ndarray) -> str:
     """Some numbers in words: "0, 1 and 255"."""
     shown = [str(int(value)) for value in values[:_SEVERAL_SHOWN]]
     if len(values) > _SEVERAL_SHOWN:

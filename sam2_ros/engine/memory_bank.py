@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory bank: spatial memories and object pointers of past frames, per object, in tensors of fixed shape.
 
-Knows slots, frame numbers and validity; does not know what a memory means or how it is made.
+Knows slots, frame numbers and validity. Does not know what a memory means or how it is made.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from .config import ModelConfig
 from .device.transfer import upload
 from .model.sam2 import MemoryView
 
-EMPTY = -(1 << 40)  # far below any frame number; those of frames seen elsewhere may be negative
+EMPTY = -(1 << 40)  # below any frame number; frames copied from another tracker may have negative ones
 
 
 class MemoryBank:
-    """Conditioning memories, recent memories and their pointers for up to `objects` objects.
+    """Conditioning memories, recent memories and object pointers of up to `objects` objects, one row each.
 
-    Everything is allocated once. A recent frame f lives in slot ``f % recents``, its pointer in slot
-    ``f % (max_pointers - 1)``, so that writing frame f overwrites exactly what has become too old. What is
-    valid follows from the frame numbers alone, which stay on the host.
+    Everything is allocated once. After the conditioning slots, a recent frame f has slot ``f % recents`` and its
+    pointer slot ``f % (max_pointers - 1)``, so writing frame f overwrites exactly the frame that has become too old.
+    Validity follows from the frame numbers alone, which stay on the host.
 
     Attributes:
-        spatial: ``[objects, conditioning + recents, cells, mem_dim]``, bfloat16 unless told otherwise, as the
-            official video predictor stores it. With `pooling` a cell is the mean of so many in each direction.
+        spatial: ``[objects, conditioning + recents, cells, mem_dim]``, bfloat16 by default, as in the official video
+            predictor. cells = (grid / pooling)^2; with `pooling` > 1 each is the mean of pooling x pooling cells.
         pointers: ``[objects, conditioning + max_pointers - 1, d_model]`` float32.
-        spatial_frame: ``[objects, conditioning + recents]`` frame number of each slot, `EMPTY` = none.
-        pointer_frame: ``[objects, conditioning + max_pointers - 1]``, likewise.
+        spatial_frame: ``[objects, conditioning + recents]`` int64, frame number of each slot; `EMPTY` = none.
+        pointer_frame: ``[objects, conditioning + max_pointers - 1]`` int64, likewise.
+        first_frame: ``[objects]`` int64, the first conditioning frame of each object, which is kept longest.
     """
 
     def __init__(
@@ -45,7 +46,19 @@ class MemoryBank:
         pooling: int = 1,
         padded: bool = False,
     ) -> None:
-        """`padded`: views hold every slot, with its validity, so that objects of any age are one group."""
+        """Allocate the bank.
+
+        Args:
+            config: of the model.
+            objects: rows.
+            conditioning: prompted frames kept per object.
+            recents: recent frames kept per object; 0 = none.
+            device: where the tensors are.
+            dtype: of `spatial`.
+            pointer_span: passed on to each `MemoryView`.
+            pooling: 1 or 2, see `TrackerConfig.memory_pooling`.
+            padded: views hold every slot and its validity, so that objects with any number of memories share a batch.
+        """
         self.config = config
         self.padded = padded
         self.pointer_span = pointer_span
@@ -66,25 +79,26 @@ class MemoryBank:
 
     @property
     def bytes(self) -> int:
-        """Memory held, constant for the life of the bank."""
+        """Size in bytes; constant."""
         tensors = (self.spatial, self.pointers)
         arrays = (self.spatial_frame, self.pointer_frame, self.first_frame)
         return sum(t.numel() * t.element_size() for t in tensors) + sum(a.nbytes for a in arrays)
 
     def has_memory(self, row: int) -> bool:
+        """True if any frame of the object is kept."""
         return bool((self.spatial_frame[row] != EMPTY).any())
 
     def clear(self, row: int) -> None:
-        """Forget everything about one object."""
+        """Forget all memories of one object."""
         self.spatial_frame[row] = EMPTY
         self.pointer_frame[row] = EMPTY
         self.first_frame[row] = EMPTY
 
     def copy_row(self, row: int, source: MemoryBank, source_row: int, now: int, source_now: int) -> None:
-        """Take over what another bank of the same model and shape remembers of an object.
+        """Replace the memories of one object by those that another bank of the same model and shape holds of it.
 
-        Frame `source_now` of the source becomes frame `now` here. Recent frames from then on are left out; prompted
-        ones are kept and count as the frame before at the latest.
+        Frame `source_now` of the source becomes frame `now` here. Recent frames from `source_now` on are left out.
+        Prompted frames are all kept; those from `source_now` on get the frame number before it.
         """
         self.clear(row)
         shift = now - source_now
@@ -107,7 +121,7 @@ class MemoryBank:
                 frames[row, slot] = frame
 
     def clear_recents(self) -> None:
-        """Forget recent frames of every object; what it was prompted with stays."""
+        """Forget the recent frames of every object; prompted frames stay."""
         self.spatial_frame[:, self.conditioning :] = EMPTY
         self.pointer_frame[:, self.conditioning :] = EMPTY
 
@@ -123,7 +137,7 @@ class MemoryBank:
             self.spatial_frame[list(rows), slot] = frame
 
     def write_pointers(self, rows: Sequence[int], frame: int, pointers_bd: torch.Tensor) -> None:
-        """Keep nothing of a tracked frame but the pointers of several objects: ``[b, d_model]``."""
+        """Write only the object pointers of a tracked frame, of several objects: ``[b, d_model]``."""
         slot = self.conditioning + frame % self.recent_pointers
         index = upload(list(rows), self.spatial.device)
         self.pointers[index, slot] = pointers_bd.to(self.pointers.dtype)
@@ -132,10 +146,10 @@ class MemoryBank:
     def write_conditioning(
         self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor
     ) -> None:
-        """Keep a prompted frame of one object: ``[side * side, mem_dim]`` and ``[d_model]``.
+        """Write a prompted frame of one object: ``[grid * grid, mem_dim]`` and ``[d_model]``.
 
-        What was kept of that frame before is overwritten. When all conditioning slots are taken, the oldest one but
-        the object's first makes room.
+        Replaces what was kept of that frame before. When all conditioning slots are in use, the oldest frame except the
+        object's first is overwritten; with a single slot, the first one.
         """
         if self.first_frame[row] == EMPTY:
             self.first_frame[row] = frame
@@ -149,7 +163,7 @@ class MemoryBank:
         self.pointer_frame[row, slot] = frame
 
     def _pooled(self, spatial_bnc: torch.Tensor) -> torch.Tensor:
-        """Means over squares of `pooling` x `pooling` cells: ``[b, cells, mem_dim]``."""
+        """Means over squares of pooling x pooling cells: ``[b, grid * grid, mem_dim] -> [b, cells, mem_dim]``."""
         if self.pooling == 1:
             return spatial_bnc
         b, _, c = spatial_bnc.shape
@@ -157,10 +171,10 @@ class MemoryBank:
         return spatial_bnc.view(b, side, k, side, k, c).mean(dim=(2, 4)).view(b, side * side, c)
 
     def downgrade(self, row: int, frame: int) -> bool:
-        """Make a prompted frame one that was only tracked: it stays for as long as a recent frame would.
+        """Turn a conditioning frame into a recent one, which is dropped at the usual age.
 
         Returns:
-            False when that frame is not among the object's conditioning frames.
+            False if the frame is not among the object's conditioning frames.
         """
         found = np.flatnonzero(self.spatial_frame[row, : self.conditioning] == frame)
         if not len(found):
@@ -172,7 +186,7 @@ class MemoryBank:
         ):
             frames[row, old] = EMPTY
             slot = self.conditioning + frame % ring if ring else EMPTY
-            if ring and frames[row, slot] < frame:  # else the ring has moved on: the frame is too old
+            if ring and frames[row, slot] < frame:  # else a newer frame is there: this one is too old
                 tensor[row, slot] = tensor[row, old]
                 frames[row, slot] = frame
         left = self.spatial_frame[row, : self.conditioning]
@@ -181,6 +195,7 @@ class MemoryBank:
         return True
 
     def has_conditioning(self, row: int) -> bool:
+        """True if any prompted frame of the object is kept."""
         return bool((self.spatial_frame[row, : self.conditioning] != EMPTY).any())
 
     def _conditioning_slot(self, row: int, frame: int) -> int:
@@ -194,7 +209,7 @@ class MemoryBank:
         return int(replaceable[frames[replaceable].argmin()]) if len(replaceable) else 0
 
     def groups(self, rows: Sequence[int], now: int) -> list[list[int]]:
-        """Rows that can be attended to in one batch: those with equal numbers of memories and pointers."""
+        """Batches of rows for memory attention: rows with equal numbers of memories and pointers share one."""
         if self.padded:
             return [list(rows)] if rows else []
         by_count: dict[tuple[int, int], list[int]] = {}
@@ -204,7 +219,10 @@ class MemoryBank:
         return list(by_count.values())
 
     def view(self, rows: Sequence[int], now: int) -> MemoryView:
-        """What one group of rows attends to on frame `now`; empty slots are left out, not masked, unless `padded`."""
+        """The memories that one group of rows attends to on frame `now`.
+
+        Empty slots are left out, not masked, unless the bank is `padded`.
+        """
         device = self.spatial.device
         valid = [self._valid(row, now) for row in rows]
         spatial_valid = pointer_valid = None
@@ -238,12 +256,12 @@ class MemoryBank:
 
 
 def time_slots(config: ModelConfig, age: np.ndarray, prompted: np.ndarray) -> np.ndarray:
-    """`MemoryView.slots_bf` of frames that are `age` frames old: prompted ones have the last, whatever their age."""
+    """`MemoryView.slots_bf`: row of the temporal table for frames of this `age`; prompted ones have the last row."""
     return np.where(prompted, config.num_maskmem - 1, age - 1)
 
 
 def _padded(valid: Sequence[np.ndarray], capacity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every row's slots, filled up with its first one to ``[b, capacity]``, and which of them count, bool."""
+    """Slots of each row padded to ``[b, capacity]``, and which of them are valid: ``[b, capacity]`` bool."""
     counts = np.array([len(slots) for slots in valid])
     filled = np.stack([np.pad(slots, (0, capacity - len(slots)), mode="edge") for slots in valid])
     return filled, np.arange(capacity) < counts[:, None]

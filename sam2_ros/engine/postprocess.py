@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Postprocessing: from mask logits to masks at the frame's size, with their box, area and centroid.
+"""Postprocessing: converts mask logits to masks at the frame's size, and measures their box, area and centroid.
 
-Pure functions; does not know objects or time.
+Pure functions. Does not know ids or time.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class ObjectMask(NamedTuple):
 
     mask_hw: np.ndarray  # [H, W] bool
     logits_hw: np.ndarray  # [h, w] float32, low resolution
-    score: float
-    presence: float
+    score: float  # predicted IoU, 0..1
+    presence: float  # object score logit
 
 
 def object_masks(
     outputs: Sequence[MaskOutput], height_px: int, width_px: int, non_overlap: bool
 ) -> list[ObjectMask]:
-    """Of every output, a batch of one each; see `masks_at_frame`."""
+    """The masks of outputs, each a batch of one; `non_overlap` as in `masks_at_frame`."""
     if not outputs:
         return []
     output = batched(outputs)
@@ -44,11 +44,17 @@ def object_masks(
 def masks_at_frame(
     logits_b1hw: torch.Tensor, height_px: int, width_px: int, non_overlap: bool = False
 ) -> np.ndarray:
-    """Threshold logits at 0 after bilinear up-sampling to the frame: ``[b, H, W]`` bool, copied to the host once.
+    """Upsample logits to the frame, bilinear, and threshold them at 0.
 
     Args:
-        non_overlap: a pixel that several objects claim goes to the one with the highest logit (official
+        logits_b1hw: ``[b, 1, h, w]``.
+        height_px: height of the frame.
+        width_px: width of the frame.
+        non_overlap: where masks overlap, only the object with the highest logit keeps the pixel (official
             `_apply_non_overlapping_constraints`).
+
+    Returns:
+        ``[b, H, W]`` bool, copied to the host in one transfer.
     """
     logits_bhw = upsample_logits(logits_b1hw, (height_px, width_px))[:, 0]
     masks = logits_bhw > 0
@@ -59,9 +65,9 @@ def masks_at_frame(
 
 
 def fill_holes(logits_b1hw: torch.Tensor, area: int) -> torch.Tensor:
-    """Fill background regions of at most `area` low-resolution cells, 8-connected, with a logit of 0.1.
+    """Fill 8-connected background regions of at most `area` cells with a logit of 0.1.
 
-    What the official `fill_holes_in_mask_scores` does with its CUDA extension; here OpenCV does it, on the host.
+    Same as the official `fill_holes_in_mask_scores`, which needs a CUDA extension; this one uses OpenCV on the host.
     """
     filled = logits_b1hw.clone()
     for background, mask in zip((logits_b1hw <= 0).cpu().numpy(), filled, strict=True):
@@ -73,7 +79,8 @@ def fill_holes(logits_b1hw: torch.Tensor, area: int) -> torch.Tensor:
 
 
 def connected_regions(mask_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 8-connected regions of a mask: ``[H, W]`` number of the region, 0 outside; ``[n]`` pixels of 1, 2, ..."""
+    """The n 8-connected regions of a mask: ``[H, W]`` number of each pixel's region, 1..n, 0 outside; and ``[n]`` areas
+    in pixels."""
     _, regions, stats, _ = cv2.connectedComponentsWithStats(mask_hw.astype(np.uint8), connectivity=8)
     return regions, stats[1:, cv2.CC_STAT_AREA]
 
@@ -98,15 +105,15 @@ def measure_mask(mask_hw: np.ndarray) -> tuple[tuple[int, int, int, int], int, t
 
 
 def with_holes_filled(output: MaskOutput, area: int) -> MaskOutput:
-    """With holes of up to `area` low-resolution cells filled; 0 = as it is."""
+    """The output with holes of up to `area` low-resolution cells filled; 0 = unchanged."""
     return output._replace(logits_b1hw=fill_holes(output.logits_b1hw, area)) if area else output
 
 
 def unbatched(output: MaskOutput) -> list[MaskOutput]:
-    """A batch of n as n batches of one."""
+    """Split a batch of n into n batches of one."""
     return [MaskOutput(*(part[i, None] for part in output)) for i in range(len(output.presence_b))]
 
 
 def batched(outputs: Sequence[MaskOutput]) -> MaskOutput:
-    """Batches of one as one batch, float32."""
+    """Join batches of one into one batch, float32."""
     return MaskOutput(*(torch.cat([part.float() for part in parts]) for parts in zip(*outputs, strict=True)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A prompt: clicks, a box or a mask of one object on one frame, and its validation.
 
-Knows pixels of the frame it was made on; does not know the model's input size or who sent it.
+Knows pixels of the frame it was made on. Does not know the model's input size or who sent it.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from .mask_values import object_pixels
 _log = logging.getLogger(__name__)
 
 MAX_POINTS = 1024
-"""Of one prompt. Attention in the decoder takes memory by the square of them: 100,000 end the process."""
+"""Most points of one prompt. The decoder's attention needs memory quadratic in them: 100,000 end the process."""
 LEAST_SIDE_PX = 4
-"""Of an image in which fractions of its size are told from pixels."""
+"""Least side of an image for which coordinates in 0..1 are taken for fractions of its size, and refused."""
 
 
 class PromptError(UserError):
-    """A prompt that cannot be used. One line: what was given, what was expected, what to do."""
+    """Raised for a prompt that cannot be used. One line: what was given, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One object to create or refine on one frame: any mix of points, one box, one mask.
+    """One object to create or refine on one frame: points, a box, a mask, or any mix of them.
+
+    Values are checked when the prompt is used, or by `validated`.
 
     Attributes:
-        id: name of the object; an id the tracker already holds is refined.
-        points: ``[n, 2]`` clicks, (x, y) pixels of the frame.
-        labels: ``[n]``, 1 = on the object, 0 = not the object; all 1 when left out.
-        box: ``x0, y0, x1, y1`` pixels, max exclusive.
-        mask: ``[H, W]`` or ``[1, H, W]``, the size of the frame: bool; floats from 0 to 1, of which the object has more
-            than 0.5; or integers, 0 and one other value, see `mask_values.object_pixels`. A PIL image of one channel
-            will do.
-        class_id: carried through to the outputs.
-        replace: forget this object's earlier prompts and memory first.
+        id: name of the object, any text; an object that the tracker holds already is refined.
+        points: ``[n, 2]`` clicks, (x, y) in pixels of the frame, at most `MAX_POINTS`.
+        labels: ``[n]``, 1 = on the object, 0 = not on it; None = all 1.
+        box: x0, y0, x1, y1 in pixels of the frame, max exclusive; a part outside the frame is cut off.
+        mask: ``[H, W]`` or ``[1, H, W]`` at the size of the frame: bool; floats 0..1, above 0.5 on the object; or
+            integers, 0 and one other value, see `mask_values.object_pixels`. A PIL image of one channel is accepted.
+        class_id: any text; passed on to the outputs.
+        replace: forget this object's earlier prompts and memories first.
     """
 
     id: str
@@ -53,19 +54,25 @@ class Prompt:
     mask: np.ndarray | None = None
     class_id: str = ""
     replace: bool = False
-    # Size of the frame it was validated against; a copy with other values begins anew.
+    # Size of the frame it was validated against; `dataclasses.replace` resets it, so a changed copy is checked again.
     _valid_hw: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def validated(self, height_px: int, width_px: int) -> Prompt:
-        """This prompt with canonical arrays, checked against a frame of the given size.
+        """Check the prompt against a frame of the given size.
 
-        A box that is partly outside is clipped to the frame. What is valid for this size already is returned as it is:
-        of a prompt on its way through several layers nothing is checked again.
+        A prompt that was validated for this size before is returned as it is.
+
+        Args:
+            height_px: height of the frame, pixels.
+            width_px: width of the frame, pixels.
+
+        Returns:
+            A copy with points as float32, labels as int64, the box clipped to the frame, and the mask as bool.
 
         Raises:
-            PromptError: nothing to go by, a number that is not finite, a box without area or wholly
-                outside, a point outside, more than `MAX_POINTS`, fractions of the image instead of pixels, a mask of
-                another size, of several objects or without a pixel, a name that is no text.
+            PromptError: no points, box or mask; a number that is not finite; a point outside the frame; more than
+                `MAX_POINTS` points; a box without area or wholly outside; fractions of the image instead of pixels; a
+                mask of another size, of several objects, or without a pixel; an id or class that is not text.
         """
         if self._valid_hw == (height_px, width_px):
             return self
@@ -83,11 +90,11 @@ class Prompt:
         return valid._marked((height_px, width_px))
 
     def renamed(self, id: str) -> Prompt:
-        """The same under a valid id."""
+        """A copy with another id, which must be valid text; it is not checked again."""
         return replace(self, id=id)._marked(self._valid_hw)
 
     def _marked(self, valid_hw: tuple[int, int] | None) -> Prompt:
-        """Itself, known to be valid for frames of this size."""
+        """Mark this prompt as valid for frames of this size, and return it."""
         object.__setattr__(self, "_valid_hw", valid_hw)
         return self
 
@@ -95,7 +102,7 @@ class Prompt:
         return PromptError(f"prompt '{readable(str(self.id))}': {given}; expected {expected}")
 
     def _numbers(self, what: str, given: Any, expected: str) -> np.ndarray:
-        """As float64. Raises PromptError for text, rows of unequal length and integers beyond all floats."""
+        """As float64. Raises PromptError for text, rows of unequal length and integers too large for a float."""
         try:
             return np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError, OverflowError, RuntimeError):
@@ -114,7 +121,7 @@ class Prompt:
         if len(points) > MAX_POINTS:
             raise self._error(
                 f"{len(points):,} points",
-                f"at most {MAX_POINTS:,}: a few clicks say more, and for a whole outline a mask does",
+                f"at most {MAX_POINTS:,}; give a few clicks, or a mask for a whole outline",
             )
         given = np.ones(len(points)) if self.labels is None else self.labels
         expected = f"{len(points)} of 1 (object) or 0 (not the object)"
@@ -171,12 +178,12 @@ class Prompt:
 
     def _checked_mask(self, mask: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
         try:
-            mask = np.asarray(mask)  # a PIL image has an interface for it
+            mask = np.asarray(mask)  # converts a PIL image, too
         except (TypeError, ValueError, RuntimeError):  # unequal rows; a tensor with a gradient or on a GPU
             raise self._error(
-                f"mask of type {type(mask).__name__}, which is no array", "[H, W] that numpy can take"
+                f"mask of type {type(mask).__name__} is not an array", "[H, W] that numpy can convert"
             ) from None
-        if mask.ndim == 3 and mask.shape[0] == 1:  # as masks come from the official predictors
+        if mask.ndim == 3 and mask.shape[0] == 1:  # the official predictors return masks like this
             mask = mask[0]
         if mask.shape != (height_px, width_px):
             size = " x ".join(str(n) for n in mask.shape[::-1])
@@ -193,12 +200,19 @@ class Prompt:
 def merge_prompts(
     prompts: Sequence[Prompt], on_conflict: Callable[[str], None] | None = None
 ) -> list[Prompt]:
-    """One prompt per id, in order of first mention: clicks add up, a box, a mask and a class join them.
+    """Merge prompts of the same id: clicks are concatenated, a box, a mask and a class are added.
 
-    A prompt that replaces forgets those before it. Two boxes, masks or classes of one object cannot both be meant.
+    A prompt with `replace` drops those of its id before it. Two different boxes, masks or classes are a conflict.
 
     Args:
-        on_conflict: is told, and the later one counts; left out: PromptError.
+        prompts: validated for one frame, in order.
+        on_conflict: called with a line of text for each conflict, of which the later value is used; None = raise.
+
+    Returns:
+        One prompt per id, in the order in which the ids first occur.
+
+    Raises:
+        PromptError: a conflict without `on_conflict`, or more than `MAX_POINTS` points of one object.
     """
     merged: dict[str, Prompt] = {}
     for prompt in prompts:
@@ -212,14 +226,14 @@ def merge_prompts(
             on_conflict(f"prompt '{readable(prompt.id)}': {conflict} for one image: the later one counts")
         if earlier is None:
             merged[prompt.id] = prompt
-        else:  # of two that are valid for one size, so is what they make together
+        else:  # merged from two prompts that are valid for one size, it is valid for that size
             same_size = earlier._valid_hw == prompt._valid_hw
             merged[prompt.id] = _merge(earlier, prompt)._marked(prompt._valid_hw if same_size else None)
     return list(merged.values())
 
 
 def joined_clicks(first: Prompt, second: Prompt) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Points and labels of two validated prompts, those of the first in front; None when neither has any."""
+    """Points and labels of two validated prompts, concatenated; None when neither has any."""
     clicks = [(p.points, p.labels) for p in (first, second) if p.points is not None and p.labels is not None]
     if not clicks:
         return None, None
@@ -227,17 +241,17 @@ def joined_clicks(first: Prompt, second: Prompt) -> tuple[np.ndarray | None, np.
 
 
 def warn_of_whole_masks(prompts: Sequence[Prompt]) -> None:
-    """Log those whose mask covers the image: it can be meant, and hardly ever is."""
+    """Log a warning for each mask that covers the whole image: allowed, but rarely intended."""
     for prompt in prompts:
         if prompt.mask is not None and prompt.mask.all():
             _log.warning(
-                "prompt '%s': its mask covers the whole image; expected the pixels of the object alone",
+                "prompt '%s': its mask covers the whole image; expected only the pixels of the object",
                 readable(prompt.id),
             )
 
 
 def _conflict(first: Prompt, second: Prompt) -> str:
-    """What two prompts for one object say differently; "" when they can be merged."""
+    """What contradicts between two prompts for one object; "" when they can be merged."""
     if second.replace:
         return ""
     if first.box is not None and second.box is not None and tuple(first.box) != tuple(second.box):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes the prompt of one object on one frame: adopts a mask, or decodes clicks and a box, with or without memory.
+"""Turns the prompt of one object on one frame into its mask: a mask is used as it is, clicks and a box are decoded.
 
-Knows the model and a frame's features; does not know the memory bank or identities.
+Knows the model and a frame's features. Does not know the memory bank or ids of objects.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from .model.sam2 import ImageFeatures, MaskOutput, Sam2Model
 from .preprocess import resize_mask, sparse_prompt
 from .prompt import MAX_POINTS, Prompt, PromptError, joined_clicks
 
-DENSE_PROMPT_LIMIT = 32.0  # clamp of earlier logits that are fed back as a dense prompt
+DENSE_PROMPT_LIMIT = 32.0  # earlier logits that are fed back as a dense prompt are clamped to +-32
 
 
 @dataclass
 class LastFrame:
-    """The newest frame, kept until the next one comes, so that its prompts can be added to.
+    """The newest frame, kept until the next one so that its prompts can be refined.
 
     Attributes:
-        index: number of the frame.
-        stamp_s, frame_hw: its time and its size in pixels.
-        features: what the image encoder made of it.
-        fused: by row of the bank: ``[1, C, h, w]``, the features with memory that the answer was decoded from. An
-            object without an entry was answered without memory.
-        outputs: by row: the answers, holes filled.
-        prompts: by row: what an object was prompted with on this frame.
+        index: index of the frame.
+        stamp_s: its time, seconds.
+        frame_hw: its height and width, pixels.
+        features: output of the image encoder.
+        fused: by row of the bank: ``[1, d_model, side, side]``, the features with memory from which the mask was
+            decoded. An object without an entry was decoded without memory.
+        outputs: by row: the mask of each object, holes filled.
+        prompts: by row: the prompt of each object on this frame.
     """
 
     index: int
@@ -43,17 +44,17 @@ class LastFrame:
     prompts: dict[int, Prompt] = field(default_factory=dict)
 
     def forget(self, row: int) -> None:
-        """The row is another object's from now on, or a new start of the same."""
+        """Drop everything of one row, which gets a new object or starts again."""
         for part in (self.fused, self.outputs, self.prompts):
             part.pop(row, None)
 
     def forget_prompts(self, row: int) -> None:
-        """The answer stays; a new prompt starts without memory, as in the official code."""
+        """Drop the prompts of one row. Its output stays; a new prompt is decoded without memory, as officially."""
         self.fused.pop(row, None)
         self.prompts.pop(row, None)
 
 
-def answer(
+def decode_prompt(
     model: Sam2Model,
     prompt: Prompt,
     frame_hw: tuple[int, int],
@@ -62,21 +63,27 @@ def answer(
     earlier: MaskOutput | None,
     stability_fallback: bool,
 ) -> MaskOutput:
-    """The mask of one prompted object, a batch of one.
+    """The mask of one prompted object.
 
-    A mask alone is adopted as it is; everything else is decoded.
+    A prompt with only a mask is not decoded: the mask is the output. Everything else goes through the mask decoder.
 
     Args:
-        prompt: checked, in pixels of the frame.
-        fused_1chw: features with memory; None = start without memory.
-        earlier: mask that is corrected: fed back as a dense prompt where it shows the object and `prompt` has no mask.
+        model: the model.
+        prompt: validated, in pixels of the frame.
+        frame_hw: height and width of the frame, pixels.
+        features: of the frame, batch 1.
+        fused_1chw: features with memory, ``[1, d_model, side, side]``; None = decode without memory.
+        earlier: the mask to correct; fed back as a dense prompt if it shows the object and `prompt` has no mask.
         stability_fallback: see `Numerics`.
+
+    Returns:
+        A batch of one.
     """
     size = model.config.image_size
     points, labels = sparse_prompt(prompt, frame_hw, size)
     mask = None if prompt.mask is None else resize_mask(prompt.mask, size, model.device)
     if mask is not None and points.shape[1] == 0:
-        return model.adopt_mask(mask, features)
+        return model.mask_as_output(mask, features)
     if fused_1chw is None:
         fused_1chw = model.without_memory(features.s16)
     dense = None
@@ -89,7 +96,7 @@ def answer(
 
 
 def with_earlier_clicks(prompt: Prompt, earlier: Prompt | None) -> Prompt:
-    """Clicks are added to what was prompted before on the frame; a new box or mask takes its place (official
+    """Add the clicks of `prompt` to the earlier prompt of the frame; a new box or mask replaces that (official
     `add_new_points_or_box` with `clear_old_points=False` or `True`, and `add_new_mask`)."""
     if earlier is None or prompt.box is not None or prompt.mask is not None:
         return prompt
@@ -98,11 +105,14 @@ def with_earlier_clicks(prompt: Prompt, earlier: Prompt | None) -> Prompt:
 
 
 def check_clicks_in_all(prompts: Sequence[Prompt], earlier: Mapping[str, Prompt]) -> None:
-    """Raises PromptError where clicks would add up to more than `MAX_POINTS` for an object on the frame.
+    """Check that no object gets more than `MAX_POINTS` clicks on the frame in all.
 
     Args:
-        prompts: validated, in the order in which they will be taken.
-        earlier: by id, what was prompted on the frame before.
+        prompts: validated, in the order in which they will be applied.
+        earlier: by id, the prompts that were applied to the frame before.
+
+    Raises:
+        PromptError: too many clicks.
     """
     totals = {id: 0 if prompt.points is None else len(prompt.points) for id, prompt in earlier.items()}
     for prompt in prompts:
@@ -112,5 +122,5 @@ def check_clicks_in_all(prompts: Sequence[Prompt], earlier: Mapping[str, Prompt]
         if totals[prompt.id] > MAX_POINTS:
             raise PromptError(
                 f"prompt '{readable(prompt.id)}': {totals[prompt.id]:,} points on one frame; expected at most "
-                f"{MAX_POINTS:,} in all: begin anew with replace, a box or a mask"
+                f"{MAX_POINTS:,} in all: start again with replace, a box or a mask"
             )

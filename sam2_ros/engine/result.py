@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tracker's result for one frame: masks, states and times.
 
-Plain numbers and numpy arrays; does not know how they were computed or where they go.
+Plain numbers and numpy arrays. Does not know how they were computed or where they go.
 """
 
 from __future__ import annotations
@@ -15,31 +15,39 @@ MAX_LABEL = 65534  # of uint16 label images; 0 is background
 
 
 class ObjectState(IntEnum):
-    """How well an object is followed; the values are those of sam2_ros_msgs/TrackedObject."""
+    """State of a tracked object, with hysteresis over frames. Values as in sam2_ros_msgs/TrackedObject.
 
-    PENDING = 0  # prompted, not yet seen
+    Attributes:
+        PENDING: prompted, not yet visible.
+        TRACKING: visible.
+        OCCLUDED: hidden; its memories are kept, and it is tracked again when it reappears.
+        LOST: hidden for longer than `TrackerConfig.lost_after_s`; still tracked again when it reappears.
+    """
+
+    PENDING = 0
     TRACKING = 1
-    OCCLUDED = 2  # not visible now, memory kept
-    LOST = 3  # not visible for longer than `lost_after_s`
+    OCCLUDED = 2
+    LOST = 3
 
 
 @dataclass
 class TrackedObject:
-    """One object in one frame; what is left out is that of an object which has not been seen yet.
+    """One object in one frame. The defaults describe an object that has not been visible yet.
 
     Attributes:
-        id: the name it was prompted with.
-        label: its value in label images, 1..65534; stays with the id for life, never reused.
+        id: the id it was prompted with.
+        label: its value in label images, 1..65534; belongs to the id as long as the object exists, and is never reused.
         class_id: as prompted.
-        mask: ``[H, W]`` bool at the frame's size; empty when the object is not visible.
-        logits: ``[h, w]`` float32 low-resolution mask logits, before the threshold at 0; ``[0, 0]`` when not kept.
-        score: predicted mask IoU, 0..1.
-        presence: object score logit; above 0 the model believes the object is visible.
-        state: with hysteresis over frames.
+        mask: ``[H, W]`` bool at the frame's size; all False when the object is not visible.
+        logits: ``[S / 4, S / 4]`` float32 mask logits, S = side of the model's input; the mask is where they exceed 0.
+            ``[0, 0]`` when not kept.
+        score: predicted IoU of the mask, 0..1.
+        presence: object score logit; above 0 the model predicts that the object is visible.
+        state: with hysteresis over frames, see `ObjectState`.
         age_s: seconds since the object was last visible, 0 when it is.
-        box: ``x0, y0, x1, y1`` tight half-open pixel box of the mask, zeros when not visible.
+        box: tight box of the mask, x0, y0, x1, y1 in pixels, max exclusive; zeros when not visible.
         area_px: pixels in the mask.
-        centroid_xy: mean pixel of the mask, zeros when not visible.
+        centroid_xy: mean (x, y) of the mask's pixels; zeros when not visible.
     """
 
     id: str
@@ -57,23 +65,25 @@ class TrackedObject:
 
     @property
     def visible(self) -> bool:
-        """The decision for this frame alone; `state` has the hysteresis."""
+        """True if the object is visible in this frame, without the hysteresis of `state`."""
         return self.presence > 0 and self.area_px > 0
 
 
 @dataclass
 class FrameResult:
-    """All objects in one frame, in the order they were created.
+    """Result of one frame.
 
     Attributes:
-        frame_index: frames the tracker has seen before this one.
-        stamp_s: the frame's time, seconds.
-        height_px, width_px: size of the frame.
-        objects: one entry per live object.
-        rejected: prompt id -> reason, for prompts that could not be taken (no room).
-        forgotten: ids dropped on this frame because they were lost for too long.
-        timings_ms: milliseconds per stage: preprocess, encode, memory_attention, decode,
-            memory_write, postprocess, total.
+        frame_index: index of the frame, from 0.
+        stamp_s: time of the frame, seconds.
+        height_px: height of the frame, pixels.
+        width_px: width of the frame, pixels.
+        objects: one entry per tracked object, in the order they were created.
+        rejected: reason by prompt id, of prompts without room: too many objects, or no label left.
+        forgotten: ids of objects that were dropped on this frame: hidden for longer than
+            `TrackerConfig.forget_after_s`.
+        timings_ms: milliseconds by stage: preprocess, encode, memory_attention, decode, memory_write, postprocess, and
+            their total.
     """
 
     frame_index: int
@@ -86,10 +96,10 @@ class FrameResult:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def label_image(self) -> np.ndarray:
-        """``[H, W]`` uint16: 0 = background, else the object's label.
+        """All masks as one image, ``[H, W]`` uint16: 0 = background, else the object's label.
 
-        A pixel that several objects claim goes to the smallest of them: a small object in front of, or
-        held by, a large one stays whole.
+        Where masks overlap, the smallest object has the pixel: a small object in front of a large one, or held by it,
+        stays whole.
         """
         labels = np.zeros((self.height_px, self.width_px), np.uint16)
         for obj in sorted(self.objects, key=lambda o: -o.area_px):

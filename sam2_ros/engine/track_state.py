@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects of a tracker: identity, label, row in the memory bank, and state with hysteresis on the object score.
+"""The objects of a tracker: id, label, row in the memory bank, and state with hysteresis on the object score.
 
-Knows scores and seconds; does not know masks, memory or the model.
+Knows scores and seconds. Does not know masks, memory or the model.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .tracker_config import TrackerConfig
 
 @dataclass
 class Track:
-    """One object the tracker holds."""
+    """One tracked object: its identity and its state."""
 
     id: str
-    label: int
+    label: int  # in label images
     row: int  # in the memory bank
     class_id: str = ""
     state: ObjectState = ObjectState.PENDING
     last_visible_s: float = field(default=float("-inf"))
-    above: int = 0  # frames in a row with presence > present_on
-    below: int = 0  # frames in a row with presence < present_off
+    above: int = 0  # consecutive frames with presence > present_on
+    below: int = 0  # consecutive frames with presence < present_off
 
     def continue_from(self, other: Track) -> None:
-        """Take over the state of the same object in another tracker, not its identity here."""
+        """Copy the state of the same object in another tracker; id, label and row stay."""
         self.class_id = other.class_id or self.class_id
         self.state, self.last_visible_s = other.state, other.last_visible_s
         self.above, self.below = other.above, other.below
@@ -35,9 +35,9 @@ class Track:
     def update(
         self, presence: float, visible: bool, prompted: bool, stamp_s: float, config: TrackerConfig
     ) -> float:
-        """Take in one frame's object score; returns the seconds since the object was last visible.
+        """Update the state with one frame's object score; returns the seconds since the object was last visible.
 
-        A prompt that the model can answer makes an object TRACKING at once.
+        A prompted object that is visible is TRACKING at once, without hysteresis.
         """
         self.above = self.above + 1 if presence > config.present_on else 0
         self.below = self.below + 1 if presence < config.present_off else 0
@@ -52,18 +52,20 @@ class Track:
             self.state = ObjectState.LOST
         return age_s
 
-    def answered_again(self, visible: bool, stamp_s: float) -> float:
-        """Take in a better answer for the frame of the last `update`; returns the seconds since last visible."""
+    def update_refined(self, visible: bool, stamp_s: float) -> float:
+        """Update the state with a refined mask of the frame of the last `update`; returns the seconds since the object
+        was last visible."""
         if visible:
             self.state, self.last_visible_s = ObjectState.TRACKING, stamp_s
         return stamp_s - self.last_visible_s
 
-    def is_over(self, age_s: float, config: TrackerConfig) -> bool:
+    def is_expired(self, age_s: float, config: TrackerConfig) -> bool:
+        """True if the object has been hidden for longer than `forget_after_s`."""
         return config.forget_after_s > 0 and age_s > config.forget_after_s
 
 
 class Tracks:
-    """The objects that a tracker holds, in the order of their creation; gives out labels and rows of the bank."""
+    """The objects of a tracker in the order of their creation. Assigns labels and rows of the memory bank."""
 
     def __init__(self, max_objects: int) -> None:
         self.max_objects = max_objects
@@ -71,7 +73,7 @@ class Tracks:
         self._by_id: dict[str, Track] = {}
 
     def __iter__(self) -> Iterator[Track]:
-        """A snapshot: objects may be removed on the way."""
+        """Iterates over a copy: objects may be removed meanwhile."""
         return iter(list(self._by_id.values()))
 
     def __getitem__(self, id: str) -> Track:
@@ -82,7 +84,7 @@ class Tracks:
         return list(self._by_id)
 
     def refusal(self, id: str) -> str:
-        """Why an object of this name cannot be taken in; "" when it can, or is there already."""
+        """Why an object of this id cannot be added; "" if it can, or exists already."""
         if id in self._by_id:
             return ""
         if len(self._by_id) >= self.max_objects:
@@ -92,7 +94,7 @@ class Tracks:
         return ""
 
     def get_or_create(self, id: str) -> Track:
-        """The object of this name; a new one gets a row of the bank and the next label."""
+        """The object of this id; a new one gets a free row of the bank and the next label."""
         if id not in self._by_id:
             taken = {track.row for track in self._by_id.values()}
             row = next(row for row in range(self.max_objects) if row not in taken)
@@ -104,5 +106,5 @@ class Tracks:
         return self._by_id.get(id)
 
     def remove(self, id: str) -> Track | None:
-        """The object that was removed; None when there is none of that name. Its label is not given again."""
+        """Remove an object and return it; None if there is none of this id. Its label is not used again."""
         return self._by_id.pop(id, None)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The streaming tracker: one frame in, every object's mask out, memory of fixed size in between.
+"""The streaming tracker: `Tracker.step` takes one frame and returns the mask of every object.
 
-Knows frames, prompts and objects; does not know where frames come from, ROS or files.
+Knows frames, prompts and objects. Does not know where frames come from, ROS or files.
 """
 
 from __future__ import annotations
@@ -19,16 +19,31 @@ from .policies import OFFICIAL, admits_recent
 from .postprocess import batched, measure_mask, object_masks, unbatched, with_holes_filled
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
-from .prompt_decoding import LastFrame, answer, check_clicks_in_all, with_earlier_clicks
+from .prompt_decoding import LastFrame, check_clicks_in_all, decode_prompt, with_earlier_clicks
 from .result import FrameResult, TrackedObject
 from .track_state import Tracks
 from .tracker_config import NUMERICS, TrackerConfig
 
 
 class Tracker:
-    """Follows prompted objects through a stream of frames."""
+    """Tracks prompted objects through a stream of frames, one `step` per frame (SAM 2 paper, section 4).
+
+    Each object has a fixed number of memories, allocated at the start: neither the time nor the memory of a frame
+    grows with the length of the stream. The tracker has no lock; call it from one thread at a time.
+
+    Attributes:
+        model: the model; trackers of one process may share it.
+        config: the settings.
+        frame_index: index of the next frame: the number of frames since the start, or since `restart`.
+    """
 
     def __init__(self, model: Sam2Model, config: TrackerConfig | None = None) -> None:
+        """Allocate the memory of `config.max_objects` objects on the model's device.
+
+        Args:
+            model: as `load_model` or `open_model` returns it.
+            config: the settings; None = `TrackerConfig()`.
+        """
         self.model = model.eval()
         self.config = config or TrackerConfig()
         self.numerics = NUMERICS[self.config.numerics]
@@ -50,16 +65,19 @@ class Tracker:
     def step(
         self, frame_hwc_rgb_uint8: np.ndarray, prompts: Sequence[Prompt] = (), stamp_s: float | None = None
     ) -> FrameResult:
-        """Track all objects into the next frame, after taking the prompts made on it.
+        """Track all objects into the next frame, and apply the prompts made on it.
 
         Args:
-            frame_hwc_rgb_uint8: ``[H, W, 3]`` uint8, RGB.
+            frame_hwc_rgb_uint8: ``[H, W, 3]`` uint8 RGB, or a PIL image; its size may change from frame to frame.
             prompts: objects to create or refine; coordinates in pixels of this frame.
-            stamp_s: time of the frame in seconds; left out: number of frames seen / 30.
+            stamp_s: time of the frame in seconds; None = `frame_index` / 30.
+
+        Returns:
+            The masks and states of all objects on this frame. A prompt without room is in `FrameResult.rejected`.
 
         Raises:
-            PromptError: a prompt that cannot be used; nothing has changed then.
-            ValueError: not an RGB uint8 frame.
+            PromptError: a prompt is invalid; the tracker is unchanged.
+            ValueError: the frame is not RGB uint8; the tracker is unchanged.
         """
         frame = checked_frame(frame_hwc_rgb_uint8)
         height, width = frame.shape[:2]
@@ -67,8 +85,8 @@ class Tracker:
         warn_of_whole_masks(checked)
         now = self.frame_index
         result = FrameResult(now, now / 30 if stamp_s is None else stamp_s, height, width)
-        prompted = self._admit(checked, result)
-        self._last = None  # its tensors make room for those of this frame
+        prompted = self._assign_rows(checked, result)
+        self._last = None  # frees its tensors before this frame allocates its own
         model, bank, clock = self.model, self.bank, StageClock(self.model.device)
         outputs: dict[int, MaskOutput] = {}
         with model.precision():
@@ -86,11 +104,11 @@ class Tracker:
                     outputs.update(zip(rows, unbatched(output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
-                outputs.update(self._answer_prompts(last, outputs))
+                outputs.update(self._decode_prompts(last, outputs))
             with clock.stage("memory_write"):
-                self._remember(last, outputs, list(prompted))
+                self._write_memories(last, outputs, list(prompted))
         with clock.stage("postprocess"):
-            area = self.config.fill_hole_area  # prompted masks are filled already
+            area = self.config.fill_hole_area  # holes of prompted masks are filled already
             last.outputs = {
                 r: out if r in prompted else with_holes_filled(out, area) for r, out in outputs.items()
             }
@@ -102,40 +120,41 @@ class Tracker:
 
     @torch.inference_mode()
     def refine(self, prompts: Sequence[Prompt]) -> FrameResult:
-        """Take more prompts on the frame that was given last, one after the other, before the next one comes.
+        """Apply more prompts to the newest frame, one after the other, before the next `step`.
 
-        Clicks add to those that the object was prompted with on this frame, and correct its answer there, which the
-        decoder is fed; a box or a mask takes their place. A click on a frame that was only tracked corrects it with
-        memory, whatever the numerics. (Official `add_new_points_or_box` on a frame with an answer.)
+        Clicks are added to the clicks that the object was given on this frame, and its current mask is fed back to the
+        decoder. A box or a mask replaces the earlier prompts of the object on this frame. A click on an object that was
+        only tracked is decoded with memory, whatever `TrackerConfig.numerics`. (Official `add_new_points_or_box` on a
+        frame that has a result.)
 
         Args:
-            prompts: objects to refine, or new ones; coordinates in pixels of that frame.
+            prompts: objects to refine, or new ones; coordinates in pixels of the newest frame.
 
         Returns:
-            The frame's result anew, of all objects.
+            The updated result of that frame, with all objects.
 
         Raises:
-            PromptError: a prompt that cannot be used; nothing has changed then.
-            RuntimeError: no frame has been given, or the stream was restarted since.
+            PromptError: a prompt is invalid; the tracker is unchanged.
+            RuntimeError: there is no frame to refine: before the first `step`, and after `restart` or `discontinuity`.
         """
         last = self._last
         if last is None:
-            raise RuntimeError("no frame to refine: give one with step first")
+            raise RuntimeError("no frame to refine: call step with a frame first")
         checked = [prompt.validated(*last.frame_hw) for prompt in prompts]
         ids = {track.row: track.id for track in self.tracks}
         check_clicks_in_all(checked, {ids[row]: given for row, given in last.prompts.items() if row in ids})
         result = FrameResult(last.index, last.stamp_s, *last.frame_hw)
         seen, refined, clock = set(last.outputs), set[int](), StageClock(self.model.device)
         for prompt in checked:
-            for row, admitted in self._admit([prompt], result).items():
+            for row, admitted in self._assign_rows([prompt], result).items():
                 with self.model.precision():
                     with clock.stage("decode"):
                         whole = with_earlier_clicks(admitted, last.prompts.get(row))
                         corrected = last.outputs.get(row) if prompt.box is None else None
-                        last.outputs[row] = self._answer(whole, last, row, corrected)
+                        last.outputs[row] = self._decode_prompt(whole, last, row, corrected)
                         last.prompts[row] = whole
                     with clock.stage("memory_write"):
-                        self._remember(last, {row: last.outputs[row]}, [row])
+                        self._write_memories(last, {row: last.outputs[row]}, [row])
                 refined.add(row)
         with clock.stage("postprocess"):
             self._report(result, last.outputs, refined, seen)
@@ -144,33 +163,38 @@ class Tracker:
 
     @property
     def object_ids(self) -> list[str]:
-        """Ids of the live objects, in the order they were created."""
+        """Ids of the tracked objects, in the order they were created."""
         return self.tracks.ids
 
     @property
     def bank_bytes(self) -> int:
-        """Bytes of the memory bank; constant."""
+        """Size of the memory bank in bytes; constant."""
         return self.bank.bytes
 
     def remove(self, id: str) -> bool:
-        """Forget one object; False when there is none of that name. Its label is not used again."""
+        """Forget one object. Its label is not used again.
+
+        Returns:
+            False if there is no object of this id.
+        """
         track = self.tracks.remove(id)
         if track is None:
             return False
-        self.forget_answer(track.row)
+        self.discard_output(track.row)
         self.bank.clear(track.row)
         return True
 
     def take_back(self, id: str, frame_index: int) -> bool:
-        """Take back what was prompted for an object on a frame (official `clear_all_prompts_in_frame`).
+        """Undo the prompts of one object on one frame (official `clear_all_prompts_in_frame`).
 
-        The frame counts as a tracked one from now on. An object that is left without any prompt is removed.
+        The frame becomes one that was only tracked. An object without any prompted frame left is removed.
 
         Args:
-            frame_index: `FrameResult.frame_index` of the frame that was given with the prompt.
+            id: the object.
+            frame_index: `FrameResult.frame_index` of the prompted frame.
 
         Returns:
-            False when there is no such object, or no prompt of it on that frame is remembered.
+            False if there is no such object, or the frame is not among its conditioning frames.
         """
         track = self.tracks.find(id)
         if track is None or not self.bank.downgrade(track.row, frame_index):
@@ -182,29 +206,29 @@ class Tracker:
         return True
 
     def reset(self) -> None:
-        """Forget all objects; labels are not used again."""
+        """Forget all objects. Their labels are not used again; frame indices continue."""
         for id in self.object_ids:
             self.remove(id)
 
     def restart(self) -> None:
-        """As new: no objects, labels and frames counted from the start."""
+        """Return to the state of a new tracker: no objects, labels from 1, frames from 0."""
         self.reset()
         self._last, self.frame_index, self.tracks.next_label = None, 0, 1
 
     def discontinuity(self) -> None:
-        """The stream has jumped (a looping bag, another camera): drop recent memories, keep what was prompted."""
+        """Forget recent memories after a jump of the stream (a bag loops, another camera); prompted frames stay."""
         self._last = None
         self.bank.clear_recents()
 
-    def forget_answer(self, row: int) -> None:
-        """What was said of the row's object on the newest frame is not to be refined."""
+    def discard_output(self, row: int) -> None:
+        """Drop the newest frame's output of one object, so that `refine` does not start from it."""
         if self._last is not None:
             self._last.forget(row)
 
-    def _admit(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
-        """Give every prompt its object's row in the bank; prompts without room are rejected with the reason."""
+    def _assign_rows(self, prompts: list[Prompt], result: FrameResult) -> dict[int, Prompt]:
+        """Prompts by their object's row in the memory bank; prompts without room are rejected with the reason."""
         for track in self.tracks:
-            if not self.bank.has_memory(track.row):  # its first frame failed: there is nothing to track it by
+            if not self.bank.has_memory(track.row):  # its first frame failed: it cannot be tracked
                 self.remove(track.id)
         admitted: dict[int, Prompt] = {}
         for prompt in prompts:
@@ -213,40 +237,44 @@ class Tracker:
                 continue
             track = self.tracks.get_or_create(prompt.id)
             if prompt.replace:
-                self.forget_answer(track.row)
+                self.discard_output(track.row)
                 self.bank.clear(track.row)
             track.class_id = prompt.class_id or track.class_id
             admitted[track.row] = prompt
         return admitted
 
-    def _answer_prompts(self, last: LastFrame, tracked: Mapping[int, MaskOutput]) -> dict[int, MaskOutput]:
-        """By row, the answers to the frame's prompts; `tracked`: what was found without them, which clicks correct."""
+    def _decode_prompts(self, last: LastFrame, tracked: Mapping[int, MaskOutput]) -> dict[int, MaskOutput]:
+        """Masks of the prompted objects, by row; `tracked`: their masks by tracking alone, which clicks correct."""
         outputs = {}
         for row, prompt in last.prompts.items():
             if not self.numerics.corrections_use_memory:
                 last.fused.pop(row, None)
             corrected = tracked.get(row) if row in last.fused and prompt.box is None else None
-            outputs[row] = self._answer(prompt, last, row, corrected)
+            outputs[row] = self._decode_prompt(prompt, last, row, corrected)
         return outputs
 
-    def _answer(self, prompt: Prompt, last: LastFrame, row: int, corrected: MaskOutput | None) -> MaskOutput:
-        """The mask of one prompted object, holes filled, see `answer`. The mask it corrects is fed back filled, as the
-        official code keeps it."""
+    def _decode_prompt(
+        self, prompt: Prompt, last: LastFrame, row: int, corrected: MaskOutput | None
+    ) -> MaskOutput:
+        """The mask of one prompted object, holes filled, see `decode_prompt`. The mask that it corrects is fed back
+        with its holes filled, as in the official code."""
         area, fallback = self.config.fill_hole_area, self.numerics.stability_fallback
         earlier = None if corrected is None else with_holes_filled(corrected, area)
         fused = last.fused.get(row)
         return with_holes_filled(
-            answer(self.model, prompt, last.frame_hw, last.features, fused, earlier, fallback), area
+            decode_prompt(self.model, prompt, last.frame_hw, last.features, fused, earlier, fallback), area
         )
 
-    def _remember(self, last: LastFrame, outputs: dict[int, MaskOutput], prompted: Sequence[int]) -> None:
-        """Encode the frame's memories of all objects at once and put them into the bank.
+    def _write_memories(
+        self, last: LastFrame, outputs: dict[int, MaskOutput], prompted: Sequence[int]
+    ) -> None:
+        """Encode the frame's memories of all objects in one batch and write them to the bank.
 
-        Prompted masks are remembered with their holes filled, tracked ones as they are, as the official code does.
+        Memories of prompted masks are made with holes filled, those of tracked masks without, as in the official code.
         """
         if not outputs:
             return
-        if self.config.memory_policy != OFFICIAL:  # to read the scores is to wait for the device
+        if self.config.memory_policy != OFFICIAL:  # only then: reading the scores waits for the device
             presences = torch.cat([output.presence_b for output in outputs.values()]).tolist()
             outputs = {
                 row: output
@@ -254,7 +282,7 @@ class Tracker:
                 if row in prompted or admits_recent(self.config.memory_policy, presence)
             }
         if last.index % self.config.memory_every:
-            outputs = self._remember_pointers(last.index, outputs, prompted)
+            outputs = self._write_pointers_only(last.index, outputs, prompted)
         if not outputs:
             return
         rows = list(outputs)
@@ -275,10 +303,10 @@ class Tracker:
             if row in conditioning:
                 self.bank.write_conditioning(row, last.index, memory[index], output.pointer_bd[index])
 
-    def _remember_pointers(
+    def _write_pointers_only(
         self, now: int, outputs: dict[int, MaskOutput], prompted: Sequence[int]
     ) -> dict[int, MaskOutput]:
-        """Keep the pointers alone of what was only tracked; returns the rest."""
+        """Write only the object pointers of objects that were only tracked; returns the outputs of prompted ones."""
         rows = [row for row in outputs if row not in prompted]
         if rows:
             self.bank.write_pointers(rows, now, batched([outputs[row] for row in rows]).pointer_bd)
@@ -291,9 +319,9 @@ class Tracker:
         prompted: Collection[int],
         seen: Collection[int] = (),
     ) -> None:
-        """Masks at the frame's size, states, and objects that are over.
+        """Fill `result`: masks at the frame's size, states, and objects that are forgotten.
 
-        `seen`: rows whose answer on this frame was reported before, and counts once.
+        `seen`: rows that were reported on this frame before: their hysteresis does not count it twice.
         """
         answered = [track for track in self.tracks if track.row in outputs]
         found = object_masks(
@@ -306,10 +334,10 @@ class Tracker:
             box, area, centroid = measure_mask(mask)
             visible, in_prompt = presence > 0 and area > 0, track.row in prompted
             if track.row in seen:
-                age = track.answered_again(visible and in_prompt, result.stamp_s)
+                age = track.update_refined(visible and in_prompt, result.stamp_s)
             else:
                 age = track.update(presence, visible, in_prompt, result.stamp_s, self.config)
-            if track.is_over(age, self.config):
+            if track.is_expired(age, self.config):
                 self.remove(track.id)
                 result.forgotten.append(track.id)
                 continue
@@ -322,5 +350,5 @@ class Tracker:
 
 
 def _pointer_span(clip_frames: int, max_pointers: int) -> int:
-    """Frames ago that the time encoding of object pointers takes for 1."""
+    """The distance in frames that the time encoding of object pointers maps to 1."""
     return max(1, min(clip_frames or max_pointers, max_pointers) - 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker's settings, and the differences between the official predictors' numerics and ours.
+"""Settings of the tracker, and the numerical differences between the official predictors and the stream mode.
 
-Frozen numbers, validated once; does not know how they are used.
+Frozen values, validated once. Does not know how they are used.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from .result import MAX_LABEL
 
 @dataclass(frozen=True)
 class Numerics:
-    """Choices that change masks.
+    """Choices in which the official predictors differ, and which change masks.
 
     Attributes:
-        corrections_use_memory: a prompt for a live object is decoded from features with memory and refines its
-            current mask; otherwise every prompted frame starts without memory, as a frame that the official
-            video predictor has not tracked yet.
-        stability_fallback: replace an unstable single mask by the best of three (dynamic multimask).
-        binarize_prompted: memories of prompted frames are made from the thresholded mask.
-        fill_hole_area, corrections_are_conditioning: see `TrackerConfig`.
+        corrections_use_memory: True: a prompt for a tracked object is decoded with memory and refines its current mask.
+            False: every prompted frame is decoded without memory, like a frame that the official video predictor has
+            not tracked yet.
+        corrections_are_conditioning: see `TrackerConfig`.
+        stability_fallback: replace an unstable single mask by the best of three (official dynamic multimask).
+        binarize_prompted: make the memory of a prompted frame from the thresholded mask, not from its sigmoid.
+        fill_hole_area: see `TrackerConfig`.
     """
 
     corrections_use_memory: bool
@@ -50,38 +51,45 @@ NUMERICS = {
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """How a `Tracker` works.
+    """Settings of a `Tracker`. The defaults are for a live stream.
 
     Attributes:
-        max_objects: objects held at once; memory for all of them is allocated at the start.
-        memory_frames: one conditioning frame and `memory_frames` - 1 recent frames, 1..7.
-        max_conditioning_frames: prompted frames kept per object; the first is always among them.
-        memory_policy: "official" or "visible", see `policies.admits_recent`; empty: "visible" with the numerics
-            "stream", "official" with the official ones.
-        numerics: "stream", "official_image", "official_video" or "official_vos", see `NUMERICS`. With
-            "official_image" a prompted frame is answered as by the image predictor. The official predictors use every
-            conditioning frame: make `max_conditioning_frames` as large as the number of prompted frames.
-        corrections_are_conditioning: a frame on which a tracked object is corrected becomes a conditioning frame
-            (official `add_all_frames_to_correct_as_cond`); with False, the official default, the corrected mask is
-            remembered as long as any recent frame. None = as the numerics say: True with "stream", else False, where
-            it concerns `Tracker.refine` alone, since a prompt given with its frame starts without memory.
+        max_objects: objects tracked at once, 1..65534; memory for all of them is allocated at the start.
+        memory_frames: frames of spatial memory per object, 1..7: one conditioning frame and `memory_frames` - 1 recent
+            ones.
+        max_conditioning_frames: prompted frames kept per object, at least 1. With 2 or more the first one is always
+            kept, and of the others the newest.
+        memory_policy: which tracked frames become memories: "official" = all, "visible" = those that show the object,
+            see `policies.admits_recent`. Empty = "visible" with numerics "stream", else "official".
+        numerics: which implementation's numbers are computed: "stream", or exactly those of an official predictor:
+            "official_image", "official_video" or "official_vos", see `NUMERICS`. With "official_image" a prompted frame
+            gets the mask of the image predictor. The official predictors use every conditioning frame: make
+            `max_conditioning_frames` as large as the number of prompted frames.
+        corrections_are_conditioning: True: a frame on which a tracked object is corrected becomes a conditioning frame
+            (official `add_all_frames_to_correct_as_cond`). False, the official default: the corrected mask is kept as
+            long as any recent frame. None = True with numerics "stream", else False. With the official numerics it
+            concerns `Tracker.refine` alone, since a prompt given to `Tracker.step` is decoded without memory.
         clip_frames: length of the clip, which the official predictors know and a stream does not: they divide
             distances to object pointers by min(clip_frames, 16) - 1. 0 = 16 or more.
-        memory_pooling: 1 or 2; 2 keeps the means of 2 x 2 cells of every spatial memory, a quarter of the tokens that
-            memory attention looks at and of the bytes. Pointers stay whole. **Not exact**: the official models were not
-            trained for it. 1 = exact.
-        memory_every: of tracked frames, spatial memories are made of those only whose number it divides, at most
-            `memory_frames` - 1; pointers of all. The bank then looks as far back as before and finds fewer memories
-            there, each at its true age. **Not exact**. 1 = exact.
-        resize: "image", "video" or "fast", see `preprocess`.
-        fill_hole_area: holes of up to so many low-resolution cells are filled, see `postprocess.fill_holes`; 0 = none;
-            -1 = as the numerics say. (The official code fills them where its CUDA extension is installed.)
-        non_overlap: where masks overlap, the object with the highest logit has the pixel.
-        present_on: object score logit above which an object that was hidden is seen again.
-        present_off: object score logit below which a visible object is hidden.
-        hysteresis_frames: frames in a row that either needs.
-        lost_after_s: seconds without being visible until LOST.
-        forget_after_s: seconds without being visible until it is dropped; 0 = never.
+        memory_pooling: 1 = exact. 2 keeps the means of 2 x 2 cells of every spatial memory: a quarter of its bytes,
+            and of the tokens that memory attention reads. Pointers are not pooled. **Not exact**: the official models
+            were not trained for it.
+        memory_every: 1 = exact. n: of tracked frames only every n-th, whose index n divides, gets a spatial memory; at
+            most `memory_frames` - 1. All frames get object pointers. The bank reaches as far back as before, with fewer
+            memories, each at its true age. **Not exact**.
+        resize: "image", "video" or "fast", see `preprocess.preprocess`.
+        fill_hole_area: fill holes of up to this many cells of the low-resolution mask, see `postprocess.fill_holes`.
+            0 = none; -1 = 8 with numerics "official_video", else 0. (The official code fills holes where its CUDA
+            extension is installed.)
+        non_overlap: where masks overlap, only the object with the highest logit keeps the pixel.
+        present_on: object score logit above which a hidden object counts as visible again.
+        present_off: object score logit below which a visible object counts as hidden; at most `present_on`.
+        hysteresis_frames: consecutive frames that either change of state needs, at least 1.
+        lost_after_s: seconds without being visible until an object is LOST.
+        forget_after_s: seconds without being visible until an object is forgotten; 0 = never.
+
+    Raises:
+        ValueError: a value is out of its range. The message names the setting, the value and the range.
     """
 
     max_objects: int = 8
@@ -137,4 +145,4 @@ def _check(name: str, value: object, good: bool, expected: str) -> None:
 
 
 IMAGE_MODE = TrackerConfig(max_objects=1, memory_frames=1, max_conditioning_frames=1)
-"""What a model is opened and warmed up for when no stream follows: as little memory as there can be."""
+"""Settings to open and warm up a model for images alone: the least memory."""

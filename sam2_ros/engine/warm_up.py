@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warms a model up: runs it once through all that a stream needs, so that the first frames are as fast as later ones.
+"""Warms a model up: runs every stage that a stream needs once, so that the first frames are as fast as later ones.
 
-Leaves nothing behind: what it tracks is black, and forgotten with its tracker. Does not know who measures times.
+Tracks black frames with a tracker of its own. Does not know who measures times.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from .prompt import Prompt
 from .tracker import Tracker
 from .tracker_config import IMAGE_MODE, TrackerConfig
 
-CAMERA_HW = (480, 640)  # pixels; unlike the model's square, so that resizing is run, too
+CAMERA_HW = (480, 640)  # pixels; not the size of the model's input, so that resizing is run, too
 
 
 def warm_up(model: Sam2Model, config: TrackerConfig = IMAGE_MODE) -> None:
-    """A prompted frame, a tracked one, and a tracked one with a full memory bank, for one object.
+    """Run a prompted frame, a tracked one, and a tracked one with a full memory bank, for one object.
 
-    Everything that is slow the first time happens here: libraries choose and load their kernels for these shapes, and
-    the system finds pages for the tensors. The model and its answers stay as they are.
+    Everything that is slow the first time happens here: libraries choose and load kernels for these shapes, and the
+    system allocates pages for the tensors. The model and its results do not change.
 
     Args:
-        config: of the trackers that are to use the model; of their objects one is enough.
+        model: the model.
+        config: of the trackers that will use the model; one object is tracked whatever its `max_objects`.
     """
-    # Every frame is remembered, whatever the model sees in black, and no object is over before the end.
+    # Every frame becomes a memory, whatever the object score of black frames, and no object is forgotten early.
     config = replace(config, max_objects=1, memory_policy="official", memory_every=1, forget_after_s=0.0)
     tracker = Tracker(model, config)
     image = np.zeros((*CAMERA_HW, 3), np.uint8)
@@ -41,7 +42,7 @@ def warm_up(model: Sam2Model, config: TrackerConfig = IMAGE_MODE) -> None:
 
 @torch.inference_mode()
 def _fill(tracker: Tracker, now: int) -> None:
-    """What the bank would have on frame `now` of a longer stream: recent frames and pointers of any age."""
+    """Fill the bank as on frame `now` of a longer stream: recent frames and pointers of every age."""
     bank, config = tracker.bank, tracker.model.config
     pointers = torch.zeros_like(bank.pointers[:, 0])
     spatial = pointers.new_zeros(1, config.grid**2, config.mem_dim)

@@ -49,7 +49,7 @@ class PromptPlan:
         corrected: frames with corrective clicks; empty for masks.
         clicks: corrective clicks on each of them.
         masks_answered: a mask prompt is decoded, and its answer scored, as other prompts are; otherwise it is its own
-            answer, as for the tracker (`Sam2Model.adopt_mask`).
+            answer, as for the tracker (`Sam2Model.mask_as_output`).
     """
 
     kind: str

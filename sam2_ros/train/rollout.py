@@ -173,7 +173,7 @@ def _run_frame(
     visible = batch.visible_tm[frame.number]
     mask_given = frame.view is None and plan.kind == "mask"
     if mask_given and not plan.masks_answered:
-        adopted = model.adopt_mask(masks, here)
+        adopted = model.mask_as_output(masks, here)
         spatial = model.encode_memory(here.s16, adopted.logits_b1hw, adopted.presence_b)
         none = masks.new_zeros(len(TERMS), dtype=torch.float32)
         logits, remembered = adopted.logits_b1hw, FrameMemory(spatial, adopted.pointer_bd)

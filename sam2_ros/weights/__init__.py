@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: which there are, where they lie, how they are fetched, verified and loaded."""
+"""Checkpoints: the known models, where their files are, and how they are downloaded, verified and loaded."""
 
 from sam2_ros.errors import CheckpointError
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of checkpoints: which models have a name, and where their files lie on this machine.
+"""The catalogue of checkpoints: which models are known by name, and where their files are on this machine.
 
-Knows names, addresses and folders; opens no checkpoint, and downloads none.
+Knows names, addresses and folders. Opens no checkpoint, and downloads none.
 """
 
 from __future__ import annotations
@@ -22,18 +22,31 @@ from sam2_ros.share_folder import shared_folder
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One line of models/models.yaml, and where its file is on this machine."""
+    """One entry of models/models.yaml, and where its file is on this machine.
 
-    name: str  # as given to load_model: nano, tiny, tiny-2.0, ...
+    Attributes:
+        name: as given to `load_model`: nano, tiny, tiny-2.0, ...
+        version: "2.0" or "2.1".
+        parameters: number of weights.
+        file: name of the checkpoint file.
+        url: where it is downloaded from; empty if the weights come with this package.
+        licence: SPDX identifier.
+        sha256: hexadecimal; empty if no trustworthy public source for it is known.
+        path: the file; None = not on this machine.
+        hub: Hugging Face repository with the same file; empty = none.
+        size_bytes: size of the file; 0 = not known.
+    """
+
+    name: str
     version: str
     parameters: int
     file: str
-    url: str  # empty when the weights come with this package
+    url: str
     licence: str
-    sha256: str  # empty when no trustworthy public source for it is known
-    path: Path | None  # None: not on this machine
-    hub: str = ""  # Hugging Face repository with the same file
-    size_bytes: int = 0  # 0: not known
+    sha256: str
+    path: Path | None
+    hub: str = ""
+    size_bytes: int = 0
 
 
 def models_dir() -> Path:
@@ -42,7 +55,7 @@ def models_dir() -> Path:
 
 
 def download_dir() -> Path:
-    """Where official checkpoints are looked for: ``$SAM2_ROS_MODELS``, else ``~/.cache/sam2_ros``."""
+    """The folder of downloaded checkpoints: ``$SAM2_ROS_MODELS``, else ``~/.cache/sam2_ros``."""
     return Path(os.environ.get("SAM2_ROS_MODELS", Path.home() / ".cache" / "sam2_ros"))
 
 
@@ -70,9 +83,13 @@ def _info(entry: Mapping[str, Any]) -> ModelInfo:
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file behind a model name, a Hugging Face id, or a path (a file, or a folder with exactly one checkpoint).
+    """The checkpoint file of a model.
 
-    Raises CheckpointError: unknown name, a known model that is not on this machine, or no such file.
+    Args:
+        name_or_path: a name of models.yaml, a Hugging Face id, a file, or a folder with exactly one checkpoint.
+
+    Raises:
+        CheckpointError: an unknown name, a known model that is not on this machine, or no such file.
     """
     given = Path(name_or_path).expanduser()
     if given.is_file():
@@ -105,17 +122,17 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name can be a Hugging Face repository, ``owner/name``."""
+    """True if a name has the form of a Hugging Face repository, ``owner/name``."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
 
 
 def hub_file(info: ModelInfo | None) -> str:
-    """Which file of a Hugging Face repository is used: the official checkpoint, else transformers' weights."""
+    """The file of a Hugging Face repository that is used: the official checkpoint, else transformers' weights."""
     return "model.safetensors" if info is None else info.file
 
 
 def _cached_from_hub(repository: str, info: ModelInfo | None) -> Path:
-    """What huggingface_hub has downloaded before, for us or for transformers."""
+    """The file in the cache of huggingface_hub, where this package or transformers may have downloaded it."""
     from huggingface_hub import try_to_load_from_cache
 
     for file in dict.fromkeys((hub_file(info), "model.safetensors")):
@@ -123,7 +140,7 @@ def _cached_from_hub(repository: str, info: ModelInfo | None) -> Path:
         if isinstance(cached, str):
             return Path(cached)
     raise CheckpointError(
-        f"'{repository}' is no file, and as a Hugging Face model it is not on this machine: "
+        f"'{repository}' is not a file, and not a Hugging Face model on this machine: "
         f"`sam2-ros models fetch {repository}`"
     )
 

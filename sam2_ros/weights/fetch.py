@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads official checkpoints: resumes, checks, and puts a file in place only when it is complete.
 
-Does not choose what to download or when: nothing is ever fetched unless a user asks for it by name.
+Does not choose what to download or when: nothing is downloaded unless a user asks for it by name.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .load import load_model
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30.0
 LEAST_BYTES = 1 << 16
-"""In each `TIMEOUT_S`: a server that sends a byte now and then would be waited for until the end of time."""
+"""Least bytes in each `TIMEOUT_S`. A limit per read would not end a download from a server that sends single bytes."""
 MOST_BYTES = 1 << 33
-"""Of a file whose size nobody announced."""
+"""Most bytes of a file whose size is not known beforehand."""
 
 
 def fetch(
@@ -34,11 +34,19 @@ def fetch(
     folder: Path,
     on_progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None,
 ) -> Path:
-    """Download `info.file` from `info.url` into `folder` and return its path; a file that is there is kept.
+    """Download the checkpoint of a model; an interrupted download (`*.partial`) is resumed.
 
-    What an interrupted download left (`*.partial`) is continued. Raises CheckpointError, with the manual
-    step, when the server cannot be reached, hardly sends anything, sends another size than it announces or than was
-    published, the file stays incomplete, or its SHA-256 is a wrong one.
+    Args:
+        info: the model.
+        folder: where its file goes; a file that is there already is kept.
+        on_progress: called with the bytes done and the bytes in all, None = not known.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: the server cannot be reached or is too slow; the size is not the announced or published one;
+            the file is incomplete; or its SHA-256 is wrong. The message says how to continue.
     """
     if not info.url:
         raise CheckpointError(
@@ -55,13 +63,13 @@ def fetch(
         said = " ".join(str(getattr(error, "reason", None) or error).split())
         reason = readable(said) or type(error).__name__
         raise CheckpointError(
-            f"{info.url} cannot be downloaded ({reason}): run this again to go on where it stopped, or "
-            f"download it elsewhere and put it at {target}"
+            f"{info.url} cannot be downloaded ({reason}): run this again to resume, or download it elsewhere and put "
+            f"it at {target}"
         ) from error
     size_bytes = partial.stat().st_size
     if total_bytes is not None and size_bytes != total_bytes:
         raise CheckpointError(
-            f"{info.url} ended after {size_bytes} of {total_bytes} bytes: run this again to go on"
+            f"{info.url} ended after {size_bytes} of {total_bytes} bytes: run this again to resume"
         )
     digest = sha256(partial)
     if info.sha256 and digest != info.sha256:
@@ -74,25 +82,30 @@ def fetch(
 
 
 def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
-    """Download a Hugging Face repository's checkpoint into the cache of huggingface_hub, and return its path.
+    """Download the checkpoint of a Hugging Face repository into the cache of huggingface_hub.
 
-    Of an official repository the official file, checked; of another `model.safetensors`, as transformers saves it.
+    From an official repository the official file, whose SHA-256 is checked; from others `model.safetensors`, as
+    transformers saves it.
 
     Args:
         repository: ``owner/name``.
         endpoint: a mirror; None = ``$HF_ENDPOINT``, else huggingface.co.
 
-    Raises CheckpointError: it cannot be downloaded, or is not what was published.
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: it cannot be downloaded, or is not the published file.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import logging as hub_logging
 
-    hub_logging.set_verbosity_error()  # its warnings say in other words what the error will say
+    hub_logging.set_verbosity_error()  # its warnings repeat what the error says
     info = next((info for info in list_models() if info.hub == repository), None)
     file = hub_file(info)
     try:
         path = Path(hf_hub_download(repository, file, endpoint=endpoint))
-    except Exception as error:  # the library has a dozen, of httpx's, of its own and of the system's
+    except Exception as error:  # the library raises many kinds: its own, of httpx, of the system
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(
             f"{file} of Hugging Face model '{repository}' cannot be downloaded ({reason}): run this again, or download "
@@ -109,20 +122,24 @@ def fetch_from_hub(repository: str, endpoint: str | None = None) -> Path:
 
 
 def adopt_file(file: Path) -> ModelInfo:
-    """Copy a checkpoint that was downloaded by hand to where its name finds it.
+    """Copy an official checkpoint that was downloaded by hand to the folder where its name is looked up.
+
+    Args:
+        file: the checkpoint, under any name.
 
     Returns:
-        The official model that it is.
+        The official model, recognised by SHA-256.
 
-    Raises CheckpointError: not a checkpoint, or not one of the official ones.
+    Raises:
+        CheckpointError: not a checkpoint, or not an official one.
     """
     config = load_model(file, device="cpu", precision="fp32").config
     digest = sha256(file)
     info = next((info for info in list_models() if info.sha256 == digest), None)
     if info is None:
         raise CheckpointError(
-            f"{file} is a SAM {config.version} {config.name} but none of the published files: it has no name of its "
-            f"own, give its path as the model"
+            f"{file} is a SAM {config.version} {config.name} but none of the published files: give its path as the "
+            "model"
         )
     folder = download_dir()
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,34 +149,34 @@ def adopt_file(file: Path) -> ModelInfo:
 
 
 def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | None], None]) -> int | None:
-    """Append to `partial` what it lacks. Returns the size the whole file should have, None when unknown."""
+    """Append the missing part to `partial`. Returns the size of the whole file; None = not known."""
     url = info.url
     have_bytes = partial.stat().st_size if partial.exists() else 0
     try:
         response = open_url(url, {"Range": f"bytes={have_bytes}-"} if have_bytes else {}, TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have_bytes:  # all is here: the last attempt ended just before the checks
+        if error.code == 416 and have_bytes:  # complete: the last attempt ended just before the checks
             return None
         raise
     with response:
         resumed = response.status == 206
-        if not resumed:  # the server sends the whole file, whatever was asked for
+        if not resumed:  # the server ignores the range and sends the whole file
             have_bytes = 0
         elif (start := _range_start(response)) not in (None, have_bytes):
             raise CheckpointError(
-                f"{url} goes on at byte {start}, {have_bytes} expected: remove {partial} and run this again"
+                f"{url} resumes at byte {start}, expected {have_bytes}: remove {partial} and run this again"
             )
         length = response.headers.get("Content-Length")
         if length is not None and not re.fullmatch(r"[0-9]{1,18}", length.strip()):
             raise CheckpointError(
-                f"{url} announces '{readable(length[:40])}' bytes, a number expected: nothing was kept of it; is a "
-                "proxy in between?"
+                f"{url} announces '{readable(length[:40])}' bytes, expected a number: the response was discarded; "
+                "check for a proxy"
             )
         total_bytes = have_bytes + int(length) if length is not None else None
         if total_bytes is not None and info.size_bytes and total_bytes != info.size_bytes:
             raise CheckpointError(
-                f"{url} announces {total_bytes} bytes, expected {info.size_bytes}: nothing was kept of it; is a "
-                f"proxy or a log-in page in between?"
+                f"{url} announces {total_bytes} bytes, expected {info.size_bytes}: the response was discarded; check "
+                f"for a proxy or a log-in page"
             )
         most_bytes = info.size_bytes or total_bytes or MOST_BYTES
         pace = Pace(TIMEOUT_S, LEAST_BYTES)
@@ -174,13 +191,12 @@ def _transfer(info: ModelInfo, partial: Path, on_progress: Callable[[int, int | 
     if have_bytes > most_bytes:
         partial.unlink()
         raise CheckpointError(
-            f"{url} sends more than the {most_bytes} bytes that were expected: nothing was kept of it; is a proxy in "
-            "between?"
+            f"{url} sends more than the expected {most_bytes} bytes: the download was discarded; check for a proxy"
         )
     return total_bytes
 
 
 def _range_start(response: http.client.HTTPResponse) -> int | None:
-    """The first byte of a partial answer; None where it does not say."""
+    """The first byte of a partial response; None if its header does not say."""
     match = re.match(r"\s*bytes\s+([0-9]{1,18})-", response.headers.get("Content-Range") or "")
     return int(match[1]) if match else None

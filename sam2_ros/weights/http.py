@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens http and https addresses with time limits: for the response to begin, and for how slowly it may come.
+"""Opens http and https addresses with time limits: until the response begins, and for its least rate.
 
-Not left to huggingface_hub, whose limit is for each read: it waits without end for a server that sends a byte now and
-then, and takes all that comes, however much was announced. Does not know what is downloaded.
+huggingface_hub limits only the time of each read: it waits without end for a server that sends single bytes, and
+accepts more bytes than were announced. Does not know what is downloaded.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from urllib.parse import urlsplit
 
 
 class Pace:
-    """Raises TimeoutError when fewer than `least_bytes` came within `window_s`."""
+    """Least rate of a download: `check` raises TimeoutError if fewer than `least_bytes` arrive within `window_s`."""
 
     def __init__(self, window_s: float, least_bytes: int) -> None:
         self._window_s, self._least_bytes = window_s, least_bytes
         self._began_s, self._began_bytes = time.monotonic(), -1
 
     def check(self, have_bytes: int) -> None:
-        """Call it whenever something came."""
+        """Call it after every read, with the bytes received so far."""
         now_s = time.monotonic()
         if self._began_bytes < 0:
             self._began_bytes = have_bytes
@@ -40,12 +40,16 @@ class Pace:
 
 
 def open_url(url: str, headers: Mapping[str, str], timeout_s: float) -> http.client.HTTPResponse:
-    """The answer, whose body is not read yet.
+    """Request an address; the body of the response is not read yet.
 
     Args:
-        timeout_s: for the connection, for every read, and for all that comes before the body together, redirects too.
+        url: http or https.
+        headers: of the request.
+        timeout_s: limit for the connection, for each read, and for everything before the body together, with redirects.
 
-    Raises OSError, http.client.HTTPException: it cannot be had, or another kind of address was redirected to.
+    Raises:
+        OSError: no response in time, an error response, or a redirect to another kind of address.
+        http.client.HTTPException: a response that breaks the protocol.
     """
     sockets: list[socket.socket] = []
     handlers = (
@@ -73,7 +77,7 @@ def open_url(url: str, headers: Mapping[str, str], timeout_s: float) -> http.cli
 
 @contextlib.contextmanager
 def _deadline(sockets: list[socket.socket], timeout_s: float) -> Iterator[threading.Event]:
-    """Shuts the sockets when the time is over: each read has a limit of its own, their sum has none."""
+    """Shuts the sockets down when the time is over: the time-out of a socket limits each read, not their sum."""
     passed = threading.Event()
 
     def shut() -> None:
@@ -92,7 +96,7 @@ def _deadline(sockets: list[socket.socket], timeout_s: float) -> Iterator[thread
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https, never from https to http."""
+    """Follows redirects to http and https, but never from https to http."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Message, newurl: str
@@ -104,7 +108,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Connects by http or https, and notes the sockets."""
+    """Connects by http or https, and collects the sockets."""
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 def _noting(
     kind: type[http.client.HTTPConnection], sockets: list[socket.socket]
 ) -> type[http.client.HTTPConnection]:
-    """A connection that adds its socket to a list as soon as it has one."""
+    """A connection class that adds its socket to a list as soon as it is connected."""
 
     class Noting(kind):  # type: ignore[misc, valid-type]
         def connect(self) -> None:

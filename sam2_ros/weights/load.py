@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads checkpoints into models, and saves models: the one place that reads and writes weights.
+"""Loads checkpoints into models, and saves models: the only place that reads and writes weights.
 
-Which checkpoints there are is the business of catalogue.py. Never downloads; does not know how a model computes.
+Does not choose checkpoints (see catalogue.py), downloads none, and does not know how a model computes.
 """
 
 from __future__ import annotations
@@ -35,20 +35,23 @@ MAX_IMAGE_SIZE = 8192
 def load_model(
     name_or_path: str | Path, device: str = "auto", precision: str = "auto", image_size: int = 0
 ) -> Sam2Model:
-    """A model ready for a `Tracker`; size and version are recognised from the keys.
+    """Load a checkpoint into a model for a `Tracker` or an `ImageSegmenter`. Nothing is downloaded.
 
-    On a GPU its attention kernels are chosen by timing them there, see `engine.kernels.gpu_choice`.
+    Size and version of the model are recognised from the keys of the checkpoint. On a GPU the attention kernels are
+    chosen by timing them, see `engine.kernels.gpu_choice`.
 
     Args:
-        name_or_path: a name of models.yaml, an official ``.pt``, a ``.safetensors`` (in the official key layout or
-            that of transformers' Sam2VideoModel), a folder with one of them, or a Hugging Face id that is cached.
-        device: "auto" (the first GPU, else the CPU), "cpu", "cuda:0", ...
+        name_or_path: a name of models.yaml, such as "nano" or "tiny"; an official ``.pt``; a ``.safetensors`` in the
+            official key layout or in the layout of transformers' `Sam2VideoModel`; a folder with one of them; or the id
+            of a Hugging Face model that was downloaded before.
+        device: "auto" (the first GPU, else the CPU), "cpu", or "cuda:0", "cuda:1", ...
         precision: "fp32", "bf16", "fp16", or "auto" (bf16 on a GPU or CPU that is fast in it, else fp32).
-        image_size: side of the square input in pixels, a multiple of 32; 0 is the model's own, at which it was
-            trained. Smaller is faster and loses small objects.
+        image_size: side of the square input in pixels, a multiple of 32, at most 8192; 0 = the size at which the model
+            was trained. A smaller size is faster and loses small objects.
 
-    Raises CheckpointError: see `find_checkpoint`; a file that is not a SAM 2 checkpoint; an unknown device or
-    precision; an image size that does not divide.
+    Raises:
+        CheckpointError: the checkpoint is not found, or is not a SAM 2 checkpoint; the device or precision is unknown
+            or not available; or the image size is out of range.
     """
     target = _device(device)
     dtype = _precision(precision, target)
@@ -78,21 +81,22 @@ def load_model(
 
 
 def device_and_precision(device: str = "auto", precision: str = "auto") -> tuple[str, str]:
-    """What `load_model` would use, by names it takes: ("cuda:0", "bf16"). Raises CheckpointError."""
+    """The device and precision that `load_model` would use, such as ("cuda:0", "bf16"). Raises CheckpointError."""
     target = _device(device)
     dtype = _precision(precision, target)
     return str(target), next(name for name, known in PRECISIONS.items() if known == dtype)
 
 
 def compile_cache_dir() -> Path:
-    """Where a compiled model's kernels are kept: beside the checkpoints, one folder for each version of PyTorch."""
+    """Where kernels of compiled models are stored: beside the checkpoints, one folder per version of PyTorch."""
     return download_dir() / f"inductor-torch-{torch.__version__}"
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, as float32. Never runs code from the file.
+    """Read the tensors of a checkpoint, as float32. Never runs code from the file.
 
-    Raises CheckpointError: unreadable, or without tensors.
+    Raises:
+        CheckpointError: the file cannot be read, or is not a state dict of tensors.
     """
     state: Any
     try:
@@ -102,10 +106,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what is wrong is said once, by the error
+                warnings.simplefilter("ignore")  # the error says what is wrong
                 state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else None
-    except Exception as error:  # the unpickler stumbles over garbage in many ways, IndexError too
+    except Exception as error:  # the unpickler raises many kinds for garbage, even IndexError
         first_line = (str(error).splitlines() or [""])[0]
         reason = f"{type(error).__name__}: {first_line.split('. ')[0]}"
         raise CheckpointError(
@@ -124,7 +128,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ValueError for a zip archive with compressed entries: torch.save has none, a bomb unpacks to anything."""
+    """Raise ValueError for a zip archive with compressed entries: it may unpack to any size; torch.save has none."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
@@ -132,10 +136,10 @@ def _check_archive(path: Path) -> None:
 
 
 def _tensor_problem(tensor: torch.Tensor) -> str:
-    """Why a tensor is none of a model's weights; "" when it can be."""
+    """Why a tensor cannot be a weight of a model; "" if it can."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         return f"is {'quantized' if tensor.is_quantized else f'{tensor.layout} on {tensor.device}'}"
-    if not tensor.is_floating_point() and tensor.ndim:  # counters of training have no dimension
+    if not tensor.is_floating_point() and tensor.ndim:  # counters of a training are scalars
         return f"holds {tensor.dtype} and no floats"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return f"claims a shape of {list(tensor.shape)} and has {tensor.untyped_storage().nbytes():,} bytes"
@@ -143,7 +147,13 @@ def _tensor_problem(tensor: torch.Tensor) -> str:
 
 
 def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write a model as float16 safetensors, with its configuration and `notes` in the header; atomic."""
+    """Write a model as float16 safetensors, atomically.
+
+    Args:
+        model: the model; a prepared one is saved with the weights of its checkpoint.
+        path: the file; its folder is created.
+        notes: stored in the header, beside name and version of the model.
+    """
     header = {
         "config": json.dumps({"name": model.config.name, "version": model.config.version}),
         **(notes or {}),
@@ -152,7 +162,7 @@ def save_model(model: Sam2Model, path: Path, notes: Mapping[str, str] | None = N
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         save_file(tensors, str(partial), metadata=header)
-        partial.chmod(0o644)  # safetensors keeps it to the owner; a shared installation is read by everybody
+        partial.chmod(0o644)  # safetensors writes 0600; a shared installation is read by all users
 
 
 def _device(name: str) -> torch.device:
@@ -176,7 +186,7 @@ def _device(name: str) -> torch.device:
 
 
 def _is_fast_in_bfloat16(device: torch.device) -> bool:
-    """A GPU that has it, a CPU with matrix units (AMX), or one that our own kernels use; others are slower in it."""
+    """True for a GPU that supports it, a CPU with matrix units (AMX), or one for which there are C++ kernels."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private, and not in every torch

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a model: a checkpoint in PyTorch, compiled if asked, or an exported folder in onnxruntime.
+"""Opens a model by its options: a checkpoint in PyTorch, optionally compiled, or an exported folder in onnxruntime.
 
-What every command and the node are told about their model is one `ModelOptions`. Does not know how a model computes.
+All commands and the node describe their model by `ModelOptions`. Does not know how a model computes.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ BACKENDS = ("torch", "onnx")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model is opened, and how. Fields are named as the options of the command line and the node's parameters.
+    """Which model is opened, and how. Options of the command line and parameters of the node have the same names.
 
     Attributes:
-        model: for torch see `load_model`; for onnx the folder that `sam2-ros export` wrote.
-        device, precision, image_size: see `load_model`. An export has its precision and image size in it: "auto" and 0
-            take them, anything else has to be the same.
+        model: backend "torch": name or path, see `load_model`; backend "onnx": the folder that `sam2-ros export` wrote.
+        device: "auto", "cpu" or "cuda:N", see `load_model`.
+        precision: "auto", "fp32", "bf16" or "fp16", see `load_model`. An export has a fixed precision: "auto", or the
+            same.
+        image_size: side of the square input in pixels, see `load_model`. An export has a fixed size: 0, or the same.
         backend: "torch" or "onnx".
-        compile: see `engine.compiled`.
+        compile: "off", "graphs" or "max", see `engine.compiled.compile_model`; backend "torch" only.
 
-    Raises UserError: another backend or way to compile; an export that is to be compiled.
+    Raises:
+        CheckpointError: an unknown backend or compile mode, or an export that is to be compiled.
     """
 
     model: str = "nano"
@@ -48,17 +51,17 @@ class ModelOptions:
         check_compile_mode(self.compile)
         if self.compile != OFF and self.backend != "torch":
             raise CheckpointError(
-                f"compile = '{self.compile}' with backend {self.backend}: expected backend torch, whose model is what "
-                "is compiled; use compile = 'off'"
+                f"compile = '{self.compile}' with backend {self.backend}: expected backend torch, as exports cannot be "
+                "compiled; use compile = 'off'"
             )
 
     @property
     def patience_s(self) -> float:
-        """How long a process may take to open it, imports and warm-up included, before something must be wrong."""
+        """Seconds that a process may take to open the model, with imports and warm-up; after that it has failed."""
         return 180.0 if self.compile == OFF else 1200.0  # a compiler takes minutes
 
     def files(self) -> list[Path]:
-        """The checkpoint, or what there is of an export. Raises CheckpointError where there is none."""
+        """The checkpoint file, or the existing files of an export. Raises CheckpointError if there are none."""
         folder = Path(self.model).expanduser()
         if self.backend == "onnx":
             ExportLayout.read(folder)
@@ -70,9 +73,10 @@ class ModelOptions:
         return [find_checkpoint(self.model)]
 
     def resolved(self) -> ModelOptions:
-        """The same, with the device and precision that "auto" stands for here. Nothing is loaded.
+        """A copy with "auto" replaced by the device and precision that it means on this machine. Loads nothing.
 
-        Raises UserError: what can be told beforehand of all that `open_model` raises.
+        Raises:
+            CheckpointError: every error of `open_model` that can be found without loading.
         """
         self.files()
         if self.backend == "torch":
@@ -84,12 +88,12 @@ class ModelOptions:
         return replace(self, device=device_for(self.device), precision=self._layout().precision)
 
     def in_any_folder(self) -> ModelOptions:
-        """The same for a process that runs in another folder: a path becomes absolute, a name stays."""
+        """A copy for a process that runs in another folder: a path becomes absolute, a name stays."""
         path = Path(self.model).expanduser()
         return replace(self, model=str(path.absolute())) if path.exists() else self
 
     def _layout(self) -> ExportLayout:
-        """Of the export. Raises CheckpointError where these options are not what it was exported for."""
+        """The layout of the export. Raises CheckpointError if it was exported for other options."""
         folder = Path(self.model).expanduser()
         layout = ExportLayout.read(folder)
         if self.precision not in ("auto", layout.precision):
@@ -106,15 +110,18 @@ class ModelOptions:
 
 
 def open_model(options: ModelOptions, config: TrackerConfig = IMAGE_MODE) -> Sam2Model:
-    """A model ready for a `Tracker`; `warm_up` makes its first frames as fast as the later ones.
+    """Open a model for a `Tracker` or an `ImageSegmenter`.
+
+    The first frames are slower than later ones, unless `engine.warm_up.warm_up` is called before.
 
     Args:
-        config: of the tracker that is to use the model. A compiled model, and an export, has room for so many objects
-            and prompted frames only.
+        options: which model, and how.
+        config: of the trackers that will use the model. A compiled model or an export has room only for the objects and
+            prompted frames of this `config`.
 
     Raises:
-        CheckpointError: see `load_model`; an export that is not whole, or does not fit these options or `config`.
-        UserError: see `compile_model`.
+        CheckpointError: see `load_model` and `compile_model`; or an export that is incomplete, or does not fit the
+            options or `config`.
     """
     if options.backend == "onnx":
         options._layout()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that a checkpoint is what was published, where that is known, and that it loads completely.
+"""Checks that a checkpoint is the published file, where its SHA-256 is known, and that it loads completely.
 
-Does not fetch anything; what a checkpoint is and where it lies is the business of `sam2_ros.weights`.
+Downloads nothing. Does not know where checkpoints are (see catalogue.py) or how they are read (see load.py).
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ from .load import load_model
 
 
 def verify_weights(name_or_path: str) -> dict[str, str]:
-    """`name`, `file`, `recognised` (family member and version), `sha256`, `verdict`.
+    """Verify the checkpoint of a model.
 
-    Raises CheckpointError when the file is missing, differs from the published one, or does not load.
+    Args:
+        name_or_path: see `load_model`.
+
+    Returns:
+        `name`, `file`, `recognised` (model and version), `sha256` and `verdict`.
+
+    Raises:
+        CheckpointError: the file is missing, differs from the published one, or does not load.
     """
     path = find_checkpoint(name_or_path)
     digest = sha256(path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the backends share: nano exported once for two objects, and a rendered clip. Knows no test."""
+"""Fixtures of the backend tests: nano exported once for two objects, and a rendered clip. Knows no test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sam2_ros.weights.load import load_model
 
 
 def export_nano(config: ExportConfig, image_size: int = 0) -> dict[str, Any]:
-    """What `sam2-ros export nano` does."""
+    """As `sam2-ros export nano`."""
     return run_export(config, lambda: load_model("nano", "cpu", "fp32", image_size))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros export`, then `--backend onnx` on what it left, and the node's parameter `backend`."""
+"""`sam2-ros export`, then `--backend onnx` with its folder, and the node's parameter `backend`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_export_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Capture
     assert MANIFEST in report["bytes"]
 
 
-def test_export_tells_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_that_is_not_possible_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ["--out", str(tmp_path / "out")]
     assert_one_line(
         ["export", "nano", "--format", "tflite", *out], "--format 'tflite': expected onnx", capsys
@@ -101,7 +103,7 @@ def test_bench_says_which_backend_was_timed(nano_export: Path, capsys: pytest.Ca
     against = [*bench, "--backend", "onnx", "--against", "official"]
     assert_one_line(against, "the reference needs the weights", capsys)
     pooled = [*bench, "--backend", "onnx", "--objects", "1", "--memory-pooling", "2"]
-    assert_one_line(pooled, "memory_pooling 2: exports hold whole memories", capsys)
+    assert_one_line(pooled, "memory_pooling 2: exports support 1 only", capsys)
     timed = [*bench, "--backend", "onnx", "--objects", "1", "--frames", "2", "--memory-every", "2", "--json"]
     assert run(timed) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -112,9 +114,8 @@ def test_bench_says_which_backend_was_timed(nano_export: Path, capsys: pytest.Ca
 def test_the_node_loads_an_export_and_its_tracker_follows(
     nano_export: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(
-        "OMP_NUM_THREADS", str(torch.get_num_threads())
-    )  # the node leaves PyTorch's threads alone
+    # With this variable the node does not change PyTorch's number of threads.
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     params = NodeParams(
         model=str(nano_export), backend="onnx", device="cpu", max_objects=2, max_conditioning_frames=2
     )
@@ -131,14 +132,14 @@ def test_the_node_loads_an_export_and_its_tracker_follows(
 
 @pytest.fixture
 def whole_export(onnx_packages: None, tmp_path: Path) -> Path:
-    """nano for two objects, with the room that a tracker asks for unless told otherwise."""
+    """nano exported for two objects, with room for the memories of a tracker with default settings."""
     folder = tmp_path / "whole"
     assert run(["export", "nano", "--out", str(folder), "--objects", "2"]) == 0
     return folder
 
 
 def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict, str]:
-    """What `eval` reports, and what it says beside."""
+    """The report of `eval`, and its other output."""
     assert run(["eval", *arguments, "--prompt", "box", "--device", "cpu", "--json"]) == 0
     shown = capsys.readouterr()
     return json.loads(shown.out.strip().splitlines()[-1]), shown.err
@@ -147,14 +148,14 @@ def evaluated(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict
 def test_eval_of_an_export_scores_what_torch_scores(
     whole_export: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says which of the two it was, so that neither's results are taken for the other's."""
+    """The report names the backend, so that results of one are not reused for the other."""
     labels = {index: (masks[0] + 2 * masks[1]).astype(np.uint8) for index, masks in enumerate(clip.masks[:6])}
     dataset, out = str(tmp_path / "set"), ["--out", str(tmp_path / "out")]
     write_sequence(tmp_path / "set" / "clip", list(clip.frames[:6]), labels)
     plain, _ = evaluated(dataset, "--precision", "fp32", *out, capsys=capsys)
     exported = ["--model", str(whole_export), "--backend", "onnx"]
     again, said = evaluated(dataset, *exported, *out, capsys=capsys)
-    assert plain["JF"] > 50  # two failures would agree, too
+    assert plain["JF"] > 50  # two failures would also agree
     assert again["JF"] == pytest.approx(plain["JF"], abs=0.1)
     assert again["model"] == "nano"
     assert "run again: the model's file is another one; backend was torch, is onnx" in said
@@ -209,7 +210,7 @@ def test_segment_with_onnx_leaves_the_mask_of_torch(
 def test_every_command_takes_the_same_options_of_a_model(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And refuses with the same line what cannot be opened, before it looks at anything else."""
+    """A model that cannot be opened is refused with the same line, before anything else is checked."""
     assert_one_line([*command, "--backend", "tpu"], "backend 'tpu': expected one of torch, onnx", capsys)
     assert_one_line(
         [*command, "--compile", "most"], "compile = 'most': expected one of off, graphs, max", capsys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `sam2-ros export` leaves: graphs that onnxruntime reads back and that say what the engine says."""
+"""Graphs written by `sam2-ros export`: onnxruntime reads them, and they give the outputs of the engine."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def test_the_folder_holds_four_graphs_and_says_what_they_are(nano_export: Path, 
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_graph_says_what_the_engine_says_of_each_object_alone(
+def test_a_graph_gives_what_the_engine_gives_for_each_object_alone(
     stage: str, nano_export: Path, nano: Sam2Model
 ) -> None:
     layout = ExportLayout.read(nano_export)
     inputs = example_inputs(nano, layout, stage)
-    generator = torch.Generator().manual_seed(100)  # other values than those that the export has checked
+    generator = torch.Generator().manual_seed(100)  # other values than those that the export checks
     for name, x in inputs.items():
         if name not in ("slots", "pointer_age", "binarize") and "valid" not in name:
             inputs[name] = 1.5 * torch.randn(x.shape, generator=generator)
@@ -166,7 +166,7 @@ def test_an_export_that_differs_from_pytorch_is_an_error(
         ({"precision": "fp16", "conditioning_frames": 10}, "65636 memory tokens per object"),
     ],
 )
-def test_shapes_that_cannot_be_are_one_line(shape: dict, words: str) -> None:
+def test_shapes_out_of_range_are_one_line(shape: dict, words: str) -> None:
     with pytest.raises(CheckpointError, match=words) as error:
         ExportLayout("tiny", "2.1", 1024, **shape)
     assert "\n" not in str(error.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream through `backend=onnx` is the stream that PyTorch gives: masks, states, scores, whatever comes and goes."""
+"""A stream with `backend=onnx` gives the results of PyTorch: masks, states and scores, as objects come and go."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def exported(nano_export: Path) -> Sam2Model:
 
 
 def schedule(clip: Clip) -> dict[int, list[Prompt]]:
-    """Two objects, the second one later; a correction with clicks, and a mask."""
+    """Two objects, the second one added later; a correction with clicks, and a mask."""
     y, x = np.argwhere(clip.masks[7, 0])[0]
     return {
         0: [Prompt("first", box=tight_box(clip.masks[0, 0]))],
@@ -61,11 +61,13 @@ def test_a_stream_is_the_same_as_in_pytorch(exported: Sam2Model, nano: Sam2Model
             assert a.presence == pytest.approx(b.presence, abs=1e-2)
             assert a.score == pytest.approx(b.score, abs=1e-2)
             visible += bool(b.mask.any())
-    assert visible == 12 + 8  # empty masks would agree for the wrong reason
+    assert visible == 12 + 8  # empty masks would agree trivially
 
 
-def test_objects_of_any_age_are_one_batch_and_what_they_get_alone(exported: Sam2Model, clip: Clip) -> None:
-    """An object whose bank is not full, beside one whose bank is: the rest of its row weighs nothing."""
+def test_objects_of_any_age_are_one_batch_with_the_results_of_each_alone(
+    exported: Sam2Model, clip: Clip
+) -> None:
+    """One object with a full bank, one without: the padding of its row has no weight."""
     prompts = schedule(clip)
     together = follow(exported, clip.frames, prompts)
     for id in ("first", "second"):
@@ -122,7 +124,7 @@ def test_image_mode_decodes_more_prompts_than_the_graph_has_objects(
     np.testing.assert_allclose(answers[0].scores, answers[1].scores, atol=1e-4)
 
 
-def test_more_than_was_exported_is_said_before_the_stream(nano_export: Path) -> None:
+def test_settings_beyond_the_export_are_refused_before_the_stream(nano_export: Path) -> None:
     for settings, words in (
         (
             TrackerConfig(max_objects=3, max_conditioning_frames=2),
@@ -134,14 +136,12 @@ def test_more_than_was_exported_is_said_before_the_stream(nano_export: Path) -> 
             open_model(ModelOptions(str(nano_export), backend="onnx"), settings)
 
 
-def test_a_third_object_and_a_sixth_click_are_said_when_nobody_asked_before(
-    exported: Sam2Model, clip: Clip
-) -> None:
+def test_a_third_object_and_a_sixth_click_are_refused_in_the_stream(exported: Sam2Model, clip: Clip) -> None:
     tracker = Tracker(exported, TrackerConfig(max_objects=3, max_conditioning_frames=2))
     boxes = [Prompt(str(n), box=(10.0 * n, 10.0, 60.0 + n, 60.0)) for n in range(3)]
     with pytest.raises(CheckpointError, match=r"3 objects at once: .* exported for 2; set max_objects to 2"):
         tracker.step(clip.frames[0], boxes)
-    after = tracker.step(clip.frames[0], boxes[:1])  # what failed is not there, and the stream goes on
+    after = tracker.step(clip.frames[0], boxes[:1])  # the failed objects do not exist, and tracking continues
     assert [obj.id for obj in after.objects] == ["0"]
     clicks = Prompt("0", points=np.full((6, 2), 30.0), labels=np.ones(6, int))
     with pytest.raises(CheckpointError, match=r"a prompt of 6 clicks.*at most 5.*--points 6"):

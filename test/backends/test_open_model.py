@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder, file, device or setting that a backend cannot use is one line that says what to do."""
+"""A folder, file, device or setting that a backend cannot use gives an error of one line that says what to do."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_a_broken_manifest(text: str, words: str, tmp_path: Path) -> None:
 def test_a_manifest_of_another_model(folder: Path) -> None:
     held = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(held | {"model": "tiny"}))
-    assert_one_line(lambda: open_export(folder), "image_encoder.onnx has model nano, its folder says tiny")
+    assert_one_line(
+        lambda: open_export(folder), "image_encoder.onnx has model nano, sam2_ros_onnx.json has tiny"
+    )
 
 
 @pytest.mark.parametrize("stage", ["image_encoder", "memory_encoder"])
@@ -106,7 +108,9 @@ def test_files_of_two_exports_are_not_mixed(folder: Path, tmp_path: Path) -> Non
     """The same model, size and precision; only the number of objects differs."""
     export_nano(ExportConfig(tmp_path / "other", objects=1, conditioning_frames=2, points=5))
     shutil.copy(tmp_path / "other" / "memory_attention.onnx", folder)
-    assert_one_line(lambda: open_export(folder), "memory_attention.onnx has objects 1, its folder says 2")
+    assert_one_line(
+        lambda: open_export(folder), "memory_attention.onnx has objects 1, sam2_ros_onnx.json has 2"
+    )
 
 
 def test_graphs_of_other_shapes_and_tables_of_other_weights(folder: Path) -> None:

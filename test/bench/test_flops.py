@@ -21,7 +21,7 @@ from sam2_ros.bench.flops import (
     rewritten_memory_attention_flops,
 )
 from sam2_ros.engine import config_for
-from sam2_ros.engine.kernels.layers import ONE_STEP
+from sam2_ros.engine.kernels.layers import FUSED_LINEAR
 from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import MemoryView, Sam2Model
 
@@ -148,7 +148,9 @@ def flops_of_one_step(x_shape, weight_shape, *_, **__):
 
 
 def counted(call):
-    counter = FlopCounterMode(display=False, custom_mapping={ONE_STEP: flops_of_one_step} if ONE_STEP else {})
+    counter = FlopCounterMode(
+        display=False, custom_mapping={FUSED_LINEAR: flops_of_one_step} if FUSED_LINEAR else {}
+    )
     with counter:
         result = call()
     return result, counter.get_total_flops()

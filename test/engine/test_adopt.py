@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memories that move from one tracker to another."""
+"""Copying an object's memories from one tracker to another."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def of(result, id):
 
 
 @pytest.mark.parametrize("count", [1, 4, 20])
-def test_an_adopted_object_goes_on_as_if_it_had_been_here_all_along(model, frames, count):
+def test_an_adopted_object_is_tracked_as_if_it_had_been_here_from_the_start(model, frames, count):
     alone, behind, stream = make(model), make(model), make(model)
     stream.step(frames[-1], [Prompt("old", box=OTHER_BOX)])
     for tracker in (alone, behind):
@@ -45,15 +45,15 @@ def test_an_adopted_object_goes_on_as_if_it_had_been_here_all_along(model, frame
     assert (found.state, found.class_id, found.label) == (expected.state, "mug", 2)
 
 
-def test_an_object_lent_as_it_was_comes_back_as_if_nothing_had_happened(model, frames):
+def test_an_object_copied_from_an_earlier_frame_continues_from_there(model, frames):
     stream, behind, expected = make(model), make(model), make(model)
-    # One prompted and six recent frames: as many as a bank holds, so that none was overwritten since.
+    # One prompted and six recent frames: as many as a bank holds, so that none is overwritten.
     for index in range(7):
         stream.step(frames[index], [Prompt("cup", box=BOX)] if index == 0 else [])
         if index == 3:
             assert adopt("cup", stream, expected) == ""
     assert adopt("cup", stream, behind, before=4) == ""
-    for frame in frames[10:13]:  # others than the stream has seen
+    for frame in frames[10:13]:  # frames that the stream has not seen
         behind.step(frame)
         expected.step(frame)
     assert adopt("cup", behind, stream) == ""
@@ -63,7 +63,7 @@ def test_an_object_lent_as_it_was_comes_back_as_if_nothing_had_happened(model, f
     assert found.label == 1
 
 
-def test_what_was_prompted_later_is_kept_when_an_object_is_lent(model, frames):
+def test_later_prompts_are_kept_when_an_earlier_state_is_copied(model, frames):
     stream, behind = make(model), make(model)
     stream.step(frames[0], [Prompt("cup", box=BOX)])
     stream.step(frames[1])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Approximations behind switches: off they change nothing, on they spare what they say and keep time as it is.
+"""Approximations by settings: off they change nothing; on they save what they promise, and ages of memories stay.
 
-Knows nano's shape with random weights; what they cost in quality is for `sam2-ros eval` to say.
+Uses nano with random weights: does not measure quality, as `sam2-ros eval` does.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_switched_off_they_change_nothing(model, frames):
 
 
 @pytest.mark.parametrize("switch", [{"memory_pooling": 2}, {"memory_every": 2}, {"memory_frames": 4}])
-def test_switched_on_each_changes_the_answer_a_little(model, frames, switch):
+def test_each_approximation_changes_the_logits_a_little(model, frames, switch):
     _, official = tracked(model, frames)
     _, approximate = tracked(model, frames, **switch)
     np.testing.assert_array_equal(official[0], approximate[0])  # there is no memory yet
@@ -70,7 +70,7 @@ def test_pooling_leaves_a_quarter_of_the_tokens_and_all_pointers(model, frames):
     tokens = [model._memory_tokens(view)[0].shape[1] for view in (a, b)]
     pointer_tokens = 2 * a.pointers_bpd.shape[1]
     assert tokens[0] - pointer_tokens == 4 * (tokens[1] - pointer_tokens)
-    assert 0.2 < pooled.bank_bytes / whole.bank_bytes < 0.5  # pointers are few, and not pooled
+    assert 0.2 < pooled.bank_bytes / whole.bank_bytes < 0.5  # pointers are not pooled, and small
 
 
 def test_a_pooled_memory_is_the_mean_of_neighbouring_cells(model):
@@ -85,11 +85,10 @@ def test_a_pooled_memory_is_the_mean_of_neighbouring_cells(model):
         torch.testing.assert_close(kept, expected)
 
 
-def test_pooled_tokens_are_turned_to_the_middle_of_their_cells():
+def test_pooled_tokens_are_rotated_to_the_centre_of_their_cells():
     cells, pooled = (axial_rope(side, 64, torch.device("cpu"), pitch=8 // side) for side in (8, 4))
-    angles = torch.atan2(cells[1], cells[0]).view(8, 8, 32)[
-        :, :, 1:16
-    ]  # below half a turn: they can be averaged
+    # Angles below half a turn, which can be averaged.
+    angles = torch.atan2(cells[1], cells[0]).view(8, 8, 32)[:, :, 1:16]
     angles = angles.reshape(4, 2, 4, 2, 15)
     slow = slice(3, 15)
     middle = torch.atan2(pooled[1], pooled[0]).view(4, 4, 32)[:, :, 1:16][..., slow]
@@ -97,7 +96,7 @@ def test_pooled_tokens_are_turned_to_the_middle_of_their_cells():
 
 
 def test_pooling_a_memory_without_detail_keeps_what_is_read_from_it(model):
-    """Where all cells say the same, a pooled token says what they did: only the weight of pointers differs."""
+    """If all cells are equal, a pooled token equals them: only the relative weight of pointers differs."""
     config, draw = model.config, torch.Generator().manual_seed(0)
     features = torch.randn(1, config.d_model, config.grid, config.grid, generator=draw)
     flat = torch.randn(1, 1, 1, config.mem_dim, generator=draw)
@@ -134,12 +133,12 @@ def test_memory_every_second_frame_is_made_half_as_often_and_keeps_its_age(model
         ({"memory_every": 3, "memory_frames": 3}, "expected 1 .exact...2, one less than memory_frames"),
     ],
 )
-def test_what_they_cannot_be_is_one_clear_line(settings, words):
+def test_values_out_of_range_are_one_clear_line(settings, words):
     with pytest.raises(ValueError, match=words):
         TrackerConfig(**settings)
 
 
 @pytest.mark.parametrize("settings", [{"memory_pooling": 2}, {"memory_every": 2}])
-def test_they_are_not_compiled(model, settings, tmp_path):
-    with pytest.raises(UserError, match="expected 1 and 1, whose full bank is what is compiled"):
+def test_approximations_are_not_compiled(model, settings, tmp_path):
+    with pytest.raises(UserError, match="expected 1 and 1, as only a full memory bank can be compiled"):
         compile_model(model, "max", TrackerConfig(**settings), tmp_path)

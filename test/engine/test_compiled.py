@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled model answers as the model does, is compiled before its stream begins, and says what it cannot do.
+"""A compiled model gives the results of the model, is compiled before its stream begins, and refuses what it cannot do.
 
-On a CPU; what needs a GPU is in test_cuda_graphs.py.
+On a CPU; tests that need a GPU are in test_cuda_graphs.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def test_numbers_of_objects_that_are_compiled(largest, expected):
     assert buckets(largest) == expected
 
 
-def test_filling_up_repeats_the_last_object_and_keeps_the_memory_format():
+def test_padding_repeats_the_last_object_and_keeps_the_memory_format():
     x = torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last)
     filled = pad_by_last(x, 4)
     assert torch.equal(filled[:3], x)
@@ -46,8 +46,8 @@ def test_filling_up_repeats_the_last_object_and_keeps_the_memory_format():
 
 
 @torch.inference_mode()
-def test_objects_that_only_fill_up_change_nothing():
-    """Every stage of a model that is neither compiled nor captured, for 5 objects filled up to 6."""
+def test_padding_objects_change_nothing():
+    """Every stage of a model that is neither compiled nor captured, for 5 objects padded to 6."""
     model = smallest()
     filled = CompiledModel(model, "off", max_objects=7)
     assert filled.buckets == (1, 2, 3, 4, 6, 7)
@@ -71,7 +71,7 @@ def test_off_is_the_model_itself(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_compiled_is_one_line(tmp_path, mode, message):
+def test_a_mode_that_is_not_supported_is_one_line(tmp_path, mode, message):
     with pytest.raises(UserError, match=message) as error:
         compile_model(smallest(), mode, TrackerConfig(), tmp_path)
     assert "\n" not in str(error.value)
@@ -80,13 +80,13 @@ def test_what_cannot_be_compiled_is_one_line(tmp_path, mode, message):
 def test_more_objects_than_it_was_compiled_for_are_refused():
     tracker = Tracker(CompiledModel(smallest(), "off", max_objects=1), TrackerConfig(max_objects=2))
     frame = noise(1)[0]
-    # The frame of the prompts is answered by the part that is not compiled, up to its memory.
-    with pytest.raises(UserError, match=r"2 objects given, at most 1 expected.*larger max_objects"):
+    # Prompted frames use the part that is not compiled, except for the memory encoder.
+    with pytest.raises(UserError, match=r"2 objects given; expected at most 1.*larger max_objects"):
         tracker.step(frame, [Prompt("a", box=(5, 5, 30, 40)), Prompt("b", box=(20, 5, 60, 40))])
 
 
 class DirectCalls:
-    """In place of CUDA graphs, which need a GPU: knows what was captured, counts what is run, and computes it."""
+    """Stand-in for CudaGraphs without a GPU: records captures, counts runs, and calls the functions directly."""
 
     def __init__(self) -> None:
         self.captured: dict[tuple, Function] = {}
@@ -109,8 +109,8 @@ class DirectCalls:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("objects", [1, 3, 5])
-def test_what_is_captured_is_what_a_stream_runs(objects):
-    """All but memory attention always; that one from the 16th frame after a prompt on, with any number of prompts."""
+def test_a_stream_runs_the_stages_that_were_captured(objects):
+    """All stages on every frame, except memory attention: from the 16th frame after a prompt on."""
     model = CompiledModel(smallest(), "graphs", max_objects=6)
     model._graphs = DirectCalls()
     config = TrackerConfig(max_objects=6, max_conditioning_frames=2, memory_policy="official")
@@ -121,8 +121,8 @@ def test_what_is_captured_is_what_a_stream_runs(objects):
     for index, frame in enumerate(frames):
         prompted = range(objects) if index in (0, 24) else ()
         tracker.step(frame, [Prompt(f"object {n}", box=(5 + n, 5, 30 + n, 40)) for n in prompted])
-    # 16 to 24 with one prompted frame; from 40 on with two. On 25 to 30 the second prompted frame stands in for the
-    # recent one that it is not: as many memories as before it.
+    # 16 to 24 with one prompted frame; from 40 on with two. On 25 to 30 the second prompted frame is missing among the
+    # recent ones: the number of memories is the same as before.
     assert model._graphs.runs == {
         "encode": 42,
         "attend": 9 + 6 + 2,
@@ -133,7 +133,7 @@ def test_what_is_captured_is_what_a_stream_runs(objects):
 
 
 def check_compiled(model, config: TrackerConfig, folder, monkeypatch, frames: np.ndarray) -> float:
-    """Largest difference of logits; the stream runs in a thread of its own, as in the node."""
+    """Largest difference of logits. The stream runs in its own thread, as in the node."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     compiled = compile_model(model, "max", config, folder)
     assert any(folder.rglob("*.so")), "the kernels are not kept where they are to be"
@@ -149,7 +149,7 @@ def check_compiled(model, config: TrackerConfig, folder, monkeypatch, frames: np
 @pytest.mark.slow
 @torch.inference_mode()
 def test_memory_attention_is_compiled_once_for_all_ages_of_a_memory(tmp_path, monkeypatch):
-    """From one frame to a full bank: two graphs, one of them for a single frame."""
+    """From one frame to a full bank there are two graphs, one of them for a single frame."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model, bank = smallest(), MemoryBank(SMALLEST, 1, 2, 6, torch.device("cpu"))
     compiled, before = CompiledModel(model, "max", 1), compiled_graphs()

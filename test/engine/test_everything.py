@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segment everything: where crops lie, what suppression and clean-up keep, and an image of known things."""
+"""Segment everything: positions of crops, what suppression and clean-up keep, and an image of known things."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sam2_ros.weights.load import load_model
 HEIGHT, WIDTH = 160, 240
 DISCS = {(60, 50): (220, 60, 40), (180, 50): (60, 200, 60), (120, 115): (60, 80, 230)}
 RADIUS = 30
-LENIENT = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}  # nano is modest about its masks
+LENIENT = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}  # nano predicts low IoUs
 ANYTHING = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
 
 
@@ -68,7 +68,7 @@ def test_boxes_that_overlap_are_suppressed(model, image):
     assert len(many) > len(few) > 0
 
 
-def test_how_many_clicks_go_together_does_not_matter(model, image):
+def test_the_batch_size_of_clicks_does_not_matter(model, image):
     one, another = (
         segment_everything(
             model, image, EverythingConfig(points_per_side=5, points_per_batch=count, **ANYTHING)
@@ -126,7 +126,7 @@ def test_suppression_keeps_the_better_of_two_that_overlap():
     ("shared", "width", "thresh"), [(3, 10, 0.3), (7, 10, 0.7), (9, 10, 0.9), (27, 90, 0.3)]
 )
 def test_an_overlap_of_exactly_the_threshold_is_decided_by_its_float32_quotient(shared, width, thresh):
-    """0.3 as float32 is above 0.3, 0.7 and 0.9 are below: torchvision's nms compares the one with the other."""
+    """0.3 as float32 is above 0.3; 0.7 and 0.9 are below: torchvision's nms compares float32 with float64."""
     masks = [found((0, 0, width + 1, 2), 0.9, (4, 120)), found((0, 0, shared + 1, 2), 0.8, (4, 120))]
     kept = suppress(masks, [0.9, 0.8], thresh)
     assert len(kept) == (1 if float(np.float32(shared) / np.float32(width)) > thresh else 2)
@@ -137,7 +137,7 @@ def test_masks_of_a_single_row_have_no_area_and_suppress_nothing():
     assert len(suppress(masks, [0.9, 0.8], 0.5)) == 2
 
 
-def test_clicks_of_ones_own_find_what_they_are_on(model, image):
+def test_point_grids_find_the_objects_under_their_clicks(model, image):
     on_discs = np.array([(x / WIDTH, y / HEIGHT) for x, y in DISCS])
     config = EverythingConfig(points_per_side=None, point_grids=[on_discs], **LENIENT)
     masks = segment_everything(model, image, config)
@@ -206,7 +206,7 @@ def test_impossible_settings_are_refused(setting):
         EverythingConfig(**setting)
 
 
-def test_something_that_is_no_image_is_refused(model):
+def test_a_value_that_is_not_an_image_is_refused(model):
     with pytest.raises(ValueError, match=r"expected \[H, W, 3\] uint8"):
         segment_everything(model, np.zeros((32, 32), np.uint8))
 
@@ -221,5 +221,5 @@ def test_the_candidates_of_a_large_image_do_not_fill_the_memory(model, image):
     kept = segment_everything(model, large, settings)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert 0 < 2 * len(kept) < candidates - 60  # otherwise this shows nothing
+    assert 0 < 2 * len(kept) < candidates - 60  # otherwise the test shows nothing
     assert peak_bytes < (len(kept) + candidates / 3) * large.shape[0] * large.shape[1]

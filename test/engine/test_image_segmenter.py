@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image mode: one image, many prompts; what the tracker answers on a first frame, and what is refused."""
+"""Image mode: one image, many prompts; agreement with the tracker on a first frame; refused prompts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_box_finds_the_disc(segmenter, disc):
     assert np.abs(logits).max() <= 32
 
 
-def test_one_click_has_three_readings(segmenter, disc):
+def test_one_click_has_three_candidates(segmenter, disc):
     masks, scores, logits = segmenter.predict(points=np.array([[90, 60]]))
     assert (masks.shape, scores.shape, logits.shape[0]) == ((3, HEIGHT, WIDTH), (3,), 3)
     assert max(iou(mask, disc) for mask in masks) > 0.6
@@ -127,7 +127,7 @@ def test_a_new_image_takes_the_place_of_the_old(segmenter, image):
         ({"mask": np.zeros((8, 8))}, "expected the finite logits of an earlier prediction"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_line(segmenter, prompt, said):
+def test_an_invalid_prompt_is_refused_in_one_line(segmenter, prompt, said):
     with pytest.raises(PromptError) as refusal:
         segmenter.predict(**prompt)
     assert said in str(refusal.value)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the memory bank hands out for a frame, against the official selection rule written with plain lists.
+"""Compares the memories that the bank selects for a frame with the official rule, written with plain lists.
 
-Knows frame numbers; memories here are just tensors filled with the number of their frame.
+Knows frame numbers: memories here are tensors filled with the number of their frame.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sam2_ros.engine.config import NANO
 from sam2_ros.engine.memory_bank import MemoryBank
 
-CONFIG = NANO.at_image_size(32)  # 2 x 2 cells: the bank does not care
+CONFIG = NANO.at_image_size(32)  # 2 x 2 cells: the size does not matter to the bank
 CELLS = CONFIG.grid**2
 
 
@@ -47,15 +47,8 @@ def test_after_forty_frames_the_last_six_and_fifteen_pointers_are_left() -> None
         memory.write_recents([0], frame, spatial(frame), pointer(frame))
     frames, table, pointers, distances = frames_of(memory.view([0], 40))
     assert frames == [0, 34, 35, 36, 37, 38, 39]
-    assert table == [
-        6,
-        5,
-        4,
-        3,
-        2,
-        1,
-        0,
-    ]  # the last row is the conditioning frame's, row 0 the previous frame's
+    # Row 6, the last one, is for conditioning frames; row 0 for the previous frame.
+    assert table == [6, 5, 4, 3, 2, 1, 0]
     assert sorted(pointers) == [0, *range(25, 40)]
     assert {frame: 40 - frame for frame in pointers} == dict(zip(pointers, distances, strict=True))
 
@@ -134,7 +127,7 @@ def test_rows_are_grouped_by_how_much_they_remember() -> None:
         rows = [0, 1] + ([2] if frame > 3 else [])
         memory.write_recents(rows, frame, spatial(frame, len(rows)), pointer(frame, len(rows)))
     assert sorted(map(sorted, memory.groups([0, 1, 2], 5))) == [[0, 1], [2]]
-    # once all rows are full they go in one batch, however old each object is
+    # once all rows are full they share one batch, whatever the age of each object
     for frame in range(5, 40):
         memory.write_recents([0, 1, 2], frame, spatial(frame, 3), pointer(frame, 3))
     assert memory.groups([0, 1, 2], 40) == [[0, 1, 2]]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""N objects in one tracker get what N trackers with one object each get.
+"""N objects in one tracker get the same masks as in N trackers with one object each.
 
-Knows the tracker from outside: frames and prompts in, masks out. Weights are seeded by key, so that memories,
-pointers and position tables all matter.
+Knows only the public interface of the tracker. Every tensor is filled from a seed and its key, so that memories,
+pointers and position tables all affect the masks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sam2_ros.engine import Prompt, Sam2Model, TrackedObject, Tracker, TrackerCo
 
 SIZE_PX = 128
 FRAMES = 22  # past the 15 pointers a bank holds
-# Rounding in another order is 5e-7 on most frames; on some these weights make 200 times as much of it.
+# Another order of rounding differs by 5e-7 on most frames; on some, these weights amplify it by 200.
 TOLERANCE = 3e-4
 CONFIG = TrackerConfig(max_objects=6, forget_after_s=0)
 
@@ -47,7 +47,7 @@ def mask_prompt(id: str) -> Prompt:
     return Prompt(id, mask=mask)
 
 
-# frame -> prompts made on it; every kind, objects that come later, and a correction of an older one
+# frame -> its prompts: every kind of prompt, later objects, and a correction of an earlier one
 SCHEDULE: dict[int, list[Prompt]] = {
     0: [Prompt("a", points=np.array([[20.0, 40.0]])), Prompt("b", box=(80.0, 70.0, 110.0, 100.0))],
     3: [mask_prompt("c")],
@@ -61,7 +61,7 @@ ADDED_AFTER_REMOVAL: dict[int, list[Prompt]] = {14: [Prompt("e", points=np.array
 def run(
     model: Sam2Model, clip: np.ndarray, only: str | None = None, config: TrackerConfig = CONFIG
 ) -> list[dict[str, TrackedObject]]:
-    """Every object's result per frame; `only` leaves out the prompts of all other objects."""
+    """Results by frame and object; `only`: the prompts of this object alone."""
     tracker = Tracker(model, config)
     found = []
     for index, frame in enumerate(clip):
@@ -110,7 +110,7 @@ def test_an_object_gets_the_same_alone_and_in_company(
         assert found.score == pytest.approx(expected.score, rel=TOLERANCE)
         assert found.state == expected.state
         visible += expected.presence > 0
-    assert visible > 3  # an object that is never there would agree for the wrong reason
+    assert visible > 3  # an object that is never visible would agree trivially
 
 
 def test_the_objects_are_different_ones(together: list[dict[str, TrackedObject]]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of low-resolution logits: holes, pixels that two objects claim, sizes."""
+"""Postprocessing of low-resolution logits: holes, overlapping masks, measures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_holes_up_to_an_area_are_filled_and_larger_ones_are_not():
     assert torch.equal(filled[1], logits[1])
     assert (fill_holes(logits, 1)[0] == logits[0]).all()
     assert (fill_holes(logits, 9)[0] > 0).all()
-    assert logits[0, 0, 2, 2] == -3.0  # what was given stays
+    assert logits[0, 0, 2, 2] == -3.0  # the input is unchanged
 
 
 def test_a_pixel_that_two_objects_claim_goes_to_the_surer_one():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reduced precision is the model's own affair: it ends with the work, and no other thread sees it."""
+"""Reduced precision is local to the model: it ends with its block, and other threads are not affected."""
 
 import threading
 
@@ -50,7 +50,7 @@ def test_weights_converted_once_answer_as_weights_converted_at_every_call():
         prompts = [Prompt("cup", box=(20.0, 20.0, 80.0, 70.0))]
         results = [tracker.step(frame, () if index else prompts) for index, frame in enumerate(frames)]
         answers.append(np.stack([result.objects[0].logits for result in results]))
-    # Converted layers add their bias before they round, in one step: a little closer to the truth.
+    # Converted layers add the bias before rounding, in one operator: slightly more exact.
     error = np.sqrt(np.mean((answers[0] - answers[1]) ** 2) / np.mean(answers[0] ** 2))
     assert error < 0.03
     assert np.ptp(answers[0]) > 0

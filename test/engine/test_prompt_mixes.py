@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever mix of prompts is legal is answered with finite masks of the image's size; the rest with our error."""
+"""Any legal mix of prompts gives finite masks of the image's size; any other raises PromptError."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEIGHT, WIDTH = 48, 72
 MODEL = random_model(config_for("nano").at_image_size(128), seed=1)
 FRAME = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 
-# Beyond the first pixel, where numbers are taken for fractions of the image.
+# Not inside the first pixel, where numbers are taken for fractions of the image.
 inside = st.tuples(st.floats(1.01, WIDTH - 0.01), st.floats(0, HEIGHT - 0.01))
 clicks = st.lists(st.tuples(inside, st.integers(0, 1)), min_size=1, max_size=5)
 anywhere = st.floats(allow_nan=True, allow_infinity=True, width=32)
@@ -85,7 +85,7 @@ def test_a_segmenter_answers_any_legal_mix(
     assert found.masks.shape == (3 if multimask else 1, HEIGHT, WIDTH)
     assert np.isfinite(found.logits).all()
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
-    again = segmenter.predict(mask=found.logits[0], multimask=False)  # what came out goes in
+    again = segmenter.predict(mask=found.logits[0], multimask=False)  # an output is a legal input
     assert again.masks.shape == (1, HEIGHT, WIDTH)
 
 

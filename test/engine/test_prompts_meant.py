@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a prompt can mean: masks by their values, pixels and no fractions, one box of an object, names that are text."""
+"""Interpretation of prompts: values of masks, pixels and not fractions, one box per object, names that are text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def frame():
 
 
 def taken(mask: object) -> np.ndarray:
-    """What a prompt makes of a mask."""
+    """The mask of a validated prompt."""
     found = Prompt("cup", mask=mask).validated(HEIGHT, WIDTH).mask  # type: ignore[arg-type]
     assert found is not None
     assert found.dtype == np.bool_
@@ -78,12 +78,12 @@ def test_soft_edges_are_cut_at_half(sigma: float) -> None:
         (np.repeat(DISC[:, :, None], 3, 2), "mask of 3 x 160 x 120 pixels"),
     ],
 )
-def test_a_mask_that_says_no_one_object_is_refused(mask: np.ndarray, said: str) -> None:
+def test_a_mask_of_no_single_object_is_refused(mask: np.ndarray, said: str) -> None:
     with pytest.raises(PromptError, match=f"prompt 'cup': .*{said}"):
         taken(mask)
 
 
-def test_a_mask_of_everything_is_taken_with_a_warning(model, frame, caplog) -> None:
+def test_a_mask_of_the_whole_image_is_accepted_with_a_warning(model, frame, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         result = Tracker(model).step(frame, [Prompt("all", mask=np.ones((HEIGHT, WIDTH), bool))])
     assert result.objects[0].area_px > 0.9 * HEIGHT * WIDTH
@@ -111,7 +111,7 @@ def test_on_an_image_of_few_pixels_small_numbers_are_pixels() -> None:
     assert Prompt("cup", box=(0, 0, 1, 1)).validated(2, 2).box == (0, 0, 1, 1)
 
 
-def test_a_box_as_width_and_height_is_told_how_to_be_written() -> None:
+def test_a_box_given_by_width_and_height_is_refused_with_the_remedy() -> None:
     with pytest.raises(PromptError, match=r"\(60, 50, 20, 30\) has no area; expected .* x \+ width"):
         Prompt("cup", box=(60, 50, 20, 30)).validated(HEIGHT, WIDTH)
 
@@ -161,14 +161,14 @@ def test_a_prompt_that_replaces_takes_back_the_box_before_it(model, frame) -> No
         ({"id": "a", "class_id": "\udfff"}, "prompt 'a': its class_id is not UTF-8"),
     ],
 )
-def test_a_name_that_is_no_text_is_refused_in_one_line(fields, said: str) -> None:
+def test_a_name_that_is_not_text_is_refused_in_one_line(fields, said: str) -> None:
     with pytest.raises(PromptError, match=said) as raised:
         Prompt(box=BOX, **fields).validated(HEIGHT, WIDTH)
     str(raised.value).encode()
 
 
 @pytest.mark.parametrize("name", ["カップ", "кружка", "🦖", "a b", "مرحبا", "x" * 300, "a\nb"])
-def test_a_name_that_people_use_is_taken(model, frame, name: str) -> None:
+def test_names_in_any_script_are_accepted(model, frame, name: str) -> None:
     assert text_problem(name) == ""
     assert [obj.id for obj in Tracker(model).step(frame, [Prompt(name, box=BOX)]).objects] == [name]
 
@@ -204,7 +204,7 @@ def test_a_pil_image_is_segmented_as_its_array(model, frame) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (None, "frame is None, which cv2.imread gives for a file that it cannot read"),
+        (None, "frame is None, which cv2.imread returns for a file that it cannot read"),
         ([[[0, 0, 0]]], "frame of type list"),
         ("frame.png", "frame of type str"),
         (Image.new("F", (8, 8)), "PIL image of mode F"),
@@ -212,7 +212,7 @@ def test_a_pil_image_is_segmented_as_its_array(model, frame) -> None:
         (np.zeros((8, 8), np.uint8), r"frame of shape \(8, 8\)"),
     ],
 )
-def test_what_is_no_frame_is_refused_with_what_is_expected(model, given, said: str) -> None:
+def test_a_value_that_is_not_a_frame_is_refused_with_what_is_expected(model, given, said: str) -> None:
     with pytest.raises(ValueError, match=f"{said}.*expected"):
         Tracker(model, TrackerConfig()).step(given)
 
@@ -227,11 +227,11 @@ def test_what_is_no_frame_is_refused_with_what_is_expected(model, given, said: s
         ({"points": [(1,), (1, 2)]}, "not numbers"),
         ({"box": "abcd"}, "box 'abcd', not numbers"),
         ({"box": (10**400, 0, 1, 2)}, "not numbers"),
-        ({"mask": [[1], [1, 2]]}, "mask of type list, which is no array"),
-        ({"mask": torch.ones(HEIGHT, WIDTH, requires_grad=True)}, "mask of type Tensor, which is no array"),
+        ({"mask": [[1], [1, 2]]}, "mask of type list is not an array"),
+        ({"mask": torch.ones(HEIGHT, WIDTH, requires_grad=True)}, "mask of type Tensor is not an array"),
     ],
 )
-def test_what_is_no_number_is_refused_in_one_line_of_ours(fields, said: str) -> None:
+def test_values_that_are_not_numbers_are_refused_in_one_line(fields, said: str) -> None:
     with pytest.raises(PromptError) as refused:
         Prompt("cup", **fields).validated(HEIGHT, WIDTH)
     assert said in str(refused.value)

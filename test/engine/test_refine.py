@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""More prompts on the newest frame: what they add to, what they leave alone, and when there is nothing to refine."""
+"""More prompts on the newest frame: what they change, what stays, and when there is nothing to refine."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_a_correction_that_is_not_conditioning_stays_a_recent_frame(model, frame
     conditioning = tracker.bank.conditioning
     assert frames_of[:conditioning][frames_of[:conditioning] >= 0].tolist() == [0]
     assert {1, 2, 3} <= set(frames_of[conditioning:])
-    assert not tracker.take_back("a", 2)  # nothing of it can be taken back any more
-    # A new start is conditioning in any case: there is nothing else to go by.
+    assert not tracker.take_back("a", 2)  # it is not a conditioning frame
+    # After replace the frame is conditioning in any case: the object has no other.
     tracker.refine([click(replace=True)])
     assert tracker.bank.spatial_frame[0, :conditioning].max() == 3
     assert tracker.bank.has_conditioning(0)
@@ -134,7 +134,7 @@ def test_a_box_or_a_mask_takes_the_place_of_what_was_prompted(model, frames):
         np.testing.assert_array_equal(again.logits, only(fresh.step(frames[0], [prompt])).logits)
 
 
-def test_what_is_gone_is_not_refined_under_anothers_name(model, frames):
+def test_a_removed_object_is_not_refined_under_another_id(model, frames):
     for leave in ("remove", "replace", "forgotten"):
         config = TrackerConfig(max_objects=1, forget_after_s=0.01 if leave == "forgotten" else 30.0)
         tracker, fresh = Tracker(model, config), Tracker(model, config)
@@ -154,7 +154,7 @@ def test_what_is_gone_is_not_refined_under_anothers_name(model, frames):
         np.testing.assert_allclose(only(found).logits, only(expected).logits, atol=1e-5, err_msg=leave)
 
 
-def test_without_room_or_sense_nothing_changes(model, frames):
+def test_an_invalid_prompt_or_one_without_room_changes_nothing(model, frames):
     tracker = Tracker(model, TrackerConfig(max_objects=1))
     before = only(tracker.step(frames[0], [click()]))
     full = tracker.refine([click("b")])
@@ -167,7 +167,7 @@ def test_without_room_or_sense_nothing_changes(model, frames):
 
 def test_without_a_frame_there_is_nothing_to_refine(model, frames):
     tracker = Tracker(model)
-    with pytest.raises(RuntimeError, match="no frame to refine: give one with step first"):
+    with pytest.raises(RuntimeError, match="no frame to refine: call step with a frame first"):
         tracker.refine([click()])
     for leave in (tracker.restart, tracker.discontinuity):
         tracker.step(frames[0], [click()])
@@ -177,7 +177,7 @@ def test_without_a_frame_there_is_nothing_to_refine(model, frames):
 
 
 def test_refining_one_object_does_not_count_as_another_frame_for_the_others(model, frames):
-    """An object is hidden after two frames below; that another one is clicked on twice is no second one."""
+    """An object is hidden after two frames below the threshold; clicks on another object do not count as a frame."""
     tracker = Tracker(model, TrackerConfig(present_on=1e9, present_off=1e8, hysteresis_frames=2))
     tracker.step(frames[0], [click(), click("b", OTHER)])
     for _ in range(3):

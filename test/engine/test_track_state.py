@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States with hysteresis, on plain scores."""
+"""States of an object with hysteresis, from scores alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def states(presences, period_s=0.1, track=None):
     return seen
 
 
-def test_a_prompt_that_is_answered_tracks_at_once():
+def test_a_prompted_object_that_is_visible_is_tracking_at_once():
     assert states([5.0]) == ["TRACKING"]
     assert states([-5.0]) == ["PENDING"]
 
@@ -46,11 +46,11 @@ def test_an_object_is_lost_after_its_time_and_found_again():
     assert seen[-1] == "TRACKING"
 
 
-def test_an_object_is_over_when_it_may_be_forgotten():
+def test_an_object_expires_after_forget_after_s():
     track = Track("a", 1, 0)
     track.update(5, True, True, 0.0, CONFIG)
-    assert not track.is_over(track.update(-5, False, False, 4.9, CONFIG), CONFIG)
-    assert track.is_over(track.update(-5, False, False, 5.1, CONFIG), CONFIG)
+    assert not track.is_expired(track.update(-5, False, False, 4.9, CONFIG), CONFIG)
+    assert track.is_expired(track.update(-5, False, False, 5.1, CONFIG), CONFIG)
     assert track.state == ObjectState.LOST
 
 

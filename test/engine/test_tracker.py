@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker's promises that hold whatever the weights: identity, validation, room, flat memory."""
+"""Properties of the tracker that do not depend on weights: ids, validation, room for objects, constant memory."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_box_that_is_partly_outside_is_clipped(model, frames):
 
 
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 4), (0, WIDTH, 3)])
-def test_what_is_not_an_rgb_frame_is_refused(model, shape):
+def test_a_frame_that_is_not_rgb_uint8_is_refused(model, shape):
     with pytest.raises(ValueError, match="expected \\[H, W, 3\\] uint8 RGB"):
         Tracker(model).step(np.zeros(shape, np.uint8))
 
@@ -116,7 +116,7 @@ def test_a_mask_prompt_comes_back_as_the_mask(model, frames):
 
 
 def test_a_mask_with_an_axis_in_front_is_the_same_mask(model, frames):
-    """As `[1, H, W]` masks come out of the official predictors."""
+    """The official predictors return masks as `[1, H, W]`."""
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[30:90, 40:120] = True
     with_it, without = (
@@ -189,7 +189,7 @@ def test_the_memory_policy_follows_the_numerics():
     assert TrackerConfig(numerics="official_vos", memory_policy="visible").memory_policy == "visible"
 
 
-def test_a_prompt_can_be_taken_back_and_the_last_one_takes_its_object_along(model, frames):
+def test_a_prompt_can_be_undone_and_undoing_the_last_one_removes_the_object(model, frames):
     tracker = Tracker(model)
     follow(tracker, frames[:4], {0: [Prompt("a", box=BOX)], 2: [Prompt("a", box=(60, 40, 120, 110))]})
     assert not tracker.take_back("a", 1)

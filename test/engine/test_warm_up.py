@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The warm-up goes through all that a stream needs, with a full bank, and leaves no trace."""
+"""The warm-up runs all stages that a stream needs, with a full bank, and has no side effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model() -> Sam2Model:
 
 @pytest.fixture
 def called(model: Sam2Model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """Every call of the model: its name, and of `fuse_memory` what the object remembers."""
+    """Every call of the model: its name, and the memories given to `fuse_memory`."""
     calls: list[tuple[str, Any]] = []
 
     def noting(name: str) -> Callable[..., Any]:

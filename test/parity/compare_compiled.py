@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every way to compile beside the official predictor, eager and compiled: `python test/parity/compare_compiled.py`.
+"""Times all compile modes and the official predictor, eager and compiled: `python test/parity/compare_compiled.py`.
 
-Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. One process,
-the same weights and frames, all in turns, a full bank of 1 + 6 frames; everything is compiled once, for all numbers
-of objects. Meant for a GPU. That it works, a CPU shows, too: `--image-size 128 --precision fp32 --compile off,max`.
+Needs an environment with `sam2`, as `make_goldens.py` does, and this repository on PYTHONPATH. One process, the same
+weights and frames, all in turns, a full bank of 1 + 6 frames; everything is compiled once, for all numbers of objects.
+Meant for a GPU; for a test on a CPU: `--image-size 128 --precision fp32 --compile off,max`.
 
-Prints a table for each number of objects as soon as it is known. Stages: what ours took between device events, without
-what the host does between them. Ratios: time of the reference / time of the line. The masks and logits of the line are
-held against those of the first reference.
+Prints a table for each number of objects. Stages: time between device events, without the host's work between them.
+Ratios: time of the reference / time of the row. Masks and logits of a row are compared with those of the first
+reference.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
         f"torch {torch.__version__}, matrix product peak {peak_flops / 1e9:,.0f} GFLOP/s",
         highlight=False,
     )
-    # Ours first: it clears what was compiled before it.
+    # sam2_ros first: compiling it drops everything that was compiled before.
     compiled = {f"ours, {mode}": _compiled(model, mode, config) for mode in args.compile.split(",")}
     references = {name: open_reference(name, model) for name in args.against.split(",")}
     for count in config.objects:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far bfloat16 takes either implementation from float32: `python test/parity/compare_precisions.py`.
+"""Differences between bfloat16 and float32 in both implementations: `python test/parity/compare_precisions.py`.
 
-Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. Follows the
-boxes of `sam2-ros bench` with the official predictor and with ours, in both precisions and with the same weights, and
-prints how well each two of the four agree: no implementation can be held to more than rounding leaves.
+Needs an environment with `sam2`, as `make_goldens.py` does, and this repository on PYTHONPATH. Tracks the boxes of
+`sam2-ros bench` with the official predictor and with sam2_ros, in both precisions and with the same weights, and prints
+the agreement of each pair of the four. Rounding limits the agreement that can be expected of two implementations.
 """
 
 from __future__ import annotations

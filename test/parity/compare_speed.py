@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times image mode beside the official implementation, in one run: `python test/parity/compare_speed.py`.
+"""Times image mode and the official implementation in one run: `python test/parity/compare_speed.py`.
 
-Needs an environment with `sam2`, as `make_goldens.py` does, and this folder's repository on PYTHONPATH. Same random
-weights, same image, turns taken; prints the ratio official / ours, above 1 where ours is faster, and how far the two
-agree.
+Needs an environment with `sam2`, as `make_goldens.py` does, and this repository on PYTHONPATH. Both get the same random
+weights and the same image, in turns. Prints the ratio official / ours, above 1 if sam2_ros is faster, and the
+difference of their logits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BOX = np.array([300.0, 200.0, 700.0, 500.0])
 
 
 def median_ms(official: Callable[[], object], ours: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Medians of both, after a warm-up, taking turns."""
+    """Medians of both, in turns, after a warm-up."""
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds + 1):
         for own, call in zip(times, (official, ours), strict=True):
@@ -55,7 +55,7 @@ def main() -> None:
     model.load_state_dict(state, strict=True)
     image = moving_disc(1, 1024, seed=3)[0, 128:896]
     predictor, segmenter = SAM2ImagePredictor(theirs), ImageSegmenter(model)
-    # With random weights nearly all candidates are good and none stable: half of them reach the image's size.
+    # With random weights nearly all candidates are good and none is stable: half of them are upsampled to image size.
     settings = {
         "points_per_side": options.points_per_side,
         "pred_iou_thresh": 0.8,

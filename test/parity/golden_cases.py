@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of the official implementation and of ours: images, clips, prompts, flavours.
+"""Cases that both implementations run: images, clips, prompts, flavours.
 
-Knows neither implementation; `make_goldens.py` asks the one, `test_goldens.py` the other.
+Knows neither implementation: `make_goldens.py` runs the official one, `test_goldens.py` sam2_ros.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ STATE_DICTS = GOLDENS / "state_dicts.json"
 GENERATOR_OPTIONS = GOLDENS / "generator_options.json"
 SIZE_PX = 128
 FRAMES = 24
-KEPT_FRAMES = (0, 1, 5, 6, 7, 12, 16, 17, 20, 23)  # whose logits and pointers a golden holds
-WHITE_FRAMES = (4, 14, 15)  # the object score is below 0 there
+KEPT_FRAMES = (0, 1, 5, 6, 7, 12, 16, 17, 20, 23)  # frames whose logits and pointers are stored
+WHITE_FRAMES = (4, 14, 15)  # frames on which the object score is below 0
 IMAGE_SEED = 2
 VIDEO_SEED = 6
 
 
 def image() -> np.ndarray:
-    """``[96, 160, 3]``: neither square nor of the model's input size, so that resizing takes part."""
+    """``[96, 160, 3]``: neither square nor of the model's input size, so that resizing is tested, too."""
     return np.ascontiguousarray(moving_disc(1, 160, seed=3)[0, 32:128])
 
 
@@ -45,9 +45,11 @@ def disc(centre_x: float, centre_y: float, radius: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ImageCase:
-    """One prompt in pixels of `image()`; `mask` seeds low-resolution logits.
+    """One prompt in pixels of `image()`.
 
-    postprocessing: official `apply_postprocessing`, of a single mask that is not stable.
+    Attributes:
+        mask: also prompt with random low-resolution logits.
+        postprocessing: official `apply_postprocessing`, for unstable single masks.
     """
 
     points: list[list[float]] | None = None
@@ -76,8 +78,8 @@ IMAGE_CASES = {
     "box, not postprocessed": ImageCase(box=[22.5, 20.0, 78.0, 70.0], postprocessing=False),
 }
 
-# With random weights masks are noise that reaches across the image: nearly all boxes overlap, and whatever a crop
-# says is cut by it. That leaves clicks, scores and stability to compare; the rest has tests of its own.
+# With random weights masks are noise across the whole image: nearly all boxes overlap, and every mask of a crop is cut
+# by its edge. What can be compared is clicks, scores and stability; the rest has tests of its own.
 EVERYTHING_CASES = {
     "grid": {
         "points_per_side": 6, "points_per_batch": 16, "pred_iou_thresh": 0.55, "stability_score_thresh": 0.3,
@@ -113,12 +115,12 @@ EVERYTHING_CASES = {
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a user does at a frame, before it is tracked.
+    """An action of the user on one frame, before it is tracked.
 
     Attributes:
-        correction: after it was tracked.
-        refine: more of what was prompted on this frame or, with `correction`, on a frame that was only tracked.
-        take_back: the frame whose prompts are taken back.
+        correction: the action comes after the frame was tracked.
+        refine: the prompt is added to those of this frame or, with `correction`, to a frame that was only tracked.
+        take_back: index of the frame whose prompts are undone.
     """
 
     frame: int
@@ -139,16 +141,17 @@ class Event:
 
 @dataclass(frozen=True)
 class VideoCase:
-    """Events in order of their frames. Backward: the clip's last frame comes first.
+    """Events in the order of their frames.
 
     Attributes:
-        flavour: ours; the official predictor is built to match.
+        flavour: `TrackerConfig.numerics`; the official predictor is built to match.
+        backward: track from the last frame of the clip to the first.
         fill_hole_area: see `TrackerConfig`.
-        corrections_are_conditioning: see `TrackerConfig`; the official predictor tracks on from the frame after a
-            correction, which it would forget otherwise.
-        presence_bias: such that the object score is below 0 in the white frames, and hardly elsewhere.
-        kept_frames: whose logits and pointers the golden holds.
-        last_frame: of the clip, where tracking ends.
+        corrections_are_conditioning: see `TrackerConfig`. With False the official predictor continues on the frame
+            after a correction; it would overwrite the correction otherwise.
+        presence_bias: chosen so that the object score is below 0 on the white frames, and rarely elsewhere.
+        kept_frames: frames whose logits and pointers are stored.
+        last_frame: where tracking ends.
     """
 
     events: tuple[Event, ...]

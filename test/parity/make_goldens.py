@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the official SAM 2 on `golden_cases` and keeps what it says: `python test/parity/make_goldens.py [CASE ...]`.
+"""Runs the official SAM 2 on `golden_cases` and stores its outputs: `python test/parity/make_goldens.py [CASE ...]`.
 
-With names only those cases are asked. Needs an environment of its own with `sam2` and its torchvision, and nothing of
-ours. Every tensor of the models is filled by key, as in the other parity tests; fp32, CPU.
+With names, runs only those cases. Needs an environment of its own with `sam2` and its torchvision. Every tensor of the
+models is filled from a seed and its key, as in the other parity tests; fp32, CPU.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def filled(model: Any, seed: int, presence_bias: float = 0.0) -> Any:
 
 
 def state_dict_goldens() -> None:
-    """Names and shapes of the eight official models, as a count and a digest each."""
+    """Stores a count and a digest of the tensor names and shapes of the eight official models."""
     found = {}
     for version in ("2.1", "2.0"):
         family = "sam2.1" if version == "2.1" else "sam2"
@@ -70,7 +70,7 @@ def state_dict_goldens() -> None:
 
 
 def generator_options() -> None:
-    """Names and defaults of what the official generator is told."""
+    """Stores names and defaults of the options of the official mask generator."""
     parameters = inspect.signature(SAM2AutomaticMaskGenerator).parameters.values()
     options = {p.name: p.default for p in parameters if p.name != "model" and p.kind != p.VAR_KEYWORD}
     GENERATOR_OPTIONS.write_text(json.dumps(options, indent=1) + "\n")
@@ -170,7 +170,7 @@ def video_golden(name: str, case: VideoCase) -> None:
 
 
 def connected_components(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels and areas of 8-connected regions, in place of the CUDA extension that a CPU has not."""
+    """Labels and areas of 8-connected regions; replaces the official CUDA extension on a CPU."""
     labels, areas = torch.zeros_like(mask, dtype=torch.int32), torch.zeros_like(mask, dtype=torch.int32)
     for index, one in enumerate(mask[:, 0].numpy().astype(np.uint8)):
         _, regions, stats, _ = cv2.connectedComponentsWithStats(one, connectivity=8)
@@ -210,7 +210,7 @@ def do(predictor: Any, state: Any, event: Event, frame: int) -> None:
 
 
 def collect(state: Any, outputs: dict[str, dict[int, dict[str, torch.Tensor]]]) -> None:
-    """What is there of every object so far; of a removed one what was there before."""
+    """Collects the outputs of every object so far; those of removed objects stay."""
     for object_id, index in state["obj_id_to_idx"].items():
         own = outputs.setdefault(object_id, {})
         for part in ("non_cond_frame_outputs", "cond_frame_outputs"):

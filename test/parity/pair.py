@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds our model and transformers' from the same weights, and measures how far apart two results are.
+"""Builds the model of sam2_ros from seeded weights, and measures the difference of two results.
 
-Knows both sides' constructors; runs neither.
+Runs no model.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from sam2_ros.bench.against.seeded_weights import fill_by_key
 from sam2_ros.engine.config import TINY, ModelConfig, config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 
-# Rounding in another order costs less than 1e-4 here (memories are stored in bfloat16, which amplifies it);
-# a real difference in what is computed costs 5e-3 and more. See the mutants in test_video.py.
+# Another order of rounding differs by less than 1e-4 here (storing memories in bfloat16 amplifies it); a different
+# computation by 5e-3 and more. See the mutants in test_video.py.
 TOLERANCE = 1e-3
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small synthetic clip for the parity tests: a textured disc moves over a textured background.
 
-Knows nothing of models; frames are uint8 at the model's input size, so that no resize filter takes part.
+Knows nothing of models. Frames are uint8 at the model's input size, so that no resize filter is involved.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Against the official implementation itself: what it said of `golden_cases`, kept by `make_goldens.py`.
+"""Compares with the official implementation: its outputs for `golden_cases`, stored by `make_goldens.py`.
 
-fp32 on the CPU, every tensor seeded by its key. Errors are rms(difference) / rms(reference).
+fp32 on the CPU; every tensor is filled from a seed and its key. Errors are rms(difference) / rms(reference).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def image_model() -> Sam2Model:
 
 @pytest.mark.parametrize("multimask", [True, False])
 @pytest.mark.parametrize("name", IMAGE_CASES)
-def test_the_segmenter_answers_as_the_official_predictor(
+def test_the_segmenter_gives_what_the_official_predictor_gives(
     name: str, multimask: bool, image_model: Sam2Model
 ) -> None:
     golden, kind = load("image", name), "multi" if multimask else "single"
@@ -132,9 +132,8 @@ def test_everything_is_what_the_official_generator_finds(name: str, image_model:
 
 def test_everything_has_the_options_and_defaults_of_the_official_generator() -> None:
     official = json.loads(GENERATOR_OPTIONS.read_text())
-    assert (
-        official.pop("output_mode") == "binary_mask"
-    )  # `annotation` makes records, of any of the three modes
+    # No option here: `annotation` makes records in any of the three modes.
+    assert official.pop("output_mode") == "binary_mask"
     assert official == {option.name: option.default for option in fields(EverythingConfig)}
 
 
@@ -149,7 +148,7 @@ def prompt_of(event: Event) -> Prompt:
 
 
 class Followed:
-    """What was said of one object."""
+    """Results of one object over the frames."""
 
     def __init__(self) -> None:
         self.frames: list[int] = []
@@ -159,7 +158,7 @@ class Followed:
 
 
 def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -> dict[str, Followed]:
-    """The case, streamed; a correction comes with its frame, and backward is a stream of the frames turned round."""
+    """Runs a case as a stream. A correction is given with its frame; backward means the frames in reverse order."""
     config = TrackerConfig(
         max_objects=2,
         max_conditioning_frames=8,
@@ -198,7 +197,7 @@ def run_ours(case: VideoCase, change: Callable[[Tracker], None] | None = None) -
 
 
 def worst_error(ours: dict[str, Followed], golden: dict[str, np.ndarray]) -> dict[str, float]:
-    """The largest error over objects and frames, by quantity."""
+    """Largest error over objects and frames, by quantity."""
     worst: dict[str, float] = defaultdict(float)
     for object_id, own in ours.items():
         for quantity in ("logits", "pointers"):
@@ -231,7 +230,7 @@ def test_the_goldens_see_objects_come_and_go() -> None:
     ("name", "wrong"),
     [
         ("correction", {"flavour": "official_video"}),  # the click is decoded without memory
-        ("a second prompt", {"flavour": "stream"}),  # and here with
+        ("a second prompt", {"flavour": "stream"}),  # the prompt is decoded with memory
         ("box, vos", {"flavour": "official_video"}),  # binarised memory of the prompted frame
         ("box", {"flavour": "official_vos"}),
         ("backward", {"backward": False}),
@@ -247,7 +246,7 @@ def test_another_rule_would_be_noticed(name: str, wrong: dict[str, object]) -> N
 
 
 def test_a_correction_after_its_frame_is_the_official_one_with_the_official_settings() -> None:
-    """`step`, then `refine`: as the official predictor is asked, which tracks a frame before it is clicked on."""
+    """`step`, then `refine`: the order of calls of the official predictor, which tracks a frame before the click."""
     name = "correction, not conditioning"
     events = (CLICK, replace(CORRECTION, refine=True))
     asked = replace(
@@ -258,7 +257,7 @@ def test_a_correction_after_its_frame_is_the_official_one_with_the_official_sett
 
 @pytest.mark.parametrize("name", ["another click", "a click on a box"])
 def test_both_prompts_at_once_would_be_noticed(name: str) -> None:
-    """What a frame is told in one prompt is decoded without the answer to the first half of it."""
+    """Two prompts given as one are decoded without the result of the first."""
     case = VIDEO_CASES[name]
     at_once = tuple(replace(event, refine=False) for event in case.events)
     assert (
@@ -267,7 +266,7 @@ def test_both_prompts_at_once_would_be_noticed(name: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["dense mask not filled", "first answer forgotten"])
-def test_what_a_correction_is_fed_would_be_noticed(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_input_of_a_correction_would_be_noticed(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def unfilled(model, prompt, hw, features, fused, earlier, fallback):  # type: ignore[no-untyped-def]
         if earlier is not None and given == "dense mask not filled":
             earlier = unfilled_masks[-1]
@@ -279,8 +278,8 @@ def test_what_a_correction_is_fed_would_be_noticed(given: str, monkeypatch: pyte
         unfilled_masks.append(output)
         return fill(output, area)
 
-    decode, fill, unfilled_masks = tracker_module.answer, tracker_module.with_holes_filled, []
-    monkeypatch.setattr(tracker_module, "answer", unfilled)
+    decode, fill, unfilled_masks = tracker_module.decode_prompt, tracker_module.with_holes_filled, []
+    monkeypatch.setattr(tracker_module, "decode_prompt", unfilled)
     monkeypatch.setattr(tracker_module, "with_holes_filled", keep)
     name = "correction, holes filled" if given == "dense mask not filled" else "another click"
     assert max(worst_error(run_ours(VIDEO_CASES[name]), load("video", name)).values()) > MUTANT_ERROR

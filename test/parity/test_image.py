@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image mode against transformers' `Sam2Model`, fp32, tiny, every tensor seeded by its key.
+"""Compares image mode with transformers' `Sam2Model`: tiny, fp32, every tensor filled from a seed and its key.
 
 Does not compare resize filters: both sides get the same normalised pixels.
 """
@@ -111,8 +111,8 @@ def test_the_order_of_prompt_tokens_does_not_matter(pair: Pair) -> None:
     # The official predictor puts box corners first; transformers' box argument puts them after the points.
     points, labels = PROMPTS["box and click"]
     ours = pair.decode_ours(points, labels)
-    turned = pair.decode_ours(points[2:] + points[:2], labels[2:] + labels[:2])
-    assert relative_error(turned.logits_b4hw, ours.logits_b4hw) < TOLERANCE / 10
+    reordered = pair.decode_ours(points[2:] + points[:2], labels[2:] + labels[:2])
+    assert relative_error(reordered.logits_b4hw, ours.logits_b4hw) < TOLERANCE / 10
 
 
 @torch.inference_mode()
@@ -121,7 +121,7 @@ def test_the_order_of_prompt_tokens_does_not_matter(pair: Pair) -> None:
 def test_the_segmenter_gives_the_masks_of_a_frame_of_another_size(
     pair: Pair, kind: str, multimask: bool
 ) -> None:
-    """From an image of 200 x 150 pixels and back; the official image predictor resizes floats with antialias."""
+    """For an image of 200 x 150 pixels; the official image predictor resizes floats with antialias."""
     image = moving_disc(1, 208)[0][:150, :200]
     small = F.interpolate(
         torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255,

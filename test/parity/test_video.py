@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video mode against transformers' `Sam2VideoModel`: 24 frames, fp32, tiny, every tensor seeded by its key.
+"""Compares video mode with transformers' `Sam2VideoModel`: 24 frames, tiny, fp32, tensors filled from a seed and a key.
 
-Does not compare resize filters (frames already have the model's input size), nor what the port does otherwise
-than the official code: see transformers_reference.py.
+Does not compare resize filters (frames already have the model's input size), or what the port computes differently from
+the official code: see transformers_reference.py.
 
-The clip turns white twice. With these weights the object score falls below 0 there, so that the frames after
-it are decoded from memories of an absent object and from the no-object pointer.
+The clip turns white twice. With these weights the object score is then below 0, so that the next frames are decoded
+with memories of an absent object and with the "no object" pointer.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Case:
 
 
 def mask_without_corners() -> np.ndarray:
-    """A vertical bar with edges between low-resolution pixels.
+    """A vertical bar whose edges lie between low-resolution pixels.
 
-    The official predictor encodes the memory of a mask prompt after a round trip to a quarter of the
-    resolution and back; the port skips it. On this mask the round trip changes nothing: both must agree.
+    The official predictor encodes the memory of a mask prompt after resizing it to a quarter of the resolution and
+    back; the port does not. Resizing does not change this mask, so both must agree.
     """
     mask = np.zeros((128, 128), bool)
     mask[:, 24:68] = True
@@ -129,9 +129,9 @@ def errors(ours: list[dict[str, Tensor]], reference: list[ReferenceFrame]) -> di
 
 
 def worst_visible_error(ours: list[dict[str, Tensor]], reference: list[ReferenceFrame]) -> float:
-    """Largest error of the logits over frames on which both sides see the object.
+    """Largest error of the logits over frames on which the object is visible on both sides.
 
-    Where one side blanks the mask and the other does not the error is enormous, and says less.
+    Where only one side blanks the mask, the error is enormous and shows little.
     """
     per_frame = errors(ours, reference)["logits"]
     return max(
@@ -155,7 +155,7 @@ def test_the_weights_make_the_comparison_mean_something(reference: list[Referenc
     scores = [float(frame.object_score) for frame in reference]
     absent = [index for index, score in enumerate(scores) if score <= 0]
     assert absent == list(WHITE_FRAMES)
-    assert min(abs(score) for score in scores) > 0.1  # no frame on which rounding could decide who is absent
+    assert min(abs(score) for score in scores) > 0.1  # no frame on which rounding could decide on absence
     assert min(rms(frame.ungated_logits_hw) for frame in reference) > 1
     assert min(frame.iou_margin for frame in reference) > 0.01  # nor which candidate is the best
     logits = torch.stack([frame.ungated_logits_hw for frame in reference[1:]])
@@ -187,8 +187,8 @@ def memory_zeroed(weights: Weights) -> Weights:
 
 
 def rope_axes_swapped(weights: Weights) -> Weights:
-    """The first half of query and key channels turns with x, the second with y: exchanging the halves of both
-    projections leaves every product of a query and a key as it is, but for what each half is turned by."""
+    """Exchanges the halves of the query and key projections, the first of which rotates with x, the second with y: only
+    the rotation of each half changes in the products of queries and keys."""
     changed = dict(weights)
     for key, tensor in weights.items():
         if key.startswith("memory_attention.") and (".q_proj." in key or ".k_proj." in key):
@@ -209,7 +209,7 @@ def test_a_mutant_would_be_noticed(
 def test_seven_pointers_instead_of_sixteen_would_be_noticed(
     weights: Weights, reference: list[ReferenceFrame]
 ) -> None:
-    # What trackers that keep only the last six whole memories do. The divisor of distances stays 15.
+    # As in trackers that keep only the last six complete memories. The divisor of distances stays 15.
     def keep_seven(tracker: Tracker) -> None:
         bank, view = tracker.bank, tracker.bank.view
 
@@ -225,7 +225,7 @@ def test_seven_pointers_instead_of_sixteen_would_be_noticed(
 
     ours = run_ours(weights, CLICK, change=keep_seven)
     assert worst_visible_error(ours, reference) > MUTANT_ERROR
-    # until frame 7 there are not more than seven
+    # up to frame 7 there are at most seven
     assert max(errors(ours[:8], reference[:8])["logits"]) < TOLERANCE
 
 
@@ -247,7 +247,7 @@ def test_a_clip_shorter_than_sixteen_frames_scales_time_by_its_length(weights: W
             for result, frame in zip(results, expected, strict=True)
         )
     assert worst[8] < TOLERANCE
-    assert worst[0] > MUTANT_ERROR  # as a live stream would have it
+    assert worst[0] > MUTANT_ERROR  # with the setting of a live stream
 
 
 @pytest.mark.slow

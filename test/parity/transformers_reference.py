@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs transformers' port of SAM 2 frame by frame and hands back what the parity tests compare.
+"""Runs transformers' port of SAM 2 frame by frame and returns what the parity tests compare.
 
-Knows nothing of sam2_ros: it takes weights in transformers' key layout and normalised pixels.
+Knows nothing of sam2_ros: takes weights in transformers' key layout, and normalised pixels.
 
-Where the port is known to differ from the official code, the official code wins; the tests choose inputs on
-which the two agree, or say why they do not:
+Where the port is known to differ from the official code, sam2_ros follows the official code. The tests use inputs on
+which both agree, or state why they do not:
 
-* A mask prompt's pointer: the official code decodes it in single-mask mode (token 0); the port does not
-  ask for that and takes the token with the best predicted IoU.
-* A mask prompt's memory: the official video predictor encodes the mask after a round trip through the low
-  resolution (full, quarter, full); the port encodes the prompt itself.
-* Several objects: the port binarises the masks of *all* objects for memory on a frame where *any* was
-  prompted; the official code decides per object. Hence one object per session here.
-* A correction on a tracked frame: the official code feeds the previous logits as a dense prompt; the
-  port's forward does not.
-* Pointers of conditioning frames left out by a limit: the official code lets them fill recent slots; the
-  port does not, and keeps the pointers of all. No difference as long as all conditioning frames are used.
+* Object pointer of a mask prompt: the official code decodes it in single-mask mode (token 0); the port uses the token
+  with the highest predicted IoU.
+* Memory of a mask prompt: the official video predictor encodes the mask after resizing it to a quarter of the
+  resolution and back; the port encodes the prompt itself.
+* Several objects: for memory the port binarises the masks of *all* objects on a frame where *any* was prompted; the
+  official code decides per object. Hence one object per session here.
+* A correction on a tracked frame: the official code feeds the previous logits as a dense prompt; the port does not.
+* Pointers of conditioning frames beyond a limit: the official code lets them fill recent slots; the port does not, and
+  keeps the pointers of all. No difference as long as all conditioning frames are used.
 * Hole filling (an optional CUDA extension of the official code) does not exist in the port.
-* Fed one frame at a time, the port divides pointer distances by 15 however short the clip is. The
-  official code divides by min(frames, 16) - 1, which is the same from 16 frames on; so does the port when it
-  has the whole clip.
+* With one frame at a time, the port divides pointer distances by 15 however short the clip is. The official code, and
+  the port with the whole clip, divide by min(frames, 16) - 1, which is the same from 16 frames on.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ FloatList = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class ReferenceFrame:
-    """What one object got on one frame."""
+    """Result of one object on one frame."""
 
     logits_hw: Tensor  # low resolution, after the occlusion gate
     ungated_logits_hw: Tensor  # before it
@@ -64,7 +62,7 @@ def _shared_config(image_size_px: int) -> dict[str, dict[str, object]]:
 
 
 def image_model(weights: Mapping[str, Tensor], image_size_px: int) -> Sam2Model:
-    """Tiny, for single images. `weights` may hold the video model's tensors too; those are not used."""
+    """The tiny model for single images. Tensors of the video model in `weights` are not used."""
     model = Sam2Model(Sam2Config(**_shared_config(image_size_px))).eval()
     wanted = model.state_dict()
     model.load_state_dict({key: weights[key] for key in wanted}, strict=True)
@@ -72,7 +70,7 @@ def image_model(weights: Mapping[str, Tensor], image_size_px: int) -> Sam2Model:
 
 
 def video_model(weights: Mapping[str, Tensor], image_size_px: int, version: str = "2.1") -> Sam2VideoModel:
-    """Tiny, for video; `version` is "2.0" or "2.1"."""
+    """The tiny model for video; `version` is "2.0" or "2.1"."""
     if version not in ("2.0", "2.1"):
         raise ValueError(f"version is {version!r}; expected '2.0' or '2.1'")
     config = Sam2VideoConfig(
@@ -88,7 +86,7 @@ def video_model(weights: Mapping[str, Tensor], image_size_px: int, version: str 
 
 
 class ReferenceTracker:
-    """One object, one frame per call: as a stream, or through a clip given as a whole at the start."""
+    """Tracks one object, one frame per call: as a stream, or through a clip that is given at the start."""
 
     def __init__(self, model: Sam2VideoModel, clip_tchw: Tensor | None = None) -> None:
         self.model = model
@@ -99,7 +97,7 @@ class ReferenceTracker:
         model.mask_decoder.register_forward_hook(self._keep_decoded)
 
     def _keep_decoded(self, module: torch.nn.Module, inputs: object, output: tuple[Tensor, ...]) -> None:
-        # The session forgets the predicted IoU, so take it where it is made.
+        # The session does not store the predicted IoU: take it from the decoder.
         self._decoded = output
 
     def step(
@@ -135,7 +133,7 @@ class ReferenceTracker:
             or outputs["non_cond_frame_outputs"][self.frame_index]
         )
         masks_bpnhw, iou_bpn = self._decoded[0], self._decoded[1]
-        # A mask prompt is its own answer, with a predicted IoU of 1.
+        # A mask prompt is used as the output, with a predicted IoU of 1.
         ranked = (torch.ones(1) if mask_hw is not None else iou_bpn[0, 0]).sort(descending=True)
         self.frame_index += 1
         return ReferenceFrame(

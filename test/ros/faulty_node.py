@@ -32,14 +32,14 @@ def _device_lost() -> None:
 
 def _full_memory() -> None:
     """The device has room for two objects: encoding the memories of more raises what a full GPU raises."""
-    remember = Tracker._remember
+    remember = Tracker._write_memories
 
     def faulty(self, last, outputs, prompted):
         if len(outputs) > ROOM:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB")
         remember(self, last, outputs, prompted)
 
-    Tracker._remember = faulty
+    Tracker._write_memories = faulty
 
 
 def _few_labels() -> None:

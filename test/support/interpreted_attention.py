@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sam2_ros.engine.kernels.gpu import OURS, PROJECTED, Kernel, Shape
+from sam2_ros.engine.kernels.gpu import PROJECTED, TRITON, Kernel, Shape
 from sam2_ros.engine.kernels.gpu_choice import Measured, time_kernels
 from sam2_ros.engine.kernels.triton_tiles import Tiles
 
@@ -74,7 +74,7 @@ def largest_error(case: Case, device: str = "cpu") -> float:
 
 def timed_beside_projected_values(shape: Shape) -> Measured:
     """What would happen when a model is loaded onto a GPU, of which the answers are of interest here."""
-    kernels, cpu = [PROJECTED, Kernel(OURS, SMALL_TILES)], torch.device("cpu")
+    kernels, cpu = [PROJECTED, Kernel(TRITON, SMALL_TILES)], torch.device("cpu")
     return time_kernels(shape, kernels, None, cpu, torch.float16, lambda call: 1.0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints in every layout there is, and the table of the known ones."""
+"""Loading checkpoints in every layout, and the table of known models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_layout_holds_the_same_model(version: str, tmp_path: Path) -> None
     state = official_state("nano", version)
     torch.save({"model": state}, tmp_path / "official.pt")
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "official.safetensors")
-    # Shared tensors are saved once: transformers' files hold one of the two copies of the Fourier matrix.
+    # Shared tensors are saved once: files of transformers have one of the two copies of the Fourier matrix.
     renamed = {key: value.clone() for key, value in to_transformers(state).items()}
     save_file(renamed, tmp_path / "transformers.safetensors")
     for name in ("official.pt", "official.safetensors", "transformers.safetensors"):
@@ -42,7 +42,7 @@ def test_every_layout_holds_the_same_model(version: str, tmp_path: Path) -> None
             assert torch.equal(tensor, state[key]), f"{key} of {name}"
 
 
-def test_a_model_can_see_another_size(tmp_path: Path) -> None:
+def test_a_model_can_have_another_image_size(tmp_path: Path) -> None:
     torch.save({"model": official_state("nano", "2.1")}, tmp_path / "nano.pt")
     model = load_model(tmp_path / "nano.pt", device="cpu", image_size=128)
     result = Tracker(model).step(np.zeros((90, 120, 3), np.uint8), [Prompt("thing", box=(10, 10, 60, 60))])

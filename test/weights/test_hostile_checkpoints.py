@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are no weights: each is refused in one line, before it takes memory or runs anything."""
+"""Files that are not weights: each is refused in one line, before it uses memory or runs code."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None
     ],
 )
 @pytest.mark.parametrize("length", [None, 2**63, 90_000_000])
-def test_a_header_that_lies_is_refused(tmp_path: Path, header: bytes, length: int | None) -> None:
+def test_a_false_header_is_refused(tmp_path: Path, header: bytes, length: int | None) -> None:
     size = struct.pack("<Q", len(header) if length is None else length)
     (tmp_path / "a.safetensors").write_bytes(size + header + b"1234")
     with pytest.raises(CheckpointError) as raised:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a model mean the same to every command and to the node, and can be checked without opening it."""
+"""Options of a model are the same for every command and the node, and can be checked without opening the model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_auto_is_resolved_and_a_path_made_absolute(tmp_path: Path, monkeypatch: 
         ({"backend": "onnx"}, "backend onnx expects a folder"),
     ],
 )
-def test_what_cannot_be_opened_is_said_without_opening_it(given: dict[str, str], words: str) -> None:
+def test_options_that_cannot_be_opened_are_refused_without_opening(given: dict[str, str], words: str) -> None:
     with pytest.raises(UserError, match=words) as raised:
         ModelOptions(**given).resolved()  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)

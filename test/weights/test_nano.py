@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped weights see: nano follows a rendered thing, and real subjects it was never trained on."""
+"""The shipped weights work: nano tracks a rendered thing, and real subjects that it was not trained on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def box_of(mask):
 
 
 def follow(model, frames, truth, box=None):
-    """IoU per frame after the first, prompted with a box on the first, the true one when left out."""
+    """IoU on each frame after the first, which is prompted with a box; None = the true box."""
     tracker = Tracker(model)
     ious = []
     for index, (frame, mask) in enumerate(zip(frames, truth, strict=True)):
@@ -44,7 +44,7 @@ def test_it_is_small(nano):
 
 @pytest.fixture(scope="module")
 def demo_run():
-    """The demo clip's truth, and what nano says about both of its things from their boxes on the first frame."""
+    """True masks of the demo clip, and nano's results for its two things, prompted with boxes on the first frame."""
     pytest.importorskip("skimage", reason="the demo clip uses pictures that come with scikit-image")
     tracker = Tracker(load_model("nano", device="cpu", image_size=NANO_IMAGE_SIZE))
     clip, results = demo_clip(), []
@@ -55,7 +55,7 @@ def demo_run():
 
 
 def overlaps(demo_run, number):
-    """IoU per frame after the first with the true mask of one of the demo's things."""
+    """IoU with the true mask of one of the demo's things, on each frame after the first."""
     masks, results = demo_run
     pairs = zip(results[1:], masks[1:, number], strict=True)
     return np.array([mask_iou(result.objects[number].mask, mask) for result, mask in pairs])
@@ -72,7 +72,7 @@ def test_it_finds_a_thing_again_that_was_hidden(demo_run):
     assert ious[hidden[-1] + 15 :].mean() > 0.5
 
 
-def test_it_says_so_when_a_thing_is_hidden(demo_run):
+def test_a_hidden_thing_is_not_reported_as_tracked(demo_run):
     masks, results = demo_run
     hidden = ~masks[:, 1].any(axis=(1, 2))
     said_visible = [result.objects[1].state == ObjectState.TRACKING for result in results]
@@ -80,7 +80,7 @@ def test_it_says_so_when_a_thing_is_hidden(demo_run):
     assert (hidden & said_visible).sum() <= 0.1 * hidden.sum()
 
 
-RIDER = (277.0, 73.0, 415.0, 245.0)  # the true box of kite-surf holds the lines of the kite, and much sea
+RIDER = (277.0, 73.0, 415.0, 245.0)  # the true box of kite-surf also has the kite's lines and much sea
 
 
 @pytest.mark.parametrize(

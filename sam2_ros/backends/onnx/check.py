@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares an exported stage with the engine: padded inputs through the graph, each object alone through PyTorch.
+"""Compares an exported stage with the engine: the graph gets padded inputs, PyTorch each object alone.
 
-Does not know files, nor how a graph was made.
+Does not know files, or how a graph was made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Inputs = dict[str, torch.Tensor]
 
 
 def example_inputs(model: Sam2Model, layout: ExportLayout, stage: str) -> Inputs:
-    """Seeded inputs of a stage, of the size that real ones have; some entries of later objects are empty."""
+    """Random inputs of a stage from a fixed seed, scaled as real ones; for later objects some entries are padding."""
     generator = torch.Generator().manual_seed(STAGES.index(stage))
     inputs = {name: torch.randn(shape, generator=generator) for name, shape in layout.inputs(stage).items()}
     if stage == "memory_attention":
@@ -38,14 +38,14 @@ def example_inputs(model: Sam2Model, layout: ExportLayout, stage: str) -> Inputs
 
 
 def _partly(shape: torch.Size) -> torch.Tensor:
-    """Validity ``[n, m]``: everything of the first object, ever less of the others, at least one entry."""
+    """Validity ``[n, m]``: all entries of the first object, fewer for each further one, at least one."""
     n, m = shape
     counts = (m * torch.arange(n, 0, -1) // n).clamp(min=1)
     return (torch.arange(m) < counts[:, None]).float()
 
 
 def engine_outputs(model: Sam2Model, stage: str, inputs: Inputs) -> list[torch.Tensor]:
-    """What the engine says of the same inputs, one object at a time, with what is not valid left out."""
+    """Outputs of the engine for the same inputs, one object at a time and without padding."""
     if stage == "image_encoder":
         return list(model.encode_image(inputs["image"]))
     of_object: dict[str, Callable[[Sam2Model, Inputs], Sequence[torch.Tensor]]] = {
@@ -82,7 +82,7 @@ def _remember(model: Sam2Model, one: Inputs) -> Sequence[torch.Tensor]:
 
 
 def largest_error(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """Largest difference in any output, over the root mean square of that output; NaN where one is not a number."""
+    """Largest difference in any output, relative to the root mean square of that output; NaN if one holds NaN."""
     errors = [
         (a - b).abs().max() / b.square().mean().sqrt().clamp(min=1e-6)
         for a, b in zip(found, expected, strict=True)

@@ -33,7 +33,7 @@ from .sessions import IDENTITY, StageSession, import_onnxruntime, import_package
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
-"""Largest difference to PyTorch in float32 that an export may have, over the root mean square of the output."""
+"""Largest difference of an export to PyTorch in float32, relative to the root mean square of the output."""
 HOST_PARTS = (
     "sam_prompt_encoder.",
     "mask_downsample.",
@@ -42,12 +42,12 @@ HOST_PARTS = (
     "no_mem_pos_enc",
     "no_obj_ptr",
 )
-"""Parameters that the tracker uses outside the graphs."""
+"""Prefixes of the parameters that are used outside of the graphs."""
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Where an export goes, and its shapes, see `ExportLayout`."""
+    """Folder and shapes of an export, see `ExportLayout`."""
 
     out: Path
     precision: str = "fp32"
@@ -67,10 +67,13 @@ def run_export(
     """Export a model; returns what `sam2-ros export --json` prints.
 
     Args:
-        load: gives the model, on the CPU and in float32; called when all else is known to be well.
-        sources: files that it comes from, none of which is replaced.
+        config: folder and shapes.
+        load: returns the model, on the CPU and in float32; called after everything else was checked.
+        sources: files of the model, which the export must not replace.
+        on_progress: called with the name of each stage before it is exported.
 
-    Raises UserError, and what `load` raises; then an earlier export is as it was.
+    Raises:
+        UserError: something is not possible or not installed; also errors of `load`. An earlier export is unchanged.
     """
     import_onnx()
     import_onnxruntime()
@@ -95,7 +98,7 @@ def run_export(
 
 
 def import_onnx() -> Any:
-    """PyTorch's exporter needs it too. Raises CheckpointError where it is not installed."""
+    """Import onnx, which PyTorch's exporter needs, too. Raises CheckpointError if it is not installed."""
     return import_package("onnx", "the export")
 
 
@@ -112,19 +115,22 @@ def weights_digest(model: Sam2Model) -> str:
 def export_onnx(
     model: Sam2Model, layout: ExportLayout, out: Path, on_progress: Callable[[str], None] = lambda step: None
 ) -> dict[str, Any]:
-    """Write the graphs, the tables and the manifest into a folder, and compare every graph with PyTorch.
+    """Write the graphs, the tables and the manifest to a folder, and compare every graph with PyTorch.
 
     Args:
         model: on the CPU, in float32.
-        layout: of this model.
+        layout: the shapes.
+        out: the folder.
+        on_progress: called with the name of each stage before it is exported.
 
     Returns:
-        `max_error` of every stage and `bytes` of every file.
+        `max_error` by stage and `bytes` by file.
 
-    Raises CheckpointError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
+    Raises:
+        CheckpointError: onnx or onnxruntime is missing, or a stage differs from PyTorch by more than `TOLERANCE`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST).unlink(missing_ok=True)  # an export that fails half way is not one
+    (out / MANIFEST).unlink(missing_ok=True)  # written last, so that a failed export has none
     stored = copy.deepcopy(model.unprepared).to(torch.float16) if layout.precision == "fp16" else model
     stored = prepare(stored, half_split=True, narrow_values=True)
     errors = {}
@@ -154,10 +160,10 @@ def _write_graph(
 ) -> None:
     onnx = import_onnx()
     with atomic_write(out / f"{stage}.onnx") as partial:
-        # What the engine keeps for the next image, such as its resized tables, becomes a constant.
+        # Run once first: cached tables, such as position encodings, then become constants of the trace.
         graph(*inputs.values())
         with warnings.catch_warnings():
-            # The shapes are fixed on purpose, and so is this exporter: the other one needs onnxscript.
+            # Warnings on fixed shapes, which are intended, and on this exporter; the newer one needs onnxscript.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 graph,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folds the arithmetic on shapes that a traced graph is full of into constants: all shapes are known.
+"""Folds the shape arithmetic of a traced ONNX graph into constants, as all shapes are fixed.
 
-Knows ONNX graphs; nothing of models. What is left needs no decision at run time, which TensorRT likes best.
+The remaining graph makes no decisions at run time, as TensorRT prefers it. Knows ONNX graphs, not models.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ SMALL = 64  # elements: shapes, indices and scalars, never weights
 
 
 def fold_shapes(model: Any, outputs: Mapping[str, tuple[int, ...]]) -> Any:
-    """An ``onnx.ModelProto`` with every small value that follows from shapes alone as an initializer.
+    """Turn every small value of a graph that depends only on shapes into an initializer.
 
     Args:
-        model: of fixed input shapes.
-        outputs: shapes of the graph's outputs, which are written into it.
+        model: an ``onnx.ModelProto`` with fixed input shapes; changed in place.
+        outputs: shapes of the graph's outputs by name, which are written into it.
+
+    Returns:
+        The same model.
     """
     import onnx
     from onnx.reference import ReferenceEvaluator
@@ -64,7 +67,7 @@ def _small(entry: Any) -> bool:
 
 
 def _known_shapes(onnx: Any, model: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors whose every axis is a number. Large weights take part by their shapes alone."""
+    """Shapes of all tensors without symbolic axes. Large weights are replaced by inputs of their shapes."""
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     bare.graph.name = model.graph.name
     bare.graph.node.extend(model.graph.node)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four stages of SAM 2 as modules of fixed shape, of float32 tensors in and out: what is traced into ONNX graphs.
+"""The four stages of SAM 2 as modules of fixed shapes, with float32 inputs and outputs, to be traced as ONNX graphs.
 
-Takes a model as `kernels.prepare` leaves it for a compiler. Knows which entries of a padded input count; does not know
-files, ONNX or onnxruntime.
+Built from a model that `kernels.prepare` prepared for a compiler. Knows which entries of a padded input are valid. Does
+not know files, ONNX or onnxruntime.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ImageEncoderGraph(nn.Module):
 class MemoryAttentionGraph(nn.Module):
     """``s16, spatial, slots, spatial_valid, pointers[, pointer_age], pointer_valid -> fused``.
 
-    Memory tokens are assembled inside, with their positions in time and space. What is not valid weighs exactly 0.
+    Assembles the memory tokens with their positions in time and space. Padding has a weight of exactly 0.
     """
 
     def __init__(self, model: Sam2Model, layout: ExportLayout) -> None:
@@ -60,7 +60,7 @@ class MemoryAttentionGraph(nn.Module):
         pointer_tokens = pointers.to(dtype).reshape(n, -1, c)
         pointer_pos = torch.zeros_like(pointer_tokens)
         if self.pointer_time is not None:
-            # The wave of time stays in float32: it is periodic, and float16 would not hold its phase.
+            # The time encoding is computed in float32: float16 would lose the phase of its sines.
             wave = sine_time(times_and_validity[0].flatten(), pointers.shape[-1]).to(dtype)
             pointer_pos = self.pointer_time(wave).repeat_interleave(self.pieces, dim=0).view(n, -1, c)
         memory = torch.cat([spatial.to(dtype).reshape(n, frames * cells, c), pointer_tokens], dim=1)
@@ -78,7 +78,7 @@ class MemoryAttentionGraph(nn.Module):
 
 
 class MaskDecoderGraph(nn.Module):
-    """``embedding, s8, s4, tokens, token_valid -> masks, iou, mask_tokens, presence``, all four candidates."""
+    """``embedding, s8, s4, tokens, token_valid -> masks, iou, mask_tokens, presence``, with all four candidates."""
 
     def __init__(self, model: Sam2Model, layout: ExportLayout) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class MaskDecoderGraph(nn.Module):
 
 
 class MemoryEncoderGraph(nn.Module):
-    """``s16, logits[, presence], binarize -> memory``; `binarize` is 1 where the thresholded mask is remembered."""
+    """``s16, logits[, presence], binarize -> memory``; `binarize` is 1 for memories of the thresholded mask."""
 
     def __init__(self, model: Sam2Model, layout: ExportLayout) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exported folder holds: model, shapes, files, names of inputs and outputs, written beside them as JSON.
+"""Layout of an exported folder: model, shapes, files, names of inputs and outputs; stored in it as JSON.
 
-Knows numbers and names only; does not know how a graph is made or run.
+Knows numbers and names only. Does not know how a graph is made or run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 FILES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
 EXPORT_PRECISIONS = ("fp32", "fp16")
 HALF_LIMIT = 65504
-"""Keys that one softmax may have in float16: its sum of ones is then the largest number float16 holds."""
+"""Most keys of one softmax in float16: a sum of so many ones is the largest number that float16 holds."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,15 @@ class ExportLayout:
         version: "2.0" or "2.1".
         image_size: side of the square input, pixels.
         precision: "fp32" or "fp16": number format inside the graphs. Inputs and outputs are float32 either way.
-        objects: batch of the three stages that work per object.
-        conditioning_frames, recent_frames: spatial memories per object.
-        prompt_points: clicks and box corners that one prompt may have.
-        weights: SHA-256 over the tensors of the checkpoint, hexadecimal; each graph carries the same.
-        parameters: of the whole model.
+        objects: batch of the three stages that work per object, 1..256.
+        conditioning_frames: spatial memories of prompted frames per object, 1..32.
+        recent_frames: spatial memories of recent frames per object, 0..6.
+        prompt_points: most clicks and box corners of one prompt, 2..64; a box has two.
+        weights: SHA-256 over the tensors of the checkpoint, hexadecimal; stored in each graph, too.
+        parameters: number of weights of the whole model.
+
+    Raises:
+        CheckpointError: a value is out of its range, or fp16 with more keys than float16 can sum.
     """
 
     model: str
@@ -73,6 +77,7 @@ class ExportLayout:
 
     @property
     def config(self) -> ModelConfig:
+        """Configuration of the exported model."""
         return config_for(self.model, self.version).at_image_size(self.image_size)
 
     @property
@@ -82,17 +87,17 @@ class ExportLayout:
 
     @property
     def pointers(self) -> int:
-        """Object pointers per object: of the conditioning frames and of the recent ones."""
+        """Object pointers per object: of conditioning frames and of recent ones."""
         return self.conditioning_frames + self.config.max_pointers - 1
 
     @property
     def tokens(self) -> int:
-        """Prompt tokens: the points and the one that is always appended."""
+        """Prompt tokens: the points, and the padding token that is always appended."""
         return self.prompt_points + 1
 
     @property
     def keys(self) -> int:
-        """What one object's memory attention attends to."""
+        """Memory tokens to which one object attends."""
         config = self.config
         return self.frames * config.grid**2 + self.pointers * (config.d_model // config.mem_dim)
 
@@ -112,7 +117,7 @@ class ExportLayout:
                 "pointer_age": (n, self.pointers),
                 "pointer_valid": (n, self.pointers),
             }
-            if c.version == "2.0":  # its pointers have no time
+            if c.version == "2.0":  # pointers without a time encoding
                 del shapes["pointer_age"]
             return shapes
         if stage == "mask_decoder":
@@ -124,7 +129,7 @@ class ExportLayout:
                 "token_valid": (n, self.tokens),
             }
         shapes = {"s16": (1, d, g, g), "logits": (n, 1, 4 * g, 4 * g), "presence": (n,), "binarize": (n,)}
-        if c.version == "2.0":  # its memories do not say that the object is absent
+        if c.version == "2.0":  # memories without the embedding for absent objects
             del shapes["presence"]
         return shapes
 
@@ -141,7 +146,7 @@ class ExportLayout:
         return {"memory": (n, g * g, c.mem_dim)}
 
     def write(self, folder: Path, errors: dict[str, float]) -> Path:
-        """Leave `MANIFEST` in a folder; `errors` are the stages' largest differences to PyTorch."""
+        """Write `MANIFEST` to a folder; `errors`: largest difference to PyTorch, by stage. Returns its path."""
         stages = {
             stage: {
                 "file": f"{stage}.onnx",
@@ -158,9 +163,10 @@ class ExportLayout:
 
     @classmethod
     def read(cls, folder: Path) -> ExportLayout:
-        """What a folder says of itself.
+        """Read the `MANIFEST` of a folder.
 
-        Raises CheckpointError: no export, or one of another version of this package.
+        Raises:
+            CheckpointError: the folder is not an export, or is one of another format.
         """
         path = folder / MANIFEST
         if not path.is_file():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drop-in replacement for `Sam2Model`, whose four stages run in onnxruntime.
 
-Pads what it is given to the fixed shapes of the export and cuts the padding off the answers. Does not know frames,
-prompts or what is kept of them.
+Pads inputs to the fixed shapes of the export, and removes the padding from the outputs. Does not know frames, prompts
+or how memories are stored.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sam2_ros.engine.model.mask_decoder import DecodedMasks
 from sam2_ros.engine.model.sam2 import PRECISIONS, ImageFeatures, MemoryView, Sam2Model
 from sam2_ros.errors import CheckpointError
 
-from .layout import STAGES, TABLES, ExportLayout
+from .layout import MANIFEST, STAGES, TABLES, ExportLayout
 from .sessions import StageSession
 
 REPLACED = ("image_encoder", "memory_attention", "memory_encoder", "maskmem_tpos_enc")
 
 
 class OnnxMaskDecoder(nn.Module):
-    """In the place of `MaskDecoder`: any number of prompts, as many at a time as the graph has objects."""
+    """Drop-in replacement for `MaskDecoder`: any number of prompts, decoded in batches of the graph's size."""
 
     def __init__(self, session: StageSession, layout: ExportLayout) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class OnnxMaskDecoder(nn.Module):
         s8_bchw: torch.Tensor,
         s4_bchw: torch.Tensor,
     ) -> DecodedMasks:
-        """As `MaskDecoder.forward`; the graph has the positions in it."""
+        """As `MaskDecoder.forward`; the positions are constants of the graph."""
         b, tokens, room = len(sparse_bnc), sparse_bnc.shape[1], self.layout.tokens
         if tokens > room:
             raise CheckpointError(
@@ -70,14 +70,19 @@ class OnnxMaskDecoder(nn.Module):
 
 
 class OnnxModel(Sam2Model):
-    """What an exported folder holds. Its parameters are only those that are used outside the graphs."""
+    """A model from an exported folder. Its parameters are only those that are used outside of the graphs."""
 
     takes_padded_memory = True
 
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         """Open an export.
 
-        Raises CheckpointError: not a whole export, or a device that this onnxruntime does not have.
+        Args:
+            folder: written by `sam2-ros export`.
+            device: "auto", "cpu" or "cuda:N".
+
+        Raises:
+            CheckpointError: the export is incomplete, or onnxruntime does not have the device.
         """
         layout = ExportLayout.read(folder)
         sessions = {stage: StageSession(folder, stage, layout, device) for stage in STAGES}
@@ -99,13 +104,14 @@ class OnnxModel(Sam2Model):
         return self.layout.parameters
 
     def precision(self) -> AbstractContextManager[object]:
-        """Nothing: the graphs have their number format in them, and what is around them is float32."""
+        """A context that does nothing: number formats are fixed in the graphs; everything else is float32."""
         return nullcontext()
 
     def check_fits(self, config: TrackerConfig) -> None:
-        """Whether a tracker of these settings fits.
+        """Check that the graphs have room for a tracker of these settings.
 
-        Raises CheckpointError: it could hold more than the graphs have room for.
+        Raises:
+            CheckpointError: the tracker may need more objects or frames, or pools its memories.
         """
         layout = self.layout
         frames = layout.recent_frames + 1
@@ -116,12 +122,12 @@ class OnnxModel(Sam2Model):
         ):  # fmt: skip
             if wanted > room:
                 raise CheckpointError(
-                    f"{wanted} {name} wanted, {self.folder} was exported for {room}: ask for at most {room}, or export "
+                    f"{wanted} {name} wanted, {self.folder} was exported for {room}: use at most {room}, or export "
                     f"it again with --{option} {wanted}"
                 )
         if config.memory_pooling > 1:
             raise CheckpointError(
-                f"memory_pooling {config.memory_pooling}: exports hold whole memories; give 1, or backend torch"
+                f"memory_pooling {config.memory_pooling}: exports support 1 only; give 1, or use backend torch"
             )
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
@@ -177,7 +183,7 @@ class OnnxModel(Sam2Model):
 
 
 def pad_with_zeros(x: torch.Tensor, batch: int, length: int | None = None) -> torch.Tensor:
-    """Zeros after the last entry of the first axis, and of the second where a `length` is given."""
+    """Pad with zeros: the first axis to `batch` entries, and the second to `length` if given."""
     sides = [0, batch - len(x)]
     if length is not None:
         sides = [0, length - x.shape[1], *sides]
@@ -195,5 +201,5 @@ def _tables(folder: Path, layout: ExportLayout) -> dict[str, torch.Tensor]:
             f"{path} cannot be read ({type(error).__name__}): export the model again"
         ) from None
     if weights != layout.weights:
-        raise CheckpointError(f"{path} is of other weights than its folder says: export the model again")
+        raise CheckpointError(f"{path} is of other weights than {MANIFEST}: export the model again")
     return tables

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one exported stage with onnxruntime: checked names and shapes in, tensors out.
+"""Runs one exported stage in onnxruntime, after checking the names and shapes of its inputs and outputs.
 
-The one place that imports onnxruntime. Does not know what a stage computes.
+The only place that imports onnxruntime. Does not know what a stage computes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 
 from sam2_ros.errors import CheckpointError
 
-from .layout import ExportLayout
+from .layout import MANIFEST, ExportLayout
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 IDENTITY = ("model", "version", "image_size", "precision", "objects", "weights")
-"""What of a layout every graph carries in its metadata, so that files of two exports are not mixed."""
+"""Fields of the layout that are stored in the metadata of each graph, so that mixed files of two exports are found."""
 
 
 def import_package(name: str, needed_by: str) -> Any:
-    """One of the extra `onnx`. Raises CheckpointError where it is not installed."""
+    """Import a package of the extra `onnx`. Raises CheckpointError if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -34,14 +34,15 @@ def import_package(name: str, needed_by: str) -> Any:
 
 
 def import_onnxruntime() -> Any:
-    """Raises CheckpointError where it is not installed."""
+    """Import onnxruntime. Raises CheckpointError if it is not installed."""
     return import_package("onnxruntime", "backend onnx")
 
 
 def provider_for(device: str) -> tuple[str, dict[str, int]]:
-    """onnxruntime's name of a device, and its options. "auto" is a GPU when this onnxruntime can use one.
+    """onnxruntime's execution provider for a device, and its options. "auto" = a GPU if onnxruntime can use one.
 
-    Raises CheckpointError: another kind of device, or one that this onnxruntime cannot use.
+    Raises:
+        CheckpointError: an unknown kind of device, or one that this onnxruntime cannot use.
     """
     available = import_onnxruntime().get_available_providers()
     kind, _, index = device.partition(":")
@@ -57,16 +58,16 @@ def provider_for(device: str) -> tuple[str, dict[str, int]]:
 
 
 def device_for(device: str) -> str:
-    """What onnxruntime would use, as PyTorch names it: "cpu" or "cuda:0". Raises what `provider_for` raises."""
+    """The device that onnxruntime would use, by PyTorch's name: "cpu" or "cuda:N". Raises as `provider_for`."""
     provider, options = provider_for(device)
     return f"cuda:{options['device_id']}" if provider == PROVIDERS["cuda"] else "cpu"
 
 
 class StageSession:
-    """One graph, ready to run."""
+    """The graph of one stage, ready to run."""
 
     def __init__(self, folder: Path, stage: str, layout: ExportLayout, device: str = "cpu") -> None:
-        """Open a stage's file. Raises CheckpointError: missing, unreadable, or not of this export."""
+        """Open the file of a stage. Raises CheckpointError if it is missing, unreadable, or not of this export."""
         runtime = import_onnxruntime()
         self.path = folder / f"{stage}.onnx"
         self.inputs, self.outputs = layout.inputs(stage), layout.outputs(stage)
@@ -74,13 +75,13 @@ class StageSession:
             raise CheckpointError(f"{self.path} is missing: export the model again")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that spin between two stages would take the cores from PyTorch and from ROS.
+        # Threads that spin between two stages would keep cores from PyTorch and ROS.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         provider = provider_for(device)
         try:
             self.session = runtime.InferenceSession(str(self.path), options, providers=[provider])
-        except Exception as error:  # onnxruntime has a class of its own for every way a file can be wrong
+        except Exception as error:  # onnxruntime raises many kinds for broken files
             first_line = (str(error).splitlines() or [""])[0]
             raise CheckpointError(
                 f"{self.path} is not a graph that onnxruntime can run ({first_line}): export the model again"
@@ -94,7 +95,7 @@ class StageSession:
         for name in IDENTITY:
             if held.get(name) != str(getattr(layout, name)):
                 raise CheckpointError(
-                    f"{self.path} has {name} {held.get(name, 'unknown')}, its folder says {getattr(layout, name)}: "
+                    f"{self.path} has {name} {held.get(name, 'unknown')}, {MANIFEST} has {getattr(layout, name)}: "
                     "the files are of two exports; export the model again"
                 )
         for kind, expected, found in (
@@ -108,7 +109,14 @@ class StageSession:
                 )
 
     def __call__(self, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        """Run it: `tensors` by name, with exactly the shapes of `inputs`; the outputs in their order, on the CPU."""
+        """Run the graph.
+
+        Args:
+            tensors: by name, with exactly the shapes of `inputs`.
+
+        Returns:
+            The outputs in the order of `outputs`, on the CPU.
+        """
         arrays = {}
         for name in self.inputs:
             dtype = np.int64 if name == "slots" else np.float32

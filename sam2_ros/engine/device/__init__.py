@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What depends on where a model runs: transfers, timing of stages, CUDA graphs. Knows nothing of the model."""
+"""Device-dependent parts: transfers to a device, timing of stages, CUDA graphs. Knows nothing of the model."""

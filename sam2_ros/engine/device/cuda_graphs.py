@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures functions of fixed-shape tensors as CUDA graphs: one launch each, instead of one for each kernel.
+"""Captures functions of tensors of fixed shape as CUDA graphs: one launch per call instead of one per kernel.
 
 Does not know what the functions compute. Needs a CUDA device.
 """
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-WARM_UP_CALLS = 3  # before a capture: libraries choose kernels and allocate what they keep
+WARM_UP_CALLS = 3  # before a capture: libraries choose kernels and allocate their workspaces
 
 Function = Callable[..., tuple[torch.Tensor, ...]]
 
@@ -24,13 +24,13 @@ class _Graph(NamedTuple):
 
 
 class SharedBuffers:
-    """Memory for inputs, of which those of one name share one piece: give the largest first."""
+    """Buffers for inputs. Inputs of the same name share one buffer: request the largest first."""
 
     def __init__(self) -> None:
         self._flat: dict[tuple[str, int], torch.Tensor] = {}
 
     def like(self, name: tuple[str, int], value: torch.Tensor) -> torch.Tensor:
-        """A tensor with the shape, memory format and content of `value` in the piece of this name."""
+        """A copy of `value` in the buffer of this name, with the same shape and memory format."""
         flat = self._flat.get(name)
         if flat is None or flat.numel() < value.numel() or flat.dtype != value.dtype:
             flat = self._flat[name] = torch.empty(value.numel(), dtype=value.dtype, device=value.device)
@@ -39,10 +39,10 @@ class SharedBuffers:
 
 
 class CudaGraphs:
-    """CUDA graphs by name of a function and shapes of its inputs.
+    """CUDA graphs, by the name of a function and the shapes of its inputs.
 
-    They share input buffers and memory: one runs at a time, and its results are copied out before the next one. Capture
-    the largest shapes first, so that the smaller ones use their buffers.
+    All graphs share input buffers and memory: one runs at a time, and its results are copied out before the next one.
+    Capture the largest shapes first, so that smaller ones use their buffers.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -56,11 +56,11 @@ class CudaGraphs:
         return len(self._graphs)
 
     def has(self, name: str, inputs: tuple[Any, ...]) -> bool:
-        """Whether this function was captured for inputs of these shapes and types."""
+        """True if the function was captured for inputs of these shapes and types."""
         return _key(name, inputs) in self._graphs
 
     def capture(self, name: str, function: Function, inputs: tuple[Any, ...]) -> None:
-        """Capture ``function(*inputs)``; what is no tensor is a constant of the graph."""
+        """Capture ``function(*inputs)``; inputs that are not tensors become constants of the graph."""
         kept = tuple(
             self._buffers.like((name, index), value) if isinstance(value, torch.Tensor) else value
             for index, value in enumerate(inputs)
@@ -73,13 +73,13 @@ class CudaGraphs:
                     function(*kept)
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            # Other threads of the node go on: only what this one does must be fit for a graph.
+            # thread_local: other threads may use CUDA meanwhile; only calls of this one are captured and checked.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 outputs = function(*kept)
         self._graphs[_key(name, inputs)] = _Graph(graph, kept, outputs)
 
     def run(self, name: str, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
-        """Copy the inputs in, launch the graph, and copy its results out."""
+        """Copy the inputs into the graph's buffers, launch the graph, and return copies of its results."""
         with self._one_at_a_time:
             graph, kept, outputs = self._graphs[_key(name, inputs)]
             for buffer, value in zip(kept, inputs, strict=True):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how long each stage of a frame takes, on the host or on the GPU.
+"""Measures the time of each stage of a frame, on the host or on the GPU.
 
-Knows stage names and devices; does not print or keep history.
+Knows stage names and devices. Does not print or keep a history.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 class StageClock:
-    """Adds up milliseconds per stage. On a GPU, device events are read only at the end."""
+    """Sums milliseconds by stage. On a GPU by device events, which are read only at the end."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
@@ -24,6 +24,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Time the block as a part of this stage."""
         if self._on_gpu:
             first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             first.record()
@@ -36,7 +37,7 @@ class StageClock:
             self._host_ms[name] = self._host_ms.get(name, 0.0) + (time.perf_counter() - begin) * 1e3
 
     def timings_ms(self) -> dict[str, float]:
-        """Milliseconds per stage and `total`; waits for the GPU to finish."""
+        """Milliseconds by stage, and `total` since the clock was made; waits for the GPU to finish."""
         if self._events:
             torch.cuda.synchronize()
         timings = dict(self._host_ms)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies arrays from the host to the device without waiting for the device.
 
-Does not know what they hold.
+Does not know what the arrays mean.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 
 
 def upload(array: np.ndarray | Sequence[int] | Sequence[bool], device: torch.device) -> torch.Tensor:
-    """The array as a tensor on a device.
+    """Copy an array to a device as a tensor.
 
-    To a GPU it goes through pinned memory: a copy from any other waits until all that was launched before is done,
-    and the GPU is then idle until the host has caught up.
+    A copy to a GPU goes through pinned memory. From other memory it would wait for everything launched before, and the
+    GPU would then be idle until the host has launched more.
     """
     tensor = torch.from_numpy(np.asarray(array))
     if device.type != "cuda":

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How attention is computed fast: on CPUs, on GPUs, by PyTorch. Only prepare.py knows the boxes that call it."""
+"""Fast attention and linear layers on CPUs and GPUs. Only prepare.py knows the model's modules that call them."""

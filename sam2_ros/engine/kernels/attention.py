@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the attention kernel of every call, in this place alone; on a GPU as gpu_choice.py timed them.
+"""Chooses the attention kernel of every call; the only place that does. On a GPU by the timings of gpu_choice.py.
 
-Knows query, key and value of shape [batch, heads, tokens, channels]; not what they stand for.
+Knows queries, keys and values of shape [batch, heads, tokens, channels]. Does not know what they mean.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from .gpu_choice import chosen_kernel
 from .layers import Linear, computed_dtype, eager_on_cpu, is_plain, linear
 from .rope import Rope, channels_first, rotate_channels_first_, rotate_half_split_
 
-LARGE = 1 << 22  # queries x keys
+LARGE_ATTENTION = 1 << 22  # queries x keys
 SCORES = 1 << 24  # queries x keys of one head at a time: 64 MB of float32
-NOT_THERE = -1e4  # far below any score, so that its exponential is exactly 0; float16 can hold it
+NOT_THERE = -1e4  # bias of padding: far below any score, so that its exponential is exactly 0; fits float16
 KEYS = 1024  # at a time: with 4,096 queries their weights take 8 MB in bfloat16
 ROWS = 256  # queries at a time: with 28,700 keys their scores take 15 MB in bfloat16
-ONES = 16  # columns that sum the weights; as many as a tile of a matrix unit has
-SAFE = 2.0**100  # sums of weights between its inverse and this are within what float32 and bfloat16 hold
+ONES = 16  # columns of ones that sum the weights; a tile of a matrix unit has as many
+SUM_LIMIT = 2.0**100  # sums of weights between its inverse and this are within what float32 and bfloat16 hold
 
 
 class MemoryKeys(NamedTuple):
-    """Keys ``W m + b`` of one head that are not made yet: a kernel may project memories itself, or need none made."""
+    """Keys ``W m + b`` of one head, not computed yet: a kernel may project memories itself, or work without keys."""
 
-    memory_bmd: torch.Tensor
-    weight_cd: torch.Tensor
-    bias_c: torch.Tensor
-    grids: tuple[GridProjections, ...] = ()  # of this projection, where the kernel that takes them is there
+    memory_bmd: torch.Tensor  # [b, m, d]
+    weight_cd: torch.Tensor  # [c, d]
+    bias_c: torch.Tensor  # [c]
+    grids: tuple[GridProjections, ...] = ()  # of this projection, for the CPU kernel with implicit keys
 
     def projected(self) -> torch.Tensor:
-        """``[b, 1, m, c]``."""
+        """Compute the keys: ``[b, 1, m, c]``."""
         return linear(self.memory_bmd, self.weight_cd, self.bias_c)[:, None]
 
     def projected_channels_first(self, rope: Rope, dtype: torch.dtype) -> torch.Tensor:
-        """``[b, 1, m, c]`` in half-split layout, rotated; every channel's tokens lie together."""
+        """Compute the keys and rotate them, ``[b, 1, m, c]`` in half-split layout; tokens are contiguous in memory."""
         memory_bmd, bias = self.memory_bmd.to(dtype), self.bias_c[:, None].to(dtype)
         spatial = memory_bmd.shape[1] - rope.unrotated_keys
         keys = memory_bmd.new_empty(len(memory_bmd), 1, len(self.weight_cd), memory_bmd.shape[1])
@@ -64,18 +64,19 @@ def attend(
     """Scaled dot-product attention, ``softmax(R(q) R(k)^T / sqrt(c) + bias) v``.
 
     Args:
-        q_bhnc: ``[b, h, n, c]``; with a first axis of 1 the same for the whole batch.
-        k_bhmc: ``[b, h, m, c]``.
+        q_bhnc: ``[1 or b, h, n, c]``; batch 1 = the same queries for the whole batch.
+        k_bhmc: ``[b, h, m, c]``, or keys that are not computed yet.
         v_bhmc: ``[b, h, m, cv]``.
-        bias_b11m: ``[b, 1, 1, m]``, `NOT_THERE` for keys that only fill a fixed shape.
-        rope: rotates queries and keys, which it may overwrite; with one head.
-        project_values: of the values, before the attention or after it: rows of a softmax sum to 1.
+        bias_b11m: ``[b, 1, 1, m]``, added to the scores: `NOT_THERE` for padding; None = 0.
+        rope: rotation R of queries and keys, with one head only; may be done in place.
+        project_values: projection of the values, applied before the attention or after it: the result is the same, as
+            the rows of a softmax sum to 1.
 
     Returns:
-        ``[b, h, n, cv]``, or as many channels as values are projected to.
+        ``[b, h, n, cv]``, or with the channels to which values are projected.
     """
     if project_values is not None:
-        # Narrow ones take a fifth less of a training step on a CPU. In inference `prepare` has seen to it.
+        # Projecting afterwards saves a fifth of a training step on a CPU. In inference `prepare` does the same.
         if q_bhnc.requires_grad and q_bhnc.device.type == "cpu" and v_bhmc.shape[-1] < q_bhnc.shape[-1]:
             return project_values(attend(q_bhnc, k_bhmc, v_bhmc.to(q_bhnc.dtype), bias_b11m, rope))
         v_bhmc = project_values(v_bhmc)
@@ -102,7 +103,7 @@ def attend(
 def _attend_by_rotating_kernels(
     q_bhnc: torch.Tensor, k_bhmc: torch.Tensor | MemoryKeys, v_bhmc: torch.Tensor, rope: Rope
 ) -> torch.Tensor | None:
-    """By the CPU kernels that rotate on their way; None where they are not there or do not take the call."""
+    """By the CPU kernels, which also rotate; None if there are none or they do not support the call."""
     kernels = None if rope.half_split or not eager_on_cpu(q_bhnc, v_bhmc) else cpu_kernels()
     dtype = q_bhnc.dtype
     if kernels is None or dtype not in kernels.types:
@@ -135,7 +136,7 @@ def _rotated(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if isinstance(k_bhmc, torch.Tensor):
         return rope.rotate(q_bhnc, k_bhmc)
-    if rope.half_split and eager_on_cpu(q_bhnc, v_bhmc):  # as `attend_in_tiles` takes them
+    if rope.half_split and eager_on_cpu(q_bhnc, v_bhmc):  # in the layout that `attend_in_tiles` needs
         keys = k_bhmc.projected_channels_first(rope, q_bhnc.dtype)
         return rotate_half_split_(q_bhnc, rope.queries_2nc), keys
     return rope.rotate(q_bhnc, k_bhmc.projected())
@@ -148,7 +149,7 @@ def _attend_on_cpu(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Ten
         return scores.softmax(dim=-1).to(v_bhmc.dtype) @ v_bhmc
     narrow = v_bhmc.shape[-1] != q_bhnc.shape[-1]
     if torch.compiler.is_compiling() and (narrow or has_cpu_kernels(q_bhnc.dtype)):
-        return attend_in_one_step(q_bhnc, k_bhmc, v_bhmc)
+        return attention_op(q_bhnc, k_bhmc, v_bhmc)
     if eager_on_cpu(q_bhnc, k_bhmc, v_bhmc):
         kernels = cpu_kernels()
         if kernels is not None and kernels.takes(q_bhnc, k_bhmc, v_bhmc):
@@ -159,12 +160,12 @@ def _attend_on_cpu(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Ten
 
 
 @torch.library.custom_op("sam2_ros::attention", mutates_args=())
-def attend_in_one_step(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """`attend` on a CPU as one step to a compiler, which would unroll its loops and cannot see into a kernel."""
+def attention_op(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
+    """Attention on a CPU as a single operator for a compiler, which would unroll its loops and cannot trace kernels."""
     return _attend_on_cpu(q_bhnc, k_bhmc, v_bhmc).contiguous()
 
 
-@attend_in_one_step.register_fake
+@attention_op.register_fake
 def _(q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     return q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
 
@@ -175,7 +176,7 @@ def attend_by_products(
     v_bhmc: torch.Tensor,
     bias_b11m: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """As `attend`, in two products and a softmax, whose state is float32 whatever the type of the queries is."""
+    """As `attend`, by two matrix products and a softmax, which is float32 whatever the type of the queries."""
     parts = -(-int(q_bhnc.shape[2]) * int(k_bhmc.shape[2]) // SCORES)
     if parts > 1:
         rows = -(-int(q_bhnc.shape[2]) // parts)
@@ -188,21 +189,25 @@ def attend_by_products(
 
 
 def narrow_values_pay(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> bool:
-    """Whether values of fewer channels than the keys are worth a kernel that takes them.
+    """True if attention to values of fewer channels than the keys is faster than projecting the values first.
 
-    On a CPU in float32 always, and in bfloat16 where there is a kernel of ours; PyTorch's fused one is far better than
-    plain products, and without ours only large ones pay (measured: equal up to 1,024 queries and 7,200 keys). On a GPU
-    where a kernel that takes them was the fastest when the model was loaded.
+    On a CPU: always in float32, and in bfloat16 with the C++ kernels. Without these, PyTorch's fused kernel is far
+    faster than plain products, so only large attentions gain (measured: equal up to 1,024 queries and 7,200 keys). On a
+    GPU: if a kernel for narrow values was the fastest when the model was loaded.
     """
     if q_bhnc.device.type == "cuda":
         return chosen_kernel(q_bhnc, keys, value_channels) not in (None, PROJECTED)
     if q_bhnc.device.type != "cpu":
         return False
-    return q_bhnc.dtype == torch.float32 or has_cpu_kernels(q_bhnc.dtype) or q_bhnc.shape[2] * keys > LARGE
+    return (
+        q_bhnc.dtype == torch.float32
+        or has_cpu_kernels(q_bhnc.dtype)
+        or q_bhnc.shape[2] * keys > LARGE_ATTENTION
+    )
 
 
 def window_kernels(x: torch.Tensor, queries: int, keys: int) -> Kernels | None:
-    """The kernels that attend within windows where they lie, for windows of so many queries and keys."""
+    """The CPU kernels if they support windows of so many queries and keys, else None."""
     kernels = cpu_kernels() if eager_on_cpu(x) else None
     return kernels if kernels is not None and kernels.takes_sizes(computed_dtype(x), queries, keys) else None
 
@@ -210,13 +215,13 @@ def window_kernels(x: torch.Tensor, queries: int, keys: int) -> Kernels | None:
 def attend_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
     """As `attend`, for keys with channels first: all queries and some keys at a time, by plain matrix products.
 
-    For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not take. The largest score is not
-    subtracted first, so no tile waits for another, and exponentials of scores are all there is to do between two
-    products; ones beside the values sum them up. Where a sum leaves the range in which that is exact,
-    `attend_by_rows` answers. Weights lie in one place: new pages for every tile would cost more than the products.
+    For values of fewer channels than the keys, which PyTorch's fused CPU kernel does not support. The largest score is
+    not subtracted first: no tile depends on another, and only the exponentials are computed between two products. A
+    column of ones beside the values sums the weights. If a sum leaves the range in which this is exact,
+    `attend_by_rows` is used. All tiles share one buffer: new pages for each would cost more than the products.
     """
     heads, n, m = q_bhnc.shape[1], q_bhnc.shape[2], k_bhcm.shape[3]
-    if q_bhnc.dtype == torch.float16:  # whose range is too small
+    if q_bhnc.dtype == torch.float16:  # its range is too small
         return attend_by_rows(q_bhnc, k_bhcm, v_bhmc)
     to_base_2 = q_bhnc.shape[-1] ** -0.5 * math.log2(math.e)
     channels = v_bhmc.shape[-1]
@@ -225,7 +230,7 @@ def attend_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Te
     sums_of_some = q_bhnc.new_empty(n, channels + ONES)
     weights = q_bhnc.new_empty(n * min(KEYS, m))
     values = torch.cat([v_bhmc, v_bhmc.new_ones(*v_bhmc.shape[:-1], ONES)], dim=-1)
-    # One product of two matrices at a time: batched ones are several times slower in bfloat16.
+    # One matrix product at a time: batched products are several times slower in bfloat16.
     for batch, head in itertools.product(range(len(q_bhnc)), range(heads)):
         queries = q_bhnc[batch, head] * to_base_2
         tiles = zip(k_bhcm[batch, head].split(KEYS, dim=1), values[batch, head].split(KEYS), strict=True)
@@ -235,14 +240,14 @@ def attend_in_tiles(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Te
             sums += torch.mm(some.exp2_(), some_values, out=sums_of_some)
         weighted, total = sums.split([channels, ONES], dim=-1)
         lowest, highest = total.aminmax()
-        if not 1 / SAFE < lowest <= highest < SAFE:
+        if not 1 / SUM_LIMIT < lowest <= highest < SUM_LIMIT:
             return attend_by_rows(q_bhnc, k_bhcm, v_bhmc)
         torch.div(weighted, total[:, :1], out=out[batch, head])
     return out
 
 
 def attend_by_rows(q_bhnc: torch.Tensor, k_bhcm: torch.Tensor, v_bhmc: torch.Tensor) -> torch.Tensor:
-    """As `attend_in_tiles`, for scores of any size: some queries and all keys at a time."""
+    """As `attend_in_tiles`, for scores of any magnitude: some queries and all keys at a time."""
     scale = q_bhnc.shape[-1] ** -0.5
     out = q_bhnc.new_empty(*q_bhnc.shape[:-1], v_bhmc.shape[-1])
     scores = q_bhnc.new_empty(min(ROWS, q_bhnc.shape[2]), k_bhcm.shape[3])
@@ -282,9 +287,10 @@ class Attention(nn.Module):
         v_bmc: torch.Tensor,
         bias_b11m: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``[b, n, c]`` queries over ``[b, m, c]`` keys and values -> ``[b, n, c]``; `bias_b11m` as in `attend`.
+        """Attend from queries ``[b, n, c]`` to keys and values ``[b, m, c]``; returns ``[b, n, c]``.
 
-        What is the same for the whole batch is given with a first axis of 1, and projected once.
+        Inputs that are the same for the whole batch may have batch 1; they are projected once. `bias_b11m`: see
+        `attend`.
         """
         q = self.split_heads(self.q_proj(q_bnc))
         k = self.split_heads(self.k_proj(k_bmc))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention by the C++ kernels of cpp/, on x86 CPUs with AVX-512 and without matrix units (AMX).
+"""Attention by the C++ kernels in cpp/, on x86 CPUs with AVX-512 and without matrix units (AMX).
 
-Says which calls they take, and makes them. Does not know what else could answer.
+Knows which calls the kernels support, and makes them. Does not know the alternatives.
 """
 
 from __future__ import annotations
@@ -18,34 +18,40 @@ import torch
 
 from .rope import rotate
 
-LIBRARY = "_cpu_kernels"  # setup.py builds it beside this file
-NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # as Linux calls them
+LIBRARY = "_cpu_kernels"  # built by setup.py beside this file
+NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # CPU flags, by Linux's names
 FOR_BFLOAT16 = "avx512_bf16"
-MATRIX_UNITS = "amx_bf16"  # PyTorch's own attention uses them, and is faster then
-LANES = 16  # keys that rotate together
-FEWEST_QUERIES = {torch.float32: 32, torch.bfloat16: 4}  # below that PyTorch's kernel is as fast
+MATRIX_UNITS = "amx_bf16"  # PyTorch's attention uses them, and is faster then
+LANES = 16  # keys that are rotated together
+FEWEST_QUERIES = {torch.float32: 32, torch.bfloat16: 4}  # with fewer, PyTorch's kernel is as fast
 FEWEST_KEYS = 8
-FEWEST_FRAMES, MOST_FRAMES = 4, 12  # on a grid; of more the registers could not hold the sums
-GROUP = 8  # memories' channels come in multiples of it
+FEWEST_FRAMES, MOST_FRAMES = 4, 12  # on a grid; the registers hold the sums of at most 12
+GROUP = 8  # channels of memories must be a multiple of it
 
 _log = logging.getLogger(__name__)
 
 
 class GridProjections(NamedTuple):
-    """A projection of memories to keys and its bias, rotated by the angles of each column and each row of a grid.
+    """A key projection with its bias, rotated by the angles of each column and each row of a grid.
 
-    Of the keys' channels the first half rotates with x, the other half with y. The bias is the last row.
+    The first half of the keys' channels rotates with x, the second half with y. The bias is the last row.
     """
 
-    of_x: torch.Tensor  # [side, dim + 1, channels / 2]
-    of_y: torch.Tensor  # [side, dim + 1, channels / 2]
-    anywhere: torch.Tensor  # [dim + 1, channels], of tokens that have no place
+    of_x: torch.Tensor  # [side, dim + 1, channels / 2], for each column
+    of_y: torch.Tensor  # [side, dim + 1, channels / 2], for each row
+    anywhere: torch.Tensor  # [dim + 1, channels], not rotated: for tokens without a place on the grid
 
 
 def grid_projections(
     weight_cd: torch.Tensor, bias_c: torch.Tensor, rope_2nc: torch.Tensor
 ) -> GridProjections:
-    """Of keys ``W m + b`` on the grid of `axial_rope`'s table: ``[c, d]``, ``[c]``, ``[2, side * side, c / 2]``."""
+    """Rotate the projection of keys ``W m + b`` for every column and row of a grid.
+
+    Args:
+        weight_cd: ``[c, d]``.
+        bias_c: ``[c]``.
+        rope_2nc: ``[2, side * side, c / 2]``, table of `axial_rope`.
+    """
     side, half = math.isqrt(rope_2nc.shape[1]), len(weight_cd) // 2
     anywhere = torch.cat([weight_cd.t(), bias_c[None]])
     everywhere = anywhere.float()[:, None, None].expand(-1, 1, side, -1)
@@ -60,10 +66,10 @@ def grid_projections(
 
 
 class Kernels:
-    """The compiled functions by type of number, and the function of OpenMP that calls them on PyTorch's threads."""
+    """The compiled C++ functions, by type of number, called on PyTorch's OpenMP threads."""
 
     def __init__(self) -> None:
-        """Raises OSError or AttributeError where the library, or OpenMP in PyTorch, is missing."""
+        """Load the library. Raises OSError or AttributeError if it, or OpenMP in PyTorch, is missing."""
         found = sorted(Path(__file__).parent.glob(f"{LIBRARY}*.so"))
         if not found:
             raise OSError(
@@ -80,10 +86,11 @@ class Kernels:
 
     @property
     def types(self) -> set[torch.dtype]:
+        """Types of numbers for which there are kernels on this CPU."""
         return set(self._attend)
 
     def takes(self, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor, v_bhmc: torch.Tensor) -> bool:
-        """Whether `attend` can, and should, answer this call without rotation; shapes as there."""
+        """True if `attend` supports this call, without rotation, and is faster than PyTorch; shapes as there."""
         return (
             q_bhnc.dtype == k_bhmc.dtype == v_bhmc.dtype
             and self.takes_sizes(q_bhnc.dtype, q_bhnc.shape[2], k_bhmc.shape[2])
@@ -93,7 +100,7 @@ class Kernels:
         )
 
     def takes_sizes(self, dtype: torch.dtype, queries: int, keys: int) -> bool:
-        """Whether enough queries and keys of this type are there, with heads of any width, rotated or not."""
+        """True if there are enough queries and keys of this type for `attend`, rotated or not."""
         return dtype in self.types and queries >= FEWEST_QUERIES[dtype] and keys >= FEWEST_KEYS
 
     def attend(
@@ -105,15 +112,19 @@ class Kernels:
         key_rope_2cn: torch.Tensor | None = None,
         rotated_keys: int = 0,
     ) -> torch.Tensor:
-        """``softmax(q k^T / sqrt(c)) v`` of a call that it takes: ``[b, h, n, cv]``, the heads of a token together.
-
-        Any strides, with the channels of queries and values together, and either channels or tokens of keys.
+        """``softmax(q k^T / sqrt(c)) v`` for a call that `takes` accepts.
 
         Args:
-            rope_2nc: ``[2, n, c / 2]`` float32 cosines and sines that rotate adjacent channels of the queries.
-            key_rope_2cn: ``[2, c / 2, cells]`` likewise for the keys, which repeat it; cells in multiples of `LANES`.
-                The channels of keys lie together then.
-            rotated_keys: how many keys rotate, from the first one on; a multiple of `LANES`, or all.
+            q_bhnc: ``[b, h, n, c]``, channels contiguous, other strides arbitrary.
+            k_bhmc: ``[b, h, m, c]``, either channels or tokens contiguous.
+            v_bhmc: ``[b, h, m, cv]``, channels contiguous.
+            rope_2nc: ``[2, n, c / 2]`` float32 cosines and sines, to rotate adjacent channels of the queries.
+            key_rope_2cn: ``[2, c / 2, cells]``, likewise for the keys, repeated over them; cells a multiple of `LANES`.
+                The channels of keys must be contiguous then.
+            rotated_keys: number of keys to rotate, from the first on; a multiple of `LANES`, or all.
+
+        Returns:
+            ``[b, h, n, cv]``; in memory the heads of a token are adjacent.
         """
         b, h, n, c = q_bhnc.shape
         out = v_bhmc.new_empty(b, n, h, v_bhmc.shape[3]).transpose(1, 2)
@@ -135,17 +146,18 @@ class Kernels:
         key_rows_wm: torch.Tensor,
         filling_3hc: torch.Tensor,
     ) -> torch.Tensor:
-        """Attention of the tokens of maps within windows, read and answered where they lie.
+        """Attention within the windows of a map, without copying tokens into windows.
 
         Args:
-            q_rhc: ``[r, h, c]``: a token a row, any strides, channels together.
-            k_rhc, v_rhc: ``[r', h, c]``; those of a coarser `q_rhc` are more.
-            query_rows_wn: ``[w, n]`` int32: the rows that are a window's queries; below 0: one that is not asked.
-            key_rows_wm: ``[w, m]`` int32: its keys, below 0 one of `filling_3hc`.
-            filling_3hc: ``[3, h, c]`` query, key and value of tokens that are in no row.
+            q_rhc: ``[r, h, c]`` queries, one row per token of the map; channels contiguous, other strides arbitrary.
+            k_rhc: ``[r', h, c]`` keys; r' > r when queries are pooled.
+            v_rhc: ``[r', h, c]`` values.
+            query_rows_wn: ``[w, n]`` int32: rows of `q_rhc` that are queries of each window; below 0 = padding.
+            key_rows_wm: ``[w, m]`` int32: rows that are its keys and values; below 0 = padding.
+            filling_3hc: ``[3, h, c]`` query, key and value of padding.
 
         Returns:
-            ``[r, h, c]``, every row that is a query of a window.
+            ``[r, h, c]``, written for every row that is a query of a window.
         """
         (w, n), m = query_rows_wn.shape, key_rows_wm.shape[1]
         h, c = q_rhc.shape[1:]
@@ -165,7 +177,7 @@ class Kernels:
         ropes: Sequence[torch.Tensor | None] = (None, None),
         windows: Sequence[int] = (),
     ) -> None:
-        """`sam2_attention_*` of attention.cpp, whose arguments these are."""
+        """Call `sam2_attention_*` of attention.cpp, which describes the arguments."""
         self._attend[tensors[0].dtype](
             *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
             (ctypes.c_long * 16)(*strides),
@@ -180,10 +192,10 @@ class Kernels:
     def grid_pays(
         self, dtype: torch.dtype, channels: int, dim: int, side: int, frames: int, loose: int
     ) -> bool:
-        """Whether `attend_to_grid` takes a call of these sizes and is faster than `attend`.
+        """True if `attend_to_grid` supports these sizes and is faster than `attend`.
 
-        What queries ask of a place is worked out once for the memories of all frames there. Measured: with 3 of them
-        both take as long, with 7 `attend` takes 1.4 to 2 times as long.
+        It projects queries once for each place of the grid, for the memories of all frames there. Measured: with 3
+        frames both take as long, with 7 `attend` takes 1.4 to 2 times as long.
         """
         if dtype not in self.types or side % 2 or loose % 2 or channels % 4 or dim % GROUP or dim >= channels:
             return False
@@ -198,17 +210,19 @@ class Kernels:
         rope_2nc: torch.Tensor,
         loose_tokens: int,
     ) -> torch.Tensor | None:
-        """Attention to keys that are never made: projections of memories on a grid, rotated by their place.
+        """Attention with implicit keys: keys are rotated projections of memories on a grid, and are not computed.
 
         Args:
-            q_bnc: ``[1 or b, n, c]``, to be rotated by `rope_2nc`, ``[2, n, c / 2]``.
-            memory_bmd: ``[b, m, d]`` what keys are projected from, frame after frame of the grid's rows, then
-                `loose_tokens` that do not rotate.
+            q_bnc: ``[1 or b, n, c]``, not yet rotated.
+            memory_bmd: ``[b, m, d]`` memories from which keys are projected: frame after frame, each row by row of the
+                grid, then `loose_tokens`.
             values_bmd: ``[b, m, d]``.
             projections: of `grid_projections`, in the type of the queries.
+            rope_2nc: ``[2, n, c / 2]`` cosines and sines, to rotate the queries.
+            loose_tokens: tokens at the end without a place on the grid, whose keys are not rotated.
 
         Returns:
-            ``[b, n, d]``, or None where scores are too far from 0 for powers of them: ask `attend` then.
+            ``[b, n, d]``; None if a sum of exponentials leaves the range of float32: use `attend` then.
         """
         b, tokens, dim = memory_bmd.shape
         n, c = q_bnc.shape[1:]
@@ -231,21 +245,21 @@ class Kernels:
 
 @lru_cache(1)
 def cpu_kernels() -> Kernels | None:
-    """The kernels, where this CPU gains from them; that they cannot be loaded there is said once, as a warning."""
+    """The kernels if this CPU gains from them, else None. If they cannot be loaded, a warning is logged once."""
     if MATRIX_UNITS in cpu_flags() or not cpu_flags().issuperset(NEEDED):
         return None
     try:
         return Kernels()
     except (OSError, AttributeError) as error:
         _log.warning(
-            "PyTorch's attention is used; that of sam2_ros, which is twice as fast on this CPU, is not there: %s",
+            "PyTorch's attention is used; the kernels of sam2_ros, twice as fast on this CPU, cannot be loaded: %s",
             error,
         )
         return None
 
 
 def has_cpu_kernels(dtype: torch.dtype) -> bool:
-    """Whether there are kernels for numbers of this type."""
+    """True if there are kernels for numbers of this type."""
     kernels = cpu_kernels()
     return kernels is not None and dtype in kernels.types
 
@@ -256,7 +270,7 @@ has_cpu_kernels._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @lru_cache(1)
 def cpu_flags() -> frozenset[str]:
-    """What the CPU has; nothing where that is not known (other systems than Linux, other CPUs than x86)."""
+    """The CPU's flags as Linux lists them; empty where they are not known (not Linux, or not x86)."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention kernels of a GPU: which exist, which shapes each takes, and how each is called.
+"""Attention kernels of a GPU: which exist, which shapes each supports, and how each is called.
 
-Does not know which is the fastest on this machine (gpu_choice.py), nor what queries and keys stand for.
+Does not know which is the fastest on this machine (see gpu_choice.py), or what queries and keys mean.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import torch
 
 from .triton_tiles import Tiles, fitting_tiles
 
-FLASH, CUDNN, EFFICIENT, OURS = "flash", "cudnn", "efficient", "triton"
-KERNELS = (FLASH, CUDNN, EFFICIENT, OURS)
-"""Three of PyTorch's, by the names they have there, and triton_attention.py."""
+FLASH, CUDNN, EFFICIENT, TRITON = "flash", "cudnn", "efficient", "triton"
+KERNELS = (FLASH, CUDNN, EFFICIENT, TRITON)
+"""Three kernels of PyTorch, by PyTorch's names, and the one of triton_attention.py."""
 
-FEW = 1 << 18
-"""Queries x keys up to which PyTorch's own choice stands: windows of the image encoder, tokens of the mask decoder."""
+SMALL_ATTENTION = 1 << 18
+"""Queries x keys up to which PyTorch chooses the kernel: windows of the image encoder, tokens of the mask decoder."""
 
 
 class Kernel(NamedTuple):
-    """One of `KERNELS`, with the tiles of our own."""
+    """One of `KERNELS`; the Triton kernel with its tile sizes."""
 
     name: str
     tiles: Tiles | None = None
@@ -31,7 +31,7 @@ class Kernel(NamedTuple):
 
 
 PROJECTED = Kernel("projected")
-"""In place of a kernel for narrow values: they are projected before the attention, to as many channels as the keys."""
+"""Alternative to a kernel for narrow values: project them to the keys' channels before the attention."""
 
 
 class Shape(NamedTuple):
@@ -40,44 +40,48 @@ class Shape(NamedTuple):
     heads: int
     queries: int
     keys: int
-    channels: int
-    value_channels: int
+    channels: int  # of queries and keys, per head
+    value_channels: int  # per head
 
     @property
     def is_narrow(self) -> bool:
-        """The values can be projected to the keys' channels before the attention, or after it."""
+        """True if values have fewer channels than keys: they can be projected before the attention or after it."""
         return self.value_channels < self.channels
 
     @property
     def keys_grow(self) -> bool:
-        """Attention to memory: while that fills up, each frame has another number of keys."""
+        """True for attention to memory, which has more keys on each frame until the memory bank is full."""
         return self.keys != self.queries
 
     @property
     def name(self) -> str:
+        """Short name for the log, by channels."""
         if self.is_narrow:
             return f"{self.channels} over {self.value_channels}"
         return f"{self.channels} to memory" if self.keys_grow else str(self.channels)
 
 
 class Gpu(NamedTuple):
-    """What the candidates depend on."""
+    """Properties of a GPU on which the candidate kernels depend."""
 
-    capability: tuple[int, int]
+    capability: tuple[int, int]  # CUDA compute capability
     cudnn: int  # version as PyTorch gives it, 91002 for 9.10.2; 0 without
     has_triton: bool
 
 
 def candidates(shape: Shape, dtype: torch.dtype, gpu: Gpu, only: str = "") -> list[Kernel]:
-    """Kernels that take this shape, first the one that is used unless another is faster.
+    """Kernels that support a shape, in order of preference: the first is used unless another is clearly faster.
 
     cuDNN is 1.7 to 2.3 times as fast as FlashAttention-2 on Hopper (9.x), 0.82 to 0.93 times on Ampere (8.x), about
-    equal on Ada (8.9). For all new sizes it makes a plan, which takes longer than a frame may: it is not for keys that
-    grow. In float32 our own kernel needs more registers than there are.
+    equal on Ada (8.9). It makes a plan for each new size, which takes longer than a frame: not for keys that grow. In
+    float32 the Triton kernel needs more registers than a GPU has.
 
     Args:
-        only: the one of `KERNELS` that is to be used where it can be. Where it cannot, narrow values are projected, so
-            that it can.
+        shape: sizes of the attention.
+        dtype: of queries, keys and values.
+        gpu: properties of the GPU.
+        only: use this one of `KERNELS` wherever it supports the shape; empty = no restriction. Narrow values that it
+            does not support are projected first, so that it can be used.
     """
     ampere, hopper = gpu.capability >= (8, 0), gpu.capability[0] == 9
     in_eights = shape.channels % 8 == 0 and shape.value_channels % 8 == 0
@@ -92,7 +96,7 @@ def candidates(shape: Shape, dtype: torch.dtype, gpu: Gpu, only: str = "") -> li
         found.append(Kernel(EFFICIENT))
     if half and shape.is_narrow and gpu.has_triton and _is_power(shape.channels, shape.value_channels):
         found += [
-            Kernel(OURS, tiles)
+            Kernel(TRITON, tiles)
             for tiles in fitting_tiles(shape.channels, shape.value_channels, dtype, gpu.capability)
         ]
     pinned = [kernel for kernel in found if kernel.name == only]
@@ -110,19 +114,19 @@ def run_kernel(
 ) -> torch.Tensor:
     """``softmax(q k^T / sqrt(c)) v`` by one kernel, without gradients: ``[b, h, n, cv]``.
 
-    PyTorch's are called by their own names: `torch.nn.attention.sdpa_kernel` switches the others off for the whole
-    process, and other threads of a node have attention to compute, too.
+    PyTorch's kernels are called by their own operators: `torch.nn.attention.sdpa_kernel` would switch the others off
+    for the whole process, and other threads compute attention, too.
     """
     if kernel.name == FLASH:
         return torch.ops.aten._scaled_dot_product_flash_attention(q_bhnc, k_bhmc, v_bhmc)[0]
     if kernel.name == EFFICIENT:
         return torch.ops.aten._scaled_dot_product_efficient_attention(q_bhnc, k_bhmc, v_bhmc, None, False)[0]
     if kernel.name == CUDNN:
-        # It takes some layouts and not others, depending on its version; the plain one always.
+        # Which layouts it supports depends on its version; contiguous tensors always work.
         q, k, v = q_bhnc.contiguous(), k_bhmc.contiguous(), v_bhmc.contiguous()
         return torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, False)[0]
     assert kernel.tiles is not None, kernel
-    narrow = triton_attention_in_one_step if torch.compiler.is_compiling() else _triton_attention
+    narrow = triton_attention_op if torch.compiler.is_compiling() else _triton_attention
     return narrow(q_bhnc, k_bhmc, v_bhmc, *kernel.tiles)
 
 
@@ -135,18 +139,18 @@ def _triton_attention(
     warps: int,
     stages: int,
 ) -> torch.Tensor:
-    from .triton_attention import triton_attention  # needs Triton, which a CPU does without
+    from .triton_attention import triton_attention  # here, as Triton is not installed without a GPU
 
     return triton_attention(q_bhnc, k_bhmc, v_bhmc, Tiles(queries, keys, warps, stages))
 
 
-triton_attention_in_one_step = torch.library.custom_op(
-    "sam2_ros::narrow_attention", _triton_attention, mutates_args=()
+triton_attention_op = torch.library.custom_op(
+    "sam2_ros::triton_attention", _triton_attention, mutates_args=()
 )
-"""`triton_attention` as one step to a compiler."""
+"""`triton_attention` as a single operator for a compiler."""
 
 
-@triton_attention_in_one_step.register_fake
+@triton_attention_op.register_fake
 def _(
     q_bhnc: torch.Tensor,
     k_bhmc: torch.Tensor,

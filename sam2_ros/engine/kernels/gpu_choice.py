@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the attention kernels of a GPU: times them there once, when a model is loaded.
+"""Chooses the attention kernels of a GPU by timing them once, when a model is loaded.
 
-Afterwards a choice is looked up, which a CUDA graph and a compiler can take in. Does not know what a kernel is made of.
+Afterwards a choice is a table look-up, which works inside CUDA graphs and a compiler. Does not know how kernels work.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch.nn.functional as F
 
 from sam2_ros.errors import UserError
 
-from .gpu import CUDNN, FEW, KERNELS, PROJECTED, Gpu, Kernel, Shape, candidates, run_kernel
+from .gpu import CUDNN, KERNELS, PROJECTED, SMALL_ATTENTION, Gpu, Kernel, Shape, candidates, run_kernel
 
-ROUNDS = 3  # turns of each kernel
-CALLS = 2  # in a turn
-MARGIN = 0.03  # what a kernel must be faster by than the one that is preferred to it
+ROUNDS = 3  # rounds in which each kernel is timed once
+CALLS = 2  # in one timing
+MARGIN = 0.03  # a kernel replaces the preferred one if it takes less time by this fraction
 PYTORCHS = "PyTorch's choice"
-TOLERANCE = 0.02  # rms of a kernel's error over that of the answer; in bfloat16 rounding is under 0.005
+TOLERANCE = 0.02  # rms error of a kernel over the rms of the result; rounding in bfloat16 is under 0.005
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +32,16 @@ Clock = Callable[[Callable[[], object]], float]
 
 
 class Measured(NamedTuple):
-    """Seconds of a call by kernel, in the order of preference, and why others are not among them."""
+    """Timings of the kernels for one shape."""
 
-    seconds: dict[Kernel, float]
-    left_out: dict[Kernel, str]
+    seconds: dict[Kernel, float]  # of one call, by kernel, in the order of preference
+    left_out: dict[Kernel, str]  # why a kernel cannot be used
 
     def winner(self, without: str = "") -> Kernel | None:
-        """The first one, unless the one with the least time takes less by `MARGIN`; None where none runs."""
+        """The preferred kernel, unless the fastest takes less time by `MARGIN`; None if no kernel runs.
+
+        `without`: name of a kernel to leave out.
+        """
         seconds = {kernel: time for kernel, time in self.seconds.items() if kernel.name != without}
         if not seconds:
             return None
@@ -54,24 +57,25 @@ class Measured(NamedTuple):
 def time_in_turns(
     calls: Mapping[Kernel, Callable[[], torch.Tensor]], expected: torch.Tensor, clock: Clock
 ) -> Measured:
-    """Time the kernels that run and give the expected answer, in turns; each counts by its fastest one.
+    """Time the kernels that run and give the expected result, in turns; the fastest timing of each counts.
 
     Args:
-        calls: in the order of preference.
-        clock: seconds that a function takes.
+        calls: one call by kernel, in the order of preference.
+        expected: the correct result.
+        clock: returns the seconds that a function takes.
     """
     running, left_out = {}, {}
     for kernel, call in calls.items():
         try:
             difference = (call().double() - expected).square().mean().sqrt()
             error = float(difference / expected.double().square().mean().sqrt())
-        except Exception as refusal:  # every library has its own for what it does not take
+        except Exception as refusal:  # each library raises its own for shapes that it does not support
             left_out[kernel] = f"{type(refusal).__name__}: {(str(refusal).splitlines() or [''])[0]}"
             continue
-        if error <= TOLERANCE:  # false for what is no number, too
+        if error <= TOLERANCE:  # False for NaN, too
             running[kernel] = call
         else:
-            left_out[kernel] = f"its answer is wrong, rms error {error:.2g} of the answer's"
+            left_out[kernel] = f"its result is wrong, rms error {error:.2g} of the result's"
     seconds = dict.fromkeys(running, float("inf"))
     for _ in range(ROUNDS):
         for kernel, call in running.items():
@@ -80,14 +84,14 @@ def time_in_turns(
 
 
 class _Use(NamedTuple):
-    """What a choice is looked up by."""
+    """The key under which a choice is stored."""
 
     device: torch.device
     dtype: torch.dtype
     channels: int
     value_channels: int
     keys_grow: bool
-    is_alone: bool  # in its batch
+    is_alone: bool  # batch 1
 
 
 _chosen: dict[_Use, Kernel | None] = {}  # None: PyTorch chooses
@@ -95,24 +99,27 @@ _one_at_a_time = threading.Lock()
 
 
 def chosen_kernel(q_bhnc: torch.Tensor, keys: int, value_channels: int) -> Kernel | None:
-    """The kernel for these sizes; None where PyTorch chooses: small ones, gradients, nothing chosen beforehand."""
+    """The kernel chosen for these sizes; None = PyTorch chooses: small attentions, gradients, or not timed."""
     b, _, n, c = q_bhnc.shape
-    if torch.is_grad_enabled() or n * keys <= FEW:
+    if torch.is_grad_enabled() or n * keys <= SMALL_ATTENTION:
         return None
     return _chosen.get(_Use(q_bhnc.device, q_bhnc.dtype, c, value_channels, n != keys, b == 1))
 
 
 def choose_kernels(shapes: Sequence[Shape], device: torch.device, dtype: torch.dtype, only: str = "") -> None:
-    """Choose the kernels for attentions of these shapes on a CUDA device, and say so in one line of the log.
+    """Choose the kernels for attentions of these shapes on a CUDA device, and log the choice in one line.
 
-    A fraction of a second, and at the first start on a machine some seconds of Triton's compiler. What was chosen in
-    this process before is kept. Not to be called while a CUDA graph is captured.
+    Takes a fraction of a second, and some seconds of Triton's compiler at the first start on a machine. Earlier choices
+    of this process are kept. Not to be called while a CUDA graph is captured.
 
     Args:
-        only: one of `KERNELS`, to be used where it can be whatever was chosen before; empty for the fastest.
+        shapes: of the attentions.
+        device: the CUDA device.
+        dtype: of queries, keys and values.
+        only: use this one of `KERNELS` wherever it runs, whatever was chosen before; empty = the fastest.
 
     Raises:
-        UserError: `only` is none of them, or it can be used for nothing.
+        UserError: `only` is not one of `KERNELS`, or runs for none of the shapes.
     """
     if only and only not in KERNELS:
         raise UserError(f"attention kernel '{only}': expected one of {', '.join(KERNELS)}")
@@ -131,10 +138,10 @@ def _choose(
     only: str,
     timer: Callable[[Shape, list[Kernel], Kernel | None], Measured],
 ) -> list[str]:
-    """Keep the fastest kernel of each shape; returns what was measured.
+    """Store the fastest kernel of each shape; returns the measurements as text, for the log.
 
     Args:
-        timer: what a shape, its kernels, and the kernel that was chosen for projected values of this shape measure as.
+        timer: measures the kernels of a shape; its third argument is the kernel chosen for projected values.
     """
     found: dict[_Use, Kernel | None] = {}
     lines = []
@@ -145,7 +152,7 @@ def _choose(
         wide = (_chosen | found).get(use._replace(value_channels=shape.channels))
         measured = timer(shape, candidates(shape, dtype, gpu, only), wide)
         found[use] = measured.winner()
-        # One object more would be another plan of cuDNN's, made while the stream waits.
+        # Not cuDNN for several objects: each new number would need a new plan while the stream waits.
         found[use._replace(is_alone=False)] = measured.winner(without=CUDNN)
         lines.append(f"{shape.name}: {measured}")
     if only and not any(kernel is not None and kernel.name == only for kernel in found.values()):
@@ -158,7 +165,7 @@ def _choose(
 
 
 def kernels_chosen(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """What one object's attentions use, by channels: ``{"256": "flash", "256 over 64": "triton 64x64x4x2"}``."""
+    """The kernels for one object, by channels: ``{"256": "flash", "256 over 64": "triton 64x64x4x2"}``."""
     return {
         Shape(1, 1, 2 if use.keys_grow else 1, use.channels, use.value_channels).name: str(kernel or PYTORCHS)
         for use, kernel in list(_chosen.items())
@@ -182,7 +189,8 @@ def time_kernels(
 ) -> Measured:
     """Time kernels on random numbers.
 
-    Narrow values are projected after the attention, or before it; then the attention is that of `wide`, or PyTorch's.
+    For narrow values the projection is timed, too: after the attention; or with `PROJECTED` before it, whose attention
+    is then computed by the kernel `wide`, or by PyTorch's choice.
     """
     draw = torch.Generator(device).manual_seed(0)
 
@@ -190,7 +198,7 @@ def time_kernels(
         return torch.randn(*sizes, generator=draw, device=device).to(dtype)
 
     heads, n, m, c, cv = shape
-    if heads > 1:  # as the image encoder's one product gives them
+    if heads > 1:  # in the layout of the image encoder, which computes q, k and v by one product
         q, k, v = random(1, n, 3, heads, c).transpose(1, 3).unbind(2)
     else:
         q, k, v = random(1, 1, n, c), random(1, 1, m, c), random(1, 1, m, cv)
@@ -220,7 +228,7 @@ def time_kernels(
 
 
 def _clock(device: torch.device) -> Clock:
-    """Seconds of a call on the device alone: it sleeps for about a millisecond, in which the calls are launched."""
+    """Seconds of a call on the device alone: the device first sleeps for about a millisecond while calls are queued."""
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
     def seconds(call: Callable[[], object]) -> float:

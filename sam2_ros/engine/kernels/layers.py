@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small layers that several boxes share: linear layers, the MLP head, LayerNorm over channels of a map.
+"""Small layers that several modules share: linear layers, MLP, LayerNorm over the channels of a map.
 
-No model knowledge; names of parameters follow the official checkpoints.
+Parameter names are those of the official checkpoints. Does not know the model.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import torch.nn.functional as F
 from torch import nn
 
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
-# PyTorch's own compiler turns linear layers into this operator of oneDNN; there is no public name for it.
-ONE_STEP = (
+# The oneDNN operator into which PyTorch's compiler turns linear layers; it has no public name.
+FUSED_LINEAR = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 )
 ON_X86 = platform.machine() in ("x86_64", "AMD64")
-ONE_STEP_TYPES = {torch.float32}
-FEED_FORWARD_TOKENS = 1024  # of 2,048 hidden channels: 4 MB in bfloat16
-if ONE_STEP is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # not on every x86 CPU
-    ONE_STEP_TYPES.add(torch.bfloat16)
+FUSED_LINEAR_TYPES = {torch.float32}
+FEED_FORWARD_TOKENS = 1024  # at a time; with 2,048 hidden channels these are 4 MB in bfloat16
+if FUSED_LINEAR is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # not on every x86 CPU
+    FUSED_LINEAR_TYPES.add(torch.bfloat16)
 
 
 _plain = ContextVar("plain_operators", default=False)
@@ -33,7 +33,7 @@ _plain = ContextVar("plain_operators", default=False)
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Compute by PyTorch's plain operators alone, in this thread: to record them, and as the reference of kernels."""
+    """Use only PyTorch's plain operators in this thread: for tracing, and as the reference of faster kernels."""
     token = _plain.set(True)
     try:
         yield
@@ -42,59 +42,60 @@ def plain_operators() -> Iterator[None]:
 
 
 def is_plain() -> bool:
-    """Whether this is within `plain_operators`."""
+    """True inside `plain_operators`."""
     return not torch.compiler.is_compiling() and _plain.get()
 
 
 def eager_on_cpu(*tensors: torch.Tensor) -> bool:
-    """Whether kernels of a CPU may compute with these tensors: no gradients, no compiler, no `plain_operators`."""
+    """True if CPU kernels may take these tensors: on the CPU, no gradients, no compiler, no `plain_operators`."""
     if torch.compiler.is_compiling() or _plain.get():
         return False
     return all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in tensors)
 
 
 def computed_dtype(x: torch.Tensor) -> torch.dtype:
-    """What layers on a CPU compute `x` in: autocast's type, or its own."""
+    """The type in which layers on a CPU compute `x`: autocast's, or its own."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 def linear(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: str = "none"
 ) -> torch.Tensor:
-    """A linear layer and one of `ACTIVATIONS` behind it: one step in inference on a CPU.
+    """A linear layer followed by one of `ACTIVATIONS`; one fused operator in inference on an x86 CPU.
 
-    PyTorch's own first fills the output with the bias, and writes it anew for the activation: on a CPU with AMX that
-    takes longer than the product.
+    PyTorch's linear layer first fills the output with the bias, and the activation writes it again: on a CPU with AMX
+    this takes longer than the product.
 
     Args:
         x: ``[..., c_in]``.
         weight: ``[c_out, c_in]``.
-        bias: ``[c_out]``.
+        bias: ``[c_out]``, or None.
+        activation: "none", "relu" or "gelu".
 
     Returns:
         ``[..., c_out]``.
     """
-    if ONE_STEP is not None and _in_one_step(x, weight):
-        return ONE_STEP(x.to(weight.dtype), weight, bias, activation, [], "none")
+    if FUSED_LINEAR is not None and _takes_fused_linear(x, weight):
+        return FUSED_LINEAR(x.to(weight.dtype), weight, bias, activation, [], "none")
     return ACTIVATIONS[activation](F.linear(x, weight, bias))
 
 
-def _in_one_step(x: torch.Tensor, weight: torch.Tensor) -> bool:
+def _takes_fused_linear(x: torch.Tensor, weight: torch.Tensor) -> bool:
     if not ON_X86 or not eager_on_cpu(x, weight):
         return False
-    # Other weights autocast would convert: `Sam2Model.for_inference` has not been called.
-    return weight.dtype == computed_dtype(x) and weight.dtype in ONE_STEP_TYPES
+    # Weights of another type need autocast: `Sam2Model.for_inference` has not been called.
+    return weight.dtype == computed_dtype(x) and weight.dtype in FUSED_LINEAR_TYPES
 
 
 class Linear(nn.Linear):
-    """As PyTorch's, by `linear`."""
+    """`nn.Linear` computed by `linear`, with an optional activation."""
 
     def forward(self, x: torch.Tensor, activation: str = "none") -> torch.Tensor:
         return linear(x, self.weight, self.bias, activation)
 
 
 def feed_forward(x_bnc: torch.Tensor, first: Linear, second: Linear) -> torch.Tensor:
-    """``second(relu(first(x)))``; on a CPU some tokens at a time, whose hidden layer stays in the cache."""
+    """``second(relu(first(x)))``; on a CPU for some tokens at a time, so that their hidden layer stays in the cache."""
     if not eager_on_cpu(x_bnc):
         return second(first(x_bnc, "relu"))
     pieces = x_bnc.split(FEED_FORWARD_TOKENS, dim=1)
@@ -102,7 +103,7 @@ def feed_forward(x_bnc: torch.Tensor, first: Linear, second: Linear) -> torch.Te
 
 
 class MLP(nn.Module):
-    """`depth` linear layers with an activation between them, ``[..., c_in] -> [..., c_out]``."""
+    """`depth` linear layers with ReLU or GELU between them, ``[..., c_in] -> [..., c_out]``."""
 
     def __init__(self, c_in: int, hidden: int, c_out: int, depth: int, gelu: bool = False) -> None:
         super().__init__()
@@ -117,11 +118,11 @@ class MLP(nn.Module):
 
 
 class LayerNorm2d(nn.Module):
-    """LayerNorm over the channels of ``[b, c, h, w]``, each pixel by itself."""
+    """LayerNorm over the channels of ``[b, c, h, w]``, for each pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # Not taken from a tensor: a traced graph then has it as a constant.
+        # Not read from a tensor's shape, so that it is a constant in a traced graph.
         self.shape = (channels,)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folds and re-orders a model's weights once, when it is loaded: exact rewrites that take less time.
+"""Rewrites a model's weights once, when it is loaded, so that it gives the same results in less time.
 
-Works on a copy that shares all other tensors. Does not know how attention is computed with what it leaves.
+Works on a copy that shares all unchanged tensors. Does not know how attention is computed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ POOLINGS = (1, 2)  # `TrackerConfig.memory_pooling`
 
 @torch.no_grad()
 def prepare(model: Sam2Model, half_split: bool | None = None, narrow_values: bool | None = None) -> Sam2Model:
-    """A copy of the model that gives the same answers up to rounding in less time; `unprepared` is the model.
+    """A copy of the model that gives the same results, up to rounding, in less time; its `unprepared` is the model.
 
-    * Half-split rotary layout: rows of the projections of queries and keys in `half_split_order`. Not for the CPU
-      kernels, which rotate adjacent channels on their way.
-    * Narrow values: cross-attention averages the memories themselves, of 64 channels, and projects the average, by one
-      matrix together with the output: ``softmax(S) (M V + b) W = softmax(S) M (V W) + b W``, as rows of a softmax sum
-      to 1.
-    * Keys that are never made: where the kernels are there, the projection of keys for each column and row of the grid.
-    * Two convolutions of one pixel in a row, on the features of strides 4 and 8, as one.
-    * What the image encoder makes of its weights alone, see its `prepare`.
+    * Half-split rotary layout: rows of the query and key projections are in `half_split_order`. Not with the CPU
+      kernels, which rotate adjacent channels while they load them.
+    * Narrow values: cross-attention averages the memories themselves, of 64 channels. The average is projected by one
+      matrix for value and output projection: ``softmax(S) (M V + b) W = softmax(S) M (V W) + b W``, as the rows of a
+      softmax sum to 1.
+    * Implicit keys: with the CPU kernels, the key projection is rotated for each column and row of the grid, and keys
+      are not computed, see `kernels.cpu.grid_projections`.
+    * Two consecutive 1 x 1 convolutions on the features of strides 4 and 8 become one.
+    * Tables that the image encoder computes from its weights, see `ImageEncoder.prepare`.
 
     Args:
-        model: on its device and in its precision, and on a GPU with its kernels chosen; as it was after this.
-        half_split, narrow_values: None for the faster one; a compiler needs the half-split layout.
+        model: on its device and in its precision, and on a GPU with its kernels chosen; it is not changed.
+        half_split: rotary layout; None = the faster one. A compiler needs the half-split layout.
+        narrow_values: None = if faster.
     """
     model = model.unprepared
     prepared = cast(Sam2Model, _copy(model))
@@ -64,7 +66,8 @@ def prepare(model: Sam2Model, half_split: bool | None = None, narrow_values: boo
 
 
 class NarrowCrossAttention(nn.Module):
-    """`RopeAttention` to memories, which are its values as they are; the keys are made as a kernel wants them."""
+    """`RopeAttention` to memories with narrow values: the memories are the values; how keys are made is up to the
+    kernel."""
 
     def __init__(
         self, attention: RopeAttention, half_split: bool, grids: Sequence[GridProjections] = ()
@@ -92,13 +95,13 @@ class NarrowCrossAttention(nn.Module):
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """The same modules anew, with the same tensors."""
+    """A copy of the modules that shares all tensors."""
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, shared)  # type: ignore[arg-type]
 
 
 def _narrow_values_pay(model: Sam2Model) -> bool:
-    """Of a full memory: before it is full the same kernels answer."""
+    """True if narrow values are faster for a full memory; the same kernels are used before it is full."""
     config = model.config
     keys = config.num_maskmem * config.grid**2
     with torch.inference_mode():
@@ -109,7 +112,7 @@ def _narrow_values_pay(model: Sam2Model) -> bool:
 
 
 def _grids(model: Sam2Model, keys: nn.Linear) -> list[GridProjections]:
-    """Of memories as they are, and pooled."""
+    """The rotated key projections for memories, and for pooled memories."""
     config, grids = model.config, []
     for pooling in POOLINGS:
         if config.grid % pooling == 0:
@@ -129,7 +132,7 @@ def _half_split(projection: nn.Linear) -> Linear:
 
 
 def _merge_skips(model: Sam2Model) -> None:
-    """The features of strides 4 and 8 between their two convolutions are the widest of the model."""
+    """Merge the two 1 x 1 convolutions on the features of strides 4 and 8: the maps between them are the widest."""
     neck, decoder = cast(Neck, model.image_encoder["neck"]), model.sam_mask_decoder
     for level, following in ((0, decoder.conv_s0), (1, decoder.conv_s1)):
         first = neck.lateral(level)
@@ -142,7 +145,7 @@ def _merge_skips(model: Sam2Model) -> None:
 
 
 def _product(first: nn.Module, second: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight ``[c_out, c_in]`` and bias of two layers of one pixel or token in a row, in float32."""
+    """Weight ``[c_out, c_in]`` and bias of two consecutive linear layers or 1 x 1 convolutions, in float32."""
     w1, w2 = (cast(torch.Tensor, layer.weight).flatten(1).float() for layer in (first, second))
     b1, b2 = (cast(torch.Tensor, layer.bias).float() for layer in (first, second))
     with torch.autocast(w1.device.type, enabled=False):

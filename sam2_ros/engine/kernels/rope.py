@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Axial rotary position embedding in real numbers, and the sine encodings of positions and time.
 
-Pure functions of grid sizes and channels, whose tables are kept for the next frame; knows no module.
+Pure functions of grid sizes and channels; their tables are cached for the next frame. Does not know any module.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 
 from .layers import eager_on_cpu
 
-TABLES = 32  # kept at once: a handful for each size of input and device
-TOKENS_AT_ONCE = 1024  # of 256 channels: 1 MB in float32
+TABLES = 32  # cached tables: a handful for each input size and device
+TOKENS_AT_ONCE = 1024  # with 256 channels these are 1 MB in float32
 
 
 @lru_cache(TABLES)
-@torch.inference_mode(False)  # a table of inference could not be used in training later
+@torch.inference_mode(False)  # a table made in inference mode could not be used in training later
 def axial_rope(
     side: int, channels: int, device: torch.device, theta: float = 10000.0, pitch: int = 1
 ) -> torch.Tensor:
     """Rotation angles of a square token grid (RoFormer, two axes; official sam2/modeling/position_encoding.py).
 
-    The first half of the channel pairs rotates with x, the second half with y. A token that stands for
-    `pitch` x `pitch` cells lies in the middle of them.
+    The first half of the channel pairs rotates with x, the second half with y. With `pitch` > 1 a token stands for
+    pitch x pitch cells, and its position is their centre.
 
     Returns:
         ``[2, side * side, channels // 2]`` float32: cosines and sines.
@@ -40,15 +40,15 @@ def axial_rope(
 
 
 class Rope(NamedTuple):
-    """Rotary positions of an attention's queries and keys."""
+    """Rotary positions of the queries and keys of an attention."""
 
-    queries_2nc: torch.Tensor  # tables of `axial_rope`
-    keys_2nc: torch.Tensor  # repeated for every memory frame
-    unrotated_keys: int = 0  # of the last keys (pointer tokens), which have no place
-    half_split: bool = False  # the layout of channels, see `half_split_order`
+    queries_2nc: torch.Tensor  # table of `axial_rope`
+    keys_2nc: torch.Tensor  # table of `axial_rope`, repeated for every memory frame
+    unrotated_keys: int = 0  # keys at the end without a place on the grid: pointer tokens
+    half_split: bool = False  # layout of the channels, see `half_split_order`
 
     def rotate(self, q_bhnc: torch.Tensor, k_bhmc: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries and keys, rotated; on a CPU those of the half-split layout are overwritten."""
+        """Rotate queries and keys; on a CPU in the half-split layout in place."""
         if self.half_split and eager_on_cpu(q_bhnc, k_bhmc):
             spatial = k_bhmc.shape[2] - self.unrotated_keys
             rotate_half_split_(k_bhmc[:, :, :spatial], self.keys_2nc)
@@ -66,7 +66,7 @@ def rotate(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
     """Rotate adjacent channel pairs by the table's angles, in float32.
 
     Args:
-        x_bhnc: ``[b, h, n, c]``, n a multiple of the table's tokens: the table repeats per memory frame.
+        x_bhnc: ``[b, h, n, c]``, n a multiple of the table's tokens: the table is repeated for every memory frame.
         rope_2nc: from `axial_rope`, ``[2, tokens, c // 2]``.
     """
     b, h, n, c = x_bhnc.shape
@@ -78,9 +78,9 @@ def rotate(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
 
 
 def half_split_order(channels: int) -> torch.Tensor:
-    """The order of channels in which the first of every pair come first and the second ones after: ``[channels]``.
+    """The half-split order of channels: the first channels of all pairs, then the second ones; ``[channels]`` indices.
 
-    Queries and keys in the same order have the same products, and halves that lie together rotate in a fraction of the
+    Queries and keys in the same order have the same products, and contiguous halves are rotated in a fraction of the
     time.
     """
     index = torch.arange(channels)
@@ -97,9 +97,9 @@ def rotate_half_split(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Ten
 
 
 def rotate_half_split_(x_bhnc: torch.Tensor, rope_2nc: torch.Tensor) -> torch.Tensor:
-    """As `rotate_half_split`, in place, and some tokens at a time.
+    """As `rotate_half_split`, in place, and for some tokens at a time.
 
-    What is computed in float32 on the way stays in a CPU's cache like that, instead of filling new pages.
+    The float32 intermediates then stay in the CPU's cache, instead of filling new pages of memory.
     """
     at_once = max(1, TOKENS_AT_ONCE // (x_bhnc.shape[0] * x_bhnc.shape[1]))
     for tokens in x_bhnc.split(rope_2nc.shape[1], dim=2):
@@ -124,7 +124,8 @@ def rotate_channels_first_(x_cm: torch.Tensor, rope_2nc: torch.Tensor) -> torch.
 @lru_cache(TABLES)
 @torch.inference_mode(False)
 def channels_first(rope_2nc: torch.Tensor, multiple: int = 1) -> torch.Tensor:
-    """A table of `axial_rope` as ``[2, channels // 2, cells]``, repeated until the cells are a `multiple`."""
+    """A table of `axial_rope` as ``[2, channels // 2, cells]``, repeated until the number of cells is a multiple of
+    `multiple`."""
     repeats = multiple // math.gcd(multiple, rope_2nc.shape[1])
     return rope_2nc.transpose(1, 2).repeat(1, 1, repeats).contiguous()
 
@@ -138,7 +139,7 @@ def _rotate_(first: torch.Tensor, second: torch.Tensor, cos: torch.Tensor, sin: 
 @lru_cache(TABLES)
 @torch.inference_mode(False)
 def sine_grid(side: int, channels: int, device: torch.device) -> torch.Tensor:
-    """2-D sine encoding of a square grid, y half then x half (DETR; official PositionEmbeddingSine).
+    """2-D sine encoding of a square grid: channels of y, then of x (DETR; official `PositionEmbeddingSine`).
 
     Positions count from 1 and are normalised to 2 pi.
 
@@ -156,10 +157,11 @@ def sine_grid(side: int, channels: int, device: torch.device) -> torch.Tensor:
 
 
 def sine_time(distance_p: torch.Tensor, channels: int) -> torch.Tensor:
-    """1-D sine encoding of normalised time distances (official get_1d_sine_pe).
+    """1-D sine encoding of normalised time distances (official `get_1d_sine_pe`).
 
     Args:
         distance_p: ``[p]`` float.
+        channels: of the encoding.
 
     Returns:
         ``[p, channels]``: sines, then cosines.

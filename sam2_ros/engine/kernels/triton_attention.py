@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention for values of fewer channels than the keys, as two Triton kernels.
 
-The softmax's state is float32. Needs Triton, so it is imported where it is called. Does not know when that pays.
+Softmax is computed in float32. Imported only where it is called, as it needs Triton. Does not know when it is faster.
 """
 
-# Annotations are not postponed here: the interpreter of older versions of Triton looks for tl.constexpr itself.
+# No `from __future__ import annotations`: the interpreter of older Triton versions needs tl.constexpr unquoted.
 import math
 
 import torch
@@ -13,7 +13,7 @@ import triton.language as tl
 
 from .triton_tiles import Tiles, splits_for
 
-ROWS_JOINED = 32  # rows of the answer that one program of the second kernel makes
+ROWS_JOINED = 32  # rows of the result that one program of the second kernel computes
 
 
 def triton_attention(
@@ -23,14 +23,15 @@ def triton_attention(
     tiles: Tiles,
     splits: int | None = None,
 ) -> torch.Tensor:
-    """``softmax(q k^T / sqrt(c)) v`` without the scores ever being in memory.
+    """``softmax(q k^T / sqrt(c)) v`` without storing the scores.
 
     Args:
-        q_bhnc: ``[b, h, n, c]``, c a power of two from 16 on; float16, bfloat16 or float32.
+        q_bhnc: ``[b, h, n, c]``, c a power of two, at least 16; float16, bfloat16 or float32.
         k_bhmc: ``[b, h, m, c]``, m at least 1.
-        v_bhmc: ``[b, h, m, cv]``, cv a power of two from 16 on.
-        tiles: how much a program works on at a time.
-        splits: into how many parts the keys are divided, whose answers are joined; None for what fills the device.
+        v_bhmc: ``[b, h, m, cv]``, cv a power of two, at least 16.
+        tiles: sizes of the blocks of a program.
+        splits: number of parts into which the keys are divided; the second kernel joins their results. None = as many
+            as fill the device.
 
     Returns:
         ``[b, h, n, cv]``.
@@ -41,8 +42,8 @@ def triton_attention(
     if splits is None:
         splits = splits_for(blocks, triton.cdiv(m, tiles.keys), _processors(q_bhnc.device))
     keys_per_split = triton.cdiv(triton.cdiv(m, splits), tiles.keys) * tiles.keys
-    splits = triton.cdiv(m, keys_per_split)  # none of them is without keys
-    shared_queries = b > 1 and q_bhnc.stride(0) == 0  # those of the first layer are the same for all objects
+    splits = triton.cdiv(m, keys_per_split)  # no part is empty
+    shared_queries = b > 1 and q_bhnc.stride(0) == 0  # in the first layer all objects have the same queries
     q = q_bhnc[:1].contiguous() if shared_queries else q_bhnc.contiguous()
     k, v = k_bhmc.contiguous(), v_bhmc.contiguous()
     sums = torch.empty(splits, b * h * n, cv, dtype=torch.float32, device=q.device)
@@ -80,7 +81,7 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-# Sizes are no constants of the generated code: a memory that grows must not compile a kernel while a stream runs.
+# Sizes are not compiled in: a memory that grows must not cause a compilation while a stream runs.
 @triton.jit(do_not_specialize=["n", "m", "q_heads", "keys_per_split"])
 def _attend(
     q_hnc,
@@ -99,10 +100,10 @@ def _attend(
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
 ):
-    """Some queries of one head over some of its keys: sums of weighted values, of weights, and the largest score.
+    """One block of queries of one head over one part of its keys: sums of weighted values, sums of weights, peak score.
 
     Weights are powers of 2 relative to the largest score so far (FlashAttention-2, arXiv 2307.08691, section 3.1);
-    `scale` has the logarithm's base in it.
+    `scale` includes the factor log2(e).
     """
     head = tl.program_id(1).to(tl.int64)
     split = tl.program_id(2)
@@ -149,7 +150,7 @@ def _over_keys(
     KEYS: tl.constexpr,
     IS_TAIL: tl.constexpr,
 ):
-    """The state after the keys from `first` on; in the tail those from `end` on are none."""
+    """The state after one tile of keys, from `first` on; IS_TAIL: keys from `end` on are masked."""
     key = first + tl.arange(0, KEYS)
     at_k = k_mc + key[None, :] * C + tl.arange(0, C)[:, None]
     at_v = v_mc + key[:, None] * CV + tl.arange(0, CV)[None, :]
@@ -159,7 +160,7 @@ def _over_keys(
     else:
         k = tl.load(at_k)
         v = tl.load(at_v)
-    # "ieee" is about float32 alone: no rounding to 10 bits in the matrix units.
+    # "ieee" concerns float32 only: no rounding to TF32's 10 bits in the matrix units.
     scores = tl.dot(q, k, input_precision="ieee") * scale
     if IS_TAIL:
         scores = tl.where(key[None, :] < end, scores, float("-inf"))
@@ -182,7 +183,7 @@ def _join(
     CV: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """What the parts of the keys gave, relative to the largest score of all of them."""
+    """Join the results of all parts of the keys, relative to the largest score of all of them."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     there = row < rows
     peak = tl.load(peaks_sr + row, mask=there, other=0.0)

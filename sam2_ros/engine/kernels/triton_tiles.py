@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tile sizes of triton_attention.py: what fits the shared memory of a GPU, and how the keys are split.
+"""Tile sizes of triton_attention.py: which fit the shared memory of a GPU, and into how many parts keys are split.
 
-Does not need Triton. Does not know what is attended to.
+Does not need Triton. Does not know what queries and keys mean.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 
 
 class Tiles(NamedTuple):
-    """What one program of the kernel works on at a time."""
+    """Tile sizes of one program of the kernel."""
 
     queries: int
     keys: int
     warps: int
-    stages: int  # tiles of keys and values that are on their way
+    stages: int  # tiles of keys and values that are loaded ahead
 
 
-# The largest first. On Hopper and Blackwell the matrix units read from shared memory, elsewhere from registers.
+# Largest first. On Hopper and Blackwell the matrix units read from shared memory, elsewhere from registers.
 TILES_IN_SHARED_MEMORY = (Tiles(128, 128, 8, 2), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2))
 TILES_IN_REGISTERS = (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2))
 
@@ -28,7 +28,7 @@ TILES_IN_REGISTERS = (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 
 def fitting_tiles(
     channels: int, value_channels: int, dtype: torch.dtype, capability: tuple[int, int]
 ) -> list[Tiles]:
-    """The two largest tiles whose queries, keys and values fit into a multiprocessor's shared memory."""
+    """The two largest tile sizes whose queries, keys and values fit into the shared memory of a multiprocessor."""
     tiles = TILES_IN_SHARED_MEMORY if _reads_shared_memory(capability) else TILES_IN_REGISTERS
     limit = shared_memory_limit(capability)
     return [
@@ -41,7 +41,7 @@ def _reads_shared_memory(capability: tuple[int, int]) -> bool:
 
 
 def shared_memory_limit(capability: tuple[int, int]) -> int:
-    """What one program may take, in bytes (CUDA C++ programming guide, technical specifications)."""
+    """Shared memory available to one program, bytes (CUDA C++ programming guide, technical specifications)."""
     if _reads_shared_memory(capability):
         return 227 * 1024
     return (163 if capability in ((8, 0), (8, 7)) else 99) * 1024
@@ -50,18 +50,19 @@ def shared_memory_limit(capability: tuple[int, int]) -> int:
 def shared_memory(
     tiles: Tiles, channels: int, value_channels: int, dtype: torch.dtype, capability: tuple[int, int]
 ) -> int:
-    """What a program of these tiles takes, in bytes; where matrix units read from registers one stage is there."""
+    """Shared memory that a program of these tiles needs, bytes."""
+    # Where the matrix units read from registers, one stage is in registers.
     stages = tiles.stages if _reads_shared_memory(capability) else tiles.stages - 1
-    on_their_way = stages * tiles.keys * (channels + value_channels)
+    loaded_ahead = stages * tiles.keys * (channels + value_channels)
     barriers = 1024
-    return dtype.itemsize * (tiles.queries * channels + on_their_way) + barriers
+    return dtype.itemsize * (tiles.queries * channels + loaded_ahead) + barriers
 
 
 def splits_for(blocks: int, key_tiles: int, processors: int) -> int:
-    """Into how many parts to divide the keys, so that `blocks` of queries keep this many multiprocessors busy.
+    """Number of parts into which keys are split, so that `blocks` of queries keep all `processors` busy.
 
-    One object at 1024 x 1024 has 32 blocks of 128 queries, an H200 132 multiprocessors. The fewest parts within a tenth
-    of the best use, at most 16, none of them under 8 tiles of keys.
+    One object at 1024 x 1024 has 32 blocks of 128 queries; an H200 has 132 multiprocessors. Returns the smallest number
+    whose utilisation is within a tenth of the best: at most 16, each part with at least 8 tiles of keys.
     """
     used = []
     for splits in range(1, max(1, min(16, key_tiles // 8)) + 1):

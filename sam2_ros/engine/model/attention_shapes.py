@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists the large attentions of a tracked frame: the shapes for which a GPU chooses a kernel by timing.
+"""Lists the large attentions of a tracked frame: the shapes for which GPU kernels are timed.
 
-Does not know which kernels there are.
+Does not know which kernels exist.
 """
 
 from __future__ import annotations
 
 from sam2_ros.engine.config import ModelConfig
-from sam2_ros.engine.kernels.gpu import FEW, Shape
+from sam2_ros.engine.kernels.gpu import SMALL_ATTENTION, Shape
 
 
 def large_attentions(config: ModelConfig) -> list[Shape]:
-    """The large attentions of a tracked frame with a full memory: global ones of the encoder, then memory attention."""
+    """The large attentions of a tracked frame with a full memory: those of the encoder, then of memory attention."""
     tokens, d = config.grid**2, config.d_model
     keys = config.num_maskmem * tokens + config.max_pointers * (d // config.mem_dim)
     in_encoder = config.encoder.global_attentions(config.image_size)
@@ -21,4 +21,4 @@ def large_attentions(config: ModelConfig) -> list[Shape]:
         Shape(1, tokens, keys, d, d),
         Shape(1, tokens, keys, d, config.mem_dim),
     ]
-    return [shape for shape in shapes if shape.queries * shape.keys > FEW]
+    return [shape for shape in shapes if shape.queries * shape.keys > SMALL_ATTENTION]

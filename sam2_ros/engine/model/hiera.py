@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hiera, the image encoder's trunk: windowed attention over four stages (SAM 2 paper, section 4; arXiv 2306.00989).
+"""Hiera, the image encoder's trunk: windowed attention in four stages (SAM 2 paper, section 4; arXiv 2306.00989).
 
-Maps an image to four feature maps; does not know what they are used for.
+Maps an image to four feature maps. Does not know what they are used for.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from .image_encoder import (
     linear_flops,
 )
 
-STRIP_TOKENS = 8192
+STRIP_TOKENS = 8192  # about as many tokens of a map go through a block at a time on a CPU, see `strip_rows`
 PATCH_EMBED = PREFIX + "patch_embed.proj.weight"
 BLOCKS = PREFIX + "blocks."
-WAVE_AMPLITUDE = 0.4  # of the position table at the start of a training
+WAVE_AMPLITUDE = 0.4  # of the position table when a training starts from scratch
 
 
 @dataclass(frozen=True)
 class HieraConfig(EncoderConfig):
-    """Image encoder trunk (Hiera, arXiv 2306.00989).
+    """Sizes of a Hiera trunk (arXiv 2306.00989).
 
     Attributes:
-        embed_dim: channels after the patch embedding; doubles at each later stage.
-        num_heads: attention heads of the first stage; doubles with the channels.
-        stages: blocks per stage; stages run at strides 4, 8, 16, 32.
-        global_blocks: indices of blocks that attend over the whole grid instead of a window.
-        window_spec: window side in tokens per stage.
+        embed_dim: channels of the first stage; they double at each later stage.
+        num_heads: attention heads of the first stage; they double with the channels.
+        stages: blocks of each stage; stages run at strides 4, 8, 16, 32.
+        global_blocks: indices of blocks that attend over the whole grid instead of windows.
+        window_spec: side of the windows of each stage, tokens.
         pos_embed_background: (height, width) of the position table that is resized to the grid.
     """
 
@@ -56,7 +56,7 @@ class HieraConfig(EncoderConfig):
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the four stage outputs, strides 4, 8, 16, 32."""
+        """Channels of the four outputs, at strides 4, 8, 16, 32."""
         c = self.embed_dim
         return c, 2 * c, 4 * c, 8 * c
 
@@ -85,12 +85,13 @@ class HieraConfig(EncoderConfig):
         return (self.embed_dim, sum(self.stages)) == shape_of(state)
 
     def global_attentions(self, image_size: int) -> list[GlobalAttention]:
-        """Those of the third stage."""
+        """The global attentions of the third stage."""
         channels = self.embed_dim // self.num_heads
         return [GlobalAttention(4 * self.num_heads, (image_size // 16) ** 2, channels)]
 
     def flops(self, image_size: int, padded: bool = True) -> int:
-        """Windows that do not fit the grid are padded: `padded` tokens are projected and asked. All are keys."""
+        """See `EncoderConfig.flops`. Padding of windows beyond the grid: with `padded` it is projected and is queries;
+        in either case it is keys."""
         side, dim = image_size // 4, self.embed_dim
         total = linear_flops(side**2, 3 * 7 * 7, dim)
         index = 0
@@ -107,7 +108,7 @@ class HieraConfig(EncoderConfig):
                 total += attention_flops(queries, window**2, dim_out)
                 total += linear_flops(queries, dim_out, dim_out)
                 if halves:
-                    total += linear_flops(side**2, dim, dim_out)  # of the shortcut, before it is pooled
+                    total += linear_flops(side**2, dim, dim_out)  # the shortcut, before it is pooled
                     side //= 2
                 total += 2 * linear_flops(side**2, dim_out, 4 * dim_out)
                 dim = dim_out
@@ -116,7 +117,7 @@ class HieraConfig(EncoderConfig):
 
 
 def shape_of(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
-    """Channels and blocks of the Hiera of a model's state dict; None where there is none."""
+    """Channels and number of blocks of the Hiera trunk in a model's state dict; None if there is none."""
     patch_embed = state.get(PATCH_EMBED)
     if patch_embed is None:
         return None
@@ -125,7 +126,11 @@ def shape_of(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
 
 
 def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Cut a map into square windows, zero-padding it to a multiple of the side first.
+    """Split a map into square windows, after zero-padding it to a multiple of the side.
+
+    Args:
+        x_bhwc: ``[b, h, w, c]``.
+        window: side of a window, tokens.
 
     Returns:
         ``[b * windows, window, window, c]`` and the padded (height, width).
@@ -136,7 +141,8 @@ def split_windows(x_bhwc: torch.Tensor, window: int) -> tuple[torch.Tensor, tupl
         x_bhwc = F.pad(x_bhwc, (0, 0, 0, pad_w, 0, pad_h))
     ph, pw = h + pad_h, w + pad_w
     x = x_bhwc.view(b, ph // window, window, pw // window, window, c)
-    # A single row of windows would stay a strided view, for which linear layers copy their weights per window.
+    # Made contiguous, as a single row of windows would stay a strided view, for which linear layers copy their
+    # weights once per window.
     return x.transpose(2, 3).reshape(-1, window, window, c).contiguous(), (ph, pw)
 
 
@@ -152,9 +158,9 @@ def join_windows(
 
 @lru_cache(64)
 def window_rows(b: int, height: int, width: int, window: int) -> torch.Tensor:
-    """``[windows, window * window]`` int32: where the tokens of a map's windows lie among its ``b * height * width``.
+    """Index of each token of each window in the flattened map: ``[windows, window * window]`` int32.
 
-    -1 for those that a window has beyond the last row or column.
+    The map has ``b * height * width`` tokens. -1 for tokens of a window beyond the last row or column.
     """
     rows, columns = (torch.arange(-(-side // window) * window, device="cpu") for side in (height, width))
     places = rows[:, None] * width + columns
@@ -166,7 +172,7 @@ def window_rows(b: int, height: int, width: int, window: int) -> torch.Tensor:
 
 
 def pool2x2(x_bhwc: torch.Tensor) -> torch.Tensor:
-    """2 x 2 max pooling in channels-last layout; a last row or column without a partner is dropped."""
+    """2 x 2 max pooling, ``[b, h, w, c] -> [b, h // 2, w // 2, c]``; an odd last row or column is dropped."""
     h, w = x_bhwc.shape[1] // 2 * 2, x_bhwc.shape[2] // 2 * 2
     upper, lower = x_bhwc[:, 0:h:2, :w], x_bhwc[:, 1:h:2, :w]
     rows = torch.maximum(upper, lower)
@@ -174,11 +180,11 @@ def pool2x2(x_bhwc: torch.Tensor) -> torch.Tensor:
 
 
 def strip_rows(x_bhwc: torch.Tensor, window: int) -> int:
-    """How many rows of a map to push through a block of windows at a time: whole windows, on a CPU a few.
+    """Rows of a map that go through a windowed block at a time: whole windows; on a CPU a few of them, else all.
 
-    What a block makes of a strip stays in the cache, and its memory is used again for the next one; the whole map's
-    layers are tens of megabytes each at 1024 x 1024, which the allocator fetches from the kernel anew every time.
-    A compiler plans memory itself, and takes as many times longer as there are strips.
+    Intermediate results of a strip stay in the cache, and their memory is reused by the next strip. Those of the whole
+    map are tens of megabytes each at 1024 x 1024, which the allocator requests from the system again every time. Not
+    for a compiler: it plans memory itself, and its run time grows with the number of strips.
     """
     height, width = x_bhwc.shape[1:3]
     if window == 0 or not eager_on_cpu(x_bhwc) or height * width <= 2 * STRIP_TOKENS:
@@ -197,7 +203,10 @@ class WindowAttention(nn.Module):
         self.proj = Linear(dim_out, dim_out)
 
     def forward(self, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
-        """``[b, h, w, c]``, half as high and wide with pooled queries. A window of 0 is the whole map."""
+        """``[b, h, w, c] -> [b, h, w, dim_out]``, half as high and wide with pooled queries.
+
+        `window`: side of the windows, tokens; 0 = the whole map.
+        """
         if window == 0:
             return self._attend(x_bhwc)
         kernels = self._kernels(x_bhwc, window)
@@ -221,14 +230,17 @@ class WindowAttention(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(n, h, w, -1))
 
     def _kernels(self, x_bhwc: torch.Tensor, window: int) -> Kernels | None:
-        """Those that read windows where they lie, which with pooled queries have to be whole pairs."""
+        """The CPU kernels that attend to windows without copying them; None if they do not support this call.
+
+        With pooled queries all sides must be even.
+        """
         pool = 2 if self.pool_queries else 1
         if any(side % pool for side in (*x_bhwc.shape[1:3], window)) or self.qkv.weight.requires_grad:
             return None
         return window_kernels(x_bhwc, (window // pool) ** 2, window**2)
 
     def _attend_in_place(self, kernels: Kernels, x_bhwc: torch.Tensor, window: int) -> torch.Tensor:
-        """Without windows that are filled up with zeros, of which a linear layer makes its bias."""
+        """Attend to windows without copying them. A padded token, which would be zeros, is the projections' bias."""
         b, h, w, _ = x_bhwc.shape
         q, k, v = self.qkv(x_bhwc).view(b * h * w, 3, self.num_heads, -1).unbind(1)
         query_rows = key_rows = window_rows(b, h, w, window)
@@ -242,7 +254,10 @@ class WindowAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block; the first block of a stage doubles the channels and halves the grid."""
+    """Pre-norm transformer block, ``[b, h, w, dim] -> [b, h, w, dim_out]``.
+
+    The first block of a later stage doubles the channels and halves the grid.
+    """
 
     def __init__(self, dim: int, dim_out: int, num_heads: int, window: int, pool_queries: bool) -> None:
         super().__init__()
@@ -279,7 +294,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, channels, 7, stride=4, padding=3)
 
     def forward(self, image_b3hw: torch.Tensor) -> torch.Tensor:
-        # Channels last from the start: every layer after this one reads a token's channels together.
+        # Channels last from the start: every layer after this one reads all channels of a token.
         return self.proj(image_b3hw.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
 
 
@@ -299,7 +314,7 @@ class Hiera(ImageEncoder):
             for position in range(depth):
                 index = len(self.blocks)
                 first_of_later_stage = stage > 0 and position == 0
-                # A stage's first block still works in the windows of the stage before it.
+                # The first block of a stage uses the windows of the stage before it.
                 window = config.window_spec[stage - 1 if first_of_later_stage else stage]
                 if index in config.global_blocks:
                     window = 0
@@ -315,23 +330,23 @@ class Hiera(ImageEncoder):
         return len(self.blocks)
 
     def layer_of(self, name: str) -> int | None:
-        """Position tables are not slowed down."""
+        """See `ImageEncoder.layer_of`. The rate of position tables is not decayed."""
         if "pos_embed" in name:
             return None
         return int(name.split(".")[1]) if name.startswith("blocks.") else -1
 
     def initialise(self) -> None:
-        """The position table starts as smooth waves, so that features say where they are; constructors have zeros."""
+        """Set the position table to smooth waves, so that features depend on position from the start; it was zeros."""
         self.pos_embed.copy_(_smooth_waves(self.pos_embed.shape[1], self.pos_embed.shape[2]))
         nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
 
     def prepare(self, image_size: int) -> None:
-        """Resize the position table once for square images of this size: it costs as much as a layer of nano."""
+        """Resize the position table once, for square images of this size: that costs as much as a layer of nano."""
         side = image_size // 4
         self.prepared_position = self.position((side, side)).detach()
 
     def position(self, hw: tuple[int, int]) -> torch.Tensor:
-        """``[1, h, w, c]``: the background table resized to the grid plus the window table tiled over it."""
+        """Position encoding ``[1, h, w, c]``: the background table resized to the grid, plus the tiled window table."""
         background = F.interpolate(self.pos_embed, size=hw, mode="bicubic")
         window = self.pos_embed_window
         tiles = [1, 1, -(-hw[0] // window.shape[2]), -(-hw[1] // window.shape[3])]
@@ -352,7 +367,7 @@ class Hiera(ImageEncoder):
 
 
 def _smooth_waves(channels: int, side: int) -> torch.Tensor:
-    """``[1, channels, side, side]``: plane waves of at most two periods over the image."""
+    """Random plane waves of at most two periods over the image: ``[1, channels, side, side]``."""
     frequency_xy = 4 * torch.rand(channels, 2) - 2
     centres = (torch.arange(side) + 0.5) / side
     cycles = frequency_xy[:, 1, None, None] * centres[:, None] + frequency_xy[:, 0, None, None] * centres

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interface of image encoders. Each kind is a file of its own beside this one, such as hiera.py.
+"""Interface of image encoders. Each kind is one file beside this one, such as hiera.py.
 
-Knows no kind. A new one is named in engine/config.py by a member of the family that has it.
+Does not know any kind. To add one, write its file, and name its configuration in engine/config.py for a model.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ import torch
 from torch import nn
 
 STRIDES = (4, 8, 16, 32)
-PREFIX = "image_encoder.trunk."  # of its tensors in a model's state dict
+PREFIX = "image_encoder.trunk."  # of the encoder's tensors in a model's state dict
 
 
 class GlobalAttention(NamedTuple):
-    """Attention of all tokens of a map to each other."""
+    """Sizes of an attention of all tokens of a map to each other."""
 
     heads: int
     tokens: int
-    channels: int  # of a head
+    channels: int  # per head
 
 
 class EncoderConfig(ABC):
-    """The shape of an image encoder: a frozen dataclass of numbers that knows its module."""
+    """Sizes of an image encoder: a frozen dataclass of numbers that builds its module."""
 
     transformers_names: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Official names of its tensors after `PREFIX`, and those of transformers' port; see transformers_layout.py."""
+    """Pairs of tensor names: official, after `PREFIX`, and in transformers' port; see transformers_layout.py."""
 
     @property
     @abstractmethod
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of its four maps, at `STRIDES`."""
+        """Channels of the four output maps, at `STRIDES`."""
 
     @abstractmethod
     def build(self) -> ImageEncoder:
-        """The module, with the values of its constructor."""
+        """The module, with its constructor's initial weights."""
 
     @abstractmethod
     def matches(self, state: Mapping[str, torch.Tensor]) -> bool:
-        """Whether a model's state dict has an encoder of this shape."""
+        """True if a model's state dict has an encoder of these sizes."""
 
     @abstractmethod
     def flops(self, image_size: int, padded: bool = True) -> int:
-        """Floating-point operations of an image; without `padded`, those that filling tokens up takes are left out."""
+        """Floating-point operations for one square image of this side; `padded`: with those spent on padding tokens."""
 
     def global_attentions(self, image_size: int) -> Iterable[GlobalAttention]:
-        """The large attentions, for which a GPU's kernel is chosen when a model is loaded."""
+        """The large attentions, for which GPU kernels are timed when a model is loaded."""
         return ()
 
 
@@ -59,25 +59,25 @@ class ImageEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def layer_count(self) -> int:
-        """Layers with a learning rate each, for layer-wise decay."""
+        """Number of layers, each with its own learning rate, for layer-wise decay."""
 
     @abstractmethod
     def layer_of(self, name: str) -> int | None:
-        """The layer of a parameter, from -1 (before the first one) on; None: its rate is not decayed."""
+        """The layer of a parameter: 0.., or -1 before the first layer; None = its learning rate is not decayed."""
 
     @abstractmethod
     def prepare(self, image_size: int) -> None:
-        """Do once what depends on weights and the size of images alone; called on a copy, see `kernels.prepare`."""
+        """Precompute what depends only on weights and image size; called on a copy, see `kernels.prepare`."""
 
     def initialise(self) -> None:
-        """Starting values for training from scratch, where its constructor's are not good ones. Without gradients."""
+        """Set initial weights for training from scratch, where the constructor's are not good. Without gradients."""
 
 
 def linear_flops(tokens: int, c_in: int, c_out: int) -> int:
-    """A linear layer, or a 1 x 1 convolution, on so many tokens: two operations for each multiply-add."""
+    """Operations of a linear layer, or of a 1 x 1 convolution, on `tokens` tokens: two per multiply-add."""
     return 2 * tokens * c_in * c_out
 
 
 def attention_flops(queries: int, keys: int, channels: int, value_channels: int | None = None) -> int:
-    """Scores and averages of all heads together: `channels` is their sum."""
+    """Operations of an attention, scores and averages; `channels` over all heads together."""
     return 2 * queries * keys * (channels + (channels if value_channels is None else value_channels))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask decoder: prompted tokens and image features become masks, their predicted IoUs and an object score.
+"""Mask decoder: computes masks, their predicted IoUs and an object score from prompt tokens and image features.
 
-SAM paper section A, with SAM 2's high-resolution features and object score (section 4). Does not know time.
+SAM paper, section A, with the high-resolution features and the object score of SAM 2 (section 4). Does not know time.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sam2_ros.engine.kernels.layers import MLP, LayerNorm2d
 
 from .two_way import TwoWayTransformer
 
-STABILITY_DELTA = 0.05
-STABILITY_THRESHOLD = 0.98
+STABILITY_DELTA = 0.05  # logits
+STABILITY_THRESHOLD = 0.98  # stability from which a single mask is kept, see `mask_stability`
 
 
 class DecodedMasks(NamedTuple):
-    """All four candidates: index 0 answers a clear prompt, 1..3 are the readings of an ambiguous one."""
+    """All four candidates: 0 is for a clear prompt, 1..3 are the interpretations of an ambiguous one."""
 
-    logits_b4hw: torch.Tensor  # at stride 4
-    iou_b4: torch.Tensor  # predicted, 0..1
-    tokens_b4c: torch.Tensor
-    presence_b: torch.Tensor  # object score logit
+    logits_b4hw: torch.Tensor  # [b, 4, 4 side, 4 side] mask logits, at stride 4
+    iou_b4: torch.Tensor  # [b, 4] predicted IoU, 0..1
+    tokens_b4c: torch.Tensor  # [b, 4, d_model] mask tokens
+    presence_b: torch.Tensor  # [b] object score logit, above 0 = visible
 
 
 class MaskDecoder(nn.Module):
@@ -66,13 +66,13 @@ class MaskDecoder(nn.Module):
         """Decode a batch of objects or prompts.
 
         Args:
-            image_bchw: ``[1 or b, d_model, side, side]``, with memory already fused in.
-            image_pos_1chw: ``[1, d_model, side, side]``.
+            image_bchw: ``[1 or b, d_model, side, side]`` features after memory attention.
+            image_pos_1chw: ``[1, d_model, side, side]`` positions of the cells.
             sparse_bnc: ``[b, n, d_model]`` prompt tokens.
-            dense_bchw: ``[1 or b, d_model, side, side]``.
-            s8_bchw: ``[1 or b, d_model / 4, 2 side, 2 side]``, `conv_s1` already applied.
-            s4_bchw: ``[1 or b, d_model / 8, 4 side, 4 side]``, `conv_s0` already applied.
-            sparse_bias_bn: ``[b, n]``, 0 or, for prompt tokens that only fill a fixed shape, `attention.NOT_THERE`.
+            dense_bchw: ``[1 or b, d_model, side, side]`` dense prompt.
+            s8_bchw: ``[1 or b, d_model / 4, 2 side, 2 side]``, after `conv_s1`.
+            s4_bchw: ``[1 or b, d_model / 8, 4 side, 4 side]``, after `conv_s0`.
+            sparse_bias_bn: ``[b, n]``: 0, or `attention.NOT_THERE` for padding; None = no padding.
         """
         b, side = len(sparse_bnc), image_bchw.shape[-1]
         own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
@@ -96,7 +96,7 @@ class MaskDecoder(nn.Module):
 
 
 class ChosenMask(NamedTuple):
-    """One candidate per object."""
+    """The chosen candidate of each object; shapes as in `DecodedMasks`."""
 
     logits_b1hw: torch.Tensor
     iou_b: torch.Tensor
@@ -104,12 +104,13 @@ class ChosenMask(NamedTuple):
 
 
 def choose_mask(decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> ChosenMask:
-    """Pick a candidate as the official video predictor does.
+    """Choose one candidate per object, as the official video predictor does.
 
     Args:
-        multimask: choose the best predicted IoU among candidates 1..3; otherwise candidate 0.
-        stability_fallback: for a single mask whose area changes by more than 2 % between the thresholds
-            -0.05 and +0.05, take the best of candidates 1..3 instead; its token stays that of candidate 0.
+        decoded: the candidates.
+        multimask: True = the candidate of 1..3 with the highest predicted IoU; False = candidate 0.
+        stability_fallback: with `multimask=False`, use the best of candidates 1..3 for a mask whose area changes by
+            more than 2 % between the thresholds -0.05 and +0.05; the token stays that of candidate 0.
     """
     rows = torch.arange(len(decoded.iou_b4), device=decoded.iou_b4.device)
     best = 1 + decoded.iou_b4[:, 1:].argmax(dim=1)
@@ -128,7 +129,7 @@ def choose_mask(decoded: DecodedMasks, multimask: bool, stability_fallback: bool
 
 
 def mask_stability(logits_bhw: torch.Tensor) -> torch.Tensor:
-    """Area above +0.05 over area above -0.05, ``[b]``; 1 for a mask that is empty at both."""
+    """Stability of masks, ``[b]``: area above +0.05 over area above -0.05; 1 for a mask that is empty at both."""
     flat = logits_bhw.flatten(1)
     inner = (flat > STABILITY_DELTA).sum(dim=1).float()
     outer = (flat > -STABILITY_DELTA).sum(dim=1).float()
@@ -136,5 +137,5 @@ def mask_stability(logits_bhw: torch.Tensor) -> torch.Tensor:
 
 
 def upsample_logits(logits_b1hw: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:
-    """Bilinear up-sampling in float32, as everywhere in SAM 2."""
+    """Upsample logits to a size (height, width): bilinear, in float32, as everywhere in SAM 2."""
     return F.interpolate(logits_b1hw.float(), hw, mode="bilinear", align_corners=False)

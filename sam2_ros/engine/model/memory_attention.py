@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory attention: the current frame's features attend to memories and object pointers (SAM 2 paper, section 4).
 
-A pure function of tokens; does not know which frames the memories come from or how they are kept, nor how attention is
+A pure function of tokens. Does not know which frames the memories come from, how they are stored, or how attention is
 computed.
 """
 
@@ -17,7 +17,7 @@ from sam2_ros.engine.kernels.rope import Rope, axial_rope, sine_grid
 
 
 class RopeAttention(Attention):
-    """Attention of one head, with rotary embedding on queries and on the spatial part of the keys."""
+    """Single-head attention with rotary position embedding on the queries and on the spatial part of the keys."""
 
     def forward(  # type: ignore[override]
         self,
@@ -27,14 +27,17 @@ class RopeAttention(Attention):
         rope: Rope,
         bias_b11m: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``[1 or b, n, c]`` queries over ``[b, m, ck]`` keys and values -> ``[b, n, c]``."""
+        """Attend from queries ``[1 or b, n, c]`` to keys and values ``[b, m, ck]``; returns ``[b, n, c]``.
+
+        `rope` and `bias_b11m`: see `kernels.attention.attend`.
+        """
         q, k = self.q_proj(q_bnc)[:, None], self.k_proj(k_bmc)[:, None]
         found = attend(q, k, v_bmc[:, None], bias_b11m, rope, project_values=self.v_proj)
         return self.out_proj(found[:, 0])
 
 
 class MemoryAttentionLayer(nn.Module):
-    """Self-attention, cross-attention to memory, feed-forward; pre-norm."""
+    """Self-attention, cross-attention to memory, feed-forward network; pre-norm."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -63,9 +66,9 @@ class MemoryAttentionLayer(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """A stack of layers over one object's (or a batch of objects') memory."""
+    """A stack of layers over the memories of one object or of a batch of objects."""
 
-    half_split = False  # the rotary layout of the projections' channels, see `kernels.rope.half_split_order`
+    half_split = False  # rotary layout of the projections' channels, see `kernels.rope.half_split_order`
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -87,13 +90,13 @@ class MemoryAttention(nn.Module):
         """Fuse memory into features.
 
         Args:
-            feats_bchw: ``[1 or b, d_model, side, side]`` stride-16 features: of all objects, or one entry for each.
-                Those of all are one until they meet a memory: the first layer's self-attention is done once.
+            feats_bchw: ``[1 or b, d_model, side, side]`` features at stride 16; batch 1 for several objects on one
+                frame: the first layer's self-attention is then computed once.
             memory_bmc: ``[b, m, mem_dim]``: spatial memories frame after frame, then pointer tokens.
-            memory_pos_bmc: ``[b, m, mem_dim]``, added to the keys only.
-            pointer_tokens: how many of the last tokens are pointer tokens, which have no place.
-            pooling: a spatial memory token stands for so many cells in each direction.
-            memory_bias_b11m: added to the scores of memories, see `attend`.
+            memory_pos_bmc: ``[b, m, mem_dim]`` positions, added to the keys only.
+            pointer_tokens: number of pointer tokens at the end, which have no place on the grid.
+            pooling: cells of the grid that a spatial memory token stands for, in each direction.
+            memory_bias_b11m: ``[b, 1, 1, m]``, added to the attention scores, see `attend`; None = 0.
 
         Returns:
             ``[b, d_model, side, side]``.
@@ -105,7 +108,7 @@ class MemoryAttention(nn.Module):
         memory_rope = Rope(cells, memory_cells, pointer_tokens, self.half_split)
         position = sine_grid(side, c, device).to(feats_bchw.dtype)
         x = (feats_bchw + 0.1 * position).flatten(2).transpose(1, 2)
-        computed = next(self.layers.parameters()).dtype  # autocast would convert what follows in every layer
+        computed = next(self.layers.parameters()).dtype  # converted once; autocast would do it in every layer
         keys_bmc, memory_bmc = (memory_bmc + memory_pos_bmc).to(computed), memory_bmc.to(computed)
         for layer in self.layers:
             x = layer(x, keys_bmc, memory_bmc, own_rope, memory_rope, memory_bias_b11m)

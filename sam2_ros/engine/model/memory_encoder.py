@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory encoder: a frame's features and its predicted mask become a spatial memory (SAM 2 paper, section 4).
+"""Memory encoder: computes a spatial memory from a frame's features and its predicted mask (SAM 2 paper, section 4).
 
-A pure function; does not know where the memory is kept.
+A pure function. Does not know where the memory is stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from sam2_ros.engine.kernels.layers import LayerNorm2d, Linear
 
 
 class MaskDownsampler(nn.Module):
-    """Mask at image size -> map at stride 16: four stride-2 convolutions, channels x 4 at each."""
+    """Mask ``[b, 1, S, S]`` -> map ``[b, d_model, side, side]`` at stride 16.
+
+    Four convolutions of stride 2, each with four times the channels, and a 1 x 1 convolution.
+    """
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class Fuser(nn.Module):
 
 
 class MemoryEncoder(nn.Module):
-    """Stride-16 features + mask -> ``[b, mem_dim, side, side]``."""
+    """Features at stride 16 and a mask -> spatial memory ``[b, mem_dim, side, side]``."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -72,11 +75,11 @@ class MemoryEncoder(nn.Module):
         self.out_proj = nn.Conv2d(d, config.mem_dim, 1)
 
     def forward(self, feats_bchw: torch.Tensor, mask_b1hw: torch.Tensor) -> torch.Tensor:
-        """Encode a memory.
+        """Encode the memories of b objects.
 
         Args:
-            feats_bchw: ``[1 or b, d_model, side, side]`` raw features of the frame, before memory attention.
-            mask_b1hw: ``[b, 1, H, W]`` at image size, scaled to -10..10.
+            feats_bchw: ``[1 or b, d_model, side, side]`` features of the frame, before memory attention.
+            mask_b1hw: ``[b, 1, S, S]`` masks at the size of the model's input, scaled to -10..10.
         """
         x = self.pix_feat_proj(feats_bchw) + self.mask_downsampler(mask_b1hw)
         return self.out_proj(self.fuser(x))

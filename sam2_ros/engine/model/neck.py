@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The feature pyramid between Hiera and the rest of the model (SAM 2 paper, section 4).
+"""The feature pyramid between the image encoder's trunk and the rest of the model (SAM 2 paper, section 4).
 
-Gives stride-4, 8 and 16 features one width; does not know what they are used for.
+Projects features at strides 4, 8 and 16 to one width. Does not know what they are used for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class Lateral(nn.Module):
-    """1 x 1 convolution; a module of its own because the checkpoints name it `convs.N.conv`."""
+    """1 x 1 convolution; a module because the checkpoints name it `convs.N.conv`."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Lateral(nn.Module):
 class Neck(nn.Module):
     """Four trunk maps -> three maps of `d_model` channels at strides 4, 8, 16.
 
-    Only stride 16 receives the level below it (doubled by nearest neighbour); stride 32 itself is dropped.
+    Stride 32 is upsampled by nearest neighbour and added to stride 16; the other maps are projected only.
     """
 
     def __init__(self, channels: tuple[int, int, int, int], d_model: int) -> None:
@@ -38,14 +38,14 @@ class Neck(nn.Module):
         return [self.lateral(0)(maps[0]), self.lateral(1)(maps[1]), self.s16(maps)]
 
     def s16(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Stride-16 features ``[b, d_model, side, side]``, with those of stride 32 added."""
+        """Features at stride 16, ``[b, d_model, side, side]``, with those of stride 32 added."""
         s16, s32 = self.lateral(2)(maps[2]), self.lateral(3)(maps[3])
         return s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
 
     def lateral(self, level: int) -> nn.Conv2d:
-        """The convolution of a trunk map; level 0 is stride 4."""
+        """The convolution of one trunk map; level 0 is stride 4."""
         return cast(Lateral, self.convs[len(self.convs) - 1 - level]).conv
 
     def replace_lateral(self, level: int, conv: nn.Conv2d) -> None:
-        """Another convolution for a trunk map."""
+        """Replace the convolution of one trunk map."""
         cast(Lateral, self.convs[len(self.convs) - 1 - level]).conv = conv

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt encoder: points, boxes and masks become tokens and a dense map (SAM paper, section A).
+"""Prompt encoder: encodes points and boxes as tokens, and a mask as a dense map (SAM paper, section A).
 
-Knows pixels of the model's input; does not know the frame they were given on.
+Knows pixels of the model's input. Does not know the frame on which a prompt was made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.layers import LayerNorm2d
 
-NEGATIVE, POSITIVE, BOX_MIN, BOX_MAX, PADDING = 0, 1, 2, 3, -1
+NEGATIVE, POSITIVE, BOX_MIN, BOX_MAX, PADDING = 0, 1, 2, 3, -1  # labels of points
 
 
 class FourierPosition(nn.Module):
@@ -29,19 +29,19 @@ class FourierPosition(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, d_model // 2))
 
     def forward(self, xy: torch.Tensor) -> torch.Tensor:
-        """``[..., 2]`` x, y in 0..1 -> ``[..., d_model]``."""
+        """Encode positions: ``[..., 2]``, (x, y) in 0..1 -> ``[..., d_model]``."""
         angle = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix.to(xy.dtype))
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
     def grid(self, side: int) -> torch.Tensor:
-        """Encoding of the cell centres of a square grid: ``[1, d_model, side, side]``."""
+        """Encode the cell centres of a square grid: ``[1, d_model, side, side]``."""
         centres = (torch.arange(side, device=self.positional_encoding_gaussian_matrix.device) + 0.5) / side
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         return self(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
 
 
 class PromptEncoder(nn.Module):
-    """Sparse tokens for points and box corners, a dense map for a mask."""
+    """Sparse tokens for points and box corners, and a dense map for a mask."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ class PromptEncoder(nn.Module):
         )
 
     def sparse(self, points_bn2: torch.Tensor, labels_bn: torch.Tensor) -> torch.Tensor:
-        """Tokens of points and box corners, one padding token appended.
+        """Encode points and box corners as tokens, and append one padding token.
 
         Args:
-            points_bn2: ``[b, n, 2]`` x, y in pixels of the model's input.
+            points_bn2: ``[b, n, 2]``, (x, y) in pixels of the model's input.
             labels_bn: ``[b, n]``: `NEGATIVE`, `POSITIVE`, `BOX_MIN`, `BOX_MAX` or `PADDING`.
 
         Returns:
-            ``[b, n + 1, d_model]``; ``[b, 0, d_model]`` without points, as beside a mask alone in image mode.
+            ``[b, n + 1, d_model]``; ``[b, 0, d_model]`` if n = 0, as in image mode with only a mask.
         """
         if points_bn2.shape[1] == 0:
             return self.not_a_point_embed.weight.expand(len(points_bn2), -1, -1)[:, :0]
@@ -83,7 +83,10 @@ class PromptEncoder(nn.Module):
         return tokens
 
     def dense(self, logits_b1hw: torch.Tensor | None, batch: int) -> torch.Tensor:
-        """Dense prompt ``[b, d_model, side, side]`` from ``[b, 1, 4 side, 4 side]`` mask logits, or "no mask"."""
+        """Encode mask logits ``[b, 1, 4 side, 4 side]`` as a dense map ``[b, d_model, side, side]``.
+
+        Logits of another size are resized. None = the learned "no mask" map.
+        """
         if logits_b1hw is None:
             return self.no_mask_embed.weight.view(1, -1, 1, 1).expand(
                 batch, -1, self.grid_side, self.grid_side
@@ -96,5 +99,5 @@ class PromptEncoder(nn.Module):
         return self.mask_downscaling(logits_b1hw)
 
     def dense_position(self) -> torch.Tensor:
-        """``[1, d_model, side, side]``: where each cell of the image embedding is."""
+        """Position encoding of the cells of the image embedding: ``[1, d_model, side, side]``."""
         return self.pe_layer.grid(self.grid_side)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SAM 2 model: its boxes, the learned tables between them, and the five calls a tracker makes.
+"""The SAM 2 model: its modules, the learned tables between them, and the calls of a tracker (SAM 2 paper, section 4).
 
-Stateless: memory comes in as an argument and goes out as a result. Does not know frames, ids or time beyond
-the distances it is given.
+One frame: `encode_image`; `fuse_memory` or `without_memory`; `decode`; `predict`; `encode_memory`. Stateless: memory is
+an argument and a result. Does not know frames, ids, or time beyond the distances it is given.
 """
 
 from __future__ import annotations
@@ -29,48 +29,61 @@ from .prompt_encoder import PADDING, PromptEncoder
 if TYPE_CHECKING:
     from sam2_ros.engine.tracker_config import TrackerConfig
 
-NO_OBJECT_LOGIT = -1024.0
-MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = 20.0, -10.0
+NO_OBJECT_LOGIT = -1024.0  # of every pixel when the object is absent
+MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = 20.0, -10.0  # masks 0..1 are scaled to -10..10 for memory
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ImageFeatures(NamedTuple):
-    """What the image encoder makes of a frame, computed once for all objects."""
+    """Output of the image encoder, computed once per frame for all objects. side = `ModelConfig.grid`."""
 
-    s4: torch.Tensor  # [b, d_model / 8, 4 side, 4 side], the decoder's conv_s0 applied
-    s8: torch.Tensor  # [b, d_model / 4, 2 side, 2 side], the decoder's conv_s1 applied
-    s16: torch.Tensor  # [b, d_model, side, side]
+    s4: torch.Tensor  # [b, d_model / 8, 4 side, 4 side] at stride 4, after the decoder's conv_s0
+    s8: torch.Tensor  # [b, d_model / 4, 2 side, 2 side] at stride 8, after the decoder's conv_s1
+    s16: torch.Tensor  # [b, d_model, side, side] at stride 16
 
 
 class MemoryView(NamedTuple):
-    """The memories a batch of objects attends to on one frame; all objects have the same number of each."""
+    """The memories that a batch of objects attends to on one frame; all objects have the same number of each.
 
-    spatial_bftc: torch.Tensor  # [b, frames, side * side, mem_dim]; fewer tokens where they are pooled
-    slots_bf: (
-        torch.Tensor
-    )  # [b, frames] rows of the temporal table: 0 = previous frame ... last = conditioning
-    pointers_bpd: torch.Tensor  # [b, pointers, d_model]
-    distances_bp: torch.Tensor  # [b, pointers] frames ago, signed, as float
-    pointer_span: int | None = None  # frames ago that the time encoding takes for 1; None = max_pointers - 1
-    spatial_valid_bf: torch.Tensor | None = None  # [b, frames] bool, which frames are there; None = all
-    pointer_valid_bp: torch.Tensor | None = None  # [b, pointers] bool, likewise
+    Attributes:
+        spatial_bftc: ``[b, frames, side * side, mem_dim]`` spatial memories; fewer tokens when they are pooled.
+        slots_bf: ``[b, frames]`` row of the temporal table of each: 0 = the previous frame, ..., last = conditioning.
+        pointers_bpd: ``[b, pointers, d_model]`` object pointers.
+        distances_bp: ``[b, pointers]`` float, how many frames ago each was made, signed.
+        pointer_span: the distance that the time encoding maps to 1; None = max_pointers - 1.
+        spatial_valid_bf: ``[b, frames]`` bool, False = padding; None = all are valid.
+        pointer_valid_bp: ``[b, pointers]`` bool, likewise.
+    """
+
+    spatial_bftc: torch.Tensor
+    slots_bf: torch.Tensor
+    pointers_bpd: torch.Tensor
+    distances_bp: torch.Tensor
+    pointer_span: int | None = None
+    spatial_valid_bf: torch.Tensor | None = None
+    pointer_valid_bp: torch.Tensor | None = None
 
 
 class MaskOutput(NamedTuple):
-    """The mask of each object on one frame."""
+    """The mask of each object on one frame, and what memory needs of it."""
 
     logits_b1hw: torch.Tensor  # [b, 1, 4 side, 4 side], -1024 everywhere when the object is absent
-    iou_b: torch.Tensor
-    presence_b: torch.Tensor  # object score logit
-    pointer_bd: torch.Tensor
+    iou_b: torch.Tensor  # [b] predicted IoU, 0..1
+    presence_b: torch.Tensor  # [b] object score logit, above 0 = visible
+    pointer_bd: torch.Tensor  # [b, d_model] object pointer
 
 
 class Sam2Model(nn.Module):
-    """Any member of the family; parameter names are those of the official checkpoints."""
+    """A SAM 2 model of any size. Parameter names are those of the official checkpoints.
 
-    # Whether `fuse_memory` heeds the validity of a `MemoryView`; else every entry must be valid.
+    Attributes:
+        config: sizes of the model.
+        compute_dtype: number format of the arithmetic, see `precision`.
+    """
+
+    # True if `fuse_memory` uses the validity of a `MemoryView`; otherwise all of its entries must be valid.
     takes_padded_memory = False
-    # The model that this is a copy of by `kernels.prepare`; in a tuple, as it is no part of this one.
+    # The model of which `kernels.prepare` made this copy; in a tuple, so that it is not registered as a submodule.
     prepared_from: tuple[Sam2Model, ...] = ()
 
     def __init__(self, config: ModelConfig) -> None:
@@ -110,15 +123,15 @@ class Sam2Model(nn.Module):
 
     @property
     def unprepared(self) -> Sam2Model:
-        """The model with the weights of a checkpoint as they are: what is saved, trained and converted."""
+        """The model with the weights as in a checkpoint, to be saved, trained or converted; itself if not a copy."""
         return self.prepared_from[0] if self.prepared_from else self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """That of `unprepared`."""
+        """The state dict of `unprepared`."""
         return super(Sam2Model, self.unprepared).state_dict(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As of any module; raises TypeError for a prepared copy, whose weights are other ones."""
+        """As for any module. Raises TypeError for a prepared copy, whose weights are rewritten."""
         if self.prepared_from:
             raise TypeError(
                 "a prepared model takes no state dict: load it into `.unprepared`, and prepare that"
@@ -127,27 +140,28 @@ class Sam2Model(nn.Module):
 
     @property
     def parameter_count(self) -> int:
+        """Number of weights."""
         return sum(p.numel() for p in self.unprepared.parameters())
 
     @property
     def precision_name(self) -> str:
-        """fp32, bf16 or fp16: the number format of the arithmetic."""
+        """Number format of the arithmetic: "fp32", "bf16" or "fp16"."""
         return next(name for name, dtype in PRECISIONS.items() if dtype == self.compute_dtype)
 
     def check_fits(self, config: TrackerConfig) -> None:
-        """Raises where a tracker of these settings could hold more than the model has room for; PyTorch has for all."""
+        """Raise an error if a tracker of these settings needs more room than the model has; no limit in PyTorch."""
 
     def precision(self) -> AbstractContextManager[object]:
-        """The autocast that trackers and segmenters run the model in: that of `compute_dtype`."""
+        """The autocast context for `compute_dtype`, in which trackers and segmenters run the model."""
         return torch.autocast(
             self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32
         )
 
     def for_inference(self, dtype: torch.dtype) -> Sam2Model:
-        """Compute in `dtype` from now on, without gradients.
+        """Switch to computing in `dtype`, without gradients. Call the model inside `precision` then.
 
-        Autocast would convert the same weights at every call; here those of its layers are converted once, to the same
-        values. Call the model within `precision` then.
+        Weights of linear layers and convolutions are converted once, to the values to which autocast would convert them
+        at every call.
         """
         self.compute_dtype = dtype
         if dtype != torch.float32:
@@ -157,26 +171,28 @@ class Sam2Model(nn.Module):
         return self.eval().requires_grad_(False)
 
     def encode_image(self, image_b3hw: torch.Tensor) -> ImageFeatures:
-        """Normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8, 16."""
+        """Image encoder: normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8 and 16."""
         maps = self.trunk(image_b3hw)
         s4, s8, s16 = self.image_encoder["neck"](maps)
         return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16)
 
     def without_memory(self, s16_bchw: torch.Tensor) -> torch.Tensor:
-        """Features of a frame on which an object has no memory yet: ``[b, d_model, side, side]``."""
+        """Features for an object without memory, in place of `fuse_memory`; ``[b, d_model, side, side]`` in and out."""
         return s16_bchw + self.no_mem_embed.view(1, -1, 1, 1)
 
     def fuse_memory(self, s16_bchw: torch.Tensor, memory: MemoryView) -> torch.Tensor:
-        """Memory attention. Features ``[1 or b, d_model, side, side]`` -> ``[b, d_model, side, side]``."""
+        """Memory attention: features ``[1 or b, d_model, side, side] -> [b, d_model, side, side]`` for b objects."""
         tokens, position = self._memory_tokens(memory)
         pointer_tokens = memory.pointers_bpd.shape[1] * (self.config.d_model // self.config.mem_dim)
         return self.memory_attention(s16_bchw, tokens, position, pointer_tokens, self._pooling(memory))
 
     def _pooling(self, memory: MemoryView) -> int:
+        """Cells of the grid that one spatial memory token stands for, in each direction."""
         return self.config.grid // math.isqrt(memory.spatial_bftc.shape[2])
 
     def _memory_tokens(self, memory: MemoryView) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and their positions ``[b, m, mem_dim]``: spatial memories, then each pointer cut into tokens."""
+        """Memory tokens and their positions, ``[b, m, mem_dim]`` each: spatial memories, then object pointers, each
+        split into d_model / mem_dim tokens."""
         config = self.config
         b, frames, cells, c = memory.spatial_bftc.shape
         grid = F.avg_pool2d(sine_grid(config.grid, c, self.device), self._pooling(memory)).flatten(1).t()
@@ -201,14 +217,16 @@ class Sam2Model(nn.Module):
         labels_bn: torch.Tensor | None = None,
         mask_logits_b1hw: torch.Tensor | None = None,
     ) -> DecodedMasks:
-        """Prompt encoder and mask decoder; without points, the prompt of a frame that is only tracked.
+        """Prompt encoder and mask decoder: the candidate masks of b objects or prompts.
 
         Args:
-            fused_bchw: from `without_memory` or `fuse_memory`; with points of one image for many prompts, batch 1.
+            fused_bchw: ``[1 or b, d_model, side, side]`` from `without_memory` or `fuse_memory`; 1 for many prompts on
+                one image.
             features: of the frame, batch 1 or b.
-            points_bn2: ``[b, n, 2]`` pixels of the model's input.
+            points_bn2: ``[b, n, 2]``, (x, y) in pixels of the model's input; None = no prompt, as on a frame that is
+                only tracked: one padding point.
             labels_bn: ``[b, n]``, see `PromptEncoder.sparse`.
-            mask_logits_b1hw: dense prompt, ``[b, 1, 4 side, 4 side]``.
+            mask_logits_b1hw: dense prompt, ``[b, 1, 4 side, 4 side]`` logits; None = no mask.
         """
         b = len(fused_bchw)
         if points_bn2 is None or labels_bn is None:
@@ -221,22 +239,31 @@ class Sam2Model(nn.Module):
         return self.sam_mask_decoder(fused_bchw, position, sparse, dense, features.s8, features.s4)
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
-        """Choose a candidate, blank it where the object is judged absent, and make its pointer."""
+        """Choose one candidate per object, blank it if the object is absent, and compute its object pointer.
+
+        Args:
+            decoded: output of `decode`.
+            multimask: see `choose_mask`.
+            stability_fallback: see `choose_mask`.
+        """
         chosen: ChosenMask = choose_mask(decoded, multimask, stability_fallback)
         present = decoded.presence_b > 0
         logits = torch.where(present.view(-1, 1, 1, 1), chosen.logits_b1hw, NO_OBJECT_LOGIT)
         return MaskOutput(logits, chosen.iou_b, decoded.presence_b, self.pointer(chosen.token_bc, present))
 
     def pointer(self, token_bd: torch.Tensor, present_b: torch.Tensor) -> torch.Tensor:
-        """Object pointer ``[b, d_model]`` of a mask token; the learned "no object" pointer where absent."""
+        """Object pointers ``[b, d_model]`` of mask tokens of that shape; the learned "no object" pointer if absent."""
         return torch.where(present_b[:, None], self.obj_ptr_proj(token_bd), self.no_obj_ptr)
 
-    def adopt_mask(self, mask_bhw: torch.Tensor, features: ImageFeatures) -> MaskOutput:
-        """A mask prompt is its own answer; only its pointer is computed (official _use_mask_as_output).
+    def mask_as_output(self, mask_bhw: torch.Tensor, features: ImageFeatures) -> MaskOutput:
+        """Use a mask prompt as the output; only its object pointer is computed (official `_use_mask_as_output`).
 
         Args:
-            mask_bhw: ``[b, S, S]`` bool at the model's input size.
+            mask_bhw: ``[b, S, S]`` bool at the size of the model's input.
             features: of the frame, batch 1 or b.
+
+        Returns:
+            Logits from -10 to 10 at low resolution, predicted IoU 1, and object score 10, or -10 for an empty mask.
         """
         mask = mask_bhw[:, None].float()
         b = len(mask)
@@ -258,13 +285,13 @@ class Sam2Model(nn.Module):
         presence_b: torch.Tensor,
         binarize_b: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Spatial memory of a frame.
+        """Memory encoder: the spatial memories of a frame.
 
         Args:
-            s16_bchw: raw features of the frame, ``[1 or b, d_model, side, side]``.
-            logits_b1hw: low-resolution mask logits.
-            presence_b: object score logits; 2.1 marks the memory of an absent object.
-            binarize_b: ``[b]`` bool, use the thresholded mask instead of its sigmoid.
+            s16_bchw: ``[1 or b, d_model, side, side]`` features of the frame, before memory attention.
+            logits_b1hw: ``[b, 1, 4 side, 4 side]`` mask logits.
+            presence_b: ``[b]`` object score logits; version 2.1 adds an embedding to memories of absent objects.
+            binarize_b: ``[b]`` bool, True = use the thresholded mask instead of its sigmoid; None = never.
 
         Returns:
             ``[b, side * side, mem_dim]``.

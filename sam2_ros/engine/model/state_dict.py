@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognises the model that a state dict belongs to, and loads it strictly: nothing missing, nothing left over.
+"""Recognises the model of a state dict, and loads it strictly: no tensor may be missing or left over.
 
-Knows tensor names and shapes of the official checkpoints; opens no file.
+Knows tensor names and shapes of the official checkpoints. Opens no file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ POINTER_TIME = "obj_ptr_tpos_proj.weight"
 
 
 def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
-    """The configuration whose size and version the keys show.
+    """The configuration of the model that a state dict belongs to, from its keys and shapes.
+
+    Args:
+        state: tensors under the keys of the official checkpoints.
 
     Raises:
         UserError: not a SAM 2 state dict, or one of an unknown size.
@@ -44,7 +47,7 @@ def recognise(state: Mapping[str, torch.Tensor]) -> ModelConfig:
 
 
 def check_finite(state: Mapping[str, torch.Tensor]) -> None:
-    """Raises UserError when there is a NaN or an infinity in it: every answer would be one."""
+    """Raise UserError if a tensor holds NaN or infinity, which would spread to every output."""
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise UserError(
@@ -54,10 +57,10 @@ def check_finite(state: Mapping[str, torch.Tensor]) -> None:
 
 
 def load_strictly(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
-    """Fill a model; every tensor must be there, be expected and have its shape.
+    """Load a state dict; its tensors must be exactly those of the model, in name and shape.
 
     Raises:
-        UserError: names the first offending tensors and how many there are.
+        UserError: with the number of wrong tensors and the names of the first ones. The model is unchanged.
     """
     own = model.state_dict()
     missing = [key for key in own if key not in state]

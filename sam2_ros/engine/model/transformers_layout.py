@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renames state dicts between the official SAM 2 key layout and the one of transformers' `Sam2VideoModel`.
+"""Renames state dicts between the official SAM 2 key layout and the layout of transformers' `Sam2VideoModel`.
 
-Knows key names and nothing else: it opens no file, builds no model and never imports transformers.
+Knows key names only: opens no file, builds no model and does not import transformers.
 
-The two layouts hold the same numbers. Three things are more than a renaming: the four point embeddings are
-one [4, 256] table in transformers, the Fourier matrix of the prompt encoder is stored twice there (some
-files keep only one of the two), and the layers of three-layer MLPs are called `proj_in`, `layers.0`,
-`proj_out` instead of `layers.0`, `layers.1`, `layers.2`.
+Both layouts hold the same numbers. They differ in more than names in three places. In transformers the four point
+embeddings are one [4, 256] table; the Fourier matrix of the prompt encoder is stored twice (some files keep only one
+copy); and the layers of three-layer MLPs are called `proj_in`, `layers.0`, `proj_out` instead of `layers.0`,
+`layers.1`, `layers.2`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sam2_ros.engine.config import FAMILY
 
 from .image_encoder import PREFIX
 
-# `#` stands for a number and `*` for `weight` or `bias`; both sides hold them in the same order.
+# `#` stands for a number and `*` for `weight` or `bias`; both sides have them in the same order.
 _MLP3 = (("layers.0", "proj_in"), ("layers.1", "layers.0"), ("layers.2", "proj_out"))
 _MLP2 = (("layers.0", "proj_in"), ("layers.1", "proj_out"))
 _ATTENTION = tuple((f"{x}_proj", f"{y}_proj") for x, y in (("q", "q"), ("k", "k"), ("v", "v"), ("out", "o")))
@@ -70,7 +70,7 @@ _MEMORY = [
     *_under(
         "memory_attention.layers.#.cross_attn_image", "memory_attention.layers.#.cross_attn_image", _ATTENTION
     ),
-    # The official mask downsampler is one Sequential of conv, norm, activation, four times, then a 1x1 conv.
+    # The official mask downsampler is one Sequential: four times conv, norm, activation, then a 1 x 1 conv.
     *_under(
         "memory_encoder.mask_downsampler.encoder",
         "memory_encoder.mask_downsampler",
@@ -142,7 +142,7 @@ _TRANSFORMERS_POINTS = "prompt_encoder.point_embed.weight"
 
 
 def _rules(pairs: Iterable[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]:
-    """Templates as (pattern to match, replacement for `Match.expand`)."""
+    """Compile templates to (pattern to match, replacement for `Match.expand`)."""
     rules = []
     for source, target in pairs:
         pattern = re.escape(source).replace(r"\#", r"(\d+)").replace(r"\*", "(weight|bias)")
@@ -164,15 +164,18 @@ def _renamed(key: str, rules: list[tuple[re.Pattern[str], str]], layout: str) ->
 
 
 def is_transformers_layout(keys: Iterable[str]) -> bool:
-    """True when the keys are those of transformers' SAM 2 models (they call the encoder `vision_encoder`)."""
+    """True if the keys are those of transformers' SAM 2 models, which call the encoder `vision_encoder`."""
     return any(key.startswith("vision_encoder.") for key in keys)
 
 
 def to_transformers(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the keys of transformers' `Sam2VideoModel`.
+    """Rename official keys to those of transformers' `Sam2VideoModel`.
 
-    Any subset of the official keys may be given (the four point embeddings only together).
-    Raises ValueError naming the first key that is not of the official layout.
+    Args:
+        official: any subset of the official keys; the four point embeddings only together.
+
+    Raises:
+        ValueError: a key is not of the official layout, or some point embeddings are missing.
     """
     renamed: dict[str, Tensor] = {}
     points = [official[key] for key in _OFFICIAL_POINTS if key in official]
@@ -191,11 +194,13 @@ def to_transformers(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_transformers(renamed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the official keys.
+    """Rename keys of transformers' models to the official ones.
 
-    A `Sam2Model` (images only) has no memory modules, so neither has the result.
-    Raises ValueError naming the first key that is not of transformers' layout, or when the two copies of the
-    Fourier matrix differ.
+    Args:
+        renamed: keys of a `Sam2VideoModel`, or of a `Sam2Model` (images only), which has no memory modules.
+
+    Raises:
+        ValueError: a key is not of transformers' layout, or the two copies of the Fourier matrix differ.
     """
     official: dict[str, Tensor] = {}
     for key, tensor in renamed.items():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two-way transformer: tokens attend to the image and the image attends to tokens (SAM paper, section A).
 
-Knows token sequences; not which token means what.
+Knows token sequences. Does not know what a token means.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sam2_ros.engine.kernels.layers import MLP
 
 
 class TwoWayLayer(nn.Module):
-    """Token self-attention, token-to-image, MLP, image-to-token; post-norm."""
+    """Token self-attention, token-to-image attention, MLP, image-to-token attention; post-norm."""
 
     def __init__(self, dim: int, num_heads: int, ffn: int, first: bool) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class TwoWayLayer(nn.Module):
         image_pos_bmc: torch.Tensor,
         token_bias_b11n: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.first:  # the tokens are still their own positions, and there is nothing to add to
+        if self.first:  # the tokens equal their positions here, so none are added and there is no residual
             tokens = self.self_attn(tokens_bnc, tokens_bnc, tokens_bnc, token_bias_b11n)
         else:
             q = tokens_bnc + token_pos_bnc
@@ -52,7 +52,7 @@ class TwoWayLayer(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Two layers and a last token-to-image attention."""
+    """Two layers and a final token-to-image attention."""
 
     def __init__(self, dim: int, num_heads: int, ffn: int) -> None:
         super().__init__()
@@ -67,16 +67,17 @@ class TwoWayTransformer(nn.Module):
         tokens_bnc: torch.Tensor,
         token_bias_b11n: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Exchange between tokens and image.
+        """Update tokens and image by attention in both directions.
 
         Args:
-            image_bchw: ``[1 or b, c, h, w]``. One image for many prompts: a third of the work on it is then done once.
-            image_pos_1chw: ``[1, c, h, w]``.
-            tokens_bnc: ``[b, n, c]``, also their own positions.
-            token_bias_b11n: on the tokens as keys, see `attention`; None where all of them count.
+            image_bchw: ``[1 or b, c, h, w]``; batch 1 for many prompts on one image: a third of the work on the image
+                is then done once.
+            image_pos_1chw: ``[1, c, h, w]`` positions of the image's cells.
+            tokens_bnc: ``[b, n, c]``; they serve as their own positions.
+            token_bias_b11n: ``[b, 1, 1, n]``, added to the scores of tokens as keys, see `attend`; None = 0.
 
         Returns:
-            tokens ``[b, n, c]`` and image ``[b, h * w, c]``.
+            Tokens ``[b, n, c]`` and image ``[b, h * w, c]``.
         """
         image = image_bchw.flatten(2).transpose(1, 2)
         image_pos = image_pos_1chw.flatten(2).transpose(1, 2)

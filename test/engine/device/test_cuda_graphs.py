@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA graphs: the memory that their inputs share, and on a GPU the same answers as without them.
+"""CUDA graphs: shared memory of their inputs, and on a GPU the same results as without them.
 
-What needs a GPU is run with `pytest -m gpu`; what can be seen without one is in test_compiled.py.
+Tests that need a GPU run with `pytest -m gpu`; those that do not are in test_compiled.py.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_a_graph_computes_with_the_inputs_of_this_call(gpu):
 @pytest.mark.parametrize("mode", ["graphs", "max"])
 @pytest.mark.parametrize("policy", ["official", "visible"])
 def test_the_same_answers_as_without(gpu, mode, policy, tmp_path):
-    """Objects that come one after another, are corrected, lose their memory and go; in float32."""
+    """Objects are added one after another, corrected, lose their memory, and are removed; in float32."""
     model, config = smallest().to(gpu), TrackerConfig(max_objects=5, memory_policy=policy)
     compiled = compile_model(model, mode, config, tmp_path)
     assert isinstance(compiled, CompiledModel)
@@ -89,7 +89,7 @@ def test_a_tracked_frame_with_a_full_memory_is_launched_as_graphs(gpu, tmp_path)
 
 
 def _launches(model, config: TrackerConfig) -> tuple[int, int]:
-    """Graphs, and graphs and kernels, launched for one frame once the bank is full."""
+    """Launches for one frame with a full bank: of graphs, and of graphs and kernels together."""
     tracker, frames = Tracker(model, config), noise(20)
     tracker.step(frames[0], [Prompt("a", box=(5, 5, 30, 40))])
     for frame in frames[1:-1]:

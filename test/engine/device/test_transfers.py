@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often a tracked frame makes the host wait for the device: only to read what it needs.
+"""Counts how often the host waits for the device on a tracked frame: only to read results.
 
-On a CPU nothing waits; what is counted are the calls that would, on any device.
+On a CPU nothing waits: the calls that would wait on a GPU are counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UPLOADS = {"tensor", "as_tensor", "new_tensor"}
 
 
 class _Calls(TorchFunctionMode):
-    """Counts the calls of PyTorch that read a tensor on the host, or make one of the host's numbers."""
+    """Counts calls of PyTorch that read a tensor on the host, or make a tensor from numbers of the host."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Calls(TorchFunctionMode):
 
 
 class _Dispatched(TorchDispatchMode):
-    """Counts operators whose result has a size that the host must read, or is a number on the host."""
+    """Counts operators whose result is a number on the host, or has a size that the host must read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Dispatched(TorchDispatchMode):
 
 @pytest.fixture(scope="module")
 def nano():
-    # Prepared for a CPU, attention to memory may read its own sums, which is no transfer.
+    # Unprepared: memory attention prepared for a CPU may read its own sums, which is not a transfer.
     return load_model("nano", device="cpu", precision="fp32", image_size=128).unprepared
 
 
@@ -79,7 +79,7 @@ def nano():
         ("visible", {"cpu": 2, "tolist": 2}),
     ],
 )
-def test_a_tracked_frame_is_read_as_often_as_it_must_be(nano, memory_policy, reads):
+def test_a_tracked_frame_waits_for_the_device_only_to_read_results(nano, memory_policy, reads):
     tracker = Tracker(nano, TrackerConfig(memory_policy=memory_policy))
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     tracker.step(image, [Prompt("a", box=(10, 10, 50, 60)), Prompt("b", box=(60, 20, 100, 80))])
@@ -104,7 +104,7 @@ def test_the_counters_count():
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_what_is_uploaded_is_what_was_given(device):
+def test_uploaded_values_are_unchanged(device):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     for given in ([3, 1, 2], [True, False], np.arange(6, dtype=np.float32).reshape(2, 3)):

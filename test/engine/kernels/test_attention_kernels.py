@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernels a GPU has to choose from, and what of it can be called here."""
+"""Candidate kernels of GPUs, and calls of them that work without a GPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sam2_ros.engine.kernels.gpu import (
     EFFICIENT,
     FLASH,
     KERNELS,
-    OURS,
     PROJECTED,
+    TRITON,
     Gpu,
     Kernel,
     Shape,
@@ -61,15 +61,11 @@ def test_the_large_attentions_of_a_model():
         (ENCODER, Gpu((12, 0), 91002, True), [FLASH, CUDNN, EFFICIENT]),
         (ENCODER, Gpu((9, 0), 0, True), [FLASH, EFFICIENT]),
         (SELF, H200, [CUDNN, FLASH, EFFICIENT]),
-        (
-            SELF,
-            Gpu((9, 0), 90501, True),
-            [FLASH, EFFICIENT],
-        ),  # 256 channels since cuDNN 9.10, on Hopper alone
+        (SELF, Gpu((9, 0), 90501, True), [FLASH, EFFICIENT]),  # 256 channels since cuDNN 9.10, on Hopper
         (SELF, A100, [FLASH, EFFICIENT]),
-        (MEMORY, H200, [FLASH, EFFICIENT]),  # cuDNN would plan anew on every frame
-        (NARROW, H200, [PROJECTED.name, EFFICIENT, OURS]),
-        (NARROW, ORIN, [PROJECTED.name, EFFICIENT, OURS]),
+        (MEMORY, H200, [FLASH, EFFICIENT]),  # cuDNN would make a new plan on every frame
+        (NARROW, H200, [PROJECTED.name, EFFICIENT, TRITON]),
+        (NARROW, ORIN, [PROJECTED.name, EFFICIENT, TRITON]),
         (NARROW, Gpu((8, 7), 91002, False), [PROJECTED.name, EFFICIENT]),
         (NARROW._replace(value_channels=48), H200, [PROJECTED.name, EFFICIENT]),
         (SELF._replace(channels=260, value_channels=260), H200, []),
@@ -95,7 +91,7 @@ def test_candidates_elsewhere():
         (FLASH, [FLASH], [PROJECTED.name]),
         (EFFICIENT, [EFFICIENT], [EFFICIENT]),
         (CUDNN, [CUDNN], [PROJECTED.name]),
-        (OURS, [CUDNN, FLASH, EFFICIENT], [OURS]),
+        (TRITON, [CUDNN, FLASH, EFFICIENT], [TRITON]),
     ],
 )
 def test_one_kernel_wherever_it_can_be(only, self_attention, narrow):
@@ -106,13 +102,13 @@ def test_one_kernel_wherever_it_can_be(only, self_attention, narrow):
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("batch", [1, 2])
 def test_each_kernel_takes_what_it_is_given(name, batch):
-    """On a device without numbers: PyTorch's own operators, under the names and with the arguments of this version."""
+    """On the meta device: PyTorch's operators have these names and arguments in this version."""
     wide, narrow = (torch.empty(batch, 1, 300, c, device="meta", dtype=torch.bfloat16) for c in (256, 64))
     q = torch.empty(1, 1, 128, 256, device="meta", dtype=torch.bfloat16).expand(batch, -1, -1, -1)
-    values = narrow if name in (EFFICIENT, OURS) else wide
-    if name == OURS:
+    values = narrow if name in (EFFICIENT, TRITON) else wide
+    if name == TRITON:
         tiles = TILES_IN_REGISTERS[0]
-        found = torch.ops.sam2_ros.narrow_attention(q, wide, values, *tiles)
+        found = torch.ops.sam2_ros.triton_attention(q, wide, values, *tiles)
     else:
         found = run_kernel(Kernel(name), q, wide, values)
     assert found.shape == (batch, 1, 128, values.shape[-1])

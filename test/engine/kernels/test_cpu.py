@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled kernels of a CPU, held against softmax attention in float64 on real sizes and odd ones."""
+"""Compares the C++ kernels with softmax attention in float64, on real and on odd sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def kernels() -> Kernels:
-    """Where they can run, whether or not they are the fastest there."""
+    """The kernels if this CPU can run them, even if they are not the fastest on it."""
     if not cpu_flags().issuperset(NEEDED):
         pytest.skip(f"the CPU lacks {', '.join(sorted(NEEDED - cpu_flags()))}")
     return Kernels()
@@ -53,7 +53,7 @@ def exact(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Rms of the difference over that of what is expected."""
+    """Rms of the difference over the rms of the expected values."""
     assert found.shape == expected.shape
     return ((found - expected).square().mean().sqrt() / expected.square().mean().sqrt()).item()
 
@@ -76,7 +76,7 @@ def tolerance(dtype: torch.dtype) -> float:
         (1, 1, 200, 4097, 256, 64),
     ],
 )
-def test_it_is_attention(
+def test_the_kernel_computes_attention(
     kernels: Kernels,
     dtype: torch.dtype,
     batch: int,
@@ -87,7 +87,7 @@ def test_it_is_attention(
     value_channels: int,
 ) -> None:
     need(kernels, dtype)
-    # As linear layers leave them: heads side by side in a token's channels; all three in one tensor.
+    # In the layout of linear layers: the heads of a token are adjacent, keys and values in one tensor.
     q = draw(batch, queries, heads, channels, dtype=dtype).transpose(1, 2)
     kv = draw(batch, keys, heads, channels + value_channels, dtype=dtype).transpose(1, 2)
     k, v = kv.split([channels, value_channels], dim=-1)
@@ -104,7 +104,7 @@ def test_it_is_attention(
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("queries", [1, 4, 7, 12, 13, 16, 23])
 @pytest.mark.parametrize("keys", [1, 15, 16, 17, 33, 257])
-def test_what_fills_no_tile_counts_for_nothing(
+def test_partial_tiles_give_the_same_result(
     kernels: Kernels, dtype: torch.dtype, queries: int, keys: int
 ) -> None:
     need(kernels, dtype)
@@ -152,14 +152,14 @@ def test_windows_attended_to_where_they_lie_are_those_cut_out(
 
 @pytest.mark.parametrize("shift", [-2000.0, -150.0, -60.0, 60.0, 150.0, 2000.0])
 def test_scores_of_any_size_are_weighed(kernels: Kernels, shift: float) -> None:
-    """Powers of them alone would be 0 or infinite; of some queries only, and of one head in two."""
+    """Without a shift the powers of some queries, in one of two heads, would be 0 or infinite."""
     q, k, v = draw(1, 2, 300, 64), draw(1, 2, 700, 64), draw(1, 2, 700, 32)
     k[..., 0] = 8.0
     q[:, 1, ::2, 0] = shift  # adds as much to all scores of these queries
     assert error(kernels.attend(q, k, v), exact(q, k, v)) < 2e-4
 
 
-def test_what_is_no_number_stays_so(kernels: Kernels) -> None:
+def test_nan_stays_nan_in_its_own_rows(kernels: Kernels) -> None:
     q, k, v = draw(1, 1, 64, 32), draw(1, 1, 64, 32), draw(1, 1, 64, 32)
     q[0, 0, 5, 0] = torch.nan
     found = kernels.attend(q, k, v)
@@ -174,13 +174,13 @@ def test_queries_and_keys_turn_on_the_way(
 ) -> None:
     need(kernels, dtype)
     cells, channels = side**2, 64
-    turning = frames * cells
+    rotated_keys = frames * cells
     q = draw(batch, 1, cells, channels, dtype=dtype)
-    k, v = (draw(batch, 1, turning + loose, c, dtype=dtype, seed=1) for c in (channels, 32))
+    k, v = (draw(batch, 1, rotated_keys + loose, c, dtype=dtype, seed=1) for c in (channels, 32))
     rope = axial_rope(side, channels, CPU)
-    found = kernels.attend(q, k, v, rope, channels_first(rope), turning)
-    turned = torch.cat([rotate(k[:, :, :turning], rope), k[:, :, turning:]], dim=2)
-    assert error(found, exact(rotate(q, rope), turned, v)) < tolerance(dtype)
+    found = kernels.attend(q, k, v, rope, channels_first(rope), rotated_keys)
+    rotated = torch.cat([rotate(k[:, :, :rotated_keys], rope), k[:, :, rotated_keys:]], dim=2)
+    assert error(found, exact(rotate(q, rope), rotated, v)) < tolerance(dtype)
     assert error(found, exact(q, k, v)) > 0.1
 
 
@@ -201,22 +201,24 @@ def test_keys_that_are_never_made_score_as_those_that_are(
 ) -> None:
     need(kernels, dtype)
     assert kernels.grid_pays(dtype, channels, dim, key_side, frames, loose)
-    turning, batch = frames * key_side**2, 2
-    memory, values = (draw(batch, turning + loose, dim, dtype=dtype, seed=seed) for seed in (1, 2))
+    rotated_keys, batch = frames * key_side**2, 2
+    memory, values = (draw(batch, rotated_keys + loose, dim, dtype=dtype, seed=seed) for seed in (1, 2))
     weight, bias = draw(channels, dim, dtype=dtype) * dim**-0.5, draw(channels, dtype=dtype)
     rope, key_rope = axial_rope(side, channels, CPU), axial_rope(key_side, channels, CPU, pitch=2)
     keys = memory.double() @ weight.double().t() + bias.double()
-    keys = torch.cat([rotate(keys[:, None, :turning].float(), key_rope), keys[:, None, turning:]], dim=2)
+    keys = torch.cat(
+        [rotate(keys[:, None, :rotated_keys].float(), key_rope), keys[:, None, rotated_keys:]], dim=2
+    )
     projections = grid_projections(weight, bias, key_rope)
     for of_each in (False, True):
         q = draw(batch if of_each else 1, side**2, channels, dtype=dtype)
         found = kernels.attend_to_grid(q, memory, values, projections, rope, loose)
         assert found is not None
-        turned = rotate(q[:, None].float(), rope).expand(batch, -1, -1, -1)
-        assert error(found[:, None], exact(turned, keys, values[:, None])) < 2 * tolerance(dtype)
+        rotated = rotate(q[:, None].float(), rope).expand(batch, -1, -1, -1)
+        assert error(found[:, None], exact(rotated, keys, values[:, None])) < 2 * tolerance(dtype)
 
 
-def test_scores_too_far_from_0_are_left_to_the_other_kernel(kernels: Kernels) -> None:
+def test_implicit_keys_are_not_used_for_scores_out_of_range(kernels: Kernels) -> None:
     side, channels, dim = 4, 64, 16
     memory, values = draw(1, 4 * side**2, dim), draw(1, 4 * side**2, dim, seed=1)
     rope, projections = axial_rope(side, channels, CPU), None
@@ -227,10 +229,10 @@ def test_scores_too_far_from_0_are_left_to_the_other_kernel(kernels: Kernels) ->
 
 
 @torch.inference_mode()
-def test_memory_attention_with_large_weights_is_what_it_is_without_kernels(
+def test_memory_attention_with_large_weights_is_the_same_without_kernels(
     kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both kernels meet scores too large for powers of them, and the answers stay."""
+    """Both kernels get scores that are out of range, and the results stay the same."""
     torch.manual_seed(0)
     model = Sam2Model(config_for("nano").at_image_size(128)).eval().requires_grad_(False)
     for layer in model.memory_attention.layers:
@@ -258,7 +260,7 @@ def test_memory_attention_with_large_weights_is_what_it_is_without_kernels(
 @pytest.mark.parametrize("image_size", [96, 160, 224])  # grids of 36, 100 and 196 cells, no multiples of 16
 @pytest.mark.parametrize("frames", [1, 2, 3])
 @torch.inference_mode()
-def test_grids_of_any_size_rotate_on_the_way(
+def test_grids_of_any_size_are_rotated_by_the_kernel(
     kernels: Kernels, monkeypatch: pytest.MonkeyPatch, image_size: int, frames: int
 ) -> None:
     monkeypatch.setattr(attention, "cpu_kernels", lambda: kernels)
@@ -273,7 +275,7 @@ def test_grids_of_any_size_rotate_on_the_way(
     assert error(without, exact(rotate(q, table), rotated[:, :, :-8], v[:, :, :-8])) < 5e-6
 
 
-def test_calls_it_does_not_take_are_answered_all_the_same(kernels: Kernels, monkeypatch) -> None:
+def test_unsupported_calls_are_computed_by_pytorch(kernels: Kernels, monkeypatch) -> None:
     monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda: kernels)
     for n, m, c, cv in ((8, 64, 32, 32), (64, 4, 32, 32), (64, 64, 33, 32), (3, 3, 32, 16)):
         q, k, v = draw(1, 2, n, c), draw(1, 2, m, c), draw(1, 2, m, cv)
@@ -290,14 +292,14 @@ def test_calls_it_does_not_take_are_answered_all_the_same(kernels: Kernels, monk
 
 @pytest.fixture
 def asked_anew(monkeypatch: pytest.MonkeyPatch):
-    """What is remembered of the CPU is forgotten before and after."""
+    """Clears the cached kernels before and after the test."""
     cpu_kernels.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
     cpu_kernels.cache_clear()
 
 
-def test_a_library_that_is_missing_is_said_once_with_the_remedy(asked_anew, caplog) -> None:
+def test_a_missing_library_is_one_warning_with_the_remedy(asked_anew, caplog) -> None:
     asked_anew.setattr(cpu_attention, "cpu_flags", lambda: frozenset(NEEDED))
     asked_anew.setattr(cpu_attention, "LIBRARY", "_never_built")
     with caplog.at_level(logging.WARNING):
@@ -309,7 +311,7 @@ def test_a_library_that_is_missing_is_said_once_with_the_remedy(asked_anew, capl
 
 
 @pytest.mark.parametrize("flags", [set(), {"avx2"}, NEEDED | {"avx512_bf16", "amx_bf16"}])
-def test_other_cpus_use_pytorch_without_a_word(asked_anew, caplog, flags: set[str]) -> None:
+def test_other_cpus_use_pytorch_without_a_warning(asked_anew, caplog, flags: set[str]) -> None:
     asked_anew.setattr(cpu_attention, "cpu_flags", lambda: frozenset(flags))
     assert cpu_kernels() is None
     assert not caplog.records
@@ -358,7 +360,7 @@ def test_models_are_in_bfloat16_where_kernels_make_that_fast(
     assert load_model(tmp_path / "random.safetensors", device="cpu").compute_dtype == expected
 
 
-def test_which_kernel_answers_what(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_kernel_computes_which_call(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     rotating = []
 
     def watch(name: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choice among attention kernels: by time, never of one that fails or is wrong, and found again by a compiler."""
+"""The choice among attention kernels: by time, never one that fails or is wrong; a compiler can look it up."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sam2_ros.engine.kernels.gpu import (
     CUDNN,
     EFFICIENT,
     FLASH,
-    OURS,
     PROJECTED,
+    TRITON,
     Gpu,
     Kernel,
     Shape,
@@ -36,7 +36,7 @@ from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.errors import UserError
 from sam2_ros.weights.load import load_model
 
-A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(OURS, Tiles(128, 64, 8, 3))
+A, B, C = Kernel(FLASH), Kernel(EFFICIENT), Kernel(TRITON, Tiles(128, 64, 8, 3))
 
 
 def exact() -> torch.Tensor:
@@ -68,12 +68,12 @@ def test_a_kernel_that_fails_or_is_wrong_is_left_out_and_named():
     assert measured.winner() == PROJECTED
     assert str(measured) == (
         "projected (projected 1.000 ms; not flash: RuntimeError: head_dim should be no more than 128; "
-        "not efficient: its answer is wrong, rms error 0.05 of the answer's; "
-        "not triton 128x64x8x3: its answer is wrong, rms error nan of the answer's)"
+        "not efficient: its result is wrong, rms error 0.05 of the result's; "
+        "not triton 128x64x8x3: its result is wrong, rms error nan of the result's)"
     )
 
 
-def test_none_that_runs_is_pytorchs_choice():
+def test_without_a_kernel_that_runs_pytorch_chooses():
     measured = time_in_turns({}, exact(), lambda call: 1.0)
     assert measured.winner() is None
     assert str(measured).startswith("PyTorch's choice")
@@ -114,7 +114,7 @@ def test_the_one_that_does_the_work_four_times_loses():
 
 @torch.inference_mode()
 def test_kernels_that_this_device_does_not_have_are_left_out():
-    """On a CPU all of them: values projected before the attention are what remains, by PyTorch's."""
+    """On a CPU these are all kernels; only values projected before PyTorch's attention remain."""
     cpu, half = torch.device("cpu"), torch.bfloat16
     timed = time_kernels(Shape(1, 50, 300, 64, 32), [PROJECTED, B], None, cpu, half, by_the_clock)
     assert timed.winner() == PROJECTED
@@ -130,10 +130,10 @@ TINY = large_attentions(config_for("tiny"))
 
 
 def choose(faster: list[str], shapes: list[Shape] = TINY, only: str = "") -> list[str]:
-    """Choose on a Hopper GPU where kernels take as long as their place in `faster` says."""
+    """Choose on a Hopper GPU on which the times of kernels are in the order of `faster`."""
 
     def timer(shape: Shape, kernels: list[Kernel], wide: Kernel | None) -> Measured:
-        assert not shape.is_narrow or wide is not None, "what projected values are attended to by comes first"
+        assert not shape.is_narrow or wide is not None, "the kernel for projected values is chosen first"
         return Measured({kernel: 1.0 + faster.index(kernel.name) for kernel in kernels}, {})
 
     return kernel_choice._choose(shapes, torch.device("cuda:0"), torch.bfloat16, HOPPER, only, timer)
@@ -146,33 +146,33 @@ def names(is_alone: bool = True) -> list[str]:
 
 def test_each_attention_of_a_model_gets_its_fastest_kernel_once(monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
-    lines = choose([CUDNN, OURS, EFFICIENT, FLASH, PROJECTED.name])
+    lines = choose([CUDNN, TRITON, EFFICIENT, FLASH, PROJECTED.name])
     assert [line.split(" (")[0] for line in lines] == [
         "96: cudnn",
         "256: cudnn",
         "256 to memory: efficient",
         "256 over 64: triton 128x128x8x2",
     ]
-    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
-    assert names(is_alone=False) == [EFFICIENT, EFFICIENT, EFFICIENT, OURS]
-    assert choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS]) == [], "what is known is not timed again"
-    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, OURS], large_attentions(config_for("large")))
+    assert names() == [CUDNN, CUDNN, EFFICIENT, TRITON]
+    assert names(is_alone=False) == [EFFICIENT, EFFICIENT, EFFICIENT, TRITON]
+    assert choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, TRITON]) == [], "what is known is not timed again"
+    large = choose([PROJECTED.name, FLASH, CUDNN, EFFICIENT, TRITON], large_attentions(config_for("large")))
     assert [line.split(" (")[0] for line in large] == ["72: flash"]
 
 
-def test_one_that_is_asked_for_takes_the_place_of_what_was_chosen(monkeypatch):
+def test_a_requested_kernel_replaces_the_chosen_one(monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
-    order = [CUDNN, OURS, EFFICIENT, FLASH, PROJECTED.name]
+    order = [CUDNN, TRITON, EFFICIENT, FLASH, PROJECTED.name]
     choose(order)
     choose(order, only=FLASH)
     assert names() == [FLASH, FLASH, FLASH, PROJECTED.name]
-    choose(order, only=OURS)
-    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
+    choose(order, only=TRITON)
+    assert names() == [CUDNN, CUDNN, EFFICIENT, TRITON]
     with pytest.raises(
         UserError, match=r"attention kernel 'triton' on cuda:0.*this model has small attentions only"
     ):
-        choose(order, large_attentions(config_for("tiny").at_image_size(128)), only=OURS)
-    assert names() == [CUDNN, CUDNN, EFFICIENT, OURS]
+        choose(order, large_attentions(config_for("tiny").at_image_size(128)), only=TRITON)
+    assert names() == [CUDNN, CUDNN, EFFICIENT, TRITON]
 
 
 def test_a_name_that_is_no_kernel_is_one_line():
@@ -194,7 +194,7 @@ def test_nothing_is_chosen_on_a_cpu():
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """As a GPU's timing might have left it; nothing runs there."""
+    """Choices as a timing on a GPU could have stored them; nothing runs on it."""
     device, dtype = torch.device("cuda:0"), torch.bfloat16
     use = kernel_choice._Use(device, dtype, 256, 256, keys_grow=False, is_alone=True)
     known = {
@@ -260,7 +260,7 @@ def test_a_compiler_takes_the_choice_in_and_one_graph_serves_all_lengths_of_a_me
                 torch._dynamo.maybe_mark_dynamic(x, 2)
             assert compiled(q, k, v, projection).shape == (1, 1, 1024, 256)
         assert len(graphs) == 1
-        assert "sam2_ros.narrow_attention.default" in graphs[0]
+        assert "sam2_ros.triton_attention.default" in graphs[0]
         torch.compile(attend, backend=record, fullgraph=True)(q, q, q)
     assert "aten._scaled_dot_product_cudnn_attention" in graphs[1]
 
@@ -290,7 +290,7 @@ def test_on_a_gpu_what_is_chosen_is_attention(gpu, dtype, monkeypatch):
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_kernel_can_be_asked_for(gpu, monkeypatch):
+def test_on_a_gpu_a_kernel_can_be_requested(gpu, monkeypatch):
     monkeypatch.setattr(kernel_choice, "_chosen", {})
     choose_kernels(
         large_attentions(config_for("tiny").at_image_size(512)), gpu, torch.bfloat16, only=EFFICIENT

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers in one step give what PyTorch's own give, wherever they are used."""
+"""Fused linear layers give the results of PyTorch's linear layers, with and without autocast and gradients."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sam2_ros.engine.kernels.layers import ACTIVATIONS, ON_X86, ONE_STEP, Linear, linear
+from sam2_ros.engine.kernels.layers import ACTIVATIONS, FUSED_LINEAR, ON_X86, Linear, linear
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("shape", [(5, 24), (2, 7, 24), (2, 3, 5, 24)])
-def test_a_linear_layer_in_one_step_is_the_layer_and_its_activation(
+def test_the_fused_linear_layer_equals_the_layer_and_its_activation(
     shape: tuple[int, ...], activation: str
 ) -> None:
     draw = torch.Generator().manual_seed(0)
@@ -23,8 +23,8 @@ def test_a_linear_layer_in_one_step_is_the_layer_and_its_activation(
     rounded = linear(x.bfloat16(), weight.bfloat16(), bias.bfloat16(), activation)
     assert rounded.dtype == torch.bfloat16
     torch.testing.assert_close(rounded.float(), expected, atol=0.3, rtol=0.03)
-    turned = x.transpose(0, -2).contiguous().transpose(0, -2)
-    torch.testing.assert_close(linear(turned, weight, bias, activation), expected)
+    strided = x.transpose(0, -2).contiguous().transpose(0, -2)
+    torch.testing.assert_close(linear(strided, weight, bias, activation), expected)
 
 
 def test_gradients_flow_and_autocast_decides_the_type() -> None:
@@ -41,8 +41,8 @@ def test_gradients_flow_and_autocast_decides_the_type() -> None:
         assert layer(x).dtype == torch.bfloat16
 
 
-@pytest.mark.skipif(ONE_STEP is None or not ON_X86, reason="needs an x86 CPU and a PyTorch with oneDNN")
-def test_it_is_one_operation() -> None:
+@pytest.mark.skipif(FUSED_LINEAR is None or not ON_X86, reason="needs an x86 CPU and a PyTorch with oneDNN")
+def test_a_linear_layer_is_one_operator() -> None:
     layer = Linear(8, 4).requires_grad_(False)
     with torch.profiler.profile() as profile, torch.inference_mode():
         layer(torch.randn(3, 8), "gelu")

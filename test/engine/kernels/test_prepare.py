@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prepared model gives what the model gives by plain operators; nothing of it is saved; no rewrite does nothing."""
+"""A prepared model gives the results of plain operators, is saved unprepared, and each rewrite has an effect."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tiny() -> Sam2Model:
 
 
 def fused(model: Sam2Model, objects: int = 3, pooling: int = 1, each: bool = False) -> torch.Tensor:
-    """Features of one frame after three objects' memories of five frames and three pointers each."""
+    """Features of one frame after memory attention: three objects with memories of five frames and three pointers."""
     config, draw = model.config, torch.Generator().manual_seed(1)
     features = torch.randn(1, config.d_model, config.grid, config.grid, generator=draw)
     memory = MemoryView(
@@ -47,7 +47,7 @@ def fused(model: Sam2Model, objects: int = 3, pooling: int = 1, each: bool = Fal
 
 
 def by_plain_operators(model: Sam2Model, pooling: int = 1) -> torch.Tensor:
-    """As the official code computes it, every object by itself."""
+    """As in the official code, each object on its own."""
     with plain_operators():
         return fused(model, pooling=pooling, each=True)
 
@@ -75,12 +75,12 @@ def test_each_way_to_prepare_gives_what_the_official_arithmetic_gives(
     assert prepared.memory_attention.half_split == half_split
     found = fused(prepared, pooling=pooling)
     assert largest_error(found, official) < 2e-5
-    assert not torch.equal(found[0], found[1])  # objects are told apart
+    assert not torch.equal(found[0], found[1])  # objects are distinguished
     with plain_operators():
         assert largest_error(fused(prepared, pooling=pooling), official) < 2e-5
 
 
-def test_the_fastest_way_as_well(tiny: Sam2Model) -> None:
+def test_the_default_preparation_gives_it_too(tiny: Sam2Model) -> None:
     assert largest_error(fused(prepare(tiny)), by_plain_operators(tiny)) < 2e-5
     assert largest_error(fused(tiny), by_plain_operators(tiny)) < 2e-5
 
@@ -144,7 +144,7 @@ def test_attention_with_narrow_values_is_attention(n: int, m: int, channels: int
 
 @pytest.mark.parametrize("shift", [-2000.0, -150.0, -60.0, 60.0, 150.0, 2000.0])
 def test_scores_of_any_size_are_weighed(shift: float) -> None:
-    """Exponentials of them alone would be 0 or infinite; of some queries only, and of one object in two."""
+    """Without a shift the exponentials of some queries, of one of two objects, would be 0 or infinite."""
     draw = torch.Generator().manual_seed(0)
     q, k = (torch.randn(2, 1, count, 64, generator=draw) for count in (30, 2 * KEYS))
     v = torch.randn(2, 1, 2 * KEYS, 16, generator=draw)
@@ -162,9 +162,7 @@ def test_half_split_pairs_rotate_as_adjacent_ones_do(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(rotate_half_split(x[..., order], rope), expected, atol=0, rtol=0)
     across = rotate_channels_first_(x[1, 0][:, order].t().contiguous(), rope)
     torch.testing.assert_close(across.t(), expected[1, 0])
-    monkeypatch.setattr(
-        "sam2_ros.engine.kernels.rope.TOKENS_AT_ONCE", 10
-    )  # of two objects: 5 of 16 at a time
+    monkeypatch.setattr("sam2_ros.engine.kernels.rope.TOKENS_AT_ONCE", 10)  # of two objects: 5 of 16
     in_place = x[..., order].clone()
     assert rotate_half_split_(in_place, rope) is in_place
     torch.testing.assert_close(in_place, expected)
@@ -185,7 +183,7 @@ def test_training_can_use_tables_that_inference_made(tiny: Sam2Model) -> None:
 
 
 def test_gradients_are_those_of_the_official_arithmetic(tiny: Sam2Model) -> None:
-    """On a CPU values are projected after the attention in training; plain operators project them before it."""
+    """In training on a CPU values are projected after the attention; plain operators project them before it."""
     layer = tiny.memory_attention.layers[0].cross_attn_image  # type: ignore[union-attr]
     rope = Rope(axial_rope(8, 256, torch.device("cpu")), axial_rope(8, 256, torch.device("cpu")), 4)
     draw = torch.Generator().manual_seed(3)

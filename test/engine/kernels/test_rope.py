@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary and sine encodings against their definitions.
+"""Compares rotary and sine encodings with their definitions.
 
-The definitions are written out here with complex numbers and explicit loops; they do not use the engine.
+The definitions are written here with complex numbers and explicit loops, without the engine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CPU = torch.device("cpu")
 
 
 def complex_rotation(x_bhnc: torch.Tensor, side: int) -> torch.Tensor:
-    """RoFormer: adjacent channel pairs as complex numbers; x turns the first half, y the second."""
+    """RoFormer: adjacent channel pairs as complex numbers; x rotates the first half, y the second."""
     n, c = x_bhnc.shape[-2:]
-    turned = torch.empty_like(x_bhnc, dtype=torch.complex128)[..., : c // 2]
+    rotated = torch.empty_like(x_bhnc, dtype=torch.complex128)[..., : c // 2]
     numbers = torch.view_as_complex(x_bhnc.double().reshape(*x_bhnc.shape[:-1], c // 2, 2))
     for token in range(n):
         cell = token % (side * side)
@@ -28,10 +28,10 @@ def complex_rotation(x_bhnc: torch.Tensor, side: int) -> torch.Tensor:
         for pair in range(c // 2):
             place, index = (x, pair) if pair < c // 4 else (y, pair - c // 4)
             angle = torch.tensor(place * 10000.0 ** (-4 * index / c), dtype=torch.float64)
-            turned[..., token, pair] = numbers[..., token, pair] * torch.polar(
+            rotated[..., token, pair] = numbers[..., token, pair] * torch.polar(
                 torch.tensor(1.0).double(), angle
             )
-    return torch.view_as_real(turned).flatten(-2)
+    return torch.view_as_real(rotated).flatten(-2)
 
 
 @pytest.mark.parametrize(("side", "channels", "frames"), [(4, 16, 1), (3, 8, 2), (5, 32, 3)])
@@ -65,7 +65,7 @@ def test_scores_depend_on_the_difference_of_positions_only() -> None:
                 for x1 in range(side):
                     value = by_offset.setdefault((y1 - y0, x1 - x0), float(score[y0, x0, y1, x1]))
                     assert float(score[y0, x0, y1, x1]) == pytest.approx(value, abs=1e-3)
-    # and the two axes are told apart
+    # and the two axes are distinguished
     assert abs(by_offset[(0, 3)] - by_offset[(3, 0)]) > 0.1
 
 

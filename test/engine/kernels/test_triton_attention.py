@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Triton kernel is attention: in Triton's interpreter, which runs on a CPU, and with `-m gpu` on a GPU.
+"""The Triton kernel computes attention: in Triton's interpreter on a CPU, and with `-m gpu` on a GPU.
 
-Compiling it needs no GPU either.
+Compiling it needs no GPU.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def test_any_number_of_queries_and_keys(interpreter, queries, keys, dtype):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_what_a_model_asks_of_it(interpreter, case):
+def test_the_shapes_of_models(interpreter, case):
     assert interpreter(case) < ROUNDING[case.dtype]
 
 
 @pytest.mark.parametrize("dtype", list(ROUNDING))
 def test_scores_beyond_what_float16_holds(interpreter, dtype):
-    """Products of queries and keys of up to a hundred thousand, nearly all of the weight on one key."""
+    """Products of queries and keys are up to a hundred thousand; nearly all weight is on one key."""
     assert interpreter(Case(40, 300, dtype, size=40.0, splits=2)) < max(1e-3, ROUNDING[dtype])
 
 
@@ -81,7 +81,7 @@ def test_projecting_its_answer_is_attending_to_projected_values(interpreter):
     ],
 )
 def test_it_compiles_for_gpus_within_their_shared_memory(capability, matrix_unit):
-    """Triton compiles for a GPU that is not there; what its tiles take decides whether the kernel can start."""
+    """Triton compiles for GPUs that are not present. A kernel can start if its tiles fit into shared memory."""
     pytest.importorskip("triton", reason=NO_TRITON)
     for tiles in fitting_tiles(256, 64, torch.bfloat16, capability):
         compiled = compiled_for(capability, tiles, 256, 64)

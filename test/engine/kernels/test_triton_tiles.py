@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the tiles of our own kernel are on which GPU, and into how many parts it divides the keys."""
+"""Tile sizes of the Triton kernel by GPU, and the number of parts into which it divides the keys."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trunk's windows, pooling and position table.
+"""Windows, pooling and position table of the Hiera trunk.
 
-Knows grids and windows; does not compare with another implementation (test/parity does).
+Does not compare with another implementation (test/parity does).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def test_a_stage_starts_in_the_windows_of_the_stage_before() -> None:
     assert [i for i, block in enumerate(trunk().blocks) if block.pool_queries] == [1, 3, 10]
 
 
-def test_large_pools_and_looks_globally_where_the_paper_says() -> None:
+def test_large_pools_and_attends_globally_where_the_paper_says() -> None:
     blocks = trunk(LARGE).blocks
     assert [i for i, block in enumerate(blocks) if block.pool_queries] == [2, 8, 44]
     assert [i for i, block in enumerate(blocks) if block.window == 0] == [23, 33, 43]
@@ -36,7 +36,7 @@ def test_large_pools_and_looks_globally_where_the_paper_says() -> None:
 
 @given(height=st.integers(1, 20), width=st.integers(1, 20), window=st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_windows_come_apart_and_together_again(height: int, width: int, window: int) -> None:
+def test_windows_are_split_and_joined_without_loss(height: int, width: int, window: int) -> None:
     x = torch.arange(2 * height * width * 3, dtype=torch.float32).view(2, height, width, 3)
     windows, padded_hw = split_windows(x, window)
     assert windows.shape[1:] == (window, window, 3)
@@ -58,7 +58,7 @@ def test_windows_are_ordered_by_rows() -> None:
 
 @given(height=st.integers(1, 20), width=st.integers(1, 20), window=st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_rows_of_windows_are_those_that_would_come_apart(height: int, width: int, window: int) -> None:
+def test_window_rows_are_those_of_split_windows(height: int, width: int, window: int) -> None:
     numbered_from_1 = torch.arange(1, 2 * height * width + 1, dtype=torch.int32).view(2, height, width, 1)
     windows, _ = split_windows(numbered_from_1, window)  # fills up with 0
     rows = window_rows(2, height, width, window)
@@ -84,15 +84,14 @@ def test_pooling_takes_the_largest_of_four() -> None:
     assert pool2x2(x)[..., 0].tolist() == [[[5.0, 2.0]]]
 
 
-def test_pooling_drops_what_has_no_partner() -> None:
+def test_pooling_drops_an_odd_last_row_and_column() -> None:
     x = torch.randn(2, 5, 7, 3, generator=torch.Generator().manual_seed(0))
     expected = F.max_pool2d(x.permute(0, 3, 1, 2), 2, 2).permute(0, 2, 3, 1)
     assert torch.equal(pool2x2(x), expected)
 
 
-@pytest.mark.parametrize(
-    "index", [0, 1, 4]
-)  # plain; pooled; windows of 14, padded at the right and the bottom
+# Blocks: plain; pooled; with windows of 14, padded at the right and the bottom.
+@pytest.mark.parametrize("index", [0, 1, 4])
 @torch.inference_mode()
 def test_strips_give_what_the_whole_map_gives(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
@@ -105,7 +104,7 @@ def test_strips_give_what_the_whole_map_gives(index: int, monkeypatch: pytest.Mo
     torch.testing.assert_close(block(x), whole, atol=1e-5, rtol=1e-5)
 
 
-def test_a_map_that_is_looked_at_as_a_whole_is_not_cut() -> None:
+def test_a_map_with_global_attention_is_not_cut_into_strips() -> None:
     x = torch.empty(1, 512, 512, 1)
     assert strip_rows(x, window=0) == 512
     assert strip_rows(x, window=8) == 16

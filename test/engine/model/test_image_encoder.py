@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image encoder of another kind, known through the family alone: recognised, tracked with, counted, trained."""
+"""An image encoder of another kind, known only by its model in FAMILY: recognised, used, counted, trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sam2_ros.weights.load import load_model, save_model
 
 @dataclass(frozen=True)
 class PoolingConfig(EncoderConfig):
-    """One convolution per stride, and means in between."""
+    """One convolution per stride, with average pooling in between."""
 
     width: int
 
@@ -105,7 +105,7 @@ def test_it_is_recognised_prepared_and_tracked_with(tmp_path) -> None:
     segmenter.set_image(image)
 
 
-def test_its_operations_are_counted_and_its_kernels_asked_for() -> None:
+def test_its_operations_are_counted_and_its_large_attentions_listed() -> None:
     flops = official_flops(POOLING, BankSize())
     assert flops.encoder > POOLING.encoder.flops(128) > 0
     assert rewritten_flops(POOLING, BankSize()).encoder < flops.encoder

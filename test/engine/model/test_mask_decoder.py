@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How one of the decoder's four candidates is chosen, and what becomes of an absent object.
+"""Choice of one of the decoder's four candidates, and the output for an absent object.
 
-Knows candidates made by hand; the decoder itself is compared in test/parity.
+Uses candidates made by hand; the decoder itself is compared in test/parity.
 """
 
 from __future__ import annotations

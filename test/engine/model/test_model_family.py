@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes of the family: parameters, keys and shapes of the official checkpoints, without any weights.
+"""Sizes of the models: parameters, keys and shapes of the official checkpoints, without weights.
 
-Everything is built on the meta device, so large costs nothing.
+Everything is built on the meta device, where even large needs no memory.
 """
 
 from __future__ import annotations
@@ -83,12 +83,8 @@ def test_shapes_of_the_tables_at_the_top() -> None:
     assert shapes["no_obj_ptr"] == [1, 256]
     assert shapes["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] == [2, 128]
     assert shapes["memory_attention.layers.3.cross_attn_image.k_proj.weight"] == [256, 64]
-    assert shapes["image_encoder.neck.convs.0.conv.weight"] == [
-        256,
-        768,
-        1,
-        1,
-    ]  # the deepest level comes first
+    # The deepest level comes first.
+    assert shapes["image_encoder.neck.convs.0.conv.weight"] == [256, 768, 1, 1]
     assert shapes["memory_encoder.mask_downsampler.encoder.12.weight"] == [256, 256, 1, 1]
 
 

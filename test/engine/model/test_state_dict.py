@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognising a model from its keys, and loading that leaves nothing out.
+"""Recognising a model by its keys, and strict loading.
 
-Knows keys and shapes; reads no file.
+Knows keys and shapes. Reads no file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renaming between the official key layout and transformers' one, without transformers.
+"""Renaming between the official key layout and that of transformers, without transformers.
 
-That the names are really transformers' own is proved by test/parity, which loads them strictly.
+test/parity proves that the names are those of transformers: it loads them strictly.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_there_and_back_is_the_identity(name: str, version: str) -> None:
 def test_every_key_of_the_larger_models_has_a_name(name: str) -> None:
     keys = official(name)
     renamed = to_transformers(keys)
-    # four point embeddings become one table, the Fourier matrix is held twice
+    # four point embeddings become one table; the Fourier matrix is stored twice
     assert len(renamed) == len(keys) - 3 + 1
     assert (
         from_transformers({key: torch.zeros(tensor.shape) for key, tensor in renamed.items()}).keys()
@@ -66,7 +66,7 @@ def test_two_fourier_matrices_that_differ_are_refused() -> None:
         from_transformers(renamed)
 
 
-def test_layouts_are_told_apart() -> None:
+def test_layouts_are_distinguished() -> None:
     keys = official("tiny")
     assert is_transformers_layout(to_transformers(keys))
     assert not is_transformers_layout(keys)

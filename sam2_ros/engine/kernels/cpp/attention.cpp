@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Softmax attention for x86 CPUs with AVX-512, in float32 and bfloat16. Called by cpu.py, built by setup.py.
 //
-// Knows pointers, strides and sizes, and does not ask whether the CPU can run it.
+// Knows pointers, strides and sizes. Does not check whether the CPU can run it.
 //
-// Some queries and BLOCK keys at a time, so that everything lies in a core's second-level cache:
-//     weights  = 2 ^ (scale * queries keys^T - shift)     the powers while a tile of scores is in registers
+// Processes some queries and BLOCK keys at a time, so that all data stay in a core's second-level cache:
+//     weights  = 2 ^ (scale * queries keys^T - shift)     powers are computed while a tile of scores is in registers
 //     answers += weights values,   sums += weights        in float32
-// A softmax's answer does not depend on the shift, which saves it from numbers that float32 cannot hold. It is 0 at
-// first, so that no tile waits for another; rows whose sum gives cause for doubt are done again with their largest score.
-// Rotary embedding, where it is asked for, happens while queries and keys are brought into the order of the tiles.
+// The result of a softmax does not depend on the shift, which keeps powers in the range of float32. The shift is 0 at
+// first, so that no tile depends on another. If a sum is out of range, the rows are computed again, shifted by their
+// largest score. Rotary embedding, if any, is applied while queries and keys are packed for the tiles.
 
 #include <algorithm>
 #include <limits>
@@ -19,11 +19,11 @@
 namespace {
 
 constexpr int TILE_ROWS = 12;               // of two registers each: 24 of the 32 registers hold sums
-constexpr int FEW_ROWS = 4;                 // of the tiles behind them
+constexpr int FEW_ROWS = 4;                 // of the tiles for the remaining rows
 constexpr long BLOCK = 256;                 // keys at a time
-constexpr long SMALL_HEAD_BYTES = 400'000;  // keys and values of a head that a core's cache keeps
+constexpr long SMALL_HEAD_BYTES = 400'000;  // keys and values of a head that fit into a core's cache
 
-// [batch, head, token, channel] with strides in numbers.
+// A tensor [batch, head, token, channel]; strides in numbers, not bytes.
 template <typename T>
 struct View {
   T* first;
@@ -34,7 +34,7 @@ struct View {
   long channel() const { return strides[3]; }
 };
 
-// The tokens of a head: one after the other, or where `rows` says, of which those below 0 are all the same `filling`.
+// The tokens of a head: consecutive, or at the indices `rows`; a negative index is padding, the token `filling`.
 template <typename T>
 struct Tokens {
   const T* first;
@@ -48,17 +48,17 @@ struct Tokens {
   }
 };
 
-// Windows of a map, whose tokens are the rows of all views: where those of each window lie, and what fills its edge.
+// Windows of a map whose tokens are the rows of all views: the row indices of each window, and the padding tokens.
 struct Windows {
   const int32_t *query_rows, *key_rows;   // [batch, queries], [batch, keys]; null: no windows
   const void *no_query, *no_key, *no_value;  // [head, channel]
 };
 
-// Angles by which adjacent channels turn; of queries [queries, channels / 2], of keys [channels / 2, cells].
+// Angles by which adjacent channels are rotated: of queries [queries, channels / 2], of keys [channels / 2, cells].
 struct Rope {
-  const float *query_cos, *query_sin, *key_cos, *key_sin;  // null: nothing turns
-  long cells;                                              // keys repeat the table; a multiple of LANES
-  long keys;                                               // that turn, from the first on; likewise
+  const float *query_cos, *query_sin, *key_cos, *key_sin;  // null: no rotation
+  long cells;                                              // the table is repeated over the keys; a multiple of LANES
+  long keys;                                               // number of rotated keys, from the first on; likewise
 };
 
 template <typename T>
@@ -80,15 +80,14 @@ struct Problem {
             rows ? static_cast<const T*>(filling) + head * channels : nullptr};
   }
 
-
   long blocks() const { return (keys + BLOCK - 1) / BLOCK; }
   long padded_values() const { return up(value_channels, TILE_COLUMNS); }
 };
 
-// Keys and values of a head in the order in which tiles read them.
+// Keys and values of a head, packed in the order in which tiles read them.
 //   keys:   [panels][channels / DEPTH][TILE_COLUMNS keys][DEPTH]
 //   values: [blocks][panels of channels][padded keys of the block / DEPTH][TILE_COLUMNS channels][DEPTH]
-// Keys and channels of values are padded with zeros to whole panels.
+// The number of keys, and of channels of values, is padded with zeros to whole panels.
 template <typename T>
 struct Packed {
   Buffer<T> keys, values;
@@ -98,7 +97,7 @@ struct Packed {
         values(buffer<T>(up(p.keys, TILE_COLUMNS) * p.padded_values())) {}
 };
 
-// What one thread works in: some queries, and what becomes of them with BLOCK keys.
+// Buffers of one thread: some queries, and their results for BLOCK keys.
 template <typename T>
 struct Workspace {
   Buffer<T> queries, weights;           // [rows, channels], [rows, BLOCK]
@@ -114,13 +113,13 @@ struct Workspace {
 
 // ---- Packing
 
-// A panel of keys whose channels lie together.
+// Packs a panel of keys with contiguous channels, and rotates them.
 template <typename T>
 void pack_across(const Problem<T>& p, const Tokens<T>& from, long first_key, long keys, T* to) {
   constexpr long IN_REGISTER = LANES * DEPTH<T>;
   for (long half = 0; half < 2; half++, first_key += LANES, keys -= LANES, to += IN_REGISTER) {
-    const bool turns = p.rope.key_cos && first_key < p.rope.keys;
-    const long cell = turns ? first_key % p.rope.cells : 0;
+    const bool rotates = p.rope.key_cos && first_key < p.rope.keys;
+    const long cell = rotates ? first_key % p.rope.cells : 0;
     for (long channel = 0; channel < p.channels; channel += IN_REGISTER) {
       const long channels = std::min(IN_REGISTER, p.channels - channel);
       const __mmask16 there = static_cast<__mmask16>(first_lanes(channels / DEPTH<T>));
@@ -132,7 +131,7 @@ void pack_across(const Problem<T>& p, const Tokens<T>& from, long first_key, lon
       for (long pair = 0; pair < channels / 2; pair++) {
         const long at = (channel / 2 + pair) * p.rope.cells + cell;
         Pair x = pair_of<T>(columns + pair * 2 / DEPTH<T>);
-        if (turns) x = turned(x, p.rope.key_cos + at, p.rope.key_sin + at);
+        if (rotates) x = rotated(x, p.rope.key_cos + at, p.rope.key_sin + at);
         store_pair(to + (channel + 2 * pair) * TILE_COLUMNS, x);
       }
     }
@@ -146,7 +145,7 @@ void pack_query(const Problem<T>& p, const T* from, long query, T* to) {
     return;
   }
   const long angles = query * (p.channels / 2);
-  turn_pairs(from, p.channels, p.rope.query_cos + angles, p.rope.query_sin + angles,
+  rotate_pairs(from, p.channels, p.rope.query_cos + angles, p.rope.query_sin + angles,
              [to](long channel, float x) { round_to(x, to + channel); });
 }
 
@@ -159,7 +158,7 @@ void pack_block(const Problem<T>& p, long batch, long head, long block, Packed<T
     const long some = std::min(TILE_COLUMNS, begin + keys - key);
     if (p.k.channel() == 1) {
       pack_across(p, k, key, some, to);
-    } else {  // channels first; does not turn
+    } else {  // channels first; not rotated
       const auto channel = [&](long c) { return k.first + key + c * p.k.channel(); };
       pack_rows(channel, p.channels, p.channels, first_lanes(some), to);
     }
@@ -173,7 +172,7 @@ void pack_block(const Problem<T>& p, long batch, long head, long block, Packed<T
 
 // ---- Tiles
 
-// ROWS queries and a panel of keys: their weights, which join their sums. Of the panel, keys of `there` exist.
+// Weights of ROWS queries and a panel of keys, which are also added to `sums`. `there`: keys of the panel that exist.
 template <int ROWS, typename T>
 __attribute__((noinline)) void weigh(const T* queries, long channels, const T* panel, float scale, __mmask32 there,
                                      const float* shifts, T* weights, float* sums) {
@@ -192,7 +191,7 @@ __attribute__((noinline)) void weigh(const T* queries, long channels, const T* p
   }
 }
 
-// ROWS queries and a panel of keys: the largest score of each query so far, in `shifts`.
+// Raises `shifts` of ROWS queries to their largest score over a panel of keys.
 template <int ROWS, typename T>
 __attribute__((noinline)) void raise(const T* queries, long channels, const T* panel, float scale, __mmask32 there,
                                      float* shifts) {
@@ -207,7 +206,7 @@ __attribute__((noinline)) void raise(const T* queries, long channels, const T* p
   }
 }
 
-// ROWS rows of weights and a panel of values: what joins the answers.
+// answers += weights values, for ROWS rows of weights and a panel of values.
 template <int ROWS, typename T>
 __attribute__((noinline)) void average(const T* weights, const T* panel, long keys, float* answers, long pitch) {
   Tile<ROWS> tile;
@@ -230,7 +229,7 @@ void store_some(Bf16* to, __m512 left, __m512 right, __mmask32 there) {
 template <int ROWS>
 using Rows = std::integral_constant<int, ROWS>;
 
-// Calls act(Rows of a tile, its first row) for tiles that cover so many rows, in multiples of FEW_ROWS.
+// Calls act(Rows of a tile, its first row) for tiles that cover `rows`, a multiple of FEW_ROWS.
 template <typename Act>
 void each_tile(long rows, const Act& act) {
   long row = 0;
@@ -238,7 +237,7 @@ void each_tile(long rows, const Act& act) {
   for (; row < rows; row += FEW_ROWS) act(Rows<FEW_ROWS>(), row);
 }
 
-// Calls act(Rows of a tile, its first row, panel's first key in the block, which of its keys exist) for all of a block.
+// Calls act(Rows of a tile, its first row, the panel's first key in the block, which of its keys exist) for a block.
 template <typename T, typename Act>
 void each_tile_of_block(const Problem<T>& p, long rows, long begin, const Act& act) {
   const long keys = std::min(BLOCK, p.keys - begin);
@@ -283,18 +282,18 @@ void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head,
   const long count = std::min(p.rows, p.queries - begin), rows = up(count, FEW_ROWS);
   const Tokens<T> q = p.queries_of(batch, head);
   for (long row = 0; row < rows; row++) {
-    const long query = begin + std::min(row, count - 1);  // the last tile is filled up with one that is there
+    const long query = begin + std::min(row, count - 1);  // the last tile is padded with the last query
     pack_query(p, q[query], query, w.queries.get() + row * p.channels);
   }
 
   std::fill_n(w.shifts.get(), rows, 0.0f);
   weigh_and_average(p, packed, rows, w);
-  bool doubtful = false;
+  bool out_of_range = false;
   for (long row = 0; row < rows; row++) {
     const float sum = total(w.sums.get() + row * LANES);
-    doubtful |= !(1 / SAFE < sum && sum < SAFE);
+    out_of_range |= !(1 / SAFE < sum && sum < SAFE);
   }
-  if (doubtful) {
+  if (out_of_range) {
     find_shifts(p, packed, rows, w);
     weigh_and_average(p, packed, rows, w);
   }
@@ -319,7 +318,7 @@ template <typename T>
 void attention(const Problem<T>& p, int threads, Parallel parallel) {
   const long heads = p.batch * p.heads;
   const bool small = p.keys * (p.channels + p.value_channels) * static_cast<long>(sizeof(T)) <= SMALL_HEAD_BYTES;
-  if (small && heads >= 2 * threads) {  // a head for each thread
+  if (small && heads >= 2 * threads) {  // each thread takes a head
     on_all_threads(parallel, threads, heads, [&](const auto& take) {
       Packed<T> packed(p);
       Workspace<T> workspace(p);
@@ -333,7 +332,7 @@ void attention(const Problem<T>& p, int threads, Parallel parallel) {
   }
   Packed<T> packed(p);
   for (long batch = 0; batch < p.batch; batch++)
-    for (long head = 0; head < p.heads; head++) {  // some rows of one head for each thread
+    for (long head = 0; head < p.heads; head++) {  // each thread takes some rows of one head
       on_all_threads(parallel, threads, p.blocks(), [&](const auto& take) {
         for (long block = take(); block >= 0; block = take()) pack_block(p, batch, head, block, packed);
       });
@@ -347,7 +346,7 @@ void attention(const Problem<T>& p, int threads, Parallel parallel) {
 template <typename T>
 void run(const void* q, const void* k, const void* v, void* out, const long (*strides)[4], const long* sizes, float scale,
          const float* query_rope, const float* key_rope, const Windows* windows, int threads, void* parallel) {
-  // Half the second-level cache of 1 MB for queries, weights and answers.
+  // Queries, weights and answers use half of a second-level cache of 1 MB.
   const long bytes = sizeof(T) * (sizes[4] + BLOCK) + sizeof(float) * up(sizes[5], TILE_COLUMNS);
   const long rows = std::clamp<long>(500'000 / bytes / TILE_ROWS * TILE_ROWS, TILE_ROWS, 16 * TILE_ROWS);
   const long query_angles = sizes[2] * sizes[4] / 2, key_angles = sizes[6] * sizes[4] / 2;
@@ -363,11 +362,13 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
 
 }  // namespace
 
-// q, k, v, out: [batch, heads, tokens, channels] with `strides` of each; channels of q, v and out lie together, of k
-// channels or tokens. sizes: batch, heads, queries, keys, channels (even), value channels.
-// scale: of scores, to base 2. Ropes: cosines, then sines, as in `Rope`, or null; sizes then also has their cells and keys,
-// and channels of k lie together. windows: null, or the batch is of windows; channels of k then lie together, too, and are as
-// many as those of values. parallel: OpenMP's GOMP_parallel, whose threads are those of the rest of the program.
+// q, k, v, out: [batch, heads, tokens, channels] with `strides` of each. Contiguous: channels of q, v and out; of k either
+// channels or tokens.
+// sizes: batch, heads, queries, keys, channels (even), value channels, and with ropes their cells and keys, see `Rope`.
+// scale: of scores, to base 2.
+// query_rope, key_rope: cosines, then sines, as in `Rope`, or null; channels of k must be contiguous then.
+// windows: null, or the batch is of windows; channels of k must be contiguous then, and as many as those of values.
+// parallel: OpenMP's GOMP_parallel, which calls on the threads of the rest of the program.
 extern "C" void sam2_attention_float32(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],
                                        const long* sizes, float scale, const float* query_rope, const float* key_rope,
                                        const Windows* windows, int threads, void* parallel) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels of this folder share: numbers, memory, threads, and products of matrices in registers.
+// Shared by the kernels of this folder: number formats, memory, threads, and matrix products in registers.
 //
-// Does not know attention. In namespaces without a name, as every kernel is compiled by itself.
+// Does not know attention. In an unnamed namespace, as every kernel is a translation unit of its own.
 
 #pragma once
 
@@ -16,14 +16,14 @@
 
 namespace {
 
-constexpr long LANES = 16;  // numbers of float32 in a register
+constexpr long LANES = 16;  // float32 numbers in a register
 constexpr long TILE_COLUMNS = 2 * LANES;
-constexpr float SAFE = 0x1p100f;  // sums of weights between its inverse and this are as good as any
+constexpr float SAFE = 0x1p100f;  // sums of weights between 1 / SAFE and SAFE lose no accuracy
 
 using Bf16 = uint16_t;
 using Parallel = void (*)(void (*task)(void*), void* data, unsigned threads, unsigned flags);  // OpenMP's GOMP_parallel
 
-// How many numbers of a row one multiplication takes: what 4 bytes hold.
+// Numbers of a row that one multiply instruction takes per lane: those in 4 bytes.
 template <typename T>
 constexpr long DEPTH = 4 / sizeof(T);
 
@@ -47,7 +47,7 @@ Buffer<T> buffer(long count) {
 
 // ---- Threads
 
-// Calls work(take) on every thread; take() gives the next of `count` numbers, then -1.
+// Calls work(take) on every thread; take() returns the next of the numbers 0 to count - 1, then -1.
 template <typename Work>
 void on_all_threads(Parallel parallel, int threads, long count, const Work& work) {
   struct Shared {
@@ -77,15 +77,15 @@ inline float number(Bf16 x) {
 }
 
 inline void round_to(float x, float* to) { *to = x; }
-inline void round_to(float x, Bf16* to) {  // the nearest one, of two the even one
+inline void round_to(float x, Bf16* to) {  // to nearest, ties to even
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
   *to = static_cast<Bf16>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-// Adjacent channels of a query turn, the pairs by angles of their own.
+// Rotates adjacent channels of a query; each pair has an angle of its own.
 template <typename T, typename Put>
-void turn_pairs(const T* from, long channels, const float* cos, const float* sin, const Put& put) {
+void rotate_pairs(const T* from, long channels, const float* cos, const float* sin, const Put& put) {
   for (long pair = 0; pair < channels / 2; pair++) {
     const float even = number(from[2 * pair]), odd = number(from[2 * pair + 1]);
     put(2 * pair, even * cos[pair] - odd * sin[pair]);
@@ -93,12 +93,12 @@ void turn_pairs(const T* from, long channels, const float* cos, const float* sin
   }
 }
 
-// 2^x: its whole part goes to the exponent, the rest, at most a half, into the Taylor series.
+// 2^x: the whole part becomes the exponent; the rest, at most a half, goes into a Taylor series.
 template <typename T>
 inline __m512 power_of_2(__m512 x) {
   const __m512 whole = _mm512_roundscale_ps(x, 0), rest = _mm512_sub_ps(x, whole);
   __m512 power = _mm512_set1_ps(9.6181291e-3f);
-  if constexpr (!IS_BF16<T>) {  // the 8 bits of bfloat16 end before these terms
+  if constexpr (!IS_BF16<T>) {  // bfloat16 has 8 bits: too few for these terms to matter
     power = _mm512_fmadd_ps(_mm512_set1_ps(1.5403530e-4f), rest, _mm512_set1_ps(1.3333558e-3f));
     power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(9.6181291e-3f));
   }
@@ -111,7 +111,7 @@ inline __m512 power_of_2(__m512 x) {
 
 // ---- Products
 
-// sums += x * y, of DEPTH<T> numbers a lane.
+// sums += x * y, with DEPTH<T> products per lane.
 template <typename T>
 inline __m512 add_products(__m512 sums, __m512i x, __m512i y) {
   if constexpr (IS_BF16<T>)
@@ -127,11 +127,12 @@ inline __m512i everywhere(const T* numbers) {
   return _mm512_set1_epi32(bits);
 }
 
-// A tile of ROWS x TILE_COLUMNS sums.
+// ROWS x TILE_COLUMNS sums, in registers.
 template <int ROWS>
 using Tile = __m512[ROWS][2];
 
-// tile += rows * panel, for a panel [steps][TILE_COLUMNS][DEPTH] and rows whose numbers of a step lie `stride` apart.
+// tile += rows * panel. The panel is [steps][TILE_COLUMNS][DEPTH]; rows are `pitch` apart, the numbers of their steps
+// `stride` apart.
 template <int ROWS, typename T>
 inline __attribute__((always_inline)) void multiply(const T* rows, long pitch, long stride, const T* panel, long steps,
                                                     Tile<ROWS>& tile) {

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax attention to memories of several frames on one square grid, whose keys are projections of few channels and turn
-// by an axial rotary embedding. Called by cpu.py; knows pointers and sizes, not frames or objects.
+// Softmax attention with implicit keys: to memories of several frames on one square grid, whose keys would be
+// projections of few channels, rotated by an axial rotary embedding. Called by cpu.py. Knows pointers and sizes, not
+// frames or objects.
 //
-// The score of a query q, already turned, and of memory m, which lies in column x and row y of the grid:
+// The score of a query q, already rotated, and of a memory m in column x and row y of the grid is
 //     q . R(x, y) (W m + b) = (A[x] + B[y]) . m + a[x] + b[y]
-// for half of the channels turn with x and the other half with y. With R's rows of W, which do not depend on any query,
-//     A[x] = (R(x) W)^T q,   a[x] = R(x) b . q     of the first half, and B[y], b[y] of the second half
-// have as few channels as a memory, and the memories of all frames at one place share their sum. For queries of 256
-// channels, memories of 64 and 7 frames on 64 x 64 places that is 39 GFLOP where keys of 256 channels take 76.
+// since half of the channels rotate with x and the other half with y. Here
+//     A[x] = (R(x) W)^T q,   a[x] = R(x) b . q     of the first half of the channels, and B[y], b[y] of the second half
+// have as few channels as a memory; R(x) W and R(x) b do not depend on the query; and the memories of all frames at one
+// place share the sum A[x] + B[y]. With queries of 256 channels, memories of 64 channels, and 7 frames on 64 x 64 places
+// this takes 39 GFLOP; computing keys of 256 channels would take 76.
 //
-// Queries lie in lanes here, QUERIES of them at a time, and memories are what is repeated over all lanes.
+// Each lane holds a query, QUERIES of them at a time; memories are broadcast to all lanes.
 
 #include <algorithm>
 
@@ -19,27 +21,28 @@ namespace {
 
 constexpr long QUERIES = TILE_COLUMNS;
 constexpr int GROUP = 8;             // channels of an answer at a time
-constexpr long COLUMNS_AT_ONCE = 8;  // of the grid: their weights stay in the first-level cache
+constexpr long COLUMNS_AT_ONCE = 8;  // columns of the grid whose weights fit into the first-level cache
 
 template <typename T>
 struct Problem {
   const T *q, *memory, *values;  // [batch or 1, queries, channels], [batch, tokens, dim], likewise
   T* out;                        // [batch, queries, dim]
-  // R(x) W and below it R(x) b, channels last: [side, dim + 1, channels / 2]; for y; and not turned [dim + 1, channels].
+  // R(x) W and below it R(x) b, channels last: [side, dim + 1, channels / 2]; likewise for y; and not rotated
+  // [dim + 1, channels].
   const T *of_x, *of_y, *anywhere;
   const float *cos, *sin;  // of the queries, [queries, channels / 2]
   float scale;             // of scores, to base 2
-  long q_batch;            // from a batch's queries to the next one's
+  long q_batch;            // stride of q from one batch to the next
   long queries, channels, dim, side, frames;
-  long loose;  // tokens after those of the grid, which do not turn; an even number
+  long loose;  // number of tokens after those of the grid, which are not rotated; even
 
   long cells() const { return side * side; }
   long tokens() const { return cells() * frames + loose; }
   long row_of(long x, long y, long frame) const { return (frame * side + y) * side + x; }
 };
 
-// Values in pairs of tokens: first those of (x, y) and (x, y + 1), y even, then the loose ones; [pairs][dim][2], or in
-// float32, which multiplies single numbers, [pairs][2][dim].
+// Packs values in pairs of tokens: first (x, y) and (x, y + 1), y even, then the loose tokens; [pairs][dim][2], or in
+// float32, where an instruction takes single numbers, [pairs][2][dim].
 template <typename T>
 void pair_up(const T* first, const T* second, long dim, T* to) {
   for (long d = 0; d < dim; d++) {
@@ -62,12 +65,12 @@ void pair_up_loose(const Problem<T>& p, const T* values, T* pairs) {
     pair_up(values + token * p.dim, values + (token + 1) * p.dim, p.dim, pairs + token * p.dim);
 }
 
-// Numbers of float32 that `ask` leaves: for each step of DEPTH channels QUERIES x DEPTH, then the bias.
-long asked(long dim) { return (dim + 1) * QUERIES; }
+// float32 numbers that `project` writes: QUERIES x DEPTH for each step of DEPTH channels, then the bias.
+long projected_size(long dim) { return (dim + 1) * QUERIES; }
 
-// A[x] and a[x], or those of y: what QUERIES queries ask of a memory. In bfloat16 two channels of a query lie together.
+// A[x] and a[x] of QUERIES queries, or B[y] and b[y]. In bfloat16 two channels of a query are adjacent.
 template <typename T>
-__attribute__((noinline)) void ask(const T* projection, long channels, long dim, const T* queries, float scale, float* to) {
+__attribute__((noinline)) void project(const T* projection, long channels, long dim, const T* queries, float scale, float* to) {
   const __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
   const __m512 factor = _mm512_set1_ps(scale);
@@ -92,7 +95,7 @@ __attribute__((noinline)) void ask(const T* projection, long channels, long dim,
   store(to, _mm512_mul_ps(bias[0][0], factor), _mm512_mul_ps(bias[0][1], factor));
 }
 
-// The weights of FRAMES memories at one place, `pitch` apart.
+// The weights of the FRAMES memories at one place, which are `pitch` apart.
 template <int FRAMES, typename T>
 inline __attribute__((always_inline)) void weigh(const float* of_x, const float* of_y, const T* memory, long pitch,
                                                  long dim, Tile<FRAMES>& tile) {
@@ -124,14 +127,14 @@ inline __attribute__((always_inline)) void weigh(const float* of_x, const float*
     for (int half = 0; half < 2; half++) tile[frame][half] = power_of_2<T>(tile[frame][half]);
 }
 
-// A place, and what queries ask of it.
+// A place of the grid: its memories, and the projections of the queries for its column and row.
 template <typename T>
 struct Place {
   const float *of_x, *of_y;
   const T* memory;
 };
 
-// Weights of two places, as `average` takes them, and what joins the sums of weights: [QUERIES].
+// Weights of two places, packed for `average`, and added to the sums of weights: [QUERIES].
 template <int FRAMES, typename T>
 __attribute__((noinline)) void weigh_two(const Place<T>& first, const Place<T>& second, long pitch, long dim, float* sums,
                                          T* weights) {
@@ -173,7 +176,7 @@ constexpr WeighTwo<T> FOR_FRAMES[] = {nullptr,         weigh_two<1, T>, weigh_tw
                                       weigh_two<5, T>, weigh_two<6, T>, weigh_two<7, T>,  weigh_two<8, T>,  weigh_two<9, T>,
                                       weigh_two<10, T>, weigh_two<11, T>, weigh_two<12, T>};
 
-// answers [dim][QUERIES] += of some pairs of tokens.
+// answers [dim][QUERIES] += weights values, of some pairs of tokens.
 template <typename T>
 __attribute__((noinline)) void average(const T* values, const T* weights, long pairs, long dim, float* answers) {
   for (long d = 0; d < dim; d += GROUP) {
@@ -184,31 +187,31 @@ __attribute__((noinline)) void average(const T* values, const T* weights, long p
   }
 }
 
-// What one thread works in.
+// Buffers of one thread.
 template <typename T>
 struct Workspace {
   Buffer<T> queries, weights;                   // [channels / DEPTH][QUERIES][DEPTH], of some pairs of tokens
-  Buffer<float> of_x, of_y, anywhere, nothing;  // as `ask` leaves them, of all columns and of two rows
+  Buffer<float> of_x, of_y, anywhere, nothing;  // written by `project`: of all columns, of two rows, of no place; zeros
   Buffer<float> sums, answers;                  // [QUERIES], [dim][QUERIES]
 
   explicit Workspace(const Problem<T>& p)
       : queries(buffer<T>(p.channels * QUERIES)),
         weights(buffer<T>(std::max(COLUMNS_AT_ONCE * p.frames, p.loose / 2) * 2 * QUERIES)),
-        of_x(buffer<float>(p.side * asked(p.dim))),
-        of_y(buffer<float>(2 * asked(p.dim))),
-        anywhere(buffer<float>(asked(p.dim))),
-        nothing(buffer<float>(asked(p.dim))),
+        of_x(buffer<float>(p.side * projected_size(p.dim))),
+        of_y(buffer<float>(2 * projected_size(p.dim))),
+        anywhere(buffer<float>(projected_size(p.dim))),
+        nothing(buffer<float>(projected_size(p.dim))),
         sums(buffer<float>(QUERIES)),
         answers(buffer<float>(p.dim * QUERIES)) {
-    std::fill_n(nothing.get(), asked(p.dim), 0.0f);
+    std::fill_n(nothing.get(), projected_size(p.dim), 0.0f);
   }
 };
 
 template <typename T>
-void turn_queries(const Problem<T>& p, const T* q, long begin, T* to) {
+void rotate_queries(const Problem<T>& p, const T* q, long begin, T* to) {
   for (long lane = 0; lane < QUERIES; lane++) {
     const long query = std::min(begin + lane, p.queries - 1), angles = query * (p.channels / 2);
-    turn_pairs(q + query * p.channels, p.channels, p.cos + angles, p.sin + angles, [&](long channel, float x) {
+    rotate_pairs(q + query * p.channels, p.channels, p.cos + angles, p.sin + angles, [&](long channel, float x) {
       round_to(x, to + channel / DEPTH<T> * DEPTH<T> * QUERIES + lane * DEPTH<T> + channel % DEPTH<T>);
     });
   }
@@ -216,14 +219,14 @@ void turn_queries(const Problem<T>& p, const T* q, long begin, T* to) {
 
 template <typename T>
 void attend_to_grid(const Problem<T>& p, const T* memory, const T* pairs, Workspace<T>& w) {
-  const long half = p.channels / 2, place = asked(p.dim), projection = (p.dim + 1) * half;
+  const long half = p.channels / 2, place = projected_size(p.dim), projection = (p.dim + 1) * half;
   const T *of_x_half = w.queries.get(), *of_y_half = of_x_half + half * QUERIES;
   float *upper = w.of_y.get(), *lower = upper + place;
   for (long x = 0; x < p.side; x++)
-    ask(p.of_x + x * projection, half, p.dim, of_x_half, p.scale, w.of_x.get() + x * place);
+    project(p.of_x + x * projection, half, p.dim, of_x_half, p.scale, w.of_x.get() + x * place);
   for (long y = 0; y < p.side; y += 2) {
-    ask(p.of_y + y * projection, half, p.dim, of_y_half, p.scale, upper);
-    ask(p.of_y + (y + 1) * projection, half, p.dim, of_y_half, p.scale, lower);
+    project(p.of_y + y * projection, half, p.dim, of_y_half, p.scale, upper);
+    project(p.of_y + (y + 1) * projection, half, p.dim, of_y_half, p.scale, lower);
     for (long begin = 0; begin < p.side; begin += COLUMNS_AT_ONCE) {
       const long columns = std::min(COLUMNS_AT_ONCE, p.side - begin);
       for (long column = 0; column < columns; column++) {
@@ -243,7 +246,7 @@ template <typename T>
 void attend_to_loose(const Problem<T>& p, const T* memory, const T* pairs, Workspace<T>& w) {
   if (!p.loose) return;
   const long first = p.cells() * p.frames;
-  ask(p.anywhere, p.channels, p.dim, w.queries.get(), p.scale, w.anywhere.get());
+  project(p.anywhere, p.channels, p.dim, w.queries.get(), p.scale, w.anywhere.get());
   for (long token = 0; token < p.loose; token += 2) {
     const T* at = memory + (first + token) * p.dim;
     weigh_two<1, T>({w.anywhere.get(), w.nothing.get(), at}, {w.anywhere.get(), w.nothing.get(), at + p.dim}, 0, p.dim,
@@ -252,11 +255,11 @@ void attend_to_loose(const Problem<T>& p, const T* memory, const T* pairs, Works
   average(pairs + first * p.dim, w.weights.get(), p.loose / 2, p.dim, w.answers.get());
 }
 
-// Whether all sums are as good as any.
+// Returns false if a sum of weights is out of range.
 template <typename T>
 bool attend(const Problem<T>& p, long batch, const T* pairs, long begin, Workspace<T>& w) {
   const T* memory = p.memory + batch * p.tokens() * p.dim;
-  turn_queries(p, p.q + batch * p.q_batch, begin, w.queries.get());
+  rotate_queries(p, p.q + batch * p.q_batch, begin, w.queries.get());
   std::fill_n(w.sums.get(), QUERIES, 0.0f);
   std::fill_n(w.answers.get(), p.dim * QUERIES, 0.0f);
   attend_to_grid(p, memory, pairs, w);
@@ -304,7 +307,7 @@ int run(const void* const* tensors, const float* rope, const long* sizes, float 
 
 // tensors: q, memory, values, of_x, of_y, anywhere, out, as in `Problem`. rope: cosines, then sines of the queries.
 // sizes: batch, queries, channels, dim (a multiple of 8), side (even), frames (1 to 12), loose (even), q_batch.
-// Returns 0 where a sum of weights is too small or too large for float32: the answer is not to be used then.
+// Returns 0 if a sum of weights is too small or too large for float32: the result must not be used then.
 extern "C" int sam2_grid_attention_float32(const void* const* tensors, const float* rope, const long* sizes, float scale,
                                            int threads, void* parallel) {
   return run<float>(tensors, rope, sizes, scale, threads, parallel);

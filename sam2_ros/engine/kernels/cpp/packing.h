@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings rows of numbers into the order in which products read them: next to each other what one multiplication takes.
+// Packs rows of numbers in the order in which products read them: operands of one instruction next to each other.
 //
-// Does not know keys from values, nor where rows come from.
+// Does not distinguish keys and values, and does not know where rows come from.
 
 #pragma once
 
@@ -13,7 +13,7 @@ namespace {
 
 __mmask32 first_lanes(long count) { return count >= 32 ? ~0u : count <= 0 ? 0u : (1u << count) - 1; }
 
-// Two rows side by side, number by number: the pairs that one multiplication takes.
+// Interleaves two rows: pairs of numbers, as one multiply instruction takes them. `there`: lanes that exist.
 void interleave(const Bf16* upper, const Bf16* lower, __mmask32 there, bool lower_there, Bf16* to) {
   const __m512i a = _mm512_maskz_loadu_epi16(there, upper);
   const __m512i b = lower_there ? _mm512_maskz_loadu_epi16(there, lower) : _mm512_setzero_si512();
@@ -24,7 +24,8 @@ void interleave(const Bf16* upper, const Bf16* lower, __mmask32 there, bool lowe
   _mm512_storeu_si512(to + TILE_COLUMNS, _mm512_permutex2var_epi16(a, right, b));
 }
 
-// `count` rows of TILE_COLUMNS numbers, those past `rows` or outside of `there` zeros. row(i) is where one begins.
+// Packs `count` rows of TILE_COLUMNS numbers; rows past `rows` and lanes outside of `there` are zeros. row(i) is the
+// address of a row.
 template <typename T, typename Row>
 void pack_rows(const Row& row, long rows, long count, __mmask32 there, T* to) {
   for (long i = 0; i < count; i += DEPTH<T>, to += DEPTH<T> * TILE_COLUMNS) {
@@ -39,7 +40,7 @@ void pack_rows(const Row& row, long rows, long count, __mmask32 there, T* to) {
   }
 }
 
-// Rows of 16 numbers of 4 bytes change places with columns.
+// Transposes 16 x 16 numbers of 4 bytes.
 void transpose(__m512i (&x)[LANES]) {
   __m512i y[LANES];
 #pragma GCC unroll 8
@@ -71,12 +72,12 @@ void transpose(__m512i (&x)[LANES]) {
   }
 }
 
-// LANES rows at two adjacent columns.
+// Two adjacent columns of LANES rows.
 struct Pair {
   __m512 even, odd;
 };
 
-// A pair out of columns, which hold 4 bytes of every row.
+// A pair from transposed columns, each of which holds 4 bytes of every row.
 template <typename T>
 Pair pair_of(const __m512i* columns) {
   if constexpr (IS_BF16<T>)
@@ -86,7 +87,7 @@ Pair pair_of(const __m512i* columns) {
     return {_mm512_castsi512_ps(columns[0]), _mm512_castsi512_ps(columns[1])};
 }
 
-Pair turned(Pair x, const float* cos, const float* sin) {
+Pair rotated(Pair x, const float* cos, const float* sin) {
   const __m512 c = _mm512_loadu_ps(cos), s = _mm512_loadu_ps(sin);
   return {_mm512_fmsub_ps(x.even, c, _mm512_mul_ps(x.odd, s)), _mm512_fmadd_ps(x.even, s, _mm512_mul_ps(x.odd, c))};
 }

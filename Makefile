@@ -4,6 +4,7 @@
 #   make env     .venv with everything pinned, a ROS 2 graph from wheels (Linux x86-64), sam2_ros_msgs built; seconds when nothing changed
 #   make demo    the main job, start to end: leaves out/demo
 #   make test    lint, types, tests
+#   make docs    the documentation site: leaves out/docs; a broken link fails
 #   make clean   removes what the three made
 #
 # Variables, each as in `make env PYTHON=python3.12`:
@@ -28,7 +29,7 @@ endif
 # Nobody else's robot hears our tests.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: help env demo test clean
+.PHONY: help env demo test docs clean
 help:
 	@sed -n 's/^#   \{0,1\}//p' Makefile
 
@@ -43,6 +44,9 @@ test: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+docs: env
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d out/doctrees docs out/docs
 
 clean:
 	rm -rf $(VENV) build install log dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -37,26 +37,26 @@ included_pages = {"models/nano/README.md": "reference/nano"}  # files outside do
 nitpicky = True  # a reference that leads nowhere is an error
 nitpick_ignore_regex = [(r"py:.*", r"(?!sam2_ros\.).*")]  # types of other packages: their sites are not asked
 
-# Markdown
+# Text
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
-suppress_warnings = ["myst.header"]
 
 # The Python API: plain prose, in which single backticks are code
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-autodoc_mock_imports = [
-    name for name in ("cv2", "pycocotools", "rosbags", "safetensors", "torch") if find_spec(name) is None
-]
+NEEDED = ("cv2", "pycocotools", "rosbags", "safetensors", "torch")
+autodoc_mock_imports = [name for name in NEEDED if find_spec(name) is None]  # docs.ros.org has no PyTorch
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 72
 python_use_unqualified_type_names = True
 add_module_names = False
 
 # The look
+highlight_language = "none"  # of blocks that do not name theirs
 html_theme = "furo"
 html_title = "sam2_ros"
 html_static_path = ["_static"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes every file that is generated from the code: pages of docs/reference, the tree of the package, config/desktop.yaml.
+"""Writes every file that is generated from the code: reference pages, the tree of the package, config/desktop.yaml.
 
     python scripts/reference_pages.py
 
@@ -8,11 +8,7 @@ Knows which generators there are; a test compares the files with what this would
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import architecture_tree
 from reference import commands, parameters, topics

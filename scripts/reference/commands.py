@@ -56,7 +56,7 @@ class Parameter:
 
 
 def generated_files() -> dict[Path, str]:
-    return {PAGE: with_generated(PAGE, "\n\n".join(blocks()))}
+    return {PAGE: with_generated(PAGE.read_text("utf-8"), "\n\n".join(blocks()))}
 
 
 def commands(of: typer.Typer = app, group: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -72,14 +72,9 @@ def commands(of: typer.Typer = app, group: str = "") -> Iterator[tuple[str, Call
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
     found = []
     for each in inspect.signature(function, eval_str=True).parameters.values():
-        kind, *notes = (
-            typing.get_args(each.annotation)
-            if hasattr(each.annotation, "__metadata__")
-            else (each.annotation,)
-        )
-        info, default = (
-            (notes[0], each.default) if notes else (each.default, getattr(each.default, "default", None))
-        )
+        kind, info, default = each.annotation, each.default, getattr(each.default, "default", None)
+        if hasattr(kind, "__metadata__"):  # Annotated
+            kind, info, default = kind.__origin__, kind.__metadata__[0], each.default
         if isinstance(info, (OptionInfo, ArgumentInfo)):
             is_argument = isinstance(info, ArgumentInfo)
             shown = shown_name(each.name, kind, info, is_argument)

@@ -20,16 +20,18 @@ def table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, code in backticks excepted; fits a cell of a table."""
-    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    """Text that Markdown shows as it is, in a cell of a table; names of topics and parameters become code, pages links."""
+    text = re.sub(r"(?<![\w`/.-])(~/[\w/<>]+|[a-z]\w*_\w+)(?![\w`./*-]*[\w`/*])", r"`\1`", " ".join(text.split()))
+    text = re.sub(r"(?<![\w`-])(--[a-z][a-z-]*)(?![\w`])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"`\1`", text)
+    parts = re.split(r"(`[^`]*`)", text)
     shown = [part if part.startswith("`") else re.sub(r"([*<>\[\]])", r"\\\1", part) for part in parts]
-    return "".join(shown).replace("|", r"\|")
+    return re.sub(r"\bdocs/([\w/-]+\.md)", r"[\1](../\1)", "".join(shown)).replace("|", r"\|")
 
 
-def with_generated(page: Path, block: str) -> str:
-    """The page with its generated part replaced."""
-    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+def with_generated(page: str, block: str) -> str:
+    """The page with its generated part replaced. ValueError where a page has none."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{page.relative_to(ROOT)}: expected the lines '{BEGIN}' and '{END}'")
+        raise ValueError(f"a page without the lines '{BEGIN}' and '{END}': {page[:60]!r}")
     return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"

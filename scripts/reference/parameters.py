@@ -36,7 +36,7 @@ EFFECT: dict[When, str] = {"now": "*At once.*", "configure": "*At configure.*", 
 
 
 def generated_files() -> dict[Path, str]:
-    return {COMPLETE: complete_file(), PAGE: with_generated(PAGE, sections())}
+    return {COMPLETE: complete_file(), PAGE: with_generated(PAGE.read_text("utf-8"), sections())}
 
 
 def bounds(spec: ParameterSpec) -> str:
@@ -81,7 +81,7 @@ def sections() -> str:
 
 
 def row(spec: ParameterSpec) -> tuple[str, str]:
-    meaning = plain(re.sub(r"(~/[\w<>/]+)", r"`\1`", spec.description))
+    meaning = plain(spec.description)
     words = [word for word in spec.choices if not re.search(rf"\b{word}\b", spec.description)]
     choices = f"One of {', '.join(spec.choices)}." if words else ""
     said = " ".join(filter(None, (meaning, choices, bounds(spec), EFFECT[spec.when])))

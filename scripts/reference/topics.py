@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/topics-and-services.md: names, types and QoS as the node's code creates them, messages with their comments.
+"""docs/reference/topics-and-services.md: topics and services as the node's code creates them, and all message types.
 
 Reads sources only: it needs neither ROS nor the message packages.
 """
@@ -43,7 +43,7 @@ MEANINGS = {
     "image_raw": "The camera's images, with `image_transport: raw` (the default). [Encodings](images.md#encodings).",
     "image_raw/compressed": "The same with `image_transport: compressed`: JPEG or PNG.",
     "depth_image": "With `use_3d`: depth, registered to the colour image; 16UC1 or 32FC1.",
-    "camera_info": "With `use_3d`: the camera's intrinsics. A message that was published once, transient local, is taken too.",
+    "camera_info": "With `use_3d`: the camera's intrinsics. One that was published once, transient local, counts too.",
     "/tf, /tf_static": "With `use_3d` and `target_frame`: where the camera is.",
     "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image that the header names.",
     "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, on the newest image. A new object, or a "
@@ -71,16 +71,16 @@ MEANINGS = {
 
 
 def generated_files() -> dict[Path, str]:
-    return {PAGE: with_generated(PAGE, "\n\n".join(blocks()))}
+    return {PAGE: with_generated(PAGE.read_text("utf-8"), "\n\n".join(blocks()))}
 
 
 def blocks() -> Iterator[str]:
     found = endpoints()
     for kind, heading in (("in", "Topics in"), ("out", "Topics out"), ("service", "Services")):
         of_kind = {each.name: each for each in found if each.kind == kind}
-        head = ("service" if kind == "service" else "topic", "type, QoS and meaning")
+        head = ("service", "type and meaning") if kind == "service" else ("topic", "type, QoS and meaning")
         rows = [row(of_kind[name]) for name in MEANINGS if name in of_kind]
-        yield f"## {heading}\n\n{table((head[0], head[1].replace(', QoS', '') if kind == 'service' else head[1]), rows)}"
+        yield f"## {heading}\n\n{table(head, rows)}"
     yield "## Messages\n\nOf the package `sam2_ros_msgs`."
     for path in sorted((MESSAGES / "msg").glob("*.msg")):
         yield from interface(path)

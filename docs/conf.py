@@ -28,7 +28,7 @@ extensions = [
     "repository_links",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["README.md"]  # rosdoc2 puts it beside the pages
 
 # Links
 repository_url = "https://github.com/sam2-ros/sam2_ros"
@@ -46,8 +46,21 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-NEEDED = ("cv2", "pycocotools", "rosbags", "safetensors", "torch")
-autodoc_mock_imports = [name for name in NEEDED if find_spec(name) is None]  # docs.ros.org has no PyTorch
+DEPENDENCIES = [
+    "backports",
+    "cv2",
+    "jinja2",
+    "matplotlib",
+    "PIL",
+    "psutil",
+    "pycocotools",
+    "rosbags",
+    "safetensors",
+]
+DEPENDENCIES += ["scipy", "skimage", "torch", "typer", "yaml"]
+autodoc_mock_imports = [
+    name for name in DEPENDENCIES if find_spec(name) is None
+]  # docs.ros.org has no PyTorch
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False

@@ -20,8 +20,10 @@ def table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, in a cell of a table; names of topics and parameters become code, pages links."""
-    text = re.sub(r"(?<![\w`/.-])(~/[\w/<>]+|[a-z]\w*_\w+)(?![\w`./*-]*[\w`/*])", r"`\1`", " ".join(text.split()))
+    """Text for a cell of a table: nothing in it is markup; names and options become code, pages of docs/ links."""
+    text = re.sub(
+        r"(?<![\w`/.-])(~/[\w/<>]+|[a-z]\w*_\w+)(?![\w`./*-]*[\w`/*])", r"`\1`", " ".join(text.split())
+    )
     text = re.sub(r"(?<![\w`-])(--[a-z][a-z-]*)(?![\w`])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"`\1`", text)
     parts = re.split(r"(`[^`]*`)", text)
     shown = [part if part.startswith("`") else re.sub(r"([*<>\[\]])", r"\\\1", part) for part in parts]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/topics-and-services.md lists the topics and services of a running node, with their types and reliability."""
+"""docs/reference/topics-and-services.md lists what a running node has: topics, services, types and reliability."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def listed(heading: str) -> dict[str, tuple[str, str]]:
     )
     kind = "srv" if heading == "Services" else "msg"
     return {
-        resolved(one): (f"{package}/{kind}/{name}", qos)
-        for names, package, name, qos in rows
-        for one in names.split(", ")
+        resolved(name): (f"{package}/{kind}/{message}", qos)
+        for names, package, message, qos in rows
+        for name in names.split(", ")
     }
 
 

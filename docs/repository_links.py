@@ -58,11 +58,16 @@ class RepositoryLinks(SphinxTransform):
             self._lead_to_repository(node, path, name, heading)
 
     def _in_repository(self, target: str) -> Path | None:
-        """The file or folder that a link means, counted from the page in the repository, or from where it is built."""
+        """The file or folder that a link means, counted from the page, or from the file that the page includes."""
         root = Path(self.config.repository_root)
-        page, built = root / "docs" / self.env.docname, Path(self.env.doc2path(self.env.docname))
-        for base in (page.parent, built.parent):
-            path = Path(os.path.normpath(base / target)) if target else root
+        bases = [(root / "docs" / self.env.docname).parent, Path(self.env.doc2path(self.env.docname)).parent]
+        bases += [
+            (root / name).parent
+            for name, page in self.config.included_pages.items()
+            if page == self.env.docname
+        ]
+        for base in bases if target else ():
+            path = Path(os.path.normpath(base / target))
             if path.exists() and path != root and path.is_relative_to(root):
                 return path
         return None

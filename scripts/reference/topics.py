@@ -46,9 +46,9 @@ MEANINGS = {
     "camera_info": "With `use_3d`: the camera's intrinsics. One that was published once, transient local, counts too.",
     "/tf, /tf_static": "With `use_3d` and `target_frame`: where the camera is.",
     "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image that the header names.",
-    "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, on the newest image. A new object, or a "
-    "refinement of the parameter `active_id`.",
-    "~/clicked_point": "A click with a header: x and y in pixels, `frame_id` that of the image.",
+    "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, for the next image. A new object, or a "
+    "refinement of the object that the parameter `active_id` names.",
+    "~/clicked_point": "The same with a header: the click counts on the image of that stamp; `frame_id` is the image's.",
     "~/detections": "With `detection_mode`: boxes of a detector. `reseed` brings hidden objects back, `track_all` also "
     "starts an object for each box that fits none.",
     "~/objects": "Id, label, state, scores, box, mask and position of every object: one message per processed image, "

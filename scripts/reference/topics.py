@@ -48,7 +48,7 @@ MEANINGS = {
     "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image that the header names.",
     "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, for the next image. A new object, or a "
     "refinement of the object that the parameter `active_id` names.",
-    "~/clicked_point": "The same with a header: the click counts on the image of that stamp; `frame_id` is the image's.",
+    "~/clicked_point": "The same with a header: the click is for the image of that stamp; `frame_id` is the image's.",
     "~/detections": "With `detection_mode`: boxes of a detector. `reseed` brings hidden objects back, `track_all` also "
     "starts an object for each box that fits none.",
     "~/objects": "Id, label, state, scores, box, mask and position of every object: one message per processed image, "

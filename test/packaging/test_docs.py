@@ -48,7 +48,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 def test_a_broken_link_a_broken_anchor_and_a_renamed_class_fail_the_build(tmp_path: Path) -> None:
     source = tmp_path / "docs"
     source.mkdir()
-    for name in ("conf.py", "repository_links.py"):
+    for name in ("conf.py", "docstrings.py", "repository_links.py"):
         shutil.copy(DOCS / name, source)
     (source / "_static").mkdir()
     (source / "_static" / "site.css").touch()

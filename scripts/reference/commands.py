@@ -123,4 +123,4 @@ def usage(name: str, of_command: list[Parameter]) -> str:
         each.shown if each.required else f"[{each.shown}]" for each in of_command if each.is_argument
     ]
     needed = [each.shown for each in of_command if each.required and not each.is_argument]
-    return f"```\n{' '.join([f'sam2-ros {name}', *arguments, *needed])} [OPTIONS]\n```"
+    return f"```\n{' '.join([f'sam2-ros {name}', *arguments, *needed])} ...\n```"

@@ -5,6 +5,7 @@
 #   make demo    the main job, start to end: leaves out/demo
 #   make check   lint, types and the quick tests: for every change, 90 seconds
 #   make test    lint, types and all tests, with a live ROS graph: before a change is handed in, 12 minutes on 2 cores
+#   make docs    the documentation site: leaves out/docs; a broken link fails
 #   make clean   removes what the three made
 #
 # Variables, each as in `make env PYTHON=python3.12`:
@@ -32,7 +33,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 # One process for each core; the tests of one file stay together, as they share a model or a node.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help env demo lint check test clean
+.PHONY: help env demo lint check test docs clean
 help:
 	@sed -n 's/^#   \{0,1\}//p' Makefile
 
@@ -52,6 +53,9 @@ check: lint
 
 test: lint
 	$(PYTEST)
+
+docs: env
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d out/doctrees docs out/docs
 
 clean:
 	rm -rf $(VENV) build install log dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

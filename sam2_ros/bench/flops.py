@@ -71,7 +71,7 @@ def official_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
 
 
 def rewritten_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
-    """Fewest operations with equal results: all exact rewrites of docs/explanation/performance.md, used here or not."""
+    """Fewest operations with equal results: all exact rewrites of docs/explanation/kernels.md, used here or not."""
     return FrameFlops(
         encoder_flops(config, padded=False) - _folded_skips(config),
         rewritten_memory_attention_flops(config, bank),

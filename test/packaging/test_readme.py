@@ -28,8 +28,8 @@ def test_the_tree_of_the_package_is_as_the_files_say():
     finally:
         sys.path.pop(0)
     page = PAGE.read_text()
-    assert page == with_tree(page), "python scripts/architecture_tree.py writes it anew"
-    assert page.count(".py ") > 200
+    assert page == with_tree(page), "python scripts/reference_pages.py writes it anew"
+    assert page.count(".py` |") > 200
 
 
 @pytest.mark.parametrize(

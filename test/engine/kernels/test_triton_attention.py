@@ -21,7 +21,7 @@ from interpreted_attention import (
 from sam2_ros.engine.kernels.gpu import Shape
 from sam2_ros.engine.kernels.triton_tiles import Tiles, fitting_tiles, shared_memory
 
-NO_TRITON = "Triton is not installed: pip install triton==3.7.1 (docs/explanation/performance.md)"
+NO_TRITON = "Triton is not installed: pip install triton==3.7.1 (docs/explanation/kernels.md)"
 
 ODD = [(1, 1), (1, 33), (33, 70), (65, 32), (64, 129)]
 ROUNDING = {"float32": 2e-6, "float16": 2e-3, "bfloat16": 1.5e-2}

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/reference/topics-and-services.md: topics and services as the node's code creates them, and all message types.
+
+Reads sources only: it needs neither ROS nor the message packages.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .markdown import REFERENCE, ROOT, plain, table, with_generated
+
+PAGE = REFERENCE / "topics-and-services.md"
+NODE, MESSAGES = ROOT / "sam2_ros" / "node", ROOT / "sam2_ros_msgs"
+PACKAGES = {"interfaces": "sam2_ros_msgs", "messages": "vision_msgs"}  # that the node imports by other names
+RELIABLE, BEST_EFFORT = "reliable", "best effort"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A topic or a service of the node."""
+
+    kind: str  # "in", "out" or "service"
+    name: str
+    type: str
+    qos: str = ""
+
+
+# Where the code has no literal name.
+COMPUTED = [
+    Endpoint("in", "image_raw", "sensor_msgs/Image", "as `image_reliability` says, depth 1"),
+    Endpoint(
+        "in", "image_raw/compressed", "sensor_msgs/CompressedImage", "as `image_reliability` says, depth 1"
+    ),
+    Endpoint("in", "/tf, /tf_static", "tf2_msgs/TFMessage", "as tf2 has it"),
+    Endpoint("out", "~/mask/<id>", "sensor_msgs/Image", f"{RELIABLE}, depth 1"),
+]
+MEANINGS = {
+    "image_raw": "The camera's images, with `image_transport: raw` (the default). [Encodings](images.md#encodings).",
+    "image_raw/compressed": "The same with `image_transport: compressed`: JPEG or PNG.",
+    "depth_image": "With `use_3d`: depth, registered to the colour image; 16UC1 or 32FC1.",
+    "camera_info": "With `use_3d`: the camera's intrinsics. One that was published once, transient local, counts too.",
+    "/tf, /tf_static": "With `use_3d` and `target_frame`: where the camera is.",
+    "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image that the header names.",
+    "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, for the next image. A new object, or a "
+    "refinement of the object that the parameter `active_id` names.",
+    "~/clicked_point": "The same with a header: the click is for the image of that stamp; `frame_id` is the image's.",
+    "~/detections": "With `detection_mode`: boxes of a detector. `reseed` brings hidden objects back, `track_all` also "
+    "starts an object for each box that fits none.",
+    "~/objects": "Id, label, state, scores, box, mask and position of every object: one message per processed image, "
+    "under the image's own header.",
+    "~/status": "The same without pixels, for `ros2 topic echo`, logs and plots.",
+    "~/label_image": "mono16: 0 is background, else the label of the object.",
+    "~/mask/<id>": "For the ids in `mask_topics`: the object's mask, mono8 at full size.",
+    "~/debug_image": "With `use_debug`: the image with masks, ids and states drawn in.",
+    "~/detections_2d": "Boxes of the visible objects; needs vision_msgs.",
+    "~/detections_3d": "With `use_3d`: positions and sizes of the visible objects; needs vision_msgs.",
+    "~/object_cloud": "With `use_3d`: the points of the visible objects, coloured.",
+    "~/markers": "With `use_3d`: positions for RViz.",
+    "/diagnostics": "Stage times, rates, drops, prompts, objects by state, memory; once a second.",
+    "~/add_objects": "",
+    "~/remove_objects": "",
+    "~/segment": "",
+    "~/reset": "Forgets all objects. Labels are not reused.",
+    "~/enable": "Whether images are processed, as the parameter `enable`.",
+}
+
+
+def generated_files() -> dict[Path, str]:
+    return {PAGE: with_generated(PAGE.read_text("utf-8"), "\n\n".join(blocks()))}
+
+
+def blocks() -> Iterator[str]:
+    found = endpoints()
+    for kind, heading in (("in", "Topics in"), ("out", "Topics out"), ("service", "Services")):
+        of_kind = {each.name: each for each in found if each.kind == kind}
+        head = ("service", "type and meaning") if kind == "service" else ("topic", "type, QoS and meaning")
+        rows = [row(of_kind[name]) for name in MEANINGS if name in of_kind]
+        yield f"## {heading}\n\n{table(head, rows)}"
+    yield "## Messages\n\nOf the package `sam2_ros_msgs`."
+    for path in sorted((MESSAGES / "msg").glob("*.msg")):
+        yield from interface(path)
+    yield "## Service types"
+    for path in sorted((MESSAGES / "srv").glob("*.srv")):
+        yield from interface(path)
+
+
+def row(endpoint: Endpoint) -> tuple[str, str]:
+    package, _, name = endpoint.type.partition("/")
+    own = package == "sam2_ros_msgs"
+    shown = f"[`{endpoint.type}`](#{name.lower()})" if own else f"`{endpoint.type}`"
+    meaning = MEANINGS[endpoint.name] or head_comment(MESSAGES / "srv" / f"{name}.srv")
+    return f"`{endpoint.name}`", "<br>".join(
+        filter(None, (f"{shown}{endpoint.qos and ', '}{endpoint.qos}", meaning))
+    )
+
+
+def endpoints() -> list[Endpoint]:
+    """What the node's code creates, each once. SystemExit where the page would have no meaning for one, or too many."""
+    found = [*COMPUTED]
+    for source in sorted(NODE.rglob("*.py")):
+        module = ast.parse(source.read_text("utf-8"))
+        types = imported_types(module)
+        for call in ast.walk(module):
+            if isinstance(call, ast.Call):
+                found += created_by(call, types)
+    unique = {
+        each.name: each for each in reversed(found)
+    }  # depth's second look at camera_info is not the first
+    if unknown := set(unique) ^ set(MEANINGS):
+        raise SystemExit(
+            f"{Path(__file__).name}: MEANINGS and the node's code differ in {', '.join(sorted(unknown))}"
+        )
+    return list(unique.values())
+
+
+def imported_types(module: ast.Module) -> dict[str, str]:
+    """Message classes that a module imports: name -> package."""
+    return {
+        alias.name: PACKAGES.get(parts[-1], parts[0])
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for parts in [node.module.split(".")]
+        if parts[-1] in ("msg", "srv", "interfaces")
+        for alias in node.names
+    }
+
+
+CREATORS = {  # function: kind, and which arguments are type, name and QoS
+    "subscribe": ("in", 1, 2, 4),
+    "create_subscription": ("in", 0, 1, 3),
+    "create_publisher": ("out", 0, 1, 2),
+    "_publisher": ("out", 0, 1, None),
+    "create_service": ("service", 0, 1, None),
+}
+
+
+def created_by(call: ast.Call, types: dict[str, str]) -> list[Endpoint]:
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if function not in CREATORS:
+        return []
+    kind, type_at, name_at, qos_at = CREATORS[function]
+    if len(call.args) <= name_at:
+        return []
+    names = [node.value for node in ast.walk(call.args[name_at]) if isinstance(node, ast.Constant)]
+    if not names:
+        return []  # computed: see COMPUTED
+    expression = call.args[type_at]
+    if isinstance(expression, ast.Attribute):  # messages.Detection2DArray
+        package, name = PACKAGES[expression.value.id], expression.attr  # type: ignore[attr-defined]
+    else:
+        name = expression.id  # type: ignore[attr-defined]
+        package = types[name]
+    qos = "" if kind == "service" else qos_in_words(call.args[qos_at] if qos_at else None)
+    return [Endpoint(kind, names[0], f"{package}/{name}", qos)]
+
+
+def qos_in_words(expression: ast.expr | None) -> str:
+    """`QoSProfile(depth=10)`, `sensor_qos(depth=5)` or a depth alone, in words; None: that of every output."""
+    if expression is None:
+        return f"{RELIABLE}, depth 1"
+    if isinstance(expression, ast.Constant):
+        return f"{RELIABLE}, depth {expression.value}"
+    text = ast.unparse(expression)
+    depth = re.search(r"depth=(\d+)", text)
+    return f"{BEST_EFFORT if text.startswith('sensor_qos') else RELIABLE}, depth {depth[1] if depth else '?'}"
+
+
+def head_comment(path: Path) -> str:
+    """What a message or a service is, as its file's first comment says, without the licence."""
+    lines = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if "SPDX-License-Identifier" not in line:
+            lines.append(line.lstrip("# "))
+    return plain(" ".join(lines))
+
+
+def interface(path: Path) -> Iterator[str]:
+    """A message or a service: its comment, constants and fields."""
+    yield f"### {path.stem}"
+    yield head_comment(path)
+    parts = path.read_text("utf-8").split("\n---\n")
+    for title, part in zip(("Request", "Response") if len(parts) == 2 else ("",), parts, strict=True):
+        constants, fields = [], []
+        for line in part.splitlines():
+            code, _, comment = line.partition("#")
+            if not code.strip():
+                continue
+            kind, name = code.split(maxsplit=1)
+            rows = constants if "=" in name else fields
+            rows.append((f"`{name.strip()}`", f"`{kind}` {plain(comment)}".strip()))
+        if constants:
+            yield table(("constant", "meaning"), constants)
+        if fields:
+            yield table((f"field of the {title.lower()}" if title else "field", "type and meaning"), fields)

@@ -4,7 +4,8 @@
 #   make env     .venv with everything pinned, a ROS 2 graph from wheels (Linux x86-64), sam2_ros_msgs built; seconds when nothing changed
 #   make demo    the main job, start to end: leaves out/demo
 #   make test    lint, types, tests
-#   make clean   removes what the three made
+#   make pins    scripts/requirements*.txt from the *.in beside them, with hashes; UV_ARGS=--upgrade takes newer versions
+#   make clean   removes what the others made
 #
 # Variables, each as in `make env PYTHON=python3.12`:
 #   PYTHON          the interpreter to build the environment from
@@ -16,6 +17,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_PIP_ARGS ?=
 ROS ?= auto
+UV ?= uv
+UV_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +31,7 @@ endif
 # Nobody else's robot hears our tests.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-.PHONY: help env demo test clean
+.PHONY: help env demo test pins clean
 help:
 	@sed -n 's/^#   \{0,1\}//p' Makefile
 
@@ -43,6 +46,14 @@ test: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# One file for every Python and platform. The ROS wheels get the same versions of what both files have.
+PIN = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+	--custom-compile-command "make pins" $(UV_ARGS)
+pins:
+	@command -v $(UV) >/dev/null || { echo "make pins: uv is missing: pip install uv, or UV=PATH" >&2; exit 1; }
+	$(PIN) scripts/requirements.in -o scripts/requirements.txt
+	$(PIN) -c scripts/requirements.txt scripts/requirements-ros.in -o scripts/requirements-ros.txt
 
 clean:
 	rm -rf $(VENV) build install log dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

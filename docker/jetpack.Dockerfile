@@ -64,14 +64,11 @@ RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" && . install/setup.bash \
 ARG UID=1000
 RUN useradd --create-home --uid "${UID}" --groups video robot \
  && install --directory --owner robot /models
-COPY --chmod=755 docker/entrypoint.sh /entrypoint.sh
+COPY --chmod=755 docker/entrypoint.sh docker/healthcheck.sh /
 # Official checkpoints: -v ~/.cache/sam2_ros:/models
 ENV SAM2_ROS_MODELS=/models
 USER ${UID}
 ENTRYPOINT ["/entrypoint.sh"]
-# Healthy = the node answers that it is active. Each check starts a Python: seldom, therefore. Meant for the command below;
-# for another name of the node: -e SAM2_NODE=/robot1/sam2, for another command: --no-healthcheck.
-ENV SAM2_NODE=/sam2
-HEALTHCHECK --interval=60s --timeout=20s --start-period=180s \
-    CMD /entrypoint.sh ros2 lifecycle get --no-daemon --spin-time 2 "${SAM2_NODE}" | grep --quiet '^active'
+# Seldom, since each check starts a Python. It is meant for the command below; for others: --no-healthcheck.
+HEALTHCHECK --interval=60s --timeout=20s --start-period=180s CMD ["/healthcheck.sh"]
 CMD ["ros2", "launch", "sam2_ros", "sam2.launch.py"]

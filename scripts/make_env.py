@@ -155,8 +155,11 @@ class Environment:
             self.call(str(self.python), "-m", "pip", "install", *pip_args, requirement)
 
     def install_pinned(self, requirements: Path) -> None:
-        """Refuses whatever has no hash in the file. PyTorch has none: its build depends on the machine."""
-        self.pip("--require-hashes", "-r", str(requirements))
+        """Refuses whatever has no hash in the file. PyTorch has none: its build depends on the machine.
+
+        --no-deps: the file is complete, and pip below 24 takes an extra of a pinned package for one that is not pinned.
+        """
+        self.pip("--no-deps", "--require-hashes", "-r", str(requirements))
 
     def install_ros(self) -> None:
         self.install_pinned(REQUIREMENTS_ROS)

@@ -109,7 +109,7 @@ setup(
     # what Ubuntu 22.04 has, so that Humble's apt packages meet them.
     install_requires=[
         "backports.zstd>=1.0; python_version < '3.14'",
-        "huggingface_hub>=0.20",
+        "huggingface_hub>=0.34",
         "jinja2>=3.0.3",
         "matplotlib>=3.5.1",
         "matplotlib-fontja>=1.0",  # a font with Japanese letters, for names in overlays
@@ -117,15 +117,15 @@ setup(
         "opencv-python-headless>=4.5.4,<5",
         "pillow>=9.0.1",
         "psutil>=5.9",
-        "pycocotools>=2.0.4",
-        "pyyaml>=5.4.1",
+        "pycocotools>=2.0.6",
+        "pyyaml>=6.0",
         "rich>=11.2",
         "rosbags>=0.11",
         "safetensors>=0.4",
-        "scikit-image>=0.18.3",
+        "scikit-image>=0.19",
         "scipy>=1.8",
         "torch>=2.5",
-        "typer>=0.9",
+        "typer>=0.16",
     ],
     extras_require={
         "docs": ["furo", "myst-parser", "sphinx", "sphinx-copybutton"],

@@ -157,7 +157,7 @@ class Environment:
     def install_pinned(self, requirements: Path) -> None:
         """Refuses whatever has no hash in the file. PyTorch has none: its build depends on the machine.
 
-        --no-deps: the file is complete, and pip below 24 takes an extra of a pinned package for one that is not pinned.
+        --no-deps: the file is complete, and pip 23.2 takes an extra of a pinned package for one that is not pinned.
         """
         self.pip("--no-deps", "--require-hashes", "-r", str(requirements))
 

@@ -119,7 +119,7 @@ setup(
         "psutil>=5.9",
         "pycocotools>=2.0.6",
         "pyyaml>=6.0",
-        "rich>=11.2",
+        "rich>=12.3",
         "rosbags>=0.11",
         "safetensors>=0.4",
         "scikit-image>=0.19",

@@ -70,5 +70,5 @@ ENV SAM2_ROS_MODELS=/models
 USER ${UID}
 ENTRYPOINT ["/entrypoint.sh"]
 # Seldom, since each check starts a Python. It is meant for the command below; for others: --no-healthcheck.
-HEALTHCHECK --interval=60s --timeout=20s --start-period=180s CMD ["/healthcheck.sh"]
+HEALTHCHECK --interval=60s --timeout=30s --start-period=180s CMD ["/healthcheck.sh"]
 CMD ["ros2", "launch", "sam2_ros", "sam2.launch.py"]

@@ -105,17 +105,16 @@ setup(
         (f"share/{NAME}/msgs/msg", files("sam2_ros_msgs/msg/*.msg")),
         (f"share/{NAME}/msgs/srv", files("sam2_ros_msgs/srv/*.srv")),
     ],
-    # The lower bounds are tested: CONTRIBUTING.md has the command. Those of packages that rosdep installs are at most
-    # what Ubuntu 22.04 has, so that Humble's apt packages meet them.
+    # The lower bounds are tested: CONTRIBUTING.md has the command.
     install_requires=[
         "backports.zstd>=1.0; python_version < '3.14'",
         "huggingface_hub>=0.34",
         "jinja2>=3.0.3",
-        "matplotlib>=3.5.1",
+        "matplotlib>=3.6",
         "matplotlib-fontja>=1.0",  # a font with Japanese letters, for names in overlays
         "numpy>=1.21.5",
-        "opencv-python-headless>=4.5.4,<5",
-        "pillow>=9.0.1",
+        "opencv-python-headless>=4.6,<5",
+        "pillow>=9.1",
         "psutil>=5.9",
         "pycocotools>=2.0.6",
         "pyyaml>=6.0",

@@ -6,7 +6,8 @@
 #   make check   lint, types and the quick tests: for every change, 90 seconds
 #   make test    lint, types and all tests, with a live ROS graph: before a change is handed in, 12 minutes on 2 cores
 #   make docs    the documentation site: leaves out/docs; a broken link fails
-#   make clean   removes what the three made
+#   make pins    scripts/requirements*.txt from the *.in beside them, with hashes; UV_ARGS=--upgrade takes newer versions
+#   make clean   removes what the others made
 #
 # Variables, each as in `make env PYTHON=python3.12`:
 #   PYTHON          the interpreter to build the environment from
@@ -18,6 +19,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_PIP_ARGS ?=
 ROS ?= auto
+UV ?= uv
+UV_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +36,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 # One process for each core; the tests of one file stay together, as they share a model or a node.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help env demo lint check test docs clean
+.PHONY: help env demo lint check test docs pins clean
 help:
 	@sed -n 's/^#   \{0,1\}//p' Makefile
 
@@ -56,6 +59,14 @@ test: lint
 
 docs: env
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d out/doctrees docs out/docs
+
+# One file for every Python and platform. The ROS wheels get the same versions of what both files have.
+PIN = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
+	--custom-compile-command "make pins" $(UV_ARGS)
+pins:
+	@command -v $(UV) >/dev/null || { echo "make pins: uv is missing: pip install uv, or UV=PATH" >&2; exit 1; }
+	$(PIN) scripts/requirements.in -o scripts/requirements.txt
+	$(PIN) -c scripts/requirements.txt scripts/requirements-ros.in -o scripts/requirements-ros.txt
 
 clean:
 	rm -rf $(VENV) build install log dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

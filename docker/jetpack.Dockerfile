@@ -5,6 +5,7 @@
 #   docker build -f docker/jetpack.Dockerfile -t sam2_ros .
 #   docker run --rm -it --runtime nvidia --network host --ipc host sam2_ros \
 #       ros2 launch sam2_ros sam2.launch.py image:=/camera/image_raw params_file:=/ws/src/sam2_ros/config/jetson.yaml
+#   docker run --rm --no-healthcheck --runtime nvidia sam2_ros ros2 run sam2_ros sam2-ros demo --out /tmp/demo     # checked
 #
 # --ipc host: images travel through /dev/shm, and 64 MB, Docker's own, are too few (or --shm-size 1g). Shared memory works
 # only between processes of one user: build with --build-arg UID="$(id -u)" when the camera runs on the host.
@@ -53,14 +54,21 @@ RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" \
  && /opt/venv/bin/python -m colcon build --merge-install \
         --base-paths src src/sam2_ros/sam2_ros_msgs --cmake-args -DBUILD_TESTING=OFF \
  && rm -rf build log
+# An image whose tracker does not work is not built: the first frames of the demo, without ROS, on the CPU.
+RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" && . install/setup.bash \
+ && mkdir /tmp/smoke \
+ && HOME=/tmp/smoke ros2 run sam2_ros sam2-ros demo --direct --device cpu --frames 20 --out /tmp/smoke/demo \
+ && rm -rf /tmp/smoke
 
 # The device files of the GPU belong to the group video.
 ARG UID=1000
 RUN useradd --create-home --uid "${UID}" --groups video robot \
  && install --directory --owner robot /models
-COPY --chmod=755 docker/entrypoint.sh /entrypoint.sh
+COPY --chmod=755 docker/entrypoint.sh docker/healthcheck.sh /
 # Official checkpoints: -v ~/.cache/sam2_ros:/models
 ENV SAM2_ROS_MODELS=/models
 USER ${UID}
 ENTRYPOINT ["/entrypoint.sh"]
+# Seldom, since each check starts a Python. It is meant for the command below; for others: --no-healthcheck.
+HEALTHCHECK --interval=60s --timeout=30s --start-period=180s CMD ["/healthcheck.sh"]
 CMD ["ros2", "launch", "sam2_ros", "sam2.launch.py"]

@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "scripts" / "requirements.txt"
 REQUIREMENTS_ROS = ROOT / "scripts" / "requirements-ros.txt"
 MESSAGES = ROOT / "sam2_ros_msgs"
-PACKAGING = [ROOT / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml")]
+PACKAGING = [
+    ROOT / name for name in ("setup.py", "setup.cfg", "pyproject.toml", "package.xml", "sam2_ros/__init__.py")
+]
 COMPILED = ROOT / "sam2_ros" / "engine" / "kernels" / "cpp"
 SUPPORTED = ((3, 10), (3, 13))
 
@@ -116,13 +118,12 @@ class Environment:
         no_ros = "ROS=none was given" if ros == "none" else why_no_ros()
         check_machine(with_ros=not no_ros)
         started = time.monotonic()
-        requirements = ["-r", str(REQUIREMENTS)]
         done = [
             self.step("venv", "", self.create, sys.base_prefix, platform.python_version(), str(self.path)),
             self.step(
                 "torch", "venv", lambda: self.install_torch(torch, torch_pip_args), torch, *torch_pip_args
             ),
-            self.step("requirements", "venv", lambda: self.pip(*requirements), REQUIREMENTS),
+            self.step("requirements", "venv", lambda: self.install_pinned(REQUIREMENTS), REQUIREMENTS),
         ]
         if no_ros:
             print(f"make env: no ROS graph, {no_ros}. Everything that needs none works.")
@@ -153,8 +154,15 @@ class Environment:
         if requirement:  # not quiet: it may be gigabytes, and the progress bar says so
             self.call(str(self.python), "-m", "pip", "install", *pip_args, requirement)
 
+    def install_pinned(self, requirements: Path) -> None:
+        """Refuses whatever has no hash in the file. PyTorch has none: its build depends on the machine.
+
+        --no-deps: the file is complete, and pip 23.2 takes an extra of a pinned package for one that is not pinned.
+        """
+        self.pip("--no-deps", "--require-hashes", "-r", str(requirements))
+
     def install_ros(self) -> None:
-        self.pip("-r", str(REQUIREMENTS_ROS))
+        self.install_pinned(REQUIREMENTS_ROS)
         self.repair_cmake_exports()
 
     def repair_cmake_exports(self) -> None:

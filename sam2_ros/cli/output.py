@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -53,8 +53,9 @@ def progress_bar(first: str) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    # Without a terminal there is nobody to watch, and an error must stay the only line.
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    # Without a terminal nobody watches, and an error must stay the only line: rich below 14.3 ends with an empty one.
+    with progress if err.is_terminal else nullcontext():
         yield Bar(progress, first)
 
 

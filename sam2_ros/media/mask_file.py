@@ -103,7 +103,7 @@ def _levels(image: Image.Image) -> tuple[np.ndarray, list[str] | None, np.ndarra
     """
     if image.mode == "P":
         indices = np.asarray(image)
-        palette: np.ndarray = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette: np.ndarray = np.asarray(image.getpalette(), np.uint8).reshape(-1, 3)
         palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
         used: np.ndarray = np.unique(indices)
         shades, numbered = palette[used][:, 0], np.array_equal(palette[used][:, 0], used)

@@ -12,14 +12,18 @@ from contextlib import contextmanager
 
 import cv2
 
+# OpenCV 4.5, which Ubuntu 22.04 has, keeps the two functions in cv2 itself.
+_logging = getattr(cv2.utils, "logging", cv2)
+_SILENT = 0
+
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Silences both; FFmpeg reads its level once, when the process opens its first video."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = _logging.getLogLevel()
+    _logging.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        _logging.setLogLevel(level)

@@ -87,7 +87,7 @@ def test_soft_edges_are_cut_at_half(tmp_path: Path, sigma: float) -> None:
         np.where(RING > 0, 255, DISC * 15),
         np.where(cv2.dilate(DISC, np.ones((3, 3))) > DISC, 255, DISC),
         palette_image(np.where(RING > 0, 255, DISC * 15)),
-        np.where(RING > 0, 65535, DISC).astype(np.uint16),
+        np.where(RING > 0, np.uint16(65535), DISC),
     ],
 )
 def test_what_nobody_decided_is_left_out_and_said(tmp_path: Path, image: Image.Image | np.ndarray) -> None:

@@ -193,6 +193,33 @@ def test_the_user_is_not_root_and_the_entry_point_becomes_the_command(dockerfile
 
 
 @each_dockerfile
+def test_an_image_is_built_only_if_the_tracker_works_in_it(dockerfile: Path) -> None:
+    runs = of(dockerfile, "RUN")
+    (demo,) = [at for at, run in enumerate(runs) if "sam2-ros demo" in run]
+    assert "colcon build" in runs[demo - 1]
+    steps = [step.strip() for step in runs[demo].split("&&")]
+    assert "demo --direct --device cpu" in runs[demo]  # a build has neither a graph nor a GPU
+    assert steps[-1] == "rm -rf /tmp/smoke"
+
+
+@each_dockerfile
+def test_a_container_is_healthy_while_its_node_is_active(dockerfile: Path) -> None:
+    (check,) = of(dockerfile, "HEALTHCHECK")
+    assert check.endswith('CMD ["/healthcheck.sh"]')
+    assert "docker/healthcheck.sh /" in " ".join(of(dockerfile, "COPY"))
+    seconds = {name: int(value) for name, value in re.findall(r"--([\w-]+)=(\d+)s", check)}
+    assert seconds["timeout"] < seconds["interval"]
+    script = (ROOT / "docker" / "healthcheck.sh").read_text("utf-8")
+    *_, command = script.splitlines()
+    assert command.startswith(
+        "/entrypoint.sh ros2 lifecycle get --no-daemon"
+    )  # Docker adds no entry point to a check
+    (name,) = re.findall(r"\$\{SAM2_NODE:-/(\w+)\}", command)
+    launch = (ROOT / "launch" / "sam2.launch.py").read_text("utf-8")
+    assert f'"name": Argument("{name}"' in launch
+
+
+@each_dockerfile
 def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
     if hadolint is None:

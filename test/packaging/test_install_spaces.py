@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installed as users install it, away from the clone, the package finds nano, its messages and its programs.
 
-Three ways: a wheel in a fresh virtual environment, a colcon workspace, and that with symbolic links.
-No network: dependencies are those of the running interpreter.
+Ways: wheel and source distribution in empty environments, a colcon workspace, that with symbolic links, and one with
+the messages in a tree of their own. The empty environments get their dependencies from the package index; nothing else
+needs a network.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import os
+import platform
+import re
 import shutil
+import subprocess
 import sys
+import tarfile
 import venv
 from pathlib import Path
 
 import pytest
-from colcon_workspace import ROOT, colcon_build, copy_of_clone, need_colcon, run
+from colcon_workspace import (
+    ROOT,
+    colcon_build,
+    copy_of_clone,
+    need_colcon,
+    packages_found,
+    run,
+    split_messages,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +78,82 @@ def test_a_wheel_works_in_a_fresh_environment(source: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture(scope="module")
+def distributions(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which `python -m build` wrote a source distribution and the wheel that it made of that."""
+    pytest.importorskip("build", reason="needs build: make env")
+    folder = tmp_path_factory.mktemp("dist")
+    probe = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(folder / "probe"),
+        "iniconfig",
+    ]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("needs a package index, and pip finds none")
+    run(sys.executable, "-m", "build", "--outdir", folder, source, cwd=folder)
+    return folder
+
+
+def lend_torch(site_packages: Path) -> None:
+    """Links this interpreter's PyTorch, with the CUDA libraries of its wheel, into another environment."""
+    for distribution in importlib.metadata.distributions():
+        if re.match(r"(torch|triton|nvidia[-_].*|cuda[-_].*)$", distribution.metadata["Name"]):
+            for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] != ".."}:
+                if not (site_packages / top).exists():
+                    (site_packages / top).symlink_to(Path(str(distribution.locate_file(top))))
+
+
+@pytest.mark.parametrize("suffix", [".whl", ".tar.gz"])
+def test_a_distribution_runs_the_demo_in_an_empty_environment(
+    distributions: Path, suffix: str, tmp_path: Path
+) -> None:
+    """Empty but for PyTorch, whose build depends on the machine: all other dependencies are those that it names."""
+    (distribution,) = distributions.glob(f"*{suffix}")
+    venv.create(tmp_path / "venv", with_pip=True, symlinks=True)
+    bin_dir = tmp_path / "venv" / "bin"
+    site_packages = tmp_path / "venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    lend_torch(site_packages)
+    run(bin_dir / "python", "-m", "pip", "install", "--quiet", distribution, cwd=tmp_path)
+    run(bin_dir / "python", "-m", "pip", "check", cwd=tmp_path)
+    run(bin_dir / "python", "-c", LOOK_AROUND, cwd=tmp_path)
+    if sys.platform == "linux" and platform.machine() == "x86_64" and shutil.which("g++"):
+        assert list((site_packages / "sam2_ros" / "engine" / "kernels").glob("_cpu_kernels*.so"))
+    share = tmp_path / "venv" / "share" / "sam2_ros"
+    assert (share / "LICENSE").read_text("utf-8") == (ROOT / "LICENSE").read_text("utf-8")
+    run(bin_dir / "sam2-ros", "demo", "--direct", "--out", tmp_path / "demo", cwd=tmp_path)
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text("utf-8"))
+    assert summary["frames_processed"] == 150
+    assert (tmp_path / "demo" / "overlay.mp4").stat().st_size > 100_000
+
+
+def test_a_source_distribution_has_all_that_git_has_but_tests_and_pages(distributions: Path) -> None:
+    (distribution,) = distributions.glob("*.tar.gz")
+    with tarfile.open(distribution) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    folders = ("sam2_ros", "sam2_ros_msgs", "config", "launch", "resource", "models")
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for name in folders
+        for path in (ROOT / name).rglob("*")
+        if path.is_file()
+    }
+    made = re.compile(r"\.(pyc|so|pt)$|__pycache__|egg-info")
+    wanted = {name for name in wanted if not made.search(name)}
+    assert wanted - packed == set()
+    assert {"LICENSE", "README.md", "package.xml", "setup.py", "setup.cfg", "pyproject.toml"} <= packed
+    assert not [
+        name
+        for name in packed
+        if made.search(name.replace("sam2_ros.egg-info", "")) or name.startswith("test/")
+    ]
+
+
+@pytest.fixture(scope="module")
 def workspace(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ws/src/sam2_ros: where a robot's packages lie."""
     need_colcon()
@@ -107,3 +198,20 @@ def test_a_symlinked_install_finds_the_same(workspace: Path) -> None:
     shutil.rmtree(workspace / "build" / "sam2_ros", ignore_errors=True)
     colcon_build(workspace, "--packages-select", "sam2_ros", "--symlink-install")
     check_install_space(workspace, workspace / "src" / "sam2_ros")
+
+
+def test_a_workspace_with_the_messages_in_a_tree_of_their_own_needs_no_base_paths(tmp_path: Path) -> None:
+    """As docs/how-to/release.md splits them."""
+    need_colcon()
+    messages = split_messages(tmp_path / "clone")
+    (tmp_path / "ws" / "src").mkdir(parents=True)
+    run("git", "clone", "--quiet", tmp_path / "clone", tmp_path / "ws" / "src" / "sam2_ros", cwd=tmp_path)
+    shutil.copytree(messages, tmp_path / "ws" / "src" / "sam2_ros_msgs")
+    assert packages_found(tmp_path / "ws") == {"sam2_ros", "sam2_ros_msgs"}
+    colcon_build(tmp_path / "ws", base_paths=("src",))
+    check_install_space(tmp_path / "ws", tmp_path / "ws" / "install" / "sam2_ros")
+    where = "import sam2_ros_msgs.msg as m; m.TrackedObjectArray(); print(m.__file__)"
+    printed = run("bash", "-c", f"source install/setup.bash && python -c '{where}'", cwd=tmp_path / "ws")
+    assert Path(printed.strip()).is_relative_to(tmp_path / "ws" / "install" / "sam2_ros_msgs")
+    licence = tmp_path / "ws" / "install" / "sam2_ros_msgs" / "share" / "sam2_ros_msgs" / "LICENSE"
+    assert licence.read_text("utf-8") == (ROOT / "LICENSE").read_text("utf-8")

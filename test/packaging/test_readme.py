@@ -18,7 +18,7 @@ from sam2_ros.media.overlay import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-PAGES = [README, *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").rglob("*.md")]
 
 
 def test_the_tree_of_the_package_is_as_the_files_say():
@@ -70,7 +70,7 @@ def test_the_faults_that_make_test_does_not_provoke_are_marked():
 def test_source_files_and_modules_that_pages_name_are_there():
     others = {"tools/vos_inference.py"}  # of Meta's package
     sources = [
-        path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py") if ".venv" not in path.parts
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("**/*.py") if ".venv" not in path.parts
     ]
     for page in PAGES:
         text = page.read_text()

@@ -51,9 +51,31 @@ def need_colcon() -> None:
     pytest.importorskip("rclpy", reason="needs rosidl and ament: make env, or a sourced ROS 2")
 
 
-def colcon_build(ws: Path, *options: str) -> None:
-    """Both packages below ws/src, into ws/install."""
+def colcon_build(
+    ws: Path, *options: str, base_paths: tuple[str, ...] = ("src", "src/sam2_ros/sam2_ros_msgs")
+) -> None:
+    """All packages below the base paths, into ws/install."""
     prefix = os.environ.get("AMENT_PREFIX_PATH") or sys.prefix
     colcon = Path(sys.executable).parent / "colcon"
-    command = [colcon, "build", "--base-paths", "src", "src/sam2_ros/sam2_ros_msgs", *options]
+    command = [colcon, "build", "--base-paths", *base_paths, *options]
     run(*command, cwd=ws, AMENT_PREFIX_PATH=prefix, CMAKE_PREFIX_PATH=prefix)
+
+
+def packages_found(folder: Path) -> set[str]:
+    """Names of the packages that colcon finds by itself below a folder, which is not one itself."""
+    colcon = Path(sys.executable).parent / "colcon"
+    command = [colcon, "--log-base", os.devnull, "list", "--names-only", "--base-paths", folder]
+    return set(run(*command, cwd=folder.parent).split())
+
+
+def split_messages(clone: Path) -> Path:
+    """Clones this repository, splits the messages off to the branch `messages`, and returns a clone of that branch."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("needs git, and a clone")
+    run("git", "clone", "--quiet", ROOT, clone, cwd=clone.parent)
+    if subprocess.run(["git", "subtree"], cwd=clone, capture_output=True, text=True).returncode == 1:
+        pytest.skip("needs git subtree")
+    run("git", "subtree", "split", "-q", "--prefix", "sam2_ros_msgs", "--branch", "messages", cwd=clone)
+    messages = clone.parent / "messages"
+    run("git", "clone", "--quiet", "--branch", "messages", clone, messages, cwd=clone.parent)
+    return messages

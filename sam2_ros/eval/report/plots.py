@@ -36,7 +36,6 @@ SERIES_COLOURS = ("#7d8793", TINT, "#b0662a")
 _WIDTH_IN = 4.2
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # names are shown as they are, with their dollar signs
     "font.family": "sans-serif",
     "font.size": 7.5,
     "axes.edgecolor": "#9aa2ad",
@@ -54,6 +53,8 @@ _LOOK: dict[Any, Any] = {
     "grid.color": "#e4e2da",
     "grid.linewidth": 0.6,
 }
+if "text.parse_math" in matplotlib.rcParams:  # not in matplotlib 3.5, which Ubuntu 22.04 has
+    _LOOK["text.parse_math"] = False  # names are shown as they are, with their dollar signs
 
 
 @dataclass(frozen=True)

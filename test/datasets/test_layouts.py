@@ -182,7 +182,7 @@ def test_what_is_wrong_with_a_set_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="has no Annotations beside it"):
         open_dataset(tmp_path / "bare")
     (tmp_path / "x_manual.json").write_text("[1]")
-    with pytest.raises(SourceError, match=r"x_manual.json' is no SA-V annotation: expected masklet"):
+    with pytest.raises(SourceError, match=r"x_manual.json' is not an SA-V annotation: expected masklet"):
         open_dataset(tmp_path / "x_manual.json")
 
 
@@ -229,7 +229,9 @@ def test_a_second_series_among_the_frames_of_a_sequence_is_refused(tmp_path: Pat
             file.unlink()
     for index in range(3):
         cv2.imwrite(str(folder / "frames" / second.format(index)), ONE)
-    with pytest.raises(SourceError, match=r"sequence 'a': .*frames' has .*: move what is no frame"):
+    with pytest.raises(
+        SourceError, match=r"sequence 'a': .*frames' has .*: move the files that are not frames"
+    ):
         open_dataset(folder)
 
 

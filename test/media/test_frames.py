@@ -252,7 +252,7 @@ def test_damaged_images_of_a_bag_leave_a_gap(tmp_path, caplog):
         assert [frame.index for frame in source] == [0, 3]
     assert source.skipped == 2
     assert "skipped message 1 on /image" in caplog.text
-    assert "'32FC1' is depth as a rule" in caplog.text
+    assert "'32FC1' is usually depth" in caplog.text
 
 
 def test_what_is_no_source_at_all(tmp_path):

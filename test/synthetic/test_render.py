@@ -81,7 +81,9 @@ def test_taking_an_object_away_changes_the_pixels_of_its_mask_and_no_others(seed
     )
     scene = random_scene(np.random.default_rng(seed), config)
     # Nothing else may depend on the object: no shadows. Blur spreads the rim and is tested by itself.
-    layers = tuple(dataclasses.replace(layer, shadow_strength=0.0, smear=False) for layer in scene.layers)
+    layers = tuple(
+        dataclasses.replace(layer, shadow_strength=0.0, motion_blur=False) for layer in scene.layers
+    )
     scene = dataclasses.replace(scene, layers=layers)
     top = layers[-1]
     for t in (0, config.frames - 1):
@@ -140,7 +142,7 @@ def test_the_disc_is_where_motion_and_camera_put_it_and_as_large() -> None:
 def test_motion_blur_spreads_a_moving_disc_along_its_path_only() -> None:
     motion = Motion((80.0, 60.0), 15.0, velocity_xy=(14.0, 0.0))
     sharp, _ = _disc_scene(motion, CameraMotion(120, 160)).draw(0)
-    soft, owner = _disc_scene(motion, CameraMotion(120, 160), smear=True).draw(0)
+    soft, owner = _disc_scene(motion, CameraMotion(120, 160), motion_blur=True).draw(0)
     grey = (soft[..., 0] > 8) & (soft[..., 0] < 247)
     assert grey[60].sum() > ((sharp[60, :, 0] > 8) & (sharp[60, :, 0] < 247)).sum() + 4
     assert soft[:, 80, 0][45:76].max() == 255

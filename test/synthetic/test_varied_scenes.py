@@ -19,7 +19,7 @@ from sam2_ros.synthetic.drawing.canvas import Canvas
 from sam2_ros.synthetic.drawing.clutter import cluttered, defocused
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.drawing.things import Look
-from sam2_ros.synthetic.hard_motions import approaching, crossing, hurried
+from sam2_ros.synthetic.hard_motions import approaching, crossing, fast_motion
 from sam2_ros.synthetic.lighting import Band, Lighting
 from sam2_ros.synthetic.random_scene import random_scene
 from sam2_ros.synthetic.render import render_clip
@@ -165,7 +165,7 @@ def test_an_approaching_thing_grows_or_shrinks_by_up_to_four() -> None:
 
 def test_a_hurried_thing_moves_by_a_good_part_of_its_size_per_frame() -> None:
     for seed in range(12):
-        motion = hurried(np.random.default_rng(seed), PLAIN, Motion((80.0, 60.0), 10.0))
+        motion = fast_motion(np.random.default_rng(seed), PLAIN, Motion((80.0, 60.0), 10.0))
         path = np.array([motion.position(t) for t in np.arange(0, 60)])
         steps = np.hypot(*np.diff(path, axis=0).T)
         assert 3.0 < steps.max() < 30.0
@@ -230,7 +230,9 @@ def test_a_cut_changes_the_background_and_the_objects_are_the_same_things(seed: 
 @pytest.mark.parametrize("seed", range(4))
 def test_after_a_cut_taking_an_object_away_changes_its_mask_and_little_else(seed: int) -> None:
     shot = _cut_clip(seed)[1]
-    layers = tuple(dataclasses.replace(one, shadow_strength=0.0, smear=False) for one in shot.scene.layers)
+    layers = tuple(
+        dataclasses.replace(one, shadow_strength=0.0, motion_blur=False) for one in shot.scene.layers
+    )
     scene = dataclasses.replace(shot.scene, layers=layers)
     frame, owner = scene.draw(1)
     without, _ = dataclasses.replace(scene, layers=layers[:-1]).draw(1)

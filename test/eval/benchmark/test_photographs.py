@@ -118,7 +118,7 @@ def test_a_photograph_that_does_not_decode_costs_itself_only(
     said = capsys.readouterr()
     report = json.loads(said.out.splitlines()[-1])
     assert (report["photographs"], report["instances"], list(report["failed"])) == (1, 2, ["half.png"])
-    assert "images/half.png' is no readable image" in said.err
+    assert "images/half.png' is not a readable image" in said.err
     (photographs / "images" / "things.png").write_bytes(b"no image")
     assert run(["eval", str(photographs), "--prompt", "box"]) == 2
     assert "no photograph of" in capsys.readouterr().err.splitlines()[-1]

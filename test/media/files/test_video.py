@@ -74,7 +74,7 @@ def test_a_second_pass_sees_the_same_and_says_nothing_twice(tmp_path, caplog):
 def test_a_video_in_which_nothing_decodes_is_one_line(tmp_path):
     path = write_numbered(tmp_path / "clip.avi", FRAMES, "MJPG")
     damage(path, range(FRAMES))
-    with pytest.raises(SourceError, match="opens but not one frame decodes, though it announces 20"):
+    with pytest.raises(SourceError, match="opens but no frame decodes, though it announces 20"):
         open_source(path)
 
 
@@ -162,7 +162,7 @@ def test_an_mp4_whose_end_is_missing_says_how_much(tmp_path, caplog):
     assert 0 < len(frames) < FRAMES
     assert source.skipped == FRAMES - len(frames)
     assert "ends early" in caplog.text
-    assert "400 bytes are not there" in caplog.text
+    assert "400 bytes are missing" in caplog.text
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg writes these files")

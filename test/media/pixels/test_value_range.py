@@ -109,7 +109,7 @@ def test_raw_messages_take_the_range_too(grey, big_endian, padding):
     for encoding in ("mono16", "16UC1"):
         read = image_to_rgb(60, 80, encoding, big_endian, 160 + padding, data, ValueRange("7000,9040"))
         np.testing.assert_array_equal(read[..., 0], grey)
-    with pytest.raises(ImageError, match="'16UC1' is depth as a rule"):
+    with pytest.raises(ImageError, match="'16UC1' is usually depth"):
         image_to_rgb(60, 80, "16UC1", big_endian, 160 + padding, data)
 
 

@@ -78,7 +78,7 @@ def test_these_clips_use_every_way_to_draw() -> None:
     scenes = [shot.scene for description in descriptions for shot in description.shots]
     layers = [layer for scene in scenes for layer in scene.layers]
     assert any(len(description.shots) == 3 for description in descriptions)
-    assert any(layer.smear for layer in layers)
+    assert any(layer.motion_blur for layer in layers)
     assert any(layer.bend.amplitude for layer in layers)
     assert any(layer.shadow_strength for layer in layers)
     assert any(len(layer.parts) > 1 for layer in layers)
@@ -118,7 +118,7 @@ WAYS = {
     "parts": replace(PLAIN, layers=(replace(STILL, parts=(Part(_sprite(0)), ARM)),)),
     "turning surface": replace(PLAIN, layers=(replace(STILL, parts=(_turning(_sprite(0)),)),)),
     "bend": replace(PLAIN, layers=(replace(STILL, bend=Wave(0.15, 0.05, 0.2)),)),
-    "smear": replace(PLAIN, layers=(replace(STILL, smear=True, motion=FAST),)),
+    "motion blur": replace(PLAIN, layers=(replace(STILL, motion_blur=True, motion=FAST),)),
     "shadow": replace(PLAIN, layers=(replace(STILL, shadow_xy=(0.3, 0.35), shadow_strength=0.6),)),
     "size": replace(PLAIN, layers=(replace(STILL, motion=replace(STILL.motion, approach=-0.1), shadow_strength=0.5),)),
     "camera": replace(PLAIN, camera=PANNING),
@@ -127,7 +127,7 @@ WAYS = {
     ),
     "rolling shutter": replace(PLAIN, camera=replace(PANNING, readout=1.0)),
     "light": replace(PLAIN, lighting=Lighting((0.3, -0.2, 0.1), 0.03, 0.5, BAND)),
-    "partly outside": replace(PLAIN, layers=(replace(STILL, motion=BESIDE, smear=True, shadow_strength=0.6),)),
+    "partly outside": replace(PLAIN, layers=(replace(STILL, motion=BESIDE, motion_blur=True, shadow_strength=0.6),)),
     "outside": replace(PLAIN, layers=(replace(STILL, motion=Motion((900.0, 50.0), 38.0)),)),
 }  # fmt: skip
 

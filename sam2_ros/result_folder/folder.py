@@ -273,7 +273,7 @@ class ResultFolder:
             else ""
         )
         beside = (
-            ", or give --overwrite to write beside what is there, of which nothing is replaced"
+            ", or give --overwrite to write beside these files, none of which is replaced"
             if self._called == "--out"
             else ""
         )

@@ -36,8 +36,8 @@ class Photograph:
         image = read_image(self.path)
         if image.shape[:2] != self.hw:
             raise SourceError(
-                f"'{self.path}' is {image.shape[1]} x {image.shape[0]} px, {INSTANCES} says "
-                f"{self.hw[1]} x {self.hw[0]}: the image of that set expected"
+                f"'{self.path}' is {image.shape[1]} x {image.shape[0]} px, the {self.hw[1]} x {self.hw[0]} px of "
+                f"{INSTANCES} expected: copy the image of that set"
             )
         return image
 

@@ -39,7 +39,7 @@ _MOST_BYTES = 1 << 29
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """What to segment in which image, and where the results go.
+    """The image, what to segment in it, and where the results go.
 
     Attributes:
         everything: settings for segmenting without prompts; None requires prompts.
@@ -67,7 +67,7 @@ def run_segment(
         raise PromptError(
             "prompts and everything at once: choose one"
             if config.prompts
-            else "nothing to segment given: say what with a box or points, or ask for everything"
+            else "nothing to segment given: give a box or points, or ask for everything"
         )
     folder = ResultFolder(
         config.out, "segment", RESULT_NAMES, [("the image", config.image)], config.overwrite

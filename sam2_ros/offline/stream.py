@@ -65,7 +65,7 @@ def check_prompts(source: FrameSource, prompts: Mapping[int, Sequence[Prompt]]) 
     """
     if not prompts:
         raise SourceError(
-            "no prompt given, at least one expected: say what to track with a box, points or a mask"
+            "no prompt given, at least one expected: give a box, points or a mask of what to track"
         )
     last = max(prompts)
     if source.length is not None and not source.reaches(last):

@@ -36,7 +36,7 @@ def check_inputs(
     for what, path in inputs:
         if _real(path) == out:
             raise UserError(
-                f"{called} {folder} is {what} itself: name another folder, whose files are not read"
+                f"{called} {folder} is {what} itself: name another folder, which the run does not read"
             )
         for link, (name, place) in itertools.product((path, *_links(path)), places.items()):
             real = _real(link)

@@ -38,7 +38,7 @@ UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Re
 
 
 class FileRecord(NamedTuple):
-    """A file as it was when it was written."""
+    """Size, time and digest of a file when it was written."""
 
     size_bytes: int
     mtime_ns: int

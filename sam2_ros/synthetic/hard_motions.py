@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Motions that are hard to track: approaching, receding, fast, or crossing the path of a look-alike.
 
-Knows neither what moves nor pixels.
+Knows nothing of the things that move, nor of pixels.
 """
 
 from __future__ import annotations

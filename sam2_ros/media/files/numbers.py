@@ -35,8 +35,8 @@ class Timing:
 class FrameNumbers:
     """Assigns frame numbers and stamps to the frames that decode, from failed reads and the container's time stamps.
 
-    One failed read can stand for several frames (all that depend on a lost one); at a regular rate the time stamps show
-    how many. A gap in the stamps alone is not evidence of lost frames, except in an AVI, whose times are frame / rate.
+    One failed read can mean several lost frames (all that depend on one); at a regular rate the time stamps show how
+    many. A gap in the stamps alone is not evidence of lost frames, except in an AVI, whose times are frame / rate.
 
     Args:
         fps: frames per second.

@@ -64,9 +64,9 @@ def _without_padding(jpeg: np.ndarray) -> np.ndarray:
 def _is_doubtful(end: PictureEnd, tail: np.ndarray, image: np.ndarray) -> bool:
     """True if the data of a JPEG may not reach its last row.
 
-    That is: there is no end marker; other bytes follow it, so that it may be an older image's (a truncated image in a
-    reused buffer); or the last pixels have the grey that decoders fill in (a driver that adds an end marker to a
-    truncated image).
+    Three cases: there is no end marker; other bytes follow the end marker, which may belong to an older image (a
+    truncated image in a reused buffer); the last pixels have the grey that decoders fill in (a driver that adds an end
+    marker to a truncated image).
     """
     return not end.marked or bool(tail.any()) or bool((image[-1, -4:] == _FILLER).all())
 

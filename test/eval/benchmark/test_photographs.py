@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_set_is_said(photographs: Path) -> None:
     record = json.loads(file.read_text())
     record["images"][0]["width"] = 301
     file.write_text(json.dumps(record))
-    with pytest.raises(SourceError, match=r"is 300 x 200 px, instances.json says 301 x 200"):
+    with pytest.raises(SourceError, match=r"is 300 x 200 px, the 301 x 200 px of instances.json expected"):
         open_photographs(photographs)[0].image()
     (photographs / "images" / "things.png").unlink()
     with pytest.raises(SourceError, match=r"image 'things.png' of .* is not there"):

@@ -83,7 +83,7 @@ def _open_file(path: Path) -> FrameSource:
         )
     if suffix == ".zstd":
         raise SourceError(
-            f"'{path}' is compressed with zstd, and its name does not tell the format: expected .mcap.zstd or .db3.zstd "
+            f"'{path}' is compressed with zstd, and its name has no format: expected .mcap.zstd or .db3.zstd "
             "of a rosbag2, or unpack it with `unzstd`"
         )
     return VideoFrames(path)

@@ -12,27 +12,27 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 1 << 30
-MOST_VALUES = 1_000_000
+MAX_BYTES = 1 << 30
+MAX_VALUES = 1_000_000
 """Limit of the values of a YAML file after its aliases are expanded: nine lines can expand to gigabytes."""
 
 
-def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Return the content of a JSON file. Raises OSError, or ValueError with the reason."""
-    text = _text(path, most_bytes)
+    text = _text(path, max_bytes)
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+def read_yaml(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Return the content of a YAML file. Raises OSError, or ValueError with the reason."""
-    text = _text(path, most_bytes)
+    text = _text(path, max_bytes)
     try:
         content = yaml.safe_load(text)
-        if _values(content, {}) > MOST_VALUES:
-            raise ValueError(f"its aliases expand to more than {MOST_VALUES:,} values")
+        if _values(content, {}) > MAX_VALUES:
+            raise ValueError(f"its aliases expand to more than {MAX_VALUES:,} values")
     except RecursionError:
         raise ValueError("it is nested too deeply, or within itself") from None
     except Exception as error:  # constructors raise other errors: for dates, tags, numbers of 5,000 digits
@@ -40,11 +40,11 @@ def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     return content
 
 
-def _text(path: Path, most_bytes: int) -> str:
+def _text(path: Path, max_bytes: int) -> str:
     with path.open("rb") as file:  # limited, as a device file has no end
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ValueError(f"it is longer than {most_bytes:,} bytes")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"it is longer than {max_bytes:,} bytes")
     return content.decode("utf-8-sig")
 
 

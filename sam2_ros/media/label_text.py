@@ -24,10 +24,10 @@ from sam2_ros.text import readable
 
 STROKES = cv2.FONT_HERSHEY_SIMPLEX
 _EM_PX = 29.0  # em size of a font whose capitals are as high as the stroke font's at scale 1
-_LEAST_EM_PX = 11  # below it, scripts other than Latin are not legible
-_LONGEST = 80  # at most so many characters of a name are drawn
+_MIN_EM_PX = 11  # below it, scripts other than Latin are not legible
+_MAX_CHARACTERS = 80  # at most so many characters of a name are drawn
 _PREFERRED = re.compile(r"cjk|gothic|unifont|fallback|nanum|wqy|wenquanyi|ipa|takao|notosans", re.IGNORECASE)
-_MOST_FONTS = 400
+_MAX_FONTS = 400
 _JOINERS = (
     "Mn",
     "Me",
@@ -95,7 +95,7 @@ def _piece_size(piece: str, drawn: bool, scale: float) -> TextSize:
 
 
 def _em_px(scale: float) -> int:
-    return max(_LEAST_EM_PX, round(_EM_PX * scale))
+    return max(_MIN_EM_PX, round(_EM_PX * scale))
 
 
 def _blend(canvas: np.ndarray, ink: np.ndarray, x: int, y: int, colour: tuple[int, int, int]) -> None:
@@ -109,8 +109,8 @@ def _blend(canvas: np.ndarray, ink: np.ndarray, x: int, y: int, colour: tuple[in
 @functools.lru_cache(128)  # names repeat in every frame
 def _rendered(text: str, em_px: int) -> tuple[np.ndarray, int]:
     """Render the text as opacity, [h, w, 1] float32 in 0..1; also returns how many rows are above the baseline."""
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST - 1]}…"
+    if len(text) > _MAX_CHARACTERS:
+        text = f"{text[: _MAX_CHARACTERS - 1]}…"
     runs = _runs(text)
     fonts = [_font(path, em_px) for _, path in runs]
     widths = [font.getlength(run) for (run, _), font in zip(runs, fonts, strict=True)]
@@ -204,10 +204,10 @@ def _machine_fonts() -> list[tuple[Path, frozenset[int]]]:
 
     found = sorted(font_manager.findSystemFonts(), key=lambda name: (not _PREFERRED.search(name), name))
     fonts = []
-    for name in found[:_MOST_FONTS]:
+    for name in found[:_MAX_FONTS]:
         try:
             characters = FT2Font(name).get_charmap()
-            ImageFont.truetype(name, _LEAST_EM_PX)  # fails for bitmap emoji fonts, which have one size only
+            ImageFont.truetype(name, _MIN_EM_PX)  # fails for bitmap emoji fonts, which have one size only
         except Exception:
             continue
         fonts.append((Path(name), frozenset(number >> 8 for number in characters)))

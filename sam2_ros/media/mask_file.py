@@ -18,7 +18,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.text import some
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
-MOST_PIXELS = 1 << 27
+MAX_PIXELS = 1 << 27
 IGNORED = (255, 65535)  # datasets mark undecided pixels with these
 _HIGHEST_NUMBER = 128  # values below it, in a file that also has 255, are object numbers
 _BACKGROUND = 0
@@ -69,7 +69,7 @@ def _opened(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the image's size, which is checked below
             image = Image.open(path, formats=FORMATS)
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{path} announces {image.width} x {image.height} pixels; expected the size of the frames"
                 )

@@ -6,7 +6,7 @@ Knows time stamps only. In a pause the last frame is repeated; in a burst the fr
 
 from __future__ import annotations
 
-LONGEST_STILL_S = 10.0
+MAX_PAUSE_S = 10.0
 # A deviation below this share of a frame interval counts as jitter: the frame is shown once.
 _JITTER = 0.75
 
@@ -36,8 +36,8 @@ class VideoPace:
         pause_s = stamp_s - self._last_s
         self._last_s = stamp_s
         behind = (stamp_s - self._start_s) * self._fps - self._shown
-        if pause_s > LONGEST_STILL_S:
-            repeats = round(LONGEST_STILL_S * self._fps)
+        if pause_s > MAX_PAUSE_S:
+            repeats = round(MAX_PAUSE_S * self._fps)
             self._shown += repeats
             self._follow(stamp_s)
             return repeats

@@ -34,7 +34,7 @@ from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
 RESULT_NAMES = ("overlay.png", "labels.png", "masks.json", "summary.json")
-_MOST_BYTES = 1 << 29
+_MAX_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_segment(
 def _read(path: Path, images: ImageReader) -> np.ndarray:
     try:
         with path.open("rb") as file:  # limited, as a device file has no end
-            content = file.read(_MOST_BYTES)
+            content = file.read(_MAX_BYTES)
         return images.file(content)
     except (ImageError, OSError) as error:
         raise SourceError(

@@ -14,7 +14,7 @@ from .clip import ClipConfig
 from .scene import CameraMotion, Motion, Wave
 
 Rng = np.random.Generator
-LARGEST_GROWTH = 4.0
+MAX_GROWTH = 4.0
 
 
 def approaching(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
@@ -22,7 +22,7 @@ def approaching(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
     if config.frames < 2:
         return motion
     side = min(config.height_px, config.width_px)
-    factor = float(np.exp(rng.uniform(np.log(1.6), np.log(LARGEST_GROWTH))))
+    factor = float(np.exp(rng.uniform(np.log(1.6), np.log(MAX_GROWTH))))
     least = 1.3 * np.sqrt(config.min_area_share) * side
     if rng.random() < 0.55:
         rate, start = np.log(factor), max(least, motion.half_size_px / np.sqrt(factor))

@@ -15,7 +15,7 @@ from .lighting import Lighting
 
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
-_LONGEST_BLUR_PX = 15
+_MAX_BLUR_PX = 15
 SHUTTER = 0.5  # exposure time / time between two frames
 OWNED_ALPHA = 128  # a pixel belongs to the topmost thing that covers at least half of it
 
@@ -267,7 +267,7 @@ def place(layer: Layer, camera: np.ndarray, t: float) -> Placed:
     half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
     bend_px = abs(layer.bend.amplitude) * 2 * half_size
     boxes = [_bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)]
-    whole = union(boxes, _LONGEST_BLUR_PX // 2 if layer.motion_blur else 0)
+    whole = union(boxes, _MAX_BLUR_PX // 2 if layer.motion_blur else 0)
     return Placed(matrices, boxes, whole, half_size)
 
 
@@ -344,7 +344,7 @@ def motion_blur_kernel(motion: Motion, camera: np.ndarray, t: float) -> np.ndarr
     """
     before, after = np.array(motion.position(t - SHUTTER / 2)), np.array(motion.position(t + SHUTTER / 2))
     dx, dy = camera[:2, :2] @ (after - before)
-    length = min(float(np.hypot(dx, dy)), _LONGEST_BLUR_PX)
+    length = min(float(np.hypot(dx, dy)), _MAX_BLUR_PX)
     if length < 1.5:
         return None
     side = 2 * int(np.ceil(length / 2)) + 1

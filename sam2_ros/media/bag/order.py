@@ -16,7 +16,7 @@ from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns,
 from .repair_stamps import RepairedStamps, repair_stamps
 from .storage import BagReader, RawMessage
 
-_MOST_MISPLACED = 256  # at most so many images are held in memory
+_MAX_MISPLACED = 256  # at most so many images are held in memory
 
 
 class RecordedHeader(NamedTuple):
@@ -51,10 +51,10 @@ class OrderedTopic:
         )
         if not clock.odd:
             return recorded
-        if clock.is_out_of_order and len(clock.odd) > _MOST_MISPLACED:
+        if clock.is_out_of_order and len(clock.odd) > _MAX_MISPLACED:
             raise SourceError(
                 f"{len(clock.odd)} of {len(recorded)} images on {self._topic} of '{self._reader.path}' were received "
-                f"at impossible times and are out of order, at most {_MOST_MISPLACED} expected: record the bag "
+                f"at impossible times and are out of order, at most {_MAX_MISPLACED} expected: record the bag "
                 "again by the stamps of its images"
             )
         self._clock, self.note = clock, clock.note

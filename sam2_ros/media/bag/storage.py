@@ -37,7 +37,7 @@ from .mcap_recovery import RecoveredMcap, recover_mcap
 from .zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-_MOST_MESSAGES = 10**12  # a higher count in metadata.yaml is wrong: a thousand years of a camera at 30 Hz
+_MAX_MESSAGES = 10**12  # a higher count in metadata.yaml is wrong: a thousand years of a camera at 30 Hz
 
 _log = logging.getLogger(__name__)
 
@@ -327,7 +327,7 @@ def _is_usable(connection: Connection) -> bool:
     """True if name, type and count have valid types; rosbags does not check the content of metadata.yaml."""
     named = isinstance(connection.topic, str) and isinstance(connection.msgtype, str)
     count = connection.msgcount
-    return named and isinstance(count, int) and 0 <= count <= _MOST_MESSAGES
+    return named and isinstance(count, int) and 0 <= count <= _MAX_MESSAGES
 
 
 def _unreadable(path: Path, error: BaseException) -> SourceError:

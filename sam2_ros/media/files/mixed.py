@@ -20,8 +20,8 @@ from PIL import Image
 # At most so many headers are read, half from each end of a folder: 0.1 ms each.
 _HEADERS = 2000
 _STRAY = 0.05  # up to this share of a folder counts as a few stray files
-_LONGEST_PERIOD = 4
-_MOST_KINDS = 20  # at most so many kinds of names are compared; random names are all of different kinds
+_MAX_PERIOD = 4
+_MAX_KINDS = 20  # at most so many kinds of names are compared; random names are all of different kinds
 
 Kind = tuple[str, str]
 """Kind of a file name: its words with # for each number, and its suffix."""
@@ -77,7 +77,7 @@ def _same_stem(files: Sequence[Path]) -> MixedFolder | None:
 def _same_numbers(files: Sequence[Path]) -> MixedFolder | None:
     kinds = _grouped(files, _kind)
     numbered = {kind: group for kind, group in kinds.items() if "#" in kind[0]}
-    ordered = sorted(numbered.items(), key=lambda item: -len(item[1]))[:_MOST_KINDS]
+    ordered = sorted(numbered.items(), key=lambda item: -len(item[1]))[:_MAX_KINDS]
     numbers = {kind: {_numbers(file) for file in group} for kind, group in ordered}
     for index, (kind, group) in enumerate(ordered):
         for other, others in ordered[:index]:
@@ -149,7 +149,7 @@ def _other_content(files: Sequence[Path]) -> MixedFolder | None:
 
 def _alternates(contents: Sequence[tuple[object, ...]]) -> bool:
     """True if kinds repeat with a period of 2 to 4 files, nearly always, and change in every period."""
-    for period in range(2, _LONGEST_PERIOD + 1):
+    for period in range(2, _MAX_PERIOD + 1):
         pairs = list(zip(contents, contents[period:], strict=False))
         if not pairs:
             # Too few files to repeat: two files of two kinds for each of one or two frames.

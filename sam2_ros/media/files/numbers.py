@@ -14,7 +14,7 @@ from sam2_ros.media.frame_source import NS_PER_S
 # A decoder that reorders frames reports a damaged frame before earlier frames in display order.
 _REORDERED = 32
 # A damaged key frame makes all frames that depend on it undecodable, for one to ten seconds.
-_MOST_PER_FAILED = 600
+_MAX_PER_FAILED = 600
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class FrameNumbers:
         elif self._failed or self._by_time:
             lost = max(0, round((at_ms - self.last_ms) * self._fps / 1e3) - 1)
             if not self._by_time:
-                lost = min(lost, self._failed * _MOST_PER_FAILED)  # a longer gap is a pause
+                lost = min(lost, self._failed * _MAX_PER_FAILED)  # a longer gap is a pause
         else:
             lost = 0
             if (at_ms - self.last_ms) * self._fps / 1e3 > 1.5 and self.next_index:

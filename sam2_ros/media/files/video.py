@@ -25,10 +25,10 @@ from .numbers import FrameNumbers, Timing
 _SAMPLE = 300
 # So many failed reads in a row are the end of the video, if the container does not state its number of frames.
 _FAILED_READS = 100
-_MOST_FAILED_READS = 10_000  # 0.3 s: a failing read at the end of a file takes up to 30 us
-_FASTEST_OVERLAY = 60.0
-_FASTEST = 1000.0  # frames per second; a higher announced rate is a clock's tick rate
-_LATEST_START_S = 1e10
+_MAX_FAILED_READS = 10_000  # 0.3 s: a failing read at the end of a file takes up to 30 us
+_MAX_OVERLAY_FPS = 60.0
+_MAX_FPS = 1000.0  # frames per second; a higher announced rate is a clock's tick rate
+_MAX_START_S = 1e10
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class VideoFrames(FrameSource):
         rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._announced_rate = rate
         # An audio file with a cover image announces one frame at 90000 per second, and a count estimated from that.
-        believed = 0 < count < 1e12 and not rate > _FASTEST
+        believed = 0 < count < 1e12 and not rate > _MAX_FPS
         self._announced_count = int(count) if believed else None
         self.length = self._announced_count
         decodes = any(capture.read()[0] for _ in range(self._patience(0)))
@@ -171,7 +171,7 @@ class VideoFrames(FrameSource):
         if not self._by_ffmpeg or not hasattr(cv2, "CAP_PROP_PTS"):
             return 0.0
         start_s = capture.get(cv2.CAP_PROP_PTS) / self.fps - capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-        return start_s if abs(start_s) < _LATEST_START_S else 0.0  # no PTS is -2^63
+        return start_s if abs(start_s) < _MAX_START_S else 0.0  # no PTS is -2^63
 
     def _warn_once(self, line: str) -> None:
         if line not in self._warned:
@@ -181,11 +181,11 @@ class VideoFrames(FrameSource):
     def _patience(self, index: int) -> int:
         """Return how many failed reads in a row end the video. At its end every read fails, and is fast."""
         left = 0 if self._announced_count is None else self._announced_count - index
-        return min(max(_FAILED_READS, left), _MOST_FAILED_READS)
+        return min(max(_FAILED_READS, left), _MAX_FAILED_READS)
 
     def _rate(self, announced: float) -> float:
         usual_s = self._timing.usual_s
-        valid = math.isfinite(announced) and 0 < announced <= _FASTEST
+        valid = math.isfinite(announced) and 0 < announced <= _MAX_FPS
         if usual_s is None:
             if not valid:
                 self._warn_once(
@@ -197,7 +197,7 @@ class VideoFrames(FrameSource):
             return float(announced) if valid else DEFAULT_FPS
         if valid and abs(announced * usual_s - 1) < 0.05:
             return float(announced)
-        usual = min(1 / usual_s, max(_FASTEST_OVERLAY, announced) if valid else _FASTEST)
+        usual = min(1 / usual_s, max(_MAX_OVERLAY_FPS, announced) if valid else _MAX_FPS)
         what = "varies" if valid else "is not announced"
         _log.info("video '%s': its rate %s, %g frames per second are usual", self.name, what, usual)
         return usual

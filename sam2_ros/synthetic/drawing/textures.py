@@ -21,7 +21,7 @@ from .patterns import PATTERN_SIZE_PX, make_pattern, random_colour
 
 Rng = np.random.Generator
 Split = Literal["train", "demo"]
-_LONGEST_SIDE_PX = 640
+_MAX_SIDE_PX = 640
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def photograph(file: str) -> np.ndarray:
             "run `pip install --force-reinstall scikit-image`",
             status=1,
         )
-    scale = _LONGEST_SIDE_PX / max(image.shape[:2])
+    scale = _MAX_SIDE_PX / max(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

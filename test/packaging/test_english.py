@@ -92,10 +92,10 @@ def prose(path: Path, text: str) -> list[tuple[int, str]]:
 
 
 def without_code(text: str) -> str:
-    """Blank fenced code, inline code and addresses; lines keep their numbers."""
+    """Blank fenced code, inline code and addresses but for their first character; lines keep their numbers."""
 
     def blank(match: re.Match[str]) -> str:
-        return re.sub(r"[^\n]", " ", match[0])
+        return match[0][0] + re.sub(r"[^\n]", " ", match[0][1:])
 
     text = re.sub(r"^( *)(```|~~~).*?^\1\2", blank, text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"`+[^`]+`+|https?://[^\s)>]+", blank, text)
@@ -149,7 +149,7 @@ def test_no_text_has_words_that_do_not_belong(linter):
         (lint_retired, "sam2_ros/a.py", "class Carrier: ...\n", 1),
         (lint_retired, "docs/a.md", "Two sightings; the sower; a Carrier board.\n", 0),
         (lint_doubled, "sam2_ros/a.py", "x = 1  # the the mask\n", 1),
-        (lint_doubled, "docs/a.md", "`to to`, and is\nis again\n", 1),
+        (lint_doubled, "docs/a.md", "`to to`, in `a` in, and is\nis again\n", 1),
     ],
 )
 def test_planted_words_are_found(linter, name, text, hits):

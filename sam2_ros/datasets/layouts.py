@@ -61,7 +61,7 @@ def open_dataset(
     openers = _openers(path, split, lenient=broken is not None)
     if missing := [name for name in names if name not in openers]:
         raise SourceError(
-            f"sequence '{missing[0]}' is not in '{path}': expected of {some(openers)} (see --split)"
+            f"sequence '{missing[0]}' is not in '{path}': expected one of {some(openers)} (see --split)"
         )
     sequences = []
     for name in dict.fromkeys(names or openers):
@@ -225,7 +225,7 @@ def _chosen(path: Path, split: str, there: set[str]) -> tuple[set[str], Path | N
         shown = sorted(_split_name(path, file) for file in (found or lists))
         which = "is not there" if not found else "is there more than once"
         raise SourceError(
-            f"split '{split}' of '{path}' {which}: expected of {some(shown)}"
+            f"split '{split}' of '{path}' {which}: expected one of {some(shown)}"
             if shown
             else f"split '{split}' of '{path}' is not there: it has no ImageSets; leave --split out"
         )

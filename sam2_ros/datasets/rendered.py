@@ -68,7 +68,7 @@ def rendered_sequences(
     """Return the sequences, named `group/number`; `split` selects one group. Raises SourceError."""
     if split and split not in groups:
         raise SourceError(
-            f"split '{split}' of the rendered set is not there: expected of {', '.join(groups)}"
+            f"split '{split}' of the rendered set does not exist: expected one of {', '.join(groups)}"
         )
     sequences = [
         _sequence(name, number, seed, group.config)
@@ -81,7 +81,7 @@ def rendered_sequences(
     known = {sequence.name: sequence for sequence in sequences}
     if missing := [name for name in names if name not in known]:
         raise SourceError(
-            f"sequence '{missing[0]}' is not in the rendered set: expected of {', '.join(known)}"
+            f"sequence '{missing[0]}' is not in the rendered set: expected one of {', '.join(known)}"
         )
     return [known[name] for name in names]
 

@@ -83,9 +83,9 @@ def test_davis_splits(tmp_path: Path) -> None:
     (dog,) = open_dataset(root, "2016/val")  # DAVIS 2016 has one object per sequence
     np.testing.assert_array_equal(dog.truth.at(0).mask("1"), TWO > 0)
     assert dog.first_frames == {"1": 0}
-    with pytest.raises(SourceError, match=r"more than once: expected of 2016/val, 2017/val"):
+    with pytest.raises(SourceError, match=r"more than once: expected one of 2016/val, 2017/val"):
         open_dataset(root, "val")
-    with pytest.raises(SourceError, match=r"'nope' .* is not there: expected of 2016/val, 2017/val"):
+    with pytest.raises(SourceError, match=r"'nope' .* is not there: expected one of 2016/val, 2017/val"):
         open_dataset(root, "nope")
 
 
@@ -178,7 +178,7 @@ def test_faults_of_a_dataset_are_reported(tmp_path: Path) -> None:
     root = davis(tmp_path / "davis", ("dog",))
     with pytest.raises(SourceError, match=f"did you mean '{root}'"):
         open_dataset(root / "JPEGImages" / "480p" / "dog")
-    with pytest.raises(SourceError, match=r"'cat' is not in .*: expected of dog"):
+    with pytest.raises(SourceError, match=r"'cat' is not in .*: expected one of dog"):
         open_dataset(root, names=["cat"])
     write_frames(tmp_path / "bare" / "JPEGImages" / "dog", grey_frames(3))
     with pytest.raises(SourceError, match="has no Annotations beside it"):

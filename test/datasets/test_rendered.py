@@ -63,9 +63,9 @@ def test_split_and_names_choose() -> None:
         "cut/1",
         "plain/1",
     ]
-    with pytest.raises(SourceError, match=r"split 'easy' .* expected of plain, cut"):
+    with pytest.raises(SourceError, match=r"split 'easy' .* expected one of plain, cut"):
         rendered_sequences("easy", groups=TWO)
-    with pytest.raises(SourceError, match=r"sequence 'cut/9' .* expected of plain/1, cut/1"):
+    with pytest.raises(SourceError, match=r"sequence 'cut/9' .* expected one of plain/1, cut/1"):
         rendered_sequences(names=["cut/9"], groups=TWO)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic file writes: into a temporary file beside the target, which is then renamed.
+"""Atomic file writes: into a temporary file beside the target, then renamed over it.
 
-Does not know what is in them, but for JSON.
+Knows no content except JSON.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from typing import Any
 
 @contextlib.contextmanager
 def atomic_write(path: Path, partial: Path | None = None, durable: bool = False) -> Iterator[Path]:
-    """Where to write a file meanwhile; at the end of the block it takes its place, and a link of its name is replaced.
+    """Yield a temporary path to write to; when the block ends, the file is renamed to `path`.
 
-    A block that fails, as on a full disk, leaves what was there before, and no half file.
+    If the block raises, for example on a full disk, `path` stays as it was and the temporary file is removed. If `path`
+    is a symbolic link, the link is replaced, not the file that it points to.
 
         with atomic_write(path) as partial:
             partial.write_text("{}")
 
     Args:
-        partial: on the same file system; left out: ``.NAME.partial`` beside it.
-        durable: brought to the disk before it is renamed, so that a power failure leaves the earlier or the new one.
+        path: the file to write.
+        partial: the temporary file, on the same file system; default: ``.NAME.partial`` beside `path`.
+        durable: sync the file to disk before the rename, so that a power failure leaves either the old or the new file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     partial = partial or path.with_name(f".{path.name.lstrip('.')}.partial")
-    partial.unlink(
-        missing_ok=True
-    )  # what a killed process left; through a link of that name would be written
+    # A killed process may have left it. If it is a link, writing would follow the link.
+    partial.unlink(missing_ok=True)
     try:
         yield partial
         if durable:
@@ -46,7 +47,7 @@ def atomic_write(path: Path, partial: Path | None = None, durable: bool = False)
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
-    """A JSON file, written by `atomic_write`. `indent` None: one line. Raises OSError."""
+    """Write a JSON file with `atomic_write`; `indent` None writes one line. Raises OSError."""
     text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can fix: one line each, with the exit status of the command that ends with one.
+"""Errors that a user can fix: one line each, with an exit status for the command.
 
-Knows nothing of what failed. A subclass exists where code tells it from the others, and nowhere else.
+Knows nothing of what failed. A subclass exists only where code must distinguish it from the others.
 """
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """What a user can mend. One line: what was given, what was expected, what to do.
+    """An error that a user can fix. One line: what was given, what was expected, what to do.
 
-    Subclasses: `PromptError`, `SourceError`, `ImageError`, `CheckpointError`. Anything else that leaves a command is a
-    defect, and shown with its traceback.
+    Subclasses: `PromptError`, `SourceError`, `ImageError`, `CheckpointError`. Any other exception that ends a command
+    is a bug, and is shown with its traceback.
 
     Args:
         message: the line.
-        status: exit status of a command that ends with it: 2 for input or options that cannot be used, 1 for what
-            failed while it ran.
+        status: exit status of a command that ends with this error: 2 for unusable input or options, 1 for a failure
+            during the run.
     """
 
     def __init__(self, message: str, status: int = 2) -> None:
@@ -25,4 +25,4 @@ class UserError(ValueError):
 
 
 class CheckpointError(UserError):
-    """A model that cannot be opened or executed: its weights, its export, or where it is to run."""
+    """A model cannot be opened or executed: its weights, its exported files or its device are unusable."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the files that come with sam2_ros: in a clone, or in `share/` of a wheel or of a colcon install space.
+"""Finds the data files of sam2_ros: in a clone, or in `share/` of a wheel or of a colcon install space.
 
-Does not know what is in them.
+Does not know what the files contain.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from .errors import UserError
 
 
 def shared_folder(name: str, holding: str, in_clone: str = "") -> Path:
-    """The folder ``share/sam2_ros/<name>`` of this installation, or the one that it is made of in a clone.
+    """Return the folder ``share/sam2_ros/<name>`` of this installation, or its source folder in a clone.
 
     Args:
-        name: of the folder in ``share/sam2_ros``, such as ``models``.
-        holding: a file in it, or a pattern of files, by which it is known.
-        in_clone: what the folder is called there, where it is called otherwise.
+        name: name of the folder in ``share/sam2_ros``, such as ``models``.
+        holding: a file name or a glob pattern; only a folder with such a file counts.
+        in_clone: name of the folder in a clone, if it is not `name`.
 
     Raises:
-        UserError: there is none; its status is 1.
+        UserError: no such folder; its status is 1.
     """
-    here = Path(__file__).resolve()  # resolved: `colcon build --symlink-install` leads back to the clone
+    here = Path(
+        __file__
+    ).resolve()  # resolved: the links of `colcon build --symlink-install` lead to the clone
     for parent in here.parents:
         for folder in (parent / (in_clone or name), parent / "share" / "sam2_ros" / name):
             if any(folder.glob(holding)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks which text can be a name, and shows any text as one readable line.
+"""Checks whether a text can be a name, and shows any text as one readable line.
 
 Knows characters only: nothing of prompts, files or fonts.
 """
@@ -9,16 +9,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-# Controls, halves of surrogate pairs, line and paragraph separators: none of them can be seen, or sent as UTF-8.
-_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
-_TURNS_AROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Unicode categories that are invisible or cannot be sent as UTF-8: controls, surrogates, line and paragraph separators.
+_INVISIBLE = ("Cc", "Cs", "Zl", "Zp")
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def text_problem(text: object) -> str:
-    """Why something cannot be a name in files and messages; "" when it can.
+    """Say why a value cannot be a name in files and messages; "" if it can.
 
-    Python makes a lone surrogate of bytes that are no UTF-8 and of half an escape such as ``"\\ud800"`` in JSON: no
-    encoder takes it, and libraries in C++ may end the process over it. A NUL ends a text in C and in ROS messages.
+    Python turns bytes that are not UTF-8, and half of an escaped pair such as ``"\\ud800"`` in JSON, into a lone
+    surrogate. No encoder accepts it, and C++ libraries may abort the process. NUL ends a text in C and in ROS messages.
     """
     if not isinstance(text, str):
         return f"is of type {type(text).__name__}"
@@ -30,27 +30,27 @@ def text_problem(text: object) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """`1 object`, `2 objects`."""
+    """Format a count: `1 object`, `2 objects`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def some(names: Iterable[object], most: int = 6) -> str:
-    """The first few names, and how many more there are: `a, b, c and 4 more`."""
+    """Join the first `most` names and count the rest: `a, b, c and 4 more`."""
     shown = [str(name) for name in names]
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
 
 
 def readable(text: str) -> str:
-    """The text in one line: what cannot be seen or encoded is written as an escape, ``\\n``, ``\\xff``, ``\\ud800``."""
+    """Return the text as one line; invisible and unencodable characters become escapes: ``\\n``, ``\\xff``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name or an argument that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name or an argument that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
-    if character in _TURNS_AROUND or unicodedata.category(character) in _UNSEEN:
+    if character in _BIDI_CONTROLS or unicodedata.category(character) in _INVISIBLE:
         return character.encode("unicode_escape").decode("ascii")
     return character

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all tests: a ROS graph that no robot hears, set before all imports; where the data lies; a full disk.
+"""For all tests: an isolated ROS domain, set before all imports; the folder of evaluation data; a small disk.
 
-Knows nothing of what is tested.
+Knows nothing of the tests.
 """
 
 import contextlib
@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from ros_domains import next_domain
 
-with contextlib.suppress(ImportError):  # not every environment that some tests run in has it
+with contextlib.suppress(ImportError):  # some environments for a part of the tests do not have it
     import hypothesis
 
-    # The same cases in every run; HYPOTHESIS_SEARCH=1 looks for new ones.
+    # The same cases in every run; HYPOTHESIS_SEARCH=1 searches for new ones.
     hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
     if not os.environ.get("HYPOTHESIS_SEARCH"):
         hypothesis.settings.load_profile("repeatable")
 
-# A field of the wrong type is an error, in the tests and in the nodes they start, and not some other number: an int in
-# a float64 reads as 5e-324. Generated messages look for it when they are imported.
+# Makes a message field of the wrong type an error, in the tests and in the nodes that they start; without it an int in
+# a float64 field is read as 5e-324. Generated messages check the variable when they are imported.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(next_domain()))
@@ -33,7 +33,7 @@ if os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-# Tests end commands by signals. What nohup or a background shell ignores, its children would ignore, too.
+# Tests end commands by signals. Children would inherit signals that nohup or a background shell ignores.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler)
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real bags, clips and photographs, kept beside the repository."""
+    """The folder of real bags, clips and photographs: $SAM2_ROS_DATA, else ../shared/data."""
     folder = Path(os.environ.get("SAM2_ROS_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"evaluation data not found in {folder} (set SAM2_ROS_DATA)")
@@ -59,7 +59,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 128 kB."""
+    """A separate file system of 128 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file is the earlier one or the new one, whole, whatever happens in between."""
+"""A file is always either the complete earlier one or the complete new one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_links_are_replaced_and_never_written_through(tmp_path: Path) -> None:
     assert not (tmp_path / "a.json").is_symlink()
 
 
-def test_it_may_grow_elsewhere(tmp_path: Path) -> None:
+def test_the_temporary_file_may_be_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "staging").mkdir()
     with atomic_write(tmp_path / "a.txt", tmp_path / "staging" / "b") as partial:
         partial.write_text("c")

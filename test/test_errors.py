@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user can mend: one base class, with the exit status of the command that ends with it."""
+"""Errors that a user can fix have one base class, with the exit status of the command."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def test_an_input_that_cannot_be_used_ends_a_command_with_status_2(kind: type[Us
     assert (str(error), error.status) == ("cup.png is missing", 2)
 
 
-def test_the_status_survives_the_way_from_another_process() -> None:
+def test_the_status_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(UserError("the node ended", status=1)))
     assert (str(error), error.status) == ("the node ended", 1)

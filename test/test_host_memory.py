@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freed memory that stays in the process: the pages of the next block are there, in every thread."""
+"""Freed memory stays in the process: the next block reuses its pages, in every thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ for place in (lambda work: work(), lambda work: [t := threading.Thread(target=wo
 
 
 def pages_mapped(**environment: str) -> tuple[bool, list[int]]:
-    """Whether pages are said to be kept, and how many were mapped for blocks of the main and of another thread."""
+    """Return the result of `keep_freed_pages`, and the page faults for blocks of the main and of another thread."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))
     }
@@ -46,7 +46,7 @@ def test_the_pages_of_a_freed_block_serve_the_next_one_in_any_thread() -> None:
     kept, mapped = pages_mapped()
     if not kept:
         pytest.skip("no glibc here")
-    assert max(mapped) < 2 * PAGES / BLOCKS  # those of one block, once
+    assert max(mapped) < 2 * PAGES / BLOCKS  # the pages of one block, once
 
 
 def test_a_user_who_has_set_the_allocator_is_left_alone() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that come with the code are found in a clone, and beside what a wheel or colcon installs."""
+"""The package's data files are found in a clone, and in `share/` of a wheel or colcon installation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_clone_has_them_beside_the_package() -> None:
 def test_an_installation_has_them_in_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = tmp_path / "lib" / "python3.12" / "site-packages" / "sam2_ros" / "share_folder.py"
     monkeypatch.setattr(share_folder, "__file__", str(code))
-    # The Python package that ROS generates has the same name as the folder of a clone, and no definitions.
+    # The Python package that ROS generates has the same name as the folder of a clone, but no definitions.
     (code.parent.parent / "sam2_ros_msgs" / "msg").mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"sam2_ros_msgs/msg/\*\.msg is in no folder above .*: reinstall"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published evaluation sets as sequences of frames with known masks, and photographs with known instances.
+"""Evaluation datasets as sequences of frames with ground-truth masks, and photographs with ground-truth instances.
 
-Knows how they lie on disk; does not know models or scores.
+Knows their layout on disk; does not know models or scores.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the sequences of a dataset: our own folders, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V, the rendered set.
+"""Finds the sequences of a dataset: the project's own layout, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V, the rendered set.
 
 Knows names of folders and files; reads no image.
 """
@@ -26,29 +26,31 @@ EXPECTED = (
     "expected a folder with frames/ and masks/, a folder of such folders, one with JPEGImages/ and Annotations/ "
     "(DAVIS, MOSE, YouTube-VOS, LVOS, SA-V), SA-V *_manual.json with extracted frames, or the word rendered"
 )
-VOS_FPS = 24.0  # DAVIS and SA-V; what others have is not written down in them
+VOS_FPS = 24.0  # DAVIS and SA-V; the other datasets do not state their rate
 _RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 _IMAGES = ("JPEGImages", "JPEGImages_24fps")
 _ANNOTATIONS = ("Annotations", "Annotations_6fps")
 
 
 Openers = dict[str, Callable[[], VosSequence]]
-"""What opens each sequence, by its name."""
+"""Sequence name -> function that opens it."""
 
 
 def open_dataset(
     path: Path, split: str = "", names: Sequence[str] = (), broken: dict[str, str] | None = None
 ) -> list[VosSequence]:
-    """The sequences of a dataset, in natural order.
+    """Open the sequences of a dataset, in natural order.
 
     Args:
-        path: the dataset, or one sequence of it in our own layout; or `rendered`, which is no folder.
-        split: a list of `ImageSets`, such as val or 2017/val; or a folder of the dataset, such as valid; or a group of
+        path: the dataset, or one sequence in the project's own layout (`frames/`, `masks/`); or the word `rendered`.
+        split: a list in `ImageSets`, such as val or 2017/val; or a folder of the dataset, such as valid; or a group of
             the rendered set.
-        names: only these sequences; empty = all.
-        broken: gets a line for each sequence that cannot be opened, which is then left out. None = it is an error.
+        names: open only these sequences; empty = all.
+        broken: a dict that receives, by name, the reason why a sequence cannot be opened; the sequence is skipped.
+            None = raise.
 
-    Raises SourceError, in one line, for anything that is not there or not understood.
+    Raises:
+        SourceError: the dataset, the split or a sequence is missing, or its layout is unknown.
     """
     if is_rendered(path):
         return rendered_sequences(split, names)
@@ -59,7 +61,7 @@ def open_dataset(
     openers = _openers(path, split, lenient=broken is not None)
     if missing := [name for name in names if name not in openers]:
         raise SourceError(
-            f"sequence '{missing[0]}' is not in '{path}': expected of {some(openers)} (see --split)"
+            f"sequence '{missing[0]}' is not in '{path}': expected one of {some(openers)} (see --split)"
         )
     sequences = []
     for name in dict.fromkeys(names or openers):
@@ -76,23 +78,23 @@ def open_dataset(
 
 
 def _check_name(name: str, dataset: Path) -> None:
-    """Raises SourceError for a name that no folder of results can have: it may come from a list or a JSON file."""
+    """Raise SourceError if a result folder cannot have this name, which may come from a list or a JSON file."""
     if problem := text_problem(name):
         raise SourceError(
             f"sequence '{readable(name)}' of '{dataset}': its name {problem}; rename the folder or file"
         )
     if not is_safe_name(name) or name in ("summary.json", "report.html"):
-        raise SourceError(f"sequence {name!r}: a name expected that a folder can have, no dot first")
+        raise SourceError(f"sequence {name!r}: expected a valid folder name that does not begin with a dot")
 
 
 def _openers(path: Path, split: str, lenient: bool) -> Openers:
-    """`lenient`: a folder that is half of a sequence is one that cannot be opened, rather than none."""
+    """With `lenient`, a folder with only frames/ or only masks/ counts as a broken sequence; else it is ignored."""
     if path.is_file():
         if path.suffix != ".json" or split:
             raise SourceError(f"'{path}' is a single file; {EXPECTED}")
         return {sav_name(path): partial(sav_sequence, path, path.parent)}
     if (path / "frames").is_dir() and (path / "masks").is_dir():
-        return {path.absolute().name: partial(_own, path)}  # of the folder that `.` stands for, too
+        return {path.absolute().name: partial(_own, path)}  # absolute: `.` has no name
     if (images := _images_folder(path)) is not None:
         return _davis_like(path, images, split)
     halves = [p for p in _folders(path) if (p / "frames").is_dir() or (p / "masks").is_dir()]
@@ -107,7 +109,7 @@ def _openers(path: Path, split: str, lenient: bool) -> Openers:
 
 
 def _own(folder: Path) -> VosSequence:
-    """`frames/`, `masks/` (images, or a folder per object), `meta.json` with the rate, if it is there."""
+    """Open `frames/`, `masks/` (images, or a folder per object) and, if it exists, `meta.json` with the frame rate."""
     name = folder.absolute().name
     for part in ("frames", "masks"):
         if not (folder / part).is_dir():
@@ -132,7 +134,7 @@ def _davis_like(path: Path, images: Path, split: str) -> Openers:
     there = {p.name for p in _folders(images)}
     chosen, listed_in = _chosen(path, split, there)
     objects = _youtube_objects(path)
-    # In its 2016 edition DAVIS has one object a sequence; the same folders hold several since 2017.
+    # DAVIS 2016 has one object per sequence; since DAVIS 2017 the same folders hold several.
     merged = listed_in is not None and listed_in.parent.name in ("2016", "480p", "1080p")
     openers: Openers = {}
     for name in sorted(chosen, key=natural_key):
@@ -169,13 +171,13 @@ def _sequence(
     objects: Mapping[str, Sequence[str]] | None = None,
     merged: bool = False,
 ) -> VosSequence:
-    """`objects`: frames by object, as YouTube-VOS lists them."""
+    """`objects`: the names of the frames by object, as in YouTube-VOS' meta.json."""
     files = image_files(frames)
     if not files:
         raise SourceError(f"sequence '{name}': '{frames}' holds no image")
     if (mixed := find_second_series(files)) is not None:
         raise SourceError(
-            f"sequence '{name}': '{frames}' {mixed.what}: move what is no frame to another folder"
+            f"sequence '{name}': '{frames}' {mixed.what}: move the files that are not frames to another folder"
         )
     index_of = {file.stem: index for index, file in enumerate(files)}
     truth: Truth
@@ -194,7 +196,7 @@ def _sequence(
 
 
 def _first_frames(objects: Mapping[str, Sequence[str]], index_of: Mapping[str, int]) -> dict[str, int]:
-    """The first frame listed for each object; objects without one are left out."""
+    """Return the first frame listed for each object; objects without a frame are left out."""
     listed = {name: [index_of[stem] for stem in stems if stem in index_of] for name, stems in objects.items()}
     return {name: min(indices) for name, indices in listed.items() if indices}
 
@@ -214,7 +216,7 @@ def _by_frame(name: str, folder: Path, index_of: Mapping[str, int]) -> dict[int,
 
 
 def _chosen(path: Path, split: str, there: set[str]) -> tuple[set[str], Path | None]:
-    """The names in a split, and the list they are from; without a split all that is there."""
+    """Return the names in a split and the file that lists them; without a split, all names and None."""
     if not split:
         return there, None
     lists = [*path.glob("ImageSets/*.txt"), *path.glob("ImageSets/*/*.txt"), *path.glob("*.txt")]
@@ -223,14 +225,14 @@ def _chosen(path: Path, split: str, there: set[str]) -> tuple[set[str], Path | N
         shown = sorted(_split_name(path, file) for file in (found or lists))
         which = "is not there" if not found else "is there more than once"
         raise SourceError(
-            f"split '{split}' of '{path}' {which}: expected of {some(shown)}"
+            f"split '{split}' of '{path}' {which}: expected one of {some(shown)}"
             if shown
             else f"split '{split}' of '{path}' is not there: it has no ImageSets; leave --split out"
         )
     names = set()
     for line in _lines(found[0]):
         if line.strip():
-            # DAVIS 2016 lists pairs of files: /JPEGImages/480p/dog/00000.jpg /Annotations/480p/dog/00000.png
+            # DAVIS 2016 lists pairs of files: `/JPEGImages/480p/dog/00000.jpg /Annotations/480p/dog/00000.png`.
             first = line.split()[0]
             names.add(Path(first).parent.name if "/" in first else first)
     return names, found[0]
@@ -250,7 +252,7 @@ def _split_name(path: Path, file: Path) -> str:
 
 
 def _youtube_objects(path: Path) -> dict[str, dict[str, list[str]]]:
-    """Sequence -> object -> frames, of YouTube-VOS' meta.json; empty where there is none."""
+    """Read YouTube-VOS' meta.json: sequence -> object -> names of frames; empty without that file."""
     file = path / "meta.json"
     if not file.is_file():
         return {}
@@ -262,7 +264,7 @@ def _youtube_objects(path: Path) -> dict[str, dict[str, list[str]]]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
-            f"'{file}' is no YouTube-VOS list ({error!r}): expected videos > NAME > objects > ID > frames"
+            f"'{file}' is not a YouTube-VOS list ({error!r}): expected videos > NAME > objects > ID > frames"
         ) from error
 
 
@@ -271,7 +273,7 @@ def _images_folder(path: Path) -> Path | None:
 
 
 def _resolution(images: Path, annotations: Path) -> tuple[Path, Path]:
-    """DAVIS has its frames once for every resolution."""
+    """Choose a resolution: DAVIS stores its frames once for each."""
     there = [name for name in _RESOLUTIONS if (images / name).is_dir()]
     if not there:
         return images, annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs with known instances: `instances.json` as COCO has it, and the images it names.
+"""Photographs with ground-truth instances: `instances.json` in COCO's format, and the images it names.
 
-Does not know what is done with them; crowds are left out, as they are no one instance.
+Does not know how they are used. Crowd annotations are left out, as they are not single instances.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _FORM = "COCO's images [{id, file_name, height, width}] and annotations [{image_
 
 @dataclass(frozen=True)
 class Photograph:
-    """One image and what is known of the things in it."""
+    """One image and its ground-truth instances."""
 
     name: str
     path: Path
-    hw: tuple[int, int]  # pixels
-    segmentations: tuple[Any, ...]  # polygons or run lengths, as written
+    hw: tuple[int, int]  # height, width in pixels
+    segmentations: tuple[Any, ...]  # polygons or run lengths, as in the file
 
     def image(self) -> np.ndarray:
         """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
         image = read_image(self.path)
         if image.shape[:2] != self.hw:
             raise SourceError(
-                f"'{self.path}' is {image.shape[1]} x {image.shape[0]} px, {INSTANCES} says "
-                f"{self.hw[1]} x {self.hw[0]}: the image of that set expected"
+                f"'{self.path}' is {image.shape[1]} x {image.shape[0]} px, the {self.hw[1]} x {self.hw[0]} px of "
+                f"{INSTANCES} expected: copy the image of that set"
             )
         return image
 
     def masks(self) -> list[np.ndarray]:
-        """``[H, W]`` bool of every instance. Raises SourceError."""
+        """Return a ``[H, W]`` bool mask of every instance. Raises SourceError."""
         return [self._mask(segmentation) for segmentation in self.segmentations]
 
     def _mask(self, segmentation: Any) -> np.ndarray:
@@ -50,7 +50,7 @@ class Photograph:
             return decode_rle(segmentation)
         try:
             return np.asarray(coco.decode(coco.merge(coco.frPyObjects(segmentation, *self.hw)))).astype(bool)
-        except Exception as error:  # pycocotools raises bare Exception for what it does not know
+        except Exception as error:  # pycocotools raises bare Exception for unknown input
             raise SourceError(
                 f"a polygon of '{self.name}' cannot be read ({error}): expected {_FORM}"
             ) from error
@@ -61,7 +61,7 @@ def is_photographs(path: Path) -> bool:
 
 
 def open_photographs(path: Path) -> list[Photograph]:
-    """The images of `path`, which holds `instances.json`, by name. Raises SourceError."""
+    """Open the photographs of the folder `path` with its `instances.json`, sorted by name. Raises SourceError."""
     file = path / INSTANCES
     try:
         record = read_json(file)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rendered test set: clips grouped by what makes them hard, rendered on demand, never stored.
+"""The rendered test set: clips in groups, one for each difficulty, rendered on demand and never stored.
 
-Knows what a group asks of the renderer; its textures are those that training never sees.
+Knows the renderer's settings of each group. Its textures are not used in training.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PLAIN = ClipConfig(
 
 @dataclass(frozen=True)
 class Group:
-    """Clips with one difficulty; a clip for each seed. The seeds are chosen so that every clip has it."""
+    """Clips with one difficulty, one for each seed. The seeds are chosen so that every clip shows it."""
 
     config: ClipConfig
     seeds: tuple[int, ...]
@@ -65,10 +65,10 @@ GROUPS: dict[str, Group] = {
 def rendered_sequences(
     split: str = "", names: Sequence[str] = (), groups: dict[str, Group] = GROUPS
 ) -> list[VosSequence]:
-    """Sequences `group/number`, of one group where `split` names it. Raises SourceError."""
+    """Return the sequences, named `group/number`; `split` selects one group. Raises SourceError."""
     if split and split not in groups:
         raise SourceError(
-            f"split '{split}' of the rendered set is not there: expected of {', '.join(groups)}"
+            f"split '{split}' of the rendered set does not exist: expected one of {', '.join(groups)}"
         )
     sequences = [
         _sequence(name, number, seed, group.config)
@@ -81,19 +81,19 @@ def rendered_sequences(
     known = {sequence.name: sequence for sequence in sequences}
     if missing := [name for name in names if name not in known]:
         raise SourceError(
-            f"sequence '{missing[0]}' is not in the rendered set: expected of {', '.join(known)}"
+            f"sequence '{missing[0]}' is not in the rendered set: expected one of {', '.join(known)}"
         )
     return [known[name] for name in names]
 
 
 def is_rendered(path: Path) -> bool:
-    """The set goes by its name; a folder of that name in the current one is a folder."""
+    """True for the word `rendered`, unless the current folder has a folder of that name."""
     return path == Path(NAME) and not path.exists()
 
 
 @dataclass(frozen=True)
 class RenderedFrames:
-    """The frames of one clip, in memory while it is looked at."""
+    """The frames of one clip, rendered on first use."""
 
     seed: int
     config: ClipConfig
@@ -111,7 +111,7 @@ class RenderedFrames:
 
 @dataclass(frozen=True)
 class RenderedTruth:
-    """The masks of one clip: every frame is annotated, objects count from 1."""
+    """The masks of one clip: every frame is annotated, objects are numbered from 1."""
 
     seed: int
     config: ClipConfig
@@ -126,7 +126,7 @@ class RenderedTruth:
         return FrameTruth(shown, (self.config.height_px, self.config.width_px))
 
     def identity(self) -> Iterator[str]:
-        return iter(())  # what draws the frames draws the masks
+        return iter(())  # the frames' identity covers the masks: one call renders both
 
 
 def _sequence(group: str, number: int, seed: int, config: ClipConfig) -> VosSequence:

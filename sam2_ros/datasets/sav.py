@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SA-V as it is published for training: one JSON file of masklets for each video, at 6 of its 24 frames a second.
+"""SA-V in its training format: one JSON file of masklets per video, which annotates 6 of its 24 frames per second.
 
-Knows that format; frames must be there as images already.
+Knows that format; the frames must already be extracted as images.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _FORM = "masklet[frame][object] = {size, counts}, masklet_id"
 
 
 def annotation_files(folder: Path, kind: str) -> list[Path]:
-    """`*_manual.json` or `*_auto.json` directly in a folder."""
+    """List the `*_manual.json` or `*_auto.json` files directly in a folder; `kind` is manual or auto."""
     return sorted(folder.glob(f"*_{kind}.json"), key=lambda p: natural_key(p.name))
 
 
 def sav_name(file: Path) -> str:
-    """Of the video that an annotation file is about, as its name has it."""
+    """Return the name of the video from the name of its annotation file."""
     return file.stem.rsplit("_", 1)[0]
 
 
 def sav_sequence(file: Path, folder: Path) -> VosSequence:
-    """The video of an annotation file; its frames are in a folder of the video's name. Raises SourceError."""
+    """Open the video of an annotation file; its frames are in a folder named as the video. Raises SourceError."""
     record = _read(file)
     video = str(record.get("video_id") or sav_name(file))
     places = [folder / video, folder / "JPEGImages_24fps" / video, folder / "JPEGImages" / video]
@@ -64,10 +64,10 @@ def _truth(file: Path, record: dict[str, Any]) -> RunLengthTruth:
         }
         height, width = (int(side) for side in masklets[0][0]["size"])
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise SourceError(f"'{file}' is no SA-V annotation ({error!r}): expected {_FORM}") from error
+        raise SourceError(f"'{file}' is not an SA-V annotation ({error!r}): expected {_FORM}") from error
     if unusable := [name for name in by_frame.get(0, {}) if not is_safe_name(name)]:
         raise SourceError(
-            f"'{file}' has the masklet_id {unusable[0]!r}: a number or a name expected, no dot first"
+            f"'{file}' has the masklet_id {unusable[0]!r}: expected a number, or a name that does not begin with a dot"
         )
     return RunLengthTruth(by_frame, (height, width))
 
@@ -76,7 +76,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         record = read_json(file)
     except (OSError, ValueError) as error:
-        raise SourceError(f"'{file}' is no readable JSON file ({error}): expected {_FORM}") from error
+        raise SourceError(f"'{file}' is not a readable JSON file ({error}): expected {_FORM}") from error
     if not isinstance(record, dict):
-        raise SourceError(f"'{file}' is no SA-V annotation: expected {_FORM}")
+        raise SourceError(f"'{file}' is not an SA-V annotation: expected {_FORM}")
     return record

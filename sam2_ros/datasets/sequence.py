@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video sequence with ground truth: its frames, and the masks of those that are annotated.
+"""A video sequence with ground truth: its frames, and the masks of the annotated frames.
 
-Does not know how a dataset is laid out on disk; `layouts` and `sav` find the files.
+Does not know the layout of a dataset on disk; `layouts` and `sav` find the files.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.ros_image import compressed_to_rgb
 
 VOID = 255
-"""Value of pixels that count for nobody, in masks that also have objects of lower values (DAVIS 2017)."""
+"""Value of pixels that are not scored, in masks that also have objects with lower values (DAVIS 2017)."""
 
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """What is known of one annotated frame.
+    """The ground truth of one annotated frame.
 
     Attributes:
-        masks: ``[H, W]`` bool by object, only of those that show.
-        hw: size of the annotation, pixels.
-        void_hw: ``[H, W]`` bool, pixels that count neither way; None = there are none.
-        file: where it is from, for messages; "" = no file of its own.
+        masks: ``[H, W]`` bool by object, only of visible objects.
+        hw: height and width of the annotation, pixels.
+        void_hw: ``[H, W]`` bool, pixels that are not scored; None = there are none.
+        file: the annotation's file, for messages; "" = no file of its own.
     """
 
     masks: Mapping[str, np.ndarray]
@@ -42,7 +42,7 @@ class FrameTruth:
     file: str = ""
 
     def mask(self, name: str) -> np.ndarray:
-        """The object's mask, without a pixel where it does not show."""
+        """Return the object's mask; empty if the object is not visible."""
         return self.masks.get(name, np.zeros(self.hw, bool))
 
 
@@ -51,13 +51,13 @@ class Truth(Protocol):
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Annotated frames, by position among all frames, in order."""
+        """Indices of the annotated frames, in ascending order."""
 
     def at(self, index: int) -> FrameTruth:
-        """The truth of an annotated frame. Raises SourceError."""
+        """Read the ground truth of an annotated frame. Raises SourceError."""
 
     def identity(self) -> Iterator[str]:
-        """Words that change when the truth does: names, sizes and times of files, without reading them."""
+        """Yield texts that change when the annotations change: names, sizes and times of files, which are not read."""
 
 
 class SequenceFrames(Protocol):
@@ -65,13 +65,13 @@ class SequenceFrames(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of each frame, without a suffix."""
+        """The name of each frame, without suffix."""
 
     def at(self, index: int) -> np.ndarray:
         """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
 
     def identity(self) -> Iterator[str]:
-        """Words that change when the frames do: names, sizes and times of files, without reading them."""
+        """Yield texts that change when the frames change: names, sizes and times of files, which are not read."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class VosSequence:
     """One video.
 
     Attributes:
-        name: of its folder or file.
-        frames: all of them in order.
-        truth: of some of them or of all.
+        name: name of its folder or file.
+        frames: all frames in order.
+        truth: ground truth of some or all frames.
         fps: frames per second.
-        group: sequences that are also scored together; "" = none.
-        overlapping: objects have masks of their own that may overlap; else a pixel belongs to one object at most.
+        overlapping: True if masks of objects may overlap; else a pixel belongs to at most one object.
+        group: name of a group that is also scored as a whole; "" = none.
     """
 
     name: str
@@ -120,29 +120,35 @@ class VosSequence:
         return self.frames.at(index)
 
     def annotated(self, index: int, image_hw3: np.ndarray) -> FrameTruth | None:
-        """The truth of a frame that was read, None where it is not annotated. Raises SourceError."""
+        """Read the ground truth of a frame, and check its size against the image; None if not annotated.
+
+        Raises SourceError.
+        """
         if index not in self.truth.indices:
             return None
         truth = self.truth.at(index)
         if truth.hw != image_hw3.shape[:2]:
             where = f"'{truth.file}'" if truth.file else f"the mask of frame {self.frames.names[index]}"
-            lying = truth.hw == image_hw3.shape[1::-1]
-            turned = " (frames are read as stored, EXIF orientation is not applied: save them upright)"
+            swapped = truth.hw == image_hw3.shape[1::-1]
+            exif = " (frames are read as stored, EXIF orientation is not applied: save them upright)"
             raise SourceError(
                 f"sequence '{self.name}': {where} is {truth.hw[1]} x {truth.hw[0]} px, the size of its frame "
-                f"expected, {image_hw3.shape[1]} x {image_hw3.shape[0]}: replace one of them{turned if lying else ''}"
+                f"expected, {image_hw3.shape[1]} x {image_hw3.shape[0]}: replace one of them{exif if swapped else ''}"
             )
         return truth
 
     def identity(self) -> str:
-        """Changes when one of its files does, or how it is read; stays when it is moved. Raises SourceError."""
+        """Return a digest that changes when a file changes or is read differently, not when it moves.
+
+        Raises SourceError.
+        """
         digest = hashlib.sha256(f"{self.fps} {self.overlapping} {self.group}".encode())
         try:
             for word in (*self.frames.identity(), *self.truth.identity()):
                 digest.update(f"\n{word}".encode(errors="backslashreplace"))
         except OSError as error:
             raise SourceError(
-                f"sequence '{self.name}': a file is gone ({error}); expected as listed"
+                f"sequence '{self.name}': a file is gone ({error}): expected the files that were listed at the start"
             ) from error
         return digest.hexdigest()
 
@@ -158,12 +164,12 @@ class VosSequence:
 
 @dataclass(frozen=True)
 class PaletteTruth:
-    """Masks as images whose value is the object, 0 = background; an image of 0 and 255 alone is one object, 1.
+    """Masks as label images: value = object, 0 = background; an image of only 0 and 255 shows one object, "1".
 
     Attributes:
-        files: by frame.
-        first: with it only these objects count, each from its frame on (YouTube-VOS meta.json).
-        merged: all objects are one, "1" (DAVIS 2016).
+        files: label image by frame index.
+        first: if given, only these objects count, each from its frame on (YouTube-VOS meta.json).
+        merged: all objects count as one, "1" (DAVIS 2016).
     """
 
     files: Mapping[int, Path]
@@ -191,7 +197,7 @@ class PaletteTruth:
 
     @cached_property
     def _binary(self) -> bool:
-        """Whether 255 is the object: where the first image with anything in it has nothing else."""
+        """True if 255 is the object: the first image that is not empty has no other value."""
         for index in self.indices:
             found = set(np.unique(read_label_image(self.files[index])).tolist()) - {0}
             if found:
@@ -201,7 +207,7 @@ class PaletteTruth:
 
 @dataclass(frozen=True)
 class FolderTruth:
-    """A folder of black and white masks for each object (SA-V val and test); a missing file = not in view."""
+    """A folder of black and white masks for each object (SA-V val and test); a missing file = not visible."""
 
     files: Mapping[str, Mapping[int, Path]]  # by object, then by frame
 
@@ -232,7 +238,7 @@ class FolderTruth:
 
 @dataclass(frozen=True)
 class RunLengthTruth:
-    """COCO run lengths by frame and object (SA-V train), of frames of `hw` pixels."""
+    """COCO run-length masks by frame and object (SA-V train); `hw` is the size of the frames in pixels."""
 
     frames: Mapping[int, Mapping[str, Mapping[str, Any]]]
     hw: tuple[int, int]
@@ -250,7 +256,7 @@ class RunLengthTruth:
 
 
 def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
-    """``[H, W]`` bool of ``{"size": [H, W], "counts": str or [int]}``. Raises SourceError."""
+    """Decode ``{"size": [H, W], "counts": str or [int]}`` to ``[H, W]`` bool. Raises SourceError."""
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
@@ -261,7 +267,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
         return np.asarray(coco.decode(packed)).astype(bool)
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(
-            f"a mask is no run-length encoding ({error!r}): expected {{size: [H, W], counts: ...}}"
+            f"a mask is not a run-length encoding ({error!r}): expected {{size: [H, W], counts: ...}}"
         ) from error
 
 
@@ -276,12 +282,12 @@ def read_image(path: Path) -> np.ndarray:
         return compressed_to_rgb(path.read_bytes())
     except (ImageError, OSError) as error:
         raise SourceError(
-            f"'{path}' is no readable image ({error}): expected a JPEG or PNG file: copy it anew"
+            f"'{path}' is not a readable image ({error}): expected a JPEG or PNG file: copy it anew"
         ) from error
 
 
 def read_label_image(path: Path) -> np.ndarray:
-    """``[H, W]`` values of a palette or grey image; of a colour image that is grey throughout, too.
+    """Read the ``[H, W]`` values of a palette image, a grey image, or a colour image with equal channels.
 
     Raises SourceError.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames in, results out: video files, image folders, rosbag2, raw ROS image buffers, overlays, rendered clips.
+"""Reads frames and writes results: video files, image folders, rosbag2, raw ROS image buffers, masks, overlays.
 
 Knows nothing of a ROS graph (no rclpy) and nothing of how masks are computed.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as the dictionaries that annotation tools read: COCO's run-length encoding, the official generator's records.
+"""Masks as dictionaries for annotation tools: COCO's run-length encoding, the records of the official mask generator.
 
 Knows masks; does not know images, models or files.
 """
@@ -17,13 +17,16 @@ OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 
 
 def coco_rle(mask_hw: np.ndarray) -> dict[str, Any]:
-    """``{"size": [H, W], "counts": str}``, as pycocotools decodes it, of an ``[H, W]`` bool mask."""
+    """Encode an ``[H, W]`` bool mask as ``{"size": [H, W], "counts": str}``, for pycocotools."""
     encoded = coco.encode(np.asfortranarray(mask_hw.astype(np.uint8)))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
 
 
 def uncompressed_rle(mask_hw: np.ndarray) -> dict[str, Any]:
-    """``{"size": [H, W], "counts": [int]}``: lengths of runs down the columns, the first of background."""
+    """Encode an ``[H, W]`` bool mask as ``{"size": [H, W], "counts": [int]}``.
+
+    `counts` are the lengths of the runs in column-major order; the first run is background.
+    """
     flat = mask_hw.astype(bool).ravel(order="F")
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
@@ -31,15 +34,16 @@ def uncompressed_rle(mask_hw: np.ndarray) -> dict[str, Any]:
 
 
 def annotation(found: FoundMask, output_mode: str = "coco_rle") -> dict[str, Any]:
-    """The record that the official SAM2AutomaticMaskGenerator gives of a mask.
+    """Convert a mask to the record that the official SAM2AutomaticMaskGenerator returns.
 
-    Its `bbox` is x, y, width - 1, height - 1, its `crop_box` x, y, width, height.
+    Its `bbox` is x, y, width - 1, height - 1, its `crop_box` x, y, width, height (pixels).
 
     Args:
-        output_mode: how `segmentation` is given: "binary_mask" ([H, W] bool), "uncompressed_rle", "coco_rle".
+        found: the mask.
+        output_mode: format of `segmentation`: "binary_mask" ([H, W] bool), "uncompressed_rle" or "coco_rle".
 
     Raises:
-        ValueError: another output mode.
+        ValueError: unknown output mode.
     """
     if output_mode not in OUTPUT_MODES:
         raise ValueError(f"output_mode = {output_mode!r}: expected one of {', '.join(OUTPUT_MODES)}")

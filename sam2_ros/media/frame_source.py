@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame sources: the frame, the iterator over frames, the order of numbered files, gaps of stamps, the error.
+"""Frame sources: the frame, the iterator over frames, natural order of file names, gaps between stamps, the error.
 
-Knows no file format; each format is a module beside this one, and `frames.open_source` picks it.
+Knows no file format; each format has its own module, and `frames.open_source` chooses it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sam2_ros.errors import UserError
 
 DEFAULT_FPS = 30.0
 NS_PER_S = 1_000_000_000
-MISSING_LISTED = 1000  # numbers of missing frames that are kept; all are counted
-_REASONS_TOLD, _FRAMES_NAMED = 20, 5
+MISSING_LISTED = 1000  # the numbers of so many missing frames are listed; all are counted
+_REASONS_LOGGED, _FRAMES_NAMED = 20, 5
 
 _log = logging.getLogger(__name__)
 
 
 class SourceError(UserError):
-    """An input that cannot be used: one line saying what was given, what was expected and the remedy."""
+    """An input cannot be used. One line: what was given, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Frame:
 
     Attributes:
         index: position in the source; an image that does not decode leaves a gap.
-        stamp_ns: the image's own time in nanoseconds (a bag: of the epoch; a folder whose file names are stamps: as
-            they say; else since the first frame).
+        stamp_ns: the image's own time in nanoseconds: since 1970 in a bag; from the file names in a folder with stamps
+            as names; else since the first frame.
         image: ``[H, W, 3]`` uint8 RGB.
         frame_id: camera frame of a ROS image, else empty.
-        name: of the frame's own file in a folder, else empty.
+        name: name of the frame's file in a folder, else empty.
     """
 
     index: int
@@ -57,7 +57,7 @@ class Frame:
 
 @dataclass
 class _Skips:
-    """The frames that one reason left out."""
+    """The frames that were skipped for one reason."""
 
     first: str
     reason: str
@@ -75,13 +75,13 @@ class FrameSource(ABC):
 
     Attributes:
         name: the path as given.
-        kind: what it turned out to be.
-        fps: frames per second, of the container or estimated from stamps.
-        length: frames announced, None when unknown; damaged frames count.
+        kind: video, folder or bag.
+        fps: frames per second, from the container or estimated from stamps.
+        length: announced number of frames, with damaged ones; None = unknown.
         topic: image topic of a bag, else None.
         frame_id: camera frame of a bag's images, else empty.
-        skipped: frames of the last pass that did not decode.
-        missing: their numbers, the first thousand.
+        skipped: number of frames of the last pass that did not decode.
+        missing: the numbers of these frames, the first thousand.
     """
 
     name: str
@@ -96,9 +96,9 @@ class FrameSource(ABC):
     _skips: dict[str, _Skips]  # by reason, of the last pass
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order. Damaged ones are logged, counted in `skipped` and left out.
+        """Yield the frames in order. Damaged ones are logged, counted in `skipped` and left out.
 
-        Raises SourceError when not one frame decodes.
+        Raises SourceError if no frame decodes.
         """
         self.skipped, self.missing, self._next_index = 0, (), 0
         self._skips = {}
@@ -124,13 +124,13 @@ class FrameSource(ABC):
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
-        """The frames that decode, calling `_skip` for each that does not."""
+        """Yield the frames that decode; call `_skip` for each that does not."""
 
     def _skip(self, what: str, reason: object) -> None:
-        """Count a frame that does not decode. The first of each kind is logged, the others in one line at the end."""
+        """Count a frame that does not decode. Logs the first for each reason now, the others in one line at the end."""
         self.skipped += 1
         kind = re.sub(r"\d+", "#", str(reason))
-        if kind not in self._skips and len(self._skips) >= _REASONS_TOLD:
+        if kind not in self._skips and len(self._skips) >= _REASONS_LOGGED:
             kind = ""
         if kind in self._skips:
             self._skips[kind].add(what)
@@ -139,18 +139,18 @@ class FrameSource(ABC):
         _log.warning("skipped %s of '%s': %s", what, self.name, reason)
 
     def _miss_until(self, index: int) -> None:
-        """Notes the numbers up to `index`, which no frame has had, as missing."""
+        """Record the numbers from the next expected one up to `index` (exclusive) as missing."""
         room = MISSING_LISTED - len(self.missing)
         if index > self._next_index:
             self.missing += tuple(range(self._next_index, index)[:room])
             self._next_index = index
 
     def reaches(self, index: int) -> bool:
-        """False when it is certain, before a pass, that there is no frame of this number."""
+        """False if the source certainly has no frame with this number; known before a pass."""
         return self.length is None or index < self.length
 
     def _why_none(self) -> str:
-        """The commonest reason, with a count."""
+        """Return the most common reason, with a count, for the error message."""
         if not self._skips:
             return "; check it in a viewer"
         commonest = max(self._skips.values(), key=lambda skips: skips.more)
@@ -169,13 +169,13 @@ class FrameSource(ABC):
         self.close()
 
 
-def rise(stamps_ns: Sequence[int]) -> bool:
-    """True where each stamp is later than the one before."""
+def is_increasing(stamps_ns: Sequence[int]) -> bool:
+    """True if each stamp is later than the one before."""
     return all(later > earlier for earlier, later in pairwise(stamps_ns))
 
 
-def usual_gap_ns(stamps_ns: Sequence[int]) -> float:
-    """The median time from one stamp to a later one behind it, that of `DEFAULT_FPS` where there is none."""
+def median_gap_ns(stamps_ns: Sequence[int]) -> float:
+    """Return the median of the positive gaps between successive stamps; without one, the gap of `DEFAULT_FPS`."""
     gaps_ns = [later - earlier for earlier, later in pairwise(stamps_ns) if later > earlier]
     return median(gaps_ns) if gaps_ns else NS_PER_S / DEFAULT_FPS
 

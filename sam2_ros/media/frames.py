@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a frame source: a video file, a folder of images, a rosbag2.
+"""Opens a frame source: a video file, a folder of images or a rosbag2.
 
-Knows how to tell them apart; reading each is a module of its own.
+Knows how to distinguish them; each kind is read by its own module.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ def open_source(
     glob: str | None = None,
     fps: float | None = None,
 ) -> FrameSource:
-    """The frames of `path`.
+    """Open the frames of `path`.
 
     Args:
-        path: a video file, a folder of images, a rosbag2.
-        topic: chooses among the image topics of a bag (needed when it has several).
-        images: reads the pixels, as it was told to (16 bits, untyped encodings); one for each stream.
-        glob: of a folder, only the files whose names fit, such as `*_rgb.png`.
-        fps: of a folder: stamps are index / fps; None = those in its names, else at 30 a second.
+        path: a video file, a folder of images or a rosbag2.
+        topic: the image topic of a bag; required if it has several.
+        images: converts the pixels to RGB, with its options for 16 bits and untyped encodings; one for each stream.
+        glob: for a folder: only files whose names match, such as `*_rgb.png`.
+        fps: for a folder: stamps are index / fps; None = stamps from the file names, else 30 frames per second.
 
-    Raises SourceError, in one line, for anything that is not there, not readable or not frames.
+    Raises SourceError if the source does not exist, cannot be read or has no frames.
 
         with open_source("clip.mp4") as source:
             for frame in source:
                 tracker.step(frame.image, stamp_s=frame.stamp_s)
     """
     path = Path(path)
-    if problem := text_problem(str(path)):  # OpenCV and SQLite take no such name
+    if problem := text_problem(str(path)):  # OpenCV and SQLite accept no such name
         raise SourceError(f"source '{readable(str(path))}': its name {problem}; rename it")
     if not path.exists():
         raise SourceError(f"source '{path}' does not exist; {_EXPECTED}")
@@ -83,7 +83,7 @@ def _open_file(path: Path) -> FrameSource:
         )
     if suffix == ".zstd":
         raise SourceError(
-            f"'{path}' is compressed with zstd and does not say what it is: expected .mcap.zstd or .db3.zstd of a "
-            "rosbag2, or unpack it with `unzstd`"
+            f"'{path}' is compressed with zstd, and its name has no format: expected .mcap.zstd or .db3.zstd "
+            "of a rosbag2, or unpack it with `unzstd`"
         )
     return VideoFrames(path)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes names into pictures: ASCII in OpenCV's strokes, every other alphabet in the fonts of this machine.
+"""Draws text into images: ASCII with OpenCV's stroke font, every other script with the fonts of this machine.
 
-Knows text, fonts and pixels; does not know what is named. Safe for any text: no line breaks, no half characters.
+Knows text, fonts and pixels; does not know what the text names. Any text is safe: line breaks and invalid characters
+are escaped.
 """
 
 from __future__ import annotations
@@ -22,18 +23,23 @@ from PIL import Image, ImageDraw, ImageFont
 from sam2_ros.text import readable
 
 STROKES = cv2.FONT_HERSHEY_SIMPLEX
-_EM_PX = 29.0  # of a font whose capitals are as high as the strokes at scale 1
-_LEAST_EM_PX = 11  # below, letters other than Latin ones cannot be told apart
-_LONGEST = 80  # characters of a name that are drawn
+_EM_PX = 29.0  # em size of a font whose capitals are as high as the stroke font's at scale 1
+_MIN_EM_PX = 11  # below it, scripts other than Latin are not legible
+_MAX_CHARACTERS = 80  # at most so many characters of a name are drawn
 _PREFERRED = re.compile(r"cjk|gothic|unifont|fallback|nanum|wqy|wenquanyi|ipa|takao|notosans", re.IGNORECASE)
-_MOST_FONTS = 400
-_JOINERS = ("Mn", "Me", "Mc", "Cf")  # accents, variants and joiners: drawn with the letter before them
+_MAX_FONTS = 400
+_JOINERS = (
+    "Mn",
+    "Me",
+    "Mc",
+    "Cf",
+)  # Unicode categories of accents and joiners: drawn with the letter before them
 
 _log = logging.getLogger(__name__)
 
 
 class TextSize(NamedTuple):
-    """Pixels: across, above the line on which the letters stand, and below it."""
+    """Size in pixels: width, height above the baseline, depth below it."""
 
     width: int
     above: int
@@ -41,7 +47,7 @@ class TextSize(NamedTuple):
 
 
 def text_size(text: str, scale: float) -> TextSize:
-    """How much room `put_text` takes; `scale` is OpenCV's."""
+    """Return the size of the text as `put_text` draws it; `scale` is OpenCV's."""
     sizes = [_piece_size(piece, drawn, scale) for piece, drawn in _pieces(readable(text))]
     return TextSize(
         sum(size.width for size in sizes),
@@ -58,7 +64,7 @@ def put_text(
     colour: tuple[int, int, int],
     line_px: int,
 ) -> None:
-    """Write with the left end of the line at (x, y) of the [H, W, 3] uint8 canvas; what is outside is cut off."""
+    """Draw text on the [H, W, 3] uint8 canvas, with the left end of its baseline at (x, y); clipped at the border."""
     x, y = at_xy
     for piece, drawn in _pieces(readable(text)):
         if drawn:
@@ -70,7 +76,7 @@ def put_text(
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
-    """The text as (piece, whether a font is needed); words of one alphabet stay together, as their order may turn."""
+    """Split text into (piece, True if it needs a font). Non-ASCII words stay together: a script may reorder them."""
     if text.isascii():
         return [(text, False)]
     words = re.split(r"( )", text)
@@ -89,22 +95,22 @@ def _piece_size(piece: str, drawn: bool, scale: float) -> TextSize:
 
 
 def _em_px(scale: float) -> int:
-    return max(_LEAST_EM_PX, round(_EM_PX * scale))
+    return max(_MIN_EM_PX, round(_EM_PX * scale))
 
 
 def _blend(canvas: np.ndarray, ink: np.ndarray, x: int, y: int, colour: tuple[int, int, int]) -> None:
-    """`ink`: [h, w, 1] float32 in 0..1."""
+    """Blend the colour into the canvas; `ink` is the opacity, [h, w, 1] float32 in 0..1."""
     x0, y0 = max(x, 0), max(y, 0)
     window = canvas[y0 : max(y + ink.shape[0], 0), x0 : max(x + ink.shape[1], 0)]
     part = ink[y0 - y : y0 - y + window.shape[0], x0 - x : x0 - x + window.shape[1]]
     window[:] = (window + (np.array(colour, np.float32) - window) * part + 0.5).astype(np.uint8)
 
 
-@functools.lru_cache(128)  # names come again with every frame
+@functools.lru_cache(128)  # names repeat in every frame
 def _rendered(text: str, em_px: int) -> tuple[np.ndarray, int]:
-    """[h, w, 1] float32 ink in 0..1, and how many of its rows are above the line."""
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST - 1]}…"
+    """Render the text as opacity, [h, w, 1] float32 in 0..1; also returns how many rows are above the baseline."""
+    if len(text) > _MAX_CHARACTERS:
+        text = f"{text[: _MAX_CHARACTERS - 1]}…"
     runs = _runs(text)
     fonts = [_font(path, em_px) for _, path in runs]
     widths = [font.getlength(run) for (run, _), font in zip(runs, fonts, strict=True)]
@@ -116,13 +122,13 @@ def _rendered(text: str, em_px: int) -> tuple[np.ndarray, int]:
         pen.text((x, above), run, fill=255, font=font, anchor="ls")
         x += width
     ink = np.asarray(image, np.float32)[:, :, None] / 255
-    used = np.flatnonzero(ink.any(axis=(1, 2)))  # fonts leave room for letters that are not there
+    used = np.flatnonzero(ink.any(axis=(1, 2)))  # fonts leave room for letters that the text does not have
     top = min(int(used[0]), above) if len(used) else above - 1
     return ink[top : max(int(used[-1]) + 1, above) if len(used) else above], above - top
 
 
 def _runs(text: str) -> list[tuple[str, Path]]:
-    """The text as (run, font that has it); what no font has becomes its numbers, such as ``<U+CEF5 U+C794>``."""
+    """Split the text into (run, font). Letters without a font become code points, such as ``<U+CEF5 U+C794>``."""
     shown: list[tuple[str, Path | None]] = []
     for character in text:
         joins = bool(shown) and unicodedata.category(character) in _JOINERS
@@ -131,28 +137,31 @@ def _runs(text: str) -> list[tuple[str, Path]]:
     for path, group in groupby(shown, key=lambda one: one[1]):
         letters = "".join(character for character, _ in group)
         if path is None:
-            _say_missing()
+            _warn_missing_letters()
             letters = f"<{' '.join(f'U+{ord(letter):04X}' for letter in letters)}>"
         runs.append((letters, path or _own_fonts()[0]))
     return runs
 
 
 @functools.cache
-def _say_missing() -> None:
+def _warn_missing_letters() -> None:
     _log.warning(
-        "no font on this machine has all letters of the objects' names: in pictures those are drawn as numbers such as "
+        "no font on this machine has all letters of the objects' names: these are drawn as code points such as "
         "<U+CEF5>; install a font that has them, for Korean and all of Chinese `apt install fonts-noto-cjk`"
     )
 
 
 @functools.cache
 def _own_fonts() -> tuple[Path, ...]:
-    """DejaVu Sans of matplotlib: Latin, Cyrillic, Greek, Arabic, Hebrew and many symbols. IPAex Gothic of
-    matplotlib-fontja: Japanese, and the Chinese characters that Japanese has, too."""
+    """List the fonts of installed packages.
+
+    DejaVu Sans of matplotlib: Latin, Cyrillic, Greek, Arabic, Hebrew and many symbols. IPAex Gothic of
+    matplotlib-fontja: Japanese, and the Chinese characters that Japanese uses.
+    """
     import matplotlib
 
     fonts = [Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"]
-    # Found, not imported: that would change matplotlib's font.
+    # Located without an import, which would change matplotlib's font.
     package = importlib.util.find_spec("matplotlib_fontja")
     for folder in (package and package.submodule_search_locations) or ():
         fonts.append(Path(folder) / "fonts" / "ipaexg.ttf")
@@ -166,7 +175,7 @@ def _font(path: Path, em_px: int) -> ImageFont.FreeTypeFont:
 
 @functools.lru_cache(1 << 14)
 def _font_with(character: str) -> Path | None:
-    """The first font with this letter: of our own, then of the machine's."""
+    """Find the first font with this character: first among `_own_fonts`, then among the machine's."""
     number = ord(character)
     for path in _own_fonts():
         if _has(path, number):
@@ -189,16 +198,16 @@ def _opened(path: Path) -> object:
 
 @functools.cache
 def _machine_fonts() -> list[tuple[Path, frozenset[int]]]:
-    """Fonts of the machine, and in which hundreds (of 256) of characters they have any."""
+    """List the fonts of the machine, each with the blocks of 256 code points in which it has characters."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
     found = sorted(font_manager.findSystemFonts(), key=lambda name: (not _PREFERRED.search(name), name))
     fonts = []
-    for name in found[:_MOST_FONTS]:
+    for name in found[:_MAX_FONTS]:
         try:
             characters = FT2Font(name).get_charmap()
-            ImageFont.truetype(name, _LEAST_EM_PX)  # pictures of emoji have one size only
+            ImageFont.truetype(name, _MIN_EM_PX)  # fails for bitmap emoji fonts, which have one size only
         except Exception:
             continue
         fonts.append((Path(name), frozenset(number >> 8 for number in characters)))

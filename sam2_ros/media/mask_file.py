@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the mask of one object from an image file, as drawing programs, annotation tools and data sets write them.
+"""Reads the mask of one object from an image file of a drawing program, an annotation tool or a dataset.
 
-Knows image files and values; does not know prompts, or which object is meant where a file holds several.
+Knows image files and values; does not know prompts, nor which of several objects is meant.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from sam2_ros.errors import UserError
 from sam2_ros.text import some
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
-MOST_PIXELS = 1 << 27
-IGNORED = (255, 65535)  # what data sets write where nobody decided
-_HIGHEST_NUMBER = 128  # below it, values beside 255 are numbers of objects
+MAX_PIXELS = 1 << 27
+IGNORED = (255, 65535)  # datasets mark undecided pixels with these
+_HIGHEST_NUMBER = 128  # values below it, in a file that also has 255, are object numbers
 _BACKGROUND = 0
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
 class ReadMask:
-    """``[H, W]`` bool, and what was taken for granted, for people to read."""
+    """A mask, ``[H, W]`` bool, and notes for the user on the assumptions made."""
 
     mask_hw: np.ndarray
     notes: tuple[str, ...] = ()
 
 
 def read_mask(path: Path, value: str = "") -> ReadMask:
-    """The object's pixels: what is not black; of a cut-out what is not transparent; edges are cut at half.
+    """Read the object's pixels: those that are not black, or not transparent in a cut-out; soft edges are cut at half.
 
     Args:
-        value: which of several values is the object: a number, of a palette image the index, of a coloured one a colour
-            such as ``ff0000``.
+        path: the image file.
+        value: the value of the object if the file has several: a number; the index in a palette image; a colour such as
+            ``ff0000`` in a coloured one.
 
     Raises:
-        UserError: no file or no image, no background, several objects, a photograph, nothing in it.
+        UserError: no such file, not an image, no background, several objects, a photograph, or no object.
     """
     image = _opened(path)
     notes: list[str] = []
@@ -49,7 +50,7 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
     if not value and _is_transparent(image):
         mask = _of_transparency(path, image)
     if mask is not None:
-        notes.append(f"{path} is a cut-out: its mask is what is not transparent")
+        notes.append(f"{path} is a cut-out: its mask is the pixels that are not transparent")
     else:
         mask = _of_values(path, *_levels(image), value, notes)
     if not mask.any():
@@ -63,12 +64,12 @@ def read_mask(path: Path, value: str = "") -> ReadMask:
 
 def _opened(path: Path) -> Image.Image:
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise UserError(f"{path} is missing or no file; expected a PNG, black = background")
+        if not path.is_file():  # reading a pipe would block
+            raise UserError(f"{path} is missing or not a file; expected a PNG, black = background")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a size that is refused below
+            warnings.simplefilter("ignore")  # of the image's size, which is checked below
             image = Image.open(path, formats=FORMATS)
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{path} announces {image.width} x {image.height} pixels; expected the size of the frames"
                 )
@@ -76,20 +77,20 @@ def _opened(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except UserError:
         raise
-    except Exception as error:  # decoders raise whatever they like, SyntaxError and struct.error too
+    except Exception as error:  # decoders raise many types, SyntaxError and struct.error too
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is no image ({reason}); expected a PNG, black = background") from None
+        raise UserError(f"{path} is not an image ({reason}); expected a PNG, black = background") from None
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    """Whether its transparency says something. A palette's is that of its background, which black says, too."""
+    """True if transparency may separate the object. A palette's does not: it marks the background, which is black."""
     return image.mode in ("LA", "La", "RGBA", "RGBa") or (
         image.mode in ("L", "RGB") and "transparency" in image.info
     )
 
 
 def _of_transparency(path: Path, image: Image.Image) -> np.ndarray | None:
-    """None where every pixel is opaque."""
+    """Return the opaque pixels; None if all are opaque."""
     alpha = np.asarray(image.convert("RGBA"))[:, :, 3]
     if alpha.min() == alpha.max() == 0:
         raise UserError(f"{path} is transparent everywhere; expected an opaque object")
@@ -97,10 +98,7 @@ def _of_transparency(path: Path, image: Image.Image) -> np.ndarray | None:
 
 
 def _levels(image: Image.Image) -> tuple[np.ndarray, list[str] | None, np.ndarray | None]:
-    """Values with 0 as the background; what to call each; the colours, where that is what differs.
-
-    Names are None for plain numbers.
-    """
+    """Return the values, 0 = background; the name of each value, None for plain numbers; the colours, if coloured."""
     if image.mode == "P":
         indices = np.asarray(image)
         palette: np.ndarray = np.asarray(image.getpalette(), np.uint8).reshape(-1, 3)
@@ -108,7 +106,7 @@ def _levels(image: Image.Image) -> tuple[np.ndarray, list[str] | None, np.ndarra
         used: np.ndarray = np.unique(indices)
         shades, numbered = palette[used][:, 0], np.array_equal(palette[used][:, 0], used)
         if np.array_equal(palette[used], np.repeat(shades[:, None], 3, axis=1)) and not numbered:
-            return palette[:, 0][indices], None, None  # shades of grey that were given numbers to save space
+            return palette[:, 0][indices], None, None  # a grey image, stored with a palette to save space
         black: np.ndarray = np.asarray(palette.sum(axis=1) == 0)
         background = black if black[used].any() else np.arange(256) == 0
         values = np.where(background, 0, np.arange(256) + 1)[indices]
@@ -138,7 +136,7 @@ def _of_values(
         return values > 0.5
     if colours is not None and (value or (colour := _one_colour(colours, values)) is None):
         return _of_colours(path, colours, value)
-    if colours is not None:  # JPEG keeps the brightness sharp, and the colour of four pixels together
+    if colours is not None:  # by brightness: JPEG keeps it sharp, and averages the colour of four pixels
         values = np.clip((colours @ _BRIGHTNESS) * (255 / (colour @ _BRIGHTNESS)), 0, 255).astype(np.uint8)
     present, counts = values_and_counts(values)
 
@@ -153,7 +151,7 @@ def _of_values(
     if len(present) == 1 and present[0] != _BACKGROUND:
         raise UserError(
             f"{path} covers the whole image: every pixel has the value {called(int(present[0]))}; expected black "
-            f"around the object, or write {path.name}#{called(int(present[0]))} to mean it"
+            f"around the object, or write {path.name}#{called(int(present[0]))} to use the whole image"
         )
     objects = [number for number in present.tolist() if number != _BACKGROUND]
     if len(objects) <= 1 and len(present) > len(objects):
@@ -169,8 +167,8 @@ def _of_values(
     numbers = [number for number in objects if number not in ignored]
     if ignored and numbers and int(called(max(numbers))) < _HIGHEST_NUMBER and len(numbers) == 1:
         notes.append(
-            f"{path}: the object is the value {called(numbers[0])}; {called(ignored[0])} is left out, by convention "
-            f"nobody knows what is there (write {path.name}#{called(ignored[0])} to mean it)"
+            f"{path}: the object is the value {called(numbers[0])}; {called(ignored[0])} is left out, as it marks "
+            f"undecided pixels by convention (write {path.name}#{called(ignored[0])} to use it)"
         )
         return values == numbers[0]
     if names is None and len(objects) > _HIGHEST_NUMBER // 2 and present[-1] >= LEAST_SOFT:
@@ -183,7 +181,7 @@ def _of_values(
 
 
 def _one_colour(colours: np.ndarray, levels: np.ndarray) -> np.ndarray | None:
-    """The colour that the bright pixels have between them, ``[3]``; None when there are several."""
+    """Return the one colour of the bright pixels, ``[3]``; None if there are several."""
     bright = colours[levels >= 0.7 * levels.max()].astype(np.int16)
     colour = np.median(bright, axis=0)
     alike = (np.abs(bright - colour) > 48).any(axis=1).mean() < 0.05  # allowing for the noise of a JPEG

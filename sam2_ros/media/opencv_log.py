@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps OpenCV's and FFmpeg's own lines off standard error while a video is opened.
+"""Suppresses the log lines of OpenCV and FFmpeg on standard error while a video is opened.
 
-Knows nothing of videos: what goes wrong is said once, by the error of whoever opens one.
+Knows nothing of videos: the caller raises its own error, once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SILENT = 0
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silences both; FFmpeg reads its level once, when the process opens its first video."""
+    """Silence OpenCV and FFmpeg in the block. FFmpeg reads its log level once, at the first video of the process."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     level = _logging.getLogLevel()
     _logging.setLogLevel(_SILENT)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws results onto frames: masks, outlines, boxes, names and states; writes videos.
 
-Knows pixels, masks and one FrameResult; knows nothing of files other than the video it writes.
+Knows pixels, masks and one FrameResult; knows no files except the PNG or video it writes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .video_pace import VideoPace
 
 TINT = 0.45
 _MIN_LIGHTNESS = 0.38
-_PAGE = 4096  # of less room nothing can be made
+_PAGE = 4096  # bytes: with less free space the disk counts as full
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 pixels, max exclusive
 
@@ -37,14 +37,14 @@ _log = logging.getLogger(__name__)
 
 
 def _palette() -> np.ndarray:
-    """[256, 3] uint8 RGB: black background, then hues a golden ratio apart, so that neighbours differ."""
+    """Make the palette, [256, 3] uint8 RGB: black, then hues a golden ratio apart, so that successive labels differ."""
     golden = (5**0.5 - 1) / 2
     hues = (0.9 + golden * np.arange(1, 256)) % 1.0
     looks = ((0.85, 1.0), (0.55, 1.0), (0.9, 0.75))
     colours = np.zeros((256, 3))
     for label, hue in enumerate(hues, start=1):
         colours[label] = colorsys.hsv_to_rgb(hue, *looks[label // 12 % 3])
-    # Pure blue and violet are hard to read on the dark plates and on dark pictures: whiten them.
+    # Pure blue and violet are hard to read on the dark text background and on dark images: add white.
     lightness = colours @ (0.299, 0.587, 0.114)
     white = (
         np.clip((_MIN_LIGHTNESS - lightness) / (1 - lightness), 0, 1)[:, None] * (np.arange(256) > 0)[:, None]
@@ -56,16 +56,16 @@ PALETTE: np.ndarray = _palette()
 
 
 def colour_of(label: int) -> Colour:
-    """RGB of a label; labels beyond the palette take its colours again, never the background's."""
+    """Return the RGB colour of a label; labels above 255 repeat the colours, never the background's."""
     red, green, blue = PALETTE[(label - 1) % 255 + 1]
     return int(red), int(green), int(blue)
 
 
 def draw_overlay(image_rgb: np.ndarray, result: FrameResult) -> np.ndarray:
-    """A copy of the [H, W, 3] uint8 RGB frame with every visible object drawn in its colour.
+    """Copy the [H, W, 3] uint8 RGB frame, with every visible object drawn in its colour.
 
-    Objects without a mask are listed in the lower left corner, with how long ago they were seen.
-    Raises ValueError when the result belongs to a frame of another size.
+    Objects that are not visible are listed in the lower left corner, with the time since they were seen.
+    Raises ValueError if the result is of another frame size.
     """
     if image_rgb.shape != (result.height_px, result.width_px, 3):
         raise ValueError(
@@ -77,7 +77,7 @@ def draw_overlay(image_rgb: np.ndarray, result: FrameResult) -> np.ndarray:
     shown = [obj for obj in result.objects if obj.visible]
     for obj in shown:
         _tint(canvas, obj.mask, obj.box, obj.label)
-    for obj in shown:  # after all tints, so that no name is painted over
+    for obj in shown:  # after all tints, so that no name is covered
         _outline(pen, obj.mask, obj.box, obj.label)
         x0, y0, x1, y1 = obj.box
         cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour_of(obj.label), 1)
@@ -92,9 +92,9 @@ def draw_overlay(image_rgb: np.ndarray, result: FrameResult) -> np.ndarray:
 
 
 def draw_masks(image_rgb: np.ndarray, masks: Sequence[np.ndarray], names: Sequence[str] = ()) -> np.ndarray:
-    """A copy of the [H, W, 3] uint8 RGB image with [H, W] bool masks drawn in, the first in the colour of label 1.
+    """Copy the [H, W, 3] uint8 RGB image, with [H, W] bool masks drawn on it, the first in the colour of label 1.
 
-    Later masks are drawn over earlier ones, and named where there is a name for each.
+    Later masks are drawn over earlier ones. `names` are drawn at the masks in the same order.
     """
     canvas = image_rgb.copy()
     pen = _Pen(canvas)
@@ -123,7 +123,7 @@ def _outline(pen: _Pen, mask_hw: np.ndarray, box: Box, label: int) -> None:
 
 
 class _Pen:
-    """Lines and text in sizes that suit the frame."""
+    """Draws text; line width and text size follow the size of the frame."""
 
     def __init__(self, canvas: np.ndarray) -> None:
         self.canvas = canvas
@@ -133,7 +133,7 @@ class _Pen:
         self._scale = max(0.3, short_px / 1000)
 
     def text(self, text: str, x_px: int, y_px: int, colour: Colour) -> int:
-        """Writes on a dark plate with its lower left corner at (x, y), kept in the frame; returns its top."""
+        """Draw text on a dark background with lower left corner (x, y), kept in the frame; returns its top, y px."""
         width, height, base = text_size(text, self._scale)
         full_height = height + base + 2
         x = max(0, min(x_px, self.canvas.shape[1] - width - 4))
@@ -146,9 +146,9 @@ class _Pen:
 
 
 def write_png(path: Path, image_rgb: np.ndarray, compression: int = 3) -> None:
-    """[H, W, 3] uint8 RGB as a file. Raises OSError.
+    """Write [H, W, 3] uint8 RGB as a PNG file. Raises OSError.
 
-    OpenCV encodes and Python writes: a name that is not UTF-8 ends the process in OpenCV.
+    OpenCV encodes and Python writes, because a file name that is not UTF-8 aborts the process in OpenCV.
     """
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".png", image_bgr, [cv2.IMWRITE_PNG_COMPRESSION, compression])
@@ -156,9 +156,9 @@ def write_png(path: Path, image_rgb: np.ndarray, compression: int = 3) -> None:
 
 
 def container_fps(fps: float) -> float:
-    """The nearest rate that MPEG-4 can hold: its time base has 16 bits, and 66.667 alone would need 17.
+    """Return the nearest rate that MPEG-4 can store: its time base has 16 bits, and 66.667 would need 17.
 
-    Stamps that jitter can make a bag's estimated rate absurd: it is limited to 0.01 .. 240, and logged.
+    Stamps with jitter can give a bag an absurd estimated rate: it is limited to 0.01 .. 240, with a warning.
     """
     limited = min(max(fps, 0.01), 240.0)
     if limited != fps:
@@ -167,16 +167,16 @@ def container_fps(fps: float) -> float:
 
 
 class VideoWriter:
-    """Writes RGB frames of one size as MPEG-4 in an .mp4; a frame of another size is scaled to the first.
-    The encoder takes even sizes only: an odd one loses its last row or column.
+    """Writes RGB frames of one size as MPEG-4 in an .mp4; a frame of another size is scaled to the first's.
 
-    The file appears under its name when `close` has completed it. Raises UserError.
+    The encoder accepts even sizes only: an odd one loses its last row or column. The file gets its final name in
+    `close`, when it is complete. Raises UserError.
     """
 
     def __init__(self, path: str | Path, fps: float, fourcc: str = "mp4v") -> None:
         if not (math.isfinite(fps) and fps > 0):
             raise ValueError(f"video at {fps} frames per second, expected more than 0")
-        if problem := text_problem(str(path)):  # which ends the process in OpenCV
+        if problem := text_problem(str(path)):  # such a name aborts the process in OpenCV
             raise UserError(
                 f"video '{readable(str(path))}': its name {problem}; expected text in UTF-8", status=1
             )
@@ -191,22 +191,22 @@ class VideoWriter:
         self._last_bgr: np.ndarray = np.zeros((1, 1, 3), np.uint8)
 
     def write(self, image_rgb: np.ndarray, stamp_s: float | None = None) -> None:
-        """Appends [H, W, 3] uint8 RGB.
+        """Append [H, W, 3] uint8 RGB.
 
-        With a stamp in seconds the frame is shown at its time: the one before it stands still meanwhile, 10 s at most,
-        and a frame that comes too soon for the rate is left out.
+        With a stamp in seconds the frame is shown at that time: the frame before it is repeated until then, for 10 s at
+        most, and a frame that comes too soon for the rate is left out.
         """
         size = (image_rgb.shape[1], image_rgb.shape[0])
         if self._writer is None:
             self._writer = self._open(size)
         image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-        if size != self._size:  # OpenCV would drop the frame without a word
+        if size != self._size:  # OpenCV would drop the frame silently
             image_bgr = cv2.resize(image_bgr, self._size, interpolation=cv2.INTER_AREA)
         repeats = 0 if stamp_s is None else self._pace.repeats(stamp_s)
         if repeats < 0:
-            self._last_bgr = image_bgr  # what stands still if a pause follows
+            self._last_bgr = image_bgr  # repeated if a pause follows
             return
-        with quiet_opencv():  # a frame that it cannot write is missed when the file is completed
+        with quiet_opencv():  # `close` notices a frame that could not be written
             for _ in range(repeats):
                 self._writer.write(self._last_bgr)
             self._writer.write(image_bgr)
@@ -214,9 +214,9 @@ class VideoWriter:
         self.frames += repeats + 1
 
     def close(self) -> None:
-        """Completes the file; without a frame there is none.
+        """Complete the file; without a frame there is none.
 
-        Raises UserError when frames are missing in it, OSError when that is because the disk is full.
+        Raises UserError if frames are missing in it, OSError if the disk is full.
         """
         if self._writer is None:
             return
@@ -227,14 +227,14 @@ class VideoWriter:
         if written >= self.frames:
             self._partial.replace(self.path)
             return
-        free = shutil.disk_usage(self.path.parent).free  # OpenCV does not tell why it failed
+        free = shutil.disk_usage(self.path.parent).free  # OpenCV does not report why it failed
         self._partial.unlink(missing_ok=True)
         if free < _PAGE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         raise self._failed(f"{written} of {self.frames} frames are in it")
 
     def abort(self) -> None:
-        """Drops what was written so far."""
+        """Remove the file written so far."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
@@ -243,7 +243,7 @@ class VideoWriter:
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
         with quiet_opencv():
             fourcc = cv2.VideoWriter.fourcc(*self._fourcc)
-            self._size = (max(size[0], 2), max(size[1], 2))  # no encoder takes less: a single row is doubled
+            self._size = (max(size[0], 2), max(size[1], 2))  # the encoder's minimum: a single row is doubled
             writer = cv2.VideoWriter(str(self._partial), fourcc, self._fps, self._size)
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)

@@ -35,13 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 def track_result_names(save: Collection[str]) -> tuple[str, ...]:
-    """What a run that saves these kinds writes, as `ResultFolder` takes it."""
+    """Return the names that a run with these `--save` kinds writes, for `ResultFolder`'s `replaces`."""
     return (*(_NAMES[kind] for kind in SAVE_KINDS if kind in save), "summary.json")
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What summary.json says of the run besides its frames. source_fps also paces the overlay video."""
+    """The run's entries in summary.json. `source_fps` is also the rate of the overlay video."""
 
     source: str
     source_fps: float
@@ -55,11 +55,11 @@ class RunInfo:
 
 
 class ResultWriter:
-    """Collects the results of one run; everything appears in `out_dir` at once, on `close`.
+    """Collects the results of one run; `close` moves all of them into `out_dir` at once.
 
-    Until then files grow in `out_dir/.partial`, so that an interrupted run leaves an earlier one as it was.
-    Files of an earlier run are replaced, each by its new version; other files in the folder are not touched, and a
-    folder with other files alone is refused: see `ResultFolder`, which may also be given, already open.
+    Until then the files are in `out_dir/.partial`, so that an interrupted run leaves an earlier result unchanged. Files
+    of an earlier run are replaced; other files are not touched, and a folder with only other files is refused (see
+    `ResultFolder`; an open one may be passed as `out_dir`).
 
         with ResultWriter("out", RunInfo("clip.mp4", 30.0), save=("masks", "json")) as writer:
             for frame in source:
@@ -93,7 +93,7 @@ class ResultWriter:
         self._video: VideoWriter | None = None
 
     def add(self, frame: Frame, result: FrameResult) -> None:
-        """One frame and its objects. Frames may come in any order."""
+        """Add one frame and its objects. Frames may come in any order."""
         if result.height_px != frame.image.shape[0] or result.width_px != frame.image.shape[1]:
             raise ValueError(
                 f"frame {frame.index} is {frame.image.shape[1]}x{frame.image.shape[0]}, "
@@ -114,15 +114,15 @@ class ResultWriter:
         self._record(frame, result)
 
     def note_missing(self, frames: Sequence[int], count: int) -> None:
-        """Frames of the source that did not come: their numbers (the first ones, of many) and how many they are."""
+        """Record the frames of the source that are missing: their numbers (the first ones, of many) and their count."""
         self._missing = {"frames_missing": count, "missing": list(frames)}
 
     def _mask_name(self, frame: Frame) -> str:
-        """After the frame's own file, by its number where it has none."""
+        """Return the mask's file name: from the frame's file, or from its number without one."""
         if not frame.name:
             return f"{frame.index:05d}.png"
         name = f"{Path(frame.name).stem}.png"
-        if name in self._mask_names:  # 1.jpg and 1.png, both chosen
+        if name in self._mask_names:  # the source has 1.jpg and 1.png
             name = f"{frame.name}.png"
         while name in self._mask_names:
             name = f"{name}.png"
@@ -130,7 +130,7 @@ class ResultWriter:
         return name
 
     def close(self) -> dict[str, Any]:
-        """Completes every file, moves them into `out_dir` and returns the content of summary.json."""
+        """Complete every file, move all into `out_dir` and return the content of summary.json."""
         if self.summary:
             return self.summary
         elapsed_s = time.perf_counter() - self._started_s
@@ -148,7 +148,7 @@ class ResultWriter:
         return self.summary
 
     def abort(self) -> None:
-        """Drops this run; what an earlier one left stays."""
+        """Discard this run; an earlier result stays."""
         if self._video is not None:
             self._video.abort()
         if self._bag is not None:
@@ -176,7 +176,7 @@ class ResultWriter:
             known["last_state"] = obj.state.name
 
     def _summary(self, elapsed_s: float) -> dict[str, Any]:
-        """fps is the tracker's own pace where it was timed, else that of the whole run."""
+        """Make summary.json; `fps` is the tracker's own rate if it was timed, else that of the whole run."""
         frames = len(self._records)
         tracking_s = sum(self._total_ms) / 1000
         if self._total_ms and tracking_s > 0:
@@ -205,7 +205,7 @@ class ResultWriter:
 
 
 def object_record(obj: TrackedObject) -> dict[str, Any]:
-    """One object of one frame as plain JSON values; a number that is not finite becomes null."""
+    """Convert one object of one frame to plain JSON values; a number that is not finite becomes null."""
     return {
         "id": obj.id,
         "label": int(obj.label),
@@ -221,9 +221,9 @@ def object_record(obj: TrackedObject) -> dict[str, Any]:
 
 
 def write_label_png(path: Path, labels_hw: np.ndarray) -> None:
-    """[H, W] uint16 labels as a palette PNG whose values are the labels.
+    """Write [H, W] uint16 labels as a palette PNG whose values are the labels.
 
-    A palette ends at 255: an image with a higher label is written as 16-bit grey, with the same values.
+    A palette ends at 255: an image with a higher label is written as 16-bit grey, with the same values and a warning.
     """
     if labels_hw.max(initial=0) > 255:
         _log.warning(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts raw and compressed ROS image buffers to arrays and back.
 
-Knows no message class and imports no ROS: it takes the fields of sensor_msgs Image and CompressedImage.
-Views are used wherever the bytes allow it, and `step` and `is_bigendian` are honoured.
+Knows no message class and imports no ROS: it takes the fields of sensor_msgs Image and CompressedImage. Returns views
+where the bytes allow it; respects `step` and `is_bigendian`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .pixels.value_range import ValueRange
 
 Buffer = bytes | bytearray | memoryview | np.ndarray | Sequence[int]
 
-# encoding -> (values per pixel, OpenCV conversion to RGB or None when the values are RGB already)
+# Encoding -> (values per pixel, OpenCV conversion to RGB, None if the values are RGB).
 _COLOURS: dict[str, tuple[int, int | None]] = {
     "rgb": (3, None),
     "bgr": (3, cv2.COLOR_BGR2RGB),
@@ -40,11 +40,11 @@ _PAIRED: dict[str, int] = {
     "yuyv": cv2.COLOR_YUV2RGB_YUY2,
 }
 UNTYPED_COLOURS = ("bgr", "rgb")
-"""What the channels of 8UC3 and 8UC4 may be, which say only how many there are; bgr is what OpenCV has."""
+"""Channel orders of 8UC3 and 8UC4, whose names state only the number of channels; bgr is OpenCV's order."""
 _UNTYPED: dict[str, str] = {"8uc1": "", "8uc3": "", "8uc4": "a"}
-_DEPTH_LIKE = {"16uc1": "u2", "32fc1": "f4"}  # depth as a rule, grey where somebody says so
+_DEPTH_LIKE = {"16uc1": "u2", "32fc1": "f4"}  # usually depth; read as grey if the user gives a value range
 LABEL_ENCODINGS: dict[str, str] = {"mono8": "u1", "8uc1": "u1", "mono16": "u2", "16uc1": "u2", "32sc1": "i4"}
-"""Encodings, in lower case, whose pixels can be numbers of objects, and the numbers' type."""
+"""Encodings of label images, in lower case, and the NumPy type of their values."""
 ENCODINGS: tuple[str, ...] = (
     *(f"{name}8" for name in _COLOURS),
     *(f"{name}16" for name in _COLOURS),
@@ -52,15 +52,15 @@ ENCODINGS: tuple[str, ...] = (
     *PLANAR_ENCODINGS,
     *(name.upper() for name in _UNTYPED),
 )
-"""Encodings that are read without a word from the user; a message may write them in any case."""
+"""Encodings that are read without an option from the user; upper and lower case are equal."""
 _EXPECTED = (
     "rgb, bgr, rgba, bgra, mono or bayer_* of 8 or 16 bits, "
     f"{', '.join((*_PAIRED, *PLANAR_ENCODINGS))}, {', '.join(_UNTYPED).upper()}"
 )
-_FULL_RANGE = ValueRange(warn=lambda text: None)  # of a single image, whose caller asked for nothing
+_FULL_RANGE = ValueRange(warn=lambda text: None)  # the default of callers without an option
 _KNOWN = frozenset(name.lower() for name in ENCODINGS)
 _PNG = b"\x89PNG"
-_DEPTH_HEADER_BYTES = 12  # of compressed_depth_image_transport, in front of its PNG
+_DEPTH_HEADER_BYTES = 12  # compressed_depth_image_transport writes this header before its PNG
 
 
 class ImageFields(NamedTuple):
@@ -84,15 +84,17 @@ def image_to_rgb(
     values: ValueRange | None = None,
     untyped: str = "bgr",
 ) -> np.ndarray:
-    """The image as [height, width, 3] uint8 RGB, contiguous; for rgb8 without row padding a view of `data`.
+    """Convert an image to [height, width, 3] uint8 RGB, contiguous; for rgb8 without row padding a view of `data`.
+
+    4:2:2, 4:2:0 and Bayer patterns are converted by OpenCV.
 
     Args:
-        values: how 16 bits become 8; None is the full range, value // 256. 16UC1 and 32FC1, which are depth as a
-            rule, are read as grey only where a range was chosen.
-        untyped: what the channels of 8UC3 and 8UC4 are, bgr or rgb.
+        values: how 16 bits become 8; None = the full range, value // 256. 16UC1 and 32FC1, usually depth, are read as
+            grey only if a range was chosen.
+        untyped: channel order of 8UC3 and 8UC4, bgr or rgb.
 
-    4:2:2, 4:2:0 and Bayer patterns go through OpenCV. Raises ImageError for an unknown encoding and for sizes that do
-    not fit the data.
+    Raises:
+        ImageError: unknown encoding, or sizes that do not fit the data.
     """
     name = encoding.strip().lower()
     values = values or _FULL_RANGE
@@ -100,7 +102,7 @@ def image_to_rgb(
         numbers = _numbers(height, width, _DEPTH_LIKE[name], is_bigendian, step, data, encoding)
         return cv2.cvtColor(values.to_8_bits(numbers), cv2.COLOR_GRAY2RGB)
     if name not in _KNOWN:
-        raise ImageError(f"{why_not(encoding)}; convert it upstream (for example with image_proc)")
+        raise ImageError(f"{unsupported_reason(encoding)}; convert it upstream (for example with image_proc)")
     if name in PLANAR_ENCODINGS:
         return planar_to_rgb(height, width, name, step, as_uint8(data))
     if name in _PAIRED:
@@ -123,23 +125,23 @@ def image_to_rgb(
     return cv2.cvtColor(pixels, conversion)
 
 
-def is_read(encoding: str, values: ValueRange) -> bool:
-    """True for an encoding that `image_to_rgb` reads."""
+def is_supported(encoding: str, values: ValueRange) -> bool:
+    """True if `image_to_rgb` reads this encoding."""
     name = encoding.strip().lower()
     return name in _KNOWN or (name in _DEPTH_LIKE and values.chosen)
 
 
-def says_no_colours(encoding: str) -> bool:
-    """True for 8UC3 and 8UC4, whose channels somebody has to name."""
+def has_untyped_channels(encoding: str) -> bool:
+    """True for 8UC3 and 8UC4, whose channel order is not defined."""
     return encoding.strip().lower() in ("8uc3", "8uc4")
 
 
-def why_not(encoding: str) -> str:
-    """Why an image of this encoding is not read, without a remedy upstream."""
+def unsupported_reason(encoding: str) -> str:
+    """Say why an image of this encoding is not read."""
     if encoding.strip().lower() in _DEPTH_LIKE:
         return (
-            f"image encoding '{encoding}' is depth as a rule, which is not what the tracker sees by; if it is grey, as "
-            "of a thermal camera, give its range (--range percentiles or LOW,HIGH; of the node: parameter mono16_range)"
+            f"image encoding '{encoding}' is usually depth, which the tracker cannot use; if it is grey, as from a "
+            "thermal camera, give its range (--range percentiles or LOW,HIGH; of the node: parameter mono16_range)"
         )
     return f"image encoding '{encoding}' is not supported, expected {_EXPECTED}"
 
@@ -147,7 +149,7 @@ def why_not(encoding: str) -> str:
 def image_to_labels(
     height: int, width: int, encoding: str, is_bigendian: int | bool, step: int, data: Buffer
 ) -> np.ndarray:
-    """The image as [height, width] numbers, one per pixel, as they are. ImageError for any other encoding."""
+    """Read a label image as [height, width] numbers, unchanged. Raises ImageError for any other encoding."""
     name = encoding.strip().lower()
     if name not in LABEL_ENCODINGS:
         raise ImageError(
@@ -160,22 +162,30 @@ def image_to_labels(
 def compressed_to_rgb(
     data: Buffer, format: str = "", upright: bool = False, values: ValueRange | None = None
 ) -> np.ndarray:
-    """A JPEG or PNG (sensor_msgs/CompressedImage.data, or a file's bytes) as [H, W, 3] uint8 RGB.
+    """Decode a JPEG or PNG (sensor_msgs/CompressedImage.data, or a file's bytes) to [H, W, 3] uint8 RGB.
 
-    `format` only serves the error text: the bytes say what they are. `upright`: turn the picture as its EXIF says, as
-    viewers show a photograph; a camera's pixels are what its CameraInfo describes and must not be turned. `values`: as
-    in `image_to_rgb`. Raises ImageError for anything that does not decode, and for what is cut off.
+    Args:
+        data: the encoded image; its format is detected from the bytes.
+        format: the message's `format` field, for the error text and to detect compressedDepth.
+        upright: rotate by the EXIF orientation, as viewers do. Not for a camera's images: CameraInfo describes the
+            pixels as stored.
+        values: as in `image_to_rgb`.
+
+    Raises:
+        ImageError: the bytes do not decode, or are truncated.
     """
     encoded = as_uint8(data)
-    said = f" (format '{format}')" if format else ""
+    format_note = f" (format '{format}')" if format else ""
     if is_compressed_depth(format, encoded):
-        raise ImageError(f"compressed image{said} is a depth image, expected a colour image in JPEG or PNG")
-    what = f"compressed image of {encoded.size} bytes{said}"
+        raise ImageError(
+            f"compressed image{format_note} is a depth image, expected a colour image in JPEG or PNG"
+        )
+    what = f"compressed image of {encoded.size} bytes{format_note}"
     return decode_picture(encoded, what, upright, values or _FULL_RANGE)
 
 
 def is_compressed_depth(format: str, data: Buffer) -> bool:
-    """True for what compressed_depth_image_transport writes: by its format, or a PNG behind a header of 12 bytes."""
+    """True for images of compressed_depth_image_transport: by the format, or a PNG after a header of 12 bytes."""
     start = bytes(as_uint8(data)[: _DEPTH_HEADER_BYTES + len(_PNG)])
     return "compresseddepth" in format.lower() or (
         start[_DEPTH_HEADER_BYTES:] == _PNG and not start.startswith(_PNG)
@@ -183,7 +193,7 @@ def is_compressed_depth(format: str, data: Buffer) -> bool:
 
 
 def rgb_to_image_fields(image_rgb: np.ndarray) -> ImageFields:
-    """[H, W, 3] uint8 RGB as an rgb8 message; `data` is a view where the image is contiguous."""
+    """Convert [H, W, 3] uint8 RGB to the fields of an rgb8 message; `data` is a view if the image is contiguous."""
     if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8:
         raise ImageError(f"RGB image is {image_rgb.dtype} {image_rgb.shape}, expected uint8 [H, W, 3]")
     height, width = image_rgb.shape[:2]
@@ -191,7 +201,7 @@ def rgb_to_image_fields(image_rgb: np.ndarray) -> ImageFields:
 
 
 def mono_to_image_fields(image_hw: np.ndarray) -> ImageFields:
-    """[H, W] as mono8 (uint8, or bool as 0/255) or mono16 (uint16, little-endian on any machine)."""
+    """Convert [H, W] to mono8 (uint8, or bool as 0/255) or mono16 (uint16, little-endian on any machine)."""
     if image_hw.ndim != 2 or image_hw.dtype not in (np.bool_, np.uint8, np.uint16):
         raise ImageError(
             f"mono image is {image_hw.dtype} {image_hw.shape}, expected bool, uint8 or uint16 [H, W]"
@@ -206,7 +216,7 @@ def mono_to_image_fields(image_hw: np.ndarray) -> ImageFields:
 
 
 def as_uint8(data: Buffer) -> np.ndarray:
-    """Message bytes as a flat uint8 array: a view of anything with a buffer, a copy of a plain list."""
+    """Return message bytes as a flat uint8 array: a view of anything with a buffer, a copy of a plain list."""
     if isinstance(data, (list, tuple)):
         return np.asarray(data, dtype=np.uint8)
     return np.frombuffer(data, dtype=np.uint8)  # type: ignore[arg-type]
@@ -222,9 +232,9 @@ def _numbers(
     name: str,
     channels: int = 1,
 ) -> np.ndarray:
-    """[height, width, channels] view of `data` as numbers of NumPy's `kind`, in the byte order the message names."""
+    """[height, width, channels] view of `data` as numbers of NumPy's `kind`, in the message's byte order."""
     number = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
-    _rows(height, width, channels * number.itemsize, step, data, name)  # raises where the sizes do not fit
+    _rows(height, width, channels * number.itemsize, step, data, name)  # raises if the sizes do not fit
     strides = (step, channels * number.itemsize, number.itemsize)
     return np.ndarray((height, width, channels), number, as_uint8(data), 0, strides)
 
@@ -239,7 +249,7 @@ def _rows(height: int, width: int, pixel_bytes: int, step: int, data: Buffer, na
             f"{name} image {width}x{height} has step {step}, expected at least {row_bytes} bytes a row"
         )
     flat = as_uint8(data)
-    # Some drivers leave out the padding of the last row.
+    # Some drivers omit the padding of the last row.
     needed = step * (height - 1) + row_bytes
     if flat.size < needed:
         raise ImageError(

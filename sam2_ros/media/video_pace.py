@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides how often a video of constant frame rate shows each frame, so that its time passes as in the source.
+"""Decides how often a video of constant frame rate shows each frame, so that time runs as in the source.
 
-Knows time stamps only; a pause becomes a still picture, and the frames of a burst that have no room are left out.
+Knows time stamps only. In a pause the last frame is repeated; in a burst the frames that are too many are left out.
 """
 
 from __future__ import annotations
 
-LONGEST_STILL_S = 10.0
-# Frames off by less than this share of a frame are jitter: each is shown once.
+MAX_PAUSE_S = 10.0
+# A deviation below this share of a frame interval counts as jitter: the frame is shown once.
 _JITTER = 0.75
 
 
 class VideoPace:
-    """One frame after another: `repeats` says how often the last one is shown again before this one is.
+    """Call `repeats` once per frame, in order.
 
     Args:
-        fps: of the video.
+        fps: frames per second of the video.
     """
 
     def __init__(self, fps: float) -> None:
@@ -25,10 +25,10 @@ class VideoPace:
         self._shown = 0
 
     def repeats(self, stamp_s: float) -> int:
-        """How often to show the last frame again before the one of `stamp_s`; -1 to leave this one out.
+        """Return how often to repeat the last frame before the one of `stamp_s`; -1 = leave this frame out.
 
-        A stamp that is not later than the last one (another source, a clip that starts again) follows at once, and so
-        does one after more than 10 s, which are shown.
+        A stamp that is not later than the last one (another source, a clip that starts again) follows without a pause.
+        A pause above 10 s is shown as 10 s.
         """
         if self._last_s is None or stamp_s <= self._last_s:
             self._follow(stamp_s)
@@ -36,8 +36,8 @@ class VideoPace:
         pause_s = stamp_s - self._last_s
         self._last_s = stamp_s
         behind = (stamp_s - self._start_s) * self._fps - self._shown
-        if pause_s > LONGEST_STILL_S:
-            repeats = round(LONGEST_STILL_S * self._fps)
+        if pause_s > MAX_PAUSE_S:
+            repeats = round(MAX_PAUSE_S * self._fps)
             self._shown += repeats
             self._follow(stamp_s)
             return repeats
@@ -48,7 +48,7 @@ class VideoPace:
         return repeats
 
     def _follow(self, stamp_s: float) -> None:
-        """Shows the frame in the next place, and counts the time from there."""
+        """Show the frame next, and measure time from there."""
         self._start_s = stamp_s - self._shown / self._fps
         self._last_s = stamp_s
         self._shown += 1

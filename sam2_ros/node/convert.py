@@ -14,7 +14,7 @@ import numpy as np
 from sam2_ros.engine import Prompt, PromptError
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
-from sam2_ros.media.ros_image import as_uint8, why_not
+from sam2_ros.media.ros_image import as_uint8, unsupported_reason
 
 from .limits import Limits
 from .prompt_queue import PromptRequest
@@ -42,7 +42,7 @@ class ImageDecoder:
 
 def _through_cv_bridge(message: Any) -> np.ndarray:
     """Encodings that are not ours to read, where cv_bridge is there and knows them: it may be newer than this."""
-    unknown = why_not(message.encoding)
+    unknown = unsupported_reason(message.encoding)
     try:
         from cv_bridge import CvBridge
     except Exception as error:  # absent, or built against another NumPy or OpenCV, which raises what it likes

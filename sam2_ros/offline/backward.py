@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows objects backward over a stored clip, from the frame they were first prompted on to its start.
+"""Tracks objects backward over a stored clip, from the frame of their first prompt to the first frame.
 
-A stream of the frames turned round: the official predictor's reverse propagation says the same. Does not know the
+Runs a tracker over the frames in reverse order, as the official predictor's reverse propagation does. Does not know the
 frames after the prompts, nor where results go.
 """
 
@@ -23,12 +23,12 @@ from .stream import first_prompts
 
 @dataclass(frozen=True)
 class EarlierObjects:
-    """What was found before the prompts, one file a frame."""
+    """The objects found before their first prompts, one file per frame."""
 
     folder: Path
 
     def at(self, frame_index: int) -> list[TrackedObject]:
-        """Objects that are prompted on a later frame, as they are on this one."""
+        """Return the objects on this frame that are first prompted on a later one."""
         path = self.folder / f"{frame_index}.objects"
         if not path.exists():
             return []
@@ -46,14 +46,14 @@ def track_backward(
     """Track every object from its first prompt back to the first frame.
 
     Args:
-        tracker: holds no object yet.
-        frames: in their order; those up to the last first prompt are kept in `folder` as PNG files meanwhile.
-        prompts: by frame index. Those after an object's first have no say here.
-        folder: empty; what was found stays there.
-        on_progress: is told how many frames of how many are tracked.
+        tracker: a tracker without objects.
+        frames: in order; those up to the last first prompt are stored in `folder` as temporary PNG files.
+        prompts: by frame index. Only an object's prompts on its first prompted frame are used.
+        folder: an empty folder; the objects that were found stay there.
+        on_progress: called with the number of frames tracked and their total.
     """
     first = first_prompts(prompts)
-    labels = {id: label for label, id in enumerate(first, start=1)}  # as the forward pass gives them
+    labels = {id: label for label, id in enumerate(first, start=1)}  # the labels of the forward pass
     kept = _keep_frames(frames, max(first.values(), default=0), folder)
     for done, (index, stamp_ns, path) in enumerate(reversed(kept), start=1):
         image = compressed_to_rgb(path.read_bytes())
@@ -68,7 +68,7 @@ def track_backward(
 
 
 def _keep_frames(frames: Iterable[Frame], last: int, folder: Path) -> list[tuple[int, int, Path]]:
-    """Index, stamp and file of every frame up to `last`; none when there is nothing before it."""
+    """Store every frame up to `last`; returns their index, stamp and file. Empty if `last` is the first frame."""
     kept: list[tuple[int, int, Path]] = []
     if last == 0:
         return kept

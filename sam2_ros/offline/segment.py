@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments one image, with prompts or everything in it, into a folder of masks.
 
-Does not know how prompts are written; nothing here has an identity or a time.
+Does not know how prompts are written, nor object identities or time.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
 RESULT_NAMES = ("overlay.png", "labels.png", "masks.json", "summary.json")
-_MOST_BYTES = 1 << 29
+_MAX_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """What to segment in which image, and where the results go.
+    """The image, what to segment in it, and where the results go.
 
     Attributes:
-        everything: settings for segmenting without prompts; with None there must be prompts.
+        everything: settings for segmenting without prompts; None requires prompts.
     """
 
     image: Path
@@ -60,14 +60,14 @@ def run_segment(
 ) -> dict[str, Any]:
     """Segment one image; returns the content of summary.json.
 
-    Leaves `overlay.png`, `labels.png` (value k + 1 = mask k of `masks.json`; a smaller mask lies over a larger),
+    Writes `overlay.png`, `labels.png` (value k + 1 = mask k of `masks.json`; smaller masks are drawn over larger ones),
     `masks.json` and `summary.json`. Raises UserError; then nothing is written.
     """
     if bool(config.prompts) == (config.everything is not None):
         raise PromptError(
             "prompts and everything at once: choose one"
             if config.prompts
-            else "nothing to segment given: say what with a box or points, or ask for everything"
+            else "nothing to segment given: give a box or points, or ask for everything"
         )
     folder = ResultFolder(
         config.out, "segment", RESULT_NAMES, [("the image", config.image)], config.overwrite
@@ -103,19 +103,19 @@ def run_segment(
 
 def _read(path: Path, images: ImageReader) -> np.ndarray:
     try:
-        with path.open("rb") as file:  # a device would never end
-            content = file.read(_MOST_BYTES)
+        with path.open("rb") as file:  # limited, as a device file has no end
+            content = file.read(_MAX_BYTES)
         return images.file(content)
     except (ImageError, OSError) as error:
         raise SourceError(
-            f"'{path}' is no readable image ({error}): expected a JPEG, PNG, TIFF, WebP or BMP file"
+            f"'{path}' is not a readable image ({error}): expected a JPEG, PNG, TIFF, WebP or BMP file"
         ) from error
 
 
 def _prompted(
     model: Sam2Model, image: np.ndarray, prompts: Sequence[Prompt]
 ) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
-    """The best mask for each prompt."""
+    """Return the best mask of each prompt, and its record for `masks.json`."""
     segmenter = ImageSegmenter(model)
     segmenter.set_image(image)
     masks, records = [], []

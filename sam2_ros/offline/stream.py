@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a tracker over every frame of a source: what `sam2-ros track` and a direct replay do.
+"""Runs a tracker over every frame of a source, for `sam2-ros track` and direct replay.
 
-Does not know where frames come from or where results go, and never drops a frame: a robot's node does that.
+Does not know where frames come from or where results go. Never drops a frame; only the live node does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sam2_ros.media.frame_source import Frame, FrameSource, SourceError
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """One frame, what the tracker said about it, and how long that took on the steady clock."""
+    """One frame, the tracker's result for it, and the time of `Tracker.step` in ms (monotonic clock)."""
 
     frame: Frame
     result: FrameResult
@@ -26,9 +26,9 @@ class TrackedFrame:
 def track_frames(
     tracker: Tracker, frames: Iterable[Frame], prompts: Mapping[int, Sequence[Prompt]]
 ) -> Iterator[TrackedFrame]:
-    """Step the tracker over the frames; `prompts` are keyed by frame index and given at that frame.
+    """Step the tracker over the frames; `prompts`, by frame index, are passed with their frame.
 
-    Raises SourceError when a frame that has prompts never came, PromptError when a prompt does not fit.
+    Raises SourceError if a frame with prompts is missing, PromptError if a prompt does not fit its frame.
     """
     waiting = dict(prompts)
     count, first_ns = 0, 0
@@ -37,7 +37,7 @@ def track_frames(
             first_ns = frame.stamp_ns
         given = waiting.pop(frame.index, ())
         start_s = time.perf_counter()
-        # Seconds from the first frame: a bag's nanoseconds since 1970 do not fit a float to the microsecond.
+        # Seconds from the first frame: a float cannot hold a bag's nanoseconds since 1970 to the microsecond.
         result = tracker.step(frame.image, given, stamp_s=(frame.stamp_ns - first_ns) * 1e-9)
         count += 1
         yield TrackedFrame(frame, result, (time.perf_counter() - start_s) * 1e3)
@@ -45,12 +45,12 @@ def track_frames(
         ids = sorted({prompt.id for given in waiting.values() for prompt in given})
         raise SourceError(
             f"prompts for {ids} were made on frame {sorted(waiting)}, which is damaged or past the end: "
-            f"{count} frames came, choose one of them"
+            f"{count} frames were read, choose one of them"
         )
 
 
 def first_prompts(prompts: Mapping[int, Sequence[Prompt]]) -> dict[str, int]:
-    """Object -> the frame of its first prompt, in the order the objects are prompted."""
+    """Map each object to the frame of its first prompt, in the order in which the objects are prompted."""
     first: dict[str, int] = {}
     for index in sorted(prompts):
         for prompt in prompts[index]:
@@ -59,13 +59,13 @@ def first_prompts(prompts: Mapping[int, Sequence[Prompt]]) -> dict[str, int]:
 
 
 def check_prompts(source: FrameSource, prompts: Mapping[int, Sequence[Prompt]]) -> tuple[int, int]:
-    """Look at the first frame and check every prompt against it, before anything slow is done.
+    """Check every prompt against the first frame, before any slow work.
 
-    Returns the (height, width) of the first frame. Raises SourceError or PromptError.
+    Returns the (height, width) of the first frame in pixels. Raises SourceError or PromptError.
     """
     if not prompts:
         raise SourceError(
-            "no prompt given, at least one expected: say what to track with a box, points or a mask"
+            "no prompt given, at least one expected: give a box, points or a mask of what to track"
         )
     last = max(prompts)
     if source.length is not None and not source.reaches(last):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One offline tracking run: a source and prompts in, a folder of results out.
 
-Does not know how prompts are written or progress is shown; it only joins frames, tracker and files.
+Connects frames, tracker and files. Does not know how prompts are written or progress is shown.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from .stream import check_prompts, track_frames
 
 @dataclass(frozen=True)
 class TrackConfig:
-    """What to track in what, and where the results go."""
+    """The source, the prompts, and where the results go."""
 
     source: Path
     out: Path
     prompts: Mapping[int, Sequence[Prompt]] = field(default_factory=dict)  # by frame index
     model_options: ModelOptions = field(default_factory=ModelOptions)
     topic: str | None = None
-    glob: str | None = None  # of a folder: names of the files to take
-    fps: float | None = None  # of a folder: for its stamps, whatever its names say
-    backward: bool = False  # also before an object's first prompt
+    glob: str | None = None  # for a folder: pattern of the file names to use
+    fps: float | None = None  # for a folder: the frame rate of the stamps, instead of stamps from file names
+    backward: bool = False  # also track before an object's first prompt
     save: tuple[str, ...] = SAVE_KINDS
     pixels: PixelConfig = field(default_factory=PixelConfig)
     overwrite: bool = False  # see `ResultFolder`
-    prompt_files: tuple[Path, ...] = ()  # that the prompts are from; results never replace them
+    prompt_files: tuple[Path, ...] = ()  # the files the prompts are from; results never replace them
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -53,8 +53,8 @@ def run_track(
 ) -> dict[str, Any]:
     """Track every frame of the source; returns the content of summary.json.
 
-    Whatever can be wrong with source, prompts and output folder is found before the model is loaded. Raises
-    UserError; then nothing is left in the output folder.
+    Source, prompts and output folder are checked before the model is loaded. Raises UserError; then nothing is left in
+    the output folder.
     """
     folder = ResultFolder(
         config.out,
@@ -72,7 +72,7 @@ def run_track(
         settings = TrackerConfig(max_objects=max(count, 1))
         model = open_model(config.model_options, settings)
         if compiled:
-            warm_up(model, settings)  # who compiles asks for the pace of a stream
+            warm_up(model, settings)  # a compiled model runs at full speed from the first frame
         info = RunInfo(
             source=str(config.source),
             source_fps=source.fps,

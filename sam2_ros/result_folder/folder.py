@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ResultFolder`: where a command leaves its files. Refused where it is not ours, locked, replaced as a whole.
+"""`ResultFolder`: the output folder of a command. Locks it, replaces an earlier result as a whole, and no other files.
 
-Does not know what is in the files.
+Does not know what the files contain.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ from .staging import JOURNAL, MARKER, STAGING, Staging
 from .switch import check_free, complete_switch, signals_waiting, switch, why_blocked
 
 _IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", f"{MANIFEST}.partial"})
-"""Of file managers and file systems: a folder with nothing else counts as empty."""
+"""Files of file managers and file systems: a folder with nothing else counts as empty."""
 _OLD_RESULTS = ("summary.json", "checkpoint.pt", "soak.json", "sam2_ros_onnx.json", "masks.json")
-"""By which a result of a version that kept no list is recognised."""
+"""A folder with one of these is recognised as the result of an earlier version, without a manifest."""
 
 
 class ResultFolder:
-    """Where one run of one command leaves its files.
+    """The output folder of one run of one command.
 
-    New files grow in `staging`, below the folder, and take the place of earlier ones in `commit`. Until then, and
-    whatever ends the process, an earlier result stays as it is. Only files that an earlier run of the same command
-    wrote, and that nobody changed since, are replaced or removed: `.sam2_ros.json` in the folder lists them. A link
-    below the folder is not followed; the folder itself may be one.
+    New files are written into `staging`, below the folder; `commit` moves them over the earlier ones. Until then an
+    earlier result stays unchanged, even if the process is killed. Only files that an earlier run of the same command
+    wrote, and that are unchanged since, are replaced or removed: `.sam2_ros.json` in the folder (the manifest) lists
+    them. Symbolic links below the folder are not followed; the folder itself may be one.
 
         with ResultFolder("out", "track", ("masks/", "summary.json"), [("the source", source)]) as folder:
             folder.stage("masks/00000.png").write_bytes(png)
             folder.stage("summary.json").write_text("{}")
 
     Args:
-        path: of the folder, new or empty or with a manifest.
-        command: whose results it holds; those of another command are not replaced.
-        replaces: names of files, and of folders with `/` at the end, that the run writes: an earlier run's files in
+        path: the folder: new, empty, or with a manifest.
+        command: the command that writes; results of another command are not replaced.
+        replaces: names of the files and folders (with `/` at the end) that the run writes: an earlier run's files in
             these folders are removed unless the new run writes them again.
-        inputs: what the run reads: what it is called in messages, and the path. None of it may be replaced.
-        overwrite: a folder that is neither empty nor of an earlier run is taken; nothing in it is replaced.
-        resume: what an interrupted run left in `staging` stays there for this one.
-        adopt: files that are known to be of an earlier version's run, which kept no list.
-        called: the option that named the folder, for messages.
+        inputs: what the run reads, as pairs of a description for messages and a path. No input may be replaced.
+        overwrite: also accept a folder with other files in it; none of those is replaced.
+        resume: keep what an interrupted run left in `staging`, for this run.
+        adopt: files known to be from a run of an earlier version, without a manifest.
+        called: the option that gave the folder, for messages.
 
-    Raises UserError, in one line; then nothing has changed.
+    Raises:
+        UserError: the folder cannot be used; nothing has changed.
     """
 
     def __init__(
@@ -83,19 +84,19 @@ class ResultFolder:
 
     @property
     def staging(self) -> Path:
-        """Where files grow until `commit`."""
+        """The folder of new files until `commit`."""
         return self._staging.path
 
     def has_file(self, name: str) -> bool:
-        """True if a run of ours has left this file, whoever changed it since."""
+        """True if an earlier run wrote this file, changed since or not."""
         return self.state(name) in (FileState.OURS, FileState.EDITED)
 
     def open(self) -> ResultFolder:
-        """Make the folder, lock it, complete or clear away what a killed run left. Raises UserError."""
+        """Make and lock the folder; complete the switch of a killed run, or remove what it left. Raises UserError."""
         try:
             self._make()
             self._lock = self._take_lock()
-            self._check_there()  # again, now that nobody else can change it
+            self._check_there()  # again: under the lock no other run can change it
             self._begin()
         except OSError as error:
             self.end()
@@ -106,54 +107,54 @@ class ResultFolder:
         return self
 
     def target(self, name: str) -> Path:
-        """Where a file will be, or a folder with `/`. Raises UserError where something not ours lies."""
+        """Return the final path of a file, or of a folder (`/` at the end). Raises UserError if it is not ours."""
         self._check_replaced(name)
         return self.path / name.rstrip("/")
 
     def stage(self, name: str) -> Path:
-        """Where to write a file, or a folder, meanwhile; what it lies in is there. Raises as `target`."""
+        """Return the staging path of a file or folder; its parent folder exists. Raises as `target`."""
         self.target(name)
         path = self.staging / name.rstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def scratch(self, name: str) -> Path:
-        """An empty folder for temporary files, gone with the run or removed by the next one."""
+        """Make an empty folder for temporary files, removed at the end of the run, or by the next run."""
         return self._staging.scratch(name)
 
     def live(self, name: str) -> Path:
-        """Where to write a file that others read while it grows, such as a log: it replaces an earlier one at once."""
+        """Return the path of a file that is read while it grows, such as a log; an earlier one is removed now."""
         path = self.target(name)
-        path.unlink(missing_ok=True)  # never written through: it may be a hard link
+        path.unlink(missing_ok=True)  # a new file, as the earlier one may be a hard link
         path.parent.mkdir(parents=True, exist_ok=True)
         self.own(name)
         return path
 
     def own(self, *names: str) -> None:
-        """List files that the run itself replaces or lets grow, each whole at any time. Raises as `target`."""
+        """List in the manifest files that the run replaces or appends to during its work. Raises as `target`."""
         check_free(self.path, self._manifest, list(names))
         if any(self._manifest.files.get(name, ()) is not None for name in names):
             self._manifest.files.update(dict.fromkeys(names))
             self._manifest.write(self.path)
 
     def put(self, name: str) -> Path:
-        """Move a file from staging to its place at once; the run may replace it again."""
+        """Move one file from staging to its final path now; the run may replace it again."""
         self.own(name)
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return (self.staging / name).replace(path)
 
     def state(self, name: str) -> FileState:
-        """What lies at a name now."""
+        """Return the state of what is at a name now."""
         return self._manifest.state(self.path, name)
 
     def commit(self, replaced: Iterable[str] | None = None, only: str = "") -> None:
-        """Move everything in staging to its place.
+        """Move all files from staging to their final paths.
 
         Args:
-            replaced: names as in the constructor's `replaces`, which is the default: earlier files there that have no
-                successor are removed.
-            only: of what is in staging, files whose names begin so; the others stay there.
+            replaced: names as in the constructor's `replaces` (the default): earlier files there that the new result
+                does not have are removed.
+            only: move only files whose names begin with this; the others stay in staging.
         """
         names = self.replaces if replaced is None else tuple(replaced)
         self._manifest = switch(self.path, self._manifest, names, only)
@@ -164,24 +165,24 @@ class ResultFolder:
                 self._staging.begin(self.command)
 
     def staged(self) -> list[str]:
-        """Names of the files in staging that are whole."""
+        """Return the names of the complete files in staging."""
         return self._staging.names()
 
     def drop_staged(self, keep: Iterable[str] = ()) -> None:
-        """Remove from staging what lies in none of these folders, which end in `/`."""
+        """Remove from staging the files outside the folders `keep` (`/` at the end)."""
         self._staging.drop(keep)
 
     def close(self) -> None:
-        """Release the lock; what is in staging stays for a run that resumes."""
+        """Release the lock; staging stays, for a run that resumes."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def end(self) -> None:
-        """Remove staging and release the lock; remove the folder, too, if this run made it and left nothing in it."""
+        """Remove staging and release the lock; remove the folder as well if this run made it and it is empty."""
         if self._lock is None and not self._made:
             return
-        if (self.staging / JOURNAL).exists():  # a switch that could not be completed: the next run does it
+        if (self.staging / JOURNAL).exists():  # an incomplete switch: the next run completes it
             self.close()
             return
         with signals_waiting(), contextlib.suppress(OSError):
@@ -211,7 +212,7 @@ class ResultFolder:
             self.end()
 
     def _check(self, inputs: Iterable[tuple[str, Path]]) -> None:
-        """Raise UserError for everything that can be known before anything is changed."""
+        """Make every check that is possible before anything is changed. Raises UserError."""
         path = self.path
         if not can_be_named(path):
             raise UserError(f"{self._called} {str(path)!r} given, the name of a folder expected")
@@ -230,7 +231,7 @@ class ResultFolder:
         return UserError(f"{self._called} {self.path} cannot be written ({error.strerror}): {remedy}")
 
     def _complete_killed(self) -> None:
-        """Complete the switch to a new result that a killed process began, so that the list fits the files."""
+        """Complete the switch that a killed process began, so that the manifest matches the files."""
         if self._staging.state is not FileState.OURS or not (self.staging / JOURNAL).exists():
             return
         lock = self._take_lock()
@@ -272,7 +273,7 @@ class ResultFolder:
             else ""
         )
         beside = (
-            ", or give --overwrite to write beside what is there, of which nothing is replaced"
+            ", or give --overwrite to write beside these files, none of which is replaced"
             if self._called == "--out"
             else ""
         )
@@ -282,7 +283,7 @@ class ResultFolder:
         )
 
     def _check_replaced(self, name: str) -> None:
-        """An exact name must be free; a folder must be ours, with none of our files in it changed by others."""
+        """Raise UserError unless a file can be replaced; for a folder, unless it is ours with unchanged files."""
         if not name.endswith("/"):
             check_free(self.path, self._manifest, [name])
             return
@@ -320,7 +321,7 @@ class ResultFolder:
         return f" (process {process})" if isinstance(process, int) else ""
 
     def _begin(self) -> None:
-        """Make an empty staging folder, or take the one that is resumed."""
+        """Make an empty staging folder, or reuse the one that is resumed."""
         resumed = self._resume and self._staging.mark.get("command") == self.command
         if self._staging.state is FileState.OURS and not resumed:
             self._staging.clear()

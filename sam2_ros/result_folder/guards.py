@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks before a run: results replace none of its inputs, no other run writes to the folder, its name is possible.
+"""Checks before a run: results replace no input, no other run writes to the folder, its name is valid.
 
-Does not know what a folder holds.
+Does not know what a folder contains.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from pathlib import Path
 from sam2_ros.errors import UserError
 
 _LINKS_DEPTH = 3
-"""Levels of folders whose links are looked at: datasets have sequences in a folder of a folder."""
+"""Levels of folders that are searched for links: datasets have sequences in a folder of a folder."""
 
 
 def check_inputs(
     folder: Path, replaced: Iterable[str], inputs: Iterable[tuple[str, Path]], called: str = "--out"
 ) -> None:
-    """Raise UserError for an input that is, holds, or lies in what is replaced, or is the folder; links are resolved.
+    """Raise UserError if an input is the folder, or is, contains or is below a name that is replaced.
+
+    Links are resolved first.
 
     Args:
         replaced: names of files in the folder, and of folders with `/` at the end.
-        inputs: what it is called in messages, and the path.
-        called: the option that named the folder.
+        inputs: pairs of a description for messages and a path.
+        called: the option that gave the folder.
     """
     out = _real(folder)
     places = {name: _real(folder / name.rstrip("/")) for name in replaced}
     for what, path in inputs:
         if _real(path) == out:
             raise UserError(
-                f"{called} {folder} is {what} itself: name another folder, whose files are not read"
+                f"{called} {folder} is {what} itself: name another folder, which the run does not read"
             )
         for link, (name, place) in itertools.product((path, *_links(path)), places.items()):
             real = _real(link)
@@ -46,9 +48,9 @@ def check_inputs(
 
 
 def lock_folder(folder: Path) -> int | None:
-    """Lock the folder itself, which needs no lock file; None where another process, or this one, holds the lock.
+    """Lock the folder itself, without a lock file; None if another process, or this one, holds the lock.
 
-    The lock ends with `os.close` of what is returned, at the latest with the process. Raises OSError.
+    Returns a file descriptor: `os.close` releases the lock, as does the end of the process. Raises OSError.
     """
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -62,7 +64,7 @@ def lock_folder(folder: Path) -> int | None:
 
 
 def can_be_named(path: Path) -> bool:
-    """False with a NUL or half a character, which no file system takes."""
+    """False if the path has a NUL or a lone surrogate that no file system accepts."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -76,7 +78,7 @@ def _real(path: Path) -> Path:
 
 
 def _links(path: Path) -> list[Path]:
-    """The links in a folder and its folders: images are often gathered as links."""
+    """Return the links in a folder and the folders below: image folders are often made of links."""
     found: list[Path] = []
     folders = [path]
     for _ in range(_LINKS_DEPTH):

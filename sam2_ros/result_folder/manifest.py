@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest of a result folder, `.sam2_ros.json`: which files are ours, with command, sizes, times, digests.
+"""The manifest of a result folder, `.sam2_ros.json`: the command, and size, time and digest of each file it wrote.
 
-Does not know when files may be replaced.
+Does not decide which files may be replaced.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ FORMAT = 1
 
 
 class FileState(enum.Enum):
-    """What lies where a result would go."""
+    """The state of what is at the path of a result."""
 
     ABSENT = "absent"
-    OURS = "ours"
-    EDITED = "edited"  # ours once, changed since
+    OURS = "ours"  # written by an earlier run, unchanged since
+    EDITED = "edited"  # written by an earlier run, changed since
     FOREIGN = "foreign"
-    LINK = "link"  # the file or a folder above it, below the result folder
+    LINK = "link"  # the file, or a folder between it and the result folder, is a symbolic link
 
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What reading JSON of any content can raise."""
+"""Exceptions that reading JSON of unknown content can raise."""
 
 
 class FileRecord(NamedTuple):
-    """A file as it was when it was written."""
+    """Size, time and digest of a file when it was written."""
 
     size_bytes: int
     mtime_ns: int
@@ -46,17 +46,17 @@ class FileRecord(NamedTuple):
 
 
 def is_safe_name(part: str) -> bool:
-    """True for a name that stays in its folder: one component, not hidden, without control characters."""
+    """True if a name stays in its folder: one component, not hidden, without control characters."""
     try:
         size_bytes = len(os.fsencode(part))
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     unusable = any(char in _SEPARATORS or ord(char) < 32 or ord(char) == 127 for char in part)
     return 0 < size_bytes <= 255 and not part.startswith(".") and not unusable
 
 
 def name_parts(name: str) -> tuple[str, ...]:
-    """Components of a relative name with `/`. Raises UserError for one that could leave its folder."""
+    """Split a relative name at `/`. Raises UserError if it could leave its folder."""
     parts = tuple(name.split("/"))
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise UserError(f"{name!r} given, a name inside the folder for results expected")
@@ -64,25 +64,25 @@ def name_parts(name: str) -> tuple[str, ...]:
 
 
 def file_record(path: Path) -> FileRecord:
-    """Reads the file once. Raises OSError."""
+    """Record a file's size, time and digest; reads the file once. Raises OSError."""
     status = path.stat()
     return FileRecord(status.st_size, status.st_mtime_ns, _digest(path))
 
 
 @dataclass
 class Manifest:
-    """The files of a folder that are ours, by relative name with `/`.
+    """The files that a command wrote into a folder, by relative name with `/`.
 
     Attributes:
-        command: whose results they are.
-        files: None for one that grows or is replaced while its run goes on: it is known by its name alone.
+        command: the command that wrote them.
+        files: None for a file that grows or is replaced during a run: it is recognised by its name alone.
     """
 
     command: str
     files: dict[str, FileRecord | None] = field(default_factory=dict)
 
     def state(self, folder: Path, name: str) -> FileState:
-        """What is at `name`. Reads a file whose time has changed and whose size has not."""
+        """Return the state of `name` in `folder`. Reads a file if its time has changed and its size has not."""
         parts, path = name_parts(name), folder
         for depth, part in enumerate(parts, start=1):
             path = path / part
@@ -104,7 +104,7 @@ class Manifest:
         return FileState.OURS if same else FileState.EDITED
 
     def below(self, prefix: str) -> list[str]:
-        """Its files in a folder, which ends in `/`; or the one file of that name."""
+        """Return its files in a folder (`/` at the end), or the one file of that name."""
         if prefix.endswith("/"):
             return [name for name in self.files if name.startswith(prefix)]
         return [prefix] if prefix in self.files else []
@@ -114,7 +114,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: Any) -> Manifest:
-        """Raises one of `UNREADABLE` for what is none."""
+        """Raises one of `UNREADABLE` if the content is not a manifest."""
         if content["sam2_ros"] != "results" or content["format"] != FORMAT:
             raise ValueError("another format")
         files = {}
@@ -128,13 +128,13 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """That of a folder; None where there is none. Raises UserError for one that cannot be read."""
+        """Read the manifest of a folder; None if it has none. Raises UserError if it cannot be read."""
         path = folder / MANIFEST
         mode = _mode(path)
         if mode is None:
             return None
         if not stat.S_ISREG(mode):
-            raise UserError(f"'{path}' is no plain file: remove it, or choose another folder")
+            raise UserError(f"'{path}' is not a regular file: remove it, or choose another folder")
         try:
             return cls.from_json(json.loads(path.read_text("utf-8")))
         except (OSError, *UNREADABLE) as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temporary folders outside a result folder; the next run removes those that a killed run left.
 
-Does not know what is in them.
+Does not know what they contain.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PREFIX = "sam2_ros-"
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder where temporary files go (TMPDIR), removed at the end. Raises OSError."""
+    """Yield an empty folder in the system's temporary folder (TMPDIR), removed at the end. Raises OSError."""
     _remove_left()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = lock_folder(folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The staging folder of a result folder: new files grow there until they take their place. Marked as ours by a file.
+"""The staging folder of a result folder: holds new files until they are complete. A marker file shows that it is ours.
 
 Does not know what happens to the files afterwards.
 """
@@ -21,10 +21,10 @@ STAGING = ".partial"
 MARKER = ".sam2_ros.json"
 JOURNAL = ".switch.json"
 NEW_LIST = ".list.json"
-"""The list as it will be. Everything that needs space on the disk is written before the first file moves."""
+"""The manifest after the switch. Everything that needs disk space is written before the first file moves."""
 SCRATCH = ".scratch"
 LAST = "summary.json"
-"""Removed first and moved last: where it is, the rest is complete."""
+"""Removed first and moved last: if it exists, the other files are complete."""
 
 
 class Staging:
@@ -35,7 +35,7 @@ class Staging:
 
     @property
     def state(self) -> FileState:
-        """ABSENT, OURS (of any command, killed or not), LINK, or FOREIGN."""
+        """ABSENT, OURS (of any command, killed or not), LINK or FOREIGN."""
         path = self.path
         if path.is_symlink():
             return FileState.LINK
@@ -45,14 +45,14 @@ class Staging:
             return FileState.FOREIGN
         marker = path / MARKER
         if marker.is_file() and not marker.is_symlink():
-            is_result = self.mark.get("sam2_ros") == "results"  # --out DIR/.partial
+            is_result = self.mark.get("sam2_ros") == "results"  # a result folder itself: --out DIR/.partial
             return FileState.FOREIGN if is_result else FileState.OURS
         names = {entry.name for entry in os.scandir(path)}
         return FileState.FOREIGN if names - {f"{MARKER}.partial"} else FileState.OURS
 
     @property
     def mark(self) -> dict[str, Any]:
-        """What the run that made it wrote about itself: `command`, `process`."""
+        """The content of the marker file: `command` and `process` of the run that made the folder."""
         try:
             content = json.loads((self.path / MARKER).read_text("utf-8"))
         except (OSError, ValueError):
@@ -60,13 +60,13 @@ class Staging:
         return content if isinstance(content, dict) else {}
 
     def begin(self, command: str) -> None:
-        """Make and mark it."""
+        """Make the folder and its marker file."""
         self.path.mkdir(exist_ok=True)
         mark = {"sam2_ros": "staging", "command": command, "process": os.getpid()}
         write_json(self.path / MARKER, mark, indent=None)
 
     def names(self) -> list[str]:
-        """The files of a new result, `LAST` at the end; not those that were still being written."""
+        """Return the files of the new result, `LAST` at the end, without incomplete ones."""
         found = []
         for folder, _, files in os.walk(self.path):
             where = Path(folder).relative_to(self.path)
@@ -79,14 +79,14 @@ class Staging:
         return sorted(found, key=lambda name: (name.rpartition("/")[2] == LAST, name == LAST, name))
 
     def drop(self, keep: Iterable[str] = ()) -> None:
-        """Remove the files that lie in none of these folders, which end in `/`."""
+        """Remove the files outside the folders `keep` (`/` at the end)."""
         kept = tuple(keep)
         for name in self.names():
             if not name.startswith(kept):
                 (self.path / name).unlink()
 
     def scratch(self, name: str) -> Path:
-        """An empty folder for temporary files."""
+        """Make an empty folder for temporary files."""
         path = self.path / SCRATCH / name
         if path.exists():
             shutil.rmtree(path)
@@ -94,7 +94,7 @@ class Staging:
         return path
 
     def clear(self) -> None:
-        """Remove it, the file that marks it as ours last."""
+        """Remove the folder, its marker file last."""
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

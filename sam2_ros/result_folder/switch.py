@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replaces an earlier result by a complete new one: moves the files, then the list of them.
+"""Replaces an earlier result by a complete new one: moves the files, then the manifest.
 
-A journal is written first: when the process is killed in the middle, the next run completes the change. Does not know
-how the files came about.
+A journal is written first: if the process is killed in the middle, the next run completes the switch. Does not know
+how the files were made.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .manifest import MANIFEST, UNREADABLE, FileState, Manifest, file_record
 from .staging import JOURNAL, LAST, NEW_LIST, STAGING, Staging
 
 _RECORDS = ("summary.json", "result.json")
-"""Written by programs: one that was changed does not hold a run up, and is set aside instead of replaced."""
+"""Records that programs write: a changed one does not stop a run; it is renamed instead of replaced."""
 _WAITING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: str = "") -> Manifest:
-    """Move everything in staging to its place, and remove earlier files below `replaced` that have no successor.
+    """Move all files from staging to their final paths, and remove earlier files below `replaced` without a successor.
 
     Args:
-        only: of what is in staging, files whose names begin so.
+        only: move only files whose names begin with this.
 
-    Returns the new list. Raises UserError, before anything is moved, where a file is not ours to replace.
+    Returns the new manifest. Raises UserError, before anything is moved, if a file is not ours to replace.
     """
     staging = folder / STAGING
-    manifest = complete_switch(folder, manifest)  # one that failed half way, as on a full disk
+    manifest = complete_switch(folder, manifest)  # one that failed half way, for example on a full disk
     new = [name for name in Staging(folder).names() if name.startswith(only)]
     check_free(folder, manifest, new)
     for name in new:
@@ -54,7 +54,7 @@ def switch(folder: Path, manifest: Manifest, replaced: tuple[str, ...], only: st
 
 
 def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
-    """Complete the change that a killed process began; returns the list as it then is. Raises UserError."""
+    """Complete the switch that a killed process began; returns the resulting manifest. Raises UserError."""
     path = folder / STAGING / JOURNAL
     if path.is_symlink() or not path.is_file():
         return manifest
@@ -76,7 +76,7 @@ def complete_switch(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def check_free(folder: Path, manifest: Manifest, names: list[str]) -> None:
-    """Raises UserError for the first name where something lies that is not ours to replace."""
+    """Raise UserError for the first name that is taken by something that is not ours to replace."""
     for name in names:
         state = manifest.state(folder, name)
         kept = state is FileState.EDITED and name.rpartition("/")[2] in _RECORDS
@@ -85,10 +85,10 @@ def check_free(folder: Path, manifest: Manifest, names: list[str]) -> None:
 
 
 def why_blocked(folder: Path, name: str, state: FileState) -> str:
-    """Why a name cannot be written, in one line."""
+    """Say in one line why a name cannot be written."""
     path = "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(folder / name))
     if state is FileState.LINK:
-        why = "is, or lies behind, a link, which is not followed: remove the link"
+        why = "is, or lies behind, a link, and links are not followed: remove the link"
     elif state is FileState.EDITED:
         why = "was changed since an earlier run wrote it, and is not replaced: move it away"
     else:
@@ -112,7 +112,7 @@ def _complete(folder: Path, new: list[str], gone: list[str]) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a record that a user changed, to the first free name."""
+    """Rename a record that a user changed to the first free name."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.changed{'' if number == 1 else number}")):
         number += 1
@@ -120,7 +120,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _drop_empty(folder: Path, name: str) -> None:
-    """Remove the folders that held nothing but the file."""
+    """Remove the folders that became empty with the file."""
     for above in (folder / name).parents:
         if above == folder:
             return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rendered clips: their configuration, frames and masks.
 
-It knows nothing of how a clip is drawn.
+Does not know how a clip is drawn.
 """
 
 from __future__ import annotations
@@ -21,35 +21,39 @@ SHARES = (
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What `render_clip` draws. Shares and probabilities are per clip unless said otherwise."""
+    """Settings of `render_clip`. Shares and probabilities are per clip unless a comment states otherwise."""
 
     height_px: int = 256
     width_px: int = 256
     frames: int = 6
-    times: tuple[int, ...] = ()  # of the frames, those that are drawn, from 0 on; empty: all
-    objects: int = 3  # labelled; the first `objects` masks
+    times: tuple[int, ...] = ()  # indices of the frames to draw, beginning with 0; empty = all
+    objects: int = 3  # labelled objects
     distractors: int = 2  # at most this many unlabelled things, most of them look-alikes
     occluders: int = 2  # at most this many unlabelled things that pass in front
     textures: TextureBank = field(default_factory=TextureBank)
     size_range: tuple[float, float] = (0.05, 0.75)  # length of an object / shorter side of the image
-    hide_probability: float = 0.35  # that one object is fully hidden, or leaves the image, for some frames
-    leaving: float = 0.35  # of those that hide: leave the image and come back
+    hide_probability: float = (
+        0.35  # probability that one object is fully hidden, or leaves the image, for some frames
+    )
+    leaving: float = 0.35  # share of these objects that leave the image and come back
     motion_scale: float = 1.0
     camera_motion: float = 0.7  # share of clips with a moving camera
     degrade: float = 0.6  # share of clips with noise, blur, flicker or JPEG artefacts
-    min_area_share: float = 0.001  # of the image, that each labelled object shows in frame 0
-    # What makes clips more like real video; each a share, and with 0 the clips are what they were without it.
-    assemblies: float = 0.0  # of the things: of several parts and materials
-    turning: float = 0.0  # of these, where they are in one piece: the surface passes within the outline
+    min_area_share: float = (
+        0.001  # minimum visible area of each labelled object in frame 0 / area of the image
+    )
+    # Properties of real video, each as a share. With 0 the random draws, and so the clips, stay the same as without it.
+    assemblies: float = 0.0  # of the things: made of several parts and materials
+    turning: float = 0.0  # of the assemblies in one piece: the surface turns within the outline
     approaching: float = 0.0  # of the objects: grow or shrink up to fourfold over the clip
-    fast: float = 0.0  # of the clips: objects move by a good part of their own size per frame
+    fast: float = 0.0  # of the clips: objects move by 0.2 to 1 of their own size per frame
     chasing: float = 0.0  # of the moving cameras: zoom and roll strongly, and follow an object
     rolling_shutter: float = 0.0  # of the moving cameras
     twins: float = 0.0  # of the clips: a look-alike, labelled or not, crosses an object
-    lighting: float = 0.0  # of the clips: light that changes
+    lighting: float = 0.0  # of the clips: changing light
     clutter: float = 0.0  # of the backdrops: many still things over each other
     defocus: float = 0.0  # of the backdrops: out of focus
-    cuts: float = 0.0  # of the clips: another place from some frame on, the objects elsewhere or absent
+    cuts: float = 0.0  # of the clips: from some frame on another scene, with the objects elsewhere or absent
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < 32:
@@ -74,18 +78,18 @@ class ClipConfig:
 
 @dataclass
 class Clip:
-    """Frames and the pixels that each labelled object shows in them."""
+    """Frames, and the visible pixels of each labelled object in them."""
 
     frames: np.ndarray  # [T, H, W, 3] uint8 RGB
     masks: np.ndarray  # [T, N, H, W] bool, disjoint: an occluded pixel belongs to the occluder
 
     @property
     def visible(self) -> np.ndarray:
-        """[T, N] bool: the object shows at least one pixel."""
+        """[T, N] bool: True if at least one pixel of the object is visible."""
         return np.asarray(self.masks.any(axis=(2, 3)))
 
 
 def to_and_fro(index: int, length: int) -> int:
-    """0 1 2 .. length-1 length-2 .. 1 0 1 ..: an endless stream without a cut out of a short clip."""
+    """Return the frame of a short clip for an endless stream without cuts: 0 1 2 .. length-1 length-2 .. 1 0 1 .."""
     position = index % max(1, 2 * (length - 1))
     return min(position, 2 * (length - 1) - position)

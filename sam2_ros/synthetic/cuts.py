@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scene cuts: clips of one to three shots, in which the labelled objects are the same things in other places.
+"""Scene cuts: clips of one to three shots with the same labelled objects in different places.
 
-It knows nothing of pixels: `scene` draws each shot.
+Knows nothing of pixels: `scene` draws each shot.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from .random_scene import in_share, random_scene
 from .scene import Layer, Scene
 
 Rng = np.random.Generator
-ABSENT, LATE = 0.2, 0.15  # share of the objects that the second shot does not show, or not from its start
+ABSENT, LATE = 0.2, 0.15  # shares of the objects that are absent in the second shot, or enter it late
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A scene from frame `begin` of the clip on, which is frame `scene_begin` of the scene."""
+    """A scene, shown from frame `begin` of the clip on, beginning with its own frame `scene_begin`."""
 
     begin: int
     scene: Scene
     scene_begin: int = 0
 
     def draw(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frame t of the clip, as `Scene.draw` gives it."""
+        """Draw frame t of the clip; returns as `Scene.draw`."""
         return self.scene.draw(t - self.begin + self.scene_begin)
 
 
 def shot_at(shots: tuple[Shot, ...], t: int) -> Shot:
-    """The shot that shows frame t of the clip."""
+    """Return the shot that frame t of the clip belongs to."""
     return max((shot for shot in shots if shot.begin <= t), key=lambda shot: shot.begin)
 
 
 def with_cuts(rng: Rng, config: ClipConfig, scene: Scene) -> tuple[Shot, ...]:
-    """The scene alone or, in a share of the clips, a second one after a cut and perhaps the first one again."""
+    """Return one shot or, in a share `config.cuts` of the clips, a second after a cut, and maybe the first again."""
     first = Shot(0, scene)
     if config.frames < 2 or not in_share(rng, config.cuts):
         return (first,)
@@ -50,7 +50,7 @@ def with_cuts(rng: Rng, config: ClipConfig, scene: Scene) -> tuple[Shot, ...]:
 
 
 def _elsewhere(rng: Rng, config: ClipConfig, scene: Scene) -> Scene:
-    """Another place, camera and light; the labelled things of `scene`, at other places and sizes."""
+    """Make a scene with another background, camera and light, and the labelled objects of `scene` elsewhere in it."""
     actors = {layer.label: layer for layer in scene.layers if layer.label >= 0}
     stage = random_scene(rng, replace(config, hide_probability=0.0, twins=0.0), actors)
     side = min(config.height_px, config.width_px)
@@ -60,7 +60,7 @@ def _elsewhere(rng: Rng, config: ClipConfig, scene: Scene) -> Scene:
         if draw < ABSENT and len(actors) > 1:
             continue
         if draw < ABSENT + LATE:
-            # Until it is back at its place, from over a border.
+            # The object enters over the right border and reaches its start position after so many frames.
             frames = rng.uniform(0.1, 0.5) * config.frames
             x, y = layer.motion.start_xy
             far = config.width_px - x + 2 * layer.motion.half_size_px + 0.2 * side

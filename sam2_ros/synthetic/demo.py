@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's scene: a robot's camera over a laboratory floor, a toy robot that drives behind a box, a cup.
 
-It knows nothing of the tracker, and uses only textures that training never sees.
+Knows nothing of the tracker. Uses only textures that are not used in training.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DEMO_CONFIG = ClipConfig(
     textures=TextureBank(split="demo"),
     hide_probability=1.0,
 )
-_LIGHT_RAD = 4.0  # from above, a little from the left
+_LIGHT_RAD = 4.0  # direction of the light: from above, slightly from the left
 _SPRITE_PX = 192
 _BALL_PATTERN = 3
 
 
 def demo_scene(rng: Rng) -> Scene:
-    """Object 0 is the cup, object 1 the toy robot that the box hides; the ball is not prompted."""
+    """Make the scene: object 0 is the cup, object 1 the toy robot that the box hides; the ball is not prompted."""
     width, height = DEMO_CONFIG.width_px, DEMO_CONFIG.height_px
     camera = CameraMotion(
         height,
@@ -67,16 +67,16 @@ def demo_scene(rng: Rng) -> Scene:
         camera,
         _laboratory(int(height * 1.3), int(width * 1.3), rng),
         (
-            Layer(_robot(rng), robot, label=1, shadow_xy=(0.12, 0.28), shadow_strength=0.5, smear=True),
+            Layer(_robot(rng), robot, label=1, shadow_xy=(0.12, 0.28), shadow_strength=0.5, motion_blur=True),
             Layer((_box(rng),), box, shadow_xy=(0.1, 0.12), shadow_strength=0.45),
-            Layer((_ball(rng),), ball, shadow_xy=(0.1, 0.35), shadow_strength=0.5, smear=True),
-            Layer((_cup(),), cup, label=0, shadow_xy=(0.08, 0.14), shadow_strength=0.5, smear=True),
+            Layer((_ball(rng),), ball, shadow_xy=(0.1, 0.35), shadow_strength=0.5, motion_blur=True),
+            Layer((_cup(),), cup, label=0, shadow_xy=(0.08, 0.14), shadow_strength=0.5, motion_blur=True),
         ),
     )
 
 
 def _paint(rng: Rng, mean_rgb: tuple[int, int, int]) -> np.ndarray:
-    """Paint of one colour with a faint pattern of the demo split in it, [S, S, 3]."""
+    """Make paint of one colour with a faint pattern of the demo split, [S, S, 3]."""
     texture = DEMO_CONFIG.textures.crop(rng, _SPRITE_PX, _SPRITE_PX, photo_share=0.0)
     grey = cv2.cvtColor(texture, cv2.COLOR_RGB2GRAY)
     faint = cv2.addWeighted(grey, 0.25, np.full_like(grey, 128), 0.75, 0)
@@ -96,7 +96,7 @@ def _piece(
 
 
 def _robot(rng: Rng) -> tuple[Part, ...]:
-    """Two wheels, a body with a stripe, a head with a dark visor."""
+    """Draw a robot: two wheels, a body with a stripe, a head with a dark visor."""
     round_box = shapes.superellipse(rng, 1.35, 0.35)
     disc = shapes.superellipse(rng, 1.0, 1.0)
     body = _piece(rng, round_box, (58, 128, 138), 0.72, (0.0, 0.12), 0.6)
@@ -109,7 +109,7 @@ def _robot(rng: Rng) -> tuple[Part, ...]:
 
 
 def _box(rng: Rng) -> Part:
-    """A wooden box, seen from a little above: a lighter lid and a strip of tape."""
+    """Draw a wooden box, seen slightly from above: a lighter lid and a strip of tape."""
     table = photograph("coffee.png")[185:300, 485:600]  # the table's wood, right of the saucer
     board = cv2.resize(table, (_SPRITE_PX, _SPRITE_PX), interpolation=cv2.INTER_CUBIC)
     board = recolour(rng, board, 0.1, mean_rgb=np.array([168.0, 122, 82]))
@@ -136,12 +136,12 @@ def _cup() -> Part:
 
 
 def _laboratory(height_px: int, width_px: int, rng: Rng) -> np.ndarray:
-    """A tiled terrazzo floor that runs away from the camera, under a pale wall: [h, w, 3] uint8."""
+    """Draw the room: a tiled terrazzo floor in perspective, behind it a pale wall, [h, w, 3] uint8."""
     stone = cv2.resize(photograph("gravel.png"), (700, 700), interpolation=cv2.INTER_AREA)
     stone = cv2.addWeighted(stone, 0.32, np.full_like(stone, 128), 0.68, 0)
     stone = np.tile(recolour(rng, stone, 0.05, mean_rgb=np.array([178.0, 170, 158])), (2, 2, 1))
     side = stone.shape[0]
-    for at in range(0, side, 200):  # joints between the tiles, each tile of its own shade
+    for at in range(0, side, 200):  # joints between the tiles; each tile has its own shade
         for other in range(0, side, 200):
             tile = stone[at : at + 200, other : other + 200]
             tile[:] = cv2.convertScaleAbs(tile, alpha=float(rng.normal(1.0, 0.03)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Describes a random clip before it is drawn, so that it can be drawn elsewhere: scenes, cuts, camera faults.
+"""Describes a random clip before it is drawn, so that another process or device can draw it: scenes, cuts, sensor.
 
-It knows nothing of who draws it; a description can be pickled.
+Does not know the renderer; a description can be pickled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .random_scene import random_scene, side_by_side
 from .scene import Scene
 from .sensor import Sensor
 
-DrawnFrame = tuple[np.ndarray, np.ndarray]  # frame and owner of each pixel, as Scene.draw gives them
+DrawnFrame = tuple[np.ndarray, np.ndarray]  # frame and owner of each pixel, as returned by `Scene.draw`
 _ATTEMPTS = 6
 
 
@@ -26,16 +26,16 @@ class ClipDescription:
 
     config: ClipConfig
     shots: tuple[Shot, ...]
-    sensor: Sensor | None = None  # None: a faultless camera
+    sensor: Sensor | None = None  # None: no sensor artefacts
 
     @property
     def times(self) -> tuple[int, ...]:
-        """The frames to draw."""
+        """The indices of the frames to draw."""
         return self.config.times or tuple(range(self.config.frames))
 
 
 def random_description(rng: np.random.Generator, config: ClipConfig) -> tuple[ClipDescription, DrawnFrame]:
-    """A description whose labelled objects all show in frame 0, and that frame, which had to be drawn to know."""
+    """Describe a clip with all labelled objects visible in frame 0; also returns that frame, drawn for the check."""
     least_px = config.min_area_share * config.height_px * config.width_px
     for _ in range(_ATTEMPTS):
         scene = random_scene(rng, config)
@@ -50,7 +50,7 @@ def random_description(rng: np.random.Generator, config: ClipConfig) -> tuple[Cl
 
 
 def _label_counts(scene: Scene, owner_hw: np.ndarray, objects: int) -> np.ndarray:
-    """Pixels that each labelled object shows, [objects]."""
+    """Count the visible pixels of each labelled object, [objects]."""
     per_layer = np.bincount(owner_hw.ravel(), minlength=len(scene.layers) + 1)[1:]
     counts = np.zeros(objects, int)
     for layer, count in zip(scene.layers, per_layer, strict=True):

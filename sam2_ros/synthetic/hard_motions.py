@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Motions that are hard to track: approaching, receding, fast, or crossing the path of a look-alike.
 
-It knows nothing of what moves, or of pixels.
+Knows nothing of the things that move, nor of pixels.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from .clip import ClipConfig
 from .scene import CameraMotion, Motion, Wave
 
 Rng = np.random.Generator
-LARGEST_GROWTH = 4.0
+MAX_GROWTH = 4.0
 
 
 def approaching(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
-    """The same motion, but the thing grows or shrinks, up to fourfold from the first to the last frame."""
+    """Return the same motion with a size that grows or shrinks, up to fourfold from the first to the last frame."""
     if config.frames < 2:
         return motion
     side = min(config.height_px, config.width_px)
-    factor = float(np.exp(rng.uniform(np.log(1.6), np.log(LARGEST_GROWTH))))
+    factor = float(np.exp(rng.uniform(np.log(1.6), np.log(MAX_GROWTH))))
     least = 1.3 * np.sqrt(config.min_area_share) * side
     if rng.random() < 0.55:
         rate, start = np.log(factor), max(least, motion.half_size_px / np.sqrt(factor))
     else:
         rate, start = -np.log(factor), min(0.55 * side, motion.half_size_px * np.sqrt(factor))
-    squash = replace(motion.squash, amplitude=motion.squash.amplitude * 1.8)  # it turns as it comes
+    squash = replace(motion.squash, amplitude=motion.squash.amplitude * 1.8)  # as if it turned
     return replace(
         motion, half_size_px=float(start), approach=float(rate / (config.frames - 1)), squash=squash
     )
 
 
-def hurried(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
-    """To and fro by 0.2 to 1 of the thing's own size per frame at its fastest."""
+def fast_motion(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
+    """Return a motion back and forth with a peak speed of 0.2 to 1 of the thing's own size per frame."""
     side = min(config.height_px, config.width_px)
     speed = 2 * motion.half_size_px * float(rng.uniform(0.2, 1.0))
     heading = rng.normal(0, 0.5) + np.pi * rng.integers(2)
@@ -53,13 +53,13 @@ def hurried(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
 
 
 def crossing(rng: Rng, config: ClipConfig, like: Motion) -> Motion:
-    """A path that starts beside `like`, meets it in the middle of the clip and goes on; nearly its size."""
+    """Return a motion of nearly the size of `like` that starts beside it and crosses it near the middle of the clip."""
     middle = rng.uniform(0.3, 0.7) * max(1, config.frames - 1)
     half_size_px = like.half_size_px * float(np.exp(rng.normal(0, 0.15)))
     apart = (half_size_px + like.half_size_px) * rng.uniform(0.9, 1.6)
     heading = rng.normal(0, 0.4) + np.pi * rng.integers(2)
     velocity = apart / middle * np.array([np.cos(heading), np.sin(heading)])
-    # It sways as `like` does and drifts through it: they meet whatever `like` does, and part again.
+    # The same sway as `like`, plus a constant drift: the two meet and part for any motion of `like`.
     offset = -velocity * middle
     return replace(
         like,
@@ -72,7 +72,7 @@ def crossing(rng: Rng, config: ClipConfig, like: Motion) -> Motion:
 
 
 def chasing(rng: Rng, config: ClipConfig, camera: CameraMotion, subject: Motion | None) -> CameraMotion:
-    """A camera that zooms and rolls more, and follows the subject, if there is one, however far it goes."""
+    """Return a camera motion that zooms and rolls more, and follows the subject, if there is one, at any distance."""
     frequency = 1 / max(12.0, float(rng.uniform(0.6, 3.0)) * config.frames)
     pan_x, pan_y = camera.pan_x, camera.pan_y
     if subject is not None:

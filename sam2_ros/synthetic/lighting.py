@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lighting that changes over a clip: strength and colour drift, and the edge of a shadow passes over everything.
+"""Lighting that changes over a clip: strength and colour drift, and a shadow passes over the scene.
 
-It knows nothing of what is lit: it works on drawn frames and moves no mask.
+Knows drawn frames only; changes no mask.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ import cv2
 import numpy as np
 
 Rng = np.random.Generator
-_GRID = 24  # cells per side of the shadow's map, which is smooth
+_GRID = 24  # cells per side of the coarse map of the shadow, which is smooth
 
 
 @dataclass(frozen=True)
 class Band:
-    """A shadow in the world between two parallel lines that move."""
+    """A shadow in the world between two moving parallel lines."""
 
-    angle_rad: float  # of the direction across the band
-    start_px: float  # its middle along that direction at t = 0
+    angle_rad: float  # direction across the band
+    start_px: float  # position of its middle along that direction at t = 0
     speed: float  # px per frame
     half_width_px: float
     soft_px: float
     strength: float  # 0..1
 
     def light(self, height_px: int, width_px: int, camera: np.ndarray, t: float) -> np.ndarray:
-        """[_GRID, _GRID] float32 over the frame, 1 outside the band; `camera` is world -> frame, [3, 3]."""
+        """Return the light over the frame, [_GRID, _GRID] float32, 1 outside the band.
+
+        `camera` is world -> frame, [3, 3].
+        """
         x = (np.arange(_GRID) + 0.5) * (width_px / _GRID)
         y = (np.arange(_GRID)[:, None] + 0.5) * (height_px / _GRID)
         back = np.linalg.inv(camera)
         cos, sin = np.cos(self.angle_rad), np.sin(self.angle_rad)
-        along = back[:2].T @ (cos, sin)  # of frame x, frame y, 1
+        along = back[:2].T @ (cos, sin)  # coefficients of frame x, frame y and 1
         across = along[0] * x + along[1] * y + along[2] - cos * width_px / 2 - sin * height_px / 2
         inside = self.half_width_px - np.abs(across - self.start_px - self.speed * t)
         shade = self.strength * np.clip(inside / self.soft_px + 0.5, 0, 1)
@@ -41,9 +44,9 @@ class Band:
 
 @dataclass(frozen=True)
 class Lighting:
-    """Gain of each colour over time, and perhaps a band of shadow."""
+    """Gain of each colour channel over time, and optionally a band of shadow."""
 
-    swing_rgb: tuple[float, float, float]  # of the logarithm of the gain
+    swing_rgb: tuple[float, float, float]  # amplitude of the logarithm of the gain
     frequency: float  # cycles per frame
     phase: float
     band: Band | None = None
@@ -67,7 +70,7 @@ class Lighting:
         return Lighting((red, green, blue), slow, float(rng.uniform(0, 2 * np.pi)), band)
 
     def cast(self, frame: np.ndarray, camera: np.ndarray, t: float) -> np.ndarray:
-        """The frame ([H, W, 3] uint8) under the light of time t; `camera` is world -> frame, [3, 3]."""
+        """Return the frame ([H, W, 3] uint8) in the light of time t; `camera` is world -> frame, [3, 3]."""
         tables = np.arange(256)[:, None] * self.gain_rgb(t)
         frame = cv2.LUT(frame, np.clip(tables, 0, 255).astype(np.uint8)[None])
         if self.band is not None:
@@ -78,5 +81,5 @@ class Lighting:
         return frame
 
     def gain_rgb(self, t: float) -> np.ndarray:
-        """[3] float64."""
+        """Return the gain of R, G, B at time t, [3] float64."""
         return np.exp(np.array(self.swing_rgb) * np.sin(2 * np.pi * self.frequency * t + self.phase))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes random scenes: which things, how they move, what hides what, and how the camera moves.
+"""Makes random scenes: chooses things, their motion and depth order, occluders, and the camera's motion.
 
-It knows nothing of pixels: `scene` draws what is chosen here.
+Knows nothing of pixels: `scene` draws the result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .drawing.assemblies import make_assembly
 from .drawing.clutter import cluttered, defocused
 from .drawing.textures import recolour
 from .drawing.things import Look, make_backdrop, make_parts
-from .hard_motions import approaching, chasing, crossing, hurried
+from .hard_motions import approaching, chasing, crossing, fast_motion
 from .lighting import Lighting
 from .scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
@@ -25,12 +25,12 @@ Rng = np.random.Generator
 
 
 def in_share(rng: Rng, share: float) -> bool:
-    """True with probability `share`; draws nothing at 0, so that an unused ability changes no clip."""
+    """True with probability `share`. Draws no random number at 0, so that an unused feature changes no clip."""
     return share > 0 and bool(rng.random() < share)
 
 
 def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | None = None) -> Scene:
-    """Chooses background, things, motions and depth order; `actors` are labelled things made before, by label."""
+    """Choose background, things, motions and depth order; `actors` are existing labelled objects, by label."""
     side = min(config.height_px, config.width_px)
     background = _background(rng, config)
     hidden = int(rng.integers(config.objects)) if rng.random() < config.hide_probability else -1
@@ -50,11 +50,13 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
         if label == hidden and config.frames > 2 and hides_by_leaving:
             motion = _leaving(rng, config, motion)
         elif label != hidden:
-            motion = hurried(rng, config, motion) if hurry else motion
+            motion = fast_motion(rng, config, motion) if hurry else motion
             motion = approaching(rng, config, motion) if in_share(rng, config.approaching) else motion
         if actors is None:
-            look = Look(rng, config.textures, length_px, light, _under(background, motion.start_xy, config))
-            thing = _dress(rng, _parts(rng, config, look), motion, label, pace)
+            look = Look(
+                rng, config.textures, length_px, light, _colour_under(background, motion.start_xy, config)
+            )
+            thing = _make_layer(rng, _parts(rng, config, look), motion, label, pace)
         else:
             thing = replace(actors[label], motion=motion)
         things.append(thing)
@@ -69,7 +71,7 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
         length_px = side * float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
         motion = _motion(rng, config, length_px / 2, pace * 1.5)
         parts = _parts(rng, config, Look(rng, config.textures, length_px, light))
-        fronts.append(_dress(rng, parts, motion, -1, pace))
+        fronts.append(_make_layer(rng, parts, motion, -1, pace))
     seen = [thing.motion for label, thing in enumerate(things[: config.objects]) if label != hidden]
     camera = _camera(rng, config, seen[0] if seen else None)
     order = rng.permutation(len(things))
@@ -80,7 +82,7 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
 def _background(rng: Rng, config: ClipConfig) -> np.ndarray:
     height, width = int(config.height_px * 1.3), int(config.width_px * 1.3)
     soft = in_share(rng, config.defocus)
-    drawn = (height // 2, width // 2) if soft else (height, width)  # what is blurred needs no fine pixels
+    drawn = (height // 2, width // 2) if soft else (height, width)  # half the resolution is enough if blurred
     background = make_backdrop(rng, config.textures, *drawn)
     if in_share(rng, config.clutter):
         background = cluttered(rng, config.textures, background, config.assemblies)
@@ -94,7 +96,7 @@ def _parts(rng: Rng, config: ClipConfig, look: Look) -> tuple[Part, ...]:
 
 
 def _add_twin(rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, pace: float) -> None:
-    """The double of an object that stays in view crosses it: another object becomes it, or a thing without label."""
+    """Add a look-alike that crosses an object in view: replaces another labelled object, or is an unlabelled thing."""
     seen = [label for label in range(config.objects) if label != hidden]
     if not seen:
         return
@@ -109,7 +111,7 @@ def _add_twin(rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, pa
 
 
 def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: float) -> Layer:
-    """An unlabelled thing: the same as `like`, another of its colour, or anything; half of them start close to it."""
+    """Make an unlabelled thing: equal to `like`, of its colour, or arbitrary; half of them start close to it."""
     side = min(config.height_px, config.width_px)
     kind = rng.random()
     if kind < 0.7:
@@ -130,23 +132,23 @@ def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: f
             target = np.clip(_colour(like) + rng.normal(0, 18, 3), 10, 245)
             look.texture = recolour(rng, look.texture, 0.2, mean_rgb=target)
         parts = _parts(rng, config, look)
-    return _dress(rng, parts, motion, -1, pace)
+    return _make_layer(rng, parts, motion, -1, pace)
 
 
 def _colour(layer: Layer) -> np.ndarray:
-    """Mean colour of a thing's largest part, [3]."""
+    """Return the mean colour of a thing's largest part, [3]."""
     sprite = max(layer.parts, key=lambda part: part.scale).sprite
     return np.array(cv2.mean(sprite, np.ascontiguousarray(sprite[..., 3]))[:3])
 
 
 def _length(rng: Rng, low: float, high: float) -> float:
-    """A length in low..high: some log-uniform, most larger, where there is more to learn."""
+    """Draw a length in low..high: 40 % log-uniform, the others larger, as they are more useful for learning."""
     share = rng.random() if rng.random() < 0.4 else max(rng.random(), rng.random())
     return float(low * (high / low) ** share)
 
 
-def _under(background: np.ndarray, at_xy: tuple[float, float], config: ClipConfig) -> np.ndarray:
-    """Mean colour of the background near a point of the world, [3]."""
+def _colour_under(background: np.ndarray, at_xy: tuple[float, float], config: ClipConfig) -> np.ndarray:
+    """Return the mean colour of the background near a point of the world, [3]."""
     x = int(at_xy[0] + (background.shape[1] - config.width_px) / 2)
     y = int(at_xy[1] + (background.shape[0] - config.height_px) / 2)
     patch = background[max(y - 16, 0) : y + 16, max(x - 16, 0) : x + 16]
@@ -154,7 +156,7 @@ def _under(background: np.ndarray, at_xy: tuple[float, float], config: ClipConfi
 
 
 def _wave(rng: Rng, amplitude: float, speed: float) -> Wave:
-    """A wave of random amplitude up to `amplitude`, whose rate of change peaks near `speed` per frame."""
+    """Draw a wave of random amplitude up to `amplitude`, with a peak rate of change near `speed` per frame."""
     size = max(amplitude * rng.uniform(0.2, 1.0), 1e-6)
     frequency = min(abs(speed) / (2 * np.pi * size), 0.2)
     return Wave(float(size), float(frequency), float(rng.uniform(0, 2 * np.pi)))
@@ -183,7 +185,7 @@ def _motion(rng: Rng, config: ClipConfig, half_size_px: float, pace: float) -> M
 
 
 def _leaving(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
-    """The same motion, but out over one border and back: fully outside in the middle of the clip."""
+    """Return a motion from the same start, out over one border and back: fully outside in the middle of the clip."""
     x, y = motion.start_xy
     borders = ((-1, 0, x), (1, 0, config.width_px - x), (0, -1, y), (0, 1, config.height_px - y))
     dx, dy, distance = borders[int(rng.integers(4))]
@@ -202,14 +204,14 @@ def _leaving(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
 
 
 def _screen(rng: Rng, config: ClipConfig, motion: Motion, light: float) -> Layer:
-    """An occluder that starts beside an object and fully covers it in the middle of the clip."""
+    """Make an occluder that starts beside an object and fully covers it in the middle of the clip."""
     radius = motion.half_size_px * 1.35
     middle = max(1.0, round(rng.uniform(0.35, 0.65) * (config.frames - 1)))
-    hold = rng.uniform(0.1, 0.45) * middle  # frames fully hidden on either side of the middle
+    hold = rng.uniform(0.1, 0.45) * middle  # frames fully hidden before and after the middle
     ahead, behind = np.array(motion.position(middle + hold)), np.array(motion.position(middle - hold))
     reach = radius + float(np.hypot(*(ahead - behind))) / 2
-    # Half width h, speed v: beside the object at t = 0 (v * middle = h + reach), and covering it while
-    # |t - middle| <= hold (h - v * hold >= reach).
+    # Half width h and speed v from two conditions: it is beside the object at t = 0 (v * middle = h + reach), and
+    # covers it while |t - middle| <= hold (h - v * hold >= reach).
     ratio = hold / middle
     half_width = 1.08 * reach * (1 + ratio) / (1 - ratio)
     speed = (half_width + reach) * rng.uniform(1.0, 1.15) / middle
@@ -218,7 +220,7 @@ def _screen(rng: Rng, config: ClipConfig, motion: Motion, light: float) -> Layer
     start = np.array(motion.position(middle)) - velocity * middle
     look = Look(rng, config.textures, 2 * half_width, light)
     parts = make_parts(rng, look, kind="screen")
-    # Screens are square-ish with their inscribed circle at 0.8 of the half size.
+    # A screen is nearly square; its inscribed circle has 0.8 of its half size.
     path = Motion(
         (float(start[0]), float(start[1])),
         float(half_width / 0.8),
@@ -228,7 +230,7 @@ def _screen(rng: Rng, config: ClipConfig, motion: Motion, light: float) -> Layer
     return Layer(parts, path, shadow_xy=(0.05, 0.08), shadow_strength=0.25)
 
 
-def _dress(rng: Rng, parts: tuple, motion: Motion, label: int, pace: float) -> Layer:
+def _make_layer(rng: Rng, parts: tuple, motion: Motion, label: int, pace: float) -> Layer:
     bends = len(parts) == 1 and rng.random() < 0.4
     casts = rng.random() < 0.6
     return Layer(
@@ -243,12 +245,12 @@ def _dress(rng: Rng, parts: tuple, motion: Motion, label: int, pace: float) -> L
         bend_waves=float(rng.uniform(0.4, 1.5)),
         shadow_xy=(float(rng.uniform(-0.3, 0.3)), float(rng.uniform(0.0, 0.35))),
         shadow_strength=float(rng.uniform(0.15, 0.6)) if casts else 0.0,
-        smear=bool(rng.random() < 0.35),
+        motion_blur=bool(rng.random() < 0.35),
     )
 
 
 def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> CameraMotion:
-    """A still camera, one that drifts, or one that follows the subject, so that the ground sweeps by."""
+    """Draw a camera: still, drifting, or following the subject, so that the background moves."""
     if rng.random() >= config.camera_motion:
         return CameraMotion(config.height_px, config.width_px)
     side = min(config.height_px, config.width_px)
@@ -258,7 +260,7 @@ def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> CameraMotio
     pan_x: tuple[Wave, ...] = (_wave(rng, 0.15 * side, 0.008 * side * pace),)
     pan_y: tuple[Wave, ...] = (_wave(rng, 0.1 * side, 0.005 * side * pace),)
     if subject is not None and rng.random() < 0.3:
-        hold = rng.uniform(0.5, 1.0)  # 1: the object stays where it is in the image
+        hold = rng.uniform(0.5, 1.0)  # 1: the object keeps its place in the image
         pan_x += tuple(Wave(-hold * w.amplitude, w.frequency, w.phase) for w in subject.sway_x)
         pan_y += tuple(Wave(-hold * w.amplitude, w.frequency, w.phase) for w in subject.sway_y)
     camera = CameraMotion(
@@ -278,7 +280,7 @@ def _camera(rng: Rng, config: ClipConfig, subject: Motion | None) -> CameraMotio
 
 
 def side_by_side(scene: Scene, config: ClipConfig) -> Scene:
-    """The same scene without what hides, the labelled objects side by side: the last resort of the draw."""
+    """Return the same scene without occluders and with the labelled objects side by side, if random draws failed."""
     labelled = sorted((layer for layer in scene.layers if layer.label >= 0), key=lambda layer: layer.label)
     columns = int(np.ceil(np.sqrt(len(labelled))))
     cell = np.array([config.width_px, config.height_px]) / columns

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Renders short clips of textured things that move, deform and hide each other, with exact masks.
 
-It knows nothing of models or training: the same seed and configuration always give the same pixels.
+The same seed and configuration always give the same pixels. Knows nothing of models or training.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["Clip", "ClipConfig", "demo_clip", "render_clip"]
 
 
 def render_clip(seed: int, config: ClipConfig) -> Clip:
-    """The clip that `seed` stands for. Every labelled object shows in frame 0."""
+    """Render the clip of a seed. Every labelled object is visible in frame 0."""
     rng = np.random.default_rng(seed)
     return _render(rng, *random_description(rng, config))
 
 
 def demo_clip() -> Clip:
-    """15 s of a robot's camera over a floor: 150 frames of 640 x 480 at 10 Hz, two objects.
+    """Render the demo: 15 s of a robot's camera over a floor, 150 frames of 640 x 480 at 10 Hz, two objects.
 
     Object 1 is fully hidden behind a box for about 2.5 s in the middle; object 0 stays in view.
     """
@@ -35,7 +35,7 @@ def demo_clip() -> Clip:
 
 
 def _render(rng: np.random.Generator, description: ClipDescription, first: DrawnFrame | None = None) -> Clip:
-    """Draws every frame; `first` is frame 0 where it is drawn already."""
+    """Draw every frame; `first` is frame 0 if it is already drawn."""
     times, config, sensor = description.times, description.config, description.sensor
     frames = np.empty((len(times), config.height_px, config.width_px, 3), np.uint8)
     masks = np.zeros((len(times), config.objects, config.height_px, config.width_px), bool)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws layered things under a moving camera into one frame, and says which layer owns each pixel.
+"""Draws layered things under a moving camera into one frame, and records which layer owns each pixel.
 
-It knows nothing of how a scene is chosen: sprites, motions and the depth order are given.
+Does not know how a scene is chosen: sprites, motions and the depth order are given.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .lighting import Lighting
 
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
-_LONGEST_SMEAR_PX = 15
-SHUTTER = 0.5  # share of the time between two frames that light falls in
+_MAX_BLUR_PX = 15
+SHUTTER = 0.5  # exposure time / time between two frames
 OWNED_ALPHA = 128  # a pixel belongs to the topmost thing that covers at least half of it
 
 
 @dataclass(frozen=True)
 class Wave:
-    """amplitude * (sin(2 pi frequency t + phase) - sin(phase)): smooth in t (frames), zero at t = 0."""
+    """A wave: amplitude * (sin(2 pi frequency t + phase) - sin(phase)), smooth in t (frames), zero at t = 0."""
 
     amplitude: float = 0.0
     frequency: float = 0.0  # cycles per frame
@@ -37,7 +37,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where a thing is at time t (frames): a similarity from its own square [-1, 1]^2 to world pixels."""
+    """Place of a thing at time t (frames): an affine map from its own square [-1, 1]^2 to world pixels."""
 
     start_xy: tuple[float, float]
     half_size_px: float
@@ -47,10 +47,10 @@ class Motion:
     sway_y: tuple[Wave, ...] = ()
     spin: float = 0.0  # rad per frame
     rock: Wave = Wave()
-    grow: Wave = Wave()  # of the logarithm of the size
-    squash: Wave = Wave()  # of the logarithm of width / height
+    grow: Wave = Wave()  # change of the logarithm of the size
+    squash: Wave = Wave()  # change of the logarithm of width / height
     flip: float = 1.0  # -1 mirrors
-    approach: float = 0.0  # of the logarithm of the size, per frame: > 0 comes near, < 0 goes away
+    approach: float = 0.0  # change of the logarithm of the size per frame: > 0 approaches, < 0 recedes
 
     def position(self, t: float) -> tuple[float, float]:
         x = self.start_xy[0] + self.velocity_xy[0] * t + sum(wave(t) for wave in self.sway_x)
@@ -58,7 +58,7 @@ class Motion:
         return x, y
 
     def matrix(self, t: float) -> np.ndarray:
-        """[3, 3], own square -> world."""
+        """Return the map from its own square to the world, [3, 3]."""
         angle = self.angle_rad + self.spin * t + self.rock(t)
         size = self.half_size_px * np.exp(self.grow(t) + self.approach * t)
         squash = np.exp(self.squash(t) / 2)
@@ -75,18 +75,18 @@ class Motion:
 
 @dataclass(frozen=True)
 class ScrollingTexture:
-    """The skin of a part that turns: it passes within the outline, faster in the middle than at the rim."""
+    """The texture of a turning part: it moves within the outline, faster in the middle than at the edge."""
 
-    strip: np.ndarray  # [S, 2 S, 3] uint8 RGB, once around
-    shade: np.ndarray  # [S, S, 3] uint8, what the light does to it, 128 = nothing: it stays with the outline
+    strip: np.ndarray  # [S, 2 S, 3] uint8 RGB, the full circumference
+    shade: np.ndarray  # [S, S, 3] uint8, shading, fixed to the outline; 128 = unchanged
     speed: float  # turns per frame
 
     def at(self, t: float) -> np.ndarray:
-        """What shows at time t, [S, S, 3] uint8."""
+        """Return the visible texture at time t, [S, S, 3] uint8."""
         return cv2.multiply(np.take(self.strip, self.columns(t), axis=1), self.shade, scale=1 / 128)
 
     def columns(self, t: float) -> np.ndarray:
-        """The columns of the strip that show at time t, [S] int."""
+        """Return the columns of the strip that are visible at time t, [S] int."""
         side = len(self.strip)
         across = np.clip((2 * np.arange(side) + 1) / side - 1, -0.97, 0.97)
         around = np.arcsin(across) / (2 * np.pi) + 0.25 + self.speed * t
@@ -95,7 +95,7 @@ class ScrollingTexture:
 
 @dataclass(frozen=True)
 class Part:
-    """A rigid piece of a thing: its sprite, placed by scale, pivot and swing in the thing's square."""
+    """A rigid part of a thing: a sprite, placed by scale, pivot and swing in the thing's square."""
 
     sprite: np.ndarray  # [S, S, 4] uint8 RGB + alpha, covers [-1, 1]^2 of the part
     scale: float = 1.0
@@ -103,16 +103,18 @@ class Part:
     angle_rad: float = 0.0
     swing: Wave = Wave()
     surface: ScrollingTexture | None = None
-    extent: Box | None = None  # the sprite's pixels that are not fully transparent, inclusive; None: all
+    extent: Box | None = (
+        None  # box of the sprite's pixels that are not fully transparent, inclusive; None: all
+    )
 
     def picture(self, t: float) -> np.ndarray:
-        """The sprite at time t."""
+        """Return the sprite at time t."""
         if self.surface is None:
             return self.sprite
         return cv2.merge([*cv2.split(self.surface.at(t)), np.ascontiguousarray(self.sprite[..., 3])])
 
     def matrix(self, t: float) -> np.ndarray:
-        """[3, 3], sprite pixel (centre at integer) -> the thing's square."""
+        """Return the map from sprite pixels (centres at integers) to the thing's square, [3, 3]."""
         to_unit = 2.0 / self.sprite.shape[0]
         angle = self.angle_rad + self.swing(t)
         cos, sin = np.cos(angle) * self.scale, np.sin(angle) * self.scale
@@ -128,11 +130,11 @@ class Layer:
     parts: tuple[Part, ...]
     motion: Motion
     label: int = -1
-    bend: Wave = Wave()  # of a sideways bend, in units of the sprite
-    bend_waves: float = 1.0  # full bends along the sprite
+    bend: Wave = Wave()  # a sideways bend, in units of the sprite
+    bend_waves: float = 1.0  # number of periods of the bend along the sprite
     shadow_xy: tuple[float, float] = (0.0, 0.0)  # in units of the half size
     shadow_strength: float = 0.0
-    smear: bool = False  # motion blur
+    motion_blur: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class CameraMotion:
     readout: float = 0.0  # frames between the exposure of the first and of the last row (rolling shutter)
 
     def matrix(self, t: int) -> np.ndarray:
-        """[3, 3], world -> frame pixels, whose centres are at integers as OpenCV has them.
+        """Return the map from the world to frame pixels, [3, 3], with pixel centres at integers as in OpenCV.
 
         In the world, pixel (0, 0) of a camera at rest covers [0, 1] x [0, 1].
         """
@@ -164,7 +166,7 @@ class CameraMotion:
         return self._rows(t) @ matrix if self.readout else matrix
 
     def _rows(self, t: int) -> np.ndarray:
-        """[3, 3], a frame exposed at once -> one whose rows follow each other while the camera pans."""
+        """Return the map from a frame exposed at once to one exposed row by row while the camera pans, [3, 3]."""
         before, after = (
             np.array([sum(w(at) for w in self.pan_x), sum(w(at) for w in self.pan_y)])
             for at in (t - 0.5, t + 0.5)
@@ -178,22 +180,24 @@ class CameraMotion:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a frame is drawn from; `layers` from the farthest to the nearest."""
+    """The content of a clip; `layers` are ordered from the farthest to the nearest."""
 
     camera: CameraMotion
-    background: np.ndarray  # [h, w, 3] uint8, its centre at the centre of the frame, one tile pixel per pixel
+    background: (
+        np.ndarray
+    )  # [h, w, 3] uint8, its centre at the centre of the frame, one pixel per frame pixel
     layers: tuple[Layer, ...]
     lighting: Lighting | None = None
 
     @property
     def background_place(self) -> np.ndarray:
-        """[3, 3], background pixel (centre at integer) -> world."""
+        """The map from background pixels (centres at integers) to the world, [3, 3]."""
         height, width = self.background.shape[:2]
         left, top = (self.camera.width_px - width) / 2 + 0.5, (self.camera.height_px - height) / 2 + 0.5
         return np.array([[1, 0, left], [0, 1, top], [0, 0, 1]])
 
     def draw(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
+        """Draw frame t: [H, W, 3] uint8 RGB, and the index + 1 of the layer that owns each pixel, [H, W] uint8."""
         camera = self.camera.matrix(t)
         height, width = self.camera.height_px, self.camera.width_px
         frame = cv2.warpAffine(
@@ -203,7 +207,7 @@ class Scene:
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         )
-        # Four channels as the sprites have: no copies to blend.
+        # Four channels, like the sprites: blending needs no copies.
         frame = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
         owner = np.zeros((height, width), np.uint8)
         for index, layer in enumerate(self.layers):
@@ -216,14 +220,14 @@ class Scene:
 class Placed:
     """A layer in one frame."""
 
-    matrices: list[np.ndarray]  # of each part: [3, 3], sprite pixel -> frame pixel
-    part_boxes: list[Box]  # what each part can touch
-    box: Box  # what the layer can touch but for its shadow; may reach out of the frame
+    matrices: list[np.ndarray]  # map of each part from sprite pixels to frame pixels, [3, 3]
+    part_boxes: list[Box]  # pixels that each part can touch
+    box: Box  # pixels that the layer can touch, without its shadow; may exceed the frame
     half_size_px: float
 
 
 def paste(image: np.ndarray, layer: Layer) -> None:
-    """Draws a still layer into [h, w, 4] uint8, one pixel of the world per pixel, in place."""
+    """Draw a still layer into an image, [h, w, 4] uint8, in place, one world pixel per pixel."""
     camera = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
     _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, camera, 0, 1)
 
@@ -236,14 +240,14 @@ def _draw_layer(
     t: float,
     mark: int,
 ) -> None:
-    """Draws one layer in place, shadow first."""
+    """Draw one layer in place, its shadow first."""
     placed = place(layer, camera, t)
     x0, y0, x1, y1 = intersection(placed.box, (0, 0, owner.shape[1], owner.shape[0]))
     if x1 <= x0 or y1 <= y0:
         return
     image = _draw_parts(layer, placed.matrices, placed.part_boxes, (x0, y0, x1, y1), t)
-    if layer.smear:
-        kernel = smear_kernel(layer.motion, camera, t)
+    if layer.motion_blur:
+        kernel = motion_blur_kernel(layer.motion, camera, t)
         if kernel is not None:
             image = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
     alpha = image[..., 3]
@@ -257,18 +261,18 @@ def _draw_layer(
 
 
 def place(layer: Layer, camera: np.ndarray, t: float) -> Placed:
-    """Where a layer is in the frame of time t; `camera` is world -> frame, [3, 3]."""
+    """Compute the place of a layer in the frame of time t; `camera` is world -> frame, [3, 3]."""
     world = camera @ layer.motion.matrix(t)
     matrices = [world @ part.matrix(t) for part in layer.parts]
     half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
     bend_px = abs(layer.bend.amplitude) * 2 * half_size
     boxes = [_bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)]
-    whole = union(boxes, _LONGEST_SMEAR_PX // 2 if layer.smear else 0)
+    whole = union(boxes, _MAX_BLUR_PX // 2 if layer.motion_blur else 0)
     return Placed(matrices, boxes, whole, half_size)
 
 
 def _bounds(matrix: np.ndarray, part: Part, margin_px: float) -> Box:
-    """The pixels that a part can touch, and a margin."""
+    """Return the box of the pixels that a part can touch, with a margin."""
     last = part.sprite.shape[0] - 1
     left, top, right, bottom = part.extent or (0, 0, last, last)
     corners = (
@@ -290,7 +294,7 @@ def intersection(a: Box, b: Box) -> Box:
 def _draw_parts(
     layer: Layer, matrices: list[np.ndarray], boxes: list[Box], whole: Box, t: float
 ) -> np.ndarray:
-    """The parts of a thing over each other: the `whole` box as RGB + alpha, [h, w, 4] uint8."""
+    """Draw the parts of a thing over each other: the `whole` box as RGB + alpha, [h, w, 4] uint8."""
     image: np.ndarray | None = None
     for part, matrix, own in zip(layer.parts, matrices, boxes, strict=True):
         x0, y0, x1, y1 = whole if image is None else intersection(own, whole)
@@ -302,7 +306,7 @@ def _draw_parts(
         if layer.bend.amplitude:
             drawn = _bent(part.picture(t), local, size, layer, t)
         else:
-            # Colours go on beyond the sprite, where alpha is 0: blending never meets black.
+            # Colours are extended beyond the sprite, where alpha is 0, so that edges do not blend with black.
             drawn = cv2.warpAffine(part.picture(t), local[:2], size, borderMode=cv2.BORDER_REPLICATE)
         if image is None:
             image = drawn
@@ -320,7 +324,7 @@ def _draw_parts(
 def _bent(
     sprite: np.ndarray, matrix: np.ndarray, size: tuple[int, int], layer: Layer, t: float
 ) -> np.ndarray:
-    """The sprite under an affine map and a sideways bend that travels along it."""
+    """Warp the sprite by an affine map and by a sideways bend that travels along it."""
     inverse = np.linalg.inv(matrix)
     x = np.arange(size[0], dtype=np.float32)[None, :]
     y = np.arange(size[1], dtype=np.float32)[:, None]
@@ -333,14 +337,14 @@ def _bent(
     return cv2.remap(sprite, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def smear_kernel(motion: Motion, camera: np.ndarray, t: float) -> np.ndarray | None:
-    """Weights of the pixels around one that motion blur mixes, [k, k] float32 with k odd; None: sharp.
+def motion_blur_kernel(motion: Motion, camera: np.ndarray, t: float) -> np.ndarray | None:
+    """Return the kernel of motion blur, [k, k] float32 with k odd; None if the thing is sharp.
 
-    It lies along the path that the thing takes while the shutter is open.
+    It follows the path of the thing during the exposure.
     """
     before, after = np.array(motion.position(t - SHUTTER / 2)), np.array(motion.position(t + SHUTTER / 2))
     dx, dy = camera[:2, :2] @ (after - before)
-    length = min(float(np.hypot(dx, dy)), _LONGEST_SMEAR_PX)
+    length = min(float(np.hypot(dx, dy)), _MAX_BLUR_PX)
     if length < 1.5:
         return None
     side = 2 * int(np.ceil(length / 2)) + 1
@@ -352,7 +356,7 @@ def smear_kernel(motion: Motion, camera: np.ndarray, t: float) -> np.ndarray | N
 
 
 def shadow_place(layer: Layer, half_size_px: float) -> tuple[int, int, int]:
-    """How far the shadow lies from its thing (dx, dy px), and the side of the square that blurs it (px, odd)."""
+    """Return the shadow's offset from its thing (dx, dy px), and the side of the square that blurs it (px, odd)."""
     dx, dy = np.round(np.array(layer.shadow_xy) * half_size_px).astype(int)
     return int(dx), int(dy), max(3, int(half_size_px * 0.35) | 1)
 
@@ -360,7 +364,7 @@ def shadow_place(layer: Layer, half_size_px: float) -> tuple[int, int, int]:
 def _cast_shadow(
     frame: np.ndarray, alpha: np.ndarray, corner_xy: tuple[int, int], blur: int, strength: float
 ) -> None:
-    """Darkens the frame under a blurred, shifted copy of the outline."""
+    """Darken the frame under a blurred, shifted copy of the outline."""
     pad = blur
     soft = cv2.blur(cv2.copyMakeBorder(alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT), (blur, blur))
     left, top = corner_xy[0] - pad, corner_xy[1] - pad

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulates the sensor of a camera on a drawn frame: exposure flicker, blur, noise and JPEG artefacts.
 
-It knows nothing of scenes or masks.
+Knows nothing of scenes or masks.
 """
 
 from __future__ import annotations
@@ -13,24 +13,27 @@ import cv2
 import numpy as np
 
 Rng = np.random.Generator
-NOISE_SIGMA_PX, NOISE_GAIN = 0.55, 1.4  # blur of white noise, and what makes it nearly as strong again
+NOISE_SIGMA_PX, NOISE_GAIN = (
+    0.55,
+    1.4,
+)  # blur of white noise, and the gain that compensates its loss of strength
 
 
 @functools.lru_cache(maxsize=4)
 def _noise(height_px: int, width_px: int) -> np.ndarray:
-    """Unit noise, a little correlated as after demosaicing, [height_px, width_px, 3] float32."""
+    """Make unit noise, slightly correlated as after demosaicing, [height_px, width_px, 3] float32."""
     field = np.random.default_rng(7).standard_normal((height_px, width_px, 3)).astype(np.float32)
     return NOISE_GAIN * cv2.GaussianBlur(field, (3, 3), NOISE_SIGMA_PX)
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """What a camera does to a picture: exposure flicker, blur, noise and JPEG."""
+    """The image faults of a camera: exposure flicker, blur, noise and JPEG."""
 
-    flicker: float
+    flicker: float  # standard deviation of the exposure gain
     blur_px: int
     noise: float
-    jpeg_quality: int  # 0: none
+    jpeg_quality: int  # 0: no JPEG
 
     @staticmethod
     def random(rng: Rng) -> Sensor:

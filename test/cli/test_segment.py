@@ -103,7 +103,7 @@ def test_one_line_says_what_is_wrong(
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.png").write_text("this is not an image")
     assert run(["segment", str(tmp_path / "text.png"), "--everything", "--out", str(tmp_path / "out")]) == 2
-    assert "no readable image" in capsys.readouterr().err
+    assert "not a readable image" in capsys.readouterr().err
 
 
 def test_a_photograph_is_segmented_upright_as_viewers_show_it(image: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every layout, written here in small, opens as what was written; what is wrong is said in one line."""
+"""Small datasets in every layout are written and read back; faults are one-line errors."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_davis_splits(tmp_path: Path) -> None:
     assert [s.name for s in open_dataset(root, "2017/val")] == ["goat", "horse"]
     assert [s.name for s in open_dataset(root, names=["horse"])] == ["horse"]
     assert open_dataset(root, "2017/val")[0].first_frames == {"1": 0, "2": 0}
-    (dog,) = open_dataset(root, "2016/val")  # one object in the edition of 2016
+    (dog,) = open_dataset(root, "2016/val")  # DAVIS 2016 has one object per sequence
     np.testing.assert_array_equal(dog.truth.at(0).mask("1"), TWO > 0)
     assert dog.first_frames == {"1": 0}
-    with pytest.raises(SourceError, match=r"more than once: expected of 2016/val, 2017/val"):
+    with pytest.raises(SourceError, match=r"more than once: expected one of 2016/val, 2017/val"):
         open_dataset(root, "val")
-    with pytest.raises(SourceError, match=r"'nope' .* is not there: expected of 2016/val, 2017/val"):
+    with pytest.raises(SourceError, match=r"'nope' .* is not there: expected one of 2016/val, 2017/val"):
         open_dataset(root, "nope")
 
 
@@ -115,10 +115,12 @@ def test_mose_and_lvos_have_a_folder_for_each_split(tmp_path: Path) -> None:
         open_dataset(tmp_path, "test")
 
 
-def test_youtube_vos_objects_come_when_the_list_says(tmp_path: Path) -> None:
+def test_youtube_vos_objects_start_at_their_first_listed_frame(tmp_path: Path) -> None:
     root = tmp_path / "valid"
     write_frames(root / "JPEGImages" / "00f8", grey_frames(11))
-    early = labels_of((1, 5, 5), (2, 30, 20), (3, 45, 5))  # 2 shows before its time, 3 is not in the list
+    early = labels_of(
+        (1, 5, 5), (2, 30, 20), (3, 45, 5)
+    )  # 2 is visible before its first listed frame, 3 is not listed
     write_masks(root / "Annotations" / "00f8", {0: early, 5: early, 10: TWO})
     objects = {
         "1": {"category": "cup", "frames": ["00000", "00005", "00010"]},
@@ -167,7 +169,7 @@ def test_sav_masklets_are_on_every_fourth_frame(tmp_path: Path, encode) -> None:
         open_dataset(file)
 
 
-def test_what_is_wrong_with_a_set_is_said(tmp_path: Path) -> None:
+def test_faults_of_a_dataset_are_reported(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist; expected a folder with frames/"):
         open_dataset(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -176,17 +178,17 @@ def test_what_is_wrong_with_a_set_is_said(tmp_path: Path) -> None:
     root = davis(tmp_path / "davis", ("dog",))
     with pytest.raises(SourceError, match=f"did you mean '{root}'"):
         open_dataset(root / "JPEGImages" / "480p" / "dog")
-    with pytest.raises(SourceError, match=r"'cat' is not in .*: expected of dog"):
+    with pytest.raises(SourceError, match=r"'cat' is not in .*: expected one of dog"):
         open_dataset(root, names=["cat"])
     write_frames(tmp_path / "bare" / "JPEGImages" / "dog", grey_frames(3))
     with pytest.raises(SourceError, match="has no Annotations beside it"):
         open_dataset(tmp_path / "bare")
     (tmp_path / "x_manual.json").write_text("[1]")
-    with pytest.raises(SourceError, match=r"x_manual.json' is no SA-V annotation: expected masklet"):
+    with pytest.raises(SourceError, match=r"x_manual.json' is not an SA-V annotation: expected masklet"):
         open_dataset(tmp_path / "x_manual.json")
 
 
-def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
+def test_faults_of_a_sequence_are_reported(tmp_path: Path) -> None:
     folder = write_sequence(tmp_path / "a", grey_frames(3), {0: ONE, 1: labels_of((1, 5, 5), size=(20, 30))})
     (sequence,) = open_dataset(folder)
     with pytest.raises(SourceError, match=r"00001.png' is 30 x 20 px, .* expected, 60 x 40: replace one"):
@@ -206,7 +208,7 @@ def test_what_is_wrong_with_a_sequence_is_said(tmp_path: Path) -> None:
         open_dataset(folder)[0].truth.at(0)
 
 
-def test_a_mask_that_is_turned_against_its_frame_names_the_orientation(tmp_path: Path) -> None:
+def test_a_mask_rotated_against_its_frame_is_refused_with_a_hint_on_exif(tmp_path: Path) -> None:
     (sequence,) = open_dataset(write_sequence(tmp_path / "a", grey_frames(3), {0: ONE.T.copy()}))
     with pytest.raises(SourceError, match=r"is 40 x 60 px, .* 60 x 40: .*EXIF orientation is not applied"):
         sequence.annotated(0, sequence.image(0))
@@ -229,11 +231,13 @@ def test_a_second_series_among_the_frames_of_a_sequence_is_refused(tmp_path: Pat
             file.unlink()
     for index in range(3):
         cv2.imwrite(str(folder / "frames" / second.format(index)), ONE)
-    with pytest.raises(SourceError, match=r"sequence 'a': .*frames' has .*: move what is no frame"):
+    with pytest.raises(
+        SourceError, match=r"sequence 'a': .*frames' has .*: move the files that are not frames"
+    ):
         open_dataset(folder)
 
 
-def test_sequences_that_do_not_open_can_be_set_aside(tmp_path: Path) -> None:
+def test_sequences_that_do_not_open_can_be_skipped(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         write_sequence(tmp_path / name, grey_frames(3), {0: ONE})
     (tmp_path / "a" / "masks" / "00000.png").unlink()
@@ -266,7 +270,7 @@ def test_its_identity_changes_with_its_files(tmp_path: Path) -> None:
         sequence.identity()
 
 
-def test_real_sequences_are_what_their_note_says(shared_data: Path) -> None:
+def test_real_sequences_match_their_meta_json(shared_data: Path) -> None:
     sequences = {sequence.name: sequence for sequence in open_dataset(shared_data / "vos")}
     assert len(sequences) == 8
     fish = sequences["davis17_gold-fish_512"]

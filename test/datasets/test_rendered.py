@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rendered test set: clips that repeat, in groups that have what they are named after.
+"""The rendered test set: clips are reproducible, and each group has the difficulty that it is named after.
 
 Knows nothing of models or scores.
 """
@@ -39,7 +39,7 @@ with_photographs = pytest.mark.skipif(
 )
 
 
-def test_a_sequence_is_the_clip_of_its_seed_every_time() -> None:
+def test_a_sequence_is_reproducible_from_its_seed() -> None:
     plain, cut = rendered_sequences(groups=TWO)
     assert [(s.name, s.group, len(s), s.overlapping) for s in (plain, cut)] == [
         ("plain/1", "plain", 6, False),
@@ -63,13 +63,13 @@ def test_split_and_names_choose() -> None:
         "cut/1",
         "plain/1",
     ]
-    with pytest.raises(SourceError, match=r"split 'easy' .* expected of plain, cut"):
+    with pytest.raises(SourceError, match=r"split 'easy' .* expected one of plain, cut"):
         rendered_sequences("easy", groups=TWO)
-    with pytest.raises(SourceError, match=r"sequence 'cut/9' .* expected of plain/1, cut/1"):
+    with pytest.raises(SourceError, match=r"sequence 'cut/9' .* expected one of plain/1, cut/1"):
         rendered_sequences(names=["cut/9"], groups=TWO)
 
 
-def test_its_name_opens_it_unless_there_is_such_a_folder(
+def test_the_word_rendered_opens_the_set_unless_a_folder_has_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,14 +81,14 @@ def test_its_name_opens_it_unless_there_is_such_a_folder(
         open_dataset(Path("rendered"))
 
 
-def test_nothing_of_it_is_in_the_training_clips() -> None:
+def test_its_textures_are_not_those_of_the_training_clips() -> None:
     assert {group.config.textures.split for group in GROUPS.values()} == {"demo"}
     assert {group.config.objects for group in GROUPS.values()} == {2}
 
 
 @with_photographs
 @pytest.mark.parametrize("name", GROUPS)
-def test_every_clip_of_a_group_has_what_it_is_named_after(name: str) -> None:
+def test_every_clip_of_a_group_has_its_difficulty(name: str) -> None:
     config = replace(GROUPS[name].config, times=tuple(range(0, 40, 3)), degrade=0.0)
     for seed in GROUPS[name].seeds:
         clip = render_clip(seed, config)
@@ -109,6 +109,6 @@ def test_every_clip_of_a_group_has_what_it_is_named_after(name: str) -> None:
 
 
 def _steps(masks: np.ndarray) -> float:
-    """The largest step between the drawn frames that both show an object, as a multiple of its length."""
+    """Return the largest step of an object between successive drawn frames, as a multiple of its length."""
     middles = [(np.argwhere(mask).mean(0), np.sqrt(mask.sum())) for mask in masks if mask.any()]
     return max(float(np.hypot(*(b - a)) / size) for (a, size), (b, _) in pairwise(middles))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small scenes; knows nothing of what is tested with them."""
+"""Fixtures with small scenes and objects; knows nothing of the tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sam2_ros.engine.result import FrameResult, ObjectState, TrackedObject
 
 @pytest.fixture(scope="session")
 def scene_rgb() -> np.ndarray:
-    """48x64 RGB: saturated quadrants over a soft gradient, so that swapped channels and shifted rows show."""
+    """48x64 RGB: saturated quadrants over a soft gradient, so that swapped channels and shifted rows are visible."""
     y, x = np.mgrid[0:48, 0:64]
     image = np.stack([40 + 2 * x, 30 + 3 * y, np.full_like(x, 60)], axis=-1)
     image[4:20, 6:26] = (230, 20, 30)
@@ -24,7 +24,7 @@ def scene_rgb() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def make_object() -> Callable[..., TrackedObject]:
-    """`make_object("cup", 1, mask)`: an object whose box, area and centroid follow from its mask."""
+    """`make_object("cup", 1, mask)` makes an object with box, area and centroid computed from its mask."""
 
     def make(
         id: str, label: int, mask: np.ndarray, state: ObjectState = ObjectState.TRACKING, **fields: float
@@ -53,12 +53,12 @@ def make_object() -> Callable[..., TrackedObject]:
 
 @pytest.fixture(scope="session")
 def make_result(make_object: Callable[..., TrackedObject]) -> Callable[[int], FrameResult]:
-    """`make_result(index)`: two objects on 48x64 px, "cup" moving right by a pixel a frame, "box hidden"."""
+    """`make_result(index)` makes a result of 48x64 px: "cup" moves right by a pixel per frame, "box" is hidden."""
 
     def make(index: int) -> FrameResult:
         cup = np.zeros((48, 64), bool)
         cup[10:22, 8 + index : 20 + index] = True
-        cup[12:15, 10 + index : 13 + index] = False  # a hole, for the mask is more than its box
+        cup[12:15, 10 + index : 13 + index] = False  # a hole, so that the mask differs from its box
         return FrameResult(
             frame_index=index,
             stamp_s=index / 30,

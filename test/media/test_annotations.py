@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as annotation tools read them, decoded again by pycocotools."""
+"""Masks in the formats of annotation tools, decoded by pycocotools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ring() -> FoundMask:
 @pytest.mark.parametrize("corner", [False, True])
 def test_run_lengths_decode_to_the_mask(ring: FoundMask, corner: bool) -> None:
     mask = ring.segmentation.copy()
-    mask[0, 0] = corner  # the first run counts background, if there is none then 0 of it
+    mask[0, 0] = corner  # the first run is background, of length 0 if the mask begins with the object
     np.testing.assert_array_equal(coco.decode(coco_rle(mask)).astype(bool), mask)
     runs = uncompressed_rle(mask)
     assert (runs["counts"][0] == 0) is corner

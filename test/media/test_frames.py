@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames from videos, folders and bags: pixels, order, stamps, and one clear line for what is unusable."""
+"""Frames from videos, folders and bags: pixels, order, stamps, and a one-line error for unusable sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAMP_NS = 1_700_000_000_000_000_000
 
 
 def shade(index: int) -> np.ndarray:
-    """A flat 48x64 frame whose red says which one it is."""
+    """Make a flat 48x64 frame whose red value encodes its index."""
     return np.full((48, 64, 3), (10 * index, 90, 200), np.uint8)
 
 
@@ -43,7 +43,7 @@ def write_png(path, image_rgb):
 
 @pytest.fixture
 def bag(tmp_path):
-    """Two image topics of 10 Hz, one of them compressed, and a topic that is not of images."""
+    """Two image topics of 10 Hz, one of them compressed, and a topic without images."""
     with BagWriter(tmp_path / "bag") as writer:
         for index in range(5):
             stamp_ns = STAMP_NS + index * 100_000_000
@@ -61,13 +61,13 @@ def test_video(tmp_path):
         assert [frame.index for frame in frames] == list(range(10))
         assert [frame.stamp_ns for frame in frames] == [index * 80_000_000 for index in range(10)]
         for frame in frames:
-            # Lossy: within a few levels of what was written, red and blue in their places.
+            # Lossy: within a few levels of the written values, red and blue not swapped.
             assert np.abs(frame.image.mean(axis=(0, 1)) - shade(frame.index)[0, 0]).max() < 8
         assert [frame.index for frame in source] == list(range(10))
 
 
-def test_a_truncated_video_gives_what_decodes_and_says_so(tmp_path, caplog):
-    """An AVI keeps its announced frame count when its end is missing."""
+def test_a_truncated_video_gives_the_frames_that_decode_and_a_warning(tmp_path, caplog):
+    """An AVI without its end still announces all its frames."""
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
     noise = np.random.default_rng(0)
@@ -85,10 +85,10 @@ def test_a_truncated_video_gives_what_decodes_and_says_so(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("content", [b"", b"certainly not a video", None])
-def test_an_unreadable_video_is_one_line(tmp_path, content):
-    """In a process of its own, for FFmpeg settles what it prints when the first video is opened."""
+def test_an_unreadable_video_gives_one_line(tmp_path, content):
+    """In a separate process: FFmpeg sets its log level when the first video is opened."""
     path = tmp_path / "clip01.mp4"
-    if content is None:  # the index of an .mp4 is at its end: a cut-off file has none
+    if content is None:  # the index of an .mp4 is at its end: a truncated file has none
         write_video(path)
         content = path.read_bytes()[:-1000]
     path.write_bytes(content)
@@ -213,7 +213,7 @@ def test_a_bag_without_images(tmp_path):
         open_source(tmp_path / "bag")
 
 
-def test_the_only_topic_is_chosen_and_a_zero_stamp_is_the_time_of_receipt(tmp_path):
+def test_the_only_topic_is_chosen_and_a_zero_stamp_becomes_the_time_of_reception(tmp_path):
     types = standard_types()
     with BagWriter(tmp_path / "bag") as writer:
         for index in range(3):
@@ -228,7 +228,7 @@ def test_the_only_topic_is_chosen_and_a_zero_stamp_is_the_time_of_receipt(tmp_pa
         ]
 
 
-def test_the_header_stamp_wins_over_the_time_of_receipt(tmp_path):
+def test_the_header_stamp_has_priority_over_the_time_of_reception(tmp_path):
     types = standard_types()
     with BagWriter(tmp_path / "bag") as writer:
         message = recorded_image(types, STAMP_NS + 5, "camera", rgb_to_image_fields(shade(1)))
@@ -252,10 +252,10 @@ def test_damaged_images_of_a_bag_leave_a_gap(tmp_path, caplog):
         assert [frame.index for frame in source] == [0, 3]
     assert source.skipped == 2
     assert "skipped message 1 on /image" in caplog.text
-    assert "'32FC1' is depth as a rule" in caplog.text
+    assert "'32FC1' is usually depth" in caplog.text
 
 
-def test_what_is_no_source_at_all(tmp_path):
+def test_files_that_are_not_sources_are_refused(tmp_path):
     with pytest.raises(
         SourceError, match="does not exist; expected a video file, a folder of frames or a rosbag2"
     ):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON and YAML of any content are read, or say in one line why not."""
+"""JSON and YAML of any content are read, or raise a one-line error."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 
 
-def test_what_is_well_formed_is_read(tmp_path: Path) -> None:
+def test_well_formed_files_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    path.write_text('\ufeff[{"id": "カップ"}]', "utf-8")  # with the mark that editors on Windows write
+    path.write_text('\ufeff[{"id": "カップ"}]', "utf-8")  # with the byte order mark of editors on Windows
     assert read_json(path) == read_yaml(path) == [{"id": "カップ"}]
     path.write_text("base: &base {size: 3}\nother: *base\n")
     assert read_yaml(path) == {"base": {"size": 3}, "other": {"size": 3}}
@@ -36,7 +36,7 @@ def test_what_is_well_formed_is_read(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("read", [read_json, read_yaml])
-def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, content, said, read) -> None:
+def test_unreadable_content_is_a_one_line_error(tmp_path: Path, content, said, read) -> None:
     path = tmp_path / "a"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=said) as raised:
@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, content, said, 
         "\0",
     ],
 )
-def test_yaml_that_blows_up_or_means_nothing_is_refused(tmp_path: Path, content: str) -> None:
+def test_yaml_that_expands_too_much_or_is_invalid_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "a").write_text(content)
     with pytest.raises(ValueError, match=r"\w") as raised:
         read_yaml(tmp_path / "a")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names in any alphabet are drawn into pictures, each in its own shape; no text can end the process."""
+"""Names in any script are drawn legibly into images; no text can abort the process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_ascii_looks_as_opencv_draws_it() -> None:
         ("🦖", "🦕"),
     ],
 )
-def test_different_names_look_different_and_take_the_room_they_say(one: str, other: str) -> None:
+def test_different_names_look_different_and_fit_their_text_size(one: str, other: str) -> None:
     assert (drawn(one) != drawn(other)).any()
     assert (drawn(one) != drawn("?" * len(one))).any()
     for name in (one, other):
@@ -105,7 +105,7 @@ def drawn_in_font(text: str) -> np.ndarray:
 @pytest.mark.parametrize(
     "name", ["a\ud800", "c\udcff", "a\0b", "a\nb", "\u202ecup", "", " ", "x" * 5000, "я" * 5000]
 )
-def test_no_name_ends_the_process(name: str) -> None:
+def test_no_name_aborts_the_process(name: str) -> None:
     picture = draw_masks(np.zeros((80, 200, 3), np.uint8), [MASK], [name])
     assert picture.shape == (80, 200, 3)
     assert picture[45, 25].any()
@@ -114,7 +114,7 @@ def test_no_name_ends_the_process(name: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(codec=None), max_size=12), st.integers(-50, 250), st.integers(-50, 130))
-def test_any_text_anywhere_leaves_the_canvas_whole(text: str, x: int, y: int) -> None:
+def test_any_text_can_be_drawn_anywhere(text: str, x: int, y: int) -> None:
     canvas = np.zeros((80, 200, 3), np.uint8)
     put_text(canvas, text, (x, y), 0.5, (255, 128, 0), 1)
     assert canvas.shape == (80, 200, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as drawing programs, annotation tools and data sets write them: read as one object, or refused."""
+"""Mask files of drawing programs, annotation tools and datasets are read as one object, or refused."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ def test_soft_edges_are_cut_at_half(tmp_path: Path, sigma: float) -> None:
         np.where(RING > 0, np.uint16(65535), DISC),
     ],
 )
-def test_what_nobody_decided_is_left_out_and_said(tmp_path: Path, image: Image.Image | np.ndarray) -> None:
+def test_undecided_pixels_are_left_out_with_a_note(tmp_path: Path, image: Image.Image | np.ndarray) -> None:
     read = read_mask(saved(tmp_path, image))
     np.testing.assert_array_equal(read.mask_hw, DISC > 0)
     assert len(read.notes) == 1
     assert "is left out" in read.notes[0]
 
 
-def test_that_transparency_was_taken_is_said(tmp_path: Path) -> None:
+def test_the_use_of_transparency_gives_a_note(tmp_path: Path) -> None:
     read = read_mask(saved(tmp_path, np.dstack([np.full((*HW, 3), 255, np.uint8), DISC * 255])))
     np.testing.assert_array_equal(read.mask_hw, DISC > 0)
     assert "cut-out" in read.notes[0]
@@ -107,7 +107,7 @@ def test_that_transparency_was_taken_is_said(tmp_path: Path) -> None:
     assert read.notes == ()
 
 
-def test_a_mask_that_may_be_inverted_is_asked_about(tmp_path: Path) -> None:
+def test_a_mask_that_may_be_inverted_gives_a_note(tmp_path: Path) -> None:
     read = read_mask(saved(tmp_path, (1 - DISC) * 255))
     np.testing.assert_array_equal(read.mask_hw, DISC == 0)
     assert read.notes[0].endswith("is it inverted?")
@@ -151,7 +151,7 @@ def test_several_values_are_refused_until_one_is_chosen(
 
 
 @pytest.mark.parametrize("quality", [90, 50])
-def test_several_objects_in_a_jpeg_are_not_taken_for_soft_edges(tmp_path: Path, quality: int) -> None:
+def test_several_objects_in_a_jpeg_are_not_read_as_soft_edges(tmp_path: Path, quality: int) -> None:
     with pytest.raises(UserError, match=r"several values|photograph"):
         read_mask(saved(tmp_path, DISC * 255 + OTHER * 100, "m.jpg", quality=quality))
 
@@ -166,24 +166,24 @@ def test_several_objects_in_a_jpeg_are_not_taken_for_soft_edges(tmp_path: Path, 
         (DISC * 0, "no pixel of the object"),
     ],
 )
-def test_what_is_no_mask_is_refused(tmp_path: Path, image: np.ndarray, said: str) -> None:
+def test_images_that_are_not_masks_are_refused(tmp_path: Path, image: np.ndarray, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_mask(saved(tmp_path, image))
 
 
-def test_a_value_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+def test_a_missing_value_is_refused_with_a_list_of_values(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no pixel of the value 9; it has 0, 1, 2"):
         read_mask(saved(tmp_path, DISC + 2 * OTHER), "9")
 
 
-def test_a_mask_of_a_turned_photograph_is_turned_with_it(tmp_path: Path) -> None:
+def test_a_mask_with_exif_orientation_is_rotated(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = saved(tmp_path, OTHER * 255, "m.png", exif=exif)
     np.testing.assert_array_equal(read_mask(path).mask_hw, np.rot90(OTHER, -1) > 0)
 
 
-def test_what_is_no_image_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "text.png").write_text("hello")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn is where the masks are, in the object's colour, and videos open again."""
+"""Overlays are drawn at the masks, in the object's colour; written videos can be read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_palette_is_black_then_distinct():
     first = PALETTE[1:13].astype(int)
     distances = np.abs(first[:, None] - first[None]).sum(axis=2)[~np.eye(12, dtype=bool)]
     assert distances.min() > 60
-    assert (PALETTE[1:] @ (0.299, 0.587, 0.114)).min() > 90  # readable on dark pictures
+    assert (PALETTE[1:] @ (0.299, 0.587, 0.114)).min() > 90  # readable on dark images
 
 
 def test_labels_beyond_the_palette_have_a_colour():
@@ -44,7 +44,7 @@ def test_labels_beyond_the_palette_have_a_colour():
     assert all(sum(colour_of(label)) > 0 for label in (1, 255, 256, 65534))
 
 
-def test_mask_is_tinted_and_the_rest_left_alone(grey, disc, make_object):
+def test_mask_is_tinted_and_other_pixels_are_not_changed(grey, disc, make_object):
     drawn = draw_overlay(grey, result_of([make_object("cup", 1, disc)]))
     assert (grey == 100).all()
     inside = cv2.erode(disc.astype(np.uint8), np.ones((9, 9))).astype(bool)
@@ -54,7 +54,7 @@ def test_mask_is_tinted_and_the_rest_left_alone(grey, disc, make_object):
     rows, columns = np.nonzero(touched)
     assert 160 <= rows.max() <= 162
     assert 98 <= columns.min() <= columns.max() <= 202
-    assert 60 - 20 <= rows.min() < 60  # the name stands on the box
+    assert 60 - 20 <= rows.min() < 60  # the name is above the box
 
 
 def test_outline_is_the_full_colour(grey, disc, make_object):
@@ -96,7 +96,7 @@ def test_a_result_of_another_size_is_refused(grey):
 
 
 @pytest.mark.parametrize(("height_px", "width_px"), [(48, 64), (47, 63), (180, 321)])
-def test_video_opens_again_with_every_frame(tmp_path, height_px, width_px):
+def test_a_written_video_has_every_frame(tmp_path, height_px, width_px):
     path = tmp_path / "overlay.mp4"
     writer = VideoWriter(path, 25.0)
     for index in range(12):
@@ -138,7 +138,7 @@ def test_frames_of_another_size_are_scaled_not_lost(tmp_path):
     assert cv2.VideoCapture(str(tmp_path / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
-def test_a_codec_that_fails_is_said(tmp_path):
+def test_a_codec_that_fails_is_reported(tmp_path):
     writer = VideoWriter(tmp_path / "overlay.mp4", 10, fourcc="zzzz")
     with pytest.raises(
         UserError, match=r"overlay.mp4' \(zzzz, 10 fps\) cannot be written: OpenCV opened no encoder"
@@ -147,14 +147,14 @@ def test_a_codec_that_fails_is_said(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     writer = VideoWriter(tmp_path / "nowhere" / "overlay.mp4", 10)
     with pytest.raises(UserError, match="is the folder writable"):
         writer.write(np.zeros((48, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
-def test_rates_that_are_none(tmp_path, fps):
+def test_invalid_rates_are_refused(tmp_path, fps):
     with pytest.raises(ValueError, match="expected more than 0"):
         VideoWriter(tmp_path / "overlay.mp4", fps)
 
@@ -167,7 +167,7 @@ def test_abort_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_that_a_full_disk_cut_short_is_no_video(small_disk):
+def test_a_video_truncated_by_a_full_disk_is_removed(small_disk):
     noise = np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3), dtype=np.uint8)
     writer = VideoWriter(small_disk / "clip.mp4", 24.0)
     for image in noise:
@@ -178,7 +178,7 @@ def test_a_video_that_a_full_disk_cut_short_is_no_video(small_disk):
 
 
 def shown(path):
-    """Which frame is seen at each place of a video: the brightness of `tone`, back to its number."""
+    """Return the frame rate, and the number of the `tone` at each position of a video, from its brightness."""
     capture = cv2.VideoCapture(str(path))
     found = []
     while True:
@@ -201,7 +201,7 @@ def tone(number):
         ([0, 0.12, 0.17, 0.33, 0.38, 0.5], 10, [0, 1, 2, 3, 4, 5]),  # jitter
         ([0, 0.01, 0.02, 0.03, 0.04, 0.3], 10, [0, 1, 3, 5]),  # a burst, faster than the video
         ([5.0, 5.1, 0.0, 0.1], 10, [0, 1, 2, 3]),  # a clip that starts again
-        ([0, 0.5, 3600, 3600.5], 2, [0, 1, *[1] * 20, 2, 3]),  # an hour stands still for 10 s
+        ([0, 0.5, 3600, 3600.5], 2, [0, 1, *[1] * 20, 2, 3]),  # a pause of an hour is shown as 10 s
     ],
 )
 def test_time_passes_in_a_video_as_in_its_stamps(tmp_path, stamps_s, fps, expected):
@@ -212,7 +212,7 @@ def test_time_passes_in_a_video_as_in_its_stamps(tmp_path, stamps_s, fps, expect
     assert shown(tmp_path / "overlay.mp4") == (fps, expected)
 
 
-def test_stamps_of_a_rate_that_is_slightly_off_show_every_frame_for_a_while_and_keep_to_the_time(tmp_path):
+def test_stamps_of_a_slightly_different_rate_show_nearly_every_frame_and_keep_the_duration(tmp_path):
     writer = VideoWriter(tmp_path / "overlay.mp4", 10.0)
     for number in range(300):
         writer.write(tone(number % 10), number / 9.8)

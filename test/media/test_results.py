@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's folder holds what it should, all of it or nothing, and leaves other people's files alone."""
+"""A run writes all its results or none, and does not touch other files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STAMP_NS = 1_700_000_000_000_000_000
 
 @pytest.fixture
 def run(scene_rgb, make_result):
-    """Writes `frames` frames into a folder and returns its summary."""
+    """Return a function that writes `frames` frames into a folder and returns the summary."""
 
     def write(out_dir, frames=3, save=SAVE_KINDS, order=None):
         with ResultWriter(out_dir, INFO, save) as writer:
@@ -44,7 +44,7 @@ def run(scene_rgb, make_result):
 
 
 def names(folder):
-    """All files but the list of them."""
+    """Return all files except the manifest."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in found if not name.endswith(".sam2_ros.json"))
 
@@ -195,12 +195,12 @@ def test_a_run_that_fails_leaves_the_earlier_one(tmp_path, run, scene_rgb, make_
     assert {name: (out / name).read_bytes() for name in names(out)} == before
 
 
-def test_nothing_appears_before_close_and_a_killed_run_is_cleared_up(tmp_path, run, scene_rgb, make_result):
+def test_no_result_appears_before_close_and_a_killed_run_is_removed(tmp_path, run, scene_rgb, make_result):
     out = tmp_path / "out"
     killed = ResultWriter(out, INFO)
     killed.add(Frame(0, STAMP_NS, scene_rgb), make_result(0))
     assert all(name.startswith(".partial/") for name in names(out))
-    killed._folder.close()  # as the end of its process does
+    killed._folder.close()  # releases the lock, like the end of a process
     run(out, frames=2)
     assert not any(name.startswith(".partial") for name in names(out))
     assert "masks/00001.png" in names(out)
@@ -241,7 +241,7 @@ def test_json_is_never_half_written(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == [1]
 
 
-def test_numbers_that_are_none_become_null(tmp_path, scene_rgb, make_object):
+def test_numbers_that_are_not_finite_become_null(tmp_path, scene_rgb, make_object):
     obj = make_object("cup", 1, np.zeros((48, 64), bool), presence=float("-inf"))
     with ResultWriter(tmp_path / "out", INFO, ("json",)) as writer:
         writer.add(Frame(0, 0, scene_rgb), FrameResult(0, 0.0, 48, 64, [obj]))

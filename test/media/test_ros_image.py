@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image buffers as drivers send them: every encoding, padded rows, both byte orders, damaged data."""
+"""Image buffers of camera drivers: every encoding, padded rows, both byte orders, damaged data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_mono8_is_grey(grey, padding):
 def test_422_shows_the_same_scene(scene_rgb, encoding, padding):
     step, data = padded(encoded(scene_rgb, encoding), padding, encoding)
     decoded = image_to_rgb(48, 64, encoding, 0, step, data)
-    # Rounding of luma and chroma costs a few levels; swapped channels would cost two hundred.
+    # Rounding of luma and chroma changes a few levels; swapped channels would change two hundred.
     assert np.abs(decoded.astype(int) - scene_rgb).max() <= 6
 
 
@@ -81,7 +81,7 @@ def test_bayer_shows_the_same_scene(scene_rgb, pattern, padding):
         (slice(7, 17), slice(39, 55)),
         (slice(31, 41), slice(9, 23)),
     ]:
-        # Inside a flat quadrant, away from its edges, demosaicing has nothing to guess.
+        # Inside a flat quadrant, away from its edges, demosaicing is exact.
         np.testing.assert_array_equal(decoded[rows, columns], scene_rgb[rows, columns])
 
 
@@ -93,7 +93,7 @@ def test_rgb8_without_padding_is_a_view(scene_rgb):
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, list, lambda b: np.frombuffer(b, np.uint8)])
-def test_any_buffer_will_do(scene_rgb, wrap):
+def test_any_buffer_type_is_accepted(scene_rgb, wrap):
     data = wrap(scene_rgb.tobytes())
     np.testing.assert_array_equal(image_to_rgb(48, 64, "rgb8", 0, 192, data), scene_rgb)
 
@@ -115,12 +115,12 @@ def test_truncated_data_names_the_sizes(scene_rgb, encoding):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((48, 64, "32FC1", 0, 256, b""), "'32FC1' is depth as a rule"),
+        ((48, 64, "32FC1", 0, 256, b""), "'32FC1' is usually depth"),
         ((48, 64, "8UC2", 0, 128, bytes(48 * 128)), "'8UC2' is not supported, expected rgb, bgr"),
-        ((48, 64, "16UC1", 0, 128, bytes(48 * 128)), "'16UC1' is depth as a rule.*mono16_range"),
+        ((48, 64, "16UC1", 0, 128, bytes(48 * 128)), "'16UC1' is usually depth.*mono16_range"),
         ((4, 5, "nv12", 0, 5, bytes(30)), "nv12 image is 5x4 px, expected an even width"),
         ((3, 4, "i420", 0, 4, bytes(18)), "i420 image is 4x3 px, expected an even width and an even height"),
-        ((4, 4, "nv12", 0, 4, bytes(16)), "16 bytes of data, expected 24.*height is the picture's"),
+        ((4, 4, "nv12", 0, 4, bytes(16)), "16 bytes of data, expected 24.*height is the image's"),
         ((48, 64, "rgb8", 0, 64, bytes(48 * 192)), "step 64, expected at least 192"),
         ((0, 64, "rgb8", 0, 192, b""), "64x0 px, expected at least 1x1"),
         ((4, 5, "yuv422", 0, 10, bytes(40)), "odd width of 5"),
@@ -172,7 +172,7 @@ def test_png_is_exact_and_jpeg_close(scene_rgb):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.98])
-def test_a_cut_off_file_is_not_filled_up_with_grey(scene_rgb, suffix, share):
+def test_a_truncated_file_is_refused(scene_rgb, suffix, share):
     whole = compressed(np.tile(scene_rgb, (4, 4, 1)), suffix)
     with pytest.raises(ImageError, match=r"ends early|does not decode"):
         compressed_to_rgb(whole[: int(len(whole) * share)], "bgr8; jpeg compressed bgr8")
@@ -184,7 +184,7 @@ def test_a_camera_may_append_padding(scene_rgb):
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image at all"])
-def test_rubbish_does_not_decode(data):
+def test_arbitrary_bytes_do_not_decode(data):
     with pytest.raises(ImageError, match=f"{len(data)} bytes .format 'jpeg'. does not decode"):
         compressed_to_rgb(data, "jpeg")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clip tracked backward: what is found before the prompts, and that it goes with what comes after."""
+"""Backward tracking: objects before their prompts are found, and match the forward pass."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def test_every_frame_shows_what_is_prompted_on_any(clip: Path, tmp_path: Path) -> None:
+def test_every_frame_has_the_objects_prompted_on_any_frame(clip: Path, tmp_path: Path) -> None:
     prompts = {3: [Prompt("red", box=box("red", 3))], 6: [Prompt("green", box=box("green", 6))]}
     for backward in (False, True):
         out = tmp_path / f"backward {backward}"
@@ -75,7 +75,7 @@ def test_every_frame_shows_what_is_prompted_on_any(clip: Path, tmp_path: Path) -
                 assert overlap(labels == obj["label"], disc(name, frame)) > 0.6
 
 
-def test_backward_is_a_stream_turned_round(clip: Path, tmp_path: Path) -> None:
+def test_backward_tracking_is_tracking_in_reverse_order(clip: Path, tmp_path: Path) -> None:
     model = load_model("nano", device="cpu", image_size=256)
     prompt = Prompt("red", box=box("red", 5))
     with open_source(clip) as source:
@@ -91,10 +91,10 @@ def test_backward_is_a_stream_turned_round(clip: Path, tmp_path: Path) -> None:
             np.testing.assert_array_equal(earlier[0].mask, obj.mask)
             assert earlier[0].presence == obj.presence
     assert found.at(6) == []
-    assert not list(tmp_path.glob("*.png"))  # kept frames are gone
+    assert not list(tmp_path.glob("*.png"))  # temporary frames are removed
 
 
-def test_nothing_is_kept_when_nothing_comes_before(clip: Path, tmp_path: Path) -> None:
+def test_no_frames_are_stored_if_the_prompts_are_on_the_first(clip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.mkdir()
     tracker = Tracker(load_model("nano", device="cpu"), TrackerConfig(max_objects=1))

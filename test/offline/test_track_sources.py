@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracking through sources as people have them: damaged and uneven videos, folders with stamps in their names."""
+"""Tracking through real-world sources: damaged videos, variable frame rates, folders with stamps as file names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPT = {0: [Prompt("disc", box=(20 - RADIUS, 48 - RADIUS, 20 + RADIUS, 48 + RA
 
 
 def picture(index: int) -> np.ndarray:
-    """[96, 96, 3] BGR: a red disc that moves to the right by 3 px a frame."""
+    """Draw a red disc that moves to the right by 3 px per frame, [96, 96, 3] BGR."""
     image = np.random.default_rng(0).integers(90, 130, (SIZE, SIZE, 3), dtype=np.uint8)
     cv2.circle(image, (20 + 3 * index, 48), RADIUS, (30, 40, 220), -1)
     return image
@@ -55,7 +55,7 @@ def recorded_ns(out: Path) -> list[int]:
         return [raw.stamp_ns for raw in reader.raw_messages([OBJECTS_TOPIC])]
 
 
-def test_a_damaged_frame_costs_itself_and_the_summary_names_it(tmp_path, caplog):
+def test_a_damaged_frame_is_skipped_and_listed_in_the_summary(tmp_path, caplog):
     source = video(tmp_path / "clip.avi", 16, "MJPG")
     damage(source, [5, 15])
     with caplog.at_level(logging.WARNING):
@@ -65,14 +65,14 @@ def test_a_damaged_frame_costs_itself_and_the_summary_names_it(tmp_path, caplog)
     assert [record["frame"] for record in records] == good
     assert [record["stamp"] for record in records] == pytest.approx([index / 25 for index in good])
     assert recorded_ns(tmp_path / "out") == [index * 40_000_000 for index in good]
-    for record in records:  # the disc is where that frame has it
+    for record in records:  # the disc is at its position in that frame
         assert record["objects"][0]["centroid"][0] == pytest.approx(20 + 3 * record["frame"], abs=4)
     assert sorted(path.stem for path in (tmp_path / "out/masks").iterdir()) == [f"{i:05d}" for i in good]
-    assert overlay(tmp_path / "out") == (15, 25.0)  # frame 4 stands still for frame 5
+    assert overlay(tmp_path / "out") == (15, 25.0)  # frame 4 is repeated for frame 5
     assert sum("do not decode" in record.message for record in caplog.records) == 1
 
 
-def test_stamps_of_an_uneven_video_are_in_everything_that_is_left(tmp_path):
+def test_stamps_of_a_variable_frame_rate_are_in_all_results(tmp_path):
     times_ms = [0, 40, 80, 1000, 1040, 1500, 1540]
     source = video(tmp_path / "clip.mp4", len(times_ms), "mp4v")
     set_times(source, times_ms)
@@ -127,7 +127,7 @@ def test_frames_among_their_masks_are_chosen_by_a_pattern(tmp_path):
     assert (summary["frames"], summary["source_fps"]) == (5, 10.0)
 
 
-def test_files_of_one_stem_keep_a_mask_each(tmp_path):
+def test_files_with_one_stem_have_a_mask_each(tmp_path):
     folder = tmp_path / "both"
     folder.mkdir()
     for index in range(2):

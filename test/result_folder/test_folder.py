@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder for results takes what an earlier run wrote, and nothing else; one result is followed by another at once."""
+"""A result folder replaces only files of an earlier run, and switches from one result to the next as a whole."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def write(out: Path, text: str, count: int = 2, **options: object) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file but the list of them; a link by where it points."""
+    """Return the content of every file except the manifest; of a link its target."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -86,7 +86,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def refused(out: Path, **options: object) -> str:
-    """What is said; nothing may have changed."""
+    """Return the error message of a refused run; checks that no file has changed."""
     before = contents(out.parent)
     with pytest.raises(UserError) as error:
         write(out, "new", **options)
@@ -103,11 +103,11 @@ def test_a_process_killed_at_any_step_leaves_the_earlier_result_or_the_new_one(t
     ends = json.loads(done.stdout)
     assert len(ends) > 20
     assert set(ends) == {"earlier", "new"}
-    assert ends == sorted(ends)  # from some step on it is the new one
+    assert ends == sorted(ends)  # earlier results first, then new ones
     assert ends[-1] == "new"
 
 
-def test_a_folder_of_somebody_elses_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "masks").mkdir(parents=True)
     (tmp_path / "out" / "masks" / "00000.png").write_text("drawn by hand")
     said = refused(tmp_path / "out")
@@ -129,7 +129,7 @@ def test_overwrite_writes_beside_and_replaces_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["masks/00001.png", "masks/other.png", "summary.json", "tracked", "masks"])
-def test_overwrite_refuses_where_something_is_in_the_way(tmp_path: Path, theirs: str) -> None:
+def test_overwrite_refuses_to_replace_other_files(tmp_path: Path, theirs: str) -> None:
     path = tmp_path / "out" / theirs
     path.parent.mkdir(parents=True)
     path.write_text("theirs")
@@ -160,7 +160,7 @@ def test_a_copied_result_is_still_a_result(tmp_path: Path) -> None:
     assert contents(tmp_path / "copy") == {"masks/00000.png": "second", "summary.json": "second"}
 
 
-def test_a_changed_record_is_set_aside(tmp_path: Path) -> None:
+def test_a_changed_record_is_renamed(tmp_path: Path) -> None:
     for _ in range(2):
         write(tmp_path / "out", "ours", 0)
         (tmp_path / "out" / "summary.json").write_text("with a remark")
@@ -174,7 +174,7 @@ def test_a_changed_record_is_set_aside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["masks", "summary.json", ".partial", ".sam2_ros.json", "tracked"])
 def test_links_in_the_folder_are_not_followed(tmp_path: Path, name: str) -> None:
-    """Neither in a folder that is known, nor with --overwrite."""
+    """In a folder with a manifest, and with --overwrite."""
     away = tmp_path / "away"
     away.mkdir()
     (away / "00000.png").write_text("precious")
@@ -238,7 +238,7 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> N
     assert "that files can have" in refused(tmp_path / "out", inputs=[("the source", tmp_path / name)])
 
 
-def test_what_lies_beside_the_results_may_be_read(tmp_path: Path) -> None:
+def test_inputs_beside_the_results_are_allowed(tmp_path: Path) -> None:
     (tmp_path / "out" / "frames").mkdir(parents=True)
     for place in ("out/frames", "."):
         write(tmp_path / "out", "first", inputs=[("the source", tmp_path / place)], overwrite=True)
@@ -255,7 +255,7 @@ def test_names_never_leave_the_folder(tmp_path: Path, name: str) -> None:
 OF_NO_END = '{"sam2_ros": "results", "format": 1, "command": "track", "files": {"a": [1e999, 1, ""]}}'
 
 
-def test_a_list_that_names_files_elsewhere_is_not_believed(tmp_path: Path) -> None:
+def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "out", "first")
     (tmp_path / "precious.txt").write_text("precious")
     path = tmp_path / "out" / ".sam2_ros.json"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary folders of a killed process are removed by the next one; others, and those in use, are not."""
+"""The next process removes temporary folders of a killed process, but no others and none in use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with scratch_folder() as folder:
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(
+def test_only_folders_of_killed_processes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -175,7 +175,7 @@ def test_a_thermal_camera_is_seen_by_its_percentiles(make_robot, robot, expected
     """16UC1 is refused as depth by the one node and grey to the other, which is told how to read it."""
     thermal = (7000 + 8 * scene()[..., 0].astype("<u2")).view(np.uint8)
     robot.send_image(thermal, "16UC1", width=WIDTH_PX)
-    robot.wait_for("the reason in the log", lambda: "'16UC1' is depth as a rule" in robot.log())
+    robot.wait_for("the reason in the log", lambda: "'16UC1' is usually depth" in robot.log())
     seeing = make_robot(mono16_range="percentiles")
     seeing.listen_to_outputs()
     seeing.add(seeing.prompt("box", box=BOX))

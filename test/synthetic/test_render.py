@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendered clips: the masks tell the truth about the pixels, and the demo's textures stay out of training.
+"""Rendered clips: the masks match the pixels, and the demo's textures are not used in training.
 
-Knows nothing of training or of how well a model does on the clips.
+Knows nothing of training or of a model's quality on the clips.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def test_masks_are_disjoint_and_every_object_shows_in_the_first_frame(seed: int)
 
 
 def test_crowded_clips_still_show_every_object_in_the_first_frame() -> None:
-    """Twelve large objects under occluders seldom all show: then the draw falls back on rows and columns."""
+    """Twelve large objects under occluders are seldom all visible: then they are placed in rows and columns."""
     config = dataclasses.replace(SMALL, objects=12, size_range=(0.7, 0.9), min_area_share=0.004, occluders=3)
     clip = render_clip(1, config)
     assert clip.visible[0].all()
@@ -80,8 +80,10 @@ def test_taking_an_object_away_changes_the_pixels_of_its_mask_and_no_others(seed
         SMALL, distractors=0, occluders=0, hide_probability=0.0, size_range=(0.4, 0.9), motion_scale=0.3
     )
     scene = random_scene(np.random.default_rng(seed), config)
-    # Nothing else may depend on the object: no shadows. Blur spreads the rim and is tested by itself.
-    layers = tuple(dataclasses.replace(layer, shadow_strength=0.0, smear=False) for layer in scene.layers)
+    # No other pixels may depend on the object: no shadows. Motion blur spreads the edge and has its own test.
+    layers = tuple(
+        dataclasses.replace(layer, shadow_strength=0.0, motion_blur=False) for layer in scene.layers
+    )
     scene = dataclasses.replace(scene, layers=layers)
     top = layers[-1]
     for t in (0, config.frames - 1):
@@ -91,7 +93,7 @@ def test_taking_an_object_away_changes_the_pixels_of_its_mask_and_no_others(seed
         changed = (frame != without).any(axis=2)
         grown = cv2.dilate(mask, np.ones((5, 5), np.uint8)).astype(bool)
         outside = changed & ~grown
-        # A torn or very thin outline has a faint fringe of its own, less than half opaque.
+        # A rough or very thin outline has a faint fringe, less than half opaque.
         drawn, _ = Scene(scene.camera, np.full_like(scene.background, 255), (_white(top),)).draw(t)
         _, silhouette = Scene(scene.camera, scene.background, (top,)).draw(t)
         assert drawn[silhouette == 1].min() == 255
@@ -112,7 +114,7 @@ def _white(layer: Layer) -> Layer:
 
 
 def _disc_scene(motion: Motion, camera: CameraMotion, **layer: object) -> Scene:
-    """A white disc on black."""
+    """Make a scene with a white disc on black."""
     alpha = shapes.rasterise([shapes.superellipse(np.random.default_rng(0), 1.0, 1.0) * 0.9], 96)
     sprite = np.dstack([np.full((96, 96, 3), 255, np.uint8), alpha])
     background = np.zeros((140, 200, 3), np.uint8)
@@ -140,7 +142,7 @@ def test_the_disc_is_where_motion_and_camera_put_it_and_as_large() -> None:
 def test_motion_blur_spreads_a_moving_disc_along_its_path_only() -> None:
     motion = Motion((80.0, 60.0), 15.0, velocity_xy=(14.0, 0.0))
     sharp, _ = _disc_scene(motion, CameraMotion(120, 160)).draw(0)
-    soft, owner = _disc_scene(motion, CameraMotion(120, 160), smear=True).draw(0)
+    soft, owner = _disc_scene(motion, CameraMotion(120, 160), motion_blur=True).draw(0)
     grey = (soft[..., 0] > 8) & (soft[..., 0] < 247)
     assert grey[60].sum() > ((sharp[60, :, 0] > 8) & (sharp[60, :, 0] < 247)).sum() + 4
     assert soft[:, 80, 0][45:76].max() == 255

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes rendered clips more like real video: each ability does what it says, and the masks stay exact.
+"""Properties of real video in rendered clips: each option has its effect, and the masks stay exact.
 
-Knows nothing of what a model learns from it.
+Knows nothing of what a model learns from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sam2_ros.synthetic.drawing.canvas import Canvas
 from sam2_ros.synthetic.drawing.clutter import cluttered, defocused
 from sam2_ros.synthetic.drawing.textures import TextureBank
 from sam2_ros.synthetic.drawing.things import Look
-from sam2_ros.synthetic.hard_motions import approaching, crossing, hurried
+from sam2_ros.synthetic.hard_motions import approaching, crossing, fast_motion
 from sam2_ros.synthetic.lighting import Band, Lighting
 from sam2_ros.synthetic.random_scene import random_scene
 from sam2_ros.synthetic.render import render_clip
@@ -43,7 +43,7 @@ def _square(motion: Motion, camera: CameraMotion) -> Scene:
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_each_ability_changes_some_clip_and_none_where_its_share_is_nothing(name: str) -> None:
+def test_each_share_changes_some_clips(name: str) -> None:
     needed = {"turning": {"assemblies": 1.0}}.get(name, {})
     base = dataclasses.replace(PLAIN, camera_motion=1.0, degrade=0.0, hide_probability=0.0, **needed)
     with_it = dataclasses.replace(base, **{name: 1.0})
@@ -51,13 +51,13 @@ def test_each_ability_changes_some_clip_and_none_where_its_share_is_nothing(name
     assert any(not np.array_equal(a.frames, b.frames) for a, b in clips)
 
 
-def test_a_share_that_is_none_is_refused_by_name() -> None:
+def test_an_invalid_share_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"cuts 1\.5: expected a share, 0 to 1"):
         ClipConfig(cuts=1.5)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_with_everything_on_clips_repeat_and_every_object_shows_at_first(seed: int) -> None:
+def test_with_all_shares_clips_are_reproducible_and_every_object_is_visible_at_first(seed: int) -> None:
     clip, again = render_clip(seed, EVERYTHING), render_clip(seed, EVERYTHING)
     assert np.array_equal(clip.frames, again.frames)
     assert np.array_equal(clip.masks, again.masks)
@@ -96,7 +96,7 @@ def test_taking_a_thing_of_many_parts_away_changes_its_mask_and_nothing_far_from
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
-    """With the pixels beside it, which a thing covers by less than half."""
+    """Dilate a mask by the pixels beside it, which the thing covers by less than half."""
     return cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
 
 
@@ -108,11 +108,11 @@ def test_the_smaller_box_that_a_part_is_drawn_in_changes_no_pixel(seed: int) -> 
         Scene(CameraMotion(120, 160), GROUND, (Layer(p, Motion((81.3, 60.8), 44.4, 0.3), 0),)).draw(5)
         for p in (parts, whole)
     )
-    assert (owner != owner_whole).sum() <= 3  # OpenCV rounds by the place in the box
+    assert (owner != owner_whole).sum() <= 3  # OpenCV's rounding depends on the position in the box
     assert np.abs(frame.astype(int) - frame_whole).max() <= 12
 
 
-def test_a_turning_surface_passes_within_an_outline_that_stays() -> None:
+def test_a_turning_surface_moves_within_a_fixed_outline() -> None:
     canvas = Canvas(np.random.default_rng(3), _look(3))
     canvas.add(np.array([[-0.8, -0.5], [0.8, -0.5], [0.8, 0.5], [-0.8, 0.5]]))
     canvas.mark(np.array([[-0.1, -0.3], [0.1, -0.3], [0.1, 0.3], [-0.1, 0.3]]))
@@ -163,9 +163,9 @@ def test_an_approaching_thing_grows_or_shrinks_by_up_to_four() -> None:
     assert large.sum() / small.sum() == pytest.approx(9, rel=0.1)
 
 
-def test_a_hurried_thing_moves_by_a_good_part_of_its_size_per_frame() -> None:
+def test_a_fast_thing_moves_by_a_large_part_of_its_size_per_frame() -> None:
     for seed in range(12):
-        motion = hurried(np.random.default_rng(seed), PLAIN, Motion((80.0, 60.0), 10.0))
+        motion = fast_motion(np.random.default_rng(seed), PLAIN, Motion((80.0, 60.0), 10.0))
         path = np.array([motion.position(t) for t in np.arange(0, 60)])
         steps = np.hypot(*np.diff(path, axis=0).T)
         assert 3.0 < steps.max() < 30.0
@@ -188,12 +188,12 @@ def test_light_changes_pixels_and_no_mask_and_a_shadow_stays_where_it_is_in_the_
     dark = Lighting((0.0, 0.0, 0.0), 0.0, 0.0, Band(0.0, 30.0, 4.0, 12.0, 2.0, 0.5))
     scene = Scene(CameraMotion(120, 160), np.full((160, 210, 3), 200, np.uint8), (), dark)
     row = scene.draw(0)[0][60, :, 0]
-    assert row[110] == pytest.approx(100, abs=4)  # 30 px right of the middle
+    assert row[110] == pytest.approx(100, abs=4)  # 30 px right of the centre
     assert row[80] == 200
     assert row[140] == 200
     assert scene.draw(5)[0][60, 130, 0] == pytest.approx(100, abs=4)
     moved = dataclasses.replace(scene, camera=CameraMotion(120, 160, pan_x=(Wave(20.0, 0.25),)))
-    assert moved.draw(1)[0][60, 134, 0] == pytest.approx(100, abs=4)  # + 20 by the camera, + 4 by itself
+    assert moved.draw(1)[0][60, 134, 0] == pytest.approx(100, abs=4)  # + 20 by the camera, + 4 by the band
     warm = Lighting((0.3, 0.0, -0.3), 0.25, 0.0)
     lit = dataclasses.replace(scene, lighting=warm).draw(1)[0][60, 60]
     assert lit[0] > 250 > lit[1] == 200 > 150 > lit[2]
@@ -230,7 +230,9 @@ def test_a_cut_changes_the_background_and_the_objects_are_the_same_things(seed: 
 @pytest.mark.parametrize("seed", range(4))
 def test_after_a_cut_taking_an_object_away_changes_its_mask_and_little_else(seed: int) -> None:
     shot = _cut_clip(seed)[1]
-    layers = tuple(dataclasses.replace(one, shadow_strength=0.0, smear=False) for one in shot.scene.layers)
+    layers = tuple(
+        dataclasses.replace(one, shadow_strength=0.0, motion_blur=False) for one in shot.scene.layers
+    )
     scene = dataclasses.replace(shot.scene, layers=layers)
     frame, owner = scene.draw(1)
     without, _ = dataclasses.replace(scene, layers=layers[:-1]).draw(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2 recordings, read and written without a ROS installation. Knows nothing of what is made of their images."""
+"""Reads and writes rosbag2 recordings without a ROS installation. Does not know what the images are used for."""
 
 from .storage import BagReader, BagWriter
 

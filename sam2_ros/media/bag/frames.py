@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames of one image topic of a rosbag2, raw or compressed.
 
-Knows how a topic is chosen and which stamp counts; storage is `storage.py`'s, pixels are `ros_image.py`'s.
+Knows how a topic is chosen and which stamp is used; `storage.py` reads the bag, `ros_image.py` the pixels.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sam2_ros.media.frame_source import NS_PER_S, Frame, FrameSource, SourceError, usual_gap_ns
-from sam2_ros.media.messages.cdr_header import fits_a_stamp
+from sam2_ros.media.frame_source import NS_PER_S, Frame, FrameSource, SourceError, median_gap_ns
+from sam2_ros.media.messages.cdr_header import is_valid_stamp
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE, IMAGE_TYPE
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
@@ -22,7 +22,7 @@ from sam2_ros.media.ros_image import is_compressed_depth
 from .order import OrderedTopic
 from .storage import BagReader, TopicInfo
 
-# Enough stamps for a median that a few dropped images do not move, few enough to read at once.
+# Enough stamps for a median that is robust to a few dropped images, few enough to read quickly.
 _RATE_SAMPLES = 60
 _DOUBTFUL_SPAN, _DOUBTFUL_NS = 2, 10 * NS_PER_S
 
@@ -30,14 +30,14 @@ _log = logging.getLogger(__name__)
 
 
 class BagFrames(FrameSource):
-    """Stamps are the header's, or when the bag received the message where a header has none."""
+    """Stamps are the headers'; a message without one gets the time at which the bag received it."""
 
     kind = "bag"
 
     def __init__(self, path: Path, topic: str | None = None, images: ImageReader | None = None) -> None:
         self.name = str(path)
         self._images = images or ImageReader()
-        self._told_backwards = False
+        self._warned_backwards = False
         self._reader = BagReader(path)
         try:
             chosen = choose_topic(self.name, self._reader, topic)
@@ -45,7 +45,7 @@ class BagFrames(FrameSource):
             self.length = chosen.count
             self._messages = OrderedTopic(self._reader, chosen.name)
             stamps_ns, self.frame_id = self._first_headers()
-            self.fps = NS_PER_S / usual_gap_ns(stamps_ns)
+            self.fps = NS_PER_S / median_gap_ns(stamps_ns)
             if self._is_clock_doubtful():
                 self._messages.scan()
                 if self._messages.note:
@@ -69,13 +69,13 @@ class BagFrames(FrameSource):
                 backwards.append(index)
             before_ns = at_ns
             yield Frame(index, at_ns, image_rgb, message.header.frame_id)
-        self._tell_backwards(backwards)
+        self._warn_backwards(backwards)
 
-    def _tell_backwards(self, messages: list[int]) -> None:
-        """Images are used as they were received, also where their stamps say another order: said, once a source."""
-        if not messages or self._told_backwards:
+    def _warn_backwards(self, messages: list[int]) -> None:
+        """Warn, once per source, that images are used in the order received although their stamps go back."""
+        if not messages or self._warned_backwards:
             return
-        self._told_backwards = True
+        self._warned_backwards = True
         _log.warning(
             "bag '%s': stamps of %d of %s images on %s are earlier than that of the image before, the first in message "
             "%d: all are used in the order they were received",
@@ -87,7 +87,7 @@ class BagFrames(FrameSource):
         )
 
     def _first_headers(self) -> tuple[list[int], str]:
-        """Stamps of the first messages, and the first frame_id that is given."""
+        """Return the stamps of the first messages, in ns, and the first frame_id that is not empty."""
         stamps_ns, frame_id = [], ""
         for raw in islice(self._messages, _RATE_SAMPLES):
             try:
@@ -99,9 +99,9 @@ class BagFrames(FrameSource):
         return stamps_ns, frame_id
 
     def _is_clock_doubtful(self) -> bool:
-        """True where the bag's clock spans far more than its images take: only then are all their headers read."""
+        """True if the bag's clock spans far more time than its images take: only then are all their headers read."""
         first_ns, last_ns = self._reader.received_between_ns()
-        if not (fits_a_stamp(first_ns) and fits_a_stamp(last_ns)):
+        if not (is_valid_stamp(first_ns) and is_valid_stamp(last_ns)):
             return True
         usual_ns = _DOUBTFUL_SPAN * (self.length or 0) * NS_PER_S / self.fps + _DOUBTFUL_NS
         return last_ns - first_ns > usual_ns
@@ -111,14 +111,14 @@ class BagFrames(FrameSource):
 
 
 def message_stamp_ns(message: Any, received_ns: int) -> int:
-    """The header's stamp in nanoseconds; `received_ns` where the publisher left it zero or it is none."""
+    """Return the header's stamp in nanoseconds; `received_ns` if it is zero or invalid."""
     stamp = message.header.stamp
     header_ns = stamp.sec * NS_PER_S + stamp.nanosec
-    return header_ns if header_ns and fits_a_stamp(header_ns) else received_ns
+    return header_ns if header_ns and is_valid_stamp(header_ns) else received_ns
 
 
 def depth_topics(reader: BagReader) -> frozenset[str]:
-    """CompressedImage topics with compressedDepth images: by name, or by their first message."""
+    """Return the CompressedImage topics with compressedDepth images, found by name or by their first message."""
     return frozenset(
         topic.name
         for topic in reader.topics()
@@ -142,7 +142,7 @@ def _begins_with_depth(reader: BagReader, topic: TopicInfo) -> bool:
 
 
 def choose_topic(bag: str, reader: BagReader, wanted: str | None) -> TopicInfo:
-    """The image topic asked for, or the only one with messages. SourceError lists what there is."""
+    """Return the wanted image topic, or the only one with messages. Raises SourceError with a list of the topics."""
     topics, depth = reader.topics(), depth_topics(reader)
     images = [
         topic for topic in topics if topic.type in (IMAGE_TYPE, COMPRESSED_TYPE) and topic.name not in depth

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recovers an MCAP file whose recorder was killed: whole records, then the ending it lacks.
+"""Recovers an MCAP file whose recorder was killed: its complete records, then the missing ending.
 
-Knows the outer layout of MCAP records, nothing of topics or messages, and never changes the file.
+Knows the outer layout of MCAP records, not topics or messages; never changes the file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 MAGIC = b"\x89MCAP0\r\n"
 _MESSAGE, _CHUNK, _DATA_END, _FOOTER = 0x05, 0x06, 0x0F, 0x02
-# A footer that names no summary: readers then scan the data section for channels and messages.
+# A footer without a summary: readers then scan the data section for channels and messages.
 _ENDING = bytes([_FOOTER]) + struct.pack("<QQQI", 20, 0, 0, 0) + MAGIC
 
 
 class RecoveredMcap:
-    """The whole records of a cut-off file and an ending; stands in for a `Path` where rosbags opens one."""
+    """The complete records of a truncated file, with an ending; has the methods of `Path` that rosbags calls."""
 
     def __init__(self, path: Path, whole_bytes: int) -> None:
         self.path = path
@@ -39,7 +39,7 @@ class RecoveredMcap:
 
 
 def recover_mcap(path: Path) -> RecoveredMcap | None:
-    """The readable part of a file without an ending; None where there is an ending, or nothing to read."""
+    """Find the readable part of a file without an ending; None if the file has an ending or no messages."""
     size = path.stat().st_size
     position, has_messages = len(MAGIC), False
     with path.open("rb") as file:
@@ -48,7 +48,7 @@ def recover_mcap(path: Path) -> RecoveredMcap | None:
         while len(start := file.read(9)) == 9:
             kind, length = struct.unpack("<BQ", start)
             end = position + 9 + length
-            # A file system that lost the end may have left zeros.
+            # A file system that lost the end may have written zeros.
             if kind in (0, _DATA_END, _FOOTER) or end > size:
                 break
             has_messages = has_messages or kind in (_MESSAGE, _CHUNK)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages of one image topic in the order their images were taken, also where the bag's clock was broken.
+"""The messages of one image topic in the order in which the images were taken, even if the bag's clock was wrong.
 
 Knows headers and the bag's clock; never decodes a pixel.
 """
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sam2_ros.media.frame_source import SourceError
-from sam2_ros.media.messages.cdr_header import fits_a_stamp, header_frame_id, header_stamp_ns
+from sam2_ros.media.messages.cdr_header import header_frame_id, header_stamp_ns, is_valid_stamp
 
 from .repair_stamps import RepairedStamps, repair_stamps
 from .storage import BagReader, RawMessage
 
-_MOST_MISPLACED = 256  # images held in memory
+_MAX_MISPLACED = 256  # at most so many images are held in memory
 
 
 class RecordedHeader(NamedTuple):
-    """header_ns 0 = none; a message that ends within its header counts as one without a stamp."""
+    """header_ns 0 = no stamp; a message that ends within its header counts as one without a stamp."""
 
     header_ns: int
     received_ns: int
@@ -31,7 +31,7 @@ class OrderedTopic:
     """One topic of an open bag; iterating twice reads the bag twice.
 
     Attributes:
-        note: one line where the bag's clock was broken, else empty.
+        note: one line if the bag's clock was wrong, else empty.
     """
 
     def __init__(self, reader: BagReader, topic: str) -> None:
@@ -41,9 +41,9 @@ class OrderedTopic:
         self.note = ""
 
     def scan(self) -> list[RecordedHeader]:
-        """Read every header and compare the clocks; what is returned, and every pass from now on, is repaired.
+        """Read every header and compare it with the bag's clock; returns the repaired headers.
 
-        Raises SourceError where too many images would have to be held to put them in order.
+        Every later pass is repaired, too. Raises SourceError if too many images are out of order to hold in memory.
         """
         recorded = [_recorded(raw) for raw in self._reader.raw_messages([self._topic])]
         clock = repair_stamps(
@@ -51,11 +51,11 @@ class OrderedTopic:
         )
         if not clock.odd:
             return recorded
-        if clock.is_out_of_order and len(clock.odd) > _MOST_MISPLACED:
+        if clock.is_out_of_order and len(clock.odd) > _MAX_MISPLACED:
             raise SourceError(
                 f"{len(clock.odd)} of {len(recorded)} images on {self._topic} of '{self._reader.path}' were received "
-                f"at impossible times and lie out of order, at most {_MOST_MISPLACED} expected: record the bag "
-                "again from its images' own stamps"
+                f"at impossible times and are out of order, at most {_MAX_MISPLACED} expected: record the bag "
+                "again by the stamps of its images"
             )
         self._clock, self.note = clock, clock.note
         return [recorded[index]._replace(received_ns=clock.received_ns[index]) for index in clock.order]
@@ -70,7 +70,7 @@ class OrderedTopic:
             for raw, received_ns in zip(messages, clock.received_ns, strict=True):
                 yield raw._replace(stamp_ns=received_ns)
             return
-        # Only the misplaced are held in memory.
+        # Only the misplaced messages are held in memory.
         odd = {index: raw for index, raw in enumerate(messages) if index in clock.odd}
         numbered = enumerate(self._reader.raw_messages([self._topic]))
         in_place = (raw for index, raw in numbered if index not in clock.odd)
@@ -83,6 +83,6 @@ def _recorded(raw: RawMessage) -> RecordedHeader:
     try:
         header_ns = header_stamp_ns(raw.cdr)
         frame_id = header_frame_id(raw.cdr)
-        return RecordedHeader(header_ns if fits_a_stamp(header_ns) else 0, raw.stamp_ns, frame_id)
+        return RecordedHeader(header_ns if is_valid_stamp(header_ns) else 0, raw.stamp_ns, frame_id)
     except struct.error:
         return RecordedHeader(0, raw.stamp_ns, "")

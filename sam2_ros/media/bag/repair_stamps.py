@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repairs wrong times of reception in a bag, by comparing them with the stamps of the message headers.
 
-Knows numbers only; reading them is `order.py`'s.
+Knows numbers only; `order.py` reads them.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sam2_ros.media.frame_source import NS_PER_S, rise, usual_gap_ns
-from sam2_ros.media.messages.cdr_header import MAX_STAMP_NS, fits_a_stamp
+from sam2_ros.media.frame_source import NS_PER_S, is_increasing, median_gap_ns
+from sam2_ros.media.messages.cdr_header import MAX_STAMP_NS, is_valid_stamp
 
-# Far more than a busy recorder is late, far less than a clock that was set or rolled over.
+# Far more than the delay of a busy recorder, far less than the jump of a clock that was set or overflowed.
 _ODD_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True)
 class RepairedStamps:
-    """The times of reception, and the order of the images, as they must have been.
+    """The repaired times of reception, and the order of the images.
 
     Attributes:
-        order: indices, in the order the images were taken.
-        received_ns: by index.
-        odd: indices whose recorded time of reception was wrong.
-        note: one line on it; empty where nothing was wrong.
+        order: indices, in the order in which the images were taken.
+        received_ns: time of reception by index.
+        odd: indices with a wrong recorded time of reception.
+        note: one line on the repair; empty if nothing was wrong.
     """
 
     order: tuple[int, ...]
@@ -39,12 +39,12 @@ class RepairedStamps:
 
 
 def repair_stamps(topic: str, headers_ns: Sequence[int], received_ns: Sequence[int]) -> RepairedStamps:
-    """The better clock of the two, for images in the order the bag has them; `headers_ns` 0 = none.
+    """Repair the times of reception of images, given in the order of the bag; `headers_ns` 0 = no stamp.
 
-    A time of reception is wrong where it does not fit into a stamp, or where it is more than 10 s from what the other
-    images' delays say while the header's stamp fits among theirs: the header's, later by their median delay, stands in.
-    Where there is none, the image keeps its place and follows the one before. Where the headers are wrong, or most of
-    both disagree (a bag of several runs), nothing is changed.
+    A time of reception is wrong if it does not fit into a stamp, or if it differs by more than 10 s from the header's
+    stamp plus the median delay of the images while the header's stamp lies among the others'. It is replaced by the
+    header's stamp plus the median delay. An image without a header stamp stays behind the image before it. If the
+    headers are wrong, or most of them disagree with the times of reception (a bag of several runs), nothing is changed.
     """
     count = len(received_ns)
     as_recorded = RepairedStamps(tuple(range(count)), tuple(received_ns))
@@ -61,23 +61,23 @@ def repair_stamps(topic: str, headers_ns: Sequence[int], received_ns: Sequence[i
     key = {index: headers_ns[index] + delay_ns for index in placed}
     order = _merged(good, sorted(placed, key=lambda index: key[index]), repaired)
     _follow(
-        order, sorted(odd - set(placed)), repaired, round(usual_gap_ns([repaired[index] for index in good]))
+        order, sorted(odd - set(placed)), repaired, round(median_gap_ns([repaired[index] for index in good]))
     )
     note = (
         f"{len(odd)} of {count} images on {topic} were received at impossible times, such as "
-        f"{received_ns[min(odd)] / NS_PER_S:.0f} s: their headers' stamps, or where there are none those of the images "
-        "before, say when"
+        f"{received_ns[min(odd)] / NS_PER_S:.0f} s: the stamps of their headers are used instead, or, without one, "
+        "that of the image before"
     )
     return RepairedStamps(tuple(order), tuple(repaired), frozenset(odd), note)
 
 
 def _odd(headers_ns: Sequence[int], received_ns: Sequence[int]) -> set[int]:
-    """Indices whose time of reception is wrong."""
-    odd = {index for index, stamp_ns in enumerate(received_ns) if not fits_a_stamp(stamp_ns)}
+    """Return the indices with a wrong time of reception."""
+    odd = {index for index, stamp_ns in enumerate(received_ns) if not is_valid_stamp(stamp_ns)}
     with_both = [
         index
         for index, header in enumerate(headers_ns)
-        if header and index not in odd and fits_a_stamp(header)
+        if header and index not in odd and is_valid_stamp(header)
     ]
     if len(with_both) < 3:
         return odd
@@ -86,7 +86,7 @@ def _odd(headers_ns: Sequence[int], received_ns: Sequence[int]) -> set[int]:
         index for index in with_both if abs(received_ns[index] - headers_ns[index] - usual_ns) > _ODD_NS
     }
     agreeing = [headers_ns[index] for index in with_both if index not in doubtful]
-    if not doubtful or 2 * len(doubtful) >= len(with_both) or not rise(agreeing):
+    if not doubtful or 2 * len(doubtful) >= len(with_both) or not is_increasing(agreeing):
         return odd
     low_ns, high_ns = agreeing[0] - _ODD_NS, agreeing[-1] + _ODD_NS
     taken = set(agreeing)
@@ -98,7 +98,7 @@ def _odd(headers_ns: Sequence[int], received_ns: Sequence[int]) -> set[int]:
 
 
 def _merged(good: Sequence[int], placed: Sequence[int], received_ns: Sequence[int]) -> list[int]:
-    """`good` in its order, and each of `placed` in front of the first that was received later."""
+    """Merge: keep the order of `good`, and put each of `placed` before the first that was received later."""
     order, waiting = [], list(placed)
     for index in good:
         while waiting and received_ns[waiting[0]] < received_ns[index]:
@@ -108,7 +108,7 @@ def _merged(good: Sequence[int], placed: Sequence[int], received_ns: Sequence[in
 
 
 def _follow(order: list[int], without: Sequence[int], received_ns: list[int], gap_ns: int) -> None:
-    """Put images that no clock places behind the one that the bag has before them."""
+    """Put images without any valid time behind the image before them in the bag."""
     for index in without:
         place = order.index(index - 1) + 1 if index else 0
         if place:

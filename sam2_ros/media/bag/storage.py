@@ -37,7 +37,7 @@ from .mcap_recovery import RecoveredMcap, recover_mcap
 from .zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-_MOST_MESSAGES = 10**12  # beyond it metadata.yaml is wrong: a camera's ten thousand years
+_MAX_MESSAGES = 10**12  # a higher count in metadata.yaml is wrong: a thousand years of a camera at 30 Hz
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class TopicInfo:
 
 
 class RawMessage(NamedTuple):
-    """One message still in CDR; `stamp_ns` is when the bag received it."""
+    """One undecoded message (CDR); `stamp_ns` is the time at which the bag received it."""
 
     topic: str
     type: str
@@ -59,24 +59,24 @@ class RawMessage(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """True for a storage file, and for a folder with metadata.yaml or storage files in it."""
+    """True for a storage file, and for a folder with metadata.yaml or storage files."""
     if path.is_dir():
         return (path / "metadata.yaml").exists() or bool(_storage_files(path))
     return path.suffix.lower() in STORAGE_SUFFIXES or is_compressed(path, STORAGE_SUFFIXES)
 
 
 class BagReader:
-    """Topics and messages of a rosbag2: a folder, a .mcap or .db3 file, a folder without metadata.yaml.
+    """Topics and messages of a rosbag2: a folder, with or without metadata.yaml, or a .mcap or .db3 file.
 
-    Where metadata.yaml does not say that files or messages are compressed with zstd, their bytes do.
+    Files and messages compressed with zstd are recognised by their bytes if metadata.yaml does not declare them.
 
-    Raises SourceError for what cannot be read. Iterating twice reads the bag twice.
+    Raises SourceError if the bag cannot be read. Iterating twice reads the bag twice.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._unpacked = _Unpacked()
-        self._told_compressed = False
+        self._warned_compressed = False
         try:
             self._readers = _open_readers(self.path, self._unpacked)
         except BaseException:
@@ -85,7 +85,7 @@ class BagReader:
         self._types = types_of_bag(self._connections())
 
     def topics(self) -> list[TopicInfo]:
-        """All topics by name, with `pkg/msg/Type` names whatever the age of the bag."""
+        """Return all topics by name, with types as `pkg/msg/Type`, even from old bags."""
         counts: dict[tuple[str, str], int] = {}
         for connection in self._connections():
             key = (connection.topic, normalised_type(connection.msgtype))
@@ -93,14 +93,14 @@ class BagReader:
         return [TopicInfo(topic, type_name, count) for (topic, type_name), count in sorted(counts.items())]
 
     def received_between_ns(self) -> tuple[int, int]:
-        """Earliest and latest reception of all topics; (0, 0) where there is no message."""
+        """Return the earliest and the latest time of reception over all topics; (0, 0) without messages."""
         filled = [reader for reader in self._readers if reader.message_count]
         if not filled:
             return 0, 0
         return min(reader.start_time for reader in filled), max(reader.end_time for reader in filled) - 1
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
-        """Undecoded messages in the order received; None = every topic."""
+        """Yield undecoded messages in the order received; None = every topic."""
         for reader in self._readers:
             wanted = [c for c in reader.connections if topics is None or c.topic in topics]
             if not wanted:
@@ -110,11 +110,11 @@ class BagReader:
                     if cdr[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
                         cdr = self._unpack(cdr)
                     yield RawMessage(connection.topic, normalised_type(connection.msgtype), stamp_ns, cdr)
-            except Exception as error:  # rosbags lets those of sqlite, zstd and struct through
+            except Exception as error:  # rosbags passes on errors of sqlite, zstd and struct
                 raise _unreadable(self.path, error) from error
 
     def decode(self, raw: RawMessage) -> Any:
-        """The message object of `raw`; SourceError when its type is unknown or its bytes do not fit it."""
+        """Decode a message. Raises SourceError if its type is unknown or its bytes do not match the type."""
         try:
             return self._types.deserialize_cdr(raw.cdr, raw.type)
         except (KeyError, TypesysError) as error:
@@ -122,7 +122,7 @@ class BagReader:
                 f"'{self.path}' topic {raw.topic} has type {raw.type}, which neither the bag nor ROS 2 "
                 "defines; record it again with a rosbag2 that stores definitions (Iron or newer)"
             ) from error
-        except Exception as error:  # rosbags lets those of struct, NumPy and text through
+        except Exception as error:  # rosbags passes on errors of struct, NumPy and text decoding
             reason = " ".join(str(error).split()) or type(error).__name__
             if raw.cdr[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
                 reason = "it is compressed with zstd and does not unpack"
@@ -131,7 +131,7 @@ class BagReader:
             ) from error
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, int, Any]]:
-        """(topic, receive stamp in ns, message) in the order received; None = every topic."""
+        """Yield (topic, time of reception in ns, message) in the order received; None = every topic."""
         for raw in self.raw_messages(topics):
             yield raw.topic, raw.stamp_ns, self.decode(raw)
 
@@ -142,11 +142,11 @@ class BagReader:
         self._unpacked.close()
 
     def _unpack(self, cdr: bytes) -> bytes:
-        """The message, or what cannot be unpacked as it is: `decode` says so, and the others are read on."""
-        if not self._told_compressed:
-            self._told_compressed = True
+        """Return the unpacked message; if it does not unpack, unchanged: `decode` then raises for this message only."""
+        if not self._warned_compressed:
+            self._warned_compressed = True
             _log.warning(
-                "messages of bag '%s' are compressed with zstd, which no metadata.yaml says: unpacked",
+                "messages of bag '%s' are compressed with zstd, which no metadata.yaml declares: unpacked",
                 self.path,
             )
         try:
@@ -168,9 +168,8 @@ class BagReader:
 class BagWriter:
     """Writes a rosbag2 folder; `with BagWriter(path) as bag: bag.write_image(...)`.
 
-    storage: "mcap" (compressed chunk by chunk, as masks are almost all zeros) or "sqlite3".
-    Raises FileExistsError rather than touch an earlier recording. Leaving the `with` block by an exception
-    still closes the bag, so that what was written can be read.
+    `storage`: "mcap" (with compressed chunks, as masks are almost all zeros) or "sqlite3". Raises FileExistsError if
+    the folder exists. After an exception in the `with` block the bag is closed, too, so that it can be read.
     """
 
     def __init__(self, path: str | Path, storage: str = "mcap") -> None:
@@ -189,23 +188,23 @@ class BagWriter:
         self._closed = False
 
     def write_image(self, topic: str, stamp_ns: int, frame_id: str, image_rgb: np.ndarray) -> None:
-        """[H, W, 3] uint8 RGB as rgb8 Image."""
+        """Write [H, W, 3] uint8 RGB as an rgb8 Image."""
         message = recorded_image(self._types, stamp_ns, frame_id, rgb_to_image_fields(image_rgb))
         self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
 
     def write_objects(self, topic: str, stamp_ns: int, frame_id: str, result: FrameResult) -> None:
-        """One sam2_ros_msgs/TrackedObjectArray, as the live node publishes it."""
+        """Write one sam2_ros_msgs/TrackedObjectArray, as the live node publishes it."""
         self.write_raw(
             topic, OBJECTS_TYPE, stamp_ns, recorded_objects(self._types, stamp_ns, frame_id, result)
         )
 
     def write_label_image(self, topic: str, stamp_ns: int, frame_id: str, labels_hw: np.ndarray) -> None:
-        """[H, W] uint16 label image (`FrameResult.label_image()`) as a mono16 Image."""
+        """Write a [H, W] uint16 label image (`FrameResult.label_image()`) as a mono16 Image."""
         message = recorded_image(self._types, stamp_ns, frame_id, mono_to_image_fields(labels_hw))
         self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
 
     def write_raw(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
-        """Any message of a known type, or its CDR bytes as `BagReader.raw_messages` gives them."""
+        """Write a message of a known type, as an object or as CDR bytes (as in `BagReader.raw_messages`)."""
         key = (topic, normalised_type(type_name))
         if key not in self._connections:
             if key[1] not in self._types.fielddefs:
@@ -228,7 +227,10 @@ class BagWriter:
 
 
 class _Unpacked(contextlib.ExitStack):
-    """Files of a bag in a temporary folder, made when the first is unpacked; a killed run's goes with the next one."""
+    """Unpacked files of a bag, in a temporary folder that is made with the first and removed by `close`.
+
+    After a killed run the next run removes it.
+    """
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -243,7 +245,7 @@ class _Unpacked(contextlib.ExitStack):
 
 
 def _storage_files(folder: Path) -> list[Path]:
-    """Storage files of a bag folder, split number 10 after 9; of a file and its compressed copy only the first.
+    """List the storage files of a bag folder in natural order; a compressed copy beside its file is left out.
 
     A recorder that was killed while it compressed a file leaves both.
     """
@@ -255,7 +257,7 @@ def _storage_files(folder: Path) -> list[Path]:
 
 
 def _open_readers(path: Path, unpacked: _Unpacked) -> list[Reader]:
-    """The folder as one reader, or its storage files one by one where metadata.yaml is missing or wrong."""
+    """Open the folder with one reader; if metadata.yaml is missing or wrong, each storage file with its own."""
     if not path.exists():
         raise SourceError(f"bag '{path}' does not exist")
     if not path.is_dir():
@@ -278,7 +280,7 @@ def _open_readers(path: Path, unpacked: _Unpacked) -> list[Reader]:
             ", ".join(file.name for file in files),
         )
     else:
-        raise SourceError(f"'{path}' is not a rosbag2: neither metadata.yaml nor a .mcap or .db3 file in it")
+        raise SourceError(f"'{path}' is not a rosbag2: it has neither metadata.yaml nor a .mcap or .db3 file")
     readers: list[Reader] = []
     try:
         for file in files:
@@ -294,7 +296,7 @@ def _open_reader(path: Path, unpacked: _Unpacked) -> Reader:
     plain = unpacked.file(path) if is_compressed(path, STORAGE_SUFFIXES) else path
     try:
         return _opened(plain)
-    except Exception as error:  # rosbags lets those of sqlite, zstd, yaml and struct through
+    except Exception as error:  # rosbags passes on errors of sqlite, zstd, yaml and struct
         recovered = recover_mcap(plain) if plain.suffix == ".mcap" else None
         if recovered is None:
             raise _unreadable(path, error) from error
@@ -303,7 +305,7 @@ def _open_reader(path: Path, unpacked: _Unpacked) -> Reader:
     except Exception as error:
         raise _unreadable(path, error) from error
     _log.warning(
-        "bag '%s' was cut off: reading the %d of its %d bytes that hold whole records "
+        "bag '%s' was cut off: reading the %d of its %d bytes that hold complete records "
         "(`mcap recover` writes a complete file)",
         path,
         recovered.whole_bytes,
@@ -317,19 +319,19 @@ def _opened(path: Path | RecoveredMcap) -> Reader:
     reader.open()
     if not all(_is_usable(connection) for connection in reader.connections):
         reader.close()
-        raise ReaderError("names, types or counts of its topics are no names, types or counts")
+        raise ReaderError("the names, types or counts of its topics are invalid")
     return reader
 
 
 def _is_usable(connection: Connection) -> bool:
-    """True where metadata.yaml, which anybody can write, says text and a number; rosbags takes it as it is."""
+    """True if name, type and count have valid types; rosbags does not check the content of metadata.yaml."""
     named = isinstance(connection.topic, str) and isinstance(connection.msgtype, str)
     count = connection.msgcount
-    return named and isinstance(count, int) and 0 <= count <= _MOST_MESSAGES
+    return named and isinstance(count, int) and 0 <= count <= _MAX_MESSAGES
 
 
 def _unreadable(path: Path, error: BaseException) -> SourceError:
-    """One line with the reason and the tool that repairs this kind of file."""
+    """Make the error: one line with the reason and the tool that repairs this kind of file."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if ".mcap" in path.suffixes or (path.is_dir() and any(path.glob("*.mcap"))):
         remedy = "try `mcap recover FILE.mcap -o FIXED.mcap`"

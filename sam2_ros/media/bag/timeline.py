@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The timeline of a bag's topic: one stamp for each image, by which results and ground truth find their frame.
+"""The timeline of a bag's topic: one unique stamp for each image, to match results and ground truth with frames.
 
 Knows headers and the bag's clock; never decodes a pixel.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from sam2_ros.media.frame_source import NS_PER_S, SourceError, rise
+from sam2_ros.media.frame_source import NS_PER_S, SourceError, is_increasing
 from sam2_ros.media.messages.message_types import COMPRESSED_TYPE
 
 from .frames import choose_topic
@@ -22,13 +22,13 @@ from .storage import BagReader
 
 @dataclass(frozen=True)
 class BagImage:
-    """One message of the topic, whether or not it decodes; its index is its place in the timeline.
+    """One message of the topic, whether it decodes or not; its index is its position in the timeline.
 
     Attributes:
-        stamp_ns: under which it is known here; unique, and later than that of the image before.
-        header_ns: as recorded; 0 = none.
-        received_ns: when the bag received it: what a player goes by.
-        frame_id: of its header.
+        stamp_ns: its stamp in the timeline; unique, and later than that of the image before.
+        header_ns: the header's stamp as recorded; 0 = none.
+        received_ns: when the bag received it; a player uses this time.
+        frame_id: the header's frame_id.
     """
 
     stamp_ns: int
@@ -39,10 +39,10 @@ class BagImage:
 
 @dataclass(frozen=True)
 class BagTimeline:
-    """All images of one topic in the order they were received, or taken where the bag's clock was broken.
+    """All images of one topic in the order received, or, if the bag's clock was wrong, in the order taken.
 
     Attributes:
-        notes: one line each, on stamps that are not the headers'.
+        notes: one line for each repair of stamps.
     """
 
     bag: Path
@@ -70,18 +70,21 @@ class BagTimeline:
         return {image.stamp_ns: index for index, image in enumerate(self.images)}
 
     def index_by_header(self, what: str) -> dict[int, int]:
-        """By the stamps that other topics and recordings name; SourceError, beginning with `what`, if they cannot."""
+        """Map the headers' stamps to indices, to match other topics and recordings.
+
+        Raises SourceError, beginning with `what`, if an image has no stamp or two share one.
+        """
         given = [image.header_ns for image in self.images]
         if all(given) and len(set(given)) == len(given):
             return {stamp_ns: index for index, stamp_ns in enumerate(given)}
         raise SourceError(
             f"{what} names its image by the header's stamp, but {_odd(given)} of the {len(given)} images on "
-            f"{self.topic} of '{self.bag}' have none or share one: give what is numbered by image instead"
+            f"{self.topic} of '{self.bag}' have none or share one: give one that is numbered by image instead"
         )
 
 
 def read_timeline(path: Path, topic: str | None = None) -> BagTimeline:
-    """The images on `topic`, or on the only image topic there is. Raises SourceError."""
+    """Read the timeline of `topic`, or of the only image topic. Raises SourceError."""
     with BagReader(path) as reader:
         chosen = choose_topic(str(path), reader, topic)
         messages = OrderedTopic(reader, chosen.name)
@@ -101,31 +104,34 @@ def read_timeline(path: Path, topic: str | None = None) -> BagTimeline:
 
 
 def _stamps(path: Path, topic: str, recorded: Sequence[RecordedHeader]) -> tuple[list[int], tuple[str, ...]]:
-    """The headers' stamps; where one is absent, the time of reception; everywhere, where they do not rise."""
+    """Return the headers' stamps and notes.
+
+    An image without a stamp gets its time of reception; if the stamps do not increase, all images do.
+    """
     headers_ns = [header_ns for header_ns, _, _ in recorded]
     received_ns = [received for _, received, _ in recorded]
     absent = headers_ns.count(0)
     filled_ns = [header or received for header, received in zip(headers_ns, received_ns, strict=True)]
-    if rise(filled_ns):
+    if is_increasing(filled_ns):
         if not absent:
             return filled_ns, ()
         return filled_ns, (
             f"{absent} of {len(recorded)} images on {topic} have no stamp in their header: the time at which the bag "
-            "received them stands in",
+            "received them is used instead",
         )
     falls = sum(later <= earlier for earlier, later in pairwise(filled_ns))
-    if rise(received_ns):
+    if is_increasing(received_ns):
         return received_ns, (
             f"the stamps of {falls} of {len(recorded)} images on {topic} repeat or go back: the times at which the bag "
-            "received them stand in for all",
+            "received them are used for all",
         )
     raise SourceError(
         f"the stamps of {falls} of {len(recorded)} images on {topic} of '{path}' repeat or go back, and so do the "
-        "times at which the bag received them: no answer can be told from the next; expected stamps that rise"
+        "times at which the bag received them, so that images cannot be distinguished: expected increasing stamps"
     )
 
 
 def _odd(stamps_ns: Sequence[int]) -> int:
-    """How many are 0 or not alone."""
+    """Count the stamps that are 0 or not unique."""
     counts = Counter(stamps_ns)
     return sum(count for stamp_ns, count in counts.items() if stamp_ns == 0 or count > 1)

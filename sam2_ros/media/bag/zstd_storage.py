@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unpacks what rosbag2 compressed with zstd, a whole storage file or single messages, where no metadata.yaml says so.
+"""Unpacks zstd-compressed storage files and messages of rosbag2 that no metadata.yaml declares as compressed.
 
 Knows zstd and names of files, nothing of bags.
 """
@@ -18,7 +18,7 @@ else:
 from sam2_ros.media.frame_source import SourceError
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-"""Begins every zstd frame; no CDR message begins so: its first byte is 0."""
+"""Every zstd frame begins with it, no CDR message does: its first byte is 0."""
 ZSTD_SUFFIXES = (".zstd", ".zst")
 MAX_MESSAGE_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 20
@@ -32,7 +32,7 @@ def is_compressed(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def unpack_message(packed: bytes) -> bytes:
-    """A message behind its magic number. Raises SourceError for what does not unpack, or not within 1 GiB."""
+    """Unpack a message. Raises SourceError if it is damaged, truncated, or above 1 GiB unpacked."""
     unpacker = zstd.ZstdDecompressor()
     try:
         message = unpacker.decompress(packed, max_length=MAX_MESSAGE_BYTES)
@@ -48,9 +48,9 @@ def unpack_message(packed: bytes) -> bytes:
 
 
 def unpack_file(path: Path, folder: Path) -> Path:
-    """Unpack `x.mcap.zstd` to `folder`/x.mcap; of a file that was cut off what there is, with a warning.
+    """Unpack `x.mcap.zstd` to `folder`/x.mcap; a truncated file is unpacked as far as it goes, with a warning.
 
-    Raises SourceError for what is no zstd.
+    Raises SourceError if nothing unpacks.
     """
     target, unpacker, written = folder / path.stem, zstd.ZstdDecompressor(), 0
     with path.open("rb") as packed, target.open("wb") as unpacked:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What plain files say of frames: videos and their containers, names of images, other things beside the frames.
+"""Reads frames from plain files: videos and their containers, image folders and their file names.
 
 Knows nothing of bags, prompts or results.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the size and duration that a video file announces: AVI, MP4 and MOV, Matroska and WebM.
 
-Reads headers only, decodes nothing. A file of another format says nothing, which is no error.
+Reads headers only, decodes nothing. Another format is not an error: its values are unknown.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 _MP4_FIRST = (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"free", b"skip", b"wide", b"pnot", b"uuid")
-_MOOV_LIMIT = 64 << 20  # bytes; the index of a day of video is a tenth of it
+_MOOV_LIMIT = 64 << 20  # bytes; the index of a day of video has a tenth of it
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 @dataclass(frozen=True)
 class Container:
-    """What is known without decoding.
+    """Properties of a video file that are known without decoding.
 
     Attributes:
-        form: avi, mp4 (MOV too), fragmented (MP4 without one index), matroska (WebM too), or empty: none of these.
-        missing_bytes: how much longer the file should be by its own sizes; above 0 it is truncated.
-        shown_s: seconds of the video track that are shown, by its edit list; None where there is none.
+        form: avi, mp4 (also MOV), fragmented (MP4 without a single index), matroska (also WebM); empty = unknown.
+        missing_bytes: how much longer the file should be by the sizes in it; above 0 it is truncated.
+        shown_s: seconds of the video track that its edit list shows; None without an edit list.
     """
 
     form: str = ""
@@ -34,12 +34,12 @@ class Container:
 
     @property
     def counts_frames(self) -> bool:
-        """Whether the number of frames is written down, rather than guessed from duration and rate."""
+        """True if the file states its number of frames; else it is estimated from duration and rate."""
         return self.form in ("avi", "mp4")
 
 
 def read_container(path: Path) -> Container:
-    """Never raises: a header that cannot be read says nothing."""
+    """Read the headers; never raises, as an unreadable header counts as unknown."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -60,7 +60,7 @@ def _missing(end: int, size: int) -> int:
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:
-    """Where the last RIFF chunk ends: long AVI files have several. A killed recorder leaves the length 0."""
+    """Return the end of the last RIFF chunk: long AVI files have several. A killed recorder leaves the length 0."""
     end = 0
     while end + 8 <= size:
         file.seek(end)
@@ -72,7 +72,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 
 
 def _segment_end(file: BinaryIO) -> int:
-    """Where the Matroska segment ends, 0 when it does not say (a live recording)."""
+    """Return the end of the Matroska segment; 0 if its length is unknown (a live recording)."""
     file.seek(4)
     header_bytes = _vint(file)
     if header_bytes is None:
@@ -85,7 +85,7 @@ def _segment_end(file: BinaryIO) -> int:
 
 
 def _vint(file: BinaryIO) -> int | None:
-    """An EBML length: leading zeros of the first byte say how many bytes follow. None: of unknown length."""
+    """Read an EBML length: the leading zeros of its first byte give the number of following bytes. None = unknown."""
     first = int.from_bytes(file.read(1), "big")
     if not first:
         return None
@@ -117,7 +117,7 @@ def _mp4(file: BinaryIO, size: int) -> Container:
 
 
 def _shown_s(moov: bytes) -> float | None:
-    """Seconds that the edit list of the first video track shows."""
+    """Return the seconds that the edit list of the first video track shows."""
     boxes = dict(_boxes(moov))
     (scale,) = struct.unpack_from(">I", boxes[b"mvhd"], 20 if boxes[b"mvhd"][0] == 1 else 12)
     for name, trak in _boxes(moov):
@@ -133,7 +133,7 @@ def _shown_s(moov: bytes) -> float | None:
         entry = struct.Struct(">QqI" if edits[0] == 1 else ">IiI")
         (count,) = struct.unpack_from(">I", edits, 4)
         listed = [entry.unpack_from(edits, 8 + i * entry.size) for i in range(min(count, 10_000))]
-        # An edit from -1 is a pause before the picture comes.
+        # An edit that starts at -1 is a pause before the first frame.
         return sum(duration for duration, start, _ in listed if start >= 0) / scale or None
     return None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames of a folder of image files, in the order of their names.
 
-Knows image files: a folder has no rate, and time stamps only where its names are some. Videos are `files/video.py`'s.
+A folder has no frame rate, and has time stamps only if its file names are stamps. Does not know videos.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sam2_ros.media.frame_source import NS_PER_S, Frame, FrameSource, SourceError, usual_gap_ns
+from sam2_ros.media.frame_source import NS_PER_S, Frame, FrameSource, SourceError, median_gap_ns
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.image_reader import ImageReader
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in `folder`, in the order of their names, without hidden ones (`._0001.jpg` of macOS)."""
+    """List the images directly in `folder`, ordered by name, without hidden ones (`._0001.jpg` of macOS)."""
     names = [path.name for path in _images(folder)]
     return [folder / name for name in order_names(names).names]
 
@@ -36,14 +36,15 @@ def _images(folder: Path) -> list[Path]:
 
 
 class FolderFrames(FrameSource):
-    """Stamps are those in the names of the files (`1700000000.25.png`), else index / fps from 0.
+    """Stamps are those in the file names (`1700000000.25.png`), else index / fps from 0.
 
     Args:
-        folder: with the images directly in it.
-        glob: only names that fit, such as `*_rgb.png`; None = all. Then what else is chosen is only warned about.
-        fps: stamps are index / fps whatever the names say; None = the names', else 30.
+        folder: a folder with the images directly in it.
+        images: converts the pixels to RGB.
+        glob: only names that match, such as `*_rgb.png`; None = all. With it, mixed kinds of files are a warning only.
+        fps: stamps are index / fps; None = the stamps of the file names, else 30 frames per second.
 
-    Raises SourceError for a folder that certainly holds more than its frames, naming how to choose.
+    Raises SourceError if the folder certainly has other images among its frames; the message tells how to choose.
     """
 
     kind = "folder"
@@ -65,8 +66,8 @@ class FolderFrames(FrameSource):
         chosen = found if glob is None else [path for path in found if fnmatchcase(path.name, glob)]
         if not chosen:
             raise SourceError(
-                f"no image of folder '{folder}' fits --glob '{glob}': a pattern of names in that folder expected, "
-                f"which holds {len(found)}, such as {found[0].name}"
+                f"no image of folder '{folder}' fits --glob '{glob}': a pattern of names in that folder expected; it "
+                f"holds {len(found)} images, such as {found[0].name}"
             )
         order = order_names([path.name for path in chosen])
         self._files = [folder / name for name in order.names]
@@ -78,7 +79,7 @@ class FolderFrames(FrameSource):
                 raise SourceError(f"folder '{folder}' {mixed.line}")
             _log.warning("folder '%s' %s", folder, mixed.line)
         self._stamps_ns = order.stamps_ns if fps is None else None
-        self.fps = fps or min(NS_PER_S / usual_gap_ns(self._stamps_ns or ()), 1000.0)
+        self.fps = fps or min(NS_PER_S / median_gap_ns(self._stamps_ns or ()), 1000.0)
 
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
@@ -96,7 +97,7 @@ class FolderFrames(FrameSource):
 
 
 def _what_is_there(folder: Path) -> str:
-    """For the error: a folder one level too high is the usual mistake."""
+    """Describe the content for the error: the usual mistake is a folder one level too high."""
     expected = f"expected image files ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}) or a rosbag2"
     inside = sorted(p for p in folder.iterdir() if p.is_dir())
     holding = next((p for p in inside if _images(p)), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds files in an image folder that are not its frames: masks, depth, the other eye, thumbnails, a stray picture.
+"""Finds files in an image folder that are not its frames: masks, depth, a second camera, thumbnails, a stray image.
 
 Reads names and the headers of image files; decodes no pixels, and changes nothing.
 """
@@ -17,19 +17,25 @@ from pathlib import Path
 
 from PIL import Image
 
-# Headers read, half from each end of a folder: 0.1 ms each.
+# At most so many headers are read, half from each end of a folder: 0.1 ms each.
 _HEADERS = 2000
-_STRAY = 0.05  # share of a folder that can be a few stray files
-_LONGEST_PERIOD = 4
-_MOST_KINDS = 20  # of names that are compared; random names are all of different kinds
+_STRAY = 0.05  # up to this share of a folder counts as a few stray files
+_MAX_PERIOD = 4
+_MAX_KINDS = 20  # at most so many kinds of names are compared; random names are all of different kinds
 
 Kind = tuple[str, str]
-"""Of a name: its words with # for each number, and its suffix."""
+"""Kind of a file name: its words with # for each number, and its suffix."""
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """What lies among the frames, how to choose, and whether wrong ones would certainly be used."""
+class MixedFolder:
+    """A folder with images of several kinds.
+
+    Attributes:
+        certain: True if some images are certainly not frames.
+        what: what the folder holds, as the predicate of a sentence.
+        remedy: how to choose the frames.
+    """
 
     certain: bool
     what: str
@@ -40,38 +46,38 @@ class Mixed:
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
 
-def find_mixed(files: Sequence[Path]) -> Mixed | None:
-    """Look at the files of a folder, in their order. None: they are all of one kind.
+def find_mixed(files: Sequence[Path]) -> MixedFolder | None:
+    """Check the files of a folder, in their order; None if all are of one kind.
 
-    Certain are two files of one stem, two names that differ in a word around the same numbers (`0001_rgb`,
-    `0001_depth`), and sizes or colours that alternate. A few files of another kind are worth a word.
+    Certain: two files with one stem, two series of names that differ in a word around the same numbers (`0001_rgb`,
+    `0001_depth`), sizes or colours that alternate. A few files of another kind are reported, but not certain.
     """
     return _same_stem(files) or _same_numbers(files) or _other_content(files)
 
 
-def find_second_series(files: Sequence[Path]) -> Mixed | None:
-    """`find_mixed` by names alone, as where thousands of folders are opened: None unless it is certain."""
+def find_second_series(files: Sequence[Path]) -> MixedFolder | None:
+    """Like `find_mixed`, by names alone, which is fast for thousands of folders; None unless it is certain."""
     mixed = _same_stem(files) or _same_numbers(files)
     return mixed if mixed is not None and mixed.certain else None
 
 
-def _same_stem(files: Sequence[Path]) -> Mixed | None:
+def _same_stem(files: Sequence[Path]) -> MixedFolder | None:
     by_stem = _grouped(files, lambda file: (file.stem, ""))
     twice = [group for group in by_stem.values() if len(group) > 1]
     if not twice:
         return None
     first = " and ".join(file.name for file in twice[0][:3])
-    return Mixed(
+    return MixedFolder(
         True,
-        f"has several files for {len(twice)} of its {len(by_stem)} names, such as {first}: one of them can be a frame",
+        f"has several files for {len(twice)} of its {len(by_stem)} names, such as {first}: only one of them is a frame",
         _remedy(files, _grouped(files, _suffix_kind)),
     )
 
 
-def _same_numbers(files: Sequence[Path]) -> Mixed | None:
+def _same_numbers(files: Sequence[Path]) -> MixedFolder | None:
     kinds = _grouped(files, _kind)
     numbered = {kind: group for kind, group in kinds.items() if "#" in kind[0]}
-    ordered = sorted(numbered.items(), key=lambda item: -len(item[1]))[:_MOST_KINDS]
+    ordered = sorted(numbered.items(), key=lambda item: -len(item[1]))[:_MAX_KINDS]
     numbers = {kind: {_numbers(file) for file in group} for kind, group in ordered}
     for index, (kind, group) in enumerate(ordered):
         for other, others in ordered[:index]:
@@ -80,17 +86,17 @@ def _same_numbers(files: Sequence[Path]) -> Mixed | None:
                 continue
             example = f"{others[0].name} and {_partner(others[0], group).name}"
             certain = len(shared) > 1 or len(files) == 2
-            return Mixed(
+            return MixedFolder(
                 certain,
                 f"has {len(others)} files named like {others[0].name} and {len(group)} like {group[0].name}, with the "
-                f"same numbers ({example}): two series, or frames and what belongs to them",
+                f"same numbers ({example}): two series, or frames and their masks or depth",
                 _remedy(files, kinds),
             )
     return _two_cameras(files, kinds)
 
 
-def _two_cameras(files: Sequence[Path], kinds: Mapping[Kind, Sequence[Path]]) -> Mixed | None:
-    """cam0_0001 and cam1_0001: told by a first number of few values, with the same last numbers behind each."""
+def _two_cameras(files: Sequence[Path], kinds: Mapping[Kind, Sequence[Path]]) -> MixedFolder | None:
+    """Find cam0_0001 and cam1_0001: the first number has few values, each with the same second numbers."""
     if len(kinds) != 1:
         return None
     numbers = [_numbers(file) for file in files]
@@ -103,14 +109,14 @@ def _two_cameras(files: Sequence[Path], kinds: Mapping[Kind, Sequence[Path]]) ->
     if not (2 <= len(sets) <= 8) or len(sets[0]) < 3 or any(found != sets[0] for found in sets):
         return None
     shown = _name_with(files[0], str(next(iter(behind))))
-    return Mixed(
+    return MixedFolder(
         False,
         f"has {len(sets)} series of the same {len(sets[0])} numbers, one after another ({files[0].name} to "
         f"{files[-1].name}): if they are several cameras, choose one with --glob, such as --glob '{shown}'",
     )
 
 
-def _other_content(files: Sequence[Path]) -> Mixed | None:
+def _other_content(files: Sequence[Path]) -> MixedFolder | None:
     looked_at = files if len(files) <= _HEADERS else [*files[: _HEADERS // 2], *files[-_HEADERS // 2 :]]
     found = [(file, content) for file in looked_at if (content := _content(file)) is not None]
     counts = Counter(content for _, content in found)
@@ -121,15 +127,15 @@ def _other_content(files: Sequence[Path]) -> Mixed | None:
     stray = next(file for file, content in found if content == rare)
     if counts[rare] > 1 and (_alternates(contents) or _split_by_name(found)):
         example = next(file for file, content in found if content == usual)
-        return Mixed(
+        return MixedFolder(
             True,
-            f"holds two kinds of images, {_words(usual)} ({example.name}) and {_words(rare)} ({stray.name}): one of "
-            "them can be the frames",
+            f"holds two kinds of images, {_words(usual)} ({example.name}) and {_words(rare)} ({stray.name}): only one "
+            "of them can be the frames",
             _remedy(files, _grouped(files, _kind)),
         )
     others = len(found) - counts[usual]
     few = others <= max(1, _STRAY * len(found))
-    return Mixed(
+    return MixedFolder(
         False,
         f"holds {counts[usual]} images that are {_words(usual)} and {others} "
         + (
@@ -137,16 +143,16 @@ def _other_content(files: Sequence[Path]) -> Mixed | None:
             if few
             else f"others, such as {stray.name}, {_words(rare)}"
         )
-        + ": all of them are taken for frames; if they are not, choose with --glob",
+        + ": all of them are used as frames; if they are not frames, choose with --glob",
     )
 
 
 def _alternates(contents: Sequence[tuple[object, ...]]) -> bool:
-    """Whether kinds come back after 2 to 4 files, nearly always, each of them at least in every such stretch."""
-    for period in range(2, _LONGEST_PERIOD + 1):
+    """True if kinds repeat with a period of 2 to 4 files, nearly always, and change in every period."""
+    for period in range(2, _MAX_PERIOD + 1):
         pairs = list(zip(contents, contents[period:], strict=False))
         if not pairs:
-            # Too short to come back: two files of two kinds for each of one or two frames.
+            # Too few files to repeat: two files of two kinds for each of one or two frames.
             return False
         again = sum(one == other for one, other in pairs)
         steady = sum(one == other for one, other in pairwise(contents))
@@ -156,7 +162,7 @@ def _alternates(contents: Sequence[tuple[object, ...]]) -> bool:
 
 
 def _split_by_name(found: Sequence[tuple[Path, tuple[object, ...]]]) -> bool:
-    """Whether names tell the kinds apart (rgb_1.png, depth_2.png), each in one colour mode and a fifth of the files."""
+    """True if names separate the kinds (rgb_1.png, depth_2.png): each has one colour mode and a fifth of the files."""
     modes: dict[Kind, set[object]] = {}
     for file, content in found:
         modes.setdefault(_kind(file), set()).add(content[2])
@@ -166,10 +172,10 @@ def _split_by_name(found: Sequence[tuple[Path, tuple[object, ...]]]) -> bool:
 
 
 def _content(file: Path) -> tuple[object, ...] | None:
-    """Size without its orientation, and mode; None for a file that Pillow does not read."""
+    """Return long side, short side and colour mode; None if Pillow cannot read the file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, which are not decoded here
+            warnings.simplefilter("ignore")  # about large images, which are not decoded here
             image = Image.open(file)
         with image:
             return (max(image.size), min(image.size), image.mode)
@@ -194,7 +200,7 @@ def _words(content: tuple[object, ...]) -> str:
 
 
 def _remedy(files: Sequence[Path], kinds: Mapping[Kind, Sequence[Path]]) -> str:
-    """Names the option with a pattern that chooses one kind: the one that is in colour, else the first."""
+    """Name the option with a pattern that chooses one kind: the one in colour, else the largest."""
     ordered = sorted(kinds.values(), key=lambda group: (not _in_colour(group[0]), -len(group)))
     for group in ordered:
         pattern = _pattern(files, group)
@@ -218,7 +224,7 @@ def _in_colour(file: Path) -> bool:
 
 
 def _kind(file: Path) -> Kind:
-    # With its sign: -1.png and 1.png are of one series, as in `names`.
+    # The sign belongs to the number: -1.png and 1.png are of one series, as in `names`.
     return re.sub(r"-?\d+", "#", file.stem), file.suffix
 
 
@@ -235,7 +241,7 @@ def _partner(file: Path, group: Iterable[Path]) -> Path:
 
 
 def _name_with(file: Path, first: str) -> str:
-    """A pattern for all files whose first number is this one."""
+    """Return a pattern for all files with the first number of this one."""
     match = re.match(r"(\D*)(\d+)(\D*)\d+(.*)", file.stem)
     return f"{match[1]}{match[2]}{match[3]}*{file.suffix}" if match else f"*{first}*"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orders image files by the numbers in their names, and reads time stamps there: `frame10` after `frame9`.
+"""Orders image files by the numbers in their names (`frame10` after `frame9`), and reads time stamps from the names.
 
 Knows names only; opens no file.
 """
@@ -13,12 +13,12 @@ from decimal import Decimal
 from itertools import pairwise
 from statistics import median
 
-from sam2_ros.media.frame_source import NS_PER_S, natural_key, rise
+from sam2_ros.media.frame_source import NS_PER_S, is_increasing, natural_key
 
 _NUMBER = r"(?P<whole>\d+)(?:\.(?P<part>\d+))?(?:[eE](?P<power>[-+]?\d{1,2}))?"
-# The last number of a name, alone or between a head and a tail that all names share.
+# The last number of a name, alone or between a head and a tail that all names have.
 _NAME = re.compile(r"(?P<head>.*?)(?P<sign>-?)" + _NUMBER + r"(?P<tail>(?:[^\d.].*)?)", re.DOTALL)
-_EPOCHS = {  # digits of a whole number that can only be a time since 1970, and nanoseconds of its unit
+_EPOCHS = {  # number of digits of an integer that can only be a time since 1970 -> nanoseconds of its unit
     13: 1_000_000,
     16: 1_000,
     19: 1,
@@ -32,9 +32,9 @@ class NameOrder:
     """Files in the order of their names.
 
     Attributes:
-        names: all of them, first to last.
-        stamps_ns: what the names say of the time, rising, one for each; None when they are numbers or words.
-        note: one line on what is ambiguous or left out, else empty.
+        names: all names in order.
+        stamps_ns: the stamps in the names, increasing, one for each; None if the names are numbers or words.
+        note: one line on ambiguous or unused stamps, else empty.
     """
 
     names: tuple[str, ...]
@@ -51,19 +51,19 @@ class _Parsed:
     power: int
 
     def value(self, unit_digits: int = 0) -> Decimal:
-        """As a decimal number; with `unit_digits` the part counts units of 10^-digits instead of decimals."""
+        """Return a decimal number; with `unit_digits` the fraction is an integer in units of 10^-unit_digits."""
         part = self.part.rjust(unit_digits, "0") if unit_digits else self.part
         number = Decimal(f"{self.whole}.{part or 0}").scaleb(self.power)
         return -number if self.negative else number
 
 
 def order_names(names: Sequence[str]) -> NameOrder:
-    """Natural order, unless the names are decimal numbers or stamps.
+    """Order names naturally, or by value if they are decimal numbers or stamps.
 
-    A point between digits is a decimal point (`0.5`, `1700000000.1333`), where all names have the same words around
-    one number and at least one has a point. `sec.nanosec` without leading zeros is told by its form (a part never
-    begins with 0, and can end with one), else by which of both gives the steadier times. `-` is a sign where the
-    names are nothing but numbers, or where some have it and others do not (`t-1`, `t0`).
+    A point between digits is a decimal point (`0.5`, `1700000000.1333`) if all names have the same words around one
+    number and at least one has a point. `sec.nanosec` without leading zeros is recognised by its form (the part after
+    the point never begins with 0, and can end with 0), else by which reading gives the more regular times. `-` is a
+    sign if the names are only numbers, or if some have it and others do not (`t-1`, `t0`).
     """
     natural = tuple(sorted(names, key=lambda name: (natural_key(_stem(name)), name)))
     parsed = _parse(names)
@@ -82,7 +82,7 @@ def _stem(name: str) -> str:
 
 
 def _parse(names: Sequence[str]) -> list[_Parsed] | None:
-    """Head, number, tail of every name; None unless heads and tails are the same in all."""
+    """Split every name into head, number and tail; None unless heads and tails are the same in all."""
     matches = [_NAME.fullmatch(_stem(name)) for name in names]
     found = [match for match in matches if match is not None]
     if not found or len(found) != len(matches):
@@ -91,9 +91,9 @@ def _parse(names: Sequence[str]) -> list[_Parsed] | None:
     if len(heads) != 1 or len({match["tail"] for match in found}) != 1:
         return None
     head = next(iter(heads))
-    if re.search(r"\d\.$", head):  # 1.2.3 is no number
+    if re.search(r"\d\.$", head):  # 1.2.3 is not a number
         return None
-    # An e between digits is part of a word (a hash) unless there are decimal points, too, or it is 1e-05.
+    # An e between digits belongs to a word (a hash), unless there are also decimal points, or it is 1e-05.
     powers = [match["power"] for match in found if match["power"]]
     if powers and not any(match["part"] or (match["power"] or "").startswith("-") for match in found):
         return None
@@ -125,26 +125,26 @@ def _decimal(parsed: Sequence[_Parsed]) -> NameOrder:
         at = next(i for i, pair in enumerate(zip(names, other, strict=True)) if pair[0] != pair[1])
         meaning = "whole numbers (sec.nanosec)" if unit_digits else "decimals"
         note = (
-            f"digits behind the point are taken as {meaning}, so that '{names[at]}' comes before '{other[at]}'; "
+            f"digits after the point are read as {meaning}, so that '{names[at]}' comes before '{other[at]}'; "
             "pad them with zeros to one length if that is wrong"
         )
     if not _are_times(ordered, values, unit_digits):
         return NameOrder(names, None, note)
     stamps_ns = [int((value * NS_PER_S).to_integral_value()) for value in values]
-    if not rise(stamps_ns):
-        return NameOrder(names, None, note or "two names are the same time: they are taken for numbers")
-    if stamps_ns[0] < 0:  # a bag has no time before 1970
+    if not is_increasing(stamps_ns):
+        return NameOrder(names, None, note or "two names are the same time: they are read as numbers")
+    if stamps_ns[0] < 0:  # a bag cannot store times before 1970
         stamps_ns = [stamp_ns - stamps_ns[0] for stamp_ns in stamps_ns]
         note = note or "its names go below 0: stamps are counted from the first"
     if stamps_ns[-1] >= _LATEST_NS:
-        return NameOrder(names, None, note or "its names are later than 2038: they are taken for numbers")
+        return NameOrder(names, None, note or "its names are later than 2038: they are read as numbers")
     return NameOrder(names, tuple(stamps_ns), note)
 
 
 def _unit_digits(parsed: Sequence[_Parsed]) -> tuple[int, int]:
-    """0 for decimals, else 3, 6 or 9: milli-, micro- or nanoseconds without leading zeros.
+    """Return how to read the digits after the point: 0 = decimals; 3, 6, 9 = milli-, micro-, nanoseconds as integers.
 
-    Beside it what else it could be, where that is another order and neither is clearly right; else 0.
+    The second value is the alternative if it gives another order and neither is clearly right; else 0.
     """
     lengths = {len(one.part) for one in parsed}
     if len(lengths) == 1 or max(lengths) > 9 or any(one.power or one.negative for one in parsed):
@@ -153,7 +153,7 @@ def _unit_digits(parsed: Sequence[_Parsed]) -> tuple[int, int]:
     parts = [one.part for one in parsed if len(one.part) > 1]
     begins = any(part[0] == "0" for part in parts)
     ends = any(part[-1] == "0" for part in parts)
-    if begins:  # zeros are written: no whole number
+    if begins:  # leading zeros are written: not an integer
         return 0, 0
     if ends or _counted(parsed):  # 1.9, 1.10
         return unit, 0
@@ -161,7 +161,7 @@ def _unit_digits(parsed: Sequence[_Parsed]) -> tuple[int, int]:
         return 0, 0
     decimal, whole = _unsteadiness(parsed, 0), _unsteadiness(parsed, unit)
     clear = max(decimal, whole) >= _CLEARLY * min(decimal, whole)
-    # Nine of ten whole numbers of nanoseconds have all nine digits.
+    # Nine of ten integers of nanoseconds have all nine digits.
     full = sum(len(one.part) == unit for one in parsed) / len(parsed)
     if whole < decimal and (clear or full >= 0.5):
         return unit, 0 if clear else unit
@@ -169,7 +169,7 @@ def _unit_digits(parsed: Sequence[_Parsed]) -> tuple[int, int]:
 
 
 def _unsteadiness(parsed: Sequence[_Parsed], unit_digits: int) -> float:
-    """How far from one another the distances of neighbours are: their mean over their median."""
+    """Measure how irregular the gaps between neighbours are: 1 + mean deviation from the median / median."""
     values = [one.value(unit_digits) for one in _sorted(parsed, unit_digits)]
     gaps = [float(later - earlier) for earlier, later in pairwise(values)]
     middle = median(gaps) if gaps else 0.0
@@ -179,7 +179,7 @@ def _unsteadiness(parsed: Sequence[_Parsed], unit_digits: int) -> float:
 
 
 def _counted(parsed: Sequence[_Parsed]) -> bool:
-    """Whether the parts count one by one (`1.1`, `1.2`, ... `1.10`): a number of a scene, not a time."""
+    """True if the parts after the point count in steps of one (`1.1`, `1.2`, ... `1.10`): scene numbers, not times."""
     parts: dict[str, list[int]] = {}
     for one in parsed:
         if not one.part:
@@ -192,10 +192,10 @@ def _counted(parsed: Sequence[_Parsed]) -> bool:
 
 
 def _are_times(ordered: Sequence[_Parsed], values: Sequence[Decimal], unit_digits: int) -> bool:
-    """Whether decimal names are seconds: by their size, their digits, or an even pace across full seconds."""
+    """True if decimal names are seconds: by their size, their digits, or equal steps across full seconds."""
     if unit_digits == 3 or any("." in one.part for one in ordered):
         return False
-    if all(abs(value) >= 10**8 for value in values):  # since 1970
+    if all(abs(value) >= 10**8 for value in values):  # seconds since 1970
         return True
     if not _counted(ordered):
         return True
@@ -205,11 +205,13 @@ def _are_times(ordered: Sequence[_Parsed], values: Sequence[Decimal], unit_digit
 
 
 def _epoch_stamps(numbers: Sequence[str]) -> tuple[int, ...] | None:
-    """Whole numbers that can only be milli-, micro- or nanoseconds since 1970, as nanoseconds."""
+    """Convert integers that can only be milli-, micro- or nanoseconds since 1970 to nanoseconds; else None."""
     unit_ns = _EPOCHS.get(len(numbers[0]))
     if unit_ns is None or any(len(number) != len(numbers[0]) for number in numbers):
         return None
     stamps_ns = tuple(int(number) * unit_ns for number in numbers)
     return (
-        stamps_ns if rise(stamps_ns) and stamps_ns[0] >= _EARLIEST_NS and stamps_ns[-1] < _LATEST_NS else None
+        stamps_ns
+        if is_increasing(stamps_ns) and stamps_ns[0] >= _EARLIEST_NS and stamps_ns[-1] < _LATEST_NS
+        else None
     )

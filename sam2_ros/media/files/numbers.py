@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame numbers and time stamps of a video, also of one with damaged frames.
+"""Frame numbers and time stamps of a video, even with damaged frames.
 
-Knows failed reads and the container's time stamps; does not know who reads.
+Knows failed reads and the container's time stamps; reads no file.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 
 from sam2_ros.media.frame_source import NS_PER_S
 
-# A decoder that reorders frames reports a damaged one before those that are shown ahead of it.
+# A decoder that reorders frames reports a damaged frame before earlier frames in display order.
 _REORDERED = 32
-# A damaged key frame takes those with it that need it, a second or ten of them.
-_MOST_PER_FAILED = 600
+# A damaged key frame makes all frames that depend on it undecodable, for one to ten seconds.
+_MAX_PER_FAILED = 600
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of the first packets: whether they have time stamps, and how far apart frames usually are.
+    """Time stamps of the first packets.
 
     Attributes:
-        stamped: the container has time stamps; a raw H.264 stream has none.
-        usual_s: median distance of two frames, None when there are not two.
-        regular: nearly all frames are that far apart.
+        stamped: True if the container has time stamps; a raw H.264 stream has none.
+        usual_s: median gap between frames, seconds; None with fewer than two.
+        regular: True if nearly all gaps have this length.
     """
 
     stamped: bool
@@ -33,18 +33,24 @@ class Timing:
 
 
 class FrameNumbers:
-    """Frame numbers and stamps of the frames that decode, from failed reads and the container's time stamps.
+    """Assigns frame numbers and stamps to the frames that decode, from failed reads and the container's time stamps.
 
-    One failed read can stand for several frames (all that need a lost one), which the time stamps of a steady rate
-    tell. They alone prove nothing, except in an AVI, which has no other times than frame / rate.
+    One failed read can mean several lost frames (all that depend on one); at a regular rate the time stamps show how
+    many. A gap in the stamps alone is not evidence of lost frames, except in an AVI, whose times are frame / rate.
+
+    Args:
+        fps: frames per second.
+        timing: time stamps of the first packets.
+        by_time: True if gaps in the stamps are lost frames (AVI).
+        counted: the number of frames that the container states; None = unknown.
     """
 
     def __init__(self, fps: float, timing: Timing, by_time: bool, counted: int | None) -> None:
         self._fps = fps
         self._timing = timing
         self._by_time = by_time
-        self._counted = counted  # frames that the container wrote down
-        self._failed = 0  # failed reads whose frames may be yet to be missed
+        self._counted = counted
+        self._failed = 0  # failed reads whose frames are not yet counted as lost
         self._since_failed = 0
         self._base_ms: float | None = None
         self._stamp_ns = 0
@@ -60,7 +66,7 @@ class FrameNumbers:
 
     @property
     def shown_to_s(self) -> float:
-        """Where the last frame ends, in seconds from the start of the video."""
+        """The end of the last frame, in seconds from the start of the video."""
         return self.last_ms / 1e3 + 1 / self._fps
 
     def failed(self) -> None:
@@ -69,7 +75,7 @@ class FrameNumbers:
         self._since_failed = 0
 
     def out_of_order(self, at_ms: float) -> bool:
-        """Whether a frame behind a damaged one is shown before one that has come: its turn is over."""
+        """True if a frame decoded after a damaged one belongs before the last frame: too late, leave it out."""
         self.failed_in_a_row = 0
         if not self._failed or self._base_ms is None or not self._timing.stamped or not math.isfinite(at_ms):
             return False
@@ -79,14 +85,14 @@ class FrameNumbers:
         return True
 
     def decoded(self, at_ms: float) -> tuple[int, int]:
-        """Number and stamp in nanoseconds of a frame that decoded, shown at `at_ms`."""
+        """Return number and stamp (ns) of a frame that decoded, with the container's time stamp `at_ms`."""
         if not self._timing.stamped or not math.isfinite(at_ms):
             lost = self._failed
             self._failed = 0
             stamp_ns = round((self.next_index + lost) * NS_PER_S / self._fps)
         else:
             if self._base_ms is None:
-                # What comes before the first frame is nothing, unless a frame failed there.
+                # Time before the first frame does not count, unless a frame failed there.
                 self._base_ms = 0.0 if self._failed else at_ms
             at_ms -= self._base_ms
             stamp_ns = round(at_ms * 1e6)
@@ -94,7 +100,7 @@ class FrameNumbers:
             if not first and stamp_ns <= self._stamp_ns:
                 self.repaired += 1
                 stamp_ns = self._stamp_ns + round(NS_PER_S / self._fps)
-                if self._was_behind:  # not one odd stamp: a clock that was set back, which goes on from here
+                if self._was_behind:  # not a single odd stamp but a clock that was set back: use it from here
                     self._base_ms -= stamp_ns / 1e6 - at_ms
                 self._was_behind = True
                 at_ms = stamp_ns / 1e6
@@ -112,13 +118,13 @@ class FrameNumbers:
         return index, stamp_ns
 
     def _lost(self, at_ms: float) -> int:
-        """Frames missing between the last one and this one."""
+        """Return the number of frames missing between the last one and this one."""
         if not self._timing.regular:
             lost, self._failed = self._failed, 0
         elif self._failed or self._by_time:
             lost = max(0, round((at_ms - self.last_ms) * self._fps / 1e3) - 1)
             if not self._by_time:
-                lost = min(lost, self._failed * _MOST_PER_FAILED)  # rather than a pause of an hour
+                lost = min(lost, self._failed * _MAX_PER_FAILED)  # a longer gap is a pause
         else:
             lost = 0
             if (at_ms - self.last_ms) * self._fps / 1e3 > 1.5 and self.next_index:

@@ -14,21 +14,22 @@ TRACKING = "tracking"  # the status that every tracker has
 
 
 def node_values(messages: Iterable[Any], node: str) -> dict[str, str]:
-    """Key -> newest value over the statuses of one node, from DiagnosticArrays (rclpy or rosbags) in order.
+    """Collect key -> newest value over the statuses of one node.
 
     Args:
-        node: fully qualified name, such as "/robot1/sam2". When no status is of that name (its topics may have been
-            remapped, or an older release recorded the bare name), the only tracker's are taken; of several, none.
+        messages: DiagnosticArrays (rclpy or rosbags), in order.
+        node: fully qualified name, such as "/robot1/sam2". If no status has that name (its topics may be remapped, or
+            an older release recorded the bare name), the statuses of the only tracker are used; of several, none.
     """
-    told: dict[str, dict[str, str]] = {}
+    by_owner: dict[str, dict[str, str]] = {}
     trackers = set()
     for message in messages:
         for status in message.status:
             owner, separator, name = status.name.rpartition(SEPARATOR)
             if separator:
-                told.setdefault(owner, {}).update({entry.key: entry.value for entry in status.values})
+                by_owner.setdefault(owner, {}).update({entry.key: entry.value for entry in status.values})
                 if name == TRACKING:
                     trackers.add(owner)
-    if node not in told and len(trackers) == 1:
+    if node not in by_owner and len(trackers) == 1:
         node = next(iter(trackers))
-    return told.get(node, {})
+    return by_owner.get(node, {})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS message classes without a ROS installation: standard ones, sam2_ros_msgs, what a bag brings along.
+"""ROS message classes without a ROS installation: standard ones, sam2_ros_msgs, and those defined in a bag.
 
-Knows only types (rosbags type stores), not files: `storage.py` reads and writes with them.
+Knows only types (rosbags type stores), not files; `storage.py` uses them to read and write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sam2_ros.media.frame_source import SourceError
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 from sam2_ros.share_folder import shared_folder
 
-from .cdr_header import fits_a_stamp
+from .cdr_header import is_valid_stamp
 from .tracked_object import cropped_mask, roi_of, state_fields
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
@@ -33,15 +33,15 @@ _log = logging.getLogger(__name__)
 
 
 def normalised_type(name: str) -> str:
-    """`sensor_msgs/Image` as early ROS 2 and ROS 1 wrote it -> `sensor_msgs/msg/Image`."""
+    """Convert `sensor_msgs/Image`, as early ROS 2 and ROS 1 wrote it, to `sensor_msgs/msg/Image`."""
     package, _, rest = name.partition("/")
     return f"{package}/msg/{rest}" if rest and "/" not in rest else name
 
 
 @lru_cache(maxsize=2)
 def definitions(kind: Literal["msg", "srv"] = "msg") -> dict[str, str]:
-    """Type name -> text, e.g. `sam2_ros_msgs/msg/Prompt` -> the content of Prompt.msg. Raises UserError."""
-    # The generated Python package sam2_ros_msgs has a msg/ too, without definitions.
+    """Read the definitions of sam2_ros_msgs: `sam2_ros_msgs/msg/Prompt` -> content of Prompt.msg. Raises UserError."""
+    # Searched by *.msg: the generated Python package sam2_ros_msgs has a folder msg/, too, without definitions.
     folder = shared_folder("msgs", "msg/*.msg", in_clone="sam2_ros_msgs") / kind
     files = sorted(folder.glob(f"*.{kind}"))
     return {f"sam2_ros_msgs/{kind}/{path.stem}": path.read_text("utf-8") for path in files}
@@ -49,7 +49,7 @@ def definitions(kind: Literal["msg", "srv"] = "msg") -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def standard_types() -> Typestore:
-    """ROS 2's messages and sam2_ros_msgs. Image, Header, Time are the same bytes in every distribution."""
+    """Return the types of ROS 2 and sam2_ros_msgs. Image, Header and Time have the same bytes in every distribution."""
     store = get_typestore(Stores.ROS2_JAZZY)
     own: Typesdict = {}
     for name, text in definitions().items():
@@ -59,23 +59,21 @@ def standard_types() -> Typestore:
 
 
 def types_of_bag(connections: Iterable[Connection]) -> Typestore:
-    """`standard_types` with the definitions stored in a bag in front: a bag is read as it was written."""
+    """Return `standard_types`, overridden by the definitions stored in the bag."""
     stored: Typesdict = {}
     for connection in connections:
         if connection.msgdef.format == MessageDefinitionFormat.NONE:
             continue
         try:
             stored.update(_parsed(connection))
-        except Exception as error:  # of a damaged text rosbags raises what its parser meets
-            _log.warning(
-                "definition of %s in the bag is not understood: %s", connection.msgtype, _line(error)
-            )
+        except Exception as error:  # for a damaged definition rosbags raises any error of its parser
+            _log.warning("definition of %s in the bag cannot be parsed: %s", connection.msgtype, _line(error))
     standard = standard_types().fielddefs
     if all(standard.get(name) == stored[name] for name in stored.keys() - _FIXED_TYPES):
         return standard_types()  # no second set of classes, which takes 0.3 s to make
     store = get_typestore(Stores.EMPTY)
     try:
-        # Images are the same bytes in every distribution: a damaged definition must not cost them.
+        # Images have the same bytes in every distribution: they are read even if their definition is damaged.
         store.register({**standard, **stored, **{name: standard[name] for name in _FIXED_TYPES}})
     except Exception as error:
         _log.warning("definitions in the bag are left out, as they do not fit together: %s", _line(error))
@@ -101,8 +99,8 @@ def _parsed(connection: Connection) -> Typesdict:
 
 
 def header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:
-    """std_msgs/Header of a stamp in nanoseconds. Raises SourceError for one that a message cannot hold."""
-    if not fits_a_stamp(int(stamp_ns)):
+    """Make a std_msgs/Header from a stamp in nanoseconds. Raises SourceError if a message cannot hold the stamp."""
+    if not is_valid_stamp(int(stamp_ns)):
         raise SourceError(
             f"stamp of {stamp_ns} ns does not fit into a message, expected one from 1970 to January 2038"
         )
@@ -112,12 +110,12 @@ def header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:
 
 
 def recorded_image(types: Typestore, stamp_ns: int, frame_id: str, fields: ImageFields) -> Any:
-    """sensor_msgs/Image."""
+    """Make a sensor_msgs/Image."""
     return types.types[IMAGE_TYPE](header=header(types, stamp_ns, frame_id), **fields._asdict())
 
 
 def recorded_objects(types: Typestore, stamp_ns: int, frame_id: str, result: FrameResult) -> Any:
-    """sam2_ros_msgs/TrackedObjectArray of one frame; positions stay zero, for they need depth."""
+    """Make a sam2_ros_msgs/TrackedObjectArray of one frame; positions stay zero, as they need depth."""
     return types.types[OBJECTS_TYPE](
         header=header(types, stamp_ns, frame_id),
         position_frame_id=frame_id,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One tracked object <-> the plain field values of `sam2_ros_msgs/TrackedObject` and `ObjectStatus`.
+"""Converts a tracked object to plain field values of `sam2_ros_msgs/TrackedObject` and `ObjectStatus`, and back.
 
-Knows neither rclpy nor rosbags: whoever owns the message class fills it from these values, so that a
-recorded bag and the live node agree by construction.
+Knows neither rclpy nor rosbags: the live node and the bag writer both fill their message classes from these values, so
+that live and recorded messages agree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Roi(NamedTuple):
 
 
 def state_fields(obj: TrackedObject) -> dict[str, Any]:
-    """What both messages say of an object and its state, by the names of their fields."""
+    """Return the fields that both messages share: identity, state and scores."""
     return {
         "id": obj.id,
         "label": int(obj.label),
@@ -38,22 +38,22 @@ def state_fields(obj: TrackedObject) -> dict[str, Any]:
 
 
 def roi_of(obj: TrackedObject) -> Roi:
-    """The tight box of the object's mask."""
+    """Return the tight box of the object's mask."""
     x0, y0, x1, y1 = (int(edge) for edge in obj.box)
     return Roi(x0, y0, x1 - x0, y1 - y0) if x1 > x0 and y1 > y0 else Roi(0, 0, 0, 0)
 
 
 def cropped_mask(obj: TrackedObject) -> np.ndarray:
-    """[roi.height, roi.width] uint8, 0 or 255, contiguous: `data` of a mono8 image with step = width."""
+    """Crop the mask to [roi.height, roi.width] uint8, 0 or 255, contiguous: `data` of a mono8 image, step = width."""
     roi = roi_of(obj)
     crop = obj.mask[roi.y_offset : roi.y_offset + roi.height, roi.x_offset : roi.x_offset + roi.width]
     return np.ascontiguousarray(np.multiply(crop, 255, dtype=np.uint8))
 
 
 def read_objects(message: Any) -> list[TrackedObject]:
-    """The objects of a TrackedObjectArray (rclpy or rosbags), without logits; masks at the size of the image.
+    """Read the objects of a TrackedObjectArray (rclpy or rosbags), without logits; masks have the size of the image.
 
-    Raises ValueError when a roi does not fit the image or the mask does not fit the roi.
+    Raises ValueError if a roi does not fit the image or a mask does not fit its roi.
     """
     height_px, width_px = int(message.image_height), int(message.image_width)
     return [_read_object(item, height_px, width_px) for item in message.objects]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes JPEG, PNG, TIFF, WebP and BMP bytes to RGB: complete images only, of any bit depth.
 
-Knows neither files nor messages: whoever calls says whether the picture is to be turned upright.
+Knows neither files nor messages; the caller decides whether EXIF orientation is applied.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from .picture_end import JPEG_END, PictureEnd, picture_end
 from .value_range import ValueRange
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-# What a decoder may look at beyond the last pixel; decodes to a few blocks at most.
+# Padding for a decoder that reads beyond the last pixel; it decodes to a few blocks at most.
 _LOOK_AHEAD = bytes(16)
 _FILLER = 128
 
 
 def decode_picture(encoded: np.ndarray, what: str, upright: bool, values: ValueRange) -> np.ndarray:
-    """A picture, flat uint8, as [H, W, 3] uint8 RGB.
+    """Decode an image, flat uint8 bytes, to [H, W, 3] uint8 RGB.
+
+    A JPEG without an end marker is accepted if all its rows are there. Bytes after an end marker are ignored.
 
     Args:
-        what: the picture in an error's words.
-        upright: turn it as its EXIF orientation says, as viewers do. TIFF is always turned, by OpenCV.
+        encoded: the bytes of the file or message.
+        what: description of the image for error messages.
+        upright: rotate by the EXIF orientation, as viewers do. OpenCV always does so for TIFF.
         values: how more than 8 bits become 8.
 
-    Raises ImageError for what does not decode and for what is cut off, which decoders fill up with grey. A JPEG
-    without its end marker is taken when all its rows are there; what follows an end marker is not looked at.
+    Raises:
+        ImageError: it does not decode, or is truncated (decoders fill missing rows with grey).
     """
     if bytes(encoded[:4]) in _TIFF:
         return _rgb(_decoded_tiff(encoded, what), values)
@@ -53,17 +56,17 @@ def decode_picture(encoded: np.ndarray, what: str, upright: bool, values: ValueR
 
 
 def _without_padding(jpeg: np.ndarray) -> np.ndarray:
-    """Without zeros behind the data of a JPEG, which end in a byte filled up with ones."""
+    """Remove zeros after the data of a JPEG, whose last byte is filled up with ones."""
     used = int(jpeg.size - np.argmax(jpeg[::-1] != 0))
     return jpeg[: used + 1] if jpeg[used - 1] == 0xFF else jpeg[:used]  # 0xFF 0x00 is a byte of data
 
 
 def _is_doubtful(end: PictureEnd, tail: np.ndarray, image: np.ndarray) -> bool:
-    """True where the data of a JPEG may not reach its last row.
+    """True if the data of a JPEG may not reach its last row.
 
-    Where there is no end marker; where other bytes follow it, for then it may be theirs (a cut-off picture in a buffer
-    that was used before); where the last pixels are the grey that a decoder fills up with (a driver that ends a cut-off
-    picture properly).
+    Three cases: there is no end marker; other bytes follow the end marker, which may belong to an older image (a
+    truncated image in a reused buffer); the last pixels have the grey that decoders fill in (a driver that adds an end
+    marker to a truncated image).
     """
     return not end.marked or bool(tail.any()) or bool((image[-1, -4:] == _FILLER).all())
 
@@ -76,7 +79,7 @@ def _decoded(encoded: np.ndarray, flags: int) -> np.ndarray | None:
 
 
 def _decoded_tiff(encoded: np.ndarray, what: str) -> np.ndarray:
-    """BGR or grey of any type of number: OpenCV reads floats only as they are, Pillow 32-bit integers."""
+    """Decode to BGR or grey of any number type: OpenCV needs IMREAD_UNCHANGED for floats, Pillow reads int32."""
     with quiet_opencv():
         for flags in (cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, cv2.IMREAD_UNCHANGED):
             if (image := _decoded(encoded, flags)) is not None:
@@ -100,9 +103,10 @@ def _rgb(image: np.ndarray, values: ValueRange) -> np.ndarray:
 
 
 def _reaches_its_last_row(jpeg: np.ndarray) -> bool:
-    """True where a JPEG's data reach the last row: decoders fill up what is missing only at an end marker.
+    """True if a JPEG's data reach the last row.
 
-    So it is given to one without: rows that are not decoded stay black, though filled up they are grey.
+    Decodes it with and without an end marker: decoders fill missing rows with grey only at an end marker; without one
+    these rows stay black.
     """
     data = jpeg[: -len(JPEG_END)].tobytes()
     last_rows = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the images of one stream to RGB: its options, its warnings, and the range of values it found.
+"""Converts the images of one stream to RGB: holds its options, its warnings and its range of values.
 
 Knows messages by their fields only (rosbags or rclpy), and files by their bytes; imports no ROS.
 """
@@ -16,9 +16,9 @@ import numpy as np
 from sam2_ros.media.ros_image import (
     UNTYPED_COLOURS,
     compressed_to_rgb,
+    has_untyped_channels,
     image_to_rgb,
-    is_read,
-    says_no_colours,
+    is_supported,
 )
 
 from .image_error import ImageError
@@ -29,11 +29,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PixelConfig:
-    """What pixel values mean where the images do not say. Raises ImageError.
+    """The meaning of pixel values that the images do not define. Raises ImageError.
 
     Attributes:
         value_range: how more than 8 bits become 8: full, percentiles, or LOW,HIGH (see `ValueRange`).
-        untyped: what the channels of 8UC3 and 8UC4 images are: bgr or rgb.
+        untyped: channel order of 8UC3 and 8UC4 images: bgr or rgb.
     """
 
     value_range: str = FULL
@@ -48,7 +48,7 @@ class PixelConfig:
 
 
 class ImageReader:
-    """One for each stream; safe to call from several threads. `warn` is told each thing once."""
+    """Use one for each stream; thread-safe. `warn` is called once for each problem."""
 
     def __init__(
         self, config: PixelConfig | None = None, warn: Callable[[str], object] = _log.warning
@@ -56,12 +56,12 @@ class ImageReader:
         self.config = config or PixelConfig()
         self._warn = warn
         self._values = ValueRange(self.config.value_range, warn)
-        self._told_untyped = False
+        self._warned_untyped = False
 
     def message(self, message: Any) -> np.ndarray:
-        """An Image or CompressedImage message as [H, W, 3] uint8 RGB, as stored: CameraInfo describes these pixels.
+        """Convert an Image or CompressedImage message to [H, W, 3] uint8 RGB, without EXIF rotation.
 
-        Raises ImageError.
+        CameraInfo describes the pixels as stored. Raises ImageError.
         """
         if not hasattr(message, "encoding"):
             return compressed_to_rgb(message.data, message.format, values=self._values)
@@ -75,8 +75,8 @@ class ImageReader:
             self._values,
             self.config.untyped,
         )
-        if not self._told_untyped and says_no_colours(message.encoding):
-            self._told_untyped = True
+        if not self._warned_untyped and has_untyped_channels(message.encoding):
+            self._warned_untyped = True
             other = "rgb" if self.config.untyped == "bgr" else "bgr"
             self._warn(
                 f"images of encoding {message.encoding} do not say what their channels are: read as "
@@ -86,9 +86,9 @@ class ImageReader:
         return image_rgb
 
     def file(self, data: bytes) -> np.ndarray:
-        """The bytes of a picture's file as [H, W, 3] uint8 RGB, upright as viewers show it. Raises ImageError."""
+        """Decode the bytes of an image file to [H, W, 3] uint8 RGB, rotated by its EXIF. Raises ImageError."""
         return compressed_to_rgb(data, upright=True, values=self._values)
 
     def reads(self, encoding: str) -> bool:
-        """True for an encoding of sensor_msgs/Image that `message` reads."""
-        return is_read(encoding, self._values)
+        """True if `message` reads this encoding of sensor_msgs/Image."""
+        return is_supported(encoding, self._values)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Converts planar YUV images, as camera chips deliver them, to RGB: nv12, i420 and the like.
+"""Converts planar YUV images, the output of camera chips, to RGB: nv12, i420 and others.
 
-Knows layouts and BT.601 video range (16..235), which is what cameras send; nothing of messages.
+Knows layouts and BT.601 video range (16..235), which cameras send; nothing of messages.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _BT601_OFFSET = -_BT601 @ np.array([16, 128, 128], np.float32)
 
 
 def planar_to_rgb(height: int, width: int, name: str, step: int, flat: np.ndarray) -> np.ndarray:
-    """[height, width, 3] uint8 RGB from the planes in `flat`.
+    """Convert the planes in `flat` to [height, width, 3] uint8 RGB.
 
-    `height` and `width` are the picture's. `step` is the bytes of a row of brightness; a row of interleaved colour of
-    nv12 and nv21 takes as many, of nv24 twice, of one of two colour planes half. Where the data are exactly those of
-    rows without padding, `step` is not needed, for some drivers give that of another encoding.
-    Raises ImageError for sizes that do not fit.
+    `height` and `width` are the image's. `step` is the number of bytes of a row of brightness; a row of interleaved
+    colour has as many in nv12 and nv21, twice as many in nv24 and nv42; a row of a separate colour plane has half. If
+    the size of the data is that of rows without padding, `step` is ignored, as some drivers give that of another
+    encoding. Raises ImageError if the sizes do not fit.
     """
     if height <= 0 or width <= 0:
         raise ImageError(f"{name} image is {width}x{height} px, expected at least 1x1")
@@ -50,7 +50,7 @@ def planar_to_rgb(height: int, width: int, name: str, step: int, flat: np.ndarra
         )
     needed = int(height * step * pixel_bytes)
     if flat.size < needed:
-        hint = "; height is the picture's, without the rows of colour" if flat.size == height * step else ""
+        hint = "; height is the image's, without the rows of colour" if flat.size == height * step else ""
         raise ImageError(
             f"{name} image {width}x{height} with step {step} has {flat.size} bytes of data, expected {needed}: "
             f"truncated on the way, or its sizes are wrong{hint}"
@@ -64,7 +64,7 @@ def planar_to_rgb(height: int, width: int, name: str, step: int, flat: np.ndarra
 
 
 def _tight(height: int, width: int, name: str, step: int, flat: np.ndarray) -> np.ndarray:
-    """The planes without the padding of their rows, flat."""
+    """Return the planes without the padding of their rows, flat."""
     luma, colour = flat[: height * step].reshape(height, step), flat[height * step :]
     if name in _INTERLEAVED:
         rows = colour.reshape(height // 2, step)[:, :width]

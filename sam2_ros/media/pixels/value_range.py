@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns pixel values of more than 8 bits into 8 bits: the full range, a fixed one, or percentiles of the first image.
+"""Converts pixel values of more than 8 bits to 8 bits: full range, a fixed range, or percentiles of the first image.
 
-Knows arrays of values, not where they come from. A range that was found is kept, so that brightness does not flicker.
+Knows arrays of values, not their source. The percentiles stay fixed for a stream, so that brightness does not flicker.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ LOW_PERCENT, HIGH_PERCENT = 1.0, 99.0
 FEW_GREY_VALUES = 64
 REMEDY = "give --range percentiles or --range LOW,HIGH (of the node: parameter mono16_range)"
 _SAMPLES = 200_000  # enough for percentiles, few enough to sort at once
-_NOISE_SHARE = 1e-4  # a grey value of fewer pixels is a dead pixel's
+_NOISE_SHARE = 1e-4  # a grey value with a smaller share of the pixels counts as dead pixels
 
 _log = logging.getLogger(__name__)
 
 
 class ValueRange:
-    """How the values of one stream become 8 bits; one object for one stream, for it keeps what it found.
+    """Converts the values of one stream to 8 bits; use one object for each stream, as it stores the range.
 
     Args:
         text: `full` (value // 256 of 16 bits), `percentiles` (1 and 99 of the first image with more than one value),
             or `LOW,HIGH`: the values that become 0 and 255.
-        warn: told, once, that the first picture uses few grey values of the full range.
+        warn: called once if the first image uses few grey values of the full range.
 
-    Raises ImageError.
+    Raises:
+        ImageError: `text` is none of these.
     """
 
     def __init__(self, text: str = FULL, warn: Callable[[str], object] = _log.warning) -> None:
@@ -47,13 +48,13 @@ class ValueRange:
 
     @property
     def chosen(self) -> bool:
-        """True when somebody said what the values mean."""
+        """True if a range other than `full` was given."""
         return self.text != FULL
 
     def to_8_bits(self, values: np.ndarray) -> np.ndarray:
-        """Same shape, uint8; uint8 comes back as it is.
+        """Convert to uint8 of the same shape; uint8 is returned unchanged.
 
-        Raises ImageError for values that have no full range (floats beyond 0..1, 32-bit integers) and got none.
+        Raises ImageError for values without a full range (floats beyond 0..1, 32-bit integers) if no range was given.
         """
         if values.dtype == np.uint8:
             return values
@@ -63,7 +64,7 @@ class ValueRange:
             if self._limits is None:
                 self._limits = _percentiles(values)
             limits = self._limits
-        if limits is None:  # a picture of one value says nothing of the next
+        if limits is None:  # an image with a single value gives no range
             return np.zeros(values.shape, np.uint8)
         if not _is_16_bit(values):
             return _scaled(values, *limits)
@@ -77,8 +78,8 @@ class ValueRange:
             warn, self._warn = self._warn, None
             if warn is not None and (used := grey_values_used(grey)) < FEW_GREY_VALUES:
                 warn(
-                    f"a 16-bit picture with values from {values.min()} to {values.max()} uses only {used} of the 256 "
-                    f"grey values, which may hide what it shows: {REMEDY}"
+                    f"a 16-bit image with values from {values.min()} to {values.max()} uses only {used} of the 256 "
+                    f"grey values, which may hide its content: {REMEDY}"
                 )
             return grey
         finite = values[np.isfinite(values)]
@@ -86,18 +87,18 @@ class ValueRange:
         if values.dtype.kind == "f" and low >= 0 and high <= 1:
             return _scaled(values, 0.0, 1.0)
         raise ImageError(
-            f"picture of {values.dtype} values from {low:g} to {high:g}, expected 8 or 16 bits, or floats from 0 to 1: "
+            f"image of {values.dtype} values from {low:g} to {high:g}, expected 8 or 16 bits, or floats from 0 to 1: "
             f"{REMEDY}"
         )
 
 
 def _is_16_bit(values: np.ndarray) -> bool:
-    """Unsigned 16 bits, in either byte order."""
+    """True for unsigned 16 bits, in either byte order."""
     return values.dtype.kind == "u" and values.dtype.itemsize == 2
 
 
 def _high_bytes(values: np.ndarray) -> np.ndarray:
-    """value // 256 without another copy, however the values lie."""
+    """Return value // 256 for any memory layout, without an intermediate copy."""
     order = values.dtype.byteorder
     big_endian = order == ">" or (order in "=|" and sys.byteorder == "big")
     halves = values.view(np.dtype([("first", "u1"), ("second", "u1")]))
@@ -105,13 +106,13 @@ def _high_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def grey_values_used(grey: np.ndarray) -> int:
-    """How many of the 256 values more than a stray pixel has."""
+    """Count the values of 256 that more than stray pixels have."""
     counts = cv2.calcHist([grey.reshape(1, -1)], [0], None, [256], [0, 256])
     return int((counts > max(0.0, _NOISE_SHARE * grey.size)).sum())
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
-    """The 1st and the 99th of the finite values; their extremes where these are equal; None where those are, too."""
+    """Return the 1st and 99th percentile of the finite values; if equal, minimum and maximum; if equal, too, None."""
     flat = values.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLES)]
     sample = sample[np.isfinite(sample)]
@@ -127,7 +128,7 @@ def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """[low, high] to [0, 255], rounded; what lies outside is cut off, NaN is 0."""
+    """Map [low, high] to [0, 255], rounded; values outside are clipped, NaN becomes 0."""
     exact = values.astype(
         np.float32 if values.dtype.kind == "f" and values.dtype.itemsize <= 4 else np.float64
     )

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn: textured things, their parts and the clutter around them. Knows nothing of how they move."""
+"""Draws textured things, their parts and backdrops. Does not know how they move."""

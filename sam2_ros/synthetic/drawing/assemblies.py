@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Things of several materials: vehicles, riders, dressed people, patched animals, fish, furniture, plants, stacks.
 
-It knows nothing of motion beyond the swing of a part, and nothing of the scene that a thing is put in.
+Knows the swing of a part, but no other motion, and no scene.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Rng = np.random.Generator
 
 
 def make_assembly(rng: Rng, look: Look, turning: float = 0.0) -> tuple[Part, ...]:
-    """A random thing of several materials; `turning` is the chance that one in one piece turns on itself."""
+    """Make a random thing of several materials; `turning`: probability that a thing in one piece turns on itself."""
     kind = KINDS[int(rng.choice(len(KINDS), p=_SHARES))]
     made = kind(rng, look)
     if isinstance(made, Canvas):
@@ -33,7 +33,7 @@ def make_assembly(rng: Rng, look: Look, turning: float = 0.0) -> tuple[Part, ...
 
 
 def stack(rng: Rng, look: Look) -> Canvas:
-    """Three to six pieces of anything on each other, with patches: no name, but every material another."""
+    """Make an abstract thing: two to five pieces over each other, with patches, each of another material."""
     canvas = Canvas(rng, look)
     canvas.add(shapes.fit(_piece(rng)) * rng.uniform(0.45, 0.75))
     for _ in range(int(rng.integers(1, 5))):
@@ -46,7 +46,7 @@ def stack(rng: Rng, look: Look) -> Canvas:
 
 
 def vehicle(rng: Rng, look: Look) -> tuple[Part, ...]:
-    """A car, van, lorry or train from the side: hull and cabin, windows, stripe, lamps, wheels that turn."""
+    """Make a car, van, lorry or train from the side: body and cabin, windows, stripe, lamps, turning wheels."""
     long, high = rng.uniform(0.75, 0.93), rng.uniform(0.2, 0.4)
     canvas = Canvas(rng, look)
     floor = rng.uniform(0.15, 0.35)
@@ -82,7 +82,7 @@ def vehicle(rng: Rng, look: Look) -> tuple[Part, ...]:
 
 
 def vehicle_end(rng: Rng, look: Look) -> Canvas:
-    """A vehicle from the front or behind: windscreen, lamps in pairs, grille, plate, tyres below."""
+    """Make a vehicle from the front or behind: windscreen, pairs of lamps, grille, number plate, tyres."""
     canvas = Canvas(rng, look)
     wide, tall = rng.uniform(0.6, 0.9), rng.uniform(0.5, 0.9)
     for x in (-0.7, 0.7):
@@ -104,7 +104,7 @@ def vehicle_end(rng: Rng, look: Look) -> Canvas:
 
 
 def person(rng: Rng, look: Look, legs: bool = True) -> tuple[Part, ...]:
-    """Hair, skin, shirt with a badge, trousers, shoes: limbs of two materials that swing."""
+    """Make a person: hair, skin, shirt with a badge, trousers, shoes, and swinging limbs of two materials."""
     skin, shirt, trousers = (material(rng, look) for _ in range(3))
     pace, start = float(rng.uniform(0.01, 0.12)), float(rng.uniform(0, 6.3))
     torso = Canvas(rng, look, 0.5)
@@ -138,7 +138,7 @@ def person(rng: Rng, look: Look, legs: bool = True) -> tuple[Part, ...]:
 
 
 def animal(rng: Rng, look: Look) -> tuple[Part, ...]:
-    """On four legs: coat with patches, another head, socks, tail, perhaps a saddle cloth or a collar."""
+    """Make an animal on four legs: coat with patches, head, lower legs and tail of other materials."""
     pace, start = float(rng.uniform(0.01, 0.15)), float(rng.uniform(0, 6.3))
     coat = look.texture if rng.random() < 0.6 else material(rng, look)
     body = Canvas(rng, look, 0.62)
@@ -172,7 +172,7 @@ def animal(rng: Rng, look: Look) -> tuple[Part, ...]:
 
 
 def rider(rng: Rng, look: Look) -> tuple[Part, ...]:
-    """A person on an animal, a two-wheeler or a board: one thing, whose halves have nothing in common."""
+    """Make a person on an animal, a two-wheeler or a board: one thing of two very different halves."""
     upper = _smaller(person(rng, look, legs=rng.random() < 0.6), 0.62, -0.26)
     draw = rng.random()
     if draw < 0.4:
@@ -191,7 +191,7 @@ def rider(rng: Rng, look: Look) -> tuple[Part, ...]:
 
 
 def _smaller(parts: tuple[Part, ...], scale: float, down: float) -> list[Part]:
-    """The parts of a thing at a smaller scale, moved down by a share of the thing's square."""
+    """Scale the parts of a thing, and move them down by a share of the thing's square."""
     return [
         replace(p, scale=p.scale * scale, pivot_xy=(p.pivot_xy[0] * scale, p.pivot_xy[1] * scale + down))
         for p in parts
@@ -199,7 +199,7 @@ def _smaller(parts: tuple[Part, ...], scale: float, down: float) -> list[Part]:
 
 
 def fish(rng: Rng, look: Look) -> Canvas:
-    """A body with bands, an eye, fins and a tail of other materials, in one piece that may bend."""
+    """Make a fish: a body with bands, an eye, fins and a tail of other materials, in one piece that may bend."""
     canvas = Canvas(rng, look)
     deep = rng.uniform(0.25, 0.6)
     tail = np.array([[-0.45, 0], [-0.93, -rng.uniform(0.2, 0.6)], [-0.8, 0], [-0.93, rng.uniform(0.2, 0.6)]])
@@ -220,7 +220,7 @@ def fish(rng: Rng, look: Look) -> Canvas:
 
 
 def furniture(rng: Rng, look: Look) -> Canvas:
-    """A chair, table, gate or scaffold: bars with holes between them, boards of another material."""
+    """Make a chair, table, gate or scaffold: bars with holes between them, boards of another material."""
     canvas = Canvas(rng, look)
     wide, tall = rng.uniform(0.5, 0.92, 2)
     thick = rng.uniform(0.03, 0.11)
@@ -239,7 +239,7 @@ def furniture(rng: Rng, look: Look) -> Canvas:
 
 
 def plant(rng: Rng, look: Look) -> Canvas:
-    """A stem or pole under crowns of another material: a tree, a flower, a sign, an umbrella, a balloon."""
+    """Make a stem or pole with crowns of another material: a tree, a flower, a sign, an umbrella, a balloon."""
     canvas = Canvas(rng, look)
     foot = rng.uniform(0.02, 0.12)
     canvas.add(np.array([[-foot, 0.93], [-foot * 0.6, -0.2], [foot * 0.6, -0.2], [foot, 0.93]]))
@@ -259,7 +259,7 @@ _SHARES = (0.25, 0.13, 0.08, 0.1, 0.13, 0.12, 0.07, 0.06, 0.06)
 
 
 def box(x: float, y: float, half_width: float, half_height: float, power: float = 0.15) -> np.ndarray:
-    """A box about (x, y), its corners the rounder the larger `power` (1: an ellipse), [n, 2]."""
+    """Return a box around (x, y), [n, 2]; a larger `power` rounds its corners more (1: an ellipse)."""
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([x + half_width * np.sign(cos) * np.abs(cos) ** power,
@@ -272,31 +272,31 @@ def _piece(rng: Rng) -> np.ndarray:
         return shapes.blob(rng)
     if draw < 0.6:
         return shapes.polygon(rng)
-    return shapes.turned(shapes.superellipse(rng), rng.uniform(0, 6.3))
+    return shapes.rotated(shapes.superellipse(rng), rng.uniform(0, 6.3))
 
 
 def _limb(rng: Rng, look: Look, upper: np.ndarray, lower: np.ndarray | None, share: float) -> Part:
-    """An arm or a leg whose lower end (hand, shoe, sock) is of another material."""
+    """Make an arm or a leg whose lower end (hand, shoe, sock) has another material."""
     limb = Canvas(rng, look, share).add(shapes.limb(rng, float(rng.uniform(0.1, 0.22))), material=upper)
     return limb.mark(box(0, 1.0, 1.0, rng.uniform(0.12, 0.5)), material=lower).part()
 
 
 def _wheel(rng: Rng, look: Look, radius: float) -> Part:
-    """Tyre, rim, hub; some with spokes to see through."""
+    """Make a wheel: tyre, rim, hub; some with spokes and holes between them."""
     disc = box(0, 0, 0.93, 0.93, 1.0)
     canvas = Canvas(rng, look, radius).add(disc)
     inner = rng.uniform(0.5, 0.85)
     if rng.random() < 0.3:
         canvas.cut(disc * inner)
         for angle in np.arange(3) * np.pi / 3:
-            canvas.add(shapes.turned(box(0, 0, inner, 0.08), angle))
+            canvas.add(shapes.rotated(box(0, 0, inner, 0.08), angle))
     else:
         canvas.mark(disc * inner)
     return canvas.mark(disc * 0.25).mark(box(inner / 2, 0, inner / 2, 0.08)).part(radius)
 
 
 def _two_wheeler(rng: Rng, look: Look) -> tuple[Part, ...]:
-    """A bicycle (thin, to see through) or a motorcycle (with a body)."""
+    """Make a bicycle (thin, with holes) or a motorcycle (with a body)."""
     radius, apart, axle = rng.uniform(0.22, 0.34), rng.uniform(0.45, 0.62), 0.58
     wheel = _wheel(rng, look, radius)
     frame = Canvas(rng, look)

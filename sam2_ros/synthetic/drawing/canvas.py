@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paints one sprite from several materials: outlines filled with paint or texture, marks, holes, a turning skin.
+"""Paints one sprite from several materials: outlines filled with paint or texture, marks, holes, a turning surface.
 
-It knows nothing of what the sprite stands for.
+Does not know what the sprite represents.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ STILL = Wave()
 
 
 class Canvas:
-    """Materials painted over each other in one square sprite, each within an outline in -1..1."""
+    """One square sprite: materials painted over each other, each within an outline in -1..1."""
 
     def __init__(self, rng: Rng, look: Look, share: float = 1.0) -> None:
-        """`share` is the size of the part in the thing's square: a small part needs few pixels."""
+        """`share`: size of the part relative to the thing; a small part needs few pixels."""
         self.rng, self.look = rng, look
         self.size_px = max(12, int(look.size_px * share))
         self.alpha = np.zeros((self.size_px, self.size_px), np.uint8)
         self.texture: np.ndarray | None = None
 
     def add(self, *outlines: np.ndarray, material: np.ndarray | None = None) -> Canvas:
-        """Paints outside what is there as well: the thing grows by the outlines (even-odd)."""
+        """Fill the outlines (even-odd), also outside the thing, which grows by them."""
         alpha = shapes.filled(list(outlines), self.size_px)
         self._cover(alpha, material)
         self.alpha = np.maximum(self.alpha, alpha)
         return self
 
     def mark(self, *outlines: np.ndarray, material: np.ndarray | None = None) -> Canvas:
-        """Paints on what is there only: a window, a patch, a stripe."""
+        """Fill the outlines within the thing only: a window, a patch, a stripe."""
         self._cover(shapes.filled(list(outlines), self.size_px), material)
         return self
 
     def cut(self, *outlines: np.ndarray) -> Canvas:
-        """A hole to see through."""
+        """Cut a hole."""
         self.alpha = np.minimum(self.alpha, 255 - shapes.filled(list(outlines), self.size_px))
         return self
 
     def part(self, scale: float = 1.0, at_xy: tuple[float, float] = (0.0, 0.0), swing: Wave = STILL) -> Part:
         x, y, width, height = cv2.boundingRect(self.alpha)
-        # A rim of two for what interpolation mixes in; a limb's sprite is empty for the most part.
+        # Two pixels of margin for interpolation. A limb's sprite is mostly empty.
         last = self.size_px - 1
         extent = (max(x - 2, 0), max(y - 2, 0), min(x + width + 1, last), min(y + height + 1, last))
         return Part(self.look.sprite(self.alpha, self._painted()), scale, at_xy, swing=swing, extent=extent)
 
     def turning(self, speed: float) -> Part:
-        """The whole thing as a body that turns: its surface passes within the outline."""
+        """Return the thing as one part that turns: its surface moves within the outline."""
         part = self.part()
         painted = self._painted()
         strip = np.concatenate([painted, painted[:, ::-1]], axis=1)
@@ -70,7 +70,9 @@ class Canvas:
 
     def _cover(self, alpha: np.ndarray, paint: np.ndarray | None) -> None:
         x, y, width, height = cv2.boundingRect(alpha)
-        if self.texture is None:  # the first paint goes on beyond its outline: blending never meets black
+        if (
+            self.texture is None
+        ):  # the first paint fills the whole sprite, so that edges do not blend with black
             self.texture = self._painted() if paint is None else paint[: self.size_px, : self.size_px].copy()
         elif width:
             region = slice(y, y + height), slice(x, x + width)
@@ -81,9 +83,9 @@ class Canvas:
 
 
 def material(rng: Rng, look: Look, height_px: int = 0, width_px: int = 0) -> np.ndarray:
-    """Plain paint, the thing's own texture in another colour, or another one: [height_px, width_px, 3] uint8.
+    """Make a material, [height_px, width_px, 3] uint8: plain paint, the thing's texture recoloured, or another texture.
 
-    Without a size it is as large as the thing.
+    Without a size it has the size of the thing.
     """
     height, width = height_px or look.size_px, width_px or look.size_px
     own = np.ascontiguousarray(look.texture[:height, :width])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backdrops full of things like those that are labelled, and backdrops out of focus.
+"""Backdrops with many still things similar to the labelled ones, and backdrops out of focus.
 
-It knows nothing of what moves in front of them.
+Knows nothing of what moves in front of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rng = np.random.Generator
 
 
 def cluttered(rng: Rng, bank: TextureBank, backdrop: np.ndarray, assemblies: float) -> np.ndarray:
-    """The backdrop ([h, w, 3] uint8) with 6 to 15 still things over each other, some of them several times."""
+    """Draw 6 to 15 still things over each other on the backdrop ([h, w, 3] uint8), some of them several times."""
     height, width = backdrop.shape[:2]
     image = cv2.cvtColor(backdrop, cv2.COLOR_RGB2RGBA)
     light = float(rng.uniform(0, 2 * np.pi))
@@ -27,7 +27,7 @@ def cluttered(rng: Rng, bank: TextureBank, backdrop: np.ndarray, assemblies: flo
     for _ in range(int(rng.integers(6, 16))):
         half = 0.5 * min(height, width) * float(np.exp(rng.uniform(np.log(0.12), np.log(0.5))))
         if len(made) < 2 or (len(made) < 4 and rng.random() < 0.3):
-            look = Look(rng, bank, min(2 * half, 64.0), light)  # sharper than needed is time lost
+            look = Look(rng, bank, min(2 * half, 64.0), light)  # low resolution saves time
             made.append(make_assembly(rng, look) if rng.random() < assemblies else make_parts(rng, look))
         parts = made[int(rng.integers(len(made)))]
         motion = Motion(
@@ -41,7 +41,7 @@ def cluttered(rng: Rng, bank: TextureBank, backdrop: np.ndarray, assemblies: flo
 
 
 def defocused(rng: Rng, small: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
-    """A backdrop, given at half its size, as a lens shows it that is focused on what is nearer."""
+    """Blur a backdrop, given at half its size, as by a lens that is focused on nearer things."""
     radius = max(1, round(height_px * float(np.exp(rng.uniform(np.log(0.003), np.log(0.025))))))
     side = 2 * radius + 1
     soft = cv2.blur(cv2.blur(small, (side, side)), (side, side))

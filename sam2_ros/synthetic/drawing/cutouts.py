@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outlines of real things in the free photographs: people, a cat, a helmet, a rocket, a cup, a horse.
 
-It knows nothing of how a cut-out is shaded, placed or moved. Traced for this project (by hand, GrabCut).
+Does not know how a cut-out is shaded, placed or moved. Traced for this project (by hand, GrabCut).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .textures import PHOTOGRAPHS, Split
 
 @dataclass(frozen=True)
 class Cutout:
-    """A thing in one photograph: its outline in pixels of the file."""
+    """A thing in one photograph, with its outline in pixels of the file."""
 
     file: str
     outline_xy: np.ndarray  # [n, 2] float
@@ -23,7 +23,7 @@ class Cutout:
 
 
 def cutouts(split: Split, textured: bool) -> list[Cutout]:
-    """The things of one split; `textured` leaves out what has an outline only."""
+    """Return the cut-outs of one split; `textured` leaves out those with an outline only."""
     files = {photo.file for photo in PHOTOGRAPHS if photo.split == split}
     return [c for c in CUTOUTS if c.file in files and not (textured and c.shape_only)]
 

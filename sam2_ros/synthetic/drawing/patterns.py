@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Procedural colour textures: noise, fibres, stripes, cells, leaves, spots and gradients.
 
-It knows nothing of photographs, objects or clips: a seed goes in, one square RGB tile comes out.
+Makes one square RGB tile from a seed. Knows nothing of photographs, objects or clips.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 
 Rng = np.random.Generator
 PATTERN_SIZE_PX = 320
-# Of 0..1: skin, wood and soil; foliage; sky and water; anything.
+# Hues, 0..1: skin, wood and soil; foliage; sky and water; None = any.
 _USUAL_HUES = (0.07, 0.09, 0.11, 0.24, 0.3, 0.57, 0.6, None, None)
 
 
 def make_pattern(seed: int, size_px: int = PATTERN_SIZE_PX) -> np.ndarray:
-    """The texture that `seed` stands for: [size_px, size_px, 3] uint8 RGB."""
+    """Make the texture of a seed, [size_px, size_px, 3] uint8 RGB."""
     rng = np.random.default_rng(seed)
     family = FAMILIES[int(rng.integers(len(FAMILIES)))]
     tile = family(rng, size_px)
@@ -29,17 +29,17 @@ def make_pattern(seed: int, size_px: int = PATTERN_SIZE_PX) -> np.ndarray:
 
 
 def random_colour(rng: Rng) -> np.ndarray:
-    """A colour as things have it, mostly dull brown, green or blue: [3] float RGB, 0..255."""
+    """Draw a natural colour, mostly dull brown, green or blue: [3] float RGB, 0..255."""
     usual = _USUAL_HUES[int(rng.integers(len(_USUAL_HUES)))]
     hue = rng.random() if usual is None else rng.normal(usual, 0.045) % 1.0
     saturation, value = rng.beta(1.4, 2.6), rng.uniform(0.12, 0.97)
-    # One pixel of HSV -> RGB, written out: cv2.cvtColor on a single pixel costs more than this.
+    # HSV -> RGB of one pixel: cv2.cvtColor is slower for a single pixel.
     sector = (hue * 6 + np.array([5.0, 3.0, 1.0])) % 6
     return 255 * (value - value * saturation * np.clip(np.minimum(sector, 4 - sector), 0, 1))
 
 
 def _spectrum(rng: Rng, size_px: int, exponent: float, stretch: float = 1.0) -> np.ndarray:
-    """Random field, amplitude 1 / frequency^exponent, unit variance; `stretch` > 1 draws it out sideways."""
+    """Draw a random field of amplitude 1 / frequency^exponent and unit variance; `stretch` > 1 stretches it along x."""
     fy = np.fft.fftfreq(size_px)[:, None]
     fx = np.fft.rfftfreq(size_px)[None, :] * stretch
     amplitude = np.maximum(np.hypot(fy, fx), 1.0 / size_px) ** -exponent
@@ -49,7 +49,7 @@ def _spectrum(rng: Rng, size_px: int, exponent: float, stretch: float = 1.0) -> 
 
 
 def _ramp(rng: Rng, field: np.ndarray, colours: int = 3) -> np.ndarray:
-    """Colours a field in 0..1 by interpolating between a few random colours."""
+    """Colour a field in 0..1 by interpolation between a few random colours."""
     palette = np.stack([random_colour(rng) for _ in range(colours)])
     stops = np.linspace(0, 1, colours)
     flat = np.clip(field, 0, 1)
@@ -67,7 +67,7 @@ def _grid(size_px: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def clouds(rng: Rng, size_px: int) -> np.ndarray:
-    """1/f noise, each colour channel partly on its own."""
+    """1/f noise, partly independent in each colour channel."""
     exponent = rng.uniform(0.7, 2.0)
     shared = _spectrum(rng, size_px, exponent)
     own = rng.uniform(0.0, 0.8)
@@ -82,7 +82,7 @@ def ridges(rng: Rng, size_px: int) -> np.ndarray:
 
 
 def fibres(rng: Rng, size_px: int) -> np.ndarray:
-    """Fur, hair, cloth, brushed metal, rippled water: noise drawn out along one direction."""
+    """Fur, hair, cloth, brushed metal, rippled water: noise stretched along one direction."""
     field = _spectrum(rng, size_px, rng.uniform(0.6, 1.5), rng.uniform(4, 18))
     bend = _spectrum(rng, size_px, 2.0) * rng.uniform(0, 12)
     x, y = _grid(size_px)
@@ -105,7 +105,7 @@ def stripes(rng: Rng, size_px: int) -> np.ndarray:
 
 
 def cells(rng: Rng, size_px: int) -> np.ndarray:
-    """Voronoi patches, each of one colour, sometimes with joints between: tiles, stones, scales."""
+    """Tiles, stones, scales: Voronoi cells of one colour each, sometimes with joints between them."""
     points = np.full((size_px, size_px), 255, np.uint8)
     count = int(np.exp(rng.uniform(np.log(12), np.log(400))))
     points[rng.integers(0, size_px, count), rng.integers(0, size_px, count)] = 0
@@ -118,7 +118,7 @@ def cells(rng: Rng, size_px: int) -> np.ndarray:
 
 
 def leaves(rng: Rng, size_px: int) -> np.ndarray:
-    """Dead leaves: overlapping shapes of all sizes, the statistics of natural scenes."""
+    """Dead leaves model: overlapping shapes of all sizes, with the statistics of natural scenes."""
     tile = np.empty((size_px, size_px, 3), np.uint8)
     tile[:] = random_colour(rng)
     base, spread = random_colour(rng), rng.uniform(20, 75)
@@ -132,7 +132,7 @@ def leaves(rng: Rng, size_px: int) -> np.ndarray:
 
 
 def blades(rng: Rng, size_px: int) -> np.ndarray:
-    """Grass, straw, scratches: many short strokes about one direction."""
+    """Grass, straw, scratches: many short strokes around one direction."""
     tile = np.empty((size_px, size_px, 3), np.uint8)
     base = random_colour(rng)
     tile[:] = base * 0.7
@@ -162,7 +162,7 @@ def spots(rng: Rng, size_px: int) -> np.ndarray:
 
 
 def gradient(rng: Rng, size_px: int) -> np.ndarray:
-    """Sky, wall, plain paint: a smooth run between two or three colours."""
+    """Sky, wall, plain paint: a smooth transition between two or three colours."""
     x, y = _grid(size_px)
     angle = rng.uniform(0, 2 * np.pi)
     field = _unit(x * np.cos(angle) + y * np.sin(angle) + rng.uniform(0, 0.2) * _spectrum(rng, size_px, 2.2))

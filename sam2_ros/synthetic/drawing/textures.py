@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Textures for rendered clips: crops of free photographs and procedural patterns, recoloured at random.
 
-It knows nothing of outlines, motion or masks.
+Knows nothing of outlines, motion or masks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .patterns import PATTERN_SIZE_PX, make_pattern, random_colour
 
 Rng = np.random.Generator
 Split = Literal["train", "demo"]
-_LONGEST_SIDE_PX = 640
+_MAX_SIDE_PX = 640
 
 
 @dataclass(frozen=True)
 class TexturePhotograph:
-    """One picture of the scikit-image wheel, its terms as stated in `skimage/data/_fetchers.py`."""
+    """One image of the scikit-image wheel; author and licence as stated in `skimage/data/_fetchers.py`."""
 
     file: str
     licence: str
@@ -34,7 +34,7 @@ class TexturePhotograph:
     split: Split
 
 
-# Only pictures whose docstring there says CC0 or public domain. The two splits share no picture.
+# Only images whose docstring there states CC0 or public domain. The two splits share no image.
 PHOTOGRAPHS: tuple[TexturePhotograph, ...] = (
     TexturePhotograph("astronaut.png", "public domain", "NASA", "train"),
     TexturePhotograph("brick.png", "CC0", "CC0Textures", "train"),
@@ -50,14 +50,14 @@ PHOTOGRAPHS: tuple[TexturePhotograph, ...] = (
     TexturePhotograph("coffee.png", "CC0", "Rachel Michetti", "demo"),
     TexturePhotograph("gravel.png", "CC0", "CC0Textures", "demo"),
 )
-# Seeds of the procedural patterns, disjoint as well.
+# Seeds of the procedural patterns, also disjoint.
 PATTERN_SEEDS: dict[Split, range] = {"train": range(240), "demo": range(1_000_000, 1_000_024)}
 
 
 @functools.cache
 def photograph(file: str) -> np.ndarray:
-    """One picture of the wheel, [h, w, 3] uint8 RGB, longest side at most 640 px. Raises UserError."""
-    spec = importlib.util.find_spec("skimage")  # found, not imported: only its data files are wanted
+    """Load one image of the wheel, [h, w, 3] uint8 RGB, longest side at most 640 px. Raises UserError."""
+    spec = importlib.util.find_spec("skimage")  # located, not imported: only its data files are needed
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"rendering needs the photograph {file} of the scikit-image package, which is not installed: "
@@ -68,11 +68,11 @@ def photograph(file: str) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(
-            f"{path} cannot be read; expected the picture that the scikit-image wheel ships: "
+            f"{path} cannot be read; expected the image that the scikit-image wheel ships: "
             "run `pip install --force-reinstall scikit-image`",
             status=1,
         )
-    scale = _LONGEST_SIDE_PX / max(image.shape[:2])
+    scale = _MAX_SIDE_PX / max(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -88,14 +88,14 @@ def _half(file: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TextureBank:
-    """Where the textures of one split come from. `photographs=False` keeps to procedural patterns."""
+    """The textures of one split; `photographs=False` uses procedural patterns only."""
 
     split: Split = "train"
     photographs: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Photographs to cut textures from; the horse is a silhouette, good for its outline only."""
+        """The photographs with usable textures: the horse is a silhouette, of which only the outline is used."""
         if not self.photographs:
             return ()
         return tuple(p.file for p in PHOTOGRAPHS if p.split == self.split and p.file != "horse.png")
@@ -107,9 +107,9 @@ class TextureBank:
     def crop(
         self, rng: Rng, height_px: int, width_px: int, upright: bool = False, photo_share: float = 0.6
     ) -> np.ndarray:
-        """A random piece of a random texture, recoloured: [height_px, width_px, 3] uint8.
+        """Cut a random piece out of a random texture and recolour it: [height_px, width_px, 3] uint8.
 
-        `upright` keeps what is up in a photograph nearly up, as in a background.
+        `upright` rotates photographs by small angles only, for backgrounds.
         """
         is_photo = bool(self.files) and rng.random() < photo_share
         zoom = float(np.exp(rng.uniform(np.log(0.4), np.log(2.0))))  # texture pixels per output pixel
@@ -140,19 +140,19 @@ class TextureBank:
 
 
 def recolour(rng: Rng, tile: np.ndarray, strength: float, mean_rgb: np.ndarray | None = None) -> np.ndarray:
-    """Random hue, saturation, contrast and mean colour in one affine map of RGB.
+    """Change hue, saturation, contrast and mean colour at random, in one affine map of RGB.
 
-    `strength` 0..1 says how far from the original; `mean_rgb` fixes the resulting mean colour instead.
+    `strength`, 0..1, is the amount of change; `mean_rgb` sets the resulting mean colour.
     """
     mean = np.array(cv2.mean(tile[::3, ::3])[:3])
     grey = np.full((3, 3), 1 / 3)
     saturation = np.exp(rng.normal(0, 0.5 * strength))
     hue = rng.uniform(-np.pi, np.pi) if rng.random() < 0.3 * strength else rng.normal(0, 0.4 * strength)
-    axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)  # turns colour about the grey axis
+    axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)  # rotates colours about the grey axis
     turn = np.eye(3) + np.sin(hue) * axis + (1 - np.cos(hue)) * (axis @ axis)
     linear = np.exp(rng.normal(0, 0.3 * strength)) * (grey + saturation * (turn - grey @ turn))
     if tile.shape[2] == 3 and strength > 0.4 and rng.random() < 0.5:
-        # A duotone through a random colour: the only colour that a grey photograph can get.
+        # A duotone with a random colour: the only way to colour a grey photograph.
         linear = linear @ (np.eye(3) * 0.5) + 0.5 * np.diag(random_colour(rng) / 128.0)
     if mean_rgb is not None:
         target = mean_rgb

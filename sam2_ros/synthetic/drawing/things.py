@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the sprites of rendered things and their backdrops: an outline, filled with texture and shaded.
 
-It knows nothing of motion or time.
+Knows nothing of motion or time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rng = np.random.Generator
 
 
 class Look:
-    """What the parts of one thing share: texture, light, resolution."""
+    """Properties that the parts of one thing share: texture, light, resolution."""
 
     def __init__(
         self,
@@ -37,43 +37,43 @@ class Look:
         self.relief = float(rng.choice([0.0, 0.25, 0.5, 0.9]))
         self.photo_share = float(rng.choice([0.3, 0.9]))
         self.texture = bank.crop(rng, self.size_px, self.size_px, photo_share=self.photo_share)
-        if under_rgb is not None and rng.random() < 0.2:  # nearly the colour of what lies below
+        if under_rgb is not None and rng.random() < 0.2:  # nearly the colour of the background
             target = np.clip(under_rgb + rng.normal(0, 22, 3), 10, 245)
             self.texture = recolour(rng, self.texture, 0.2, mean_rgb=target)
 
     def other(self, rng: Rng) -> np.ndarray:
-        """A second texture, the same one for all parts, [S, S, 3]: a crop takes longer than all else."""
+        """Return a second texture, the same for all parts, as a crop is the slowest step: [S, S, 3]."""
         if self._other is None:
             self._other = self.bank.crop(rng, self.size_px, self.size_px, photo_share=self.photo_share)
         return self._other
 
     def sprite(self, alpha: np.ndarray, texture: np.ndarray | None = None) -> np.ndarray:
-        """[S, S, 4] uint8: texture under light, with the outline's alpha."""
+        """Make the sprite: shaded texture with the outline's alpha, [S, S, 4] uint8."""
         return shaded_sprite(self.texture if texture is None else texture, alpha, self.light_rad, self.relief)
 
     def shade(self, alpha: np.ndarray) -> np.ndarray:
-        """What the light does to a grey thing with this outline, [S, S, 3] uint8, 128 = nothing."""
+        """Return the shading of a grey thing with this outline, [S, S, 3] uint8, 128 = unchanged."""
         grey = np.full((*alpha.shape, 3), 128, np.uint8)
         return _shade(grey, alpha, self.light_rad, self.relief) if self.relief > 0 else grey
 
 
 def shaded_sprite(texture: np.ndarray, alpha: np.ndarray, light_rad: float, relief: float) -> np.ndarray:
-    """[S, S, 4] uint8: colours and the outline's alpha, in light that brings out `relief` (0..1)."""
+    """Make a sprite, [S, S, 4] uint8, from colours and alpha; `relief` (0..1) is the strength of the shading."""
     if relief > 0:
         texture = _shade(texture, alpha, light_rad, relief)
     return cv2.merge([*cv2.split(texture), alpha])
 
 
 def cutout_sprite(cutout: Cutout, size_px: int) -> np.ndarray:
-    """The thing as it is in its photograph, [size_px, size_px, 4] uint8 RGB + alpha."""
+    """Cut the thing out of its photograph, [size_px, size_px, 4] uint8 RGB + alpha."""
     low, high = cutout.outline_xy.min(0), cutout.outline_xy.max(0)
-    scale = 2 * shapes.FILL / max(high - low)  # file pixels -> the square, as shapes.fit does
+    scale = 2 * shapes.FILL / max(high - low)  # file pixels -> the square, as in `shapes.fit`
     step = size_px / 2 * scale
     offset = size_px / 2 - step * (low + high) / 2
     image = photograph(cutout.file)
     while step < 0.6:  # an affine map alone would skip pixels
         image, step = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2 * step
-    # Pixel centres are at integers for OpenCV; outlines count from the corner of the pixel.
+    # Pixel centres are at integers in OpenCV; outlines are measured from the corner of the pixel.
     shift = offset + 0.5 * step - 0.5
     texture = cv2.warpAffine(
         image,
@@ -85,7 +85,7 @@ def cutout_sprite(cutout: Cutout, size_px: int) -> np.ndarray:
 
 
 def make_parts(rng: Rng, look: Look, kind: str | None = None) -> tuple[Part, ...]:
-    """A random thing: one piece, two materials, a body with limbs. `kind="screen"` has no gap inside."""
+    """Make a random thing: one piece, two materials, or a body with limbs. `kind="screen"` makes one without gaps."""
     size = look.size_px
     if kind == "screen":
         outline = shapes.superellipse(rng, aspect=1.0, power=float(rng.choice([1.0, 0.5, 0.2])))
@@ -119,7 +119,7 @@ def make_parts(rng: Rng, look: Look, kind: str | None = None) -> tuple[Part, ...
 
 
 def _creature(rng: Rng, look: Look) -> tuple[Part, ...]:
-    """A torso with a head and two to four limbs that swing, upright or on all fours."""
+    """Make a torso with a head and two or four swinging limbs, upright or on all fours."""
     size = look.size_px
     other = (
         look.bank.crop(rng, size, size, photo_share=look.photo_share) if rng.random() < 0.5 else look.texture
@@ -165,7 +165,7 @@ def _creature(rng: Rng, look: Look) -> tuple[Part, ...]:
 
 
 def _shade(colour: np.ndarray, alpha: np.ndarray, light_rad: float, relief: float) -> np.ndarray:
-    """Light from one side on a surface that swells from its rim."""
+    """Shade a surface that rises from its edge, with light from one side."""
     side = max(3, alpha.shape[0] // 4 | 1)
     height = cv2.blur(cv2.blur(alpha, (side, side)), (side, side)).astype(np.float32) / 255
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=side / 8)
@@ -178,22 +178,22 @@ def _shade(colour: np.ndarray, alpha: np.ndarray, light_rad: float, relief: floa
 
 
 def make_backdrop(rng: Rng, bank: TextureBank, height_px: int, width_px: int) -> np.ndarray:
-    """A photograph's piece, a texture, or ground under a sky or wall; some with things lying about."""
+    """Make a backdrop: a piece of a photograph, a texture, or ground below a sky or wall; some with still things."""
     image = bank.crop(rng, height_px, width_px, upright=True)
     if rng.random() < 0.35:
         image = _two_grounds(rng, image, bank.crop(rng, height_px, width_px, upright=True, photo_share=0.4))
-    if rng.random() < 0.4:  # light that falls off across the picture
+    if rng.random() < 0.4:  # light that changes across the image
         x = np.linspace(-1, 1, width_px, dtype=np.float32)[None, :] * np.float32(rng.normal(0, 0.2))
         y = np.linspace(-1, 1, height_px, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.2))
         light = np.clip(1 + x + y, 0.3, 1.7)
         image = cv2.multiply(image, cv2.merge([light, light, light]), dtype=cv2.CV_8U)
     for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):
-        _litter(rng, bank, image)
+        _add_still_thing(rng, bank, image)
     return image
 
 
 def _two_grounds(rng: Rng, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """`lower` as a ground in perspective under a horizon, `upper` above it."""
+    """Draw `lower` as ground in perspective below a horizon, `upper` above it."""
     height, width = upper.shape[:2]
     horizon = rng.uniform(0.25, 0.7) * height
     depth = rng.uniform(0.0, 0.35) * width  # how much the ground narrows towards the horizon
@@ -223,8 +223,8 @@ def _two_grounds(rng: Rng, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return cv2.blendLinear(ground, upper, weight, 1 - weight)
 
 
-def _litter(rng: Rng, bank: TextureBank, image: np.ndarray) -> None:
-    """Puts one still thing into the backdrop, in place."""
+def _add_still_thing(rng: Rng, bank: TextureBank, image: np.ndarray) -> None:
+    """Draw one still thing into the backdrop, in place."""
     height, width = image.shape[:2]
     size = int(min(height, width) * np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
     look = Look(rng, bank, size / 1.15, float(rng.uniform(0, 6.3)))

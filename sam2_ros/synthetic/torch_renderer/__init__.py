@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws rendered clips with torch, on the device that learns from them.
+"""Draws rendered clips with torch, on the device that trains.
 
-It knows nothing of how a clip is chosen: `synthetic` makes the descriptions and draws the reference.
+Does not know how a clip is chosen: `synthetic` makes the descriptions and draws the reference.
 """

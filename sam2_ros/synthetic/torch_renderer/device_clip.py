@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws a clip with torch on any device: the same clip as `synthetic.render` draws with OpenCV, all frames at once.
+"""Draws a clip with torch on any device, all frames at once: the same clip that `synthetic.render` draws with OpenCV.
 
-It knows nothing of training. Scenes and sprites are made by NumPy and OpenCV, uploaded once, and placed frame by frame.
+Scenes and sprites are made with NumPy and OpenCV, and uploaded once. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .sprites import Sprites, sample
 
 
 class DeviceClip(NamedTuple):
-    """As `synthetic.clip.Clip`, in tensors on the device, channels first."""
+    """Like `synthetic.clip.Clip`, as tensors on the device, channels first."""
 
     frames_t3hw: torch.Tensor  # uint8 RGB
     masks_tnhw: torch.Tensor  # bool, disjoint
@@ -31,19 +31,19 @@ class DeviceClip(NamedTuple):
 
 @torch.no_grad()
 def draw_description(description: ClipDescription, sensor_seed: int, device: torch.device) -> DeviceClip:
-    """Every frame of a description as `synthetic.render` draws it, to within rounding.
+    """Draw every frame of a description, equal to `synthetic.render` up to rounding.
 
-    Noise and flicker are others, on which `sensor_seed` decides. Without them frames differ by less than a grey level
-    on average; masks do in pixels that an outline halves.
+    Noise and flicker have other random numbers, from `sensor_seed`. Without them frames differ by less than a grey
+    level on average, and masks in pixels that an outline covers by half.
     """
     config, times = description.config, description.times
     frames = torch.empty(len(times), 3, config.height_px, config.width_px, dtype=torch.uint8, device=device)
     masks = torch.zeros(
         len(times), config.objects, config.height_px, config.width_px, dtype=torch.bool, device=device
     )
-    sprites = Sprites(device)  # of the whole clip: after a cut the same things are elsewhere
+    sprites = Sprites(device)  # for the whole clip, as the shots share things
     for shot in description.shots:
-        # Shots follow each other, so that a shot's frames are a range.
+        # A shot's frames are contiguous.
         own = [index for index, t in enumerate(times) if shot_at(description.shots, t) is shot]
         if not own:
             continue
@@ -82,10 +82,10 @@ def _backdrop(scene: Scene, cameras: np.ndarray, sprites: Sprites) -> ShotFrames
 def _light(
     colour_t3hw: torch.Tensor, lighting: Lighting, cameras: np.ndarray, times: list[int]
 ) -> torch.Tensor:
-    """The frames under light that changes, as `Lighting.cast` has it."""
+    """Apply changing light to the frames, like `Lighting.cast`."""
     device, size = colour_t3hw.device, colour_t3hw.shape[2:]
     gain = torch.tensor(np.stack([lighting.gain_rgb(t) for t in times]), dtype=torch.float32, device=device)
-    # A table of whole grey levels, rounded down, is what the reference looks colours up in.
+    # The reference maps colours with a table of integer grey levels, rounded down.
     colour_t3hw = (colour_t3hw.round() * gain[:, :, None, None]).clamp_(0, 255).floor_()
     if lighting.band is not None:
         coarse = [

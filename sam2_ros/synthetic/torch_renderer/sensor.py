@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulates the sensor of a camera on drawn frames, on their device: blur, noise, exposure flicker, JPEG artefacts.
 
-It knows nothing of scenes or masks. `synthetic.sensor` does the same with OpenCV; its random numbers are others.
+Does the same as `synthetic.sensor` with OpenCV, with other random numbers. Knows nothing of scenes or masks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from sam2_ros.synthetic.sensor import NOISE_GAIN, NOISE_SIGMA_PX, Sensor
 
-# ITU-T T.81, tables K.1 and K.2: how coarsely brightness and colour are kept at quality 50, row by row.
+# ITU-T T.81, tables K.1 and K.2: quantisation steps of brightness and colour at quality 50, row by row.
 _LUMA = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
     14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
@@ -28,7 +28,7 @@ _TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0
 
 
 def expose(sensor: Sensor, frames_t3hw: torch.Tensor, seed: int) -> torch.Tensor:
-    """The frames ([t, 3, h, w] uint8) as a camera delivers them; `seed` decides on flicker and noise."""
+    """Apply the sensor's faults to frames ([t, 3, h, w] uint8); `seed` sets flicker and noise."""
     device = frames_t3hw.device
     generator = torch.Generator(device).manual_seed(seed)
     frames = frames_t3hw.float()
@@ -46,12 +46,12 @@ def expose(sensor: Sensor, frames_t3hw: torch.Tensor, seed: int) -> torch.Tensor
 
 
 def jpeg(frames_t3hw: torch.Tensor, quality: int) -> torch.Tensor:
-    """What is left of the frames (float32, 0..255) after JPEG at this quality (1..100), colour at half size.
+    """Compress frames (float32, 0..255) as JPEG of this quality (1..100), colour at half size, and decode them.
 
-    Red and blue change places within, for OpenCV compresses the reference's frames as blue, green, red.
+    Red and blue are swapped inside, as OpenCV compresses the reference's frames as blue, green, red.
     """
     height, width = frames_t3hw.shape[2:]
-    # Blocks of colour cover 16 pixels; what a frame lacks is its rim again.
+    # Blocks of colour cover 16 pixels; incomplete blocks repeat the border.
     padded = F.pad(frames_t3hw, (0, -width % 16, 0, -height % 16), mode="replicate")
     to_ycc, to_rgb = (
         torch.tensor(matrix, dtype=torch.float32, device=frames_t3hw.device)
@@ -66,7 +66,7 @@ def jpeg(frames_t3hw: torch.Tensor, quality: int) -> torch.Tensor:
 
 
 def _quantised(planes_tchw: torch.Tensor, table: tuple[int, ...], quality: int) -> torch.Tensor:
-    """Each 8 x 8 block with its cosine coefficients rounded to multiples of the table's, scaled as libjpeg does."""
+    """Round the cosine coefficients of each 8 x 8 block to multiples of the table's, scaled as in libjpeg."""
     device = planes_tchw.device
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     steps = torch.tensor(table, device=device).view(8, 8).mul(scale).add(50).div(100, rounding_mode="floor")
@@ -80,7 +80,7 @@ def _quantised(planes_tchw: torch.Tensor, table: tuple[int, ...], quality: int) 
 
 
 def _blurred(images_tchw: torch.Tensor, kernel_3: torch.Tensor) -> torch.Tensor:
-    """Three taps along x and y, reflected about the centres of the rim."""
+    """Filter with three taps along x and y, reflected at the centres of the border pixels."""
     h, w = images_tchw.shape[2:]
     padded = F.pad(images_tchw, (1, 1, 1, 1), mode="reflect")
     rows = sum(kernel_3[i] * padded[:, :, i : i + h] for i in range(3))
@@ -91,6 +91,6 @@ def _blurred(images_tchw: torch.Tensor, kernel_3: torch.Tensor) -> torch.Tensor:
 
 
 def _gaussian(sigma_px: float, device: torch.device) -> torch.Tensor:
-    """Three taps, [3]."""
+    """Return three taps of a Gaussian, [3]."""
     taps = torch.exp(-0.5 * (torch.arange(-1, 2, device=device) / sigma_px) ** 2)
     return taps / taps.sum()

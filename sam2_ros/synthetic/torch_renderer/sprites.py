@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sprites on a device, each uploaded once, and their pixels under affine maps.
+"""Sprites on a device, each uploaded once, and their resampling by affine maps.
 
-It knows nothing of layers or depth.
+Knows nothing of layers or depth.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _PLACES_PER_PX = 32
 
 
 class Sprites:
-    """The pictures of one clip on its device. The arrays must outlive it: they are known by identity."""
+    """The images of one clip on its device. They are found by `id`, so the arrays must live longer than this object."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._uploaded: dict[int, torch.Tensor] = {}
 
     def image(self, array: np.ndarray) -> torch.Tensor:
-        """[h, w, c] uint8 -> [1, c, h, w] float32, 0..255."""
+        """Upload [h, w, c] uint8 as [1, c, h, w] float32, 0..255."""
         if id(array) not in self._uploaded:
             pixels = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
             self._uploaded[id(array)] = pixels.permute(2, 0, 1)[None].float().contiguous()
         return self._uploaded[id(array)]
 
     def pictures(self, part: Part, times: list[int]) -> torch.Tensor:
-        """What a part looks like at each time, [t, 4, S, S] float32; its skin passes where it turns."""
+        """Return the sprite of a part at each time, [t, 4, S, S] float32, with its turning surface."""
         sprite, surface = self.image(part.sprite), part.surface
         if surface is None:
             return sprite.expand(len(times), -1, -1, -1)
@@ -50,12 +50,14 @@ def sample(
     padding: str = "border",
     bend: Bend | None = None,
 ) -> torch.Tensor:
-    """The pixels of `box` in every frame, [t, c, box height, box width].
+    """Resample images to the pixels of `box` in every frame, [t, c, box height, box width].
 
     Args:
+        images_tchw: images or sprites.
         matrices: [t, 3, 3], image pixel -> frame pixel, centres at integers.
-        padding: what lies beyond the image, "border" (its rim) or "reflection" (about the rim's centres).
-        bend: moves where a pixel is taken from along x.
+        box: x0, y0, x1, y1 in frame pixels, half-open.
+        padding: values outside the image: "border" (repeated) or "reflection" (at the centres of the border pixels).
+        bend: shifts the source position along x.
     """
     x0, y0, x1, y1 = box
     device, (height, width) = images_tchw.device, images_tchw.shape[2:]
@@ -66,7 +68,7 @@ def sample(
     from_x, from_y = (a[:, row, 0] * x + a[:, row, 1] * y + a[:, row, 2] for row in (0, 1))
     if bend is not None:
         from_x = bend(from_x, from_y)
-    # The reference looks up places to 1/32 px; with finer ones outlines would differ by a pixel here and there.
+    # The reference rounds source positions to 1/32 px; with finer ones some pixels of outlines would differ.
     from_x, from_y = (from_x * _PLACES_PER_PX).round_(), (from_y * _PLACES_PER_PX).round_()
     to_unit_x, to_unit_y = (2 / (_PLACES_PER_PX * (side - 1)) for side in (width, height))
     grid = torch.stack([from_x * to_unit_x - 1, from_y * to_unit_y - 1], dim=-1)

@@ -118,7 +118,7 @@ def test_a_photograph_that_does_not_decode_costs_itself_only(
     said = capsys.readouterr()
     report = json.loads(said.out.splitlines()[-1])
     assert (report["photographs"], report["instances"], list(report["failed"])) == (1, 2, ["half.png"])
-    assert "images/half.png' is no readable image" in said.err
+    assert "images/half.png' is not a readable image" in said.err
     (photographs / "images" / "things.png").write_bytes(b"no image")
     assert run(["eval", str(photographs), "--prompt", "box"]) == 2
     assert "no photograph of" in capsys.readouterr().err.splitlines()[-1]
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_set_is_said(photographs: Path) -> None:
     record = json.loads(file.read_text())
     record["images"][0]["width"] = 301
     file.write_text(json.dumps(record))
-    with pytest.raises(SourceError, match=r"is 300 x 200 px, instances.json says 301 x 200"):
+    with pytest.raises(SourceError, match=r"is 300 x 200 px, the 301 x 200 px of instances.json expected"):
         open_photographs(photographs)[0].image()
     (photographs / "images" / "things.png").unlink()
     with pytest.raises(SourceError, match=r"image 'things.png' of .* is not there"):

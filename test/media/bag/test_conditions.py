@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags as killed recorders and other tools leave them: compressed without metadata, with wrong metadata, with depth."""
+"""Bags from killed recorders and other tools: compressed without metadata, with wrong metadata, with depth."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shade(index: int) -> np.ndarray:
 
 
 def noisy(index: int) -> np.ndarray:
-    """Too big for many of them to lie in one chunk of a file, packed or not."""
+    """An image so large that only a few fit into one chunk of a file, compressed or not."""
     image = np.random.default_rng(index).integers(0, 256, (300, 400, 3), np.uint8)
     image[0, 0] = shade(index)[0, 0]
     return image
@@ -61,7 +61,7 @@ def shades(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
-def test_a_compressed_bag_without_metadata_is_read_and_that_is_said(tmp_path, caplog, mode, storage):
+def test_a_compressed_bag_without_metadata_is_read_with_a_warning(tmp_path, caplog, mode, storage):
     path = write_compressed(tmp_path / "bag", mode, storage)
     (file,) = path.iterdir()
     assert (file.suffix == ".zstd") == (mode == CompressionMode.FILE)
@@ -78,13 +78,13 @@ def test_the_last_file_of_a_killed_recorder_is_not_compressed_yet(tmp_path):
     with BagWriter(tmp_path / "bag_1") as bag:
         bag.write_image("/cam", STAMP_NS + 10, "cam", shade(9))
     shutil.move(tmp_path / "bag_1" / "bag_1.mcap", path / "bag_1.mcap")
-    # Half of a copy that the recorder was making of it, which must not count twice.
+    # The recorder was killed while it wrote this compressed copy: the messages must not count twice.
     packed = (later / "later.mcap.zstd").read_bytes()
     (path / "bag_1.mcap.zstd").write_bytes(packed[: len(packed) // 2])
     assert shades(path) == [0, 10, 20, 30, 90]
 
 
-def test_a_compressed_file_that_was_cut_off_gives_what_unpacks(tmp_path, caplog):
+def test_a_truncated_compressed_file_is_read_as_far_as_it_unpacks(tmp_path, caplog):
     path = write_compressed(
         tmp_path / "bag", CompressionMode.FILE, StoragePlugin.MCAP, frames=12, picture=noisy
     )
@@ -97,7 +97,7 @@ def test_a_compressed_file_that_was_cut_off_gives_what_unpacks(tmp_path, caplog)
     assert found == [10 * index % 256 for index in range(len(found))]
 
 
-def test_what_only_looks_compressed_is_one_line(tmp_path):
+def test_a_file_that_only_looks_compressed_is_refused(tmp_path):
     (tmp_path / "x.mcap.zstd").write_bytes(b"not zstd at all" * 10)
     with pytest.raises(SourceError, match=r"does not unpack .*expected a file that rosbag2 compressed"):
         open_source(tmp_path / "x.mcap.zstd")
@@ -105,11 +105,11 @@ def test_what_only_looks_compressed_is_one_line(tmp_path):
         open_source(tmp_path)
 
 
-def test_a_damaged_compressed_message_costs_itself_only(tmp_path, caplog):
+def test_a_damaged_compressed_message_is_skipped(tmp_path, caplog):
     path = write_compressed(tmp_path / "bag", CompressionMode.MESSAGE, StoragePlugin.SQLITE3)
     (file,) = path.iterdir()
     content = bytearray(file.read_bytes())
-    at = content.index(b"\x28\xb5\x2f\xfd") + 6  # behind the sizes, where the first block begins
+    at = content.index(b"\x28\xb5\x2f\xfd") + 6  # after the sizes: the first block
     content[at : at + 8] = b"\xff" * 8
     file.write_bytes(content)
     with caplog.at_level(logging.WARNING):
@@ -128,7 +128,7 @@ def test_a_damaged_compressed_message_costs_itself_only(tmp_path, caplog):
     ],
 )
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_wrong_metadata_is_told_and_done_without(tmp_path, caplog, storage, wrong, right):
+def test_wrong_metadata_is_ignored_with_a_warning(tmp_path, caplog, storage, wrong, right):
     with BagWriter(tmp_path / "bag", storage) as bag:
         for index in range(3):
             bag.write_image("/cam", STAMP_NS + index, "cam", shade(index))
@@ -142,10 +142,10 @@ def test_wrong_metadata_is_told_and_done_without(tmp_path, caplog, storage, wron
     assert "without metadata.yaml" in caplog.text
 
 
-def test_a_damaged_definition_of_an_image_does_not_cost_the_images(tmp_path):
+def test_images_are_read_although_their_definition_is_damaged(tmp_path):
     with BagWriter(tmp_path / "bag") as bag:
         bag.write_image("/cam", STAMP_NS, "cam", shade(3))
-    # Written without compression, so that the definition can be found in the file.
+    # Without compression, so that the definition can be found in the file.
     plain = Writer(tmp_path / "plain", version=9, storage_plugin=StoragePlugin.MCAP)
     with plain as writer:
         connection = writer.add_connection("/cam", IMAGE_TYPE, typestore=TYPES)
@@ -158,7 +158,7 @@ def test_a_damaged_definition_of_an_image_does_not_cost_the_images(tmp_path):
     assert shades(file) == [30]
 
 
-def test_one_reason_is_told_once_with_a_count_and_again_in_the_last_line(tmp_path, caplog):
+def test_one_reason_is_logged_once_and_counted_in_the_error(tmp_path, caplog):
     with BagWriter(tmp_path / "bag") as bag:
         for index in range(500):
             fields = ImageFields(4, 4, "64FC1", 0, 32, np.zeros(128, np.uint8))
@@ -176,7 +176,7 @@ def test_one_reason_is_told_once_with_a_count_and_again_in_the_last_line(tmp_pat
     assert len(caplog.records) == 1
 
 
-def test_what_is_skipped_among_good_images_is_counted_by_reason_at_the_end(tmp_path, caplog):
+def test_skipped_images_are_counted_by_reason_at_the_end(tmp_path, caplog):
     with BagWriter(tmp_path / "bag") as bag:
         for index in range(20):
             fields = rgb_to_image_fields(shade(index))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag whose clock was broken: the better of the two clocks orders the images, in every reader, and that is said."""
+"""A bag whose clock was wrong: all readers repair times and order from the headers' stamps, with one warning."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_bag(
 
 
 def shades(path: Path) -> list[tuple[int, int]]:
-    """(shade, stamp) of each frame in order."""
+    """Return (shade, stamp) of each frame in order."""
     with open_source(path) as source:
         return [(int(frame.image[0, 0, 0]), frame.stamp_ns) for frame in source]
 
@@ -73,7 +73,9 @@ def test_negative_times_of_reception_and_headers_without_a_stamp(tmp_path):
 @pytest.mark.parametrize(
     ("headers", "told"), [([0, 1, 3, 2, 4], "1 of 5"), ([4, 3, 2, 1, 0], "4 of 5"), ([0, 1, 2, 2, 3], "")]
 )
-def test_stamps_that_go_back_are_said_once_and_the_order_of_reception_stays(tmp_path, caplog, headers, told):
+def test_stamps_that_go_back_are_logged_once_and_the_order_of_reception_stays(
+    tmp_path, caplog, headers, told
+):
     headers_ns = [EPOCH + index * D for index in headers]
     received_ns = [EPOCH + index * D for index in range(5)]
     path = write_bag(tmp_path / "bag", headers_ns, received_ns, StoragePlugin.MCAP)
@@ -85,14 +87,14 @@ def test_stamps_that_go_back_are_said_once_and_the_order_of_reception_stays(tmp_
     ] * bool(told)
 
 
-def test_a_clock_that_is_right_is_left_alone():
+def test_a_correct_clock_is_not_changed():
     headers_ns = [EPOCH + index * D for index in range(6)]
     late_ns = [stamp_ns + index % 3 * S for index, stamp_ns in enumerate(headers_ns)]
     clock = repair_stamps("/cam", headers_ns, late_ns)
     assert (clock.order, clock.received_ns, clock.note) == (tuple(range(6)), tuple(late_ns), "")
 
 
-def test_a_header_that_is_wrong_does_not_move_its_image():
+def test_a_wrong_header_stamp_does_not_move_its_image():
     received_ns = [EPOCH + index * D for index in range(6)]
     headers_ns = [*received_ns[:2], 5 * S, *received_ns[3:]]
     assert repair_stamps("/cam", headers_ns, received_ns).order == tuple(range(6))
@@ -113,7 +115,7 @@ def test_two_runs_in_one_bag_stay_as_they_were_recorded():
     assert (clock.order, clock.note) == (tuple(range(10)), "")
 
 
-def test_a_stamp_that_no_message_can_hold_is_one_line():
+def test_a_stamp_that_no_message_can_hold_is_refused():
     assert header(standard_types(), MAX_STAMP_NS, "cam").stamp.nanosec == 999_999_999
     for stamp_ns in (MAX_STAMP_NS + 1, -1):
         with pytest.raises(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags read back as they were written, and recordings in every condition are read or explained."""
+"""Bags are read as they were written; a damaged recording is read as far as possible, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_reads_from_the_storage_file_itself(tmp_path, scene_rgb, storage):
 
 
 @pytest.mark.parametrize("metadata", [None, "", "rosbag2_bagfile_information: {version: 5"])
-def test_reads_without_usable_metadata_and_says_so(tmp_path, scene_rgb, storage, metadata, caplog):
+def test_reads_without_usable_metadata_with_a_warning(tmp_path, scene_rgb, storage, metadata, caplog):
     folder = write_images(tmp_path / "bag", storage, scene_rgb)
     (folder / "metadata.yaml").unlink()
     if metadata is not None:
@@ -184,7 +184,7 @@ def read_all(path):
 
 @pytest.mark.parametrize("keep", [0, 7, 500, -40])
 def test_a_damaged_recording_names_the_repair(tmp_path, scene_rgb, storage, keep):
-    """So short that nothing can be saved, or a database without its last page."""
+    """A file too short to recover anything, or a database without its last page."""
     folder = write_images(tmp_path / "bag", storage, scene_rgb)
     (file,) = [path for path in folder.iterdir() if path.suffix in (".mcap", ".db3")]
     if keep < 0 and storage == "mcap":
@@ -198,7 +198,7 @@ def test_a_damaged_recording_names_the_repair(tmp_path, scene_rgb, storage, keep
 @pytest.mark.parametrize("lost", ["ending", "middle", "zeros"])
 @pytest.mark.parametrize("metadata", [True, False])
 def test_an_mcap_whose_recorder_was_killed_is_read_up_to_there(tmp_path, lost, metadata, caplog):
-    """Noise does not compress: 0.9 MB an image make a chunk of every second one."""
+    """Noise does not compress: with 0.9 MB per image, two images make a chunk."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(6)]
     with BagWriter(tmp_path / "bag") as bag:

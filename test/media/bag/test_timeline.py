@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every image of a bag has one stamp of its own, also where headers are empty, repeat or go back; and is it told."""
+"""Every image of a bag gets a unique stamp, with a note if headers are empty, repeat or go back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_stamps_are_the_headers(tmp_path: Path) -> None:
     assert (found.topic, found.compressed) == (TOPIC, False)
 
 
-def test_an_absent_stamp_is_the_time_of_reception_and_that_is_said(tmp_path: Path) -> None:
+def test_an_absent_stamp_becomes_the_time_of_reception_with_a_note(tmp_path: Path) -> None:
     found = timeline(tmp_path / "bag", [50 * S, 0, 52 * S], [50 * S, 51 * S, 52 * S])
     assert found.stamps_ns == [50 * S, 51 * S, 52 * S]
     assert len(found.notes) == 1
@@ -52,18 +52,20 @@ def test_an_absent_stamp_is_the_time_of_reception_and_that_is_said(tmp_path: Pat
 
 
 @pytest.mark.parametrize("headers_ns", [[5 * S, 5 * S, 6 * S], [5 * S, 4 * S, 6 * S]])
-def test_stamps_that_repeat_or_go_back_are_those_of_reception(tmp_path: Path, headers_ns: list[int]) -> None:
+def test_stamps_that_repeat_or_go_back_are_replaced_by_the_times_of_reception(
+    tmp_path: Path, headers_ns: list[int]
+) -> None:
     found = timeline(tmp_path / "bag", headers_ns, [50 * S, 51 * S, 52 * S])
     assert found.stamps_ns == [50 * S, 51 * S, 52 * S]
     assert "the stamps of 1 of 3 images" in found.notes[0]
 
 
-def test_a_bag_in_which_nothing_tells_images_apart_is_refused(tmp_path: Path) -> None:
+def test_a_bag_whose_images_cannot_be_distinguished_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="repeat or go back, and so do the times"):
         timeline(tmp_path / "bag", [0, 0, 0], [50 * S, 50 * S, 51 * S])
 
 
-def test_a_serialized_message_gets_another_stamp_and_is_the_same_otherwise(tmp_path: Path) -> None:
+def test_changing_the_stamp_of_a_serialized_message_changes_nothing_else(tmp_path: Path) -> None:
     timeline(tmp_path / "bag", [5 * S + 7], [50 * S])
     with BagReader(tmp_path / "bag") as reader:
         (raw,) = reader.raw_messages()

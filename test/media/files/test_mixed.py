@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that hold more than their frames: refused where wrong frames would be used, else said in one line."""
+"""Folders with other images among their frames: refused if wrong frames would be used, else one warning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THUMBNAIL = PICTURE[::4, ::4]
 
 
 def fill(folder: Path, **files: np.ndarray) -> Path:
-    """`{:04d}` in a name becomes 0 to 5."""
+    """Write images; a name with `{:04d}` stands for six files, numbered 0 to 5."""
     for name, image in files.items():
         for number in range(6) if "{" in name else (0,):
             cv2.imwrite(str(folder / name.format(number)), image)
@@ -40,7 +40,9 @@ def fill(folder: Path, **files: np.ndarray) -> Path:
         ({"frame{:03d}.jpg": PICTURE, "mask{:03d}.jpg": PICTURE}, "frame*.jpg", "frame000.jpg"),
     ],
 )
-def test_two_series_in_one_folder_are_refused_with_a_pattern_that_helps(tmp_path, files, pattern, first):
+def test_two_series_in_one_folder_are_refused_with_a_pattern_that_chooses_one(
+    tmp_path, files, pattern, first
+):
     fill(tmp_path, **files)
     with pytest.raises(SourceError) as refused:
         open_source(tmp_path)
@@ -58,7 +60,7 @@ def test_kinds_that_alternate_are_refused_whatever_their_names(tmp_path):
         open_source(tmp_path)
 
 
-def test_colour_and_depth_under_stamps_of_their_own_are_refused(tmp_path):
+def test_colour_and_depth_with_different_stamps_are_refused(tmp_path):
     for number in range(6):
         cv2.imwrite(str(tmp_path / f"rgb_17000000{number}0.png"), PICTURE)
         cv2.imwrite(str(tmp_path / f"depth_17000000{number}3.png"), DEPTH)
@@ -66,7 +68,7 @@ def test_colour_and_depth_under_stamps_of_their_own_are_refused(tmp_path):
         open_source(tmp_path)
 
 
-def test_one_first_mask_beside_the_frames_is_refused(tmp_path):
+def test_a_mask_of_the_first_frame_among_the_frames_is_refused(tmp_path):
     fill(tmp_path, **{"{:05d}.jpg": PICTURE})
     cv2.imwrite(str(tmp_path / "00000.png"), MASK)
     with pytest.raises(
@@ -76,7 +78,7 @@ def test_one_first_mask_beside_the_frames_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "image"), [("00099.png", MASK), ("cover.jpg", THUMBNAIL)])
-def test_one_odd_file_is_said_and_taken(tmp_path, caplog, name, image):
+def test_one_odd_file_is_used_with_a_warning(tmp_path, caplog, name, image):
     fill(tmp_path, **{"{:05d}.jpg": PICTURE})
     cv2.imwrite(str(tmp_path / name), image)
     with caplog.at_level(logging.WARNING), open_source(tmp_path) as source:
@@ -86,7 +88,7 @@ def test_one_odd_file_is_said_and_taken(tmp_path, caplog, name, image):
     assert "--glob" in caplog.text
 
 
-def test_cameras_told_by_a_number_are_said(tmp_path, caplog):
+def test_cameras_that_differ_by_a_number_give_a_warning(tmp_path, caplog):
     for camera in (0, 1):
         fill(tmp_path, **{f"cam{camera}_{{:04d}}.png": PICTURE})
     with caplog.at_level(logging.WARNING), open_source(tmp_path) as source:
@@ -95,7 +97,7 @@ def test_cameras_told_by_a_number_are_said(tmp_path, caplog):
     assert "--glob 'cam0_*.png'" in caplog.text
 
 
-def test_a_pattern_that_takes_everything_is_believed(tmp_path, caplog):
+def test_a_pattern_that_matches_everything_is_accepted(tmp_path, caplog):
     fill(tmp_path, **{"{:05d}.jpg": PICTURE, "{:05d}.png": MASK})
     with caplog.at_level(logging.WARNING), open_source(tmp_path, glob="*") as source:
         assert len(list(source)) == 12
@@ -110,7 +112,7 @@ def test_a_pattern_that_takes_everything_is_believed(tmp_path, caplog):
         {"take1_{:02d}.png": PICTURE, "take2_1{:02d}.png": PICTURE},
     ],
 )
-def test_a_folder_of_frames_alone_says_nothing(tmp_path, caplog, files):
+def test_a_folder_of_frames_only_gives_no_warning(tmp_path, caplog, files):
     fill(tmp_path, **files)
     with caplog.at_level(logging.WARNING), open_source(tmp_path) as source:
         assert len(list(source)) == source.length
@@ -126,7 +128,7 @@ def test_numbers_below_and_above_zero_are_one_series_in_their_order(tmp_path, ca
     assert not caplog.records
 
 
-def test_upright_and_lying_photographs_are_of_one_kind(tmp_path, caplog):
+def test_portrait_and_landscape_photographs_are_of_one_kind(tmp_path, caplog):
     for number in range(6):
         image = PICTURE if number % 2 else np.ascontiguousarray(PICTURE.transpose(1, 0, 2))
         cv2.imwrite(str(tmp_path / f"{number}.jpg"), image)
@@ -138,7 +140,7 @@ def test_upright_and_lying_photographs_are_of_one_kind(tmp_path, caplog):
 def test_a_pattern_without_a_file_or_for_no_folder_is_refused(tmp_path):
     fill(tmp_path, **{"{:05d}.jpg": PICTURE})
     with pytest.raises(
-        SourceError, match=r"no image of folder .* fits --glob '\*.png'.*holds 6, such as 0000"
+        SourceError, match=r"no image of folder .* fits --glob '\*.png'.*holds 6 images, such as 0000"
     ):
         open_source(tmp_path, glob="*.png")
     video = tmp_path / "clip.avi"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of image files, and the times in their names."""
+"""The order of image files, and the time stamps in their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_NS = 1_700_000_000 * NS
 
 
 def ordered(stems, suffix=".png"):
-    """What becomes of these names when they come in any order."""
+    """Shuffle the names and order them; returns the stems in order, and the `NameOrder`."""
     names = [f"{stem}{suffix}" for stem in stems]
     order = order_names(random.Random(0).sample(names, len(names)))
     return [name.removesuffix(suffix) for name in order.names], order
@@ -88,20 +88,20 @@ def test_stamps_in_names_are_in_order_and_kept(stems, first_ns, step_ns):
         ["left_1", "left_2", "right_1"],
     ],
 )
-def test_other_numbers_are_in_natural_order_and_no_times(stems):
+def test_other_numbers_are_in_natural_order_and_are_not_times(stems):
     found, order = ordered(stems)
     assert found == stems
     assert order.stamps_ns is None
     assert order.note == ""
 
 
-def test_an_ambiguous_order_is_said_in_one_line():
+def test_an_ambiguous_order_gives_a_note():
     found, order = ordered(["5.12", "5.123", "5.2"])
     assert found == ["5.12", "5.123", "5.2"]
     assert "'5.12.png' comes before '5.2.png'; pad them with zeros" in order.note
 
 
-def test_times_before_zero_are_counted_from_the_first_and_that_is_said():
+def test_times_before_zero_are_counted_from_the_first_with_a_note():
     _, order = ordered(["-0.5", "0.0", "0.25"])
     assert order.stamps_ns == (0, NS // 2, 3 * NS // 4)
     assert "go below 0" in order.note
@@ -134,7 +134,7 @@ def test_a_folder_of_stamps_is_read_in_time(stamped: Path):
     assert frames[2].name == "1700000000.1333.png"
 
 
-def test_a_rate_that_is_given_counts_more_than_names(stamped: Path):
+def test_a_given_rate_overrides_stamps_in_names(stamped: Path):
     with open_source(stamped, fps=5) as source:
         assert [frame.stamp_ns for frame in source] == [index * NS // 5 for index in range(5)]
     for wrong in (0.0, -1.0, float("nan")):

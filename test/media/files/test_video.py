@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos with damaged frames, edit lists, varying rates: true numbers, the container's stamps, one line of warning."""
+"""Videos with damaged frames, edit lists, varying rates: true numbers, the container's stamps, one warning."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def test_damaged_frames_are_left_out_and_the_others_keep_their_numbers(tmp_path,
     assert f"{len(bad)} of {FRAMES} frames do not decode and are left out: {bad[0]}" in caplog.text
 
 
-def test_a_damaged_frame_that_others_need_costs_itself(tmp_path):
-    """Between the frames of MPEG-4 are differences: those behind a lost one decode, as they can."""
+def test_frames_that_depend_on_a_damaged_frame_are_read(tmp_path):
+    """MPEG-4 stores differences between frames: the frames after a damaged one decode, with errors."""
     path = write_numbered(tmp_path / "clip.mp4", 40, "mp4v")
     damage_mp4(path, [5, 6, 39])
     frames, source = read(path)
     expected = [index for index in range(40) if index not in (5, 6, 39)]
     assert [frame.index for frame in frames] == expected
     assert source.missing == (5, 6, 39)
-    behind = [frame for frame in frames if frame.index >= 24]  # there are key frames in between
-    assert [number_of(frame.image) for frame in behind] == [frame.index for frame in behind]
+    later = [frame for frame in frames if frame.index >= 24]  # after the next key frames
+    assert [number_of(frame.image) for frame in later] == [frame.index for frame in later]
 
 
-def test_a_second_pass_sees_the_same_and_says_nothing_twice(tmp_path, caplog):
+def test_a_second_pass_gives_the_same_frames_and_no_second_warning(tmp_path, caplog):
     path = write_numbered(tmp_path / "clip.avi", FRAMES, "MJPG")
     damage(path, [4])
     with open_source(path) as source, caplog.at_level(logging.WARNING):
@@ -71,14 +71,14 @@ def test_a_second_pass_sees_the_same_and_says_nothing_twice(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
-def test_a_video_in_which_nothing_decodes_is_one_line(tmp_path):
+def test_a_video_in_which_no_frame_decodes_is_refused(tmp_path):
     path = write_numbered(tmp_path / "clip.avi", FRAMES, "MJPG")
     damage(path, range(FRAMES))
-    with pytest.raises(SourceError, match="opens but not one frame decodes, though it announces 20"):
+    with pytest.raises(SourceError, match="opens but no frame decodes, though it announces 20"):
         open_source(path)
 
 
-def test_a_clip_that_an_edit_list_cuts_is_whole(tmp_path, caplog):
+def test_a_clip_that_an_edit_list_cuts_is_complete(tmp_path, caplog):
     path = write_numbered(tmp_path / "clip.mp4", FRAMES, "mp4v")
     cut_by_edit_list(path, first=5, frames=9)
     capture = cv2.VideoCapture(str(path))
@@ -100,12 +100,12 @@ def test_a_video_of_varying_rate_has_the_stamps_of_its_container(tmp_path):
     assert [frame.stamp_ns // 1_000_000 for frame in frames] == times_ms
     assert [frame.index for frame in frames] == list(range(len(times_ms)))
     assert [number_of(frame.image) for frame in frames] == list(range(len(times_ms)))
-    assert source.fps == pytest.approx(25.0)  # the usual distance, rather than the mean of all
+    assert source.fps == pytest.approx(25.0)  # from the median gap, not the mean
     assert source.skipped == 0
 
 
-def test_a_pause_is_no_missing_frame(tmp_path):
-    """Forty frames of a steady rate and one pause in them: their numbers count what is in the file."""
+def test_a_pause_is_not_a_missing_frame(tmp_path):
+    """Forty frames of constant rate with one pause: numbers count the frames in the file."""
     times_ms = [40 * index + (2000 if index >= 30 else 0) for index in range(40)]
     path = write_numbered(tmp_path / "clip.mp4", 40, "mp4v")
     set_times(path, times_ms)
@@ -119,8 +119,8 @@ def test_a_pause_is_no_missing_frame(tmp_path):
     ("suffix", "fourcc", "fps"),
     [("avi", "MJPG", 25.0), ("mp4", "mp4v", 29.97), ("mkv", "mp4v", 30.0), ("webm", "VP80", 24.0)],
 )
-def test_a_steady_rate_has_the_stamps_it_had(tmp_path, suffix, fourcc, fps):
-    """Frame / rate, to the millisecond in which Matroska counts."""
+def test_stamps_of_a_constant_rate_are_kept(tmp_path, suffix, fourcc, fps):
+    """Stamps are frame / rate, to a millisecond, the unit of Matroska."""
     frames, source = read(write_numbered(tmp_path / f"clip.{suffix}", FRAMES, fourcc, fps))
     assert source.fps == pytest.approx(fps, rel=1e-4)
     assert [frame.stamp_s for frame in frames] == pytest.approx(
@@ -129,7 +129,7 @@ def test_a_steady_rate_has_the_stamps_it_had(tmp_path, suffix, fourcc, fps):
     assert [number_of(frame.image) for frame in frames] == list(range(FRAMES))
 
 
-def test_a_count_that_is_announced_too_low_refuses_no_prompt(tmp_path):
+def test_prompts_beyond_an_announced_count_that_is_too_low_are_accepted(tmp_path):
     path = write_numbered(tmp_path / "clip.avi", FRAMES, "MJPG")
     content = bytearray(path.read_bytes())
     struct.pack_into("<I", content, content.index(b"avih") + 24, 7)
@@ -144,7 +144,7 @@ def test_a_count_that_is_announced_too_low_refuses_no_prompt(tmp_path):
 
 
 def test_an_mp4_whose_end_is_missing_says_how_much(tmp_path, caplog):
-    """Its index comes first, as web servers and phones write it, so that it opens."""
+    """The index is at the start, as web servers and phones write it, so that the file opens."""
     path = write_numbered(tmp_path / "clip.mp4", FRAMES, "mp4v")
     content = path.read_bytes()
     at = content.index(b"moov") - 4
@@ -162,7 +162,7 @@ def test_an_mp4_whose_end_is_missing_says_how_much(tmp_path, caplog):
     assert 0 < len(frames) < FRAMES
     assert source.skipped == FRAMES - len(frames)
     assert "ends early" in caplog.text
-    assert "400 bytes are not there" in caplog.text
+    assert "400 bytes are missing" in caplog.text
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg writes these files")
@@ -178,9 +178,7 @@ def test_an_mp4_whose_end_is_missing_says_how_much(tmp_path, caplog):
         ),
     ],
 )
-def test_numbers_that_a_container_does_not_mean_make_nothing_missing(
-    tmp_path, caplog, name, source, codec, count
-):
+def test_misleading_counts_of_a_container_make_no_frame_missing(tmp_path, caplog, name, source, codec, count):
     path = tmp_path / name
     maps = "-map 0 -map 1" if source.count("-i ") > 1 else ""
     command = f"ffmpeg -loglevel error {source} {maps} {codec} {path}"
@@ -191,5 +189,5 @@ def test_numbers_that_a_container_does_not_mean_make_nothing_missing(
     assert not [line for line in caplog.messages if "longer" in line or "do not decode" in line]
 
 
-def test_what_an_image_says_of_its_number_is_read_back():
+def test_the_number_drawn_into_a_test_image_is_read_back():
     assert [number_of(numbered(index)) for index in range(40)] == list(range(40))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On a topic that all nodes share, a node's statuses are found by its full name."""
+"""A node's statuses are found by its full name on a topic that all nodes share."""
 
 from types import SimpleNamespace
 
@@ -23,18 +23,18 @@ DRIVER = message(
 )
 
 
-def test_a_node_is_told_from_others_on_the_same_topic():
+def test_a_node_is_distinguished_from_others_on_the_same_topic():
     messages = [LEFT, RIGHT, DRIVER]
     assert node_values(messages, "/left/sam2") == {"model": "nano", "publishers": "1"}
     assert node_values(messages, "/right/sam2") == {"model": "tiny"}
 
 
-def test_the_newest_value_counts():
+def test_the_newest_value_is_returned():
     again = message(**{"/left/sam2: tracking": {"model": "small"}})
     assert node_values([LEFT, again], "/left/sam2")["model"] == "small"
 
 
-def test_the_only_tracker_is_taken_when_its_topics_have_other_names_and_none_of_several():
+def test_the_only_tracker_is_used_if_no_name_matches_but_none_of_several():
     assert node_values([LEFT, DRIVER], "/elsewhere") == {"model": "nano", "publishers": "1"}
     assert node_values([message(**{"sam2: tracking": {"model": "nano"}})], "/sam2") == {"model": "nano"}
     assert node_values([LEFT, RIGHT], "/elsewhere") == {}

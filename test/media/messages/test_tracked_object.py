@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects become message fields and come back as full-size masks, whatever class carries them."""
+"""Objects are converted to message fields and back to full-size masks, for any message class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sam2_ros.media.messages.tracked_object import Roi, cropped_mask, read_objec
 
 
 def as_message(objects, height_px, width_px):
-    """A TrackedObjectArray in plain attributes, its bytes in an `array` as rclpy keeps them."""
+    """Make a TrackedObjectArray of plain attributes, with bytes in an `array` as in rclpy."""
     items = []
     for obj in objects:
         crop = cropped_mask(obj)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of pictures: what is cut off is found, what follows the end is not looked at, photographs are upright."""
+"""Image files: truncated data are detected, bytes after the end are ignored, photographs are rotated by their EXIF."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_a_cut_off_jpeg_is_refused_whatever_follows_it(photo, kind, share):
     whole = jpeg(photo, **KINDS[kind])
     cut = whole[: int(len(whole) * share)]
     tails = [b"", bytes(500), jpeg(photo), *(noise(seed) for seed in range(20))]
-    if kind != "progressive":  # whose scans all reach the last row, each a little finer
+    if kind != "progressive":  # all scans of a progressive JPEG reach the last row
         tails += [END, END + bytes(500), bytes(20) + END]
     assert [is_read(cut + tail) for tail in tails] == [False] * len(tails)
 
 
-def test_an_end_marker_that_stands_in_a_tail_does_not_make_a_picture_whole(photo):
+def test_an_end_marker_in_trailing_bytes_does_not_make_an_image_complete(photo):
     whole = jpeg(photo)
     cut = whole[: len(whole) // 2].rstrip(b"\xff")
     tail = bytes(range(1, 200)) + END + noise(3)
@@ -98,7 +98,7 @@ def test_a_camera_that_never_sends_the_end_marker_is_read(photo, kind):
     assert not is_read(whole[:-400])
 
 
-def test_a_picture_whose_last_rows_are_black_needs_no_end_marker_either(photo):
+def test_an_image_with_black_last_rows_needs_no_end_marker_either(photo):
     black = photo.copy()
     black[60:] = 0
     whole = jpeg(black)
@@ -114,7 +114,7 @@ def test_chunks_are_counted(photo, suffix):
     assert not is_read(whole[: len(whole) // 2] + b"IEND" + bytes(8))
 
 
-def test_finding_the_end_is_cheap_beside_decoding(photo):
+def test_finding_the_end_is_fast_compared_with_decoding(photo):
     big = np.frombuffer(jpeg(np.tile(photo, (9, 12, 1))), np.uint8)
 
     def best_s(work) -> float:
@@ -131,7 +131,7 @@ def test_finding_the_end_is_cheap_beside_decoding(photo):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_a_photograph_is_upright_as_viewers_show_it(photo, format, orientation):
+def test_a_photograph_is_rotated_as_in_viewers(photo, format, orientation):
     file = io.BytesIO()
     exif = Image.Exif()
     exif[0x112] = orientation
@@ -142,4 +142,4 @@ def test_a_photograph_is_upright_as_viewers_show_it(photo, format, orientation):
     assert read.shape == shown.shape
     assert np.abs(read - shown).mean() < 2
     if format != "TIFF":
-        assert compressed_to_rgb(file.getvalue()).shape == photo.shape  # of a camera's message: as stored
+        assert compressed_to_rgb(file.getvalue()).shape == photo.shape  # a camera's message stays as stored

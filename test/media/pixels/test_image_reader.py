@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream's images: untyped encodings with one warning, planes of cameras."""
+"""Images of one stream: untyped encodings with one warning, planar YUV."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def message(image_rgb: np.ndarray, encoding: str) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("encoding", ["8UC3", "8UC4", "8uc3"])
-def test_channels_without_a_name_are_bgr_and_one_warning_says_so(scene_rgb, encoding):
+def test_channels_without_a_name_are_bgr_with_one_warning(scene_rgb, encoding):
     said: list[str] = []
     reader = ImageReader(warn=said.append)
     sent = message(scene_rgb, encoding.upper())
@@ -36,12 +36,12 @@ def test_channels_without_a_name_are_bgr_and_one_warning_says_so(scene_rgb, enco
     assert "untyped_encoding" in line
 
 
-def test_or_what_the_user_says_they_are(scene_rgb):
+def test_the_user_can_set_the_channel_order(scene_rgb):
     reader = ImageReader(PixelConfig(untyped="rgb"))
     np.testing.assert_array_equal(reader.message(message(scene_rgb, "8UC3")), scene_rgb[..., ::-1])
 
 
-def test_one_channel_is_grey_without_a_word(scene_rgb):
+def test_one_channel_is_grey_without_a_warning(scene_rgb):
     said: list[str] = []
     grey = ImageReader(warn=said.append).message(message(scene_rgb, "8UC1"))
     np.testing.assert_array_equal(grey[..., 1], scene_rgb[..., 0])
@@ -54,7 +54,7 @@ def test_planes_show_the_same_scene(scene_rgb, encoding, padding):
     step, data = padded(encoded(scene_rgb, encoding), padding, encoding)
     decoded = image_to_rgb(48, 64, encoding.upper(), 0, step, data)
     assert decoded.flags.c_contiguous
-    # The scene's edges lie on even pixels. Rounding costs a few levels; a wrong plane would cost two hundred.
+    # The scene's edges are at even pixels. Rounding changes a few levels; a wrong plane would change two hundred.
     assert np.abs(decoded.astype(int) - scene_rgb).max() <= 8
 
 
@@ -64,7 +64,7 @@ def test_planes_as_opencv_lays_them_out(scene_rgb):
     assert np.abs(decoded.astype(int) - scene_rgb).max() <= 8
 
 
-def test_data_of_exactly_the_pictures_size_are_tight_whatever_step_says(scene_rgb):
+def test_data_of_exactly_the_images_size_are_tight_for_any_step(scene_rgb):
     data = encoded(scene_rgb, "nv12").tobytes()
     expected = image_to_rgb(48, 64, "nv12", 0, 64, data)
     for step in (96, 192, 0):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of more than 8 bits: the full range with a warning where it is hardly used, a fixed one, percentiles kept."""
+"""Values of more than 8 bits: the full range, with a warning if it is hardly used; a fixed range; fixed percentiles."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tiff(values: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize(("used", "high"), [(16, 4080), (9, 2040)])
-def test_a_picture_that_uses_few_grey_values_is_told_once_with_the_remedy(grey, used, high):
+def test_an_image_with_few_grey_values_gives_one_warning_with_the_remedy(grey, used, high):
     said: list[str] = []
     reader = ImageReader(warn=said.append)
     thermal = grey.astype(np.uint16) * (high // 255)
@@ -46,7 +46,7 @@ def test_a_picture_that_uses_few_grey_values_is_told_once_with_the_remedy(grey, 
     assert used in (16, 9)
 
 
-def test_a_picture_that_uses_the_full_range_is_not(grey):
+def test_an_image_that_uses_the_full_range_gives_no_warning(grey):
     said: list[str] = []
     picture = ImageReader(warn=said.append).file(png(grey.astype(np.uint16) * 257))
     np.testing.assert_array_equal(picture[..., 1], grey)
@@ -54,7 +54,7 @@ def test_a_picture_that_uses_the_full_range_is_not(grey):
 
 
 @pytest.mark.parametrize("encode", [png, tiff])
-def test_a_range_gives_back_the_picture_that_was_squeezed_into_it(grey, encode):
+def test_a_range_restores_the_image_that_was_compressed_into_it(grey, encode):
     thermal = 7000 + grey.astype(np.uint16) * 8
     picture = ImageReader(PixelConfig("7000,9040")).file(encode(thermal))
     np.testing.assert_array_equal(picture[..., 0], grey)
@@ -78,7 +78,7 @@ def test_a_lens_cap_at_the_start_does_not_fix_the_range(grey):
 
 
 def test_16_bit_colour_keeps_its_colours(grey):
-    colour = np.dstack([grey, np.roll(grey, 20), np.roll(grey, 40)])  # as OpenCV has it: blue first
+    colour = np.dstack([grey, np.roll(grey, 20), np.roll(grey, 40)])  # OpenCV's order, blue first
     picture = ImageReader(PixelConfig("100,4180")).file(png(100 + colour.astype(np.uint16) * 16))
     np.testing.assert_array_equal(picture, colour[..., ::-1])
 
@@ -91,14 +91,14 @@ def test_floats_and_32_bit_integers_need_a_range_unless_they_are_0_to_1(grey):
         np.testing.assert_array_equal(ImageReader(PixelConfig("0,2550")).file(tiff(values))[..., 2], grey)
 
 
-def test_what_is_no_number_is_black():
+def test_nan_becomes_black():
     values = np.array([[np.nan, 0.0, 10.0, np.inf]], np.float32)
     assert ValueRange("0,10").to_8_bits(values).tolist() == [[0, 0, 255, 255]]
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
 @pytest.mark.parametrize("padding", [0, 6])
-def test_raw_messages_take_the_range_too(grey, big_endian, padding):
+def test_raw_messages_use_the_range_too(grey, big_endian, padding):
     wire = (
         (7000 + grey.astype(np.uint16) * 8)
         .astype(">u2" if big_endian else "<u2")
@@ -109,15 +109,15 @@ def test_raw_messages_take_the_range_too(grey, big_endian, padding):
     for encoding in ("mono16", "16UC1"):
         read = image_to_rgb(60, 80, encoding, big_endian, 160 + padding, data, ValueRange("7000,9040"))
         np.testing.assert_array_equal(read[..., 0], grey)
-    with pytest.raises(ImageError, match="'16UC1' is depth as a rule"):
+    with pytest.raises(ImageError, match="'16UC1' is usually depth"):
         image_to_rgb(60, 80, "16UC1", big_endian, 160 + padding, data)
 
 
-def test_8_bits_stay_as_they_are(grey):
+def test_8_bit_images_are_not_changed(grey):
     np.testing.assert_array_equal(ImageReader(PixelConfig("7000,9040")).file(png(grey))[..., 0], grey)
 
 
 @pytest.mark.parametrize("text", ["9000,7000", "7000", "a,b", "1,2,3", "nan,7", "percentile", "5,5"])
-def test_a_range_that_cannot_be_meant_is_refused(text):
+def test_an_invalid_range_is_refused(text):
     with pytest.raises(ImageError, match=f"range '{text}' cannot be read: expected full, percentiles or"):
         PixelConfig(text)

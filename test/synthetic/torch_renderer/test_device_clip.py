@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rasteriser draws on a device what OpenCV draws on the CPU: frames to within rounding, masks but for outlines.
+"""The torch renderer matches OpenCV on the CPU: frames up to rounding, masks up to pixels of outlines.
 
-Knows nothing of training. On a machine with a GPU, `-m gpu` asks the same of it.
+Knows nothing of training. `-m gpu` runs the same tests on a GPU.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 def _grey_levels_apart(clip: Clip, drawn: DeviceClip) -> np.ndarray:
-    """[t, h, w, 3]"""
+    """Return the absolute difference in grey levels, [t, h, w, 3]."""
     return np.abs(clip.frames.astype(int) - drawn.frames_t3hw.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def test_every_ability_at_once_gives_the_same_clips(device: torch.device) -> None:
+def test_all_shares_together_give_the_same_clips(device: torch.device) -> None:
     per_frame, ious = [], []
     for seed in SEEDS:
         description, _ = random_description(np.random.default_rng(seed), EVERYTHING)
@@ -70,15 +70,15 @@ def test_every_ability_at_once_gives_the_same_clips(device: torch.device) -> Non
     assert max(per_frame) < 0.6
     assert len(ious) > 30
     assert np.mean(ious) > 0.998
-    assert min(ious) > 0.985  # OpenCV smears in whole bytes: along a blurred rim, half covered is anybody's
+    assert min(ious) > 0.985  # OpenCV blurs in whole bytes: along a blurred edge, half covered pixels differ
 
 
-def test_these_clips_use_every_way_to_draw() -> None:
+def test_these_clips_use_every_drawing_path() -> None:
     descriptions = [random_description(np.random.default_rng(seed), EVERYTHING)[0] for seed in SEEDS]
     scenes = [shot.scene for description in descriptions for shot in description.shots]
     layers = [layer for scene in scenes for layer in scene.layers]
     assert any(len(description.shots) == 3 for description in descriptions)
-    assert any(layer.smear for layer in layers)
+    assert any(layer.motion_blur for layer in layers)
     assert any(layer.bend.amplitude for layer in layers)
     assert any(layer.shadow_strength for layer in layers)
     assert any(len(layer.parts) > 1 for layer in layers)
@@ -88,7 +88,7 @@ def test_these_clips_use_every_way_to_draw() -> None:
 
 
 def _sprite(seed: int) -> np.ndarray:
-    """A blob of smooth colours, [64, 64, 4] uint8."""
+    """Draw a blob of smooth colours, [64, 64, 4] uint8."""
     waves = 128 + 100 * np.sin(
         np.arange(64)[:, None, None] / (5 + np.arange(3)) + np.arange(64)[None, :, None] / 7
     )
@@ -97,8 +97,8 @@ def _sprite(seed: int) -> np.ndarray:
 
 
 def _turning(sprite: np.ndarray) -> Part:
-    skin = np.ascontiguousarray(sprite[..., :3])
-    strip = np.concatenate([skin, 255 - skin], axis=1)
+    surface = np.ascontiguousarray(sprite[..., :3])
+    strip = np.concatenate([surface, 255 - surface], axis=1)
     return Part(sprite, surface=ScrollingTexture(strip, np.full((64, 64, 3), 150, np.uint8), 0.03))
 
 
@@ -118,7 +118,7 @@ WAYS = {
     "parts": replace(PLAIN, layers=(replace(STILL, parts=(Part(_sprite(0)), ARM)),)),
     "turning surface": replace(PLAIN, layers=(replace(STILL, parts=(_turning(_sprite(0)),)),)),
     "bend": replace(PLAIN, layers=(replace(STILL, bend=Wave(0.15, 0.05, 0.2)),)),
-    "smear": replace(PLAIN, layers=(replace(STILL, smear=True, motion=FAST),)),
+    "motion blur": replace(PLAIN, layers=(replace(STILL, motion_blur=True, motion=FAST),)),
     "shadow": replace(PLAIN, layers=(replace(STILL, shadow_xy=(0.3, 0.35), shadow_strength=0.6),)),
     "size": replace(PLAIN, layers=(replace(STILL, motion=replace(STILL.motion, approach=-0.1), shadow_strength=0.5),)),
     "camera": replace(PLAIN, camera=PANNING),
@@ -127,14 +127,14 @@ WAYS = {
     ),
     "rolling shutter": replace(PLAIN, camera=replace(PANNING, readout=1.0)),
     "light": replace(PLAIN, lighting=Lighting((0.3, -0.2, 0.1), 0.03, 0.5, BAND)),
-    "partly outside": replace(PLAIN, layers=(replace(STILL, motion=BESIDE, smear=True, shadow_strength=0.6),)),
+    "partly outside": replace(PLAIN, layers=(replace(STILL, motion=BESIDE, motion_blur=True, shadow_strength=0.6),)),
     "outside": replace(PLAIN, layers=(replace(STILL, motion=Motion((900.0, 50.0), 38.0)),)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_that_is_drawn_with_stays_on_the_host(way: str) -> None:
-    """The meta device computes nothing, and refuses most mixing with another, as a GPU refuses all."""
+def test_all_drawing_is_on_the_device(way: str) -> None:
+    """The meta device computes nothing, and raises on most mixing with another device; a GPU raises on all."""
     config = replace(EVERYTHING, times=(0, 3), objects=1)
     drawn = draw_description(ClipDescription(config, (Shot(0, WAYS[way]),)), 0, torch.device("meta"))
     assert drawn.frames_t3hw.is_meta
@@ -142,7 +142,7 @@ def test_nothing_that_is_drawn_with_stays_on_the_host(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_of_drawing_gives_the_same_pixels_and_is_seen(way: str, device: torch.device) -> None:
+def test_each_drawing_path_gives_the_same_pixels_and_is_visible(way: str, device: torch.device) -> None:
     scene, times = WAYS[way], (0, 3, 6)
     config = replace(EVERYTHING, times=times, objects=1)
     drawn = draw_description(ClipDescription(config, (Shot(0, scene),)), 0, device)
@@ -155,7 +155,7 @@ def test_each_way_of_drawing_gives_the_same_pixels_and_is_seen(way: str, device:
     assert apart.mean() < 0.6
     assert (clip.masks != drawn.masks_tnhw.cpu().numpy()).sum() <= 12
     plain = np.stack([PLAIN.draw(t)[0] for t in times]).astype(int)
-    assert np.abs(plain - clip.frames).mean() > 1.5  # so much would differ if it were left out
+    assert np.abs(plain - clip.frames).mean() > 1.5  # the effect is visible
 
 
 def test_a_cut_shows_the_other_scene_and_a_return_the_first_one_where_it_would_be(
@@ -173,7 +173,7 @@ def test_a_cut_shows_the_other_scene_and_a_return_the_first_one_where_it_would_b
         assert np.abs(shots[shot].draw(t)[0].astype(int) - frame).mean() < 0.6
 
 
-def test_a_description_travels_between_processes(device: torch.device) -> None:
+def test_a_description_can_be_pickled(device: torch.device) -> None:
     description, _ = random_description(np.random.default_rng(1), EVERYTHING)
     there, here = (
         draw_description(pickle.loads(pickle.dumps(description)), 1, device),
@@ -183,7 +183,7 @@ def test_a_description_travels_between_processes(device: torch.device) -> None:
     assert torch.equal(there.masks_tnhw, here.masks_tnhw)
 
 
-def test_the_same_seed_gives_the_same_noise_and_another_another(device: torch.device) -> None:
+def test_noise_depends_on_the_seed_only(device: torch.device) -> None:
     description = ClipDescription(replace(EVERYTHING, objects=1), (Shot(0, PLAIN),), Sensor(0.05, 3, 5.0, 60))
     first, again, other = (draw_description(description, seed, device).frames_t3hw for seed in (1, 1, 2))
     assert torch.equal(first, again)

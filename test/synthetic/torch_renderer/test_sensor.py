@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera's faults on a device are those of the reference: the same strength, though other random numbers.
+"""The sensor's faults on a device match the reference in strength, with other random numbers.
 
 Knows nothing of scenes.
 """
@@ -21,7 +21,7 @@ FAULTLESS = Sensor(flicker=0.0, blur_px=1, noise=0.0, jpeg_quality=0)
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """Colours, edges and detail, [77, 101, 3] uint8: no multiple of a JPEG's blocks."""
+    """Colours, edges and detail, [77, 101, 3] uint8; the size is not a multiple of a JPEG's blocks."""
     y, x = np.mgrid[:77, :101]
     waves = [128 + 90 * np.sin(x / 9 + c) * np.cos(y / (6 + c)) for c in range(3)]
     image = np.stack(waves, axis=-1)
@@ -34,7 +34,7 @@ def _frames(picture: np.ndarray, count: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("quality", [25, 49, 50, 75, 90])
-def test_jpeg_leaves_what_opencv_leaves(picture: np.ndarray, quality: int) -> None:
+def test_jpeg_matches_opencv(picture: np.ndarray, quality: int) -> None:
     _, packed = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     expected = cv2.imdecode(packed, cv2.IMREAD_COLOR).astype(int)
     left = jpeg(_frames(picture).float(), quality)[0].permute(1, 2, 0).numpy()

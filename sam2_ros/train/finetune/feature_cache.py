@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Caches image features on disk in float16, computed once by an encoder that is not trained.
+"""Caches image features on disk in float16, computed once by a frozen encoder.
 
 Knows files and the encoder; does not know clips or losses.
 """
@@ -26,9 +26,9 @@ Progress = Callable[[str, int, int | None], None]
 
 
 class FeatureCache:
-    """One file per picture, in a folder named after the encoder's weights and the input size.
+    """One file per image, in a folder named after a fingerprint of the encoder's weights and the input size.
 
-    Another encoder, or another size, finds none of them.
+    Another encoder or input size has another folder.
     """
 
     def __init__(self, folder: Path, model: Sam2Model) -> None:
@@ -43,7 +43,7 @@ class FeatureCache:
     def fill(
         self, sequences: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
     ) -> int:
-        """Compute what is missing of every `count`-th annotated frame from `rank` on; returns how many that were."""
+        """Computes the missing features of every `count`-th annotated frame from `rank` on; returns their number."""
         sides = (False, True) if mirrored else (False,)
         keys = [FrameKey(s, index, side) for s in sequences for index in s.truth.indices for side in sides]
         missing = [key for key in keys[rank::count] if not self.path(key).exists()]
@@ -59,13 +59,13 @@ class FeatureCache:
             path = self.path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             tensors = {name: level[0].half().cpu().contiguous() for name, level in features._asdict().items()}
-            # Another run may fill the same cache.
+            # The process id in the name: another run may fill the same cache at the same time.
             with atomic_write(path, path.with_suffix(f".{os.getpid()}.partial")) as partial:
                 save_file(tensors, str(partial))
         return len(missing)
 
     def load(self, keys: Sequence[FrameKey], device: torch.device) -> ImageFeatures:
-        """``[len(keys), c, h, w]`` each, float32."""
+        """Loads the features of some frames: ``[len(keys), c, h, w]`` each, float32."""
         files = [load_file(str(self.path(key))) for key in keys]
         return ImageFeatures(
             *(torch.stack([f[name] for f in files]).to(device).float() for name in ImageFeatures._fields)

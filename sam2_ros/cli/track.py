@@ -59,8 +59,8 @@ def track(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="JSON list of prompts: {id, frame, box, points [[180, 150, 1], ...], mask, class_id}; of a point, 1: on "
-            "the object, 0: off it. Default: none."
+            help="JSON list of prompts: {id, frame, box, points [[180, 150, 1], ...], mask, class_id}; of a point, 1: "
+            "on the object, 0: off it. Default: none."
         ),
     ] = None,
     backward: Annotated[

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from sam2_ros.errors import UserError
+from sam2_ros.eval.jobs.job import OnNote, OnProgress
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
-from .finetune.feature_cache import Progress
-from .finetune.loop import Tell, finetune
+from .finetune.loop import finetune
 from .nano.loop import train_nano
 from .nano.recipe import NanoConfig
 from .processes import join_processes
@@ -43,7 +43,7 @@ class RecipeConfig:
             raise UserError(f"precision: {self.precision!r} given, fp32 or bf16 expected for a recipe")
 
 
-def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
+def run_training(path: Path, tell: OnNote, progress: OnProgress) -> dict[str, Any]:
     """Trains with the settings of a YAML file: a `FinetuneConfig`, or with a key `recipe` a `RecipeConfig`.
 
     Returns:
@@ -67,7 +67,7 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
     return finetune(config, tell, progress)
 
 
-def _train_recipe(recipe: RecipeConfig, config: NanoConfig, tell: Tell) -> dict[str, Any]:
+def _train_recipe(recipe: RecipeConfig, config: NanoConfig, tell: OnNote) -> dict[str, Any]:
     """Trains nano from scratch on rendered clips."""
     if not keep_freed_pages():
         tell(f"{RETURNED}: steps may take several times as long.")

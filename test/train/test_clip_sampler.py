@@ -52,7 +52,7 @@ def test_both_layouts_of_own_clips_read_the_same(tmp_path):
             np.testing.assert_array_equal(labels_at(one, index, labels[index]), labels[index])
             assert np.abs(one.image(index).astype(int) - frames[index]).mean() < 8  # JPEG
     assert open_sequences([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
-    with pytest.raises(UserError, match="in another folder, too"):
+    with pytest.raises(UserError, match="is also in another folder"):
         open_sequences([tmp_path / "own", tmp_path / "davis"])
 
 

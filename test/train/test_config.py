@@ -45,7 +45,7 @@ def data(tmp_path_factory):
         ({"cache_features": True, "freeze_encoder": True, "teacher": {"model": "tiny"}}, "teacher: "),
         ({"freeze_encoder": True, "teacher": {"model": "tiny"}}, "feature_weight: 0"),
         ({"data": "nowhere"}, "dataset 'nowhere' does not exist; expected a folder with frames/ and masks/"),
-        ({"validation_sequences": 2}, "data has 2 sequence(s) and 2 are to be held out"),
+        ({"validation_sequences": 2}, "data has 2 sequence(s), and 2 are to be held out"),
         ({"model": "gigantic"}, "gigantic"),
         ({"model": "gigantic", "random_weights": True}, "gigantic"),
         ({"device": "cuda:99"}, "device: 'cuda:99' given"),

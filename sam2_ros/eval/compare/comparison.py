@@ -262,7 +262,7 @@ def _scored(run: RunSummary, metric: str) -> dict[ObjectKey, float]:
 
 def _unlike(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     names = [*a, *(name for name in b if name not in a)]
-    both = {name: (a.get(name, "not said"), b.get(name, "not said")) for name in names}
+    both = {name: (a.get(name, "not given"), b.get(name, "not given")) for name in names}
     return {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs}
 
 

@@ -22,7 +22,7 @@ MIN_VISIBLE_PX = 8  # at the input's size: half a cell of the mask logits, which
 CELL_PX = 4  # side of a cell of the mask logits, in input pixels
 
 
-class FrameKey(NamedTuple):
+class FeatureKey(NamedTuple):
     """One frame of a clip: the key of its cached features."""
 
     sequence: VosSequence
@@ -35,7 +35,7 @@ class TrainingClip(NamedTuple):
 
     frames_thwc: np.ndarray | None  # [t, D, D, 3] uint8; None with cached features
     masks_tnhw: np.ndarray  # [t, n, S, S] bool
-    keys: tuple[FrameKey, ...] = ()
+    keys: tuple[FeatureKey, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ClipBatch:
     images_bt3hw: torch.Tensor | None
     masks_tmhw: torch.Tensor
     clip_m: torch.Tensor
-    keys_bt: tuple[tuple[FrameKey, ...], ...] = ()
+    keys_bt: tuple[tuple[FeatureKey, ...], ...] = ()
 
     @property
     def frames(self) -> int:

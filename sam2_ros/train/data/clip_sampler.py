@@ -18,7 +18,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 
 from .augment import augment_frame, augment_mask, draw_augmentation
-from .batch import MIN_VISIBLE_PX, ClipBatch, FrameKey, TrainingClip, make_batch
+from .batch import MIN_VISIBLE_PX, ClipBatch, FeatureKey, TrainingClip, make_batch
 
 ATTEMPTS = 8
 
@@ -84,7 +84,7 @@ class ClipSampler:
         masks = np.stack(
             [[augment_mask(truth.mask(shown[i]), self.size, moved) for i in chosen] for truth in truths]
         )
-        keys = tuple(FrameKey(sequence, i, moved.mirrored) for i in indices)
+        keys = tuple(FeatureKey(sequence, i, moved.mirrored) for i in indices)
         if frames is None:
             return TrainingClip(None, masks, keys)
         pictures = [augment_frame(f, self.picture_size, moved, t) for t, f in enumerate(frames)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,11 +18,10 @@ from sam2_ros.atomic_write import atomic_write
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
-from sam2_ros.train.data.batch import FrameKey
+from sam2_ros.eval.jobs.job import OnProgress
+from sam2_ros.train.data.batch import FeatureKey
 
 from .parameters import ENCODER
-
-Progress = Callable[[str, int, int | None], None]
 
 
 class FeatureCache:
@@ -35,17 +34,17 @@ class FeatureCache:
         self.model = model
         self.folder = folder / f"{model.config.image_size}px-{_fingerprint(model)}"
 
-    def path(self, key: FrameKey) -> Path:
+    def path(self, key: FeatureKey) -> Path:
         frame = key.sequence.frames.names[key.frame] + (".mirrored" if key.mirrored else "")
         return self.folder / key.sequence.name / f"{frame}.safetensors"
 
     @torch.no_grad()
     def fill(
-        self, sequences: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
+        self, sequences: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: OnProgress
     ) -> int:
         """Computes the missing features of every `count`-th annotated frame from `rank` on; returns their number."""
         sides = (False, True) if mirrored else (False,)
-        keys = [FrameKey(s, index, side) for s in sequences for index in s.truth.indices for side in sides]
+        keys = [FeatureKey(s, index, side) for s in sequences for index in s.truth.indices for side in sides]
         missing = [key for key in keys[rank::count] if not self.path(key).exists()]
         model = self.model
         for done, key in enumerate(missing):
@@ -64,7 +63,7 @@ class FeatureCache:
                 save_file(tensors, str(partial))
         return len(missing)
 
-    def load(self, keys: Sequence[FrameKey], device: torch.device) -> ImageFeatures:
+    def load(self, keys: Sequence[FeatureKey], device: torch.device) -> ImageFeatures:
         """Loads the features of some frames: ``[len(keys), c, h, w]`` each, float32."""
         files = [load_file(str(self.path(key))) for key in keys]
         return ImageFeatures(

@@ -7,7 +7,7 @@ Does not know the command line or configuration files.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sam2_ros.engine.config import config_for
 from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.errors import UserError
+from sam2_ros.eval.jobs.job import OnNote, OnProgress
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.train.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
 from sam2_ros.train.data.clip_sampler import ClipSampler, batches
@@ -30,7 +31,7 @@ from sam2_ros.train.processes import ProcessGroup, join_processes
 from sam2_ros.train.train_config import FinetuneConfig
 from sam2_ros.weights.load import load_model, save_model
 
-from .feature_cache import FeatureCache, Progress
+from .feature_cache import FeatureCache
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_samples, write_curves, write_samples
 from .run_folder import run_folder
@@ -38,12 +39,11 @@ from .step import FinetuneState, Stepper
 from .teacher import FeatureBridge, Teacher
 from .validate import SampleFrame, SequenceScore, track_and_score
 
-Tell = Callable[[str], None]
 FIXED = ("model", "random_weights", "image_size", "freeze_encoder", "teacher")  # must equal the checkpoint's
 PICTURED = 4  # most held-out sequences that are drawn; frames of others are not kept
 
 
-def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str, Any]:
+def finetune(config: FinetuneConfig, tell: OnNote, progress: OnProgress) -> dict[str, Any]:
     """Starts a fine-tuning run, or resumes the one in `config.out`.
 
     Writes best.safetensors and last.safetensors (float16, for `load_model`), checkpoint.pt, log.jsonl, curves.png,
@@ -76,8 +76,8 @@ class FinetuneRun:
         config: FinetuneConfig,
         processes: ProcessGroup,
         folder: ResultFolder | None,  # None except in the first process, which writes
-        tell: Tell,
-        progress: Progress,
+        tell: OnNote,
+        progress: OnProgress,
     ) -> None:
         self.config, self.processes, self.tell, self.progress = config, processes, tell, progress
         if config.threads:

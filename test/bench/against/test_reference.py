@@ -74,7 +74,7 @@ def test_a_package_that_is_there_and_cannot_be_imported_is_named_too(
     (tmp_path / "sam2/__init__.py").write_text(
         "raise ImportError('operator torchvision::nms does not exist')"
     )
-    with pytest.raises(UserError, match=r"torchvision::nms.*docs/performance\.md"):
+    with pytest.raises(UserError, match=r"torchvision::nms.*docs/explanation/performance\.md"):
         open_reference("official", random_model(config_for("tiny")))
 
 

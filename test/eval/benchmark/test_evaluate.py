@@ -194,7 +194,7 @@ def test_objects_that_overlap_have_folders_of_their_own(
         write_masks(root / "Annotations_6fps" / "v" / name, labels)
     report = report_of(capsys, root, "--prompt", "mask", "--out", out)
     summary = json.loads((out / "summary.json").read_text())
-    assert list(summary["objects"]["model"]["v"]) == ["000"]  # 001 first shows where nothing counts after it
+    assert list(summary["objects"]["model"]["v"]) == ["000"]  # 001 first appears too late to be scored
     assert report["J"] == summary["objects"]["model"]["v"]["000"]["J"]
     assert not values(out / "v" / "000" / "00000.png").any()  # before its prompt
     assert set(np.unique(values(out / "v" / "000" / "00003.png"))) == {0, 255}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random changes to the tracked objects, from a seed: added, refined, taken back, removed, as users and detectors do.
+"""Random, repeatable changes to the tracked objects, as users and detectors make them: add, refine, take back, remove.
 
-Knows rendered frames' masks and prompts; does not know the tracker or ROS.
+Knows prompts and the masks of rendered frames; does not know the tracker or ROS.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from sam2_ros.engine.postprocess import tight_box
 ADD, REFINE, REMOVE, TAKE_BACK, RESET = "add", "refine", "remove", "take back", "reset"
 ACTIONS = (ADD, REFINE, REMOVE, TAKE_BACK, RESET)
 _WEIGHTS = {ADD: 34, REFINE: 34, REMOVE: 25, TAKE_BACK: 6, RESET: 1}
-CHANGE_SHARE = 0.1  # of the frames; the others are only tracked
-REFUSED_SHARE = 0.1  # of the additions to a full tracker, which ask for more objects than it takes
-REPLACE_SHARE = 0.3  # of the refinements
+CHANGE_SHARE = 0.1  # of all frames; the others are only tracked
+REFUSED_SHARE = 0.1  # of the additions to a full tracker: they are sent, to be refused
+REPLACE_SHARE = 0.3  # of the refinements: they replace earlier prompts
 KINDS = ("click", "clicks", "box", "mask", "box and click")
 
 
 @dataclass
 class Change:
-    """What a user does on one frame.
+    """A user's action on one frame.
 
     Attributes:
         action: one of `ACTIONS`.
-        ids: whom it concerns; none for a reset.
-        prompts: of an addition or a refinement, in pixels of the frame.
+        ids: the objects concerned; empty for a reset.
+        prompts: prompts of an addition or a refinement, in pixels of the frame.
     """
 
     action: str
@@ -52,10 +52,10 @@ class Churn:
     ) -> None:
         """
         Args:
-            capacity: objects that the tracker takes. Now and then one more is asked for, which must be refused.
-            prefix: of the ids, which are never used again.
-            actions: what may happen.
-            share: of the frames on which something happens.
+            capacity: most objects of the tracker. Sometimes one more is added, which must be refused.
+            prefix: prefix of the ids; no id is used twice.
+            actions: the possible actions.
+            share: share of frames with an action, 0..1.
         """
         self._rng = np.random.default_rng(seed)
         self._capacity, self._prefix, self._share = capacity, prefix, share
@@ -65,11 +65,11 @@ class Churn:
         self.kinds: Counter[str] = Counter()  # prompts by kind
 
     def next(self, live: Sequence[str], masks_nhw: np.ndarray) -> Change | None:
-        """What happens on a frame; None = nothing.
+        """The action on a frame; None = no action.
 
         Args:
-            live: ids that the tracker holds.
-            masks_nhw: ``[n, H, W]`` bool: the things that the frame shows, empty where one is hidden.
+            live: ids of the tracked objects.
+            masks_nhw: ``[n, H, W]`` bool: masks of the things in the frame, empty for a hidden one.
         """
         if live and self._rng.random() >= self._share:
             return None
@@ -89,7 +89,7 @@ class Churn:
         return Change(action, [id])
 
     def _prompt(self, id: str, masks_nhw: np.ndarray, replace: bool = False) -> Prompt:
-        """A prompt of a random kind on a random thing, or on the background when nothing shows."""
+        """A prompt of a random kind on a random visible thing, or on the background if none is visible."""
         kind = str(self._rng.choice(KINDS))
         self.kinds[kind] += 1
         shown = [mask for mask in masks_nhw if mask.any()]
@@ -110,7 +110,7 @@ class Churn:
         )
 
     def _pixels(self, mask_hw: np.ndarray, count: int) -> np.ndarray:
-        """``[count, 2]`` places (x, y) where the mask is; anywhere when it is nowhere."""
+        """``[count, 2]`` random pixels (x, y) of the mask; of the whole image if the mask is empty."""
         inside = np.argwhere(mask_hw if mask_hw.any() else ~mask_hw)
         return np.asarray(inside[self._rng.integers(len(inside), size=count), ::-1], np.float64)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Endurance test of the tracker alone: thousands of frames with objects added and removed; judges resident memory.
 
-Knows the tracker and this process; does not know ROS. `soak.py` does it with the live node.
+Knows the tracker and this process; does not know ROS. `soak.py` tests the live node.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from . import churn
 from .process_watch import read_footprint
 
 READINGS = "soak.jsonl"
-GROWTH_LIMIT = 1.02  # highest memory of the last half / that before, see `judge_memory`
-JUDGED_FROM_FRAMES = 2000  # before, libraries still take what they keep
+GROWTH_LIMIT = 1.02  # highest memory of the last half / memory before it, see `judge_memory`
+JUDGED_FROM_FRAMES = 2000  # in a shorter run, libraries still allocate memory that they keep
 READING_PERIOD_FRAMES = 20
 RATE_HZ = 30.0
-FORGET_AFTER_S = 1.0  # objects that are not seen are forgotten in the run, too
+FORGET_AFTER_S = 1.0  # short, so that the run also tests how hidden objects are forgotten
 TRACKED_THINGS, CLIP_FRAMES, CLIP_SEED = 3, 90, 0
 
 
 @dataclass(frozen=True)
 class DirectSoakConfig:
-    """What is run, and for how long."""
+    """Settings of the test."""
 
     out: Path
     frames: int = 10_000
     width_px: int = 640
     height_px: int = 480
     model_options: ModelOptions = field(default_factory=ModelOptions)
-    objects: int = 4  # at once
+    objects: int = 4  # most at once
     seed: int = 0
     overwrite: bool = False  # see `ResultFolder`
 
@@ -61,7 +61,7 @@ class DirectSoakConfig:
 
 @dataclass(frozen=True)
 class MemoryReading:
-    """This process after a frame. MB are 10^6 bytes; `step_ms` is the median since the reading before."""
+    """State of this process after a frame. MB are 10^6 bytes; `step_ms` is the median since the previous reading."""
 
     frame: int
     resident_mb: float
@@ -73,12 +73,12 @@ class MemoryReading:
 def run_direct_soak(
     config: DirectSoakConfig, on_progress: Callable[[str, int, int], None] = lambda step, done, total: None
 ) -> dict[str, Any]:
-    """Run; leave soak.jsonl (a reading every 20 frames), soak.png and soak.json in `config.out`.
+    """Runs the test; writes soak.jsonl (a reading every 20 frames), soak.png and soak.json to `config.out`.
 
-    Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves nothing.
-    Raises UserError, also where there is no /proc.
+    Returns the content of soak.json; its `failures` are empty if the test passed. A run that ends early writes nothing.
+    Raises UserError, also on a system that does not report shared memory.
     """
-    read_footprint(os.getpid())  # where it cannot be read that is said before minutes of work
+    read_footprint(os.getpid())  # raises now, not after minutes of work
     names = (READINGS, "soak.png", "soak.json")
     folder = ResultFolder(config.out, "soak", names, overwrite=config.overwrite)
     settings = TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S)
@@ -143,7 +143,7 @@ def _run(
 
 
 class _RandomUser:
-    """Does what `Churn` says, counts it, and keeps book of what the tracker has to show."""
+    """Applies the changes of `Churn` to the tracker, counts them, and checks the results against them."""
 
     def __init__(self, tracker: Tracker, config: DirectSoakConfig) -> None:
         self._tracker = tracker
@@ -158,7 +158,7 @@ class _RandomUser:
         return self._churn.kinds
 
     def act(self, index: int, masks_nhw: np.ndarray) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
-        """The prompts of frame `index`, to be given with it and after it was tracked; removals are done here."""
+        """The prompts for frame `index`, and those to refine it with after it was tracked. Removes objects here."""
         change = self._churn.next(self._tracker.object_ids, masks_nhw)
         if change is None:
             return (), ()
@@ -168,7 +168,7 @@ class _RandomUser:
         elif change.action == churn.REMOVE:
             self._tracker.remove(change.ids[0])
         elif change.action == churn.TAKE_BACK:
-            # One of its prompted frames; where it has left the bank, nothing happens.
+            # One of the object's prompted frames; if the frame has left the bank, the call has no effect.
             frames = self._prompted_on[change.ids[0]]
             self._tracker.take_back(change.ids[0], frames[index % len(frames)])
         for prompt in change.prompts:
@@ -181,41 +181,41 @@ class _RandomUser:
         return change.prompts, ()
 
     def check(self, result: FrameResult) -> None:
-        """The result shows the live objects, each under a label that no other ever had."""
+        """Checks that the result contains exactly the live objects, and that no label is used for two objects."""
         self.counts["refused"] += len(result.rejected)
         self.counts["forgotten"] += len(result.forgotten)
         shown = [obj.id for obj in result.objects]
         if sorted(shown) != sorted(self._tracker.object_ids):
             self._wrong.append(
-                f"frame {result.frame_index} shows {shown}, the tracker holds {self._tracker.object_ids}"
+                f"the result of frame {result.frame_index} has {shown}, the tracker has {self._tracker.object_ids}"
             )
         for obj in result.objects:
             newest = max(self._label_of.values(), default=0)
             if obj.id not in self._label_of and obj.label <= newest:
-                self._wrong.append(f"'{obj.id}' has label {obj.label}, which was given before")
+                self._wrong.append(f"'{obj.id}' has label {obj.label}, which was used before")
             if self._label_of.setdefault(obj.id, obj.label) != obj.label:
                 self._wrong.append(
-                    f"the label of '{obj.id}' went from {self._label_of[obj.id]} to {obj.label}"
+                    f"the label of '{obj.id}' changed from {self._label_of[obj.id]} to {obj.label}"
                 )
-        # What is gone comes back under other names: nothing here may grow, either.
+        # Ids are never used again: removed ones are dropped, so that this test itself does not grow.
         live = set(self._tracker.object_ids)
         self._prompted_on = {id: frames for id, frames in self._prompted_on.items() if id in live}
         newest_id = max(self._label_of, key=lambda id: self._label_of[id], default="")
         self._label_of = {id: label for id, label in self._label_of.items() if id in live or id == newest_id}
 
     def failures(self) -> list[str]:
-        """The first three things that were wrong, and how many there were."""
+        """The first three errors, and the number of further ones."""
         more = [f"and {len(self._wrong) - 3} more like these"] if len(self._wrong) > 3 else []
         return self._wrong[:3] + more
 
 
 def judge_memory(readings: Sequence[MemoryReading]) -> dict[str, Any]:
-    """Memory over the last half of the frames: `{"judged", "from_frame", "resident_mb", "anonymous_mb"}`.
+    """Growth of memory in the last half of the frames: `{"judged", "from_frame", "resident_mb", "anonymous_mb"}`.
 
-    Anonymous memory is compared with that at the beginning of the half, resident memory with the most there was until
-    then: the kernel takes the pages of mapped files from a process when others need room, and brings them back. Each
-    is `{"before", "highest", "end", "ratio"}`, the ratio that of the highest in the half to the one before; empty when
-    the run is too short to be judged.
+    Anonymous memory is compared with its value at the start of the half. Resident memory is compared with its highest
+    value until then, because the kernel removes pages of mapped files when other processes need memory, and loads them
+    again. Each entry is `{"before", "highest", "end", "ratio"}`, with ratio = highest / before; empty if the run is too
+    short to be judged.
     """
     frames = readings[-1].frame if readings else 0
     if frames < JUDGED_FROM_FRAMES:
@@ -249,7 +249,7 @@ def memory_failures(judged: dict[str, Any]) -> list[str]:
 
 
 def draw_memory(path: Path, readings: Sequence[MemoryReading]) -> None:
-    """Memory, objects and time of a step over the frames, one under the other, as a PNG."""
+    """Plots memory, objects and step time over the frames as a PNG, one panel below the other."""
     from sam2_ros.eval.report.plots import Line, Panel, write_panels
 
     frames = [reading.frame for reading in readings]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floating-point operations of one tracked frame, computed from a model's shapes: two for each multiply-add.
 
-Knows the official arithmetic and what the exact rewrites leave of it; does not run anything. Counted are matrix
-products, convolutions and attention. Norms, activations, softmax, resizing and additions are not: together they are
-below a hundredth, and no matrix unit does them.
+Knows the official arithmetic and the exact rewrites of it; runs nothing. Counts matrix products, convolutions and
+attention. Does not count norms, activations, softmax, resizing and additions: together they are less than one percent,
+and no matrix unit executes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.model.image_encoder import STRIDES, attention_flops, linear_flops
 
 PROMPT_TOKENS = 8
-"""Tokens of the mask decoder on a frame that is only tracked: object score, IoU, four masks, two of padding."""
+"""Tokens of the mask decoder on a frame without prompts: object score, IoU, four masks, two of padding."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class BankSize:
     """Size of the memory bank that memory attention reads.
 
     Attributes:
-        conditioning: spatial memories of prompted frames.
-        recents: frames that recent spatial memories reach back.
-        pointers: object pointers.
+        conditioning: number of spatial memories of prompted frames.
+        recents: number of recent frames that spatial memories cover.
+        pointers: number of object pointers.
         pooling, every: see `TrackerConfig.memory_pooling` and `memory_every`.
     """
 
@@ -35,33 +35,33 @@ class BankSize:
     every: int = 1
 
     def tokens(self, config: ModelConfig) -> int:
-        """Keys of cross-attention, on average over the frames."""
+        """Number of keys of cross-attention, on average over the frames."""
         return self.frame_tokens(config, self.conditioning + self.recents / self.every)
 
     def frame_tokens(self, config: ModelConfig, frames: float) -> int:
-        """Of so many spatial memories and all pointers."""
+        """Number of tokens of `frames` spatial memories and all pointers."""
         cells = (config.grid // self.pooling) ** 2
         return round(frames * cells) + self.pointers * (config.d_model // config.mem_dim)
 
 
 @dataclass(frozen=True)
 class FrameFlops:
-    """One tracked frame, by the part of the model; all but the encoder for one object."""
+    """Operations of one tracked frame by part of the model; all but the encoder per object."""
 
     encoder: int
     memory_attention: int
     decoder: int
     memory_encoder: int
-    shared_by_objects: int = 0  # what further objects do not repeat
+    shared_by_objects: int = 0  # part of the per-object operations that is done once for all objects
 
     def of(self, objects: int) -> int:
-        """A frame with so many objects."""
+        """Operations of a frame with `objects` objects."""
         each = self.memory_attention + self.decoder + self.memory_encoder
         return self.encoder + objects * each - (objects - 1) * self.shared_by_objects
 
 
 def official_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
-    """As the official code computes it: every object by itself, keys and values projected anew on every frame."""
+    """Operations of the official code: every object separately, keys and values projected on every frame."""
     return FrameFlops(
         encoder_flops(config),
         memory_attention_flops(config, bank),
@@ -83,7 +83,7 @@ def rewritten_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
 
 
 def encoder_flops(config: ModelConfig, padded: bool = True) -> int:
-    """The encoder, the neck on all four of its maps, and the decoder's two convolutions on the fine ones.
+    """The encoder, the neck on all four maps, and the decoder's two convolutions on the two finest maps.
 
     `padded`: see `EncoderConfig.flops`.
     """
@@ -99,7 +99,7 @@ def encoder_flops(config: ModelConfig, padded: bool = True) -> int:
 
 
 def memory_attention_flops(config: ModelConfig, bank: BankSize) -> int:
-    """Self-attention, cross-attention to the bank and feed-forward, layer by layer; one object."""
+    """Self-attention, cross-attention to the bank and feed-forward of all layers, for one object."""
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)
     cross = 2 * linear_flops(n, d, d) + 2 * linear_flops(memories, c, d) + attention_flops(n, memories, d)
@@ -107,9 +107,10 @@ def memory_attention_flops(config: ModelConfig, bank: BankSize) -> int:
 
 
 def rewritten_memory_attention_flops(config: ModelConfig, bank: BankSize, axial_keys: bool = True) -> int:
-    """With late values, their projection folded into the output's, and the cheaper kind of keys.
+    """Memory attention with the value projection applied after attention and folded into the output projection.
 
-    Projected once, when they are written; or, with `axial_keys`, never: see engine/kernels/cpp/grid_attention.cpp.
+    Keys are projected once, when a memory is written; or, with `axial_keys`, never if that is cheaper: see
+    engine/kernels/cpp/grid_attention.cpp.
     """
     n, d, c = config.grid**2, config.d_model, config.mem_dim
     memories = bank.tokens(config)
@@ -124,7 +125,7 @@ def rewritten_memory_attention_flops(config: ModelConfig, bank: BankSize, axial_
 
 
 def decoder_flops(config: ModelConfig) -> int:
-    """Two-way transformer, up-scaling and heads, for the prompt of a frame that is only tracked."""
+    """Two-way transformer, up-scaling and heads, on a frame without prompts."""
     n, t, d = config.grid**2, PROMPT_TOKENS, config.d_model
     half = d // 2
     to_image = 2 * linear_flops(t, d, half) + 2 * linear_flops(n, d, half) + attention_flops(t, n, half)
@@ -144,7 +145,7 @@ def decoder_flops(config: ModelConfig) -> int:
 
 
 def memory_encoder_flops(config: ModelConfig) -> int:
-    """Mask down-sampler, fuser and projections; one object."""
+    """Mask down-sampler, fuser and projections, for one object."""
     n, d = config.grid**2, config.d_model
     down, side, channels = 0, config.image_size, 1
     for _ in range(4):
@@ -162,7 +163,7 @@ def memory_encoder_flops(config: ModelConfig) -> int:
 
 
 def _folded_skips(config: ModelConfig) -> int:
-    """What two convolutions of one pixel in a row take more than the one that they are, at strides 4 and 8."""
+    """Operations saved at strides 4 and 8 by merging two successive 1 x 1 convolutions into one."""
     d, saved = config.d_model, 0
     for stride, c, narrow in zip((4, 8), config.encoder.channels, (d // 8, d // 4), strict=False):
         n = (config.image_size // stride) ** 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts what one call launches: kernels on a GPU, operations on a CPU.
+"""Counts the launches of one call: kernels on a GPU, operations on a CPU.
 
 Knows PyTorch's dispatcher and profiler; does not know what is called.
 """
@@ -16,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 KERNELS, OPERATIONS = "kernels", "operations"
 _NO_KERNELS = ("Memcpy", "Memset")
 _FREE = {"aten::detach", "aten::empty", "aten::lift_fresh"}
-"""Operations that compute nothing and are no views by their schema."""
+"""Operations that compute nothing, although they are not views by their schema."""
 
 
 def count_launches(call: Callable[[], object], device: torch.device) -> tuple[int, str]:
-    """Run it once, and count what it launched.
+    """Runs the call once, and counts its launches.
 
     Returns:
-        The count, and what was counted: "kernels" that ran on a GPU, copies left out, or on a CPU "operations" that
-        came through the dispatcher and are not views. An operation is about one kernel of an eager GPU run.
+        The count and its kind: "kernels" that ran on a GPU, without copies; or on a CPU "operations" of the dispatcher
+        that are not views. An operation corresponds to about one kernel of an eager GPU run.
     """
     if device.type == "cuda":
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
@@ -42,7 +42,7 @@ def _is_kernel(event: Any) -> bool:
 
 
 class _Counter(TorchDispatchMode):
-    """Sees every operation below autograd and autocast."""
+    """Counts the operations below autograd and autocast."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Counter(TorchDispatchMode):
 
 
 def is_view(operation: Any) -> bool:
-    """Whether it only looks at its input in another way: what it returns shares memory that it does not write."""
+    """True if the operation is a view: its outputs share memory with the inputs, and it writes nothing."""
     if operation._schema.name in _FREE:
         return True
     returned = operation._schema.returns

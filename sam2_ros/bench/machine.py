@@ -13,14 +13,14 @@ import psutil
 import torch
 
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
-"""Sides of the square matrices: large enough that the product and nothing else takes the time."""
+"""Sides of the square matrices: large enough that overhead is negligible."""
 PRODUCTS, PATIENCE_S = 6, 2.0
 
 
 def product_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of the fastest of a few square matrix products; the first ones warm up.
+    """Floating-point operations per second of the fastest of a few square matrix products, including warm-up.
 
-    With this process's settings: its threads, and TF32 for float32 where that is allowed.
+    Uses this process's settings: its threads, and TF32 for float32 if it is allowed.
     """
     side = PRODUCT_SIDE.get(device.type, PRODUCT_SIDE["cpu"])
     draw = torch.Generator(device).manual_seed(0)

@@ -17,7 +17,7 @@ from sam2_ros.errors import UserError
 class Footprint:
     """One reading. `resident_mb` is the sum of `anonymous_mb` and `shared_mb`; MB are 10^6 bytes.
 
-    shared_mb: mapped files, and shared memory, which is where Fast DDS passes images on (`SHR` of top).
+    shared_mb: mapped files and shared memory (`SHR` of top), which Fast DDS uses to transport images.
     """
 
     resident_mb: float
@@ -27,9 +27,9 @@ class Footprint:
 
 
 def read_footprint(pid: int) -> Footprint:
-    """Memory and CPU seconds (user and system, all threads) of process `pid` until now.
+    """Memory, and CPU time so far in seconds (user and system, all threads), of process `pid`.
 
-    Raises UserError where the system does not tell shared memory, and for a process that is gone.
+    Raises UserError if the system does not report shared memory, or if the process has ended.
     """
     try:
         process = psutil.Process(pid)
@@ -38,14 +38,12 @@ def read_footprint(pid: int) -> Footprint:
     except psutil.ZombieProcess:
         status = psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess as error:
-        raise UserError(f"process {pid} is gone: {error}", status=1) from error
+        raise UserError(f"process {pid} does not exist any more: {error}", status=1) from error
     if status == psutil.STATUS_ZOMBIE:
-        raise UserError(
-            f"process {pid} has ended and waits to be reaped: it has no memory any more", status=1
-        )
+        raise UserError(f"process {pid} has ended and is a zombie: its memory cannot be read", status=1)
     if not hasattr(memory, "shared"):
         raise UserError(
-            "this system does not tell how much memory of a process is shared: run it on Linux", status=1
+            "this system does not report the shared memory of a process: run the test on Linux", status=1
         )
     resident_mb, shared_mb = memory.rss / 1e6, memory.shared / 1e6
     return Footprint(resident_mb, resident_mb - shared_mb, shared_mb, times.user + times.system)

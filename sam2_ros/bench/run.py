@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sam2-ros bench`: times the tracker on a rendered camera stream: frame and stage times, share of the peak, memory.
 
-With a reference, that too, a frame each in turns, on the same weights and frames. Does not know ROS: what a live node
-adds (transport, conversion, publishing) is in the demo's latency.
+With a reference, times both frame by frame in turns, on the same weights and frames. Does not know ROS: the demo's
+latency includes what a live node adds (transport, conversion, publishing).
 """
 
 from __future__ import annotations
@@ -36,22 +36,23 @@ from .machine import product_peak_flops
 from .timing import OwnTracker, Stream, StreamTimes, time_in_turns, time_stream
 
 CLIP_FRAMES = 12
-"""Frames rendered; the stream runs through them to and fro, so that motion never jumps."""
+"""Number of rendered frames; the stream plays them forward and backward, so that motion has no jumps."""
 FULL_BANK_FRAMES = 20
-"""Frames before the clock counts: then all recent memories and pointers are in use, as in the long run."""
+"""Frames before timing starts: then all recent memories and pointers are in use, as in a long stream."""
 MOST_CONDITIONING = 4
 PRESENT = 6.0
-"""Added to the object score of random weights: they see the objects, and masks are compared, not their absence."""
+"""Added to the object score of random weights, so that objects are visible and their masks can be compared."""
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What to time. Each entry of `objects` is a run of its own over the same stream, with each bank.
+    """Settings of a benchmark.
 
     Attributes:
-        conditioning: prompted frames in memory; the first entry is the bank that is reported first, further ones are
-            timed beside it.
-        against: a reference to run beside it, one of `REFERENCES`.
+        objects: numbers of objects; each is a separate run over the same stream, with each memory bank.
+        frames: timed frames per run.
+        conditioning: numbers of prompted frames in memory; each is timed, the first is reported first.
+        against: a reference to run too, one of `REFERENCES`; empty = none.
     """
 
     model_options: ModelOptions = field(default_factory=ModelOptions)
@@ -83,26 +84,26 @@ class BenchConfig:
             )
         if self.against and (self.conditioning != (1,) or self.memory != MemoryOptions()):
             raise UserError(
-                f"--against {self.against} given with another bank than the reference's, which has 1 + 6 frames: leave "
-                "out --conditioning and the options of memory"
+                f"--against {self.against} given with another memory bank than the reference's 1 + 6 frames: leave out "
+                "--conditioning and the memory options"
             )
 
 
 def run_bench(
     config: BenchConfig, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Any]:
-    """Time every object count; returns what `sam2-ros bench --json` prints.
+    """Times every object count; returns what `sam2-ros bench --json` prints.
 
     Raises UserError.
     """
-    if config.against and config.model_options.compile != OFF:  # before a compiler takes minutes
+    if config.against and config.model_options.compile != OFF:  # check before minutes of compiling
         uncompiled = replace(config, model_options=replace(config.model_options, compile=OFF))
         check_reference(config.against, open_bench_model(uncompiled)[0].config)
     model, weights = open_bench_model(config)
     if config.against:
         check_reference(config.against, model.config)
     stream = render_stream(config)
-    passes = len(config.conditioning) + bool(config.against)  # in which two take turns
+    passes = len(config.conditioning) + bool(config.against)  # the reference and the tracker share one pass
     total = passes * len(config.objects) * len(stream)
     done = 0
 
@@ -112,7 +113,7 @@ def run_bench(
         on_progress(done, total)
 
     warm_up(model, bench_tracker_config(config, max(config.conditioning), 1))
-    # Twice, as the machine may be busy with something else for a while: a share above 1 would be the outcome.
+    # Measured before and after: if the machine is busy during one of them, a share above 1 could result.
     peak_flops = product_peak_flops(model.device, model.compute_dtype)
     timed = {
         (conditioning, count): _time(model, config, stream, conditioning, count, one_more)
@@ -158,7 +159,7 @@ def run_bench(
 
 
 def render_stream(config: BenchConfig) -> Stream:
-    """A camera stream of ``[H, W, 3]`` uint8 RGB images, with a box around each of the most things to follow."""
+    """Renders a camera stream of ``[H, W, 3]`` uint8 RGB images, with a box around each object to track."""
     size = ClipConfig(
         height_px=config.height_px, width_px=config.width_px, frames=CLIP_FRAMES, objects=max(config.objects)
     )
@@ -180,7 +181,7 @@ def _time(
 ) -> StreamTimes:
     tracker = Tracker(model, bench_tracker_config(config, conditioning, count))
     options = config.model_options
-    # Neither onnxruntime's work nor the generated kernels of a CPU come through PyTorch's dispatcher.
+    # The operations of onnxruntime and of generated CPU kernels do not pass PyTorch's dispatcher: not counted.
     return time_stream(
         tracker,
         stream.of(count),
@@ -191,11 +192,11 @@ def _time(
 
 
 def bench_tracker_config(config: BenchConfig, conditioning: int, count: int) -> TrackerConfig:
-    """For `count` objects, with so many prompted frames in memory.
+    """Tracker configuration for `count` objects with `conditioning` prompted frames in memory.
 
-    Every frame is remembered, so that the bank is full whatever the model says of the rendered things.
-
-    The port chooses masks as the official predictor does in an interactive session, but fills no holes.
+    Memory policy "official": every frame enters the memory, so that the bank is full whatever the model predicts.
+    Numerics: transformers' port chooses masks like the official predictor in an interactive session, without filling
+    holes.
     """
     settings = TrackerConfig(
         max_objects=count,
@@ -216,7 +217,7 @@ def _share(
     timed: StreamTimes,
     peak_flops: float,
 ) -> dict[str, Any]:
-    """What the arithmetic of a frame would take at the machine's peak, beside what the frame took."""
+    """Operations of a frame, its share of the machine's peak, and its least time at that peak."""
     memory = config.memory
     bank = BankSize(
         conditioning,
@@ -241,7 +242,7 @@ def _time_reference(
     runs: dict[str, dict[str, Any]],
     on_frame: Callable[[], None],
 ) -> dict[str, Any]:
-    """Time the reference and our tracker in turns; times go into `runs`, ratio and agreement are returned."""
+    """Times the reference and our tracker in turns. Adds the times to `runs`; returns ratio and agreement."""
     ratios, agreements = {}, {}
     reference = open_reference(config.against, model)
     for count in config.objects:
@@ -261,7 +262,7 @@ def _time_reference(
 
 
 def open_bench_model(config: BenchConfig) -> tuple[Sam2Model, str]:
-    """The model and where its weights are from; one that is not on this machine gets random ones."""
+    """Opens the model; returns it and the source of its weights, "random" if they are not on this machine."""
     options = config.model_options
     most = bench_tracker_config(config, max(config.conditioning), max(config.objects))
     info = next((known for known in list_models() if known.name == options.model), None)
@@ -270,7 +271,7 @@ def open_bench_model(config: BenchConfig) -> tuple[Sam2Model, str]:
         if options.backend != "torch":
             return model, "exported"
         return model, "nano" if model.config.name == "nano" else "official"
-    with scratch_folder() as folder:  # through a file: device and precision are chosen as for any other
+    with scratch_folder() as folder:  # written to a file, so that the model is opened like any other
         path = folder / "random.safetensors"
         with torch.device("meta"):
             shapes = Sam2Model(config_for(info.name.split("-")[0], info.version)).state_dict()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Endurance test: runs the live node on a rendered camera for minutes, and reads its memory, rate and latency.
 
-Does not know how the node is started and fed (`live.player`), nor how readings are judged (`soak_report`).
+Does not know how the node is started and receives images (`live.player`), nor how readings are judged (`soak_report`).
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ IMAGE_TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
 CLIP_SEED = 0
 CLIP_FRAMES = 90
-LEAD_S = 1.0  # from prompting to the first image, which the prompts name by its stamp
-DRAIN_S = 3.0  # after the last image, for its result and for the diagnostics that count it
+LEAD_S = 1.0  # from the prompts to the first image, whose stamp they have
+DRAIN_S = 3.0  # after the last image: wait for its result, and for diagnostics that count it
 READING_PERIOD_S = 1.0
 
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """What is run, and for how long."""
+    """Settings of the test."""
 
     out: Path
-    node_command: tuple[str, ...]  # starts the node; ROS arguments are appended
+    node_command: tuple[str, ...]  # command that starts the node; ROS arguments are appended
     minutes: float = 10.0
     rate_hz: float = 15.0
     width_px: int = 640
     height_px: int = 480
     model_options: ModelOptions = field(default_factory=ModelOptions)
     objects: int = 2
-    guests: int = 0  # at most so many more objects, added, refined and removed at random, one change a second
-    seed: int = 0  # of what happens to them
-    profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
+    guests: int = 0  # most further objects, added, refined and removed at random, one change per second
+    seed: int = 0  # of the random changes
+    profiles_file: Path | None = None  # Fast DDS XML: without it, large best-effort images get lost
     overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
@@ -69,12 +69,12 @@ class SoakConfig:
 def run_soak(
     config: SoakConfig, on_progress: Callable[[str, int, int], None] = lambda step, done, total: None
 ) -> dict[str, Any]:
-    """Run; leave soak.jsonl (a reading per second), soak.png, soak.json and node.log in `config.out`.
+    """Runs the test; writes soak.jsonl (a reading per second), soak.png, soak.json and node.log to `config.out`.
 
-    Returns what is in soak.json; `failures` there is empty when everything held. A run that ends early leaves its
-    readings, unless an earlier run's result is there, which stays as it is. Raises UserError.
+    Returns the content of soak.json; its `failures` are empty if the test passed. A run that ends early writes its
+    readings, unless the folder has an earlier result, which then stays unchanged. Raises UserError.
     """
-    config.model_options.resolved()  # a wrong name is told at once, not by a node that stays unconfigured
+    config.model_options.resolved()  # reports a wrong model name at once, before a node fails to configure
     names = (READINGS, "soak.png", "soak.json")
     with ResultFolder(config.out, "soak", names, overwrite=config.overwrite) as folder:
         try:
@@ -91,7 +91,7 @@ def _run(
 ) -> dict[str, Any]:
     total_s = math.ceil(60 * config.minutes)
     on_progress("rendering the clip", 0, total_s)
-    # Nothing in it hides: every image is as much work as any other, so that rates can be compared.
+    # Nothing is hidden: every image is the same amount of work, so that rates can be compared.
     clip_config = ClipConfig(
         config.height_px,
         config.width_px,
@@ -115,13 +115,13 @@ def _run(
 
 
 class _LiveRun:
-    """One run: the rendered camera, the user who prompts, and what is read of the node each second."""
+    """One run: the rendered camera, the user's prompts, and a reading of the node every second."""
 
     def __init__(self, config: SoakConfig, clip: Clip, log_path: Path, lines: IO[str]) -> None:
         self._config = config
         self._clip = clip
         self._lines = lines
-        # Never forgotten: with fewer objects the last minute would be less work than the second.
+        # Objects are never forgotten: with fewer objects, the last minute would be less work than the second.
         parameters: dict[str, str | int | float | bool] = {
             **asdict(config.model_options),
             "max_objects": config.objects + config.guests,
@@ -148,7 +148,7 @@ class _LiveRun:
         self.readings: list[Reading] = []
 
     def wait_until_ready(self) -> None:
-        """Until the node is active and both directions are matched."""
+        """Waits until the node is active and all topics and services are matched."""
         from sam2_ros_msgs.srv import AddObjects, RemoveObjects
 
         self.player.graph.expect(AddObjects, "add_objects")
@@ -156,7 +156,7 @@ class _LiveRun:
         self.player.wait_until_ready()
 
     def play(self, on_progress: Callable[[int], None]) -> None:
-        """Images at the camera's rate, a reading of the node every second."""
+        """Publishes images at the camera's rate, and reads the node every second."""
         first_ns = time.time_ns() + round(LEAD_S * 1e9)
         self._prompt(first_ns)
 
@@ -172,7 +172,7 @@ class _LiveRun:
         self._read()
 
     def _images(self, first_ns: int) -> Iterator[CameraImage]:
-        """The clip to and fro, as a camera has no cuts, on an absolute schedule."""
+        """The clip forward and backward, so that there are no cuts, on an absolute schedule."""
         clip, period_s = self._clip, 1 / self._config.rate_hz
         messages = [camera_image(frame, FRAME_ID) for frame in clip.frames]
         slot = 0
@@ -182,13 +182,13 @@ class _LiveRun:
             stamp = messages[frame].header.stamp
             stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
             yield CameraImage(slot * period_s, stamp_ns, messages[frame])
-            # A camera whose host was busy has lost images; it does not send them in a burst afterwards.
+            # Like a camera on a busy host, skip images that are late; do not send them in a burst.
             due = max(slot + 1, math.floor(self.player.elapsed_s / period_s))
             self._skipped += due - slot - 1
             slot = due
 
     def report(self) -> dict[str, Any]:
-        """Of a run whose player has ended: the content of soak.json."""
+        """The content of soak.json. To be called when the player has ended."""
         config, last, sent_ns = self._config, self.readings[-1], list(self.player.sent_s)
         stamps: dict[str, StampCheck] = {
             "~/objects": check_stamps(sent_ns, self._answered_ns),
@@ -207,7 +207,7 @@ class _LiveRun:
             "device": own.get("device", config.model_options.device),
             "objects": config.objects,
             "images_sent": len(sent_ns),
-            "images_not_sent": self._skipped,  # the camera's own machine was too busy
+            "images_not_sent": self._skipped,  # this machine was too busy to send them in time
             "received_by_node": int(own.get("frames_in", 0)),
             "processed": answered,
             "dropped": len(sent_ns) - answered,
@@ -230,7 +230,7 @@ class _LiveRun:
         }
 
     def _prompt(self, stamp_ns: int) -> None:
-        """Every object as a box, made on the image of `stamp_ns`, by service."""
+        """Prompts every object by service, with a box on the image with `stamp_ns`."""
         prompts = [
             Prompt(id=_object_id(number), box=tight_box(mask_hw))
             for number, mask_hw in enumerate(self._clip.masks[0])
@@ -240,20 +240,20 @@ class _LiveRun:
             raise UserError(f"the node refused the objects: {reply.message}", status=1)
 
     def _add(self, prompts: Sequence[Prompt], stamp_ns: int) -> Any:
-        """The node's reply to prompts made on the image of `stamp_ns`."""
+        """Adds prompts on the image with `stamp_ns`; returns the node's reply."""
         from sam2_ros_msgs.srv import AddObjects
 
         request = AddObjects.Request(prompts=prompt_message(prompts, stamp_ns, FRAME_ID).prompts)
         return self.player.graph.call(AddObjects, "add_objects", request)
 
     def _change_guests(self, stamp_ns: int) -> None:
-        """One more of them, a refinement on the image just sent, or one less."""
+        """Adds, refines or removes one of the guests, on the image just sent."""
         from sam2_ros_msgs.srv import RemoveObjects
 
         if self._config.guests == 0:
             return
         change = self._guests.next(self._guest_ids, self._clip.masks[self._frames[stamp_ns]])
-        assert change is not None  # something happens each time
+        assert change is not None  # `share` is 1: there is always a change
         if change.action == REMOVE:
             removal = RemoveObjects.Request(ids=change.ids)
             reply = self.player.graph.call(RemoveObjects, "remove_objects", removal)
@@ -288,7 +288,7 @@ class _LiveRun:
         self._lines.flush()
 
     def _on_message(self, topic: str, stamp_ns: int, cdr: bytes, arrived_s: float) -> None:
-        """On the graph's thread; lists are only appended to, whole entries at a time."""
+        """Called on the graph's thread: only appends whole entries to lists."""
         player = self.player
         sent_s = player.sent_s.get(stamp_ns)
         if topic == player.objects_topic:
@@ -302,7 +302,7 @@ class _LiveRun:
             self._bank_mb.append(float(player.diagnostics["memory_bank_mb"]))
 
     def _score(self, cdr: bytes, frame: int) -> tuple[list[float], int]:
-        """IoU of each object with its known mask (0 for one that is not in the message), and how many track."""
+        """IoU of each object with its true mask (0 if it is not in the message), and the number in state TRACKING."""
         from rclpy.serialization import deserialize_message
         from sam2_ros_msgs.msg import TrackedObjectArray
 

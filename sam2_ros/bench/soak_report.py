@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges an endurance test of the node from its readings, one a second, and plots them.
+"""Judges an endurance test of the node from its readings, one per second, and plots them.
 
-Does not know ROS or how the run was made: readings in; numbers, failures and a picture out.
+Readings in; numbers, failures and a plot out. Does not know ROS or how the test ran.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 MEMORY_GROWTH_LIMIT = 1.02  # resident memory of the last minute / of the second
 RATE_DROP_LIMIT = 0.95  # images processed in the last minute / in the second
-JUDGED_FROM_S = 180.0  # the second minute and the last are two that do not touch
+JUDGED_FROM_S = 180.0  # from this length on, the second minute and the last one do not overlap
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The state of one second. `t_s` counts from the first image; counts are since then."""
+    """The state of the node at one second. `t_s`: seconds since the first image; counts are since then."""
 
     t_s: float
     resident_mb: float
@@ -30,16 +30,16 @@ class Reading:
     cpu_s: float
     sent: int
     processed: int
-    latency_ms_p50: float | None  # of the images answered in this second; None when there was none
+    latency_ms_p50: float | None  # of the results of this second; None if there was none
     latency_ms_p95: float | None
     objects_tracking: int | None  # in the newest message
-    mean_iou: float | None  # with the known masks, over this second's messages
-    node: Mapping[str, str] = field(default_factory=dict)  # the node's own diagnostics, newest
+    mean_iou: float | None  # with the true masks, over the messages of this second
+    node: Mapping[str, str] = field(default_factory=dict)  # newest diagnostics of the node
 
 
 @dataclass(frozen=True)
 class StampCheck:
-    """What the stamps of the outputs say: each must be of an image, once, and rise."""
+    """Number of wrong stamps on outputs: each stamp must belong to an image, occur once, and increase."""
 
     duplicates: int
     foreign: int
@@ -47,7 +47,7 @@ class StampCheck:
 
 
 def check_stamps(sent_ns: Sequence[int], answered_ns: Sequence[int]) -> StampCheck:
-    """`answered_ns` are the stamps of all outputs in the order they came."""
+    """Checks the stamps of the outputs. `answered_ns`: the stamps in the order of arrival."""
     known = set(sent_ns)
     return StampCheck(
         duplicates=len(answered_ns) - len(set(answered_ns)),
@@ -57,13 +57,13 @@ def check_stamps(sent_ns: Sequence[int], answered_ns: Sequence[int]) -> StampChe
 
 
 def compare_minutes(readings: Sequence[Reading]) -> dict[str, Any]:
-    """The second minute beside the last: `{"judged", "memory_mb", "anonymous_mb", "rate_hz"}`.
+    """Compares the second minute with the last: `{"judged", "memory_mb", "anonymous_mb", "rate_hz"}`.
 
     Memory is the median over the minute's readings. Each entry but `judged` is `{"minute_2", "last_minute",
-    "ratio"}`, empty when the run is shorter than three minutes: then there is nothing to compare.
+    "ratio"}`; empty if the run is shorter than three minutes.
     """
     end_s = readings[-1].t_s if readings else 0.0
-    if end_s < JUDGED_FROM_S - 1.5:  # the last reading of three minutes comes a little before their end
+    if end_s < JUDGED_FROM_S - 1.5:  # the last reading is a little before the end
         return {"judged": False, "memory_mb": {}, "anonymous_mb": {}, "rate_hz": {}}
     second = [reading for reading in readings if 60 <= reading.t_s < 120]
     last = [reading for reading in readings if reading.t_s >= end_s - 60]
@@ -78,9 +78,9 @@ def compare_minutes(readings: Sequence[Reading]) -> dict[str, Any]:
 def failures(
     compared: Mapping[str, Any], stamps: Mapping[str, StampCheck], processed: int, even_work: bool = True
 ) -> list[str]:
-    """What does not hold, one line each, with the numbers; empty when the run is good.
+    """The failures of the test with their numbers, one line each; empty if it passed.
 
-    `even_work`: every minute has as many objects as another; otherwise the rate is not judged.
+    `even_work`: the number of objects is constant; if False, the rate is not judged.
     """
     lines = []
     if processed == 0:
@@ -101,14 +101,14 @@ def failures(
         if check.duplicates:
             lines.append(f"{check.duplicates} messages on {topic} repeat the stamp of an earlier one")
         if check.foreign:
-            lines.append(f"{check.foreign} messages on {topic} have a stamp that no image had")
+            lines.append(f"{check.foreign} messages on {topic} have the stamp of no image")
         if check.out_of_order:
-            lines.append(f"{check.out_of_order} messages on {topic} are older than the one before")
+            lines.append(f"{check.out_of_order} messages on {topic} are older than the previous one")
     return lines
 
 
 def draw_readings(path: Path, readings: Sequence[Reading], rate_hz: float) -> None:
-    """Memory, latency, and rate with quality over time, one under the other, as a PNG."""
+    """Plots memory, latency, rate and quality over time as a PNG, one panel below the other."""
     from sam2_ros.eval.report.plots import Line, Panel, write_panels
 
     minutes = [reading.t_s / 60 for reading in readings]
@@ -116,7 +116,7 @@ def draw_readings(path: Path, readings: Sequence[Reading], rate_hz: float) -> No
     def line(name: str, label: str, **style: object) -> Line:
         return Line(label, minutes, [getattr(reading, name) for reading in readings], style)
 
-    # Ten seconds: the step from one image more or less per second would hide a trend.
+    # Rates over ten seconds: over one second, a difference of one image would hide a trend.
     span = min(10, len(readings) // 3)
     rates_hz = [
         (later.processed - earlier.processed) / (later.t_s - earlier.t_s)

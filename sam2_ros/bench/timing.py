@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times one tracker over a stream (frames, stages, launches, memory growth), or several in turns.
 
-Knows the tracker from outside; does not know what its arithmetic should take.
+Knows the tracker's interface only; does not know how long its arithmetic should take.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .machine import memory_in_use_bytes
 
 @dataclass(frozen=True)
 class Stream:
-    """Images, a box on the first of them for every object, and how many pass before times count."""
+    """Images, a box for every object on the first image, and the number of images before timing starts."""
 
     images: Sequence[np.ndarray]
     boxes: Sequence[Box]
@@ -33,7 +33,7 @@ class Stream:
         return len(self.images)
 
     def of(self, objects: int) -> Stream:
-        """The same images with the first so many objects."""
+        """The same images with the first `objects` objects."""
         return Stream(self.images, self.boxes[:objects], self.warm_up)
 
     def prompts(self) -> list[Prompt]:
@@ -42,7 +42,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class StreamTimes:
-    """Times and memory of one run; `growth_bytes` is per frame."""
+    """Times and memory of one run. `growth_bytes`: memory growth per frame."""
 
     report: dict[str, Any]
     p50_ms: float
@@ -53,23 +53,23 @@ class StreamTimes:
 def time_stream(
     tracker: Tracker, stream: Stream, conditioning: int, on_frame: Callable[[], None], launches: bool
 ) -> StreamTimes:
-    """Frame and stage times of the frames after the warm-up, launches of one more, memory and its growth.
+    """Frame and stage times after the warm-up, launches of one further frame, memory and its growth.
 
     Args:
-        conditioning: the first frames, so many, are prompted; with the boxes of the first one, as times do not depend
-            on where they lie.
-        launches: count them.
+        conditioning: number of first frames that are prompted, all with the boxes of the first one: times do not
+            depend on positions.
+        launches: also count launches.
 
-    Raises RuntimeError: the memory bank changed its size.
+    Raises RuntimeError if the memory bank changes its size.
     """
     device = tracker.model.device
-    frame_ms = np.full(len(stream), np.nan)  # written to before the clock runs: what it holds is no growth
+    frame_ms = np.full(len(stream), np.nan)  # allocated and written before timing, so that it adds no growth
     memory = np.full(len(stream) - stream.warm_up, np.nan)
     stages: dict[str, np.ndarray] = {}
     bank_bytes = tracker.bank_bytes
     for index, image in enumerate(stream.images):
         start_s = time.perf_counter()
-        # Masks come back as numpy arrays, so the device has finished when step returns.
+        # Masks are returned as numpy arrays: the device has finished when `step` returns.
         result = tracker.step(image, stream.prompts() if index < conditioning else ())
         frame_ms[index] = (time.perf_counter() - start_s) * 1e3
         if tracker.bank_bytes != bank_bytes:
@@ -85,7 +85,7 @@ def time_stream(
     report = {
         "frame_ms": times.as_dict(),
         "first_frame_ms": round(float(frame_ms[0]), 2),
-        "stages_ms": {  # in the order of a frame
+        "stages_ms": {  # in the order of execution
             stage: round(float(np.median(stages[stage][stream.warm_up :])), 2) for stage in result.timings_ms
         },
         "fps": round(1e3 / times.mean, 2),
@@ -122,9 +122,9 @@ class OwnTracker:
 def time_in_turns(
     trackers: Sequence[SteppedTracker], frames: int, on_frame: Callable[[], None]
 ) -> list[TrackerOutput]:
-    """Step several trackers, a frame each in turn, so that a machine that slows down does so for all.
+    """Steps several trackers in turns, one frame each, so that a slower machine affects all equally.
 
-    Returns the times and logits of each, of all frames.
+    Returns the times and logits of each tracker on all frames.
     """
     outputs = [TrackerOutput() for _ in trackers]
     for _ in range(frames):

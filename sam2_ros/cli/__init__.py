@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, `sam2-ros`. Knows how options are written and results are shown, and nothing else."""
+"""The command line, `sam2-ros`. Knows only how options are written and how results are shown."""
 
 from .main import run
 

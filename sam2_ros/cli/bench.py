@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros bench`: times the tracker, as a table for people and one JSON line for programs.
+"""`sam2-ros bench`: times the tracker and prints a table, and one JSON line with `--json`.
 
-Does not time anything; it shows what `bench.run` reports.
+Does not time anything: prints what `bench.run` reports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.table import Table
 from . import output as show
 from .options import JsonOption, MemoryEveryOption, MemoryFramesOption, MemoryPoolingOption, opens_model
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
 
@@ -26,13 +26,20 @@ _MOST = 1 << 16
 @opens_model
 def bench(
     model_options: ModelOptions,
-    objects: Annotated[str, typer.Option(help="Object counts, one run each.")] = "1,4",
+    objects: Annotated[
+        str, typer.Option(help="Numbers of tracked objects, separated by commas; one run for each.")
+    ] = "1,4",
     frames: Annotated[
-        int, typer.Option(min=2, help="Frames timed per run, after the memory bank is full.")
+        int, typer.Option(min=2, help="Number of timed frames per run, after the memory bank is full.")
     ] = 50,
-    camera: Annotated[str, typer.Option(help="Size of the camera's images, WIDTHxHEIGHT.")] = "640x480",
+    camera: Annotated[
+        str, typer.Option(help="Size of the camera images in pixels, WIDTHxHEIGHT.")
+    ] = "640x480",
     conditioning: Annotated[
-        str, typer.Option(help="Prompted frames in memory, beside the recent ones; 1,4 times both banks.")
+        str,
+        typer.Option(
+            help="Number of prompted frames in memory, beside the recent ones. 1,4: time both memory banks."
+        ),
     ] = "1",
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
@@ -40,13 +47,17 @@ def bench(
     against: Annotated[
         str,
         typer.Option(
-            help="official or official-compiled (Meta's package), or transformers: run it on the same weights and "
-            "frames too, and compare."
+            help="Also run a reference implementation on the same weights and frames, and compare: official or "
+            "official-compiled (Meta's package), or transformers. Default: none."
         ),
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Time the tracker, frame in to masks out, on a rendered camera stream with a full memory bank."""
+    """Time the tracker, frame in to masks out, on a rendered camera stream with a full memory bank.
+
+    Prints the times of frames and stages, the share of the machine's peak, and
+    the memory in use. Writes no files.
+    """
     from sam2_ros.bench.run import BenchConfig, run_bench
     from sam2_ros.eval.memory_options import MemoryOptions
 
@@ -83,7 +94,7 @@ def _numbers(text: str, separator: str, option: str, expected: str) -> list[int]
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    """The report of `run_bench`: object counts side by side, one table for each bank."""
+    """Prints the report of `run_bench`: one table per memory bank, one column per object count."""
     show.line(
         f"{escape(report['model'])} on {report['device']}, {report['precision']}, input {report['image_size']}, "
         f"camera {report['camera']}, {report['frames']} frames, {report['threads']} threads, "
@@ -102,14 +113,14 @@ def _print(report: Mapping[str, Any]) -> None:
         show.line(f"Memory of {conditioning} prompted and {memory['memory_frames'] - 1} recent frames:")
         show.out.print(_table(runs, report if runs is report["objects"] else {}))
     show.line(
-        "Stages: medians in ms. The share of the peak is that of the official arithmetic, the least time that of the "
-        f"exact rewrites. {report['memory_bytes'] / 1e6:.0f} MB in use, which grew by "
+        "Stages: medians in ms. The share of the peak counts the operations of the official arithmetic, the least "
+        f"time those of the exact rewrites. Memory in use: {report['memory_bytes'] / 1e6:.0f} MB; growth: "
         f"{report['memory_growth_bytes_per_frame']} bytes per frame."
     )
 
 
 def _table(runs: Mapping[str, Any], compared: Mapping[str, Any]) -> Table:
-    """`compared`: the report, where a reference was timed beside these runs."""
+    """One table. `compared`: the report if a reference was timed with these runs, else empty."""
     table = show.columns("objects", *runs)
 
     def row(name: str, cell: Callable[[Any], str]) -> None:

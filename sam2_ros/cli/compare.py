@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros compare`: two runs side by side, whether a difference can be told, and a gate for CI.
+"""`sam2-ros compare`: compares two runs, tells whether their difference is significant, and can fail a CI job.
 
-Does not compute the comparison; it shows it, and turns it into an exit status.
+Does not compute the comparison: prints it, and turns it into an exit status.
 """
 
 from __future__ import annotations
@@ -24,49 +24,56 @@ if TYPE_CHECKING:
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="summary.json of `eval` or `replay`, or its folder: what was.")],
-    b: Annotated[Path, typer.Argument(help="Another of the same kind: what is new.")],
+    a: Annotated[
+        Path, typer.Argument(help="The old run: summary.json of `eval` or `replay`, or its folder.")
+    ],
+    b: Annotated[Path, typer.Argument(help="The new run, of the same kind.")],
     metric: Annotated[
         str,
         typer.Option(
-            help="JF, J, F, decay, absent, false_presence; replay: missed too; photographs: IoU. Default: JF, or IoU."
+            help="Metric to compare: JF, J, F, decay, absent or false_presence; of replays also missed; of photographs "
+            "IoU. Default: JF; of photographs IoU."
         ),
     ] = "",
     run: Annotated[
         str,
-        typer.Option(help="Which run of two replays: node, recorded, direct. Default: the first both have."),
+        typer.Option(
+            help="Which run of two replays: node, recorded or direct. Default: the first that both have."
+        ),
     ] = "",
     fail_below: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="Exit status 1 when B is worse than A by more than this many points on average, or fails on a "
-            "sequence that A has.",
+            help="Exit with status 1 if B is worse than A by more than this many points on average, or if B failed on "
+            "a sequence that A has. Default: no limit.",
         ),
     ] = None,
     certain: Annotated[
         bool,
         typer.Option(
             "--certain",
-            help="With --fail-below: the interval's bound decides, not the mean: only a sure loss fails.",
+            help="With --fail-below: compare the bound of the interval with the limit, not the mean, so that only a "
+            "significant loss fails.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Whether B is better or worse than A, object by object: means, difference, a paired bootstrap interval, speed.
+    """Compare two runs object by object: means, difference, a paired bootstrap interval, speed.
 
-    Exit status: 0; with --fail-below 1 when B is too much worse; 2 when the two cannot be compared.
+    Prints a table; writes no files. Exit status: 0; with --fail-below, 1 if B
+    is worse than the limit allows; 2 if the runs cannot be compared.
     """
     from sam2_ros.eval.compare.comparison import compare_files
 
     if certain and fail_below is None:
-        raise UserError("--certain given without --fail-below: it says how that decides; expected both")
+        raise UserError("--certain given without --fail-below: expected both, or neither")
     comparison = compare_files(a, b, metric, run)
-    loss = comparison.surely_worse_by if certain else comparison.worse_by
+    loss = comparison.significantly_worse_by if certain else comparison.worse_by
     if loss is None:
         raise UserError(
-            f"--certain needs an interval, and {comparison.found.units} objects or sequences give none that can be "
-            "trusted: leave --certain out, or evaluate more"
+            f"--certain needs an interval, and {comparison.found.units} objects or sequences are too few for a "
+            "reliable one: leave --certain out, or evaluate more"
         )
     _print(comparison)
     report = comparison.as_dict()
@@ -80,10 +87,10 @@ def compare(
 
 
 def _failures(comparison: Comparison, loss: float, limit: float, certain: bool) -> list[str]:
-    """Why the gate is closed, one line each; empty when it is open."""
+    """The reasons to exit with status 1, one line each; empty if there is none."""
     lines = []
     if loss > limit:
-        how = "surely" if certain else "on average"
+        how = "significantly" if certain else "on average"
         lines.append(f"B is {how} worse by {loss:.2f} points, at most {limit:g} allowed (--fail-below)")
     if comparison.failed_in_b:
         lines.append(f"B failed on what A has: {', '.join(comparison.failed_in_b)}")
@@ -91,10 +98,10 @@ def _failures(comparison: Comparison, loss: float, limit: float, certain: bool) 
 
 
 def _print(comparison: Comparison) -> None:
-    """What differs, the table, what can be told, speed, and what was left out."""
+    """Prints the differences in set-up, the table, the verdict, speed, and what was left out."""
     show.line(escape(f"A: {comparison.a.path}\nB: {comparison.b.path}"))
-    _print_unlike("Not the same task, so that the scores do not compare fairly", comparison.unlike_task)
-    _print_unlike("Set up differently", comparison.unlike_setup)
+    _print_unlike("Different tasks: the scores are not comparable", comparison.unlike_task)
+    _print_unlike("Different set-up", comparison.unlike_setup)
     show.out.print(_table(comparison))
     show.line(f"[bold]{escape(comparison.sentence())}[/bold]")
     if method := comparison.method():
@@ -103,7 +110,7 @@ def _print(comparison: Comparison) -> None:
         ratio = f", B / A {b / a:.2f}" if a else ""
         show.line(f"{name}: A {a:.2f}, B {b:.2f}{ratio}")
     if comparison.only_in_a or comparison.only_in_b:
-        show.line("Speed is of all that each run did, not of what they share.")
+        show.line("Speed covers everything that each run did, not only the shared sequences.")
     for name, keys in (("A", comparison.only_in_a), ("B", comparison.only_in_b)):
         if keys:
             show.line(f"Only in {name}, left out: {escape(', '.join('/'.join(key) for key in keys))}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros demo`: a rendered robot-camera clip through the live node, scored.
+"""`sam2-ros demo`: tracks a rendered robot-camera clip with the live node, and scores the result.
 
-Does not render or score: it reads arguments, shows progress and a table.
+Does not render or score: reads arguments, shows progress and a table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.markup import escape
 from . import output as show
 from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
 
@@ -25,19 +25,20 @@ def demo(
     model_options: ModelOptions,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/demo"),
     frames: Annotated[
-        int | None, typer.Option(min=2, help="Only the first frames of the clip (default: all 150).")
+        int | None, typer.Option(min=2, help="Number of frames, from the clip's start. Default: all 150.")
     ] = None,
     direct: Annotated[
-        bool, typer.Option("--direct", help="Without ROS, even where it is installed.")
+        bool, typer.Option("--direct", help="Track without ROS, even if ROS 2 is installed.")
     ] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Render a robot-camera clip, play it to the live ROS 2 node as a rosbag2, score what comes back.
+    """Render a robot-camera clip, play it to the live ROS 2 node as a rosbag2, and score the published masks.
 
-    Leaves the clip (camera/, truth/, prompts.json), overlay.mp4, node/tracked/ (rosbag2), report.html, summary.json.
-    Where rclpy cannot be imported the clip goes through the tracker directly, and that is said. nano sees 256 px here,
-    unless --image-size says otherwise.
+    Writes to --out: the clip (camera/, truth/, prompts.json), overlay.mp4,
+    node/tracked/ (rosbag2), report.html and summary.json. Without rclpy the
+    command reports so, tracks the clip directly, and writes direct/tracked/
+    instead. nano runs at 256 px here unless --image-size is given.
     """
     from sam2_ros.eval.demo import DemoConfig, run_demo
     from sam2_ros.live.player import fastdds_profile, missing_ros

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros eval`: quality and speed on a dataset, as a table for people and one JSON line for programs.
+"""`sam2-ros eval`: scores a model on a dataset and prints a table, and one JSON line with `--json`.
 
-Does not score anything; it shows what `eval.benchmark` reports.
+Does not score anything: prints what `eval.benchmark` reports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .options import (
     opens_model,
 )
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
 
@@ -36,39 +36,51 @@ def evaluate(
     dataset: Annotated[
         Path,
         typer.Argument(
-            help="Folders of <seq>/frames + masks, one such sequence, DAVIS / MOSE / YouTube-VOS / LVOS / SA-V, "
-            "photographs with instances.json, or the word rendered: a test set that is drawn, in groups by difficulty."
+            help="Folder of SEQ/frames + SEQ/masks, one such sequence, DAVIS, MOSE, YouTube-VOS, LVOS, SA-V, "
+            "photographs with instances.json, or the word rendered: a rendered test set, in groups by difficulty."
         ),
     ],
     prompt: Annotated[
         str,
         typer.Option(
-            help="What each object gets on its first frame: mask, box, click1, click3, click5; or online: three "
-            "clicks, and three more wherever it is covered badly."
+            help="Prompt of each object on its first frame: mask, box, click1, click3, click5; or online: three "
+            "clicks, and three more on every frame where its mask is poor."
         ),
     ],
     model_options: ModelOptions,
     split: Annotated[
         str,
-        typer.Option(help="A list of ImageSets (val, 2017/val), a folder (valid) or a rendered group (cut)."),
+        typer.Option(
+            help="Part of the dataset: a list of ImageSets (val, 2017/val), a folder (valid) or a group of rendered "
+            "(cut). Default: all."
+        ),
     ] = "",
-    sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence. Repeatable.")] = None,
+    sequence: Annotated[
+        list[str] | None, typer.Option(help="Evaluate only this sequence. Repeatable. Default: all.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for predicted masks, overlay.mp4, report.html and summary.json: new, empty, or of eval before."
+            help="Folder for predicted masks, overlay.mp4, report.html and summary.json: new, empty, or of an earlier "
+            "eval. Default: no files are written."
         ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            help="Run beside the model: flow (its first mask carried by optical flow) or grabcut (a box tracker, "
-            "filled by GrabCut). Repeatable."
+            help="Also score this baseline: flow (the first mask moved by optical flow) or grabcut (a box tracker, "
+            "its box segmented by GrabCut). Repeatable. Default: none."
         ),
     ] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="All baselines that fit.")] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also score every baseline that fits the dataset.")
+    ] = False,
     numerics: Annotated[
-        str, typer.Option(help="stream, or official_vos / official_video to compare with published numbers.")
+        str,
+        typer.Option(
+            help="Arithmetic of the tracker: stream (as the node), or official_vos or official_video to compare with "
+            "published numbers."
+        ),
     ] = "stream",
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
@@ -79,10 +91,12 @@ def evaluate(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """J, F and J&F, frames per second and latency, with prompts drawn from the truth. Photographs: mean IoU.
+    """Score a model on a dataset (J, F, J&F, frames per second, latency; of photographs mean IoU).
 
-    With --out a run that was interrupted goes on where it was. A sequence that cannot be evaluated is listed as failed,
-    the others are scored, and the exit status is 1.
+    Prompts are computed from the ground truth. With --out, writes masks,
+    overlay.mp4, report.html and summary.json, and an interrupted run resumes. A
+    sequence that cannot be evaluated is listed as failed, the others are
+    scored, and the exit status is 1.
     """
     from sam2_ros.datasets.photographs import is_photographs
     from sam2_ros.eval.benchmark.baselines import BASELINES
@@ -126,7 +140,7 @@ def evaluate(
 
 
 def _print_videos(report: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-    """Sequences and, where there are several, their objects; then the means over the objects of groups and over all."""
+    """Prints a row per sequence, a row per object of sequences with several, and the means of groups and of all."""
     others = report.get("baselines", {})
     columns = ("sequence", "object", "J", "F", "J&F", "decay", "absent", "fps")
     table = show.columns(*columns, *(f"{name} J&F" for name in others))

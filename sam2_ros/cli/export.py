@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sam2-ros export`: writes a model's stages as files that other runtimes execute.
 
-Does not export: it reads arguments, shows progress, a table and one JSON line.
+Does not export: reads arguments, shows progress, a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ FORMATS = ("onnx",)
 
 def export(
     name: Annotated[
-        str, typer.Argument(help="A name of `sam2-ros models list`, or the path of a checkpoint.")
+        str, typer.Argument(help="A name from `sam2-ros models list`, or the path of a checkpoint.")
     ],
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
-    format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    format: Annotated[str, typer.Option("--format", help="File format: onnx.")] = "onnx",
     objects: Annotated[
-        int, typer.Option(help="Objects tracked at once; every one of them is computed, there or not.")
+        int,
+        typer.Option(
+            help="Most objects tracked at once. The graphs always compute this many, even if fewer are tracked."
+        ),
     ] = 4,
     image_size: ImageSizeOption = 0,
     precision: Annotated[str, typer.Option(help="Number format inside the graphs: fp32, fp16.")] = "fp32",
-    conditioning_frames: Annotated[int, typer.Option(help="Prompted frames remembered per object.")] = 4,
+    conditioning_frames: Annotated[int, typer.Option(help="Most prompted frames in memory, per object.")] = 4,
     memory_frames: Annotated[
-        int, typer.Option(help="Frames remembered: one prompted and the rest recent, 1..7.")
+        int, typer.Option(help="Frames in memory per object, 1..7: one prompted, the others recent.")
     ] = 7,
-    points: Annotated[int, typer.Option(help="Clicks and box corners that one prompt may have.")] = 8,
+    points: Annotated[int, typer.Option(help="Most clicks and box corners of one prompt.")] = 8,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the image encoder, memory attention, mask decoder and memory encoder as ONNX graphs of fixed shape.
 
-    Every graph is compared with PyTorch before the command ends. Run them with `--backend onnx --model DIR`;
-    docs/how-to/export.md has the way to TensorRT.
+    Writes the graphs and their description to --out, and compares every graph
+    with PyTorch. Run them with `--backend onnx --model DIR`;
+    docs/how-to/export.md describes TensorRT.
     """
     if format not in FORMATS:
         raise typer.BadParameter(f"--format '{format}': expected {', '.join(FORMATS)}")

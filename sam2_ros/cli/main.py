@@ -22,7 +22,7 @@ from .compare import compare
 from .demo import demo
 from .eval import evaluate
 from .export import export
-from .failures import argument_problem, disk_full, fail, out_of_memory, tolerate_any_name
+from .failures import argument_problem, disk_full, escape_unencodable, fail, out_of_memory
 from .models import models_app
 from .replay import replay
 from .segment import segment
@@ -30,12 +30,13 @@ from .soak import soak
 from .track import track
 from .train import train
 
-# typer carries a click of its own or uses the installed one: either way its usage error is this base.
+# The base of BadParameter is click's usage error, whether typer bundles click or uses the installed one.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2: track objects through videos and rosbags, segment images, run the demo, measure, train, export.",
+    help="SAM 2 as a stream: track objects in videos and rosbags, segment images, run the demo, measure, train, "
+    "export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,9 +47,9 @@ for command in (soak, replay, train, evaluate, compare, export, demo, track, seg
 
 
 def main() -> None:
-    """The console script."""
-    # A terminated demo still ends its node, and a run clears up: turn SIGTERM into an exception that unwinds. A closed
-    # terminal, too, unless nohup has it ignored.
+    """Entry point of the console script."""
+    # SIGTERM becomes an exception, so that the demo stops its node and a run removes its temporary files. The same for
+    # SIGHUP (the terminal was closed), unless nohup ignores it.
     signal.signal(signal.SIGTERM, _terminated)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _terminated)
@@ -57,9 +58,9 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit status. Errors are one line on standard error."""
+    """Runs one command line and returns its exit status. Errors are one line on standard error."""
     command = typer.main.get_command(app)
-    tolerate_any_name()
+    escape_unencodable()
     if problem := argument_problem(arguments):
         return fail(2, problem)
     try:
@@ -77,8 +78,8 @@ def run(arguments: Sequence[str]) -> int:
             return fail(error.status, str(error))
         if isinstance(error, OSError):
             return fail(2 if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else 1, str(error))
-        raise  # a defect, which deserves its traceback
-    if status == 130:  # what some versions of typer make of an interrupt
+        raise  # a defect: show its traceback
+    if status == 130:  # some versions of typer return this for an interrupt
         return fail(130, "interrupted")
     return status if isinstance(status, int) else 0
 

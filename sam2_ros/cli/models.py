@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros models`: which checkpoints exist, which are here, fetching and checking them.
+"""`sam2-ros models`: lists, downloads and verifies checkpoints.
 
-Does not open checkpoints or the web itself; it shows what `weights` and `download` say.
+Does not open checkpoints or connections itself: prints what `weights` returns.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from rich.markup import escape
 from . import output as show
 from .options import JsonOption
 
-models_app = typer.Typer(
-    help="The checkpoints that can be used: which exist, which are here, whether they are intact."
-)
+models_app = typer.Typer(help="List, download and verify the checkpoints of the models.")
 
 
 @models_app.command("list")
 def models_list(as_json: JsonOption = False) -> None:
-    """All known models: size, licence, and whether their weights are here."""
+    """List all known models: size, licence, and whether their weights are on this machine."""
     from sam2_ros.weights.catalogue import list_models
 
     models = list_models()
@@ -39,7 +37,7 @@ def models_info(
     name: Annotated[str, typer.Argument(help="A name from `sam2-ros models list`.")],
     as_json: JsonOption = False,
 ) -> None:
-    """One model: where its weights come from and where they are looked for."""
+    """Show one model: its licence, the address of its weights, and their path on this machine."""
     info = _find_model(name)
     show.print_table(f"model {info.name}", _model_dict(info))
     show.print_json(as_json, _model_dict(info))
@@ -50,12 +48,17 @@ def models_fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name from `sam2-ros models list`, a Hugging Face id, or an official file that you have already."
+            help="A name from `sam2-ros models list`, a Hugging Face id, or the path of an official file on this "
+            "machine."
         ),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Download a checkpoint; an interrupted download goes on where it stopped."""
+    """Download a checkpoint and verify it; an interrupted download resumes.
+
+    Writes the file to $SAM2_ROS_MODELS, else to ~/.cache/sam2_ros; that of a
+    Hugging Face id to the cache of huggingface_hub. Prints its path.
+    """
     from sam2_ros.weights.catalogue import download_dir, is_hub_id
     from sam2_ros.weights.fetch import adopt_file, fetch, fetch_from_hub
     from sam2_ros.weights.verify import verify_weights
@@ -78,10 +81,12 @@ def models_fetch(
 
 @models_app.command("verify")
 def models_verify(
-    name: Annotated[str | None, typer.Argument(help="A name or a file (default: all that are here).")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A name or a file. Default: all on this machine.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check weights: their SHA-256 where one is published, and that they load completely."""
+    """Verify weights: their SHA-256 if one is published, and that they load completely."""
     from sam2_ros.weights.catalogue import list_models
     from sam2_ros.weights.verify import verify_weights
 

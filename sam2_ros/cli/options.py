@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options that several sub-commands of `sam2-ros` share. Does not know what they are used for."""
+"""Options shared by several sub-commands of `sam2-ros`. Does not know what they are used for."""
 
 from __future__ import annotations
 
@@ -10,73 +10,82 @@ from typing import Annotated, Any
 
 import typer
 
-_IMAGE_SIZE_HELP = "Side of the square the model sees, a multiple of 32; 0: the model's own."
+_IMAGE_SIZE_HELP = "Side of the model's square input in pixels, a multiple of 32. 0: the model's default."
 ImageSizeOption = Annotated[int, typer.Option("--image-size", help=_IMAGE_SIZE_HELP)]
 _MODEL_OPTIONS: dict[str, tuple[str | int, str]] = {  # fields of `ModelOptions`: default and help of each
-    "model": ("nano", "nano, tiny, small, base_plus, large, or the path of a checkpoint."),
-    "device": ("auto", "auto (a GPU if there is one), cpu, cuda, cuda:0."),
+    "model": ("nano", "Model: nano, tiny, small, base_plus, large, or the path of a checkpoint."),
+    "device": ("auto", "Device: auto (a GPU if there is one), cpu, cuda, cuda:0."),
     "precision": (
         "auto",
-        "auto (bf16 where the GPU, or a CPU with AMX or AVX512_BF16, is fast in it, else fp32), bf16, fp16, fp32.",
+        "Number format: auto (bf16 if the GPU, or a CPU with AMX or AVX512_BF16, is fast in it, else fp32), bf16, "
+        "fp16, fp32.",
     ),
     "image_size": (0, _IMAGE_SIZE_HELP),
     "compile": (
         "off",
-        "off, graphs (CUDA graphs), max (generated kernels; minutes at the first start, kept for the next).",
+        "Compilation: off, graphs (CUDA graphs), max (generated kernels; takes minutes at the first start, cached for "
+        "later ones).",
     ),
-    "backend": ("torch", "torch, or onnx: --model is then a folder that `sam2-ros export` wrote."),
+    "backend": (
+        "torch",
+        "Runtime: torch, or onnx with --model DIR, a folder written by `sam2-ros export`.",
+    ),
 }
 RangeOption = Annotated[
     str,
     typer.Option(
         "--range",
-        help="How pictures of more than 8 bits become 8: full (of 16 bits the high byte), percentiles (1 and 99 of the "
-        "first picture, kept for all), or LOW,HIGH: the values that become black and white.",
+        help="Conversion of images with more than 8 bits to 8: full (the high byte of 16 bits), percentiles (1 and 99 "
+        "of the first image, used for all), or LOW,HIGH: the values that become black and white.",
     ),
 ]
 UntypedOption = Annotated[
     str,
-    typer.Option(
-        "--untyped-encoding", help="What the channels of a bag's 8UC3 and 8UC4 images are: bgr or rgb."
-    ),
+    typer.Option("--untyped-encoding", help="Channel order of 8UC3 and 8UC4 images in a bag: bgr or rgb."),
 ]
 MemoryFramesOption = Annotated[
-    int, typer.Option("--memory-frames", help="Frames in memory, 1..7: a prompted one and recent ones.")
+    int,
+    typer.Option(
+        "--memory-frames",
+        help="Number of frames in memory per object, 1..7: one prompted, the others recent.",
+    ),
 ]
 MemoryPoolingOption = Annotated[
     int,
-    typer.Option("--memory-pooling", help="2: keep means of 2 x 2 cells of memories. Not exact. 1: exact."),
+    typer.Option(
+        "--memory-pooling",
+        help="1: full spatial memories (exact). 2: means of 2 x 2 memory cells (approximate).",
+    ),
 ]
 MemoryEveryOption = Annotated[
-    int, typer.Option("--memory-every", help="Make a memory of every so many frames. Not exact. 1: exact.")
+    int,
+    typer.Option("--memory-every", help="Store a memory every N frames. 1: exact; more: approximate."),
 ]
 OverwriteOption = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Write into --out though it is neither empty nor of an earlier run: beside what is there, none of which "
-        "is replaced or removed.",
+        help="Write to --out even if other files are in it. They stay; none is replaced or removed.",
     ),
 ]
 WorkersOption = Annotated[
     int,
     typer.Option(
-        help="Processes, each with its share of the cores. 0: one on a GPU, on fewer than 4 cores or for a live node, "
-        "else one for every two cores, 8 at most: a rule, nothing is measured. Frames per second are then those of "
-        "such a share."
+        help="Number of processes, which share the cores. 0: one on a GPU, on fewer than 4 cores or with the live "
+        "node; else one per two cores, 8 at most. Frames per second are those of one process on its share."
     ),
 ]
 RayOption = Annotated[
     str,
     typer.Option(
-        help="Run on this Ray cluster (its address), or on one that is started here: local. Needs --out."
+        help="Run on a Ray cluster: its address, or local to start one on this machine. Needs --out. Default: no Ray."
     ),
 ]
 FreshOption = Annotated[
-    bool, typer.Option("--fresh", help="Run again what an earlier run completed in --out.")
+    bool, typer.Option("--fresh", help="Do not reuse what an earlier run completed in --out: run everything.")
 ]
 OUT_HELP = (
-    "Folder for the results: new, empty, or of an earlier run of this command, whose result is replaced."
+    "Folder for the results: new, empty, or of an earlier run of this command, whose results are replaced."
 )
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
@@ -84,11 +93,11 @@ JsonOption = Annotated[
 
 
 def opens_model(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options by which a model is opened, in the place of its parameter `model_options`.
+    """Decorator: replaces a command's parameter `model_options` by the options that open a model.
 
-    The command gets them as one `ModelOptions`.
+    The command receives them as one `ModelOptions`.
     """
-    # The type of `model_options` is not imported before a command runs.
+    # The annotation is not evaluated: `ModelOptions` is imported only when a command runs.
     signature = inspect.signature(command, eval_str=True, locals={"ModelOptions": object})
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
@@ -106,7 +115,7 @@ def opens_model(command: Callable[..., Any]) -> Callable[..., Any]:
         options = ModelOptions(**{name: given.pop(name) for name in _MODEL_OPTIONS})
         return command(**given, model_options=options)
 
-    # typer reads both.
+    # typer reads both attributes.
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_options

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command line shows: progress on standard error, tables and JSON on standard output.
+"""Output of the command line: progress on standard error, tables and JSON on standard output.
 
-Does not know what the numbers mean; it lays them out.
+Does not know what the numbers mean.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from rich.table import Table
 
 from sam2_ros.text import readable
 
-# A file or a pipe has no width: tables are not cut there.
-# No `:cat:` becomes a picture of one: names are shown as they are.
+# Files and pipes have no width: 160 columns keep tables whole there.
+# emoji=False: `:cat:` in a name is not replaced by a symbol.
 out = Console(width=None if sys.stdout.isatty() else 160, emoji=False)
 err = Console(stderr=True, emoji=False)
 
 
 class Bar:
-    """One running step with its count."""
+    """A progress bar: the current step and its count."""
 
     def __init__(self, progress: Progress, first: str) -> None:
         self._progress = progress
@@ -45,7 +45,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(first: str) -> Iterator[Bar]:
-    """A progress bar on standard error, so that standard output stays for results."""
+    """Shows a progress bar on standard error; standard output is for results only."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -54,13 +54,13 @@ def progress_bar(first: str) -> Iterator[Bar]:
         TimeElapsedColumn(),
     )
     progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
-    # Without a terminal nobody watches, and an error must stay the only line: rich below 14.3 ends with an empty one.
+    # Without a terminal an error must stay the only line on standard error: rich below 14.3 ends with an empty one.
     with progress if err.is_terminal else nullcontext():
         yield Bar(progress, first)
 
 
 def line(text: str) -> None:
-    """One line of a result, however long; with rich's markup."""
+    """Prints one result line on standard output, never wrapped, with rich's markup."""
     out.print(text, highlight=False, soft_wrap=True)
 
 
@@ -70,17 +70,17 @@ def columns(*names: str) -> Table:
 
 
 def note(line: str) -> None:
-    """A line for people on standard error, above a progress bar that runs."""
+    """Prints one line on standard error, above a running progress bar."""
     err.print(readable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def path(place: object) -> None:
-    """Where a result lies, on a line of its own."""
+    """Prints the path of a result on its own line."""
     out.print(f"  {readable(str(place))}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_table(title: str, values: Mapping[str, Any]) -> None:
-    """Names and values, one per line."""
+    """Prints names and values, one per line."""
     table = Table(title=title, show_header=False, box=None, title_justify="left", title_style="bold")
     for key, value in values.items():
         table.add_row(escape(readable(key)), escape(readable(_plain(value))))
@@ -88,7 +88,7 @@ def print_table(title: str, values: Mapping[str, Any]) -> None:
 
 
 def print_json(wanted: bool, values: Mapping[str, Any]) -> None:
-    """The last line of standard output, for programs."""
+    """Prints `values` as one JSON line if `wanted`: the last line of standard output."""
     if wanted:
         print(json.dumps(values), flush=True)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads prompts as they are written on a command line or in a JSON file, and gathers them by frame.
+"""Reads prompts from command-line options and JSON files, and groups them by frame.
 
-Does not know the size of the frames: whether a box lies in the image is the engine's question.
+Does not know the size of the frames: the engine checks whether a box lies in the image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FORMS = {
 }
 _JSON_FORM = (
     '[{"id": "cup", "frame": 0, "box": [100, 80, 260, 300], "points": [[180, 150, 1], [20, 20, 0]], '
-    '"mask": "cup.png"}], of box, points and mask at least one'
+    '"mask": "cup.png"}], with at least one of box, points and mask'
 )
 _MOST_BYTES = 1 << 26
 _LAST_FRAME = 1 << 53
@@ -47,36 +47,36 @@ class _Draft:
 
 
 class PromptBook:
-    """Prompts by frame and object: all that is said about one object on one frame becomes one Prompt.
+    """Collects prompts by frame and object: everything given for one object on one frame becomes one Prompt.
 
-    For a single image `@FRAME` is not written: `PromptBook(of_image=True)` reads `ID:x0,y0,x1,y1`, as frame 0.
+    For a single image `PromptBook(of_image=True)` reads `ID:x0,y0,x1,y1`, without `@FRAME`, as frame 0.
     """
 
     def __init__(self, of_image: bool = False) -> None:
         self._of_image = of_image
         self._drafts: dict[int, dict[str, _Draft]] = {}
         self.truth_values: dict[str, int] = {}
-        """Object -> its value in images of the truth, where a file says so (`"truth": 3`)."""
+        """Object -> its value in the label images of the truth, where a JSON file gives one (`"truth": 3`)."""
         self.files: list[Path] = []
-        """What was read: JSON and masks, which results must not replace."""
+        """The JSON files and masks that were read. Results must not replace them."""
         self.notes: list[str] = []
-        """What was taken for granted about masks, one line each, for people to read."""
+        """Assumptions made in reading masks, one line each, to be shown to the user."""
 
     def add_specs(
         self, box: Sequence[str] | None, point: Sequence[str] | None, mask: Sequence[str] | None = None
     ) -> None:
-        """What the options --box, --point and --mask were given."""
+        """Adds the values of the options --box, --point and --mask."""
         for add, specs in ((self.add_box, box), (self.add_point, point), (self.add_mask, mask)):
             for spec in specs or ():
                 add(spec)
 
     def add_box(self, spec: str) -> None:
-        """`ID@FRAME:x0,y0,x1,y1`"""
+        """Adds `ID@FRAME:x0,y0,x1,y1`, pixels."""
         object_id, frame, value = self._split("--box", spec)
         self._set_box(object_id, frame, self._numbers("--box", spec, value.split(","), 4))
 
     def add_point(self, spec: str) -> None:
-        """`ID@FRAME:x,y,+` or `ID@FRAME:x,y,-`"""
+        """Adds `ID@FRAME:x,y,+` (on the object) or `ID@FRAME:x,y,-` (not on it), pixels."""
         object_id, frame, value = self._split("--point", spec)
         *numbers, sign = value.split(",")
         if sign.strip() not in ("+", "-"):
@@ -85,16 +85,16 @@ class PromptBook:
         self._add_point(object_id, frame, x, y, 1 if sign.strip() == "+" else 0)
 
     def add_mask(self, spec: str) -> None:
-        """`ID@FRAME:file.png`, or `file.png#VALUE` where it holds several objects; see `media.mask_file`."""
+        """Adds `ID@FRAME:file.png`, or `file.png#VALUE` if the file holds several objects; see `media.mask_file`."""
         object_id, frame, value = self._split("--mask", spec)
         self._set_mask(object_id, frame, Path(), value)
 
     def add_file(self, path: Path) -> None:
-        """A JSON list of prompts; mask files are looked for beside it."""
+        """Adds a JSON list of prompts. Paths of mask files are relative to its folder."""
         try:
             entries = read_json(path, _MOST_BYTES)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is no readable JSON file ({error}): expected {_JSON_FORM}") from error
+            raise UserError(f"{path} is not a readable JSON file ({error}): expected {_JSON_FORM}") from error
         self.files.append(path)
         if not isinstance(entries, list) or not entries:
             raise UserError(f"{path} does not hold a list of prompts: expected {_JSON_FORM}")
@@ -129,13 +129,13 @@ class PromptBook:
 
     def _add_entry(self, entry: Any, folder: Path) -> None:
         if not isinstance(entry, dict):
-            raise TypeError(f"{_shown(entry)} is no object with keys")
+            raise TypeError(f"{_shown(entry)} is not an object with keys")
         if unknown := set(entry) - _JSON_KEYS:
             raise ValueError(f"unknown key {sorted(unknown)}, known are {sorted(_JSON_KEYS)}")
         object_id, frame = _name("id", entry["id"]), entry.get("frame", 0)
         if not object_id or type(frame) is not int or not 0 <= frame < _LAST_FRAME:
             raise ValueError(
-                f"id {object_id!r} on frame {_shown(frame)}, a name and a whole number from 0 on expected"
+                f"id {object_id!r} on frame {_shown(frame)}, a name and a whole number of 0 or more expected"
             )
         if entry.get("truth") is not None:
             self._set_truth(object_id, entry["truth"])
@@ -166,7 +166,9 @@ class PromptBook:
             or not 0 < value < 1 << 31
             or self.truth_values.setdefault(object_id, value) != value
         ):
-            raise ValueError(f"truth {_shown(value)} of '{object_id}', one whole number from 1 on expected")
+            raise ValueError(
+                f"truth {_shown(value)} of '{object_id}', one whole number of 1 or more expected"
+            )
 
     def _draft(self, object_id: str, frame: int) -> _Draft:
         return self._drafts.setdefault(frame, {}).setdefault(object_id, _Draft())
@@ -206,7 +208,7 @@ class PromptBook:
         if problem := text_problem(match["id"]):
             raise UserError(f"{option} '{readable(spec)}': its id {problem}; expected text in UTF-8")
         frame = "0" if self._of_image else match["frame"]
-        if len(frame) > len(str(_LAST_FRAME)):  # int() refuses thousands of digits
+        if len(frame) > len(str(_LAST_FRAME)):  # int() raises for thousands of digits
             raise self._spec_error(option, spec)
         return match["id"], int(frame), match["value"]
 
@@ -227,7 +229,7 @@ class PromptBook:
 
 
 def _name(what: str, given: Any) -> str:
-    """Text; a number is taken for its digits, as JSON writers often leave out the quotes."""
+    """The given text; an integer becomes its digits, because JSON writers often leave out the quotes."""
     if type(given) is int:
         return str(given)
     if problem := text_problem(given):
@@ -236,14 +238,14 @@ def _name(what: str, given: Any) -> str:
 
 
 def _number(given: Any) -> float:
-    """What float() makes of true, of text or of an integer of 400 digits is not what was meant."""
+    """The given number as a float. Raises ValueError for a boolean, for text and for integers from 2**53 on."""
     if type(given) not in (int, float) or (type(given) is int and abs(given) >= _LAST_FRAME):
         raise ValueError(f"{_shown(given)} given, a number of pixels expected")
     return float(given)
 
 
 def _shown(given: Any) -> str:
-    """As Python writes it, in one line of no more than 80 characters."""
+    """The value as Python writes it, in one line of at most 80 characters."""
     if type(given) is int and abs(given) >= _LAST_FRAME:
         return "a number of more than 15 digits"
     text = f"'{given}'" if isinstance(given, str) else repr(given)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros replay`: bags through the live node, the tracker or both, measured as a robot would see it.
+"""`sam2-ros replay`: plays bags through the live node, the tracker or both, and measures what a robot would receive.
 
-Does not score anything; it reads arguments and hands them on to `eval.replay`.
+Does not score anything: reads arguments and passes them to `eval.replay`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .options import (
 )
 from .replay_tables import print_bags, print_runs
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.eval.replay.bag_list import ListedBag
     from sam2_ros.eval.replay.replay_config import ReplayConfig
     from sam2_ros.weights.open_model import ModelOptions
@@ -42,49 +42,62 @@ def replay(
     bag: Annotated[
         Path,
         typer.Argument(
-            help="rosbag2 with images, raw or compressed (folder, .mcap, .db3); or a list of several, YAML or JSON: "
-            "{bag, prompts, name, truth, truth_topic, truth_ids, topic, recorded, recorded_topic, rate} each."
+            help="rosbag2 with raw or compressed images (folder, .mcap, .db3); or a list of bags, YAML or JSON, with "
+            "{bag, prompts, name, truth, truth_topic, truth_ids, topic, recorded, recorded_topic, rate} for each."
         ),
     ],
-    out: Annotated[Path, typer.Option(help=f"{OUT_HELP} Of a list, DIR/name for each bag.")],
+    out: Annotated[Path, typer.Option(help=f"{OUT_HELP} Of a list: DIR/name for each bag.")],
     model_options: ModelOptions,
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="JSON list of {id, frame, box, points [[x, y, 1 or 0]], mask, class_id, truth}. In a list of bags "
-            "each entry names its own."
+            help="JSON list of prompts: {id, frame, box, points [[180, 150, 1], ...], mask, class_id, truth}; of a "
+            "point, 1: on the object, 0: off it. Required for a single bag; in a list of bags each entry names its own."
         ),
     ] = None,
     node: Annotated[
-        bool, typer.Option("--node", help="The live ROS 2 node, in real time, drops and all.")
+        bool,
+        typer.Option(
+            "--node", help="Play the bag to the live ROS 2 node in real time; images may be dropped."
+        ),
     ] = False,
     direct: Annotated[
-        bool, typer.Option("--direct", help="Every image through the tracker, as `track`.")
+        bool, typer.Option("--direct", help="Run the tracker on every image, without ROS, as `track` does.")
     ] = False,
     recorded: Annotated[
         Path | None,
         typer.Option(
-            help="Score this recording of a node's ~/objects, made while the bag was played elsewhere."
+            help="Score this recording of a node's ~/objects, made earlier while the bag was played. Default: none."
         ),
     ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of label images (by number or stamp, value = object), or a bag with such a topic."
+            help="Ground truth: folder of label images (named by number or stamp, value = object), or a bag with such "
+            "a topic. Default: none, and no quality is measured."
         ),
     ] = None,
     truth_ids: Annotated[
         str,
         typer.Option(
-            help="VALUE=ID,... of the truth. Default: 1, 2, ... in the order the objects are prompted."
+            help="Object of each value in the truth: VALUE=ID,... Default: 1, 2, ... in the order in which the objects "
+            "are prompted."
         ),
     ] = "",
-    topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
-    truth_topic: Annotated[str | None, typer.Option(help="Label images of a truth bag with several.")] = None,
-    recorded_topic: Annotated[
-        str | None, typer.Option(help="Tracked objects of a recording with several.")
+    topic: Annotated[
+        str | None, typer.Option(help="Image topic. Required if the bag has several image topics.")
     ] = None,
-    rate: Annotated[float, typer.Option(help="Speed of the live run; 1 plays as recorded.")] = 1.0,
+    truth_topic: Annotated[
+        str | None,
+        typer.Option(help="Topic of the label images. Required if the truth bag has several."),
+    ] = None,
+    recorded_topic: Annotated[
+        str | None,
+        typer.Option(help="Topic of the tracked objects. Required if the recording has several."),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(help="Playback speed of the live run, as a factor. 1: as recorded.")
+    ] = 1.0,
     range: RangeOption = "full",
     untyped_encoding: UntypedOption = "bgr",
     workers: WorkersOption = 0,
@@ -93,12 +106,14 @@ def replay(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Replay a rosbag and measure it as a robot sees it: masks, states, identities, latency, dropped images.
+    """Replay a rosbag and measure what a robot receives: masks, states, identities, latency, dropped images.
 
-    Without --node, --direct or --recorded both of the first two, where ROS 2 is installed. --workers, --ray and --fresh
-    are for a list. Leaves
-    direct/tracked and node/tracked (rosbag2), node/node.log, report.html and summary.json. Of a list every bag leaves
-    them in a folder of its own; one that fails costs itself only. The exit status is then 1, and 2 when all fail.
+    Writes to --out: direct/tracked and node/tracked (rosbag2), node/node.log,
+    report.html and summary.json; for a list of bags, the same into one folder
+    per bag. Without --node, --direct and --recorded, runs both --node and
+    --direct if ROS 2 is installed, else --direct. --workers, --ray and --fresh
+    apply to a list only. In a list, a bag that fails is skipped; the exit
+    status is then 1, or 2 if all fail.
     """
     from sam2_ros.eval.replay.bag_list import is_bag_list, read_bag_list
     from sam2_ros.eval.replay.replay import run_replay
@@ -113,7 +128,7 @@ def replay(
     listed = read_bag_list(bag) if is_bag_list(bag) else None
     _check_options(bag, of_list if listed is None else of_one, listed is not None)
     if listed is None and prompts is None:
-        raise UserError(f"--prompts is missing: a JSON file that says what to track in {bag} expected")
+        raise UserError(f"--prompts is missing: expected a JSON file with the objects to track in {bag}")
     without = recorded is None if listed is None else any(one.recorded is None for one in listed)
     if node and (reason := missing_ros()) is not None:
         raise UserError(f"--node needs a live ROS 2 graph, and {reason}", status=1)
@@ -165,11 +180,11 @@ def _replay_list(
     fresh: bool,
     as_json: bool,
 ) -> int:
-    """Several bags. `runs`: node and direct of each; `settings`: what they have in common. Returns the exit status."""
+    """Replays several bags. `runs`: node and direct of each; `settings`: shared by all. Returns the exit status."""
     from sam2_ros.eval.replay.many import ManyConfig, run_many
 
     configs, failed = {}, {}
-    if ray:  # a path that means the same in every folder
+    if ray:  # the workers run in other folders
         out = out.absolute()
     for one in listed:
         given = {key: value for key, value in vars(one).items() if value is not None}
@@ -196,7 +211,7 @@ def _replay_list(
 def _config(
     node: bool, direct: bool, prompts: Path, truth_ids: Mapping[str, int], **given: Any
 ) -> ReplayConfig:
-    """What a file says to track, and the other fields as they are. Raises UserError."""
+    """Settings of one replay: prompts read from the file, the other fields as given. Raises UserError."""
     from sam2_ros.eval.replay.replay_config import ReplayConfig
     from sam2_ros.live.player import fastdds_profile
 
@@ -219,18 +234,18 @@ def _config(
 
 
 def _check_options(bag: Path, not_for_it: Mapping[str, Any], is_list: bool) -> None:
-    """Raises UserError for an option that was given and says nothing to what `bag` is."""
+    """Raises UserError for an option that was given and does not apply to a list, or to a single bag."""
     for option, value in not_for_it.items():
         if value:
             raise UserError(
-                f"{option} is of a single bag, and {bag} is a list: say it in its entries"
+                f"{option} applies to a single bag, and {bag} is a list: set it in the entries of the list"
                 if is_list
-                else f"{option} is of a list of bags, and {bag} is a single one: leave it out"
+                else f"{option} applies to a list of bags, and {bag} is a single one: leave it out"
             )
 
 
 def _default_runs(ray: str) -> tuple[bool, bool]:
-    """Node and direct, where nobody asked for either; says which."""
+    """Values of --node and --direct if neither was given. Prints the choice."""
     from sam2_ros.live.player import missing_ros
 
     reason = "a cluster has no live graph" if ray else missing_ros()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lays out what `sam2-ros replay` found: the runs of a bag side by side, or several bags below each other.
+"""Prints the results of `sam2-ros replay`: the runs of one bag side by side, or several bags one below the other.
 
-Does not know how it was found out.
+Does not know how they were measured.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from . import output as show
 
 
 def print_runs(summary: Mapping[str, Any]) -> None:
-    """The runs side by side: what they differ by is the price of real time."""
+    """Prints the runs of one bag side by side: node minus direct is the cost of real time."""
     runs = summary["runs"]
     opened = [str(summary[key]) for key in ("model", "device", "precision")]
-    # A recording without diagnostics does not say which model its node had.
+    # A recording without diagnostics has no record of the node's model.
     told = "; " + escape(", ".join(opened)) if summary["model"] is not None else ""
     show.line(
         f"{escape(summary['bag'])}, {escape(summary['topic'])} ({summary['transport']}): {summary['images']} images in "
@@ -30,7 +30,7 @@ def print_runs(summary: Mapping[str, Any]) -> None:
 
     def row(name: str, cell: Callable[[Mapping[str, Any]], Any]) -> None:
         cells = [_cell(cell(one)) for one in runs.values()]
-        if any(cells):  # nothing hid, or no truth: there is nothing to say
+        if any(cells):  # empty if no object was hidden, or without ground truth
             table.add_row(name, *cells)
 
     for key in ("images_in", "processed", "skipped", "dropped"):
@@ -65,7 +65,7 @@ _ROWS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 def _times(spread: Mapping[str, Any]) -> str:
-    """Of the stretches of all objects: the mean, and how often it never came."""
+    """Mean time over the intervals of all objects, and in how many of them the event never came."""
     if not spread["count"]:
         return ""
     mean = "never" if spread["mean"] is None else f"{spread['mean']:.2f}"
@@ -79,7 +79,7 @@ def _cell(value: Any) -> str:
 
 
 def print_bags(summary: Mapping[str, Any]) -> None:
-    """Every bag and run of a list, those that failed, and the means."""
+    """Prints every bag and run of a list, the failed bags, and the means."""
     columns = ("bag", "run", "images", "dropped", "J", "F", "J&F", "missed", "false", "p50 ms", "p95 ms")
     table = show.columns(*columns)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros segment`: one image, what prompts ask for or everything.
+"""`sam2-ros segment`: segments one image, by prompts or everything in it.
 
-Does not segment: it reads arguments and prompts, shows progress and a table.
+Does not segment: reads arguments and prompts, shows progress and a table.
 """
 
 from __future__ import annotations
@@ -14,44 +14,64 @@ import typer
 from . import output as show
 from .options import OUT_HELP, JsonOption, OverwriteOption, RangeOption, opens_model
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
 
 @opens_model
 def segment(
     image: Annotated[
-        Path, typer.Argument(help="JPEG, PNG, TIFF, WebP or BMP; turned upright as its EXIF says.")
+        Path, typer.Argument(help="Image: JPEG, PNG, TIFF, WebP or BMP; rotated upright as its EXIF says.")
     ],
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
     model_options: ModelOptions,
-    box: Annotated[list[str] | None, typer.Option(help="ID:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
+    box: Annotated[list[str] | None, typer.Option(help="Box: ID:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
     point: Annotated[
-        list[str] | None, typer.Option(help="ID:x,y,+ on the object or ID:x,y,- off it. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Click in pixels: ID:x,y,+ on the object, ID:x,y,- off it. Repeatable."),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Without prompts: all masks, from a grid of clicks.")
+        bool,
+        typer.Option("--everything", help="Segment everything, from a grid of clicks instead of prompts."),
     ] = False,
     points_per_side: Annotated[
-        int, typer.Option(min=1, max=1024, help="Clicks along each side of the grid.")
+        int,
+        typer.Option(
+            min=1, max=1024, help="With --everything: number of clicks along each side of the grid."
+        ),
     ] = 32,
-    pred_iou_thresh: Annotated[float, typer.Option(help="Least predicted IoU of a mask, 0..1.")] = 0.8,
+    pred_iou_thresh: Annotated[
+        float, typer.Option(help="With --everything: lowest predicted IoU of a kept mask, 0..1.")
+    ] = 0.8,
     stability_score_thresh: Annotated[
-        float, typer.Option(help="Least share of a mask's area that stays when its edge is moved.")
+        float,
+        typer.Option(
+            help="With --everything: lowest stability of a kept mask, 0..1: the share of its area that stays when its "
+            "edge is moved."
+        ),
     ] = 0.95,
     crop_n_layers: Annotated[
-        int, typer.Option(min=0, max=6, help="1: segment 4 crops of the image too, 2: 16 more, ...")
+        int,
+        typer.Option(
+            min=0,
+            max=6,
+            help="With --everything: layers of crops segmented too. 1: 4 crops of the image, 2: 16 more, ...",
+        ),
     ] = 0,
     min_mask_region_area: Annotated[
-        int, typer.Option(min=0, help="Fill holes and drop islands smaller than this, pixels.")
+        int,
+        typer.Option(
+            min=0, help="With --everything: fill holes and remove islands smaller than this, in pixels."
+        ),
     ] = 0,
     range: RangeOption = "full",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment one image: what boxes and points ask for, or everything.
+    """Segment one image: the objects that boxes and points prompt, or everything.
 
-    Leaves overlay.png, labels.png (value = number of the mask), masks.json (COCO run lengths) and summary.json.
+    Writes to --out: overlay.png, labels.png (value = number of the mask),
+    masks.json (COCO run lengths) and summary.json.
     """
     from sam2_ros.engine import EverythingConfig
     from sam2_ros.media.pixels.image_reader import PixelConfig
@@ -82,7 +102,7 @@ def segment(
     if not summary["masks"]:
         show.err.print(
             "No mask is good and stable enough: lower --pred-iou-thresh or --stability-score-thresh, "
-            "or ask more clicks with --points-per-side.",
+            "or use more clicks with --points-per-side.",
             soft_wrap=True,
         )
     show.print_table("sam2-ros segment", summary)

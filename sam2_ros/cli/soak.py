@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros soak`: the live node, or the tracker alone, watched for long.
+"""`sam2-ros soak`: endurance test of the live node, or of the tracker alone.
 
-Does not run either: it reads arguments, shows progress and results, and sets the exit status.
+Does not run either: reads arguments, shows progress and results, and sets the exit status.
 """
 
 from __future__ import annotations
@@ -18,54 +18,59 @@ from sam2_ros.errors import UserError
 from . import output as show
 from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
 
 @opens_model
 def soak(
     model_options: ModelOptions,
-    minutes: Annotated[float, typer.Option(min=0.05, help="How long the camera runs.")] = 10.0,
-    rate: Annotated[float, typer.Option(min=0.5, max=240.0, help="Images per second of the camera.")] = 15.0,
-    size: Annotated[str, typer.Option(help="Size of the camera's images, WIDTHxHEIGHT.")] = "640x480",
+    minutes: Annotated[float, typer.Option(min=0.05, help="Duration of the test in minutes.")] = 10.0,
+    rate: Annotated[float, typer.Option(min=0.5, max=240.0, help="Camera rate in images per second.")] = 15.0,
+    size: Annotated[str, typer.Option(help="Size of the camera images in pixels, WIDTHxHEIGHT.")] = "640x480",
     objects: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=64,
-            help="Objects to track, 2 unless told; with --direct how many at most at once, 4 then.",
+            help="Number of tracked objects. Default: 2. With --direct: most objects at once. Default: 4.",
         ),
     ] = None,
     direct: Annotated[
         bool,
         typer.Option(
             "--direct",
-            help="The tracker alone, without ROS; objects are added, refined and removed at random.",
+            help="Test the tracker alone, without ROS, while objects are added, refined and removed at random.",
         ),
     ] = False,
-    frames: Annotated[int, typer.Option(min=1, help="With --direct: how many frames.")] = 10_000,
+    frames: Annotated[int, typer.Option(min=1, help="With --direct: number of frames.")] = 10_000,
     guests: Annotated[
         int,
         typer.Option(
             min=0,
             max=64,
-            help="Live: so many more objects, added, refined and removed at random, one a second.",
+            help="Live node only: number of further objects, added, refined and removed at random, one change per "
+            "second.",
         ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what happens at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random changes.")] = 0,
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/soak"),
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the live ROS 2 node on a rendered camera for minutes, and watch its memory, rate and latency.
 
-    Fails (exit status 1) when resident memory grows by more than 2 % from the second minute to the last, the rate
-    falls by more than 5 %, or an output's stamp repeats or is no image's. Linux only. Leaves soak.json, soak.jsonl
-    (one reading per second), soak.png and node.log. With --guests the rate is not judged.
+    Writes to --out: soak.json, soak.jsonl (one reading per second), soak.png
+    and node.log. Fails (exit status 1) if resident memory grows by more than 2
+    % from the second minute to the last, if the rate falls by more than 5 %
+    (not judged with --guests), or if the stamp of an output repeats or belongs
+    to no image. Linux only.
 
-    With --direct the tracker runs through --frames frames without ROS, as fast as it can, while objects are added,
-    refined, taken back and removed at random. Fails when resident memory grows by more than 2 % in the last half of
-    the frames, an object is not shown, or a label is used twice.
+    With --direct, runs the tracker on --frames frames without ROS, as fast as
+    possible, while objects are added, refined, taken back and removed at
+    random. Fails if resident memory grows by more than 2 % in the last half of
+    the frames, if an object is missing from a result, or if a label is used
+    twice.
     """
     width_px, height_px = _size(size)
     where: dict[str, Any] = {

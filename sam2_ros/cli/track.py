@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros track`: prompted objects through a video, a folder of frames or a bag.
+"""`sam2-ros track`: tracks prompted objects through a video, a folder of frames or a bag.
 
-Does not track: it reads arguments and prompts, shows progress and a table.
+Does not track: reads arguments and prompts, shows progress and a table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 from . import output as show
 from .options import OUT_HELP, JsonOption, OverwriteOption, RangeOption, UntypedOption, opens_model
 
-if TYPE_CHECKING:  # the command line starts without loading what it does not run
+if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
 
@@ -26,41 +26,59 @@ def track(
     ],
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
     model_options: ModelOptions,
-    topic: Annotated[str | None, typer.Option(help="Image topic of a bag with several.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Image topic. Required if the bag has several image topics.")
+    ] = None,
     glob: Annotated[
-        str | None, typer.Option(help="Of a folder, only files with names like this, such as '*_rgb.png'.")
+        str | None,
+        typer.Option(
+            help="Of a folder: use only files whose names match, such as '*_rgb.png'. Default: all."
+        ),
     ] = None,
     fps: Annotated[
         float | None,
-        typer.Option(help="Frames per second of a folder (default: by the stamps in its names, else 30)."),
+        typer.Option(
+            help="Frames per second of a folder. Default: from the stamps in the file names, else 30."
+        ),
     ] = None,
-    box: Annotated[list[str] | None, typer.Option(help="ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(help="Box: ID@FRAME:x0,y0,x1,y1 in pixels. Repeatable.")
+    ] = None,
     point: Annotated[
-        list[str] | None, typer.Option(help="ID@FRAME:x,y,+ on the object or x,y,- off it. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Click in pixels: ID@FRAME:x,y,+ on the object, ID@FRAME:x,y,- off it. Repeatable."
+        ),
     ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="ID@FRAME:file.png, black = background; file.png#2: its value 2. Repeatable."),
+        typer.Option(
+            help="Mask: ID@FRAME:file.png, black = background; file.png#2: only its value 2. Repeatable."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="JSON list of {id, frame, box, points [[x, y, 1 or 0]], mask, class_id}."),
+        typer.Option(
+            help="JSON list of prompts: {id, frame, box, points [[180, 150, 1], ...], mask, class_id}; of a point, 1: "
+            "on the object, 0: off it. Default: none."
+        ),
     ] = None,
     backward: Annotated[
-        bool, typer.Option("--backward", help="Also track from each object's first prompt back to the start.")
+        bool,
+        typer.Option("--backward", help="Also track each object from its first prompt back to the start."),
     ] = False,
     range: RangeOption = "full",
     untyped_encoding: UntypedOption = "bgr",
     save: Annotated[
-        str, typer.Option(help="What to leave: any of masks,video,bag,json.")
+        str, typer.Option(help="Results to write: any of masks,video,bag,json.")
     ] = "masks,video,bag,json",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Track prompted objects through a video, a folder of frames or a rosbag2.
 
-    Leaves masks/NNNNN.png (of a folder: masks/NAME.png, as its files are named), objects.json, overlay.mp4, tracked/
-    (rosbag2) and summary.json.
+    Writes to --out: masks/NNNNN.png (of a folder: masks/NAME.png, named as its
+    files), objects.json, overlay.mp4, tracked/ (rosbag2) and summary.json.
     """
     from sam2_ros.media.pixels.image_reader import PixelConfig
     from sam2_ros.offline.track import TrackConfig, run_track
@@ -98,5 +116,5 @@ def track(
 
 
 def _seen(counts: Mapping[str, Any]) -> str:
-    """One object of the summary in words."""
+    """One object of the summary as a sentence."""
     return f"visible in {counts['frames_visible']} of {counts['frames']} frames, last {counts['last_state']}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sam2-ros train`: fine-tunes a model on the user's own clips, or trains nano from scratch.
 
-Does not train: it reads arguments, shows progress and where the results are.
+Does not train: reads arguments, shows progress and the paths of the results.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ from .options import JsonOption
 
 def train(
     config: Annotated[
-        Path, typer.Argument(help="YAML file: what to train, on what; see docs/how-to/train.md.")
+        Path, typer.Argument(help="YAML file with the settings of the run; see docs/how-to/train.md.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Fine-tune a model on your own clips; the same command goes on with a run that was interrupted.
+    """Fine-tune a model on your own clips; the same command resumes an interrupted run.
 
-    CONFIG needs `data` (folders of SEQ/frames + SEQ/masks, or a data set as eval reads it) and `out`. Leaves
-    best.safetensors, last.safetensors, checkpoint.pt, log.jsonl, curves.png, samples/ and summary.json. Several GPUs:
-    torchrun --nproc-per-node N -m sam2_ros.cli train CONFIG.
+    CONFIG needs `data` (folders of SEQ/frames + SEQ/masks, or a dataset that
+    `eval` reads) and `out`. Writes to `out`: best.safetensors,
+    last.safetensors, checkpoint.pt, log.jsonl, curves.png, samples/ and
+    summary.json. With several GPUs: torchrun --nproc-per-node N -m sam2_ros.cli
+    train CONFIG.
     """
     from sam2_ros.train.run import run_training
 
-    if os.environ.get("RANK", "0") != "0":  # one of several processes: the first one speaks for all
+    if os.environ.get("RANK", "0") != "0":  # of several processes only the first one prints
         run_training(config, lambda line: None, lambda step, done, total: None)
         return
     with show.progress_bar("opening") as bar:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration of presence scores: reliability curve and expected calibration error.
 
-Knows scores and truth; does not know where they come from.
+Knows scores and ground truth; does not know where they come from.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ BINS = 10
 
 
 def calibration(presence: Sequence[float], visible: Sequence[bool], counted: str) -> dict[str, Any]:
-    """How far `sigmoid(presence)` is the share of frames that show the object, in ten bins of the same width.
+    """Compares `sigmoid(presence)` with the share of frames that show the object, in ten bins of equal width.
 
-    `ece`, the expected calibration error, is the mean distance between score and truth of a bin, weighted by its frames
-    (Guo et al. 2017, eq. 3). All 0..1; None for the means of a bin without a frame, and for the error without any.
+    `ece`, the expected calibration error, is the mean distance between score and truth over the bins, weighted by their
+    frames (Guo et al. 2017, eq. 3). All values 0..1; None for the means of an empty bin, and for the error without any
+    frame.
 
     Args:
-        presence: logits; NaN = the answer does not name the object, and does not count.
-        counted: what the number of frames is called, of each bin and of all.
+        presence: logits; NaN = the result does not contain the object, and the frame is not counted.
+        counted: key of the number of frames, in each bin and in total.
     """
     logits = np.asarray(presence, dtype=float)
     known = ~np.isnan(logits)

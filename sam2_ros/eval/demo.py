@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: renders a robot-camera clip into a rosbag2 with prompts and ground truth, and replays it live.
 
-Does not know how a replay is made and scored, nor the command line: it is told the command that starts the node.
+Does not know how a replay works or is scored, nor the command line: the command that starts the node is given.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ IMAGE_TOPIC, LABELS_TOPIC = "/camera/image_raw", "/truth/labels"
 FRAME_ID = "camera"
 RATE_HZ = 10.0
 NANO_IMAGE_SIZE = 256
-"""Side of nano's input, px: what one core of a CPU has time for ten times a second, with two objects."""
+"""Side of nano's input in pixels: one CPU core processes it ten times a second with two objects."""
 INPUT_NAMES = ("camera/", "truth/", "prompts.json")
 RESULT_NAMES = (*INPUT_NAMES, *ReplayConfig.recordings((NODE, DIRECT)), "overlay.mp4", *SUMMARIES)
 OBJECT_IDS = ("cup", "robot")
-"""The objects of the demo clip in the order of its masks; the robot drives behind a box for a while."""
+"""The objects of the demo clip, in the order of its masks; the robot is hidden behind a box for a while."""
 FIRST_STAMP_NS = 1_700_000_000_000_000_000
-"""Years old, as the stamps of a real bag are: nothing may compare them with today's clock."""
+"""In the past, as in a real bag: shows that no code compares stamps with the current time."""
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What the demo runs on. No `node_command`: the tracker directly, for the reason in `direct_because`."""
+    """Settings of the demo. Without `node_command` the tracker runs directly; `direct_because` is the reason."""
 
     out: Path
     model_options: ModelOptions = field(default_factory=ModelOptions)  # see `opened`
     node_command: tuple[str, ...] | None = None
     direct_because: str = ""
     profiles_file: Path | None = None
-    frames: int | None = None  # only the first so many frames of the clip
+    frames: int | None = None  # number of frames from the clip's start; None = all
     overwrite: bool = False  # see `ResultFolder`
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class DemoConfig:
 
     @property
     def opened(self) -> ModelOptions:
-        """As the model is opened: image size 0 is `NANO_IMAGE_SIZE` for nano, else the model's own."""
+        """The model options in effect: image size 0 becomes `NANO_IMAGE_SIZE` for nano, else the model's default."""
         given = self.model_options
         smaller = given.model == "nano" and not given.image_size
         return replace(given, image_size=NANO_IMAGE_SIZE) if smaller else given
@@ -73,12 +73,12 @@ class DemoConfig:
 def run_demo(
     config: DemoConfig, on_progress: Callable[[str, int, int], None] = lambda step, done, total: None
 ) -> dict[str, Any]:
-    """Render camera/, truth/ and prompts.json, replay them, and write overlay.mp4.
+    """Renders camera/, truth/ and prompts.json, replays them, and writes overlay.mp4.
 
-    Returns the demo's numbers; summary.json holds them beside those of the replay. Raises what `run_replay` does; then
-    an earlier result is as it was, but for node.log.
+    Returns the demo's numbers; summary.json holds them together with those of the replay. Raises what `run_replay`
+    raises; an earlier result is then unchanged, except node.log.
     """
-    config.opened.resolved()  # a wrong name is told at once, not by a node that stays unconfigured
+    config.opened.resolved()  # reports a wrong model name at once, before a node fails to configure
     with ResultFolder(config.out, "demo", RESULT_NAMES, overwrite=config.overwrite) as folder:
         on_progress("rendering the clip", 0, 1)
         clip = demo_clip()
@@ -89,13 +89,13 @@ def run_demo(
         (run,) = replayed["runs"]
         _write_overlay(folder, f"{run}/tracked/", frames)
         numbers = demo_numbers(config, replayed)
-        # The demo's numbers first; they win, where a replay has another meaning of `transport`.
+        # The demo's numbers come first in the file, and override the replay's (`transport` has another meaning there).
         write_json(folder.stage("summary.json"), {**numbers, **replayed, **numbers})
     return numbers
 
 
 def write_inputs(folder: ResultFolder, clip: Clip, prompts: Sequence[Prompt]) -> None:
-    """The clip as a camera's topic would be recorded, its masks as label images, the boxes on the first image."""
+    """Writes the clip as a recorded camera topic, its masks as label images, and boxes on the first image."""
     with (
         BagWriter(folder.stage("camera/"), storage="mcap") as camera,
         BagWriter(folder.stage("truth/"), storage="mcap") as truth,
@@ -108,13 +108,13 @@ def write_inputs(folder: ResultFolder, clip: Clip, prompts: Sequence[Prompt]) ->
 
 
 def label_image(masks_nhw: np.ndarray) -> np.ndarray:
-    """``[H, W]`` uint16 of disjoint masks: 1 where the first one is, 2 where the second one is; 0 elsewhere."""
+    """Label image ``[H, W]`` uint16 of disjoint masks ``[N, H, W]``: k where the k-th mask is, 0 elsewhere."""
     numbers = np.arange(1, len(masks_nhw) + 1, dtype=np.uint16)
     return np.asarray((masks_nhw * numbers[:, None, None]).sum(axis=0, dtype=np.uint16))
 
 
 def stamp_ns(frame: int) -> int:
-    """Stamp of the clip's frame in the bags."""
+    """Stamp of a frame in the bags, nanoseconds."""
     return FIRST_STAMP_NS + round(frame * 1e9 / RATE_HZ)
 
 
@@ -136,7 +136,7 @@ def _replay_config(config: DemoConfig, folder: ResultFolder, prompts: Sequence[P
 
 
 def _write_overlay(folder: ResultFolder, recording: str, frames_thwc: np.ndarray) -> None:
-    """Every frame of the clip; a dropped one shows the newest result there was, as a robot would see it."""
+    """Writes every frame of the clip. A dropped frame shows the newest earlier result, which a robot would use."""
     frame_by_stamp = {stamp_ns(frame): frame for frame in range(len(frames_thwc))}
     results = read_results(folder.stage(recording), OBJECTS_TOPIC, frame_by_stamp)
     video = VideoWriter(folder.stage("overlay.mp4"), RATE_HZ)
@@ -148,7 +148,7 @@ def _write_overlay(folder: ResultFolder, recording: str, frames_thwc: np.ndarray
 
 
 def demo_numbers(config: DemoConfig, replayed: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of the only run, of processed frames after the prompted one; IoU where the object can be seen."""
+    """The numbers of the demo's run, over processed frames after the prompted one; IoU over visible objects only."""
     ((name, run),) = replayed["runs"].items()
     overlaps = {id: _overlaps(one["curve"]) for id, one in run["objects"].items()}
     of_node = {key: run[key] for key in ("node_latency_ms", "node_exit_status") if key in run}
@@ -178,6 +178,6 @@ def demo_numbers(config: DemoConfig, replayed: Mapping[str, Any]) -> dict[str, A
 
 
 def _overlaps(curve: Mapping[str, Sequence[Any]]) -> list[float]:
-    """IoU, 0..1, of the processed frames that show the object."""
+    """IoU (0..1) on each processed frame with the object visible."""
     entries = zip(curve["J"], curve["visible"], curve["processed"], strict=True)
     return [j / 100 for j, visible, processed in entries if visible and processed]

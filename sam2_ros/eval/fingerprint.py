@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprint of a run: decides whether an earlier result can be reused, and says why not.
+"""Fingerprint of a run: decides whether an earlier result can be reused, and gives the reason if not.
 
-Plain data by what it is called in messages, kept in the result. Does not know what was run.
+Plain data, stored in the result; the keys are the words of messages. Does not know what was run.
 """
 
 from __future__ import annotations
@@ -29,22 +29,25 @@ _CHANGED = {
     "truth": "the truth has changed",
     "recorded": "the recording has changed",
 }
-"""What is said of values that are hashes, by key; the others are shown."""
+"""Reasons for keys whose values are hashes. Of other keys, the old and the new value are shown."""
 
 
 def code_fingerprint() -> dict[str, Any]:
-    """Of the code that computes."""
+    """Versions of the code that determine the result."""
     return {"version": __version__, "torch": torch.__version__}
 
 
 def made_with(**more: str | None) -> dict[str, Any]:
-    """Versions and time of a run, for summary.json; `more`: further versions by name."""
+    """Versions and time of a run, for summary.json. `more`: further versions by name."""
     versions = {"sam2_ros": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return {"versions": versions | more, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
 
 
 def model_fingerprint(options: ModelOptions) -> dict[str, Any]:
-    """Of a model as it would be opened. Reads its files once in a process. Raises what `ModelOptions.resolved` does."""
+    """Fingerprint of a model and how it is opened. Reads its files once per process.
+
+    Raises what `ModelOptions.resolved` raises.
+    """
     opened = options.resolved()
     digests = [_digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in opened.files()]
     return {
@@ -58,20 +61,20 @@ def model_fingerprint(options: ModelOptions) -> dict[str, Any]:
 
 
 def files_fingerprint(path: Path) -> str:
-    """Changes when a file does, or one in a folder: names, sizes and times, without reading any."""
+    """Digest of the names, sizes and times of a file, or of all files in a folder. Reads no contents."""
     digest = hashlib.sha256()
     try:
         files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
         for file in files:
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    except OSError as error:  # what reads it says what is wrong
+    except OSError as error:  # reported when the file is read
         return f"unreadable: {error.strerror}"
     return digest.hexdigest()
 
 
 def reusable_record(file: Path, fingerprint: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """The record in a JSON file if it has this `fingerprint`; else None and why, empty where there is no file."""
+    """The record in a JSON file if it has this `fingerprint`; else None and the reason, empty without a file."""
     try:
         record = read_json(file)
         known = record.get("fingerprint", {})
@@ -79,9 +82,9 @@ def reusable_record(file: Path, fingerprint: Mapping[str, Any]) -> tuple[dict[st
     except FileNotFoundError:
         return None, ""
     except (OSError, ValueError, AttributeError):
-        return None, f"{file.name} does not decode"
+        return None, f"{file.name} cannot be decoded"
     if not known:
-        return None, f"{file.name} is not of a complete run"
+        return None, f"{file.name} is not from a complete run"
     if known == fingerprint:
         return record, ""
     return None, "; ".join(
@@ -96,7 +99,7 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
 
 def _change(key: str, before: Any, now: Any) -> str:
     if key == "image size":
-        before, now = (f"{size}" if size else "the model's own" for size in (before, now))
+        before, now = (f"{size}" if size else "the model's default" for size in (before, now))
     return f"{key} was {_word(before)}, is {_word(now)}"
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the memory bank for `eval` and `bench`: they measure its cost in quality and in time.
+"""Options of the memory bank for `eval` and `bench`, which measure their effect on quality and time.
 
-Does not know what the settings do; `TrackerConfig` says so, and checks them.
+Does not know what the settings do: `TrackerConfig` documents and checks them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from sam2_ros.errors import UserError
 
 @dataclass(frozen=True)
 class MemoryOptions:
-    """Settings of `TrackerConfig` by the same names; the defaults are those of the official models.
+    """Fields of `TrackerConfig` with the same names. The defaults are those of the official models.
 
-    Raises UserError: what `TrackerConfig` does not take.
+    Raises UserError for values that `TrackerConfig` does not accept.
     """
 
     memory_frames: int = 7
@@ -30,15 +30,15 @@ class MemoryOptions:
             raise UserError(str(error)) from None
 
     def within(self, config: TrackerConfig) -> TrackerConfig:
-        """The same configuration with this memory."""
+        """The configuration with these memory settings."""
         return replace(config, **asdict(self))
 
     def as_dict(self) -> dict[str, int]:
-        """By name."""
+        """Setting -> value."""
         return asdict(self)
 
     def words(self) -> str:
-        """What differs from the official models, for a title; empty when nothing does."""
+        """The settings that differ from the official models, for a title; empty if none does."""
         usual = MemoryOptions().as_dict()
         changed = {name: value for name, value in self.as_dict().items() if value != usual[name]}
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())

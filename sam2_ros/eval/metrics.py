@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mask metrics (IoU, J, F of DAVIS) and statistics of measured times.
 
-Knows nothing of trackers, files or datasets: arrays in, numbers out.
+Arrays in, numbers out; knows no trackers, files or datasets.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def region_j(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
 
 
 def boundary_f(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
-    """F of the DAVIS benchmark: how well two outlines agree, 0..1.
+    """F of the DAVIS benchmark: the agreement of two outlines, 0..1.
 
-    A boundary pixel counts as right when the other outline passes within `BOUNDARY_TOLERANCE` times the image's
-    diagonal, rounded up to whole pixels; F is the harmonic mean of precision and recall over boundary pixels.
-    Two masks without outline agree fully, one alone without outline not at all (Perazzi et al. 2016, 5.1).
+    A boundary pixel is correct if the other outline passes within `BOUNDARY_TOLERANCE` times the image's diagonal,
+    rounded up to whole pixels. F is the harmonic mean of precision and recall over boundary pixels. It is 1 if neither
+    mask has an outline, and 0 if only one has (Perazzi et al. 2016, 5.1).
     """
     predicted, truth = _as_bool_pair(predicted_hw, truth_hw)
     predicted_edge, truth_edge = mask_boundary(predicted), mask_boundary(truth)
@@ -58,7 +58,7 @@ def boundary_f(predicted_hw: np.ndarray, truth_hw: np.ndarray) -> float:
 
 
 def mask_boundary(mask_hw: np.ndarray) -> np.ndarray:
-    """[H, W] bool: pixels unlike their right, lower or lower right neighbour; the image's end is no edge."""
+    """``[H, W]`` bool: pixels that differ from their right, lower or lower right neighbour; not the image's border."""
     mask = np.asarray(mask_hw).astype(bool)
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     right, lower, diagonal = padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
@@ -67,7 +67,7 @@ def mask_boundary(mask_hw: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Spread:
-    """Where a set of times lies; NaN throughout when there was none."""
+    """Mean and percentiles of a set of values; NaN if it is empty."""
 
     count: int
     mean: float
@@ -76,7 +76,7 @@ class Spread:
     p99: float
 
     def as_dict(self) -> dict[str, float]:
-        """`{"p50", "p95", "p99"}` rounded for JSON; empty when nothing was measured, as JSON has no NaN."""
+        """`{"p50", "p95", "p99"}` rounded for JSON; empty without values, because JSON has no NaN."""
         if self.count == 0:
             return {}
         return {"p50": round(self.p50, 2), "p95": round(self.p95, 2), "p99": round(self.p99, 2)}
@@ -92,18 +92,18 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are numbers; None when there is none."""
+    """Mean of the values that are neither None nor NaN; None if there is none."""
     there = [value for value in values if value is not None and not math.isnan(value)]
     return float(np.mean(there)) if there else None
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:
-    """For JSON, which has no NaN: None instead."""
+    """The value rounded for JSON; NaN becomes None, because JSON has no NaN."""
     return None if value is None or math.isnan(value) else round(float(value), digits)
 
 
 def in_percent(value: float | None) -> float | None:
-    """A share for JSON, in percent with two digits; None and NaN are None."""
+    """A share (0..1) in percent with two digits, for JSON; None and NaN become None."""
     return None if value is None else rounded(100 * value, 2)
 
 
@@ -111,10 +111,10 @@ GROWTH_BLOCKS = 60
 
 
 def growth_per_step(values: Sequence[float]) -> float:
-    """The slope of a series: what one more step adds. 0 for fewer than two values.
+    """Slope of a series: the growth per step. 0 for fewer than two values.
 
-    The median of the slopes between all pairs of points (Theil 1950, Sen 1968), which a few jumps, as of an allocator,
-    do not move; a long series is cut into `GROWTH_BLOCKS` blocks, whose medians are the points.
+    The median of the slopes between all pairs of points (Theil 1950, Sen 1968). A few jumps, such as an allocator's, do
+    not change it. A long series is divided into `GROWTH_BLOCKS` blocks, whose medians are the points.
     """
     if len(values) < 2:
         return 0.0
@@ -130,7 +130,7 @@ def growth_per_step(values: Sequence[float]) -> float:
 def _within(edge_hw: np.ndarray, radius_px: int) -> np.ndarray:
     """[H, W] bool: pixels at most `radius_px` from an edge pixel (a dilation by a disk)."""
     distance = cv2.distanceTransform((~edge_hw).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Distances come as float32: half a unit in the last place must not drop a pixel that lies on the circle.
+    # Distances are float32: the margin keeps pixels that lie exactly on the circle, despite rounding.
     return distance <= radius_px + 1e-3
 
 

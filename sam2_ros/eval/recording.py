@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a recorded `~/objects` topic back as the tracker's results, so that both are scored and drawn alike.
+"""Reads a recorded `~/objects` topic as tracker results, so that both are scored and drawn by the same code.
 
-Does not know who recorded it: a live node's messages and a tracker's results written to a bag look the same.
+Does not know the recorder: messages of a live node and results that a tracker wrote to a bag look the same.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from sam2_ros.media.messages.tracked_object import read_objects
 
 
 def read_results(bag: Path, topic: str, frame_by_stamp_ns: Mapping[int, int]) -> Iterator[FrameResult]:
-    """The TrackedObjectArrays on `topic` whose image is known, one by one as recorded; masks at the image's size.
+    """Yields the TrackedObjectArrays on `topic` with a known stamp, in recorded order; masks at the image's size.
 
-    `frame_by_stamp_ns` numbers the images. What a message does not carry (logits, stage times) is empty.
+    `frame_by_stamp_ns`: stamp -> frame index of the known images. Fields that a message lacks (logits, stage times)
+    are empty.
     """
     with BagReader(bag) as reader:
         for _, _, message in reader.messages([topic]):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training SAM 2 models: losses, prompt simulation, the loop. Does not know the tracker, ROS or checkpoints' URLs."""
+"""Training of SAM 2 models: losses, simulated prompts, training loops. Knows neither ROS nor checkpoints' URLs."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sam2_ros.train --out DIR`: train nano on rendered clips, or resume."""
+"""`python -m sam2_ros.train --out DIR`: trains nano on rendered clips, or resumes an interrupted run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .nano.recipe import NANO_PHASES, NanoConfig, Phase
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sam2_ros.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="(bf16)")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="(cpu)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="default: bf16")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="default: cpu")
     parser.add_argument(
         "--phase",
         type=_phase,
         action="append",
-        help="STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone][,fresh]; again for each phase that "
-        "follows (those that made nano)",
+        help="STEPS,IMAGE_SIZE,FRAMES,CLIPS,LEARNING_RATE[,decays][,memory_alone][,fresh]; repeat for each phase "
+        "(default: the phases that trained nano)",
     )
     for field in fields(NanoConfig):
         if field.name != "phases":
@@ -34,7 +34,7 @@ def main() -> None:
                 "--" + field.name.replace("_", "-"),
                 type=kind,
                 default=field.default,
-                help=f"({field.default})",
+                help=f"default: {field.default}" if field.default != "" else "default: none",
             )
     options = vars(parser.parse_args())
     out_dir, precision, phases = options.pop("out"), options.pop("precision"), options.pop("phase")
@@ -59,7 +59,7 @@ def _phase(text: str) -> Phase:
 def _switches(words: list[str]) -> dict[str, bool]:
     for word in words:
         if word not in ("decays", "memory_alone", "fresh"):
-            raise ValueError(f"no switch {word!r}")
+            raise ValueError(f"unknown word {word!r}")
     return dict.fromkeys(words, True)
 
 

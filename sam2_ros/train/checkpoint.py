@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of training runs, each whole at any time, and the log that fits them.
+"""Checkpoints of training runs, written atomically, and the training log that belongs to them.
 
-Draws of clips and prompts follow from the seed and the step alone, so the step is all there is to keep of them.
-Does not know what a step does.
+Random clips and prompts depend only on the seed and the step, so that storing the step is enough to resume. Does not
+know what a step does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sam2_ros.errors import UserError
 
 
 class Resumed(NamedTuple):
-    """What a checkpoint says beside the state that was loaded: steps done, scores, settings that differ."""
+    """Content of a checkpoint besides the loaded state: steps done, scores, names of settings that differ."""
 
     step: int
     scores: dict[str, Any]
@@ -30,11 +30,13 @@ class Resumed(NamedTuple):
 def save_checkpoint(
     path: Path, config: Any, step: int, state: Mapping[str, Any], scores: Mapping[str, Any] | None = None
 ) -> None:
-    """Written beside, brought to the disk and renamed: a run killed at any time finds this one or the one before.
+    """Writes a checkpoint to a temporary file, syncs it to disk and renames it.
+
+    After a kill at any time, this checkpoint or the previous one is complete.
 
     Args:
-        config: a dataclass.
-        state: by name: a module, an optimiser, a list of these, or None.
+        config: the settings, a dataclass.
+        state: name -> a module, an optimiser, a list of these, or None.
     """
     content = {"config": asdict(config), "step": step, "scores": dict(scores or {})}
     content |= {name: _saved(part) for name, part in state.items()}
@@ -43,18 +45,18 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, config: Any, fixed: Sequence[str], state: Mapping[str, Any]) -> Resumed:
-    """Fill `state`, as `save_checkpoint` takes it.
+    """Loads a checkpoint into `state`, see `save_checkpoint`.
 
     Args:
         fixed: fields of `config` that the tensors depend on.
 
-    Raises UserError: not a checkpoint of such a run, or one of another model.
+    Raises UserError if the file is not a checkpoint of such a run, or is of another model.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         saved = content["config"]
         missing = [name for name in ("step", *state) if name not in content]
-    except Exception as error:  # the unpickler stumbles over garbage in many ways
+    except Exception as error:  # for garbage, the unpickler raises many types of exceptions
         raise UserError(
             f"checkpoint {path} cannot be read ({type(error).__name__}); remove it, or choose another `out`"
         ) from None
@@ -96,12 +98,12 @@ class TrainingLog:
     """log.jsonl: one line per report."""
 
     def __init__(self, path: Path, staging: Path | None = None) -> None:
-        """`staging`: where a shorter one is written before it takes its place."""
+        """`staging`: folder for the temporary file when the log is shortened."""
         self.path = path
         self._staging = staging or path.parent
 
     def lines(self) -> list[dict[str, Any]]:
-        """All whole lines; a process killed while it wrote leaves half a line."""
+        """All complete lines; a process that was killed while writing leaves an incomplete one."""
         lines = []
         for text in self.path.read_text("utf-8").splitlines() if self.path.exists() else []:
             try:
@@ -111,7 +113,7 @@ class TrainingLog:
         return lines
 
     def keep_until(self, step: int) -> None:
-        """Forget what came after a step that the run goes back to."""
+        """Removes the lines after `step`, from which the run resumes."""
         kept = [line for line in self.lines() if line["step"] <= step]
         with atomic_write(self.path, self._staging / f".{self.path.name}.partial") as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")

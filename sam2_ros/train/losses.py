@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of one prediction: mask, Dice, predicted IoU and object score (SAM 2 paper, section D.2.2).
 
-Pure functions of logits and targets, summed over objects, so that a batch of few objects weighs less than one of many.
-Does not know prompts or time.
+Pure functions of logits and targets, summed over objects, so that a batch weighs by its number of objects. Does not
+know prompts or time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ FOCAL_WEIGHT, FOCAL_ALPHA, FOCAL_GAMMA = 20.0, 0.25, 2.0
 
 @dataclass(frozen=True)
 class LossConfig:
-    """How an answer is scored.
+    """Settings of the losses.
 
     Attributes:
         mask: "focal" (times 20), as SAM 2, or "balanced" (`weighted_cross_entropy` times 3), as nano from scratch.
-        balance: of "balanced", see there.
-        full_size: logits are brought to the input's size and compared with the mask; otherwise they are compared with
-            the share of each cell that the object covers.
-        every_candidate: of the mean over all four candidates, so much is added to the mask terms of the one that leads:
-            every candidate keeps learning. The IoUs of all four are then learned, too.
+        balance: argument of `weighted_cross_entropy`.
+        full_size: True: logits are upsampled to the input's size and compared with the mask. False: they are compared
+            with the share of each cell that the object covers.
+        every_candidate: weight of the mean over all four candidates, which is added to the mask terms of the chosen
+            one, so that every candidate is trained. The predicted IoUs of all four are then trained too.
         presence: weight of the object score's term.
     """
 
@@ -49,13 +49,12 @@ def answer_loss(
 ) -> torch.Tensor:
     """The four `TERMS`, weighted, each summed over the objects: ``[4]``.
 
-    Candidate 0, or with `multimask` the best of candidates 1 to 3, leads: it carries the mask terms; every candidate
-    that was asked for carries the IoU term. All three are left out where the object does not show. Unlike in the
-    official code, logits are not set to -1024 first where the object is judged absent: a wrong "absent" would leave its
-    mask without a gradient.
+    The mask terms are those of candidate 0, or with `multimask` of the best of candidates 1 to 3; the IoU term is the
+    mean over the requested candidates. All three are omitted for hidden objects. Unlike in the official code, logits of
+    an object predicted absent are not set to -1024 before: after a wrong "absent", its mask would have no gradient.
 
     Args:
-        target_mhw: ``[m, S, S]`` bool at the input's size, or ``[m, S / 4, S / 4]`` the share of each cell, 0..1.
+        target_mhw: ``[m, S, S]`` bool at the input's size, or ``[m, S / 4, S / 4]`` covered share of each cell, 0..1.
         visible_m: ``[m]`` bool.
     """
     asked = slice(1, 4) if multimask else slice(0, 1)
@@ -98,8 +97,8 @@ def weighted_cross_entropy(logits: torch.Tensor, target: torch.Tensor, balance: 
     The paper's focal loss (alpha 0.25) collapses to empty masks when a small model starts from random weights.
 
     Args:
-        balance: pixels of the object weigh (background / object) to this power: 1 gives both sides the same
-            weight, 0 leaves the object its share of the pixels.
+        balance: weight of object pixels = (background / object) to this power. 1: object and background have equal
+            weight. 0: all pixels have equal weight.
     """
     share = target.mean(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
     object_weight = ((1 - share) / share).clamp(min=1.0) ** balance
@@ -117,7 +116,7 @@ def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def logits_iou(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Hard IoU over the last two axes; 1 where both are empty."""
+    """IoU of the thresholded masks over the last two axes; 1 if both are empty."""
     predicted, true = logits > 0, target > 0.5
     union = (predicted | true).sum(dim=(-2, -1)).float()
     return torch.where(

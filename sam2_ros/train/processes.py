@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training in one process or several (torchrun): ranks, sums over all of them, averaged gradients.
+"""Training in one process or several (torchrun): ranks, sums over all processes, averaged gradients.
 
 Gradients are averaged once per step, without torch's DistributedDataParallel: clips use different parts of the model,
-and activations are computed twice. Does not know models or clips.
+and gradient checkpointing computes activations twice. Does not know models or clips.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import nn
 from sam2_ros.errors import UserError
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=2)  # one process may validate or encode for long while the others wait
+TIMEOUT = timedelta(hours=2)  # the others wait while one process validates or encodes
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among `count`; the one of rank 0 writes."""
+    """This process among `count` processes; the process of rank 0 writes the results."""
 
     rank: int
     count: int
@@ -41,7 +41,7 @@ class ProcessGroup:
             dist.barrier()
 
     def gather(self, value: list[T]) -> list[T]:
-        """The lists of all processes, joined by rank."""
+        """The lists of all processes, concatenated by rank."""
         if self.count == 1:
             return value
         lists: list[list[T] | None] = [None] * self.count
@@ -57,13 +57,13 @@ class ProcessGroup:
         return float(tensor.item())
 
     def share_weights(self, module: nn.Module) -> None:
-        """Everybody gets the weights of rank 0."""
+        """Copies the weights of rank 0 to all processes."""
         if self.count > 1:
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, 0)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the processes; where nobody has one, it stays None."""
+        """Replaces every gradient by its mean over the processes; it stays None if no process has one."""
         if self.count == 1:
             return
         learning = [p for p in parameters if p.requires_grad]
@@ -79,12 +79,12 @@ class ProcessGroup:
 
 @contextmanager
 def join_processes(device: str) -> Iterator[ProcessGroup]:
-    """This process, and those that torchrun started beside it.
+    """Joins the processes that torchrun started; without torchrun, a group of one.
 
     Args:
-        device: auto (the GPU of this process's number, else the CPU), cpu, cuda, cuda:N.
+        device: auto (the GPU with this process's local rank, else the CPU), cpu, cuda, cuda:N.
 
-    Raises UserError: no such device.
+    Raises UserError if there is no such device.
     """
     rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
@@ -113,5 +113,5 @@ def _device(name: str, local_rank: int) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device: '{name}' given, auto, cpu, cuda or cuda:N expected")
     if device.type == "cuda" and (device.index or 0) >= gpus:
-        raise UserError(f"device: '{name}' given, but this PyTorch ({torch.__version__}) sees {gpus} GPUs")
+        raise UserError(f"device: '{name}' given, but this PyTorch ({torch.__version__}) finds {gpus} GPUs")
     return device

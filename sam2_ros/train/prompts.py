@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prompts of a training clip: on which frames, of which kind, and corrective clicks where the prediction is wrong.
+"""The prompts of a training clip: their frames, their kinds, and corrective clicks where the prediction is wrong.
 
-As in the SAM 2 paper, section D.2.2. Coordinates are pixels of the model's input; does not know the model.
+See the SAM 2 paper, section D.2.2. Coordinates are pixels of the model's input. Does not know the model.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sam2_ros.engine.postprocess import tight_box
 
 BOX_JITTER = 0.1
 BOX_JITTER_LIMIT_PX = 20.0
-TRUE_MASK_SHARE = 0.1  # corrective clicks that are drawn from the whole object instead of from an error
+TRUE_MASK_SHARE = 0.1  # share of corrective clicks on the whole object instead of on an error
 
 
 class Points(NamedTuple):
-    """Prompts as the prompt encoder takes them: ``[m, n, 2]`` coordinates, ``[m, n]`` labels."""
+    """Prompts in the format of the prompt encoder: ``[m, n, 2]`` coordinates, ``[m, n]`` labels."""
 
     points_mn2: torch.Tensor
     labels_mn: torch.Tensor
@@ -41,15 +41,15 @@ class Points(NamedTuple):
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """What is asked on which frame of a clip.
+    """The prompts on the frames of a clip.
 
     Attributes:
-        kind: "mask", "click" or "box", of the first prompts.
-        conditioning: frames prompted from the start; frame 0 is always the first of them.
+        kind: "mask", "click" or "box": kind of the first prompts.
+        conditioning: frames prompted from the start; the first is always frame 0.
         corrected: frames with corrective clicks; empty for masks.
-        clicks: corrective clicks on each of them.
-        masks_answered: a mask prompt is decoded, and its answer scored, as other prompts are; otherwise it is its own
-            answer, as for the tracker (`Sam2Model.mask_as_output`).
+        clicks: number of corrective clicks on each of them.
+        masks_answered: True: a mask prompt is decoded and its answer scored, like other prompts. False: the mask itself
+            is the answer, as in the tracker (`Sam2Model.mask_as_output`).
     """
 
     kind: str
@@ -60,14 +60,15 @@ class PromptPlan:
 
 
 Draws = tuple[int, ...] | np.random.Generator
-"""Where random numbers come from: a seed, from which every draw has a generator of its own, or one used in turn."""
+"""Source of random numbers: a seed, from which every draw gets its own generator, or one shared generator."""
 
 
 @dataclass
 class FramePrompts:
-    """The points of one frame: drawn when first asked for, the same ever after.
+    """The points of one frame: drawn on the first call, the same on later calls.
 
-    With gradient checkpointing a frame is computed twice, on a GPU not to the last bit: both must see the same clicks.
+    With gradient checkpointing a frame is computed twice, on a GPU with small differences: both passes must use the
+    same clicks.
     """
 
     draws: Draws
@@ -92,7 +93,7 @@ class FramePrompts:
 
 
 def simulate_boxes(rng: np.random.Generator, masks_mhw: np.ndarray) -> Points:
-    """Tight boxes, each corner off by up to 10 % of the side: two points each."""
+    """Tight boxes as two points each; each corner is moved by up to 10 % of the side, 20 px at most."""
     corners = np.zeros((len(masks_mhw), 2, 2), np.float32)
     height, width = masks_mhw.shape[1:]
     for box, mask in zip(corners, masks_mhw, strict=True):
@@ -104,7 +105,7 @@ def simulate_boxes(rng: np.random.Generator, masks_mhw: np.ndarray) -> Points:
 
 
 def simulate_clicks(rng: np.random.Generator, masks_mhw: np.ndarray) -> Points:
-    """One positive click anywhere on each object."""
+    """One positive click at a random pixel of each object."""
     clicks = np.zeros((len(masks_mhw), 1, 2), np.float32)
     for click, mask in zip(clicks, masks_mhw, strict=True):
         click[0] = _any_pixel(rng, mask)
@@ -118,14 +119,14 @@ def corrective_clicks(
     inner: bool = False,
     cell_px: int = 1,
 ) -> Points:
-    """A click on each object anywhere in what is wrong: on what was missed, or off what was taken in.
+    """One click per object at a random wrong pixel: positive on a missing pixel, negative on an extra one.
 
-    Where nothing is wrong it lies on the object; without an object, off it.
+    Without an error, the click lies on the object; without an object, on the background.
 
     Args:
-        inner: rather deep inside what is wrong, as a user aims at its middle. Otherwise a tenth of the clicks is drawn
-            from the whole object.
-        cell_px: of the masks, in pixels of the model's input; the click is anywhere in the cell.
+        inner: prefer pixels deep inside the error, as users aim at its middle. False: any pixel, and a tenth of the
+            clicks is drawn from the whole object.
+        cell_px: side of a mask cell in pixels of the model's input; the click is at a random pixel of the cell.
     """
     points = np.zeros((len(true_mhw), 1, 2), np.float32)
     labels = np.zeros((len(true_mhw), 1), np.int64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a training configuration from YAML: every key is a field of a dataclass, and has its type.
+"""Reads a training configuration from YAML: every key is a field of a dataclass, with the type of the field.
 
 Does not know what the fields mean.
 """
@@ -20,7 +20,7 @@ _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", st
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The mapping in a file. Raises UserError: no such file, no YAML, or no mapping of names to values."""
+    """The mapping in a file. Raises UserError for a missing file, and for content other than a YAML mapping."""
     try:
         content = read_yaml(path, 1 << 24)
     except OSError as error:
@@ -28,7 +28,7 @@ def read_config(path: Path) -> dict[str, Any]:
             f"configuration '{path}' cannot be read ({error.strerror}); expected a YAML file"
         ) from None
     except ValueError as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: lines of `key: value` expected, `data` and `out` at least")
     return content
@@ -37,7 +37,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def fill(kind: type[T], values: Mapping[str, Any], within: str = "") -> T:
     """An instance of the dataclass `kind` with `values` for its fields.
 
-    Raises UserError: an unknown key, a missing one, a value of another type, or one that `kind` refuses.
+    Raises UserError for an unknown or missing key, a value of another type, and a value that `kind` refuses.
     """
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
@@ -59,10 +59,10 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{name}: {_shown(value)} given, lines of `key: value` below it expected")
         return fill(hint, value, within=f"{name}: ")  # type: ignore[arg-type]
-    if get_origin(hint) is tuple:  # of any length, of one type; a single one needs no brackets
+    if get_origin(hint) is tuple:  # any number of values of one type; a single value needs no brackets
         items = value if isinstance(value, list) else [value]
         return tuple(_typed(name, item, get_args(hint)[0]) for item in items)
-    if hint is float and isinstance(value, str):  # YAML takes 5e-6 for text, as it has no point
+    if hint is float and isinstance(value, str):  # YAML reads 5e-6 as text, because it has no decimal point
         try:
             return float(value)
         except ValueError:

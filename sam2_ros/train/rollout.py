@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rolls a model out over a batch of clips as the tracker runs it, with gradients, and computes the losses.
+"""Runs a model over a batch of clips as the tracker does, with gradients, and computes the losses.
 
-Keeps memories in plain dictionaries, as a bank that is written in place cannot be differentiated. Does not know
+Stores memories in dictionaries, because a bank that is written in place cannot be differentiated. Does not know
 optimisers, files or teachers.
 """
 
@@ -28,43 +28,43 @@ R = TypeVar("R")
 
 
 class FrameMemory(NamedTuple):
-    """What one frame leaves in memory for all objects."""
+    """Memory of one frame for all objects: ``[m, cells, channels]`` spatial memories, ``[m, d]`` object pointers."""
 
     spatial_mlc: torch.Tensor
     pointer_md: torch.Tensor
 
 
 class MemoryEdit(Protocol):
-    """What memory is told in training otherwise than the tracker would tell it."""
+    """Changes in training what enters the memory, compared with the tracker."""
 
     def times(self, frame: int) -> range:
-        """Points in time at which a frame is remembered; without an edit its number alone."""
+        """Points in time at which a frame is stored in memory; without an edit, only its own number."""
 
     def __call__(
         self, frame: int, logits_m1hw: torch.Tensor, presence_m: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mask logits and object scores that enter memory in place of those of the model."""
+        """The mask logits and object scores that enter the memory instead of the model's."""
 
 
 class FrameAnswer(NamedTuple):
-    """One frame: the summed terms of its answers, the last answer, and what is remembered."""
+    """One frame: the loss terms summed over its answers, the last answer, and its memory."""
 
     terms_4: torch.Tensor
     answers: int
-    logits_m1hw: torch.Tensor  # -1024 where the object is judged absent
-    candidate_mhw: torch.Tensor  # the same as it was before it was judged
+    logits_m1hw: torch.Tensor  # -1024 for an object predicted absent
+    candidate_mhw: torch.Tensor  # the same logits without that replacement
     presence_m: torch.Tensor
     memory: FrameMemory | None  # None: no later frame needs it
 
 
 class RollOut(NamedTuple):
-    """A whole batch."""
+    """The results of a whole batch."""
 
     terms_4: torch.Tensor  # sums over frames, answers and objects
-    answers: int  # times objects that were asked about
+    answers: int  # number of answers, summed over objects
     logits_tmhw: torch.Tensor  # detached, of the last answer on every frame
-    presence_tm: torch.Tensor  # detached, likewise
-    candidates: dict[int, torch.Tensor]  # by frame that was answered: ``[m, h, w]``, with gradients
+    presence_tm: torch.Tensor  # detached, of the last answer on every frame
+    candidates: dict[int, torch.Tensor]  # frame with an answer -> ``[m, h, w]``, with gradients
 
 
 def encode_frames(
@@ -73,7 +73,7 @@ def encode_frames(
     """Features of every frame, clip after clip: ``[b * t, c, h, w]`` each.
 
     Args:
-        frame_by_frame: keep no activations, and compute them again, one frame at a time, on the way back.
+        frame_by_frame: store no activations; compute them again in the backward pass, one frame at a time.
     """
     images = images_bt3hw.flatten(0, 1)
     if not frame_by_frame:
@@ -92,18 +92,18 @@ def roll_out(
     edit: MemoryEdit | None = None,
     frame_by_frame: bool = False,
 ) -> RollOut:
-    """Prompted frames first, then the others in order, as the official code trains.
+    """Runs the model over the batch: prompted frames first, then the others in order, as the official training does.
 
     Args:
         features: `encode_frames` of the batch, or the same from a cache.
-        draws: where points come from.
-        edit: left out: memory is told what the tracker would tell it.
+        draws: source of the random points.
+        edit: changes of the memory; None: memory as in the tracker.
         frame_by_frame: as in `encode_frames`.
     """
     order = [*plan.conditioning, *(f for f in range(batch.frames) if f not in plan.conditioning)]
     results: dict[int, FrameAnswer] = {}
     memories: dict[int, FrameMemory] = {}  # by point in time
-    lasting: list[int] = []  # those of prompted and corrected frames
+    lasting: list[int] = []  # points in time of prompted and corrected frames
     for frame in order:
         times = range(frame, frame + 1) if edit is None else edit.times(frame)
         view = None
@@ -134,12 +134,12 @@ def roll_out(
 
 @dataclass(frozen=True)
 class _Frame:
-    """What one frame is answered from.
+    """Inputs of one frame.
 
     Attributes:
-        features: of each object's clip, ``[m, c, h, w]`` each.
-        view: None on frames that are prompted from the start.
-        remembered: whether a later frame needs its memory.
+        features: features of each object's clip, ``[m, c, h, w]`` each.
+        view: the memory; None on frames that are prompted from the start.
+        remembered: a later frame needs this frame's memory.
     """
 
     number: int
@@ -150,12 +150,12 @@ class _Frame:
 
 
 def features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
-    """Of each object's clip on one frame: ``[m, c, h, w]`` each, from those of `encode_frames`."""
+    """Selects from `encode_frames` the features of each object's clip on one frame: ``[m, c, h, w]`` each."""
     return ImageFeatures(*(level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame] for level in features))
 
 
 def _recomputed(compute: Callable[[], R]) -> R:
-    """Its activations are not kept but computed again on the way back."""
+    """Calls `compute` with gradient checkpointing: its activations are computed again in the backward pass."""
     result: R = checkpoint(compute, use_reentrant=False)
     return result
 
@@ -168,7 +168,7 @@ def _run_frame(
     frame: _Frame,
     edit: MemoryEdit | None,
 ) -> FrameAnswer:
-    """Answer the prompts of a frame, or track, and make its memory."""
+    """Decodes the prompts of a frame, or tracks it, and makes its memory."""
     masks, here, device = batch.masks_tmhw[frame.number], frame.features, batch.masks_tmhw.device
     visible = batch.visible_tm[frame.number]
     mask_given = frame.view is None and plan.kind == "mask"
@@ -222,7 +222,7 @@ def _blanked(logits_m1hw: torch.Tensor, presence_m: torch.Tensor) -> torch.Tenso
 def _memory_view(
     model: Sam2Model, memories: Mapping[int, FrameMemory], lasting: Sequence[int], now: int
 ) -> MemoryView:
-    """Prompted and corrected frames, the newest others, and the pointers of the past, as `MemoryBank.view`."""
+    """Memories of prompted and corrected frames and of the newest others, and past pointers, as `MemoryBank.view`."""
     config, device = model.config, model.device
     passing = sorted(f for f in memories if f not in lasting and f < now)
     recents = [f for f in passing if now - f < config.num_maskmem]

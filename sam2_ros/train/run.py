@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs what a configuration file names: fine-tuning, or the recipe that made nano.
+"""Runs the training that a configuration file describes: fine-tuning, or the recipe of nano.
 
-Knows YAML and which of the two it names; does not know the command line.
+Knows the keys that distinguish the two; does not know the command line.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from sam2_ros.errors import UserError
+from sam2_ros.eval.jobs.job import OnNote, OnProgress
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
-from .finetune.feature_cache import Progress
-from .finetune.loop import Tell, finetune
+from .finetune.loop import finetune
 from .nano.loop import train_nano
 from .nano.recipe import NanoConfig
 from .processes import join_processes
@@ -29,7 +29,7 @@ RECIPE_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """A recipe by name; other keys are those of `NanoConfig`, whose defaults are the recipe."""
+    """A recipe by name. The file's other keys are fields of `NanoConfig`, whose defaults are the recipe."""
 
     recipe: str
     out: str
@@ -40,16 +40,16 @@ class RecipeConfig:
         if self.recipe not in RECIPES:
             raise UserError(f"recipe: {self.recipe!r} given, one of {', '.join(RECIPES)} expected")
         if self.precision not in RECIPE_PRECISIONS:
-            raise UserError(f"precision: {self.precision!r} given, fp32 or bf16 expected of a recipe")
+            raise UserError(f"precision: {self.precision!r} given, fp32 or bf16 expected for a recipe")
 
 
-def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
-    """Train as the YAML file says: a `FinetuneConfig`, or with a key `recipe` a `RecipeConfig`.
+def run_training(path: Path, tell: OnNote, progress: OnProgress) -> dict[str, Any]:
+    """Trains with the settings of a YAML file: a `FinetuneConfig`, or with a key `recipe` a `RecipeConfig`.
 
     Returns:
-        What the run ended with, for people and programs.
+        The summary of the run.
 
-    Raises UserError: the file, its keys, its values, or the data it names.
+    Raises UserError for a problem with the file, its keys, its values, or its data.
     """
     values = read_config(path)
     try:
@@ -63,12 +63,12 @@ def run_training(path: Path, tell: Tell, progress: Progress) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from None
     if "recipe" in values:
         return _train_recipe(recipe, settings, tell)
-    keep_freed_pages()  # where there is no glibc, steps take longer and nothing else happens
+    keep_freed_pages()  # without glibc it has no effect, and steps take longer
     return finetune(config, tell, progress)
 
 
-def _train_recipe(recipe: RecipeConfig, config: NanoConfig, tell: Tell) -> dict[str, Any]:
-    """Train nano from scratch on rendered clips."""
+def _train_recipe(recipe: RecipeConfig, config: NanoConfig, tell: OnNote) -> dict[str, Any]:
+    """Trains nano from scratch on rendered clips."""
     if not keep_freed_pages():
         tell(f"{RETURNED}: steps may take several times as long.")
     out = Path(recipe.out).expanduser()

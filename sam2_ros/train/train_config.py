@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a fine-tuning run, and their defaults by size of model.
+"""Settings of a fine-tuning run, and their defaults by model size.
 
-Frozen numbers, validated once; does not know files or how the numbers are used.
+Frozen and validated once; does not know files or how the settings are used.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ MASK_LOSSES = ("focal", "balanced")
 
 @dataclass(frozen=True)
 class SizeDefaults:
-    """Rates of one member of the family. `layer_decay`: of the encoder's rate, per block from the last to the first."""
+    """Rates of one model size. `layer_decay`: factor on the encoder's rate per block, from the last to the first."""
 
     learning_rate: float
     encoder_rate: float
     layer_decay: float
 
 
-# nano's by trial on rendered clips; the others as in the fine-tune that comes with SAM 2, their decay as in the paper.
-# A member that is not named here has tiny's.
+# nano: found by trial on rendered clips. The others: the rates of SAM 2's own fine-tuning configuration, the decay of
+# the paper. Models that are not listed use tiny's.
 SIZES = {
     "nano": SizeDefaults(2e-4, 1e-4, 0.9),
     "tiny": SizeDefaults(5e-6, 3e-6, 0.8),
@@ -37,13 +37,13 @@ SIZES = {
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How a clip's pictures are varied; the masks move along.
+    """Augmentation of clips; the masks are transformed with the images.
 
     Attributes:
         flip: probability of mirroring the clip.
-        rotation_deg, shear_deg: largest angles, one draw per clip.
-        clip_jitter: largest changes of brightness, contrast and saturation, one draw per clip.
-        frame_jitter: the same, one draw per frame on top.
+        rotation_deg, shear_deg: largest angles in degrees, drawn once per clip.
+        clip_jitter: largest relative changes of brightness, contrast and saturation, drawn once per clip.
+        frame_jitter: the same, drawn once per frame in addition.
         grey: probability of a clip without colour.
     """
 
@@ -69,12 +69,12 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """A second model that the trained one learns to reproduce (distillation).
+    """A teacher model, which the trained model learns to reproduce (distillation).
 
     Attributes:
-        model: its name or path; empty: none.
-        mask_weight: of the difference between its masks and ours, given the true box on every frame.
-        feature_weight: of the difference between its image features and a projection of ours.
+        model: name or path of the teacher; empty: none.
+        mask_weight: weight of the difference between the masks of both, with the true box as prompt on every frame.
+        feature_weight: weight of the difference between the teacher's image features and a projection of the model's.
     """
 
     model: str = ""
@@ -98,42 +98,43 @@ NOT_NEGATIVE = (
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """One run. Only `data` and `out` have no default; 0 or empty stands for "by the size of the model" where said.
+    """Settings of one run. Only `data` and `out` are required.
 
     Attributes:
-        data: data sets, each in one of the layouts of `datasets`.
-        out: folder for weights, checkpoint, log and pictures; a run that stopped goes on from it.
-        model: name or path of the weights to start from.
+        data: datasets, each in one of the layouts of `datasets`.
+        out: folder for weights, checkpoint, log and pictures; an interrupted run resumes from it.
+        model: name or path of the initial weights.
         random_weights: start from seeded random weights of the size `model` instead.
-        validation_data: data sets of held-out sequences.
-        validation_sequences: without `validation_data`: so many sequences of `data` are held out.
-        validation_prompt: what the tracker is given on the first frame of each object: box, mask or click.
-        validation_frames: of each held-out sequence, at most so many from its start.
-        image_size: side of the input in pixels; 0: the model's own, at which it will be used.
-        frames: of a clip.
-        objects: of a clip, at most.
-        frame_step: the frames of a clip lie 1 to so many annotated frames apart.
+        validation_data: datasets of held-out sequences.
+        validation_sequences: without `validation_data`: number of sequences of `data` to hold out.
+        validation_prompt: prompt on the first frame of each object: box, mask or click.
+        validation_frames: most frames of each held-out sequence, from its start.
+        image_size: side of the input in pixels; 0: the model's default, at which it will be used.
+        frames: frames per clip.
+        objects: most objects per clip.
+        frame_step: largest step between the frames of a clip, in annotated frames; drawn from 1 on.
         reverse: probability of a clip that runs backward.
         steps: optimiser steps.
-        clips: per step and process; with `accumulate`, that many times as many in as many passes.
-        learning_rate: at its peak, of everything but the image encoder; 0: `SIZES`.
-        encoder_rate: of the last block of the image encoder; 0: `SIZES`.
-        layer_decay: see `SizeDefaults`; 0: `SIZES`.
-        warmup_steps: over which the rates rise; then they fall as a cosine to `final_share`.
+        clips: clips per pass and process.
+        accumulate: passes per step, whose gradients are averaged.
+        learning_rate: peak rate of everything but the image encoder; 0: by model size, see `SIZES`.
+        encoder_rate: peak rate of the last block of the image encoder; 0: by model size.
+        layer_decay: see `SizeDefaults`; 0: by model size.
+        warmup_steps: steps in which the rates rise; after them they fall as a cosine to `final_share` of the peak.
         mask_loss: "focal", as SAM 2, or "balanced", as nano from scratch; empty: focal, with random weights balanced.
-        mask_share, click_share: of the first prompts; the rest are boxes.
-        conditioning_frames: frames prompted from the start, at most.
-        corrected_frames: frames that get corrective clicks, at most; 0: none.
-        correction_clicks: on each of them.
-        checkpoint_gradients: keep the activations of one frame at a time: less memory, a third more time.
-        freeze_encoder: leave the image encoder as it is.
+        mask_share, click_share: shares of the first prompts, 0..1; the rest are boxes.
+        conditioning_frames: most frames prompted from the start.
+        corrected_frames: most frames with corrective clicks; 0: none.
+        correction_clicks: number of clicks on each of them.
+        checkpoint_gradients: store the activations of one frame at a time: less memory, a third more time.
+        freeze_encoder: do not train the image encoder.
         cache_features: with `freeze_encoder`: compute the features of every frame once, into OUT/features, float16.
-            Pictures then vary by mirroring alone.
+            Images are then augmented by mirroring only.
         device: auto, cpu, cuda, cuda:N.
         precision: fp32, bf16, fp16, or auto (bf16 on a GPU that has it, else fp32).
         validate_every, checkpoint_every, picture_every, log_every: in steps.
-        workers: threads that read and vary clips ahead.
-        threads: of PyTorch on the CPU; 0: PyTorch's choice.
+        workers: threads that read and augment clips ahead.
+        threads: threads of PyTorch on the CPU; 0: PyTorch's default.
     """
 
     data: tuple[str, ...]
@@ -212,14 +213,16 @@ class FinetuneConfig:
         _one_of("precision", self.precision, ("auto", *PRECISIONS))
         if self.cache_features and not self.freeze_encoder:
             raise UserError(
-                "cache_features: features of an encoder that learns do not last; set freeze_encoder: true"
+                "cache_features: the features of a trained encoder change; set freeze_encoder: true"
             )
         if self.cache_features and self.teacher.model:
             raise UserError(
-                "teacher: it needs pictures, which cache_features does not read; use one or the other"
+                "teacher: it needs images, which cache_features does not read; use one or the other"
             )
         if self.freeze_encoder and self.teacher.model and self.teacher.feature_weight:
-            raise UserError("teacher: a frozen encoder cannot learn its features; set feature_weight: 0")
+            raise UserError(
+                "teacher: a frozen encoder cannot learn the teacher's features; set feature_weight: 0"
+            )
 
     @property
     def box_share(self) -> float:

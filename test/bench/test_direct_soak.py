@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that come and go at random for hundreds of frames, and what a long run of that is judged by."""
+"""The endurance test of the tracker: a short run, random changes, and how memory is judged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALL = {"width_px": 96, "height_px": 72, "model_options": ModelOptions(device="
 
 
 def readings(frames: int = 10_000, growth_mb: float = 0.0) -> list[MemoryReading]:
-    """Memory that rises evenly from the middle to the end, after a start in which libraries load."""
+    """Memory that grows linearly from the middle to the end, after a start in which libraries load."""
     made = []
     for at in range(20, frames + 1, 20):
         anonymous_mb = 200 + min(at, 1000) / 10 + max(0, 2 * at / frames - 1) * growth_mb
@@ -42,11 +42,11 @@ def readings(frames: int = 10_000, growth_mb: float = 0.0) -> list[MemoryReading
     return made
 
 
-def test_hundreds_of_frames_with_objects_that_come_and_go_hold_what_was_promised(tmp_path: Path) -> None:
+def test_hundreds_of_frames_with_objects_added_and_removed_pass(tmp_path: Path) -> None:
     report = run_direct_soak(DirectSoakConfig(out=tmp_path, frames=300, seed=3, **SMALL))
     assert report == json.loads((tmp_path / "soak.json").read_text())
     assert report["failures"] == []
-    assert report["memory_judged"] is False  # libraries still take what they keep
+    assert report["memory_judged"] is False  # libraries still allocate memory that they keep
     assert set(report["prompts"]) == set(KINDS)
     for action in (ADD, REFINE, REMOVE, "of them after the frame", "of them replacing", "forgotten"):
         assert report["changes"][action] > 0, action
@@ -60,7 +60,7 @@ def test_hundreds_of_frames_with_objects_that_come_and_go_hold_what_was_promised
     assert graph.std() > 5
 
 
-def test_the_same_seed_asks_for_the_same_and_another_for_something_else() -> None:
+def test_equal_seeds_give_equal_changes_and_others_differ() -> None:
     masks = np.zeros((2, 40, 60), bool)
     masks[0, 5:20, 5:20] = True
 
@@ -84,7 +84,7 @@ def test_every_action_and_every_kind_of_prompt_comes_and_no_name_twice() -> None
             continue
         actions.add(change.action)
         for prompt in change.prompts:
-            prompt.validated(40, 60)  # could be given to a tracker
+            prompt.validated(40, 60)  # valid for a tracker
         if change.action == ADD:
             names += change.ids
             if len(live) < 2:
@@ -117,7 +117,7 @@ def test_a_peak_that_is_given_back_counts_as_growth() -> None:
     assert len(memory_failures(judge_memory(peak))) == 1
 
 
-def test_file_pages_that_the_kernel_takes_and_brings_back_are_no_growth() -> None:
+def test_file_pages_that_the_kernel_evicts_and_reloads_are_not_growth() -> None:
     pressed = [
         dataclasses.replace(r, resident_mb=r.resident_mb - 90 if 2000 < r.frame < 6000 else r.resident_mb)
         for r in readings()
@@ -138,7 +138,7 @@ def test_memory_that_really_leaks_is_noticed(tmp_path: Path, monkeypatch: pytest
     kept: list[mmap.mmap] = []
 
     def leak(*_: object) -> None:
-        # Pages of its own: the heap may have room that other tests left.
+        # Separate pages: the heap may have free space from other tests.
         kept.append(mmap.mmap(-1, 60_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         kept[-1].write(b"x" * 60_000_000)
 
@@ -158,8 +158,8 @@ def test_a_label_that_is_given_twice_is_noticed(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Tracker, "remove", gives_its_label_back)
     report = run_direct_soak(DirectSoakConfig(out=tmp_path, frames=120, **SMALL))
-    assert any("which was given before" in line for line in report["failures"])
-    assert len(report["failures"]) <= 4  # hundreds would say no more
+    assert any("which was used before" in line for line in report["failures"])
+    assert len(report["failures"]) <= 4  # the list is shortened
 
 
 def test_growth_gives_exit_status_1_with_one_line_after_the_json(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations counted by hand are those that the modules do, and those that are known of the official models."""
+"""Operations computed from shapes equal those of the modules, and those known of the official models."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ENCODER_GFLOP = {
 
 
 @pytest.mark.parametrize("name", ENCODER_GFLOP)
-def test_encoders_take_what_the_official_ones_take(name: str) -> None:
+def test_encoder_operations_equal_those_of_the_official_modules(name: str) -> None:
     counted = [encoder_flops(config_for(name).at_image_size(size)) / 1e9 for size in SIZES]
     assert counted == pytest.approx(ENCODER_GFLOP[name], abs=0.51)
 
 
-def test_the_path_of_each_object_takes_what_the_official_one_takes() -> None:
+def test_operations_per_object_equal_those_of_the_official_modules() -> None:
     sizes = [config_for("tiny").at_image_size(size) for size in SIZES]
     official = [memory_attention_flops(config, BankSize()) / 1e9 for config in sizes]
     assert official == pytest.approx((605.6, 365.0, 205.4, 126.0, 48.3, 30.8), rel=2e-3)
@@ -82,8 +82,8 @@ def test_further_objects_share_the_encoder_and_what_no_memory_changes() -> None:
     assert [flops / 790e9 for flops in first] == pytest.approx([1.16, 0.90, 0.72], abs=0.005)
 
 
-def test_what_fills_windows_up_costs_most_where_windows_fit_worst() -> None:
-    """At 512 windows of 14 cover 42 x 42 tokens for 32 x 32, at 672 and 448 all windows fit."""
+def test_padding_of_windows_costs_most_where_windows_fit_worst() -> None:
+    """At 512, windows of 14 cover 42 x 42 tokens instead of 32 x 32; at 672 and 448 all windows fit."""
     tiny = {size: config_for("tiny").at_image_size(size) for size in (1024, 672, 512, 448)}
     spared = {size: 1 - encoder_flops(c, padded=False) / encoder_flops(c) for size, c in tiny.items()}
     assert spared[672] == spared[448] == 0
@@ -107,8 +107,8 @@ def test_axial_keys_are_counted_where_they_take_less() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("tiny", 1024), ("large", 672), ("nano", 384)])
-def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
-    """Without computing: tensors of the meta device have shapes only. Attention by plain products is counted too."""
+def test_counted_operations_are_those_of_the_modules(name: str, size: int) -> None:
+    """Runs on the meta device, without computing. Attention uses plain products, which are counted too."""
     config = config_for(name).at_image_size(size)
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model = Sam2Model(config).eval().requires_grad_(False)
@@ -131,8 +131,8 @@ def test_the_modules_do_what_is_counted(name: str, size: int) -> None:
     assert memory_encoder == pytest.approx(memory_encoder_flops(config), rel=1e-3)
 
 
-def test_the_rewritten_encoder_does_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    # PyTorch's counter misses what our own kernels do.
+def test_counted_operations_are_those_of_the_rewritten_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyTorch's counter does not see our own kernels.
     monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda: None)
     config = config_for("nano").at_image_size(128)
     model = prepare(Sam2Model(config).eval().requires_grad_(False))

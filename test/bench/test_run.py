@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark on nano at a small size: its report is whole and consistent, and what it counts is what runs."""
+"""The benchmark on nano at a small size: the report is complete and consistent, and counts what runs."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_peak_is_in_operations_a_second() -> None:
 
 
 def test_objects_are_not_forgotten_while_they_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream of minutes on which nano loses sight of an object is still a stream of that many objects."""
+    """Even if nano does not find an object for minutes, it stays in the tracker."""
     trackers: list[Tracker] = []
     step = Tracker.step
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short run of the real node on a live camera, and what a long one is judged by."""
+"""The endurance test of the node: a short run, and how readings are judged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STEADY = Reading(0.0, 480.0, 270.0, 70.0, 1.0, 0, 0, 90.0, 120.0, 2, 0.9)
 
 
 def readings(seconds: int = 600, growth_mb_per_s: float = 0.0, last_rate_hz: float = 10.0) -> list[Reading]:
-    """One per second of a camera of 15 Hz; memory rises evenly, the rate changes for the last minute."""
+    """One reading per second with a camera of 15 Hz; memory grows linearly, the rate changes in the last minute."""
     made, processed = [], 0.0
     for second in range(seconds + 1):
         made.append(
@@ -67,7 +67,7 @@ def test_a_short_run_of_the_live_node_is_measured_and_not_judged_by_its_memory(t
     assert 10 <= report["processed"] <= report["images_sent"]
     assert report["processed"] + report["dropped"] == report["images_sent"]
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"] <= report["latency_ms"]["p99"]
-    # Measured from outside, the way to the node and back comes on top.
+    # The outer latency includes the transport to the node and back.
     assert report["latency_ms"]["p50"] > report["node_latency_ms"]["p50"] * 0.9
     assert report["bank_mb"]["begin"] == report["bank_mb"]["end"] > 0
     assert report["cpu_s"] > 0
@@ -129,7 +129,7 @@ def test_less_than_three_minutes_cannot_be_judged_and_three_can() -> None:
     assert not compare_minutes([])["judged"]
 
 
-def test_repeated_foreign_and_late_stamps_are_counted_apart() -> None:
+def test_repeated_foreign_and_late_stamps_are_counted_separately() -> None:
     sent = [10, 20, 30, 40]
     assert failures(compare_minutes([]), {"~/objects": check_stamps(sent, [10, 30, 40])}, 3) == []
     check = check_stamps(sent, [10, 20, 20, 25, 40, 30])
@@ -145,7 +145,7 @@ def test_a_run_in_which_nothing_was_processed_fails() -> None:
 
 @needs_proc
 def test_the_footprint_shows_what_a_process_takes_and_does() -> None:
-    # A process of its own: the memory of the tests' one, whose libraries are large, goes up and down by itself.
+    # A separate process: the memory of the test process varies by itself, because its libraries are large.
     code = (
         "print(flush=True); input(); block = bytearray(b'x') * 50_000_000\n"
         "for _ in range(3_000_000): pass\n"
@@ -170,7 +170,7 @@ def test_the_footprint_shows_what_a_process_takes_and_does() -> None:
 
 
 @needs_proc
-def test_a_process_that_has_ended_is_said_to_have() -> None:
+def test_a_process_that_has_ended_is_reported() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.read()  # until it ends
@@ -178,7 +178,7 @@ def test_a_process_that_has_ended_is_said_to_have() -> None:
     with pytest.raises(UserError, match="has ended"):
         read_footprint(process.pid)
     process.wait()
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match="does not exist any more"):
         read_footprint(process.pid)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a user meets it: exit status, one line per error, results that read back."""
+"""The command line end to end: exit status, one line per error, results that can be read again."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_bad_arguments_of_other_commands(arguments: list[str], capsys: pytest.Ca
     assert_one_line(run(arguments), capsys, arguments[-1])
 
 
-def test_demo_tells_a_wrong_model_before_it_does_anything(
+def test_demo_reports_a_wrong_model_before_it_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["demo", "--model", "gigantic", "--out", str(tmp_path / "out")]) == 2
@@ -159,7 +159,7 @@ def test_the_process_ends_with_the_status_and_without_a_traceback(tmp_path: Path
     assert "nowhere" in done.stderr
 
 
-def test_track_writes_what_it_says_and_prints_the_summary_last(
+def test_track_writes_its_files_and_prints_the_summary_last(
     frames: Path, clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, columns = np.nonzero(clip.masks[0, 0])
@@ -193,7 +193,7 @@ def test_track_writes_what_it_says_and_prints_the_summary_last(
         ]
 
 
-def test_track_of_one_kind_leaves_only_that_kind(frames: Path, tmp_path: Path) -> None:
+def test_track_writes_only_the_requested_results(frames: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(["track", str(frames), "--out", str(out), "--box", BOX, "--save", "json"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [".sam2_ros.json", "objects.json", "summary.json"]
@@ -236,7 +236,7 @@ def test_bench_reports_every_object_count_and_bank(capsys: pytest.CaptureFixture
     assert (report["camera"], report["image_size"]) == ("96x64", 128)
 
 
-def test_models_list_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_list_shows_the_weights_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["models"]
     nano = next(entry for entry in listed if entry["name"] == "nano")

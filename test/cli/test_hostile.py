@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names, numbers and files that nobody writes on purpose: one line and an exit status, never a traceback."""
+"""Absurd names, numbers and files: one line and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def test_arguments_that_are_no_text_are_refused(frames: Path, tmp_path: Path, ca
         '[["id", "a"]]',
     ],
 )
-def test_prompts_that_cannot_be_meant_are_one_line(
-    content: str, frames: Path, tmp_path: Path, capsys
-) -> None:
+def test_prompts_with_absurd_content_are_one_line(content: str, frames: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "p.json").write_text(content)
     refused(capsys, "track", frames, "--prompts", tmp_path / "p.json", "--out", tmp_path / "o", *SMALL)
     assert not (tmp_path / "o").exists()
@@ -145,13 +143,13 @@ def test_prompts_that_cannot_be_meant_are_one_line(
         (*BOX, "--model", "a\nb"),
     ],
 )
-def test_options_that_nobody_can_mean_are_one_line(
+def test_options_with_absurd_values_are_one_line(
     arguments: tuple[str, ...], frames: Path, tmp_path, capsys
 ) -> None:
     refused(capsys, "track", frames, "--out", tmp_path / "o", *arguments)
 
 
-def test_files_that_are_none_are_one_line(frames: Path, tmp_path: Path, capsys) -> None:
+def test_paths_that_are_not_usable_files_are_one_line(frames: Path, tmp_path: Path, capsys) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for source in ("/dev/null", "/dev/zero", tmp_path / "loop", tmp_path / "loop/x", "x" * 5000):
         refused(capsys, "track", source, *BOX, "--out", tmp_path / "o")
@@ -174,7 +172,7 @@ def test_files_that_are_none_are_one_line(frames: Path, tmp_path: Path, capsys) 
         ("segment", "a.png", "--everything", "--crop-n-layers", "64", "--out", "o"),
     ],
 )
-def test_numbers_that_no_machine_can_serve_are_one_line(arguments: tuple[str, ...], capsys) -> None:
+def test_numbers_beyond_any_machine_are_one_line(arguments: tuple[str, ...], capsys) -> None:
     refused(capsys, *arguments)
 
 
@@ -238,7 +236,7 @@ def test_sequences_and_objects_of_any_name_are_scored_or_named(tmp_path: Path, c
         '{"sequences": {}, "objects": {"model": {"a": {"1": {"JF": 1}}}}, "fps": "x"}',
     ],
 )
-def test_summaries_that_are_none_cannot_be_compared(content: str, tmp_path: Path, capsys) -> None:
+def test_files_that_are_not_summaries_cannot_be_compared(content: str, tmp_path: Path, capsys) -> None:
     (tmp_path / "s.json").write_text(content)
     refused(capsys, "compare", tmp_path / "s.json", tmp_path / "s.json")
 

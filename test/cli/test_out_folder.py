@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`--out` as a user meets it: only what an earlier run wrote is replaced, whatever the command and names in files."""
+"""`--out` end to end: only files of an earlier run are replaced, whatever the command and the names in files."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_track_refuses_a_folder_with_files_of_the_users(
     assert f"--out {out} is not empty, and no earlier run wrote what is in it" in said
 
 
-def test_overwrite_writes_masks_beside_frames_and_the_next_run_needs_it_no_more(
+def test_overwrite_writes_masks_beside_frames_and_later_runs_do_not_need_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "kitchen"
@@ -151,7 +151,7 @@ def test_segment_demo_and_export_refuse_a_folder_of_the_users(
 def test_names_in_a_split_list_never_leave_the_folder(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A set in which such a name would find frames and masks: `JPEGImages/..` holds them, too."""
+    """A set in which such a name leads to frames and masks: `JPEGImages/..` contains them too."""
     data, out = tmp_path / "set", tmp_path / "home" / "out"
     labels = dict.fromkeys(range(4), labels_of((1, 5, 5)))
     images = [np.zeros((40, 60, 3), np.uint8)] * 4
@@ -217,7 +217,7 @@ def test_eval_keeps_an_earlier_result_until_the_new_one_is_complete(
     assert "00001.png' was changed since an earlier run wrote it" in said
 
 
-def test_photographs_named_alike_or_badly_keep_apart(
+def test_photographs_with_equal_or_unsafe_names_get_separate_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = tmp_path / "set", tmp_path / "home" / "out"
@@ -243,7 +243,7 @@ def test_names_in_a_list_of_bags_never_leave_the_folder(
 ) -> None:
     (tmp_path / "bags.yaml").write_text(f'- {{bag: x, prompts: y.json, name: "{name}"}}\n')
     said = refused(capsys, tmp_path, "replay", tmp_path / "bags.yaml", "--direct", "--out", tmp_path / "out")
-    assert "one that a folder can have expected" in said
+    assert "a valid folder name expected" in said
 
 
 def test_a_bag_whose_name_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,7 +270,11 @@ def test_an_earlier_result_survives_every_signal_and_the_next_run_clears_up(
     command = ["track", str(long_clip), "--out", str(out), *BOX, *QUICK]
     assert run([*command, "--save", "json"]) == 0
     before = everything(out)
-    later = ("--box", "late@80:0,0,20,20", "--backward")  # what is found before a prompt waits in files
+    later = (
+        "--box",
+        "late@80:0,0,20,20",
+        "--backward",
+    )  # results of backward tracking are stored in files first
     scratch = out / ".partial" / ".scratch"
     process = started(*command, *later)
     wait_for(lambda: any(scratch.rglob("*.objects")), process)
@@ -284,7 +288,7 @@ def test_an_earlier_result_survives_every_signal_and_the_next_run_clears_up(
     assert everything(out).keys() == before.keys()
 
 
-def test_a_full_disk_is_told_with_the_remedy_and_the_earlier_result_stays(
+def test_a_full_disk_is_reported_with_the_remedy_and_the_earlier_result_stays(
     frames: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = small_disk / "out"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts as people write them, and what is said when they cannot be read."""
+"""Prompts in options and JSON files, and the errors for unreadable ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_box_point_and_mask_of_one_object_on_one_frame_become_one_prompt(tmp_pat
     np.testing.assert_array_equal(prompt.mask, mask > 0)
 
 
-def test_objects_and_frames_stay_apart() -> None:
+def test_objects_and_frames_are_not_mixed() -> None:
     book = PromptBook()
     book.add_box("b@4:0,0,5,5")
     book.add_box("a@4:0,0,6,6")
@@ -41,7 +41,7 @@ def test_objects_and_frames_stay_apart() -> None:
     assert prompts[0][0].box == (0, 0, 7, 7)
 
 
-def test_json_file_says_the_same_as_the_options(tmp_path: Path) -> None:
+def test_a_json_file_is_equivalent_to_the_options(tmp_path: Path) -> None:
     mask = np.full((4, 4, 3), (0, 0, 200), np.uint8)
     mask[:2] = 0
     cv2.imwrite(str(tmp_path / "m.png"), mask)

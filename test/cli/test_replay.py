@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros replay` as it is typed: a table, a JSON line, and one line with status 2 for what cannot be used."""
+"""`sam2-ros replay` end to end: a table, a JSON line, and one line with status 2 for unusable input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def image(x: int) -> np.ndarray:
 
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
-    """Three images of a red square that moves, and label images that call it 7."""
+    """Three images of a moving red square, and label images in which its value is 7."""
     with BagWriter(tmp_path / "camera") as writer:
         for number in range(3):
             stamp = 1_700_000_000_000_000_000 + 100_000_000 * number
@@ -63,7 +63,7 @@ def test_a_direct_replay_prints_a_table_and_a_json_line(
     assert "J&F, as a robot sees it" in printed
 
 
-def test_a_recording_that_does_not_say_which_model_it_had_is_scored_all_the_same(
+def test_a_recording_without_the_name_of_its_model_is_scored_too(
     bag: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert replay(bag, "--direct") == 0
@@ -78,7 +78,7 @@ def test_a_recording_that_does_not_say_which_model_it_had_is_scored_all_the_same
     assert "3 images in 0.2 s\n" in printed
 
 
-def test_the_option_says_whose_value_it_is_before_the_prompts_file_does(bag: Path) -> None:
+def test_truth_ids_of_the_option_override_those_of_the_prompts_file(bag: Path) -> None:
     options = ("--direct", "--truth", str(bag), "--truth-topic", "/labels", "--truth-ids", "7=square")
     assert replay(bag, *options, truth=3) == 0
 
@@ -113,7 +113,7 @@ def test_a_truth_value_that_is_no_number_is_refused_with_the_form(
 def test_without_ros_only_the_tracker_runs_and_the_node_is_refused(
     bag: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "rclpy", None)  # what an environment without ROS is to an import
+    monkeypatch.setitem(sys.modules, "rclpy", None)  # import then fails, as without ROS
     assert replay(bag) == 0
     assert "the tracker directly, as rclpy cannot be imported" in capsys.readouterr().err
     assert replay(bag, "--node") == 1

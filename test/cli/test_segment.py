@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros segment` as a user meets it: files that read back, one line per error."""
+"""`sam2-ros segment` end to end: files that can be read again, one line per error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_boxes_and_clicks_become_masks(
         assert np.abs(overlay[mask].astype(int) - cv2.imread(str(image))[mask]).mean() > 10
 
 
-def test_everything_finds_the_things_that_are_there(image: Path, tmp_path: Path) -> None:
+def test_everything_finds_all_objects(image: Path, tmp_path: Path) -> None:
     grid = ["--points-per-side", "10", "--pred-iou-thresh", "0.5", "--stability-score-thresh", "0.7"]
     assert run(["segment", str(image), "--everything", *grid, "--out", str(tmp_path / "out")]) == 0
     masks = [
@@ -119,7 +119,7 @@ def test_a_photograph_is_segmented_upright_as_viewers_show_it(image: Path, tmp_p
     assert overlay.shape == (120, 240, 3)
 
 
-def test_a_range_finds_in_16_bits_what_the_high_byte_hides(
+def test_a_range_shows_objects_that_the_high_byte_hides(
     image: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     grey = cv2.imread(str(image))[..., 2].astype(np.uint16)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo end to end on its first frames: through a live node where there is ROS, and directly."""
+"""The demo end to end on its first frames: with the live node if ROS is installed, and directly."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FRAMES = 20
 def check_outputs(out: Path, summary: dict[str, object]) -> None:
     stored = json.loads((out / "summary.json").read_text())
     assert summary == {key: stored[key] for key in summary}
-    (run,) = stored["runs"]  # it is the summary of a replay as well
+    (run,) = stored["runs"]  # it is also the summary of a replay
     assert run == ("node" if summary["transport"] == "ros2" else "direct")
     assert stored["bag"] == str(out / "camera")
     assert summary["frames_in"] == FRAMES
     processed = int(str(summary["frames_processed"]))
     assert processed + int(str(summary["dropped"])) == FRAMES
     assert 0.0 <= float(str(summary["mean_iou"])) <= 1.0
-    assert summary["false_presence"] is None  # nothing hides in the first frames
+    assert summary["false_presence"] is None  # nothing is hidden in the first frames
     with BagReader(out / run / "tracked") as bag:
         counts = {topic.name: topic.count for topic in bag.topics()}
     assert counts[OBJECTS_TOPIC] == processed
@@ -51,7 +51,7 @@ def check_outputs(out: Path, summary: dict[str, object]) -> None:
         decoded = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
         assert decoded is not None
         assert decoded.std() > 5
-    assert not re.search(r'(src|href)="(?!data:|#)', report)  # nothing to load from elsewhere
+    assert not re.search(r'(src|href)="(?!data:|#)', report)  # no external resources
 
 
 @needs_ros
@@ -97,7 +97,7 @@ def test_a_bag_of_the_users_is_not_removed(tmp_path: Path) -> None:
 
 
 def replayed_object(j: list[float], visible: list[bool | None], processed: list[bool]) -> dict[str, Any]:
-    """An object as a replay's summary has it: J in percent; None = the prompted frame, and those before."""
+    """An object as in the summary of a replay: J in percent; None = the prompted frame, and frames before it."""
     only = {"missed": 0.5, "false_presence": None, "frames_visible": 2, "frames_hidden": 0}
     curve = {"J": j, "visible": visible, "processed": processed}
     return {"curve": curve, "processed_only": {**only, "time_to_recover_s": [None]}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask measures against values worked out by hand."""
+"""Mask metrics compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_boundary_f_forgives_a_shift_within_tolerance_and_not_beyond() -> None:
 
 
 def test_boundary_f_is_the_harmonic_mean_of_precision_and_recall() -> None:
-    # Far apart, the second rectangle of the prediction is all wrong: precision 1/2, recall 1.
+    # The second rectangle of the prediction is far away, hence wrong: precision 1/2, recall 1.
     truth = rectangle(10, 10, 40, 40)
     prediction = truth | rectangle(90, 60, 120, 90)
     assert boundary_f(prediction, truth) == pytest.approx(2 * 0.5 * 1 / 1.5)

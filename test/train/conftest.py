@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread for PyTorch: on shared cores threads wait for each other, and runs can be repeated exactly.
-
-Knows nothing of what is tested.
-"""
+"""One thread for PyTorch in all tests: threads on shared cores wait for each other, and runs must be repeatable."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips as they are drawn: from every layout, the masks where the pictures are, the same clip every time."""
+"""Sampled clips: from every layout, masks transformed like images, and repeatable."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_both_layouts_of_own_clips_read_the_same(tmp_path):
             np.testing.assert_array_equal(labels_at(one, index, labels[index]), labels[index])
             assert np.abs(one.image(index).astype(int) - frames[index]).mean() < 8  # JPEG
     assert open_sequences([tmp_path / "own" / "a"])[0].name == "a"  # a single sequence
-    with pytest.raises(UserError, match="in another folder, too"):
+    with pytest.raises(UserError, match="is also in another folder"):
         open_sequences([tmp_path / "own", tmp_path / "davis"])
 
 
@@ -64,7 +64,7 @@ def test_a_folder_is_named_however_it_is_reached(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("layout", ["run lengths", "a folder of masks per object"])
 def test_objects_with_masks_of_their_own_are_drawn_where_they_overlap(layout, tmp_path):
-    """The two forms that SA-V comes in, annotated on every fourth frame."""
+    """The two forms of SA-V, annotated on every fourth frame."""
     left, right = (np.zeros((SIZE, SIZE), bool) for _ in range(2))
     left[20:60, 10:60] = right[30:70, 40:90] = True
     pictures = [np.full((SIZE, SIZE, 3), 20 * number, np.uint8) for number in range(9)]
@@ -89,7 +89,7 @@ def test_objects_with_masks_of_their_own_are_drawn_where_they_overlap(layout, tm
     np.testing.assert_allclose(clip.frames_thwc[:, 0, 0, 0], [0, 80, 160], atol=3)
 
 
-def test_255_is_an_object_alone_and_nobodys_beside_others(tmp_path):
+def test_255_is_an_object_if_alone_and_void_beside_others(tmp_path):
     labels = np.zeros((3, SIZE, SIZE), np.uint8)
     labels[:, :20] = 255
     pictures = np.zeros((3, SIZE, SIZE, 3), np.uint8)
@@ -111,11 +111,13 @@ def test_frames_without_a_mask_are_not_drawn(tmp_path):
     for k in range(4):
         drawn = [key.frame for key in sampler(k).keys]
         assert set(drawn) <= {0, 3, 5}
-        assert all(a != b for a, b in pairwise(drawn))  # turned round at the ends, never standing
+        assert all(
+            a != b for a, b in pairwise(drawn)
+        )  # the direction reverses at the ends; no frame is repeated
 
 
-def test_pictures_and_masks_move_alike():
-    """A frame painted as its own mask stays its own mask, whatever its aspect."""
+def test_images_and_masks_are_transformed_alike():
+    """A frame that shows its own mask still does so after augmentation, whatever its aspect ratio."""
     mask = np.zeros((60, 100), bool)
     mask[12:40, 20:66] = True
     frame = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 200
@@ -128,8 +130,8 @@ def test_pictures_and_masks_move_alike():
         assert (painted & moved).sum() / (painted | moved).sum() > 0.97
 
 
-def test_a_turn_keeps_angles_and_areas_in_the_picture_as_it_was():
-    """A turned disc in a wide picture is still a disc of its size there: no shear from squaring."""
+def test_a_rotation_keeps_angles_and_areas_in_the_original_aspect():
+    """A rotated disc in a wide image stays a disc of its size: making the image square adds no shear."""
     rows, columns = np.mgrid[0:60, 0:120]
     disc = (rows - 29.5) ** 2 + (columns - 59.5) ** 2 < 20**2
     turning = AugmentConfig(flip=0, rotation_deg=60, shear_deg=0)
@@ -175,7 +177,7 @@ def test_every_object_of_a_clip_shows_on_its_first_frame(folder):
         assert clip.keys[0].frame > clip.keys[1].frame  # backward
 
 
-def test_threads_deliver_clips_in_order_and_batches_keep_whose_object_is_whose(folder):
+def test_threads_deliver_clips_in_order_and_batches_know_the_clip_of_each_object(folder):
     sampler = ClipSampler(open_sequences([folder]), config(folder), SIZE, SIZE)
     made = list(batches(sampler, iter([range(2), range(2, 4), range(4, 6), range(6, 8)]), workers=3))
     assert len(made) == 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration may say, and the one line that a wrong one gets."""
+"""Valid training configurations, and the one-line errors of wrong ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory):
         ({"cache_features": True, "freeze_encoder": True, "teacher": {"model": "tiny"}}, "teacher: "),
         ({"freeze_encoder": True, "teacher": {"model": "tiny"}}, "feature_weight: 0"),
         ({"data": "nowhere"}, "dataset 'nowhere' does not exist; expected a folder with frames/ and masks/"),
-        ({"validation_sequences": 2}, "data has 2 sequence(s) and 2 are to be held out"),
+        ({"validation_sequences": 2}, "data has 2 sequence(s), and 2 are to be held out"),
         ({"model": "gigantic"}, "gigantic"),
         ({"model": "gigantic", "random_weights": True}, "gigantic"),
         ({"device": "cuda:99"}, "device: 'cuda:99' given"),
@@ -70,7 +70,7 @@ def test_a_wrong_configuration_is_one_line_that_names_it(values, expected, data,
     [
         ("", "lines of `key: value` expected"),
         ("- a", "lines of"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not YAML"),
         ("steps: 5", "data, out"),
     ],
 )
@@ -149,7 +149,7 @@ def truncated(folder):
         ),
         (in_colour, "00000.png' is a colour image: expected a palette or grey PNG"),
         (without_masks, "belongs to no frame, the name of one expected, such as '00000.png'"),
-        (without_objects, "no mask shows an object"),
+        (without_objects, "no mask has an object"),
         (truncated, "00001.png' does not decode"),
     ],
 )

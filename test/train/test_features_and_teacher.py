@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features from the disk are those of the encoder; a teacher pulls masks and features towards its own."""
+"""Cached features equal those of the encoder; a teacher's masks and features are learned."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_cache_is_filled_once_by_all_processes_together_and_of_one_encoder_onl
 
 
 def test_a_teacher_of_another_size_answers_in_its_own_pixels(model, sequences):
-    """The teacher is asked with the true box at its own size: the same as asking that model directly."""
+    """The teacher is prompted with the true box at its own input size: equal to running that model directly."""
     torch.manual_seed(1)
     teacher = Teacher(initialise(Sam2Model(config_for("nano").at_image_size(2 * SIZE))))
     batch = make_batch([sampler(sequences, 2 * SIZE, 0.0)(0)])
@@ -93,7 +93,7 @@ def test_a_teacher_of_another_size_answers_in_its_own_pixels(model, sequences):
     torch.testing.assert_close(logits, direct.logits_b4hw[:, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_resemblance_is_least_when_masks_agree_and_counts_what_shows():
+def test_distillation_loss_is_least_for_equal_masks_and_counts_visible_objects():
     theirs = torch.randn(2, 8, 8) * 4
     both, first = torch.tensor([True, True]), torch.tensor([True, False])
     same = mask_distillation_loss(theirs, theirs, both)
@@ -104,8 +104,8 @@ def test_resemblance_is_least_when_masks_agree_and_counts_what_shows():
     assert mask_distillation_loss(changed, theirs, first) == mask_distillation_loss(theirs, theirs, first)
 
 
-def test_features_learn_to_be_the_teachers(sequences):
-    """The bridge and the encoder together: the difference falls, and the teacher stays as it was."""
+def test_features_learn_to_match_the_teachers(sequences):
+    """Training bridge and encoder together reduces the difference, and does not change the teacher."""
     torch.manual_seed(2)
     ours = initialise(Sam2Model(config_for("nano").at_image_size(SIZE)))
     teacher = Teacher(random_model(config_for("nano").at_image_size(2 * SIZE), seed=3))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses on masks whose cost is known."""
+"""Losses of masks with known values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def target():
     return target
 
 
-def test_the_true_mask_costs_nothing_and_the_opposite_much(target):
+def test_the_loss_of_the_true_mask_is_near_zero_and_of_the_opposite_large(target):
     sure = (target * 2 - 1) * 20
     for loss in (dice_loss, lambda a, b: weighted_cross_entropy(a, b, 1.0)):
         assert loss(sure, target).max() < 1e-3
@@ -37,7 +37,7 @@ def test_the_true_mask_costs_nothing_and_the_opposite_much(target):
 
 
 def test_balance_one_gives_object_and_background_the_same_weight(target):
-    """All empty and all full are equally wrong when balanced; otherwise the small object hardly counts."""
+    """Balanced, an empty and a full mask have equal loss; unbalanced, the small object hardly counts."""
     empty, full = torch.full_like(target, -4.0), torch.full_like(target, 4.0)
     torch.testing.assert_close(
         weighted_cross_entropy(empty, target, 1.0),
@@ -57,7 +57,7 @@ def test_iou_of_known_masks(target):
     assert logits_iou(torch.full((1, 4, 4), -1.0), torch.zeros(1, 4, 4)).tolist() == [1.0]
 
 
-def test_only_the_leading_candidate_matters_much_and_an_absent_object_only_for_its_presence(target):
+def test_mostly_the_best_candidate_counts_and_of_an_absent_object_only_its_presence(target):
     sure = (target * 2 - 1) * 20
     candidates = torch.stack([-sure, -sure, sure, -sure], dim=1)
     iou = torch.tensor([0.0, 0.0, 1.0, 0.0]).expand(2, 4)
@@ -82,7 +82,7 @@ def test_focal_loss_of_a_known_pixel():
     )
 
 
-def test_an_absent_object_costs_its_presence_alone_and_only_the_best_of_three_learns():
+def test_an_absent_object_adds_only_its_presence_term_and_only_the_best_of_three_is_trained():
     target = torch.zeros(2, 16, 16, dtype=torch.bool)
     target[0, 4:12, 4:12] = True
     sure = (torch.nn.functional.avg_pool2d(target[:1].float()[None], 4)[0, 0] > 0.5).float() * 40 - 20

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following a batch with prompts and corrections: computed twice it is the same, and losses cost what they should."""
+"""The rollout of a batch with prompts and corrections: equal to the tracker, equal with checkpointing, right counts."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_gradients_are_the_same_with_and_without_checkpointing(plan, model, batc
         torch.testing.assert_close(again[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_checkpointing_keeps_hardly_anything(model, batch):
-    """Bytes that the forward pass keeps for the way back."""
+def test_checkpointing_stores_less_than_a_tenth(model, batch):
+    """Compares the bytes that the forward pass stores for the backward pass."""
     kept = []
     for again in (False, True):
         seen: dict[int, int] = {}
@@ -93,7 +93,7 @@ def test_checkpointing_keeps_hardly_anything(model, batch):
 
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory):
-    """A model with every tensor filled at random, so that slots and distances show, and eleven frames."""
+    """A model with random values in every tensor, so that slots and distances matter, and eleven frames."""
     model = Sam2Model(config_for("nano").at_image_size(SIZE)).eval()
     model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=3.0))
     folder = write_beads(tmp_path_factory.mktemp("long"), 1, 11, SIZE, things=2)
@@ -109,8 +109,8 @@ def relative_rms(ours: torch.Tensor, theirs: np.ndarray) -> float:
     return float(np.sqrt(((ours.numpy() - theirs) ** 2).mean() / (theirs**2).mean()))
 
 
-def test_it_is_the_tracker(long_clip):
-    """A mask on the first frame, then ten more: the logits of `Tracker.step`, whose bank rounds to bfloat16."""
+def test_the_rollout_equals_the_tracker(long_clip):
+    """A mask on the first frame, ten frames tracked: logits as of `Tracker.step`, whose bank rounds to bfloat16."""
     model, batch, frames, features = long_clip
     with torch.inference_mode():
         rolled_out = roll_out(model, features, batch, PromptPlan("mask"), LossConfig(), (1,))
@@ -123,8 +123,8 @@ def test_it_is_the_tracker(long_clip):
             assert relative_rms(ours, theirs.logits) < 1e-3, t
 
 
-def test_a_correction_is_the_trackers(long_clip):
-    """One click where the tracked mask is wrong: decoded with memory and the mask so far, as a live correction."""
+def test_a_correction_equals_the_trackers(long_clip):
+    """One click on the error of the tracked mask, decoded with memory and the current mask, like a live correction."""
     model, batch, frames, features = long_clip
     plain, corrected = (PromptPlan("mask", (0,), frames_, clicks=1) for frames_ in ((), (2,)))
     with torch.inference_mode():
@@ -191,7 +191,7 @@ def test_clicks_lie_in_the_error_and_say_what_is_true_there():
     assert label == NEGATIVE
 
 
-def test_a_script_gives_the_same_clicks_again_whatever_is_predicted():
+def test_frame_prompts_repeat_their_clicks_whatever_is_predicted():
     script = FramePrompts((1, 2))
     true = torch.zeros(2, 20, 20, dtype=torch.bool)
     true[:, 5:10, 5:10] = True
@@ -228,7 +228,7 @@ def test_rates_fall_towards_the_first_blocks_and_tables_do_not_decay(model, sett
     assert of[id(named["no_obj_ptr"])]["lr"] == 1e-4
 
 
-def test_a_frozen_encoder_is_what_makes_the_features(model, batch):
+def test_the_frozen_parameters_are_those_that_compute_features(model, batch):
     freeze(model, encoder=True)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     freeze(model, encoder=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs: they learn what the model could not do, go on after a kill, and several processes stay one.
+"""Whole training runs: they improve the model, resume after a kill, and several processes keep equal weights.
 
-Runs the command as a user does, mostly in processes of its own.
+Runs the command, mostly in separate processes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def environment():
 
 
 def box_iou_of(model, frames, labels):
-    """Mean IoU over the frames after the first, on which the tracker is given the true box."""
+    """Mean IoU over the frames after the first, which is prompted with the true box."""
     rows, columns = np.nonzero(labels[0])
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     tracker, ious = Tracker(model), []
@@ -70,7 +70,7 @@ def box_iou_of(model, frames, labels):
 
 
 def test_a_few_steps_on_own_clips_teach_nano_what_belongs_to_a_thing(tmp_path, capsys):
-    """Rings of beads: nano takes in the ground between. Other rings, on other ground, are held out."""
+    """Rings of beads: nano includes the background inside. Rings on other backgrounds are held out."""
     data = write_beads(tmp_path / "data", 4, 8, 256)
     held_out = [beads(seed, 6, 256) for seed in (100, 103, 104)]
     settings = {
@@ -93,7 +93,7 @@ def test_a_few_steps_on_own_clips_teach_nano_what_belongs_to_a_thing(tmp_path, c
     assert summary == json.loads((out / "summary.json").read_text())
 
 
-def test_a_run_leaves_what_it_says(data, tmp_path, capsys):
+def test_a_run_writes_the_documented_files(data, tmp_path, capsys):
     path, out = written(tmp_path, data)
     assert run(["train", str(path)]) == 0
     shown = capsys.readouterr()
@@ -113,9 +113,9 @@ def test_a_run_leaves_what_it_says(data, tmp_path, capsys):
     for key, value in saved.items():
         torch.testing.assert_close(state[key], value.half().float(), msg=key)
     assert load_model(out / "last.safetensors", "cpu").config.name == "nano"
-    # The same command once more has nothing to do, and says so.
+    # The same command again has nothing left to do.
     assert run(["train", str(path)]) == 0
-    assert "Going on from step 6 of 6" in capsys.readouterr().err
+    assert "Resuming from step 6 of 6" in capsys.readouterr().err
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(data, tmp_path):
@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(data, tmp_path):
     at = torch.load(killed_out / "checkpoint.pt", weights_only=True)["step"]
     assert 0 < at < 12
     again = subprocess.run(command(killed), env=environment(), check=True, capture_output=True, text=True)
-    assert f"Going on from step {at} of 12" in again.stderr
+    assert f"Resuming from step {at} of 12" in again.stderr
     ends = [torch.load(out / "checkpoint.pt", weights_only=True) for out in (whole_out, killed_out)]
     assert [end["step"] for end in ends] == [12, 12]
     for key, value in ends[0]["model"].items():
@@ -150,7 +150,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(data, tmp_path):
     assert logs[0] == logs[1]
 
 
-def test_a_run_of_another_model_is_not_gone_on_with(data, tmp_path, capsys):
+def test_a_run_of_another_model_is_not_resumed(data, tmp_path, capsys):
     path, _ = written(tmp_path, data, steps=1)
     assert run(["train", str(path)]) == 0
     path, _ = written(tmp_path, data, steps=1, image_size=96)
@@ -158,7 +158,7 @@ def test_a_run_of_another_model_is_not_gone_on_with(data, tmp_path, capsys):
     assert "image_size: 64, not 96; choose another `out`" in capsys.readouterr().err
     path, out = written(tmp_path, data, steps=2, learning_rate=1e-5)
     assert run(["train", str(path)]) == 0
-    assert "Going on from step 1 of 2" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "Resuming from step 1 of 2" in (said := " ".join(capsys.readouterr().err.split()))
     assert "Changed since: steps, learning_rate." in said
     (out / "checkpoint.pt").write_bytes(b"garbage")
     assert run(["train", str(path)]) == 2
@@ -196,13 +196,13 @@ def test_two_processes_learn_from_different_clips_and_stay_the_same(data, tmp_pa
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 2]  # one process writes
     untrained = (alone_out / "log.jsonl").read_text().splitlines()[0]
-    assert lines[0] == json.loads(untrained)  # the scores of all sequences, whoever tracked them
+    assert lines[0] == json.loads(untrained)  # the scores of all sequences, from both processes
 
 
-def test_a_frozen_encoder_stays_and_the_rest_learns_from_kept_features(data, tmp_path, capsys):
+def test_a_frozen_encoder_stays_and_the_rest_learns_from_cached_features(data, tmp_path, capsys):
     path, out = written(tmp_path, data, steps=2, freeze_encoder=True, cache_features=True)
     assert run(["train", str(path)]) == 0
-    assert "16 pictures encoded" in capsys.readouterr().err
+    assert "16 images encoded" in capsys.readouterr().err
     trained = read_state(out / "last.safetensors")
     path, other_out = written(tmp_path, data, name="other", steps=1, learning_rate=1e-12, encoder_rate=1e-12)
     assert run(["train", str(path)]) == 0
@@ -214,7 +214,7 @@ def test_a_frozen_encoder_stays_and_the_rest_learns_from_kept_features(data, tmp
     )
 
 
-def test_a_teacher_is_heard_and_accumulation_and_bfloat16_run(data, tmp_path):
+def test_a_teacher_accumulation_and_bfloat16_run_together(data, tmp_path):
     from random_models import random_model
 
     from sam2_ros.engine import config_for
@@ -234,7 +234,7 @@ def test_a_teacher_is_heard_and_accumulation_and_bfloat16_run(data, tmp_path):
     assert torch.load(out / "checkpoint.pt", weights_only=True)["bridge"] is not None
 
 
-def test_a_loss_that_is_no_number_ends_the_run_in_one_line(data, tmp_path, capsys):
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(data, tmp_path, capsys):
     path, _ = written(
         tmp_path, data, learning_rate=1e30, encoder_rate=1e30, warmup_steps=0, validation_sequences=0
     )
@@ -268,8 +268,8 @@ def test_the_recipe_of_nano_is_a_configuration_too(tmp_path, capsys):
     assert torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["step"] == 1
 
 
-def test_what_track_leaves_is_something_to_train_on(data, tmp_path):
-    """Frames in SEQ/frames, `track --out SEQ --save masks`: SEQ is a sequence, its labels those of the objects."""
+def test_masks_written_by_track_can_be_trained_on(data, tmp_path):
+    """With frames in SEQ/frames, `track --out SEQ --save masks` makes SEQ a sequence with the objects' labels."""
     sequence = tmp_path / "mine" / "kitchen"
     sequence.mkdir(parents=True)
     (sequence / "frames").symlink_to(data / "clip_0" / "frames")

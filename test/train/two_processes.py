@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one of two processes does in test_run.py, started by `torch.distributed.run` with a configuration file.
+"""One of two processes of test_run.py, started by `torch.distributed.run` with a configuration file.
 
-Leaves the weights and gradients of each rank in the run's folder.
+Writes the weights and gradients of its rank into the run's folder.
 """
 
 import sys

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reference implementations to time and to compare with: Meta's package and transformers. Knows nothing of timing."""
+"""Reference implementations for timing and comparison: Meta's package and transformers. Does not time them."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs Meta's package `sam2` over the frames that `bench` gives the tracker, with the same weights.
 
-Knows how its video predictor is driven and where its answers lie; compares nothing.
+Knows how to run its video predictor and where its results are; compares nothing.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class OfficialReference:
         height, width = frames[0].shape[:2]
         module = importlib.import_module("sam2.sam2_video_predictor")
         module.load_video_frames = lambda **_: (images, height, width)  # type: ignore[attr-defined]
-        module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # its progress bar, beside ours
+        module.tqdm = lambda frames, **_: frames  # type: ignore[attr-defined]  # hides its progress bar
         return OfficialTracker(self._model, self._predictor, boxes)
 
 
 class OfficialTracker:
-    """One video of the official predictor.
+    """One video in the official predictor.
 
-    What it does on the prompted frame before tracking starts belongs to no step; its answer there is that of the first.
+    Its work on the prompted frame before tracking starts is in no step; its result there is that of the first step.
     """
 
     def __init__(self, model: Sam2Model, predictor: Any, boxes: Sequence[Box]) -> None:
@@ -106,7 +106,7 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
     config = model.config
     size = SIZES.get(config.name, SIZES["tiny"])
     folder, stem = ("sam2.1", "sam2.1_hiera") if config.version == "2.1" else ("sam2", "sam2_hiera")
-    # It prints that it compiles: standard output is for results.
+    # It prints a message when it compiles; standard output is for results only.
     with _decoder_of(config), contextlib.redirect_stdout(sys.stderr):
         predictor = build(
             f"configs/{folder}/{stem}_{size}.yaml",
@@ -116,7 +116,8 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
             vos_optimized=compiled,
         )
     for index, grid in _grids_before_pooling(config).items():
-        # Only nano has such blocks, and the official one divides by its window, which is 0: one over the whole map.
+        # Only nano has global attention in such a block. The official code would divide by its window size of 0: a
+        # window over the whole map is equal.
         if index in hiera_of(config).global_blocks:
             predictor.image_encoder.trunk.blocks[index].window_size = grid
     predictor.load_state_dict(model.state_dict(), strict=True)
@@ -124,13 +125,13 @@ def _predictor(model: Sam2Model, compiled: bool) -> Any:
 
 
 def _grids_before_pooling(config: ModelConfig) -> dict[int, int]:
-    """The first blocks of the later stages, which pool their queries, and the side of the grid that each is given."""
+    """Index of the first block of each later stage, which pools its queries -> side of its input grid."""
     firsts = itertools.accumulate(hiera_of(config).stages[:-1])
     return {index: config.image_size // 4 // 2**stage for stage, index in enumerate(firsts)}
 
 
 def _settings(config: ModelConfig) -> dict[str, Any]:
-    """What differs from the configuration file: the input size, and for nano every width of it."""
+    """Settings that differ from the configuration file: the input size, and for nano all widths."""
     settings: dict[str, Any] = {"image_size": config.image_size}
     if config.name in SIZES:
         return settings
@@ -168,7 +169,7 @@ def _settings(config: ModelConfig) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _decoder_of(config: ModelConfig) -> Iterator[None]:
-    """The widths of its mask decoder stand in its code, not in its configuration: nano's are put in their place."""
+    """Replaces the widths of the official mask decoder, which are fixed in its code, by those of `config` (nano)."""
     base = importlib.import_module("sam2.modeling.sam2_base")
     widths = {
         "TwoWayTransformer": {"num_heads": config.mask_decoder_heads, "mlp_dim": config.mask_decoder_ffn},

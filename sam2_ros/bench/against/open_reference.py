@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens a reference implementation by its name, and checks beforehand that it can run here.
+"""Opens a reference implementation by name, and checks before that it can run here.
 
-Does not know what a reference is made of.
+Does not know how a reference works.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .transformers import TransformersReference
 
 
 def check_reference(name: str, config: ModelConfig) -> None:
-    """Whether one of `REFERENCES` can be opened, as far as can be told without importing it, which takes memory.
+    """Checks that one of `REFERENCES` can be opened, without importing it, which would take memory.
 
-    Raises UserError: the package is not installed, or has no such model.
+    Raises UserError if the package is not installed or has no such model.
     """
     if importlib.util.find_spec(PACKAGES[name]) is None:
         raise missing(name, f"No module named '{PACKAGES[name]}'")
@@ -31,9 +31,9 @@ def check_reference(name: str, config: ModelConfig) -> None:
 
 
 def open_reference(name: str, model: Sam2Model) -> Reference:
-    """One of `REFERENCES` with the weights, the input size and the precision of `model`.
+    """Opens one of `REFERENCES` with the weights, input size and precision of `model`.
 
-    Raises UserError: the package is not installed, or has no such model.
+    Raises UserError if the package is not installed or has no such model.
     """
     check_reference(name, model.config)
     if name == "transformers":

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random weights for every tensor of a SAM 2 state dict (official layout), so that none of it is inert.
+"""Random weights for every tensor of a SAM 2 state dict (official layout), so that every tensor affects the result.
 
-Knows nothing of the engine or of transformers: it only sees keys and shapes.
+Knows only keys and shapes; does not know the engine or transformers.
 
-A model with the constructors' values proves little: layer-scale gammas are 1e-6 there and position tables
-0, so wrong code passes. Here each tensor comes from its own generator, seeded by its key: the values do not
-depend on the order of the keys, and two implementations that name a tensor alike get the same numbers.
-Scales are chosen by kind so that activations stay of order one, attention is far from uniform (or position
-would not matter) and mask logits have an rms above 1.
+A model with initial values hides wrong code: its layer-scale gammas are 1e-6 and its position tables 0. Here each
+tensor has its own generator, seeded by its key: the values do not depend on the order of the keys, and two
+implementations with the same key get the same numbers. The scales are chosen by kind of tensor so that activations are
+of order one, attention is far from uniform (otherwise positions would not matter) and mask logits have an rms above 1.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# (pattern of the key, mean, standard deviation); the first that matches wins.
+# (pattern of the key, mean, standard deviation); the first match is used.
 _FIXED = [
     (r"(no_mem_embed|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)", 0.0, 1.0),
     (r"maskmem_tpos_enc", 0.0, 2.0),
@@ -31,12 +30,11 @@ _FIXED = [
     (r"mask_downsample\.bias", 0.0, 1.0),
     (r".*\.bias", 0.0, 0.2),
 ]
-# Weights of linear and convolution layers: (pattern, gain), the deviation being gain / sqrt(fan in).
+# Weights of linear and convolution layers: (pattern, gain); standard deviation = gain / sqrt(fan in).
 _GAINS = [
-    # Sharp attention, so that the softmax cares about positions; sharper still and a tracker of 24 frames
-    # turns chaotic: memories are rounded to bfloat16, and a last-bit difference then grows past any
-    # tolerance. For the same reason the mask has less weight in a memory than the image, which does not
-    # depend on earlier frames.
+    # Sharp attention, so that the softmax depends on positions. With still sharper attention a track of 24 frames
+    # becomes chaotic: memories are rounded to bfloat16, and a difference in the last bit grows beyond any tolerance.
+    # For the same reason the mask has less weight in a memory than the image, which does not depend on earlier frames.
     (r"memory_attention\..*\.(q|k)_proj\.weight", 1.5),
     (r"memory_attention\.layers\.\d+\.cross_attn_image\.(v|out)_proj\.weight", 0.7),
     (r"memory_encoder\.mask_downsampler\.encoder\.12\.weight", 0.3),
@@ -52,7 +50,7 @@ _GAINS = [
 def fill_by_key(
     shapes: Mapping[str, Tensor | torch.Size], seed: int = 0, presence_bias: float = 0.0
 ) -> dict[str, Tensor]:
-    """A float32 tensor for every key; `presence_bias` shifts the object score, which gates masks."""
+    """A float32 tensor for every key. `presence_bias` is added to the object score, which gates the masks."""
     filled = {}
     for key, like in shapes.items():
         shape = like.shape if isinstance(like, Tensor) else like
@@ -70,7 +68,7 @@ def _mean_and_deviation(key: str, shape: torch.Size) -> tuple[float, float]:
             return mean, deviation
     if len(shape) == 1:
         return 1.0, 0.3  # weights of layer norms
-    # A transposed convolution of kernel and stride 2 sums over its input channels only, which come first.
+    # A transposed convolution with kernel and stride 2 sums over its input channels only, its first dimension.
     fan_in = shape[0] if re.fullmatch(r".*output_upscaling\.[03]\.weight", key) else shape[1:].numel()
     gain = next(gain for pattern, gain in _GAINS if re.fullmatch(pattern, key))
     return 0.0, gain / fan_in**0.5

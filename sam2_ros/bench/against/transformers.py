@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs transformers' port of SAM 2 over the frames that `bench` gives the tracker, with the same weights.
 
-Knows how its `Sam2VideoModel` is shaped and driven and where its answers lie; compares nothing.
+Knows how to configure and run its `Sam2VideoModel` and where its results are; compares nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sam2_ros.engine.preprocess import preprocess
 from .reference import Box, hiera_of, missing
 
 BOX_CORNERS = [2, 3]
-"""Labels of the two points that a box is to the prompt encoder."""
+"""Labels of the two points by which the prompt encoder represents a box."""
 
 
 class TransformersReference:
-    """A `Reference`. It keeps all frames and memories of a session, so that long streams need much memory."""
+    """A `Reference`. Stores all frames and memories of a session: long streams need much memory."""
 
     def __init__(self, model: Sam2Model) -> None:
         self._package = _package()
@@ -89,7 +89,7 @@ def _build(sam2_video: Any, model: Sam2Model) -> Any:
 
 
 def _shape(config: ModelConfig) -> dict[str, Any]:
-    """`ModelConfig` in the words of `Sam2VideoConfig`, whose widths are those of the official models."""
+    """The arguments of `Sam2VideoConfig` for a `ModelConfig`; its default widths are those of the official models."""
     hiera, size = hiera_of(config), config.image_size
     newer = config.version == "2.1"
     return {

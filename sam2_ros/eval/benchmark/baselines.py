@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baseline trackers without learning: dense optical flow, and a box tracker with GrabCut.
 
-Know a mask and a box to start from, and images; know no model and no truth.
+Start from a mask and a box, and get images; know no model and no ground truth.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ import numpy as np
 GRABCUT_LONG_SIDE_PX = 256
 GRABCUT_ROUNDS = 3
 CONTEXT_SHARE = 0.5
-"""Of the sides of a box, that GrabCut sees around it: enough for what background looks like."""
+"""Margin around a box that GrabCut sees, as a share of the box's sides: enough to model the background."""
 
 
 Box = tuple[float, float, float, float]
 
 
 class Baseline(Protocol):
-    """Gets every frame of a sequence, in order, from the one on which the first object is added."""
+    """A tracker without learning. Gets every frame of a sequence in order, from the first prompted one on."""
 
     def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
         """Masks of all objects, ``[H, W]`` bool, in the next frame."""
 
     def add_object(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
-        """Add an object by its mask and box (x0, y0, x1, y1 px; None = not seen) in the last tracked frame."""
+        """Adds an object by its mask and box (x0, y0, x1, y1 px; None = not visible) in the last tracked frame."""
 
 
 class FlowBaseline:
-    """Carries every mask by dense optical flow (DIS, Kroeger et al. 2016) from frame to frame."""
+    """Moves every mask from frame to frame by dense optical flow (DIS, Kroeger et al. 2016)."""
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._grey: np.ndarray | None = None
-        # [H, W] float32: a mask that moves by parts of a pixel stays soft.
+        # [H, W] float32, 0..1: soft edges keep movements of less than a pixel.
         self._shares: dict[str, np.ndarray] = {}
 
     def track(self, image_hw3: np.ndarray) -> dict[str, np.ndarray]:
         grey = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2GRAY)
         if self._grey is not None and self._shares:
-            # Where each pixel was in the frame before.
+            # Position of each pixel in the previous frame.
             back_hw2 = self._flow.calc(grey, self._grey, None)  # type: ignore[call-overload]  # no first guess
             height, width = grey.shape
             x = back_hw2[..., 0] + np.arange(width, dtype=np.float32)
@@ -58,10 +58,10 @@ class FlowBaseline:
 
 
 class GrabCutBaseline:
-    """Follows the box (MIL, Babenko et al. 2009) and fills it by GrabCut (Rother et al. 2004).
+    """Tracks the box (MIL, Babenko et al. 2009) and segments it by GrabCut (Rother et al. 2004).
 
-    The box tracker's random choices decide much; each object starts them anew, so that its numbers do not depend on
-    what ran before.
+    The result depends strongly on the box tracker's random numbers. They are seeded again for each object, so that its
+    scores do not depend on earlier objects.
     """
 
     def __init__(self) -> None:
@@ -76,10 +76,10 @@ class GrabCutBaseline:
         return masks
 
     def add_object(self, name: str, image_hw3: np.ndarray, mask_hw: np.ndarray, box: Box | None) -> None:
-        self._trackers[name] = None  # nothing to follow
+        self._trackers[name] = None  # no box: nothing to track
         if box is not None:
             x0, y0, x1, y1 = (round(edge) for edge in box)
-            # It draws from C's rand(), which starts like this, and from a generator of OpenCV's.
+            # TrackerMIL draws from C's rand(), whose initial seed is 1, and from OpenCV's generator.
             ctypes.CDLL(None).srand(1)
             cv2.setRNGSeed(0)
             tracker = self._trackers[name] = cv2.TrackerMIL.create()
@@ -93,9 +93,9 @@ BASELINES: dict[str, type[FlowBaseline] | type[GrabCutBaseline]] = {
 
 
 def grabcut(image_hw3: np.ndarray, box: Box) -> np.ndarray:
-    """``[H, W]`` bool: what GrabCut finds in a box x0, y0, x1, y1 in pixels, empty when that leaves nothing.
+    """Segments the object in a box (x0, y0, x1, y1 px) by GrabCut: ``[H, W]`` bool, empty if nothing is found.
 
-    It works on the box with some context, scaled down to 256 px: its time does not depend on the camera then.
+    Runs on the box with a margin, scaled down to 256 px, so that its time does not depend on the size of the image.
     """
     height, width = image_hw3.shape[:2]
     mask = np.zeros((height, width), bool)
@@ -113,16 +113,16 @@ def grabcut(image_hw3: np.ndarray, box: Box) -> np.ndarray:
     inner = [round(v * scale) for v in (x0 - left, y0 - top, x1 - left, y1 - top)]
     labels[inner[1] : inner[3], inner[0] : inner[2]] = cv2.GC_PR_FGD
     if (labels == cv2.GC_PR_FGD).all():
-        mask[y0:y1, x0:x1] = True  # the box is the image: there is no background to learn from
+        mask[y0:y1, x0:x1] = True  # the box is the whole image: there is no background to model
         return mask
-    cv2.setRNGSeed(0)  # its colour models start from random clusters
+    cv2.setRNGSeed(0)  # GrabCut initialises its colour models with random clusters
     try:
         cv2.grabCut(
             cv2.cvtColor(small, cv2.COLOR_RGB2BGR), labels, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)),
             GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK,
         )  # fmt: skip
     except cv2.error:
-        return mask  # too few pixels of one kind for its mixture of colours
+        return mask  # too few foreground or background pixels for the colour mixture
     inside = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
     back = cv2.resize(inside, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
     mask[top:bottom, left:right] = back > 0.5

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration and result of `sam2-ros eval`; options are checked before anything slow is done.
+"""Configuration and result of `sam2-ros eval`; options are checked before anything slow starts.
 
-Does not know how it is evaluated.
+Does not know how the evaluation works.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .prompting import PROMPT_KINDS
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What to evaluate on what, and where.
+    """Model, dataset and options of an evaluation.
 
     Attributes:
         dataset: see `datasets`.
         prompt: one of `PROMPT_KINDS`.
-        split, sequences: which part of the dataset; empty = all.
+        split, sequences: the part of the dataset to evaluate; empty = all.
         out: folder for predicted masks, overlays and summary.json; None = nothing is written.
         numerics: see `TrackerConfig`.
-        baselines: names of `BASELINES`, each run beside the model.
-        memory: what the tracker remembers.
-        workers: processes, each with a model of its own; 0 = chosen by rule.
-        ray: address of a Ray cluster that does the work, or `local`; empty = this machine does it without.
-        fresh: sequences that an earlier run completed in `out` are done again.
+        baselines: names of `BASELINES` to score beside the model.
+        memory: options of the tracker's memory.
+        workers: number of processes, each with its own model; 0 = chosen by rule.
+        ray: address of a Ray cluster, or `local` to start one; empty = without Ray, on this machine.
+        fresh: evaluate again the sequences that an earlier run completed in `out`.
         overwrite: see `ResultFolder`.
     """
 
@@ -59,10 +59,12 @@ class EvalConfig:
         if unknown := sorted(set(self.baselines) - set(BASELINES)):
             raise UserError(f"--baseline {unknown[0]} given, one of {', '.join(BASELINES)} expected")
         if self.workers < 0:
-            raise UserError(f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen")
+            raise UserError(
+                f"--workers {self.workers} given, 1 or more expected, or 0 to choose automatically"
+            )
         if self.ray and self.out is None:
             raise UserError(
-                f"--ray {self.ray} without --out: name a folder that every machine of the cluster sees"
+                f"--ray {self.ray} without --out: name a folder that every machine of the cluster can access"
             )
         if self.fresh and self.out is None:
             raise UserError("--fresh without --out: there are no earlier results, leave it out")
@@ -72,8 +74,8 @@ class EvalConfig:
             out, dataset = self.out.resolve(), self.dataset.resolve()
             if out.is_relative_to(dataset) or dataset.is_relative_to(out):
                 raise UserError(
-                    f"--out {self.out} and the dataset {self.dataset} lie in each other: predicted masks could replace "
-                    "true ones; choose another folder"
+                    f"--out {self.out} and the dataset {self.dataset} lie one inside the other: predicted masks could "
+                    "replace true ones; choose another folder"
                 )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sam2-ros eval` on videos: runs the model and the baselines over every sequence and writes the summary.
 
-Joins dataset, earlier results, the way to run and the summary; does not know how any of them works.
+Connects dataset, resume, runner and summary; does not know how any of them works.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def run_eval(
     on_note: OnNote = lambda line: None,
     command: tuple[str, ...] = (),
 ) -> EvalResult:
-    """Evaluate; sequences that cannot be are in the report's `failed`, and the others are not lost.
+    """Evaluates the model. A sequence that fails is listed in the report's `failed`; the others are still scored.
 
     Args:
-        on_note: gets a line for people whenever there is one: what was reused, what failed.
-        command: as given, for summary.json.
+        on_note: called with one line for each thing the user should know: what was reused, what failed.
+        command: the command line, for summary.json.
 
-    Raises UserError where nothing can be evaluated, and one of status 130 that says how to go on where the user
-    interrupts. An earlier summary.json, and what it is of, stays until the new one is complete.
+    Raises UserError if nothing can be evaluated; with status 130, and how to resume, if the user interrupts. An earlier
+    summary.json and its files stay until the new ones are complete.
     """
     config = _with_absolute_paths(config) if config.ray else config
     if config.out is None:
@@ -66,7 +66,7 @@ def _run(
 ) -> EvalResult:
     failed: dict[str, str] = {}
     sequences = _usable(open_dataset(config.dataset, config.split, config.sequences, failed), config, failed)
-    # Of a single sequence the line is the error of the run.
+    # With a single sequence, its failure is the error of the run: no note then.
     on_failed = on_note if len(sequences) + len(failed) > 1 else lambda line: None
     for name, line in failed.items():
         on_failed(f"{name} failed: {line}")
@@ -89,12 +89,12 @@ def _run(
         on_progress("loading the model", 0, None)
         jobs = [Job(one.sequence.name, one) for one in to_do]
         try:
-            # Other processes use the same device and precision, whatever they would choose.
+            # Resolved here, so that all processes use the same device and precision.
             staged = replace(config, model_options=options, out=None if folder is None else folder.staging)
             load = LoadEvaluator(staged, threads, _most_objects(config, to_do))
             runner.run(load, jobs, status.on_event)
         except KeyboardInterrupt:
-            # By the files: a process may have ended a sequence and not have said so yet.
+            # Counted by the files: a process may have finished a sequence without having reported it yet.
             complete = reused
             if folder is not None:
                 complete += len(plan_resume(to_do, folder.path, folder.staging).records)
@@ -113,7 +113,7 @@ def _run(
         try:
             write_json(folder.stage("summary.json"), result.report | result.details)
             folder.commit((*SUMMARIES, *waiting))
-        except OSError as error:  # what was found out is shown all the same
+        except OSError as error:  # the scores are still printed
             failed["summary.json"] = not_written(error, folder.path / "summary.json")
             on_note(failed["summary.json"])
             folder.close()
@@ -126,7 +126,7 @@ def _run(
 def _write_report(
     folder: ResultFolder, sequences: list[VosSequence], failed: dict[str, str], on_note: OnNote
 ) -> None:
-    """The numbers are safe by now: a report that cannot be written is a note."""
+    """Writes report.html. The summary is already written, so that a failure here is only noted."""
     try:
         write_eval_report(folder.path, sequences, folder.stage("report.html"))
         folder.commit(())
@@ -138,7 +138,7 @@ def _write_report(
 def _result(
     config: EvalConfig, records: list[dict[str, Any]], failed: dict[str, str], run: dict[str, Any]
 ) -> EvalResult:
-    """The means over records, with what they were made with. `run`: how this time."""
+    """The means over all records, with settings and versions. `run`: workers and command of this run."""
     summary, first = summarise(records), records[0]
     details = {
         "dataset": str(config.dataset),
@@ -158,17 +158,17 @@ def _result(
 
 
 def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, str]) -> list[VosSequence]:
-    """Those with frames that count; the others go to `failed`. Raises SourceError when none is left."""
+    """The sequences with frames to score; the others go to `failed`. Raises SourceError if none is left."""
     short = [one for one in sequences if len(one.truth.indices) < _LEAST_ANNOTATED]
     if len(short) == len(sequences) and not failed:
         raise SourceError(
-            f"'{config.dataset}' has no sequence with three annotated frames, of which the first and the last do not "
-            "count: expected a split whose truth is published, such as train"
+            f"'{config.dataset}' has no sequence with three annotated frames (the first and the last are not scored): "
+            "expected a split with published ground truth, such as train"
         )
     for one in short:
         failed[one.name] = (
-            f"sequence '{one.name}' has {len(one.truth.indices)} annotated frames, of which the first and the last do "
-            f"not count: at least {_LEAST_ANNOTATED} expected"
+            f"sequence '{one.name}' has {len(one.truth.indices)} annotated frames (the first and the last are not "
+            f"scored): at least {_LEAST_ANNOTATED} expected"
         )
     usable = [one for one in sequences if one not in short]
     if not usable:
@@ -177,7 +177,7 @@ def _usable(sequences: list[VosSequence], config: EvalConfig, failed: dict[str, 
 
 
 def _drop_incomplete(folder: ResultFolder) -> list[str]:
-    """Remove from staging what interrupted and failed sequences left; the folders of the others, with `/`."""
+    """Removes incomplete sequences from staging. Returns the folders of the complete ones, each ending in `/`."""
     ends = f"/{RESULT}"
     complete = [name.removesuffix(RESULT) for name in folder.staged() if name.endswith(ends)]
     folder.drop_staged(complete)
@@ -192,7 +192,7 @@ def _plan(
     on_note: OnNote,
     on_failed: OnNote,
 ) -> tuple[dict[str, dict[str, Any]], list[SequenceTask]]:
-    """Records of an earlier run, and what is left to do."""
+    """Records reused from an earlier run, by name, and the sequences left to evaluate."""
     if folder is None:
         return {}, [SequenceTask(one, {}) for one in sequences]
     of_run = run_fingerprint(config)
@@ -217,16 +217,16 @@ def _plan(
 
 
 def _most_objects(config: EvalConfig, to_do: list[SequenceTask]) -> int:
-    """In one sequence: what a model is compiled for. 1 where it is not compiled, as masks are then read as needed."""
+    """Most objects in one sequence, for a compiled model; 1 without compiling, so that no mask is read early."""
     most = 1
     for one in to_do if config.model_options.compile != "off" else ():
-        with contextlib.suppress(SourceError):  # is said when it is its turn
+        with contextlib.suppress(SourceError):  # raised again when the sequence is evaluated
             most = max(most, len(one.sequence.first_frames))
     return most
 
 
 def _with_absolute_paths(config: EvalConfig) -> EvalConfig:
-    """Paths that mean the same in every folder."""
+    """The configuration with absolute paths, for processes that run in other folders."""
     dataset = config.dataset if is_rendered(config.dataset) else config.dataset.absolute()
     return replace(
         config,
@@ -238,9 +238,12 @@ def _with_absolute_paths(config: EvalConfig) -> EvalConfig:
 
 @dataclass(kw_only=True)
 class _EvalStatus(JobStatus):
-    """Progress of a run, in frames. `lengths`: of the sequences that are run.
+    """Progress of a run, in frames.
 
-    `publish` takes sequences that are done, where no earlier result would be torn apart.
+    Attributes:
+        lengths: number of frames of each sequence to evaluate.
+        publish: the result folder to which complete sequences are moved at once; None = all together at the end, so
+            that an earlier result stays whole until then.
     """
 
     on_progress: OnProgress
@@ -248,7 +251,7 @@ class _EvalStatus(JobStatus):
     publish: ResultFolder | None
 
     def publish_complete(self, name: str) -> None:
-        """A sequence that is done takes its place; one that cannot stays in staging: the end of the run says why."""
+        """Moves a complete sequence to its place. On an error it stays in staging; the end of the run reports it."""
         if self.publish is not None and result_file(self.publish.staging, name).exists():
             with contextlib.suppress(OSError, UserError):
                 self.publish.commit((f"{name}/",), only=f"{name}/")
@@ -264,7 +267,7 @@ class _EvalStatus(JobStatus):
 
 def _none_scored(dataset: Path, failed: dict[str, str]) -> str:
     if not failed:
-        return f"no object of '{dataset}' shows before the last annotated frames"
+        return f"no object of '{dataset}' is visible before the last annotated frame"
     line = next(iter(failed.values()))
     return (
         line
@@ -275,8 +278,8 @@ def _none_scored(dataset: Path, failed: dict[str, str]) -> str:
 
 def _resume_hint(config: EvalConfig, done: int, count: int) -> str:
     if config.out is None:
-        return "interrupted; nothing is kept without --out DIR, with it the same command goes on where it was"
+        return "interrupted; without --out DIR no results are kept, with it the same command resumes"
     return (
-        f"interrupted; {done} of {count} sequences are complete in '{config.out}': the same command goes on with the "
+        f"interrupted; {done} of {count} sequences are complete in '{config.out}': the same command resumes with the "
         "others"
     )

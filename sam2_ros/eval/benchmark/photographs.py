@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros eval` on photographs: prompts every instance alone and scores the IoU of its mask.
+"""`sam2-ros eval` on photographs: prompts every instance on its own and scores the IoU of its mask.
 
-Joins photographs, prompts, the image segmenter and files; nothing here has a time.
+Connects photographs, prompts, the image segmenter and files; does not track.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from .scores import disjoint
 
 LEAST_PX = 32 * 32
 LARGE_PX = 96 * 96
-"""COCO's bounds of small, medium and large instances; small ones do not count here."""
+"""COCO's bounds of small, medium and large instances, in pixels; small ones are not scored here."""
 PROMPTS = ("box", "click1", "click3", "click5")
 
 
 @dataclass(frozen=True)
 class InstanceScore:
-    """One instance: its pixels, the IoU of each method, and how long the model's last answer took."""
+    """One instance: its area, the IoU of each method (0..1), and the time of the model's last answer."""
 
     photograph: str
     area_px: int
@@ -61,7 +61,7 @@ def run_photographs(
     on_progress: OnProgress = lambda step, done, total: None,
     on_note: OnNote = lambda line: None,
 ) -> EvalResult:
-    """Evaluate; a photograph that does not decode is in the report's `failed`, and `on_note` gets a line.
+    """Evaluates the model. A photograph that cannot be decoded is listed in the report's `failed` and noted.
 
     Raises UserError.
     """
@@ -72,11 +72,11 @@ def run_photographs(
     if config.workers or config.ray or config.fresh:
         raise UserError("--workers, --ray and --fresh are for videos: leave them out for photographs")
     if config.memory != MemoryOptions():
-        raise UserError(f"{config.memory.words()} on photographs, which have no memory: leave it out")
+        raise UserError(f"{config.memory.words()} on photographs, which use no memory: leave it out")
     if config.baselines and (config.baselines != ("grabcut",) or config.prompt != "box"):
         raise UserError(
             f"baselines {', '.join(config.baselines)} with --prompt {config.prompt} on photographs: "
-            "only grabcut with a box expected"
+            "only grabcut with --prompt box expected"
         )
     if config.out is None:
         return _run(config, None, on_progress, on_note)
@@ -143,10 +143,10 @@ def _run(
 
 
 def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:
-    """The answer to a prompt, and the milliseconds of the last pass of the decoder.
+    """The mask ``[H, W]`` for a prompt, and the milliseconds of the last decoder pass.
 
-    One click: the best of three candidates by the model's own predicted IoU. Each further click comes with the
-    logits of the answer before it, as SAM's evaluation does; a box and several clicks have one answer.
+    First click: the candidate with the highest predicted IoU of three. Each further click is decoded together with the
+    logits of the previous answer, as in SAM's evaluation; a box and several clicks have one answer.
     """
     start_s = time.perf_counter()
     if prompt not in CLICKS:
@@ -202,7 +202,7 @@ def _ious(scores: list[InstanceScore], method: str) -> dict[str, float | None]:
 
 
 def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
-    """File name -> its folder among the results: the name without ending, with its folders where two share that."""
+    """File name -> its result folder: the stem, or the whole path with `_` for `/` if two files share a stem."""
     stems = [Path(one.name).stem for one in photographs]
     names: dict[str, str] = {}
     for one, stem in zip(photographs, stems, strict=True):
@@ -215,7 +215,7 @@ def _folder_names(photographs: Sequence[Photograph]) -> dict[str, str]:
 
 
 def _write(folder: ResultFolder, name: str, image_hw3: np.ndarray, masks: list[np.ndarray]) -> None:
-    """labels.png (value k = the k-th instance that counts) and overlay.png."""
+    """Writes labels.png (value k = the k-th scored instance) and overlay.png."""
     parted = disjoint({str(number): mask for number, mask in enumerate(masks, start=1)})
     labels = np.zeros(image_hw3.shape[:2], np.uint16)
     for number, mask in parted.items():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks one sequence with prompts simulated from its annotation: a mask, a box, clicks, or online corrections.
 
-Knows the tracker and the truth of the frames that prompts are drawn from; does not know scores or files.
+Knows the tracker, and the ground truth of the prompted frames; does not know scores or files.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .prompting import CLICKS, PROMPT_KINDS, Clicks
 PAUSE_BELOW_IOU = 0.75
 PAUSE_CLICKS = 3
 MAX_PROMPTED_FRAMES = 8
-"""Online: frames on which one object is prompted at most, the first one included (SAM 2 paper, section F.1.1)."""
+"""Online: most frames on which one object is prompted, the first included (SAM 2 paper, section F.1.1)."""
 
 
 @dataclass(frozen=True)
 class AnsweredFrame:
-    """One frame's answer.
+    """The tracker's answer for one frame.
 
     Attributes:
-        result: what the tracker said, after all clicks.
-        step_ms: the step that gave this answer, frame in to masks out.
-        clicked: objects that were clicked on in this frame.
+        result: the tracker's result after all clicks.
+        step_ms: duration of the step that gave this result, frame in to masks out.
+        clicked: objects that were prompted on this frame.
     """
 
     result: FrameResult
@@ -47,7 +47,7 @@ class AnsweredFrame:
 
 
 def sequence_tracker_config(kind: str, numerics: str, memory: MemoryOptions, objects: int) -> TrackerConfig:
-    """Of a tracker for a sequence of so many objects, but for what the sequence itself decides."""
+    """Tracker configuration for sequences of up to `objects` objects, without the fields that depend on a sequence."""
     prompted = MAX_PROMPTED_FRAMES if kind == "online" else 1
     return memory.within(
         TrackerConfig(
@@ -60,7 +60,7 @@ def sequence_tracker_config(kind: str, numerics: str, memory: MemoryOptions, obj
 
 
 class PromptedTracker:
-    """A tracker over one sequence, from its first prompted frame to its end; gets every frame, in order."""
+    """Tracks one sequence from its first prompted frame to its end. Gets every frame, in order."""
 
     def __init__(
         self,
@@ -70,7 +70,10 @@ class PromptedTracker:
         numerics: str = "stream",
         memory: MemoryOptions | None = None,
     ) -> None:
-        """`kind`: one of `PROMPT_KINDS`; `numerics`: see `TrackerConfig`. CheckpointError: no room in an export."""
+        """`kind`: one of `PROMPT_KINDS`; `numerics`: see `TrackerConfig`.
+
+        Raises CheckpointError if the sequence has more objects than an exported model holds.
+        """
         if kind not in PROMPT_KINDS:
             raise ValueError(f"prompt '{kind}' given, one of {', '.join(PROMPT_KINDS)} expected")
         self._kind = kind
@@ -90,7 +93,7 @@ class PromptedTracker:
     def step(
         self, index: int, image_hw3: np.ndarray, new: Sequence[str], truth: FrameTruth | None
     ) -> AnsweredFrame:
-        """Track into a frame; `new` objects first show in it and are prompted, so that its truth is needed."""
+        """Tracks one frame. Prompts the objects `new`, which first appear in it: its `truth` is then required."""
         known = list(self._prompted_frames)
         for name in new:
             self._prompted_frames[name] = 1
@@ -105,7 +108,7 @@ class PromptedTracker:
     def _click(
         self, index: int, image_hw3: np.ndarray, new: Sequence[str], watched: Sequence[str], truth: FrameTruth
     ) -> AnsweredFrame:
-        """Each click is on the error of the answer before it; the frame is tracked again with all clicks so far."""
+        """Clicks one by one on the error of the last answer, and tracks the frame again with all clicks so far."""
         before = self._tracker
         clicks: dict[str, Clicks] = {}
         left: dict[str, int] = {}
@@ -130,7 +133,7 @@ class PromptedTracker:
         return answer
 
     def _pauses(self, name: str, answer: AnsweredFrame, truth: FrameTruth) -> bool:
-        """An operator stops on an object that he sees and that is not covered well, a few times at most."""
+        """True if a simulated operator would correct the object here: visible, IoU below the bound, budget left."""
         if name not in truth.masks or self._prompted_frames[name] >= MAX_PROMPTED_FRAMES:
             return False
         return mask_iou(answer.masks()[name], truth.mask(name)) < PAUSE_BELOW_IOU
@@ -148,10 +151,10 @@ class PromptedTracker:
 
     @property
     def prompted_frames(self) -> Mapping[str, int]:
-        """Frames on which each object was prompted so far."""
+        """Number of frames on which each object was prompted so far."""
         return self._prompted_frames
 
 
 def _copy(tracker: Tracker) -> Tracker:
-    """The tracker as it is now, with a bank of its own and the same model."""
+    """A copy of the tracker with its own memory bank; the model is shared."""
     return copy.deepcopy(tracker, {id(tracker.model): tracker.model})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the frames that the report of an evaluation shows: image, predicted masks, true masks.
 
-Knows where `results` left the masks; does not know what is shown.
+Knows where `sequence_writer` wrote the masks; does not know the layout of the report.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sam2_ros.eval.report.worst_frames import FrameKey, FrameMasks
 
 
 def write_eval_report(out: Path, sequences: Sequence[VosSequence], path: Path) -> None:
-    """The report of the summary.json in `out`, as a page at `path`. Raises SourceError, OSError."""
+    """Writes the report of the summary.json in `out` as a page at `path`. Raises SourceError, OSError."""
     by_name = {sequence.name: sequence for sequence in sequences}
 
     def read_frames(places: Collection[FrameKey]) -> dict[FrameKey, FrameMasks]:
@@ -28,7 +28,7 @@ def write_eval_report(out: Path, sequences: Sequence[VosSequence], path: Path) -
 
 
 def read_frame(out: Path, sequence: VosSequence, index: int) -> FrameMasks:
-    """A frame that was evaluated. Raises SourceError."""
+    """Reads image, predicted and true masks of an evaluated frame. Raises SourceError."""
     image = sequence.image(index)
     truth = sequence.annotated(index, image)
     file = f"{sequence.frames.names[index]}.png"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resuming an evaluation: finds the sequences whose earlier results can be reused.
+"""Resumes an evaluation: finds the sequences whose earlier results can be reused.
 
-Knows what decides the numbers of a sequence; does not know how they are made.
+Knows which settings determine the scores of a sequence; does not know how they are computed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .sequence_writer import result_file
 
 
 def run_fingerprint(config: EvalConfig) -> dict[str, Any]:
-    """What decides the numbers of every sequence of a run, beside the sequence itself; reads the model's file once.
+    """Fingerprint of a run: everything but the sequence itself that determines its scores. Reads the model's file once.
 
     Raises CheckpointError.
     """
@@ -37,7 +37,7 @@ def run_fingerprint(config: EvalConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ResumePlan:
-    """The sequences of a run: records of those that are complete, the others, and a line for people if there is one."""
+    """The records of complete sequences by name, the sequences left to evaluate, and notes for the user."""
 
     records: dict[str, dict[str, Any]]
     to_do: list[SequenceTask]
@@ -45,7 +45,7 @@ class ResumePlan:
 
 
 def plan_resume(tasks: Sequence[SequenceTask], out: Path, staging: Path) -> ResumePlan:
-    """What of a run is complete in `out`, or in `staging` where an interrupted one left it, by the same fingerprint."""
+    """Finds the sequences that are complete with the same fingerprint, in `out` or in `staging` (interrupted runs)."""
     records, to_do, reasons = {}, [], Counter[str]()
     for one in tasks:
         record, reason = reusable_record(result_file(out, one.sequence.name), one.fingerprint)
@@ -60,7 +60,7 @@ def plan_resume(tasks: Sequence[SequenceTask], out: Path, staging: Path) -> Resu
     notes = []
     if records:
         notes.append(
-            f"{len(records)} of {len(tasks)} sequences are complete in '{out}' and taken over; --fresh runs them again"
+            f"{len(records)} of {len(tasks)} sequences are complete in '{out}' and reused; --fresh runs them again"
         )
     notes += [
         f"{counted(count, 'sequence')} of '{out}' run again: {reason}" for reason, count in reasons.items()

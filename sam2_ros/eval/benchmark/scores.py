@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """J and F of every object on every scored frame, and their means, as the DAVIS benchmark defines them.
 
-Knows masks and truth; does not know who made the masks.
+Knows masks and ground truth; does not know where the masks come from.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ LEAST_FRAMES_OF_DECAY = 4
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """One object on one frame that counts.
+    """One object on one scored frame.
 
     Attributes:
-        frame: position in the sequence.
+        frame: index in the sequence.
         j, f: 0..1.
-        visible: the truth shows the object.
-        empty: the answer has no pixel.
-        presence: the model's object score logit, above 0 = visible; None = who answered has no such thing.
-        state: name of the tracker's state, None likewise.
+        visible: the object is visible in the ground truth.
+        empty: the predicted mask has no pixel.
+        presence: the model's object score logit, above 0 = visible; None = the method has none (baselines).
+        state: name of the tracker's state; None = the method has none.
     """
 
     frame: int
@@ -45,7 +45,7 @@ class ScoredFrame:
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """One object over the frames that count for it, at least one."""
+    """One object over its scored frames, at least one."""
 
     name: str
     curve: tuple[ScoredFrame, ...]
@@ -64,7 +64,7 @@ class ObjectScores:
 
     @property
     def hidden(self) -> list[ScoredFrame]:
-        """The frames that do not show it."""
+        """The scored frames on which the object is not visible."""
         return [one for one in self.curve if not one.visible]
 
     def jf_decay(self) -> float | None:
@@ -104,10 +104,10 @@ class ObjectScores:
 
 
 class SequenceScorer:
-    """Collects the masks of one sequence.
+    """Scores the masks of one sequence, frame by frame.
 
-    The first and the last annotated frame do not count (semi-supervised DAVIS 2017), nor does any frame up to the one
-    an object was prompted on. A frame that does not show an object counts 1 when its mask is empty, else 0.
+    Not scored: the first and the last annotated frame (semi-supervised DAVIS 2017), and all frames up to the one on
+    which an object was prompted. On a frame where the object is not visible, an empty mask scores 1, any other 0.
     """
 
     def __init__(self, sequence: VosSequence) -> None:
@@ -122,9 +122,9 @@ class SequenceScorer:
         truth: FrameTruth,
         tracked: Sequence[TrackedObject] = (),
     ) -> None:
-        """The answer for an annotated frame, ``[H, W]`` bool by object; an object without a mask = called absent.
+        """Scores the masks of an annotated frame, ``[H, W]`` bool by object; a missing mask counts as empty.
 
-        `tracked`: what else the tracker said of the objects.
+        `tracked`: the tracker's objects, for presence and state.
         """
         if index == self._last:
             return
@@ -150,26 +150,26 @@ class SequenceScorer:
             self._curves[name].append(scored)
 
     def objects(self) -> list[ObjectScores]:
-        """Objects with at least one frame that counts, in the order they appear."""
+        """The objects with at least one scored frame, in order of appearance."""
         return [ObjectScores(name, tuple(curve)) for name, curve in self._curves.items() if curve]
 
 
 def decay(values: Sequence[float]) -> float | None:
-    """The mean of the first quarter of a series minus that of the last one (Perazzi et al. 2016, 5.1).
+    """Mean of the first quarter of a series minus the mean of the last quarter (Perazzi et al. 2016, 5.1).
 
-    Quarters share the value on their border, as in the benchmark's own tool. None for fewer than four values.
+    Neighbouring quarters share the value at their border, as in the benchmark's tool. None for fewer than four values.
     """
     count = len(values)
     if count < LEAST_FRAMES_OF_DECAY:
         return None
-    # The 1e-10 makes halves round up, which is what the tool does.
+    # The 1e-10 rounds halves up, as the tool does.
     borders = np.round(np.linspace(1, count, 5) + 1e-10).astype(int) - 1
     first, last = values[borders[0] : borders[1] + 1], values[borders[3] : borders[4] + 1]
     return float(np.mean(first) - np.mean(last))
 
 
 def percent(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
-    """`{"J", "F", "JF"}` in percent: the mean over objects, each of the same weight; None without an object."""
+    """`{"J", "F", "JF"}` in percent: the mean over objects with equal weights; None without an object."""
     return {
         "J": in_percent(mean(one.j for one in objects)),
         "F": in_percent(mean(one.f for one in objects)),
@@ -178,23 +178,23 @@ def percent(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
 
 
 def absent_percent(objects: Sequence[ObjectScores]) -> float | None:
-    """Of the frames that do not show an object, those with an empty answer, in percent; None where all show."""
+    """Percentage of frames with an empty mask among those with a hidden object; None if no object is ever hidden."""
     return in_percent(mean(float(frame.empty) for one in objects for frame in one.hidden))
 
 
 def false_presence_percent(objects: Sequence[ObjectScores]) -> float | None:
-    """Of the frames that do not show an object, those whose state is TRACKING, in percent; None where all show."""
+    """Percentage of frames in state TRACKING among those with a hidden object; None if no object is ever hidden."""
     states = [frame.state for one in objects for frame in one.hidden if frame.state is not None]
     return in_percent(mean(float(state == ObjectState.TRACKING.name) for state in states))
 
 
 def decay_percent(objects: Sequence[ObjectScores]) -> float | None:
-    """The mean decay of J&F in points, over the objects with frames enough for one; None without."""
+    """Mean decay of J&F in points, over the objects with enough frames; None if there is none."""
     return in_percent(mean(one.jf_decay() for one in objects))
 
 
 def presence_calibration(objects: Sequence[ObjectScores]) -> dict[str, Any] | None:
-    """Over all frames that count, see `calibration`; None where every object always shows."""
+    """Calibration over all scored frames, see `calibration`; None if no object is ever hidden."""
     known = [(f.presence, f.visible) for one in objects for f in one.curve if f.presence is not None]
     visible = [shown for _, shown in known]
     if all(visible):
@@ -204,7 +204,7 @@ def presence_calibration(objects: Sequence[ObjectScores]) -> dict[str, Any] | No
 
 
 def means(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
-    """Of some objects, in percent."""
+    """All mean scores over some objects, in percent."""
     return {
         **percent(objects),
         "absent": absent_percent(objects),
@@ -214,7 +214,7 @@ def means(objects: Sequence[ObjectScores]) -> dict[str, float | None]:
 
 
 def object_means(one: ObjectScores) -> dict[str, Any]:
-    """What is said of one object, without its curve."""
+    """The scores of one object, without its curve."""
     return {
         **means([one]),
         "J_decay": in_percent(decay([frame.j for frame in one.curve])),
@@ -224,7 +224,7 @@ def object_means(one: ObjectScores) -> dict[str, Any]:
 
 
 def disjoint(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """``[H, W]`` bool masks of which no two share a pixel: the smaller has it, as in label images of the tracker."""
+    """Removes overlap of ``[H, W]`` bool masks: a shared pixel goes to the smaller mask, as in `~/label_image`."""
     taken: np.ndarray | None = None
     parted = {}
     for name, mask in sorted(masks.items(), key=lambda item: int(item[1].sum())):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluates one sequence: runs the model and the baselines, writes masks and a video, returns the scores.
 
-Knows nothing of other sequences, nor of where it runs: see `eval.jobs`.
+Does not know other sequences, nor the process or machine it runs on: see `eval.jobs`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OnFrame = Callable[[int], None]
 
 @dataclass(frozen=True)
 class SequenceTask:
-    """A sequence to evaluate, and the fingerprint its result gets."""
+    """A sequence to evaluate, and the fingerprint stored with its result."""
 
     sequence: VosSequence
     fingerprint: Mapping[str, Any]
@@ -47,9 +47,9 @@ class SequenceTask:
 
 @dataclass(frozen=True)
 class LoadEvaluator:
-    """Opens the model in the process that will use it.
+    """Creates the evaluator, and opens the model, in the process that uses it.
 
-    `threads`: for PyTorch and OpenCV; 0 = as they are. `objects`: in the sequence that has most, for a compiled model.
+    `threads`: of PyTorch and OpenCV; 0 = unchanged. `objects`: most objects in one sequence, for a compiled model.
     """
 
     config: EvalConfig
@@ -62,7 +62,7 @@ class LoadEvaluator:
 
 
 class SequenceEvaluator:
-    """Evaluates one sequence after the other with one model. Raises CheckpointError."""
+    """Evaluates sequences one after the other with one model. Raises CheckpointError."""
 
     def __init__(self, config: EvalConfig, objects: int = 1) -> None:
         self._config = config
@@ -71,7 +71,7 @@ class SequenceEvaluator:
         warm_up(self._model, settings)
 
     def __call__(self, task: SequenceTask, on_frame: OnFrame) -> dict[str, Any]:
-        """The record of a sequence, which `out` then has as result.json. Raises JobError."""
+        """Evaluates a sequence and returns its record, also written to `out` as result.json. Raises JobError."""
         out = self._config.out
         try:
             record = self._run(task, on_frame)
@@ -89,7 +89,7 @@ class SequenceEvaluator:
         sequence, model, config = task.sequence, self._model, self._config
         if not sequence.first_frames:
             raise SourceError(
-                f"sequence '{sequence.name}' shows no object in any annotated frame: at least 1 expected"
+                f"sequence '{sequence.name}' has no object in any annotated frame: at least 1 expected"
             )
         tracker = PromptedTracker(model, sequence, config.prompt, config.numerics, config.memory)
         writer = SequenceWriter(config.out, sequence) if config.out is not None else None
@@ -118,7 +118,7 @@ class SequenceEvaluator:
 
 @dataclass
 class _MethodResult:
-    """Scores and times of one method on the sequence."""
+    """Scores and times of one method (the model or a baseline) on the sequence."""
 
     scorer: SequenceScorer
     steps_ms: list[float] = field(default_factory=list)
@@ -140,7 +140,7 @@ def _track_all(
     writer: SequenceWriter | None,
     on_frame: OnFrame,
 ) -> dict[str, _MethodResult]:
-    """Every frame through the model and the baselines."""
+    """Runs the model and the baselines over every frame, and scores them."""
     baselines: dict[str, Baseline] = {name: BASELINES[name]() for name in config.baselines}
     methods = {name: _MethodResult(SequenceScorer(sequence)) for name in ("model", *baselines)}
     start = min(sequence.first_frames.values())
@@ -170,7 +170,7 @@ def _track_all(
 def _start(
     prompt: str, name: str, answered: AnsweredFrame, truth: FrameTruth | None
 ) -> tuple[np.ndarray, Box | None]:
-    """Mask and box a baseline starts from: as prompted, else the model's own answer on the prompted frame."""
+    """Mask and box that a baseline starts from: the prompt, or for clicks the model's answer on the prompted frame."""
     answer = answered.masks()[name]
     if prompt in CLICKS or truth is None:
         return answer, tight_box(answer) if answer.any() else None
@@ -181,7 +181,7 @@ def _start(
 def _track_baseline(
     baseline: Baseline, image_hw3: np.ndarray, starts: Mapping[str, tuple[np.ndarray, Box | None]]
 ) -> tuple[dict[str, np.ndarray], float]:
-    """A baseline's masks of the objects it has, new ones as they start, and the milliseconds it took."""
+    """A baseline's masks of all objects, of new ones their start masks, and the time in milliseconds."""
     start_s = time.perf_counter()
     masks = baseline.track(image_hw3)
     for name, (mask, box) in starts.items():
@@ -191,5 +191,5 @@ def _track_baseline(
 
 
 def _as_scored(sequence: VosSequence, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Where the truth is a label image, a pixel has one owner in the answer, too."""
+    """The masks as they are scored: without overlap if the ground truth is a label image."""
     return masks if sequence.overlapping else disjoint(masks)

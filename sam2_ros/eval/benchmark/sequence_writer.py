@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the predicted masks of a sequence as label images that the benchmarks' own tools read, and a video.
+"""Writes the predicted masks of a sequence as label images that the benchmarks' tools read, and a video.
 
 Knows file names; does not know scores.
 """
@@ -24,13 +24,13 @@ RESULT = "result.json"
 
 
 def result_file(out: Path, name: str) -> Path:
-    """Of a sequence: where it is, everything else of that sequence is complete. Raises UserError."""
-    name_parts(name)  # whatever a list says, the file is in `out`
+    """The path of a sequence's result.json. If the file exists, the sequence is complete. Raises UserError."""
+    name_parts(name)  # refuses names that lead out of `out`
     return out / name / RESULT
 
 
 def sequence_result_names(sequence: VosSequence) -> list[str]:
-    """Of every file that a sequence leaves, relative to the folder of all."""
+    """The names of all files written for a sequence, relative to the result folder."""
     masks = [f"{name}.png" for name in sequence.frames.names]
     if sequence.overlapping:
         masks = [f"{key}/{mask}" for key in sequence.first_frames for mask in masks]
@@ -38,10 +38,10 @@ def sequence_result_names(sequence: VosSequence) -> list[str]:
 
 
 class SequenceWriter:
-    """`DIR/<sequence>/NNNNN.png`, value = object, named as the frames; `overlay.mp4`; at last `result.json`.
+    """Writes `DIR/<sequence>/NNNNN.png` (value = object, named as the frames) and `overlay.mp4`.
 
-    Where objects may overlap each has a folder of black and white masks, `DIR/<sequence>/<object>/NNNNN.png`.
-    `out` is where new results grow: what an attempt that died left there is removed first. Raises OSError, UserError.
+    If objects may overlap, each has a folder of black and white masks: `DIR/<sequence>/<object>/NNNNN.png`. `out` is
+    the staging folder: files of an earlier, aborted attempt are removed first. Raises OSError, UserError.
     """
 
     def __init__(self, out: Path, sequence: VosSequence) -> None:
@@ -58,7 +58,7 @@ class SequenceWriter:
     def add(
         self, index: int, image_hw3: np.ndarray, result: FrameResult | None, masks: Mapping[str, np.ndarray]
     ) -> None:
-        """One frame; before the first prompt there is no result."""
+        """Writes one frame. `result` is None before the first prompt."""
         name = f"{self._sequence.frames.names[index]}.png"
         nothing = np.zeros(image_hw3.shape[:2], np.uint16)
         if self._sequence.overlapping:
@@ -71,7 +71,7 @@ class SequenceWriter:
         self._video.write(image_hw3 if result is None else draw_overlay(image_hw3, result))
 
     def files(self) -> dict[str, Any]:
-        """What it leaves, relative to the sequence's folder, as result.json names it."""
+        """The written files, relative to the sequence's folder, as result.json lists them."""
         return {
             "overlay": OVERLAY,
             "masks": [f"{name}.png" for name in self._sequence.frames.names],

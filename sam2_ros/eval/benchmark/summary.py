@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Combines the records of all sequences into the means of summary.json.
 
-Knows numbers that are already there, of this run or an earlier one; knows no model and no image.
+Knows only the records of sequences, from this run or an earlier one; knows no model and no image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Record = Mapping[str, Any]
 
 
 def sequence_means(objects: Sequence[ObjectScores], steps_ms: Sequence[float]) -> dict[str, Any]:
-    """Of a sequence: its objects and how many frames of such steps fit into a second."""
+    """The mean scores of a sequence's objects, and its frames per second."""
     return {**means(objects), "fps": _fps(steps_ms)}
 
 
@@ -56,9 +56,9 @@ class _MethodTotals:
 
 
 def summarise(records: Iterable[Record]) -> EvalResult:
-    """The means over records as result.json has them, at least one; each object has the same weight.
+    """Computes the means over one or more records (see result.json); each object has the same weight.
 
-    The details also say whether presence is a probability.
+    The details also contain the calibration of the presence score.
     """
     methods: dict[str, _MethodTotals] = {}
     prompted = {}

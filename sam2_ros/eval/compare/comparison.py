@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares two runs object by object and gives a verdict in one sentence.
 
-Gets two summaries; does not know files, tables or exit statuses.
+Gets two summaries; does not know tables or exit statuses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .summaries import ObjectKey, RunSummary, read_summary, runs_of
 
 @dataclass(frozen=True)
 class Metric:
-    """How a score is called, and which way is better. All are in percent or points."""
+    """The title of a score, and whether higher is better. All are in percent or points."""
 
     title: str
     higher_is_better: bool = True
@@ -42,7 +42,7 @@ METRICS: Mapping[str, Metric] = {
 
 @dataclass(frozen=True)
 class ObjectPair:
-    """One object in both runs."""
+    """The score of one object in both runs."""
 
     key: ObjectKey
     a: float
@@ -55,13 +55,13 @@ class ObjectPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything `sam2-ros compare` shows.
+    """Everything that `sam2-ros compare` shows.
 
     Attributes:
         pairs: the objects that both runs scored, in A's order.
-        only_in_a, only_in_b: objects that only one of them scored; left out.
-        found: B - A over all pairs.
-        unlike_task, unlike_setup: settings that differ -> (A's, B's).
+        only_in_a, only_in_b: objects that only one run scored; they are left out.
+        found: mean and interval of B - A over all pairs.
+        unlike_task, unlike_setup: settings that differ -> (value in A, value in B).
     """
 
     a: RunSummary
@@ -76,29 +76,29 @@ class Comparison:
 
     @property
     def sign(self) -> int:
-        """1 where more is better, else -1."""
+        """1 if higher is better, else -1."""
         return 1 if METRICS[self.metric].higher_is_better else -1
 
     @property
     def worse_by(self) -> float:
-        """Points by which B is worse than A on average; negative where it is better."""
+        """Points by which B is worse than A on average; negative if it is better."""
         return round(-self.sign * self.found.mean, 6)
 
     @property
-    def surely_worse_by(self) -> float | None:
-        """The bound of the interval nearest to B: it is worse by at least this. None without a usable interval."""
+    def significantly_worse_by(self) -> float | None:
+        """Least loss within the interval: B is worse by at least this many points. None without a usable interval."""
         if self.found.trusted is None:
             return None
         return round(min(-self.sign * bound for bound in self.found.trusted), 6)
 
     @property
     def failed_in_b(self) -> tuple[str, ...]:
-        """Sequences that A scored and on which B failed."""
+        """Sequences that A scored and B failed on."""
         scored = {sequence for sequence, _ in self.a.scores}
         return tuple(name for name in self.b.failed if name in scored)
 
     def verdict(self) -> str:
-        """`same`, `better`, `worse` (of B), or `unknown`."""
+        """Verdict on B: `same`, `better`, `worse`, or `unknown` (no significant difference)."""
         if not any(pair.difference for pair in self.pairs):
             return "same"
         if self.found.trusted is None or self.found.trusted[0] <= 0 <= self.found.trusted[1]:
@@ -106,7 +106,7 @@ class Comparison:
         return "better" if self.sign * self.found.mean > 0 else "worse"
 
     def sentence(self) -> str:
-        """What can be told, in words."""
+        """The verdict as one sentence."""
         title, found, verdict = METRICS[self.metric].title, self.found, self.verdict()
         objects, groups = counted(found.pairs, "object"), len(self.by_sequence())
         if self.a.kind != "replay" and groups != found.pairs:
@@ -121,16 +121,16 @@ class Comparison:
         interval = "" if found.interval is None else f" [{found.interval[0]:.1f}, {found.interval[1]:.1f}]"
         measured = f"B - A = {found.mean:+.1f} points {title}{interval}, {objects}"
         if found.trusted is not None:
-            return f"No difference can be told: {measured}."
+            return f"No significant difference: {measured}."
         drawn = counted(found.units, self.sequence_word() if found.clustered else "object")
-        return f"No difference can be told from {drawn}, at least {LEAST_UNITS} are needed: {measured}."
+        return f"Too few to judge: {drawn}, at least {LEAST_UNITS} are needed: {measured}."
 
     def sequence_word(self) -> str:
-        """What holds several objects."""
+        """The word for what contains the objects."""
         return {"photographs": "photograph", "bags": "bag"}.get(self.a.kind, "sequence")
 
     def method(self) -> str:
-        """How the interval was made, in words; empty without one."""
+        """How the interval was computed, as a sentence; empty without an interval."""
         if self.found.interval is None:
             return ""
         drawn = counted(self.found.units, self.sequence_word() if self.found.clustered else "object")
@@ -148,7 +148,7 @@ class Comparison:
         return grouped
 
     def by_group(self) -> dict[str, list[ObjectPair]]:
-        """The pairs of each group of sequences; empty where the data set has none."""
+        """The pairs of each group of sequences; empty if the dataset has no groups."""
         grouped: dict[str, list[ObjectPair]] = {}
         for pair in self.pairs:
             if group := self.a.groups.get(pair.key[0]):
@@ -156,13 +156,13 @@ class Comparison:
         return grouped
 
     def speed(self) -> dict[str, tuple[float, float]]:
-        """What both measured: name -> (A's, B's)."""
+        """The speeds that both runs measured: name -> (A's, B's)."""
         return {
             name: (value, self.b.speed[name]) for name, value in self.a.speed.items() if name in self.b.speed
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The comparison as `--json` prints it."""
         return {
             "a": str(self.a.path),
             "b": str(self.b.path),
@@ -192,8 +192,10 @@ class Comparison:
 
 
 def compare_files(path_a: Path, path_b: Path, metric: str = "", run: str = "") -> Comparison:
-    """Read and compare. `metric`: of `METRICS`, empty = J&F (photographs: IoU). `run`: which one of two replays,
-    empty = the first of `RUNS` that both have. Raises UserError.
+    """Reads two summaries and compares them. Raises UserError.
+
+    `metric`: one of `METRICS`; empty = J&F (photographs: IoU). `run`: which run of two replays; empty = the first of
+    `RUNS` that both have.
     """
     both_runs = [runs_of(path) for path in (path_a, path_b)]
     if not run and all(both_runs):
@@ -201,7 +203,7 @@ def compare_files(path_a: Path, path_b: Path, metric: str = "", run: str = "") -
         if not shared:
             raise UserError(
                 f"'{path_a}' has the runs {', '.join(both_runs[0])} and '{path_b}' {', '.join(both_runs[1])}: "
-                "one that both have expected"
+                "expected at least one in common"
             )
         run = shared[0]
     elif run and not all(both_runs):
@@ -212,7 +214,7 @@ def compare_files(path_a: Path, path_b: Path, metric: str = "", run: str = "") -
 
 
 def compare_runs(a: RunSummary, b: RunSummary, metric: str = "") -> Comparison:
-    """Raises UserError where the two have nothing in common."""
+    """Compares two summaries. Raises UserError if they have no scored object in common."""
     if a.kind != b.kind:
         raise UserError(
             f"'{a.path}' is {_NAMES[a.kind]} and '{b.path}' {_NAMES[b.kind]}: two of one kind expected"
@@ -260,7 +262,7 @@ def _scored(run: RunSummary, metric: str) -> dict[ObjectKey, float]:
 
 def _unlike(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     names = [*a, *(name for name in b if name not in a)]
-    both = {name: (a.get(name, "not said"), b.get(name, "not said")) for name in names}
+    both = {name: (a.get(name, "not given"), b.get(name, "not given")) for name in names}
     return {name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs}
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mean difference of two runs over the same objects, with its confidence interval: a paired bootstrap.
 
-Numbers in, numbers out; does not know what was measured, nor which way is better.
+Numbers in, numbers out; does not know what was measured, nor whether higher is better.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 LEVEL = 0.95
 RESAMPLES = 10_000
 LEAST_UNITS = 6
-"""Fewer units tell nothing: all of them on one side happens by chance more often than once in twenty (2 * 0.5**5)."""
+"""Fewer units prove nothing: all of them favour one side by chance more often than once in twenty (2 * 0.5**5)."""
 _AT_ONCE = 500  # resamples drawn together: bounds the memory of a large data set
 
 
@@ -23,11 +23,11 @@ class PairedDifference:
     """The mean of B - A over pairs, with its bootstrap interval.
 
     Attributes:
-        mean: over all pairs, each of the same weight.
-        interval: its bounds at `LEVEL`; None where one unit alone leaves nothing to resample.
-        pairs: how many differences there were.
-        units: how many things were drawn with replacement.
-        clustered: True when these are groups of pairs (sequences), False when they are the pairs themselves.
+        mean: over all pairs, with equal weights.
+        interval: bounds of the mean at `LEVEL`; None with a single unit, which cannot be resampled.
+        pairs: number of differences.
+        units: number of units that were drawn with replacement.
+        clustered: True if the units are groups of pairs (sequences), False if they are the pairs themselves.
     """
 
     mean: float
@@ -38,18 +38,18 @@ class PairedDifference:
 
     @property
     def trusted(self) -> tuple[float, float] | None:
-        """The interval, if it may be believed; see `LEAST_UNITS`."""
+        """The interval, if there are enough units for it; see `LEAST_UNITS`."""
         return self.interval if self.units >= LEAST_UNITS else None
 
 
 def paired_difference(
     differences: Sequence[float], clusters: Sequence[str], seed: int = 0
 ) -> PairedDifference:
-    """Mean and percentile bootstrap interval of differences B - A (Efron 1979); the seed makes it repeatable.
+    """Mean and percentile bootstrap interval of differences B - A (Efron 1979), repeatable for a seed.
 
-    Pairs of one cluster were seen together (objects of one sequence) and tell less than as many from elsewhere: where
-    a cluster has several, whole clusters are drawn (Davison and Hinkley 1997, 3.8), and the mean is over all pairs in
-    those drawn. With a single cluster there is nothing but its pairs to draw.
+    Pairs of one cluster (objects of one sequence) are correlated. If a cluster has several pairs, whole clusters are
+    drawn (Davison and Hinkley 1997, 3.8), and the mean is over all pairs in the drawn clusters. With a single cluster,
+    its pairs are drawn.
     """
     if len(differences) != len(clusters) or not differences:
         raise ValueError(

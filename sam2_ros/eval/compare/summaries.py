@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a summary.json of `eval` or `replay` for comparison: settings, speed, and scores of every object.
 
-Knows the files' keys; does not know what is compared or shown.
+Knows the keys of the files; does not know what is compared or shown.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class RunSummary:
     Attributes:
         path: the file it was read from.
         kind: "eval", "photographs", "replay" (of one bag) or "bags" (of several).
-        task: what was asked, as text by name: where it differs, a comparison of scores is not fair.
-        setup: what it was asked of, likewise: what a comparison may be about.
-        scores: by sequence and object, metric name -> value; None where there was nothing to count.
-        groups: sequence -> group, where the data set has groups.
+        task: settings of the task, name -> text: if they differ, scores are not comparable.
+        setup: settings of model and machine, name -> text: what a comparison may be about.
+        scores: by sequence and object, metric name -> value; None if there was nothing to count.
+        groups: sequence -> group, if the dataset has groups.
         speed: "fps", "latency p50 ms", ... as far as measured.
-        failed: sequences that gave no score -> why.
+        failed: sequences without scores -> the reason.
     """
 
     path: Path
@@ -58,12 +58,12 @@ SETUP = (
     "versions",
 )
 RUNS = ("node", "recorded", "direct")
-"""The runs of a replay in the order in which one is chosen: what a robot would see comes first."""
+"""The runs of a replay, by preference: what a robot would receive comes first."""
 _SHARES = ("missed", "false_presence", "identity_wrong")  # 0..1 in a replay, compared in percent
 
 
 def read_summary(path: Path, run: str = "") -> RunSummary:
-    """`path`: the file, or the folder it is in. `run`: which one of a replay, see `runs_of`. Raises UserError."""
+    """Reads a summary. `path`: the file or its folder. `run`: the run of a replay, see `runs_of`. Raises UserError."""
     file, content = _open(path)
     kind = _kind(content)
     if kind is None:
@@ -88,13 +88,15 @@ def read_summary(path: Path, run: str = "") -> RunSummary:
 
 
 def _checked(summary: RunSummary) -> RunSummary:
-    """The summary itself. Raises TypeError for numbers and reasons that are none."""
+    """Returns the summary unchanged. Raises TypeError for a score or speed that is not a finite number, or a failure
+    without a text.
+    """
     numbers = [number for one in summary.scores.values() for number in one.values()] + [
         *summary.speed.values()
     ]
     for number in numbers:
         if number is not None and (type(number) not in (int, float) or not math.isfinite(number)):
-            raise TypeError(f"{str(number)[:40]!r} is no finite number")
+            raise TypeError(f"{str(number)[:40]!r} is not a finite number")
     if not all(isinstance(why, str) for why in dict(summary.failed).values()):
         raise TypeError("a sequence failed without a reason")
     return summary
@@ -114,7 +116,7 @@ def _open(path: Path) -> tuple[Path, Any]:
         content = read_json(file)
     except OSError as error:
         raise UserError(
-            f"'{file}' cannot be read ({error.strerror}): expected the summary.json that `sam2-ros eval --out` leaves"
+            f"'{file}' cannot be read ({error.strerror}): expected the summary.json that `sam2-ros eval --out` writes"
         ) from error
     except ValueError as error:
         raise UserError(
@@ -147,7 +149,7 @@ def _eval(file: Path, content: Mapping[str, Any]) -> RunSummary:
 
 
 def _photographs(file: Path, content: Mapping[str, Any]) -> RunSummary:
-    """An instance has no name: its number within its photograph is one, where both runs have the same instances."""
+    """Instances have no names: each is identified by its number within its photograph, the same in both runs."""
     scores: dict[ObjectKey, dict[str, float | None]] = {}
     count: dict[str, int] = {}
     for one in content["of_instances"]:
@@ -165,12 +167,12 @@ def _replay(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
 
 
 def _bags(file: Path, content: Mapping[str, Any], run: str) -> RunSummary:
-    """Bags are its sequences; how they were replayed stands in the summaries of the bags, in the folders beside it."""
+    """Each bag is a sequence. Task and set-up are read from the summary of the first bag, in its own folder."""
     _has(file, content["means"], run)
     of_run = {name: runs[run] for name, runs in content["bags"].items() if run in runs}
     of_one = _open(file.parent / next(iter(of_run)))[1]
     task = {**_texts(of_one, TASK), "bag": ", ".join(of_run)}
-    for own in ("topic", "transport", "prompts", "truth"):  # of the first bag alone
+    for own in ("topic", "transport", "prompts", "truth"):  # these belong to the first bag only
         task.pop(own, None)
     return RunSummary(
         file,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs independent jobs: in this process, in several, or on a Ray cluster. A job that fails does not end the others.
+"""Runs independent jobs: in this process, in several, or on a Ray cluster. A failed job does not stop the others.
 
-Knows nothing of what a job does.
+Does not know what a job does.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses how jobs that each need a model are run: in this process, in how many others, or on Ray.
+"""Chooses the runner for jobs that each need a model: this process, several processes, or Ray.
 
-Does not know what the jobs do. A rule, nothing is measured.
+Decides by a fixed rule, without measuring. Does not know what the jobs do.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .job import Runner, SerialRunner
 from .process_pool import ProcessPool
 from .ray_cluster import LOCAL, RayCluster
 
-_CORES = 2  # of a worker, where it is not said how many there are to be
+_CORES = 2  # cores per worker, if the number of workers is not given
 _MOST_WORKERS = 8
 
 
 class RunnerChoice(NamedTuple):
-    """A runner, and how many processes and threads it uses.
+    """A runner, and the number of processes and threads it uses.
 
-    `workers`: processes; 0 = as a cluster has room. `threads`: of each; 0 = as PyTorch has it.
+    `workers`: processes; 0 = as many as the cluster has room for. `threads`: per process; 0 = PyTorch's default.
     """
 
     runner: Runner
@@ -31,17 +31,19 @@ class RunnerChoice(NamedTuple):
 
 
 def choose_runner(jobs: int, device: str, workers: int = 0, ray: str = "") -> RunnerChoice:
-    """For so many jobs on a device as `device_and_precision` names it.
+    """Chooses the runner.
 
     Args:
-        workers: as many processes, where they are needed; 0 = chosen.
-        ray: address of a cluster, or `local`; empty = none.
+        jobs: number of jobs.
+        device: as `device_and_precision` names it.
+        workers: most processes; 0 = chosen by rule.
+        ray: address of a cluster, or `local`; empty = without Ray.
     """
     on_gpu, cores = device.startswith("cuda"), torch.get_num_threads()
     if ray not in ("", LOCAL):
         return RunnerChoice(RayCluster(ray, _CORES, int(on_gpu), workers), workers, _CORES)
     if not workers:
-        # Few cores to a process lose little to each other; below that, one that has them all is as good.
+        # Two cores per process scale well; with fewer than four cores, one process with all of them is as fast.
         workers = 1 if on_gpu or cores < 2 * _CORES else min(cores // _CORES, _MOST_WORKERS)
     workers = max(1, min(workers, jobs))
     threads = max(1, cores // workers)
@@ -53,7 +55,7 @@ def choose_runner(jobs: int, device: str, workers: int = 0, ray: str = "") -> Ru
 
 
 def use_threads(threads: int) -> None:
-    """Sets the threads of PyTorch and OpenCV in the process that does the jobs; 0 = as they are."""
+    """Sets the number of threads of PyTorch and OpenCV in this process; 0 = unchanged."""
     if threads:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs, their events, and the simplest runner: one job after the other, in this process.
 
-Does not know what a job does; other ways to run them are in the modules beside this one.
+Does not know what a job does; the other runners are in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 ATTEMPTS = 2
-"""A job whose process dies is given to another one, once."""
+"""A job whose process dies is tried again once, in another process."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -28,7 +28,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """Event: how far a job is, in steps of its own."""
+    """Event: progress of a job, in steps that the job defines."""
 
     name: str
     done: int
@@ -36,7 +36,7 @@ class JobProgress:
 
 @dataclass(frozen=True)
 class Finished:
-    """Event: the result of a job."""
+    """Event: a job is complete, with its result."""
 
     name: str
     value: Any
@@ -44,12 +44,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """Event: why a job has no result.
+    """Event: a job has failed.
 
     Attributes:
-        line: one line.
-        ends_all: no other job can succeed either: those that wait are not started.
-        trace: of a defect, empty for an error that explains itself.
+        line: the reason, one line.
+        ends_all: no other job can succeed either: waiting jobs are not started.
+        trace: traceback of a defect; empty for a known error.
     """
 
     name: str
@@ -61,16 +61,16 @@ class Failed:
 Outcome = Finished | Failed
 Event = JobProgress | Finished | Failed
 OnProgress = Callable[[str, int, int | None], None]
-"""Told a step's name, how much is done, of how much."""
+"""Called with the name of a step, the amount done and the total (None = unknown)."""
 OnNote = Callable[[str], None]
-"""Gets a line for people whenever there is one."""
-NOT_RUN = "not run, as one before it ended the run: give the same command again"
+"""Called with one line for the user."""
+NOT_RUN = "not run, because an earlier failure ended the run: give the same command again"
 Work = Callable[[Any, Callable[[int], None]], Any]
-"""Does a job: payload and `on_progress(done)` in, value out. Raises JobError, or anything else for a defect."""
+"""Executes a job: payload and `on_progress(done)` in, value out. Raises JobError, or anything else for a defect."""
 
 
 class JobError(Exception):
-    """A job cannot be done; the message is the line that says why. `ends_all`: see `Failed`."""
+    """A job cannot be done; the message is the reason, one line. `ends_all`: see `Failed`."""
 
     def __init__(self, line: str, ends_all: bool = False) -> None:
         super().__init__(line)
@@ -79,9 +79,9 @@ class JobError(Exception):
 
 @dataclass(kw_only=True)
 class JobStatus:
-    """What jobs have come to: the values of those that are done, why others failed, how far the rest are.
+    """Status of all jobs: values of complete jobs, reasons of failed ones, progress of running ones.
 
-    `on_failed` gets the lines of jobs that failed.
+    `on_failed` is called with one line for each failed job.
     """
 
     on_note: OnNote
@@ -104,45 +104,45 @@ class JobStatus:
             self.on_note(event.trace)
 
     def fail_others(self, names: Iterable[str]) -> None:
-        """Once no job runs any more: of these, those that have not been started."""
+        """Marks the given jobs as failed that were never started. To be called when no job is running."""
         self.failed |= {name: NOT_RUN for name in names if name not in self.done and name not in self.failed}
 
 
 class Runner(Protocol):
-    """A way to run jobs."""
+    """Runs jobs."""
 
     def run(
         self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
     ) -> None:
-        """Run every job once, in any order; each may report progress and ends with one outcome.
+        """Runs every job once, in any order; each may report progress and ends with one outcome.
 
         Args:
-            make_work: makes what does the jobs, once in every process; can be pickled. What it raises is raised here.
+            make_work: creates the `Work`, once in every process; picklable. Its exceptions are raised here.
         """
 
 
 def disk_error(error: OSError, folder: Path) -> JobError:
     """The error of a job that could not write below `folder`; a full disk ends all jobs."""
     full = error.errno in _DISK_FULL
-    remedy = "free some space and give the same command again" if full else "see that it can be written"
+    remedy = "free some space and give the same command again" if full else "make it writable"
     return JobError(f"'{error.filename or folder}': {error.strerror or error}; {remedy}", full)
 
 
 def not_written(error: OSError, file: Path) -> str:
-    """The line of a run whose jobs are done and whose summary cannot be written."""
+    """The message of a run whose jobs are complete and whose summary cannot be written."""
     return (
-        f"'{file}' cannot be written ({error.strerror}); what is complete is kept: free some space and give the same "
+        f"'{file}' cannot be written ({error.strerror}); complete results are kept: free some space and give the same "
         "command again"
     )
 
 
 def memory_error(device: object) -> JobError:
-    """The error of a job for which a device has too little memory."""
-    return JobError(f"{device} has too little memory for it: use a smaller --image-size, or fewer --workers")
+    """The error of a job that needs more memory than the device has."""
+    return JobError(f"{device} has too little memory: use a smaller --image-size, or fewer --workers")
 
 
 def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome:
-    """One job in this process."""
+    """Runs one job in this process."""
     try:
         return Finished(job.name, work(job.payload, on_progress))
     except JobError as error:
@@ -152,7 +152,7 @@ def attempt(work: Work, job: Job, on_progress: Callable[[int], None]) -> Outcome
 
 
 class SerialRunner:
-    """One job after the other."""
+    """Runs one job after the other, in this process."""
 
     def run(
         self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]

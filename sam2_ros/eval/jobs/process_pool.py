@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs jobs in several processes of this machine; one that dies is replaced and its job tried once more.
+"""Runs jobs in several processes on this machine; a process that dies is replaced and its job tried once more.
 
-Does not know what a job does, nor how many processes are wise.
+Does not know what a job does, nor how many processes are best.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .job import ATTEMPTS, Event, Failed, Job, JobProgress, Work, attempt
 
 
 class ProcessPool:
-    """`count` processes, each started afresh: it imports what it needs, and shares nothing with the others."""
+    """`count` processes, started by `spawn`: each imports what it needs, and shares nothing with the others."""
 
     def __init__(self, count: int) -> None:
         if count < 1:
@@ -56,7 +56,7 @@ class ProcessPool:
     def _died(
         self, worker: _Worker, waiting: deque[Job], deaths: Counter[str], on_event: Callable[[Event], None]
     ) -> None:
-        """Its job is the next one to be given out, or has failed."""
+        """Puts the job of a dead worker back at the front of the queue, or fails it after the last attempt."""
         how, job = worker.how_it_ended(), worker.job
         assert job is not None
         deaths[job.name] += 1
@@ -66,14 +66,14 @@ class ProcessPool:
         on_event(
             Failed(
                 job.name,
-                f"its process ended {ATTEMPTS} times while it ran ({how}): if memory is short, use fewer workers "
+                f"its process died {ATTEMPTS} times while it ran ({how}): if memory is short, use fewer workers "
                 "or a smaller image size",
             )
         )
 
 
 class _Worker:
-    """One process and its end of a pipe. `job`: what it is at."""
+    """One process and the pipe to it. `job`: the job it is running, or None."""
 
     def __init__(self, make_work: Callable[[], Work]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -81,15 +81,15 @@ class _Worker:
         self.job: Job | None = None
         self._process = context.Process(target=_serve, args=(theirs, make_work), daemon=True)
         self._process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        theirs.close()  # so that the pipe closes when the process ends
 
     def give(self, job: Job) -> None:
         self.job = job
-        with suppress(OSError):  # it has died: `receive` says so
+        with suppress(OSError):  # the process has died: `receive` returns None
             self.pipe.send(job)
 
     def receive(self) -> Event | None:
-        """What it says; None when it has died. Raises what kept it from starting."""
+        """The next event of the process; None if it has died. Raises the exception that prevented its start."""
         try:
             said = self.pipe.recv()
         except (EOFError, OSError):
@@ -101,13 +101,13 @@ class _Worker:
         return said
 
     def end(self) -> None:
-        """Stops it, whatever it is at."""
+        """Kills the process."""
         self._process.kill()
         self._process.join()
         self.pipe.close()
 
     def how_it_ended(self) -> str:
-        """In words, of one whose pipe has ended."""
+        """How a dead process ended: `signal SIGKILL` or `exit status 1`."""
         self._process.join(5.0)
         code = self._process.exitcode
         self.end()
@@ -123,7 +123,7 @@ def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
 
 def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
     """Main loop of a worker process: jobs in, events out, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal's Ctrl-C the parent hears, too, and ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     keep_freed_pages()
     try:
         work = make_work()
@@ -136,4 +136,4 @@ def _serve(pipe: Connection, make_work: Callable[[], Work]) -> None:
             name = job.name
             pipe.send(attempt(work, job, lambda done, name=name: pipe.send(JobProgress(name, done))))  # type: ignore[misc]
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # nobody listens any more
+            return  # the parent has closed the pipe

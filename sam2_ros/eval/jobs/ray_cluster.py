@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs jobs as tasks of a Ray cluster, or of one that Ray starts here; the only module that knows Ray.
+"""Runs jobs as tasks of a Ray cluster, or of one started on this machine; the only module that imports Ray.
 
-Does not know what a job does. Ray comes with the extra `ray`.
+Does not know what a job does. Ray is installed by the extra `ray`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ANSWERS_WITHIN_S = 10.0
 class RayCluster:
     """The cluster at an address, or `local`: one on this machine, which ends with the run.
 
-    Every machine of a cluster has this package, and sees the files that jobs name under the same paths.
+    Every machine of the cluster must have this package, and the jobs' files under the same paths.
 
     Args:
-        cpus, gpus: what a job takes of a machine.
-        at_once: jobs at one time; 0 = as many as the cluster has room for.
+        cpus, gpus: resources of one job.
+        at_once: most jobs at one time; 0 = as many as the cluster has room for.
     """
 
     def __init__(self, address: str, cpus: int = 1, gpus: int = 0, at_once: int = 0) -> None:
@@ -38,12 +38,12 @@ class RayCluster:
     def run(
         self, make_work: Callable[[], Work], jobs: Sequence[Job], on_event: Callable[[Event], None]
     ) -> None:
-        """See `Runner`; `make_work` is hashable, and made once in each of Ray's processes. Raises UserError."""
+        """See `Runner`. `make_work` must be hashable; it is called once in each Ray process. Raises UserError."""
         ray = _connected(self._address, self._at_once * self._cpus)
         try:
             task = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=ATTEMPTS - 1)(_task)
             waiting = deque(jobs)
-            names: dict[Any, str] = {}  # by what will hold the outcome
+            names: dict[Any, str] = {}  # Ray's reference to the outcome -> name of the job
             while waiting or names:
                 while waiting and len(names) < (self._at_once or len(jobs)):
                     job = waiting.popleft()
@@ -52,7 +52,7 @@ class RayCluster:
                 event = _outcome(ray, done, names.pop(done))
                 on_event(event)
                 if isinstance(event, Failed) and event.ends_all:
-                    return  # what still runs ends with the connection
+                    return  # `shutdown` ends the running jobs
         finally:
             ray.shutdown()
 
@@ -66,7 +66,7 @@ def _connected(address: str, cpus: int) -> Any:
         ) from None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
-        # Nothing is sent anywhere unless it was asked for.
+        # Usage statistics are off unless the user has turned them on.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "include_dashboard": False, "num_cpus": cpus or None}
     else:
@@ -78,13 +78,13 @@ def _connected(address: str, cpus: int) -> Any:
         first = (str(error).splitlines() or [""])[0]
         raise UserError(
             f"--ray {address}: no cluster answers there ({type(error).__name__}: {first}); expected local, or "
-            "the address that `ray start --head` shows"
+            "the address that `ray start --head` prints"
         ) from None
     return ray
 
 
 def _answers(address: str) -> None:
-    """Raises OSError where nothing listens: Ray would try for minutes."""
+    """Raises OSError if no server listens at the address: Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_ANSWERS_WITHIN_S).close()
@@ -97,7 +97,7 @@ def _outcome(ray: Any, done: Any, name: str) -> Finished | Failed:
         first = (str(error).splitlines() or [""])[0]
         return Failed(
             name,
-            f"its process ended {ATTEMPTS} times while it ran ({type(error).__name__}: {first}): see `ray logs`",
+            f"its process died {ATTEMPTS} times while it ran ({type(error).__name__}: {first}): see `ray logs`",
         )
     if isinstance(said, Exception):
         raise said
@@ -105,7 +105,7 @@ def _outcome(ray: Any, done: Any, name: str) -> Finished | Failed:
 
 
 def _task(make_work: Callable[[], Work], job: Job) -> Finished | Failed | Exception:
-    """Runs in one of Ray's processes, which does many jobs."""
+    """Runs a job in a Ray process, which is used for many jobs."""
     try:
         work = _made(make_work)
     except Exception as error:

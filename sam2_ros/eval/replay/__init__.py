@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros replay`: what a robot would have seen on a recorded bag, live and without the limits of real time.
+"""`sam2-ros replay`: what a robot would have received on a recorded bag, from the live node and without real time.
 
-Knows no command line; the live graph is `live.player`'s.
+Knows no command line; `live.player` handles the live graph.
 """

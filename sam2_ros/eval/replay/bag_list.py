@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a list of bags to replay, YAML or JSON: what is in it, under which names, with paths as they are meant.
+"""Reads a list of bags to replay, YAML or JSON: checked entries with unique names and absolute paths.
 
-Does not know whether the files are there: a bag that cannot be used costs itself only.
+Does not check whether the files exist: a bag that cannot be used is skipped later.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NEEDED = ("bag", "prompts")
 
 @dataclass(frozen=True)
 class ListedBag:
-    """One entry; the fields are those of `ReplayConfig`, paths are absolute.
+    """One entry of the list. The fields are those of `ReplayConfig`; paths are absolute.
 
     Attributes:
-        name: of its folder, which no other entry has.
-        prompts: a file.
-        rate: None where the entry gives none.
+        name: name of the bag's result folder, unique in the list.
+        prompts: path of the JSON file.
+        rate: None if the entry gives none.
     """
 
     name: str
@@ -47,12 +47,12 @@ class ListedBag:
 
 
 def is_bag_list(path: Path) -> bool:
-    """Whether a path is taken for a list rather than for a bag."""
+    """True if the path is read as a list of bags, False if as a bag."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def read_bag_list(path: Path) -> list[ListedBag]:
-    """The entries of a file, in its order. Raises UserError, which names the entry."""
+    """The entries of a file, in order. Raises UserError, which names the entry."""
     try:
         entries = read_yaml(path, 1 << 24)
     except OSError as error:
@@ -63,7 +63,7 @@ def read_bag_list(path: Path) -> list[ListedBag]:
         raise UserError(f"'{path}' is neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(entries, list) or not entries:
         raise UserError(
-            f"'{path}' holds no list of bags: entries such as `- {{bag: run1, prompts: run1.json, truth: run1_masks}}` "
+            f"'{path}' is not a list of bags: entries such as `- {{bag: run1, prompts: run1.json, truth: run1_masks}}` "
             "expected"
         )
     bags: list[ListedBag] = []
@@ -71,7 +71,7 @@ def read_bag_list(path: Path) -> list[ListedBag]:
         try:
             one = _listed(entry, path.absolute().parent)
             if other := next((known for known in bags if known.name.lower() == one.name.lower()), None):
-                raise UserError(f"the name '{one.name}' is that of {other.bag}, too: give it a `name:`")
+                raise UserError(f"the name '{one.name}' is also used for {other.bag}: give it a `name:`")
         except UserError as error:
             raise UserError(f"'{path}', entry {number}{_called(entry)}: {error}") from None
         bags.append(one)
@@ -90,7 +90,7 @@ def _listed(entry: Any, folder: Path) -> ListedBag:
     for key in entry:
         if key not in _KEYS:
             close = difflib.get_close_matches(str(key), _KEYS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"expected are {', '.join(_KEYS)}"
+            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(_KEYS)}"
             raise UserError(f"unknown key '{key}'; {hint}")
     given = {key: value for key, value in entry.items() if value is not None}
     if missing := [key for key in _NEEDED if key not in given]:
@@ -112,12 +112,12 @@ def _name(given: str | None, bag: Path) -> str:
     place = bag.resolve()
     name = given or (place.stem if place.suffix.lower() in STORAGE_SUFFIXES else place.name)
     if not is_safe_name(name) or name == "summary.json":
-        raise UserError(f"name {name!r} given, one that a folder can have expected, no dot first")
+        raise UserError(f"name {name!r} given, a valid folder name expected that does not start with a dot")
     return name
 
 
 def _truth_ids(given: Any) -> dict[str, int]:
-    """`{4: cup}`, as --truth-ids has it -> {"cup": 4}"""
+    """`{4: cup}`, the order of --truth-ids -> {"cup": 4}"""
     if given is None:
         return {}
     found: dict[str, int] = {}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fingerprint of a replay: decides whether an earlier result can be reused.
 
-Does not know how a replay is made, nor of other bags.
+Does not know how a replay works, nor other bags.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .replay_config import NODE, RECORDED, ReplayConfig
 
 
 def fingerprint(config: ReplayConfig) -> dict[str, Any]:
-    """By what it is called in messages; plain data. Raises CheckpointError where a model is needed."""
+    """The fingerprint as plain data; the keys are the words of messages. Raises CheckpointError for a missing model."""
     known: dict[str, Any] = {**code_fingerprint(), "runs": list(config.runs)}
     if set(config.runs) != {RECORDED}:
         known |= model_fingerprint(config.model_options)
@@ -38,12 +38,12 @@ def fingerprint(config: ReplayConfig) -> dict[str, Any]:
 
 
 def reusable_summary(config: ReplayConfig) -> tuple[dict[str, Any] | None, str]:
-    """What `run_replay` would return, from an earlier one; else None and why. Raises CheckpointError."""
+    """The summary of an earlier, equal replay; else None and the reason. Raises CheckpointError."""
     return reusable_record(config.out / "summary.json", fingerprint(config))
 
 
 def _prompts_fingerprint(config: ReplayConfig) -> str:
-    """Of what is asked, not of the files that say so: masks have files of their own."""
+    """Digest of the prompts themselves, including masks, not of the files that contain them."""
     digest = hashlib.sha256()
     for image, prompts in sorted(config.prompts.items()):
         for one in prompts:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replays a list of bags, in this process, in several or over Ray; those that an earlier run completed are reused.
+"""Replays a list of bags in this process, in several or on Ray; bags that an earlier run completed are reused.
 
-Does not know how a bag is replayed, nor the command line; what it returns is what it leaves in the upper summary.json.
+Does not know how a bag is replayed, nor the command line. Returns the content of the summary.json of the whole list.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from .runs import OpenModel
 SCORES = ("J", "F", "JF", "missed", "false_presence")
 COUNTS = ("images_in", "processed", "dropped")
 MEANS_OVER = (
-    "over the objects of all bags, each counted once however long its bag is and left out where it has no such "
-    "number; counts are sums"
+    "over the objects of all bags with equal weights, whatever the length of a bag; objects without a value are left "
+    "out; counts are sums"
 )
 
 
@@ -58,12 +58,12 @@ class ManyConfig:
     """The bags by name, and where and how they are replayed.
 
     Attributes:
-        bags: each with `out` / its name as its folder.
-        failed: name -> why, of those that are not in `bags`, as they cannot be used.
-        workers: processes; 0 = chosen: one where a node runs, whose times count, else as `choose_runner` has it.
-        ray: address of a Ray cluster, or `local`; empty = none. Not with a node.
-        fresh: bags that an earlier run completed are replayed again.
-        command: only written down.
+        bags: name -> settings; the result folder of each is `out`/name.
+        failed: name -> reason, for listed bags that cannot be used and are not in `bags`.
+        workers: number of processes; 0 = one with a node, whose times are measured, else chosen by `choose_runner`.
+        ray: address of a Ray cluster, or `local`; empty = without Ray. Not possible with a node.
+        fresh: replay again the bags that an earlier run completed.
+        command: the command line, only recorded.
         overwrite: see `ResultFolder`.
     """
 
@@ -78,10 +78,12 @@ class ManyConfig:
 
     def __post_init__(self) -> None:
         if self.workers < 0:
-            raise UserError(f"--workers {self.workers} given, 1 or more expected, or 0 to have it chosen")
+            raise UserError(
+                f"--workers {self.workers} given, 1 or more expected, or 0 to choose automatically"
+            )
         if self.ray and self.with_node:
             raise UserError(
-                f"--ray {self.ray} with --node: the node's times are those of this machine; use --direct, or leave "
+                f"--ray {self.ray} with --node: the node's times are measured on this machine; use --direct, or leave "
                 "--ray out"
             )
 
@@ -95,14 +97,14 @@ def run_many(
     on_progress: OnProgress = lambda step, done, total: None,
     on_note: OnNote = lambda line: None,
 ) -> dict[str, Any]:
-    """Replay them all; returns the content of `out`/summary.json. A bag that fails is in `failed`, with one line.
+    """Replays all bags; returns the content of `out`/summary.json. A bag that fails is listed in `failed`.
 
-    Raises UserError where none can be done, and one of status 130 that says how to go on where the user interrupts.
-    Each bag's folder is a result folder of its own; an earlier summary.json stays until the new one.
+    Raises UserError if nothing can be replayed; with status 130, and how to resume, if the user interrupts. Each bag
+    has its own result folder; an earlier summary.json stays until the new one is written.
     """
     written = [f"{name}/{place}" for name, one in config.bags.items() for place in one.replaced]
     check_inputs(config.out, written, [given for one in config.bags.values() for given in one.inputs])
-    # A folder of this kind holds a list's summary.json, and each bag its own result: see `run_replay`.
+    # The folder of a list owns only summary.json; each bag has its own result folder, see `run_replay`.
     with ResultFolder(config.out, "replay BAGS", ("summary.json",), overwrite=config.overwrite) as folder:
         return _run_many(config, folder, on_progress, on_note)
 
@@ -130,7 +132,7 @@ def _run_many(
     try:
         write_json(folder.stage("summary.json"), summary)
         folder.commit()
-    except OSError as error:  # what was found out is shown all the same
+    except OSError as error:  # the results are still printed
         summary["failed"]["summary.json"] = not_written(error, config.out / "summary.json")
         on_note(summary["failed"]["summary.json"])
     return summary
@@ -138,7 +140,7 @@ def _run_many(
 
 @dataclass(kw_only=True)
 class _ReplayStatus(JobStatus):
-    """Progress of a list of `count` bags; values are as `headlines` has them."""
+    """Progress of a list of `count` bags; values are those of `headlines`."""
 
     on_progress: OnProgress
     count: int
@@ -154,7 +156,7 @@ class _ReplayStatus(JobStatus):
 
 
 def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a bag's own summary.json stands in the upper one, by run, and its notes."""
+    """The part of a bag's summary.json that the summary of the list contains: numbers by run, and notes."""
     runs = {
         name: {
             **{key: run[key] for key in (*SCORES, *COUNTS, "latency_ms")},
@@ -168,7 +170,7 @@ def headlines(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _reuse_complete(
     config: ManyConfig, folder: ResultFolder, status: _ReplayStatus
 ) -> dict[str, ReplayConfig]:
-    """Adds complete bags to the status, and fails those whose folder is not ours; returns the others."""
+    """Adds complete bags to the status, and fails bags whose folder belongs to the user. Returns the others."""
     to_do, reused = {}, 0
     for name, one in config.bags.items():
         try:
@@ -188,7 +190,7 @@ def _reuse_complete(
         reused += 1
     if reused:
         status.on_note(
-            f"{reused} of {status.count} bags are complete in '{config.out}' and taken over; --fresh runs them again"
+            f"{reused} of {status.count} bags are complete in '{config.out}' and reused; --fresh runs them again"
         )
     return to_do
 
@@ -202,24 +204,24 @@ def _run(config: ManyConfig, to_do: Mapping[str, ReplayConfig], status: _ReplayS
     chosen = choose_runner(len(to_do), device, workers, config.ray)
     if config.with_node and chosen.workers > 1:
         status.on_note(
-            f"{chosen.workers} bags run at a time: the node's latencies and drops are those of a machine that is shared"
+            f"{chosen.workers} bags run at a time: the node's latencies and drops are those of a shared machine"
         )
     jobs = [Job(name, _resolved(one)) for name, one in to_do.items()]
     try:
         chosen.runner.run(LoadReplayer(chosen.threads), jobs, status.on_event)
     except KeyboardInterrupt:
-        # By the files: a process may have ended a bag and not have said so yet.
+        # Counted by the files: a process may have finished a bag without having reported it yet.
         complete = [one for name, one in config.bags.items() if name not in to_do or reusable_summary(one)[0]]
         raise UserError(
             f"interrupted; {len(complete)} of {status.count} bags are complete in '{config.out}': the same command "
-            "goes on with the others",
+            "resumes with the others",
             status=130,
         ) from None
     status.fail_others(to_do)
 
 
 def _resolved(config: ReplayConfig) -> ReplayConfig:
-    """Other processes use the same device and precision, whatever they would choose."""
+    """Fixes device and precision here, so that all processes use the same."""
     if NODE in config.runs or set(config.runs) == {RECORDED}:
         return config
     return replace(config, model_options=config.model_options.resolved())
@@ -227,7 +229,7 @@ def _resolved(config: ReplayConfig) -> ReplayConfig:
 
 @dataclass(frozen=True)
 class LoadReplayer:
-    """Sets up the process that replays. `threads`: for PyTorch and OpenCV; 0 = as they are."""
+    """Creates the replayer in the process that uses it. `threads`: of PyTorch and OpenCV; 0 = unchanged."""
 
     threads: int = 0
 
@@ -237,29 +239,29 @@ class LoadReplayer:
 
 
 class Replayer:
-    """Replays bag after bag; those that have a model in common load it once."""
+    """Replays one bag after the other; successive bags with the same model options load the model once."""
 
     def __init__(self) -> None:
         self._cached = functools.lru_cache(maxsize=1)(open_model)
 
     def _open(self, options: ModelOptions, config: TrackerConfig) -> Sam2Model:
-        """Opened before, if another bag has the same options; compiled anew for another number of objects."""
+        """The cached model if the options are equal; with compiling, also the tracker's configuration."""
         model = self._cached(options, config if options.compile != OFF else IMAGE_MODE)
         try:
             model.check_fits(config)
-        except CheckpointError as error:  # another bag may have fewer objects
+        except CheckpointError as error:  # only this bag fails: others may have fewer objects
             raise JobError(str(error)) from error
         return model
 
     def __call__(self, config: ReplayConfig, on_progress: Callable[[int], None]) -> dict[str, Any]:
-        """What of a bag's summary goes into the status. Raises JobError."""
-        # A model that stays would take a GPU's memory from the node beside it.
+        """Replays one bag and returns its `headlines`. Raises JobError."""
+        # With a node, no model is cached: it would occupy GPU memory that the node needs.
         opens: OpenModel = open_model if NODE in config.runs else self._open
         try:
             return headlines(run_replay(config, lambda step, done, total: on_progress(done), opens))
         except CheckpointError as error:
             raise JobError(str(error), ends_all=True) from error
-        except UserError as error:  # of a live run it may go on with the last lines of the node's log
+        except UserError as error:  # the message of a live run may include the last lines of the node's log
             first, *log = str(error).split("\n  | ")
             seen = f" (see {config.recording(NODE).parent / 'node.log'})" if log else ""
             raise JobError(first + seen) from error
@@ -270,7 +272,7 @@ class Replayer:
 
 
 def _means(bags: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """By run, see `MEANS_OVER`."""
+    """The means of each run, see `MEANS_OVER`."""
     means: dict[str, Any] = {}
     for name in dict.fromkeys(run for runs in bags.values() for run in runs):
         runs = [one[name] for one in bags.values() if name in one]

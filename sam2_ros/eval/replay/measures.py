@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures of a track: times to lose and recover an object, identity switches, stability.
 
-Pure functions over series with one entry per image; knows no masks, files or trackers. Times are seconds.
+Pure functions over series with one entry per image; knows no masks, files or trackers. Times in seconds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from itertools import pairwise
 import numpy as np
 
 SWITCH_IOU = 0.1
-"""An answer has gone over to another object from this overlap with its truth on: a touch is no switch."""
+"""Least IoU with another object's true mask that counts as an identity switch; less is only a touch."""
 
 
 def times_to_lost(
     truth_s: Sequence[float], visible: Sequence[bool], answer_s: Sequence[float], tracking: Sequence[bool]
 ) -> list[float | None]:
-    """For each hidden stretch, the time from its first image until an answer that is not TRACKING.
+    """For each interval in which the object is hidden: the time from its first image to an answer not TRACKING.
 
     Args:
-        truth_s, visible: of all images whose truth is known.
-        answer_s, tracking: of the images that were answered; the stamps are among `truth_s`.
+        truth_s, visible: stamps and visibility of all images with ground truth.
+        answer_s, tracking: stamps and states of the images with an answer; the stamps are among `truth_s`.
 
     Returns:
-        One entry per stretch, in order; None = the object came back, or the bag ended, before it was said.
+        One entry per interval, in order; None = no such answer before the object came back or the bag ended.
 
     >>> times_to_lost([0, 1, 2, 3], [True, False, False, True], [0, 1, 2, 3], [True, True, False, True])
     [1]
@@ -39,35 +39,35 @@ def times_to_lost(
 def times_to_recover(
     truth_s: Sequence[float], visible: Sequence[bool], answer_s: Sequence[float], found: Sequence[bool]
 ) -> list[float | None]:
-    """For each visible stretch after a hidden one, the time from its first image until an answer that `found` it.
+    """For each visible interval after a hidden one: the time from its first image to an answer that `found` it.
 
-    Arguments and result as of `times_to_lost`; `found`: TRACKING, on the right pixels.
+    Arguments and result as in `times_to_lost`; `found`: in state TRACKING, on the right pixels.
     """
     spans = _spans(truth_s, visible, True)
     if len(visible) and visible[0]:
-        spans = spans[1:]  # the prompted stretch is no re-appearance
+        spans = spans[1:]  # the prompted interval is not a re-appearance
     return [_first_within(answer_s, np.asarray(found, dtype=bool), span) for span in spans]
 
 
 def share(flags: Sequence[bool], among: Sequence[bool]) -> float | None:
-    """The share of `among` that have the flag; None when there is none to count."""
+    """Share of true `flags` where `among` is true; None if `among` is never true."""
     chosen = np.asarray(flags, dtype=bool)[np.asarray(among, dtype=bool)]
     return float(chosen.mean()) if chosen.size else None
 
 
 def matched_object(own: str, overlaps: dict[str, float]) -> str | None:
-    """Whose truth an answer lies on: the object whose IoU is largest, from `SWITCH_IOU` on; None = nobody's.
+    """The object whose true mask overlaps an answer most, with an IoU of at least `SWITCH_IOU`; None = no object.
 
-    `own` keeps an answer that overlaps another one just as much.
+    In a tie `own` wins.
     """
     best = max(overlaps, key=lambda name: (overlaps[name], name == own), default=None)
     return best if best is not None and overlaps[best] >= SWITCH_IOU else None
 
 
 def identity_switches(own: str, matches: Sequence[str | None]) -> int:
-    """How often the answer goes over to another object than before; coming back to its own is none.
+    """Number of times that the answer moves to another object. A return to its own object does not count.
 
-    Images in which it lies on nobody change nothing.
+    Images in which the answer lies on no object are ignored.
 
     >>> identity_switches("a", ["a", "b", None, "b", "c", "a", "b"])
     3
@@ -83,9 +83,9 @@ def identity_switches(own: str, matches: Sequence[str | None]) -> int:
 
 @dataclass(frozen=True)
 class Stability:
-    """Mean IoU of successive answers, and of the truths of the same images.
+    """Mean IoU of successive answers, and of the true masks of the same images.
 
-    `difference` = answers - truth: below 0 the outline flickers, above 0 it is stiffer than the object, or lags.
+    `difference` = answers - truth: below 0 the outline flickers, above 0 it moves less than the object, or lags.
     """
 
     answers: float | None
@@ -98,7 +98,7 @@ class Stability:
 
 
 def stability(answer_iou: Sequence[float], truth_iou: Sequence[float]) -> Stability:
-    """Of pairs of successive images in which the object shows; NaN = the pair does not count."""
+    """Stability over pairs of successive images with the object visible; NaN = the pair is not counted."""
     answers, truths = np.asarray(answer_iou, dtype=float), np.asarray(truth_iou, dtype=float)
     counts = ~(np.isnan(answers) | np.isnan(truths))
     if not counts.any():
@@ -107,14 +107,14 @@ def stability(answer_iou: Sequence[float], truth_iou: Sequence[float]) -> Stabil
 
 
 def longest_gap_s(stamps_s: Sequence[float], processed: Sequence[bool]) -> float:
-    """The longest time between two processed images, from the first image on and until the last."""
+    """Longest time between two processed images; the first and the last image of the bag count as processed."""
     answered = [stamp for stamp, done in zip(stamps_s, processed, strict=True) if done]
     marks = [stamps_s[0], *answered, stamps_s[-1]]
     return max(later - earlier for earlier, later in pairwise(marks))
 
 
 def stretches(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
-    """Runs of `wanted` in a series as half-open intervals.
+    """Intervals of a series in which it equals `wanted`, half-open.
 
     >>> stretches([True, False, False, True], False)
     [(1, 3)]
@@ -125,7 +125,7 @@ def stretches(flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
 
 
 def _spans(truth_s: Sequence[float], visible: Sequence[bool], wanted: bool) -> list[tuple[float, float]]:
-    """(from, until) in time of each stretch, `until` being when the next one begins."""
+    """(from, until) of each interval, in seconds; `until` is the start of the next one."""
     ends = [*truth_s, math.inf]
     return [(truth_s[start], ends[end]) for start, end in stretches(visible, wanted)]
 

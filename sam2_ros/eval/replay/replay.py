@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replays one bag: makes the runs one after the other, and scores each against the ground truth.
+"""Replays one bag: executes the runs one after the other, and scores each against the ground truth.
 
-Does not know the command line; what it returns is what it leaves in summary.json.
+Does not know the command line. Returns the content of summary.json.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def run_replay(
     on_progress: Progress = lambda step, done, total: None,
     open_model: OpenModel = open_model,
 ) -> dict[str, Any]:
-    """Make and score every run that is asked for; returns the content of summary.json.
+    """Executes and scores every requested run; returns the content of summary.json.
 
-    Whatever can be wrong with the bag, prompts, truth and folder is found before a model is loaded. A run that fails
-    takes no earlier one with it: what was recorded stays, and summary.json has the runs that are done; it has a
-    `fingerprint` when all are. Where an earlier replay left a result, an interrupted one leaves that as it is.
-    `open_model`: called as that of `weights`. Raises UserError.
+    Bag, prompts, truth and folder are checked before a model is loaded. If a run fails, the runs before it are kept:
+    their recordings, and their numbers in summary.json, which has a `fingerprint` only if all runs are complete. An
+    interrupted replay leaves an earlier result unchanged. `open_model`: same signature as that of `weights`. Raises
+    UserError.
     """
     with config.folder() as folder:
         done: list[str] = []
@@ -68,15 +68,15 @@ def replay_into(
     open_model: OpenModel = open_model,
     on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """`run_replay` into a folder that is open; `on_done` is told each run once it is in the staged summary.json.
+    """`run_replay` into an open folder. `on_done` is called for each run when it is in the staged summary.json.
 
-    Bag and truth may be in staging too: what is written names the places where they will be.
+    Bag and truth may be in staging too: summary.json then gives their final paths.
     """
     on_progress("reading the bag", 0, 1)
     timeline = read_timeline(config.bag, config.topic)
     with open_source(config.bag, timeline.topic, ImageReader(config.pixels)) as source:
         image_hw = check_prompts(source, config.prompts)
-    made_with = fingerprint(config)  # a wrong model is told at once, not by a node that stays unconfigured
+    made_with = fingerprint(config)  # reports a wrong model at once, before a node fails to configure
     on_progress("reading the truth", 0, 1)
     known = find_truth(config, timeline, image_hw)
     summary = _heading(config, folder, timeline, known)
@@ -96,10 +96,10 @@ def replay_into(
             read_frames, bag=config.bag, timeline=timeline, known=known, runs=runs, pixels=config.pixels
         )
         write_replay_page(folder.staging / "report.html", read_replay(folder.staging), frames)
-    except (OSError, SourceError) as error:  # the numbers are safe by now
+    except (OSError, SourceError) as error:  # the summary is already written
         summary["notes"].append(f"'{config.out / 'report.html'}' is not written: {error}")
     else:
-        summary["fingerprint"] = made_with  # last: where it is, everything is
+        summary["fingerprint"] = made_with  # last: marks the replay as complete
         write_json(folder.stage("summary.json"), summary)
     return summary
 
@@ -109,7 +109,7 @@ def _heading(
 ) -> dict[str, Any]:
     stamps_s = timeline.stamps_s
     values = {} if known is None else known.values
-    # What a run says of itself fills in what is not known yet.
+    # The runs fill in the fields that are None here.
     return {
         "kind": "replay",
         "bag": _final(config.bag, folder),
@@ -148,13 +148,13 @@ def _heading(
 
 
 def _final(path: Path, folder: ResultFolder) -> str:
-    """Where a file will be that may still be in staging."""
+    """The final path of a file that may still be in staging."""
     staged = path.is_relative_to(folder.staging)
     return str(folder.path / path.relative_to(folder.staging) if staged else path)
 
 
 def replayed_with() -> dict[str, Any]:
-    """See `made_with`; None for ROS where there is none."""
+    """See `made_with`; the ROS version is None without ROS."""
     return made_with(numpy=np.__version__, ros=os.environ.get("ROS_DISTRO"))
 
 
@@ -173,7 +173,7 @@ def _scored(
     images, done, skipped = len(timeline.images), sum(processed), made.skipped
     for track in tracks:
         if not any(answer.state is not None for answer in track.answers):
-            notes.append(f"{name}: '{track.id}' is in no answer; its prompt did not arrive or was rejected")
+            notes.append(f"{name}: '{track.id}' is in no result; its prompt did not arrive or was rejected")
     own = name != RECORDED
     return {
         "recording": f"{name}/tracked" if own else str(made.recording.resolve()),

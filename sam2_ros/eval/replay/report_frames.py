@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the frames that the report of a replay shows: image, predicted masks of each run, true masks.
 
-Knows recordings and truth; does not know what is shown.
+Knows recordings and truth; does not know the layout of the report.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def read_frames(
     runs: Mapping[str, RunOutput],
     pixels: PixelConfig | None = None,
 ) -> dict[FrameKey, FrameMasks]:
-    """Reads the bag once and each recording once; an image that does not decode has no scene. Raises SourceError."""
+    """Reads the frames, with one pass over the bag and over each recording. Raises SourceError.
+
+    Images that cannot be decoded are left out.
+    """
     images = _images({index for _, index in places}, bag, timeline, ImageReader(pixels, warn=_log.debug))
     answers = {
         name: _answers({index for run, index in places if run == name}, runs[name], len(timeline.images))
@@ -61,7 +64,7 @@ def _images(wanted: set[int], bag: Path, timeline: BagTimeline, reader: ImageRea
 
 
 def _answers(wanted: set[int], run: RunOutput, images: int) -> dict[int, dict[str, np.ndarray]]:
-    """The masks by object of the newest answer at each image."""
+    """For each wanted image: the masks by object of the newest result at that time."""
     results = read_results(run.recording, run.objects_topic, run.index_by_stamp)
     return {
         index: {obj.id: obj.mask for obj in result.objects}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the runs over a bag: the tracker directly, the live node, or a recording that was made elsewhere.
+"""Executes the runs over a bag: the tracker directly, the live node, or a recording made earlier.
 
-Does not know the truth; what a run leaves is a rosbag2 and how long each answer took.
+Does not know the truth. A run gives a rosbag2 with the results, and the latency of each.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .replay_config import DIRECT, NODE, ReplayConfig
 DIRECT_LATENCY = "duration of Tracker.step in this process: no ROS graph, no image dropped"
 NODE_LATENCY = "image published to ~/objects received, by the player: DDS both ways, the node, the recorder"
 RECORDED_LATENCY = "image recorded to ~/objects recorded, by the recorder's clock"
-NO_LATENCY = "the recording has no images, so that it does not say when they were sent"
+NO_LATENCY = "not measured: the recording has no images, so that the time of sending is not known"
 
 _log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -47,16 +47,16 @@ OpenModel = Callable[[ModelOptions, TrackerConfig], Sam2Model]
 
 @dataclass(frozen=True)
 class RunOutput:
-    """What a run leaves.
+    """The output of a run.
 
     Attributes:
-        recording, objects_topic: where its answers are.
-        index_by_stamp: image of the bag by the stamp (ns) that answers carry.
+        recording, objects_topic: bag and topic of the results.
+        index_by_stamp: stamp of a result (ns) -> index of its image in the bag.
         latency_ms: by image.
         fps: images processed per second; None = not known.
-        skipped: images that did not decode; None = not known.
-        model_info: model, device, precision, image_size, as far as the run itself told.
-        extra: more for summary.json.
+        skipped: images that could not be decoded; None = not known.
+        model_info: model, device, precision, image_size, as far as the run reported them.
+        extra: further entries of summary.json.
     """
 
     recording: Path
@@ -78,7 +78,7 @@ def make_run(
     on_progress: Progress,
     open_model: OpenModel,
 ) -> RunOutput:
-    """Make one of `config.runs`, recorded in staging. Raises what models, bags and the live graph raise."""
+    """Executes one of `config.runs`, recorded in staging. Raises what models, bags and the live graph raise."""
     if name == DIRECT:
         made = _direct(config, folder, timeline, on_progress, open_model)
     elif name == NODE:
@@ -86,7 +86,7 @@ def make_run(
     else:
         made = _recorded(config, timeline, on_progress)
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # PyTorch keeps what the direct run's model held; a node beside it may need it
+        torch.cuda.empty_cache()  # returns the memory of the direct run's model, which a node may need
     return made
 
 
@@ -134,7 +134,7 @@ def _direct(
 
 
 def _stamped(frames: Iterable[Frame], timeline: BagTimeline) -> Iterator[Frame]:
-    """The frames under the stamps of the timeline."""
+    """The frames with the stamps of the timeline."""
     for frame in frames:
         yield dataclasses.replace(frame, stamp_ns=timeline.images[frame.index].stamp_ns)
 
@@ -186,7 +186,10 @@ def _node(
 
 
 def _recorded(config: ReplayConfig, timeline: BagTimeline, on_progress: Progress) -> RunOutput:
-    """Answers find their image by the header's stamp; latency by when the recorder received both, if it did."""
+    """Scores a recording: results belong to the image with the same header stamp.
+
+    The latency is the difference of the times at which the recorder received both, if it recorded the images.
+    """
     assert config.recorded is not None
     on_progress("reading the recording", 0, len(timeline.images))
     index_by_stamp = timeline.index_by_header(f"the recording '{config.recorded}'")
@@ -244,7 +247,7 @@ def _objects_topic(reader: BagReader, config: ReplayConfig) -> str:
 
 
 def _model_info(values: Mapping[str, str]) -> dict[str, str]:
-    """What the node's diagnostics say of its model, in the words of the options."""
+    """Model, device and precision from the node's diagnostics, as the options name them."""
     model_info = {key: values[key] for key in ("model", "device", "precision") if key in values}
     options = {str(dtype).removeprefix("torch."): option for option, dtype in PRECISIONS.items()}
     if "precision" in model_info:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores a run's masks against the ground truth: of processed images alone, and of every image as a robot sees it.
+"""Scores a run's masks against the ground truth, on processed images only and on every image as a robot sees it.
 
-Knows results, truth and stamps; does not know which run it was or where it goes.
+Knows results, truth and stamps; does not know which run it was, nor where the scores go.
 
-A robot goes by the newest answer there is: an image that was dropped has the answer of the processed one before it.
+A robot uses the newest result: a dropped image is scored with the result of the last processed image before it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from .measures import matched_object
 from .truth import ReplayTruth
 
 FOUND_IOU = 0.5
-"""An answer has found the object from this overlap with its truth on."""
+"""Least IoU with the true mask for an answer to count as the object found."""
 
 
 @dataclass
 class ObjectAnswer:
-    """The newest answer about one object at one image, and its scores.
+    """The newest answer for one object at one image, and its scores.
 
     Attributes:
-        stamp_s: of the image, seconds from the first one.
-        processed: whether the answer is of this image.
-        state, presence: None and NaN where the answer does not name the object.
-        has_mask: whether the answer has a pixel.
-        scored: whether the truth is known and the object was prompted on an earlier image; the rest is not set else.
-        visible: by the truth.
+        stamp_s: stamp of the image, seconds from the first one.
+        processed: True if the answer is of this image, False if of an earlier one.
+        state, presence: None and NaN if the result does not contain the object.
+        has_mask: the mask has at least one pixel.
+        scored: there is ground truth, and the object was prompted on an earlier image. Else the fields below are unset.
+        visible: the object is visible in the ground truth.
         j, f: 0..1.
-        matched: whose truth the answer lies on, see `measures.matched_object`.
-        answer_iou, truth_iou: with the scored image before; NaN without one, and where the object is in neither truth.
-        answer_iou_processed, truth_iou_processed: with the scored and processed image before.
+        matched: the object whose true mask the answer lies on, see `measures.matched_object`.
+        answer_iou, truth_iou: IoU with the mask of the previous scored image; NaN without one, and if the object is
+            hidden in either image.
+        answer_iou_processed, truth_iou_processed: the same with the previous scored and processed image.
     """
 
     stamp_s: float
@@ -63,13 +64,13 @@ class ObjectAnswer:
 
     @property
     def found(self) -> bool:
-        """TRACKING, on the right pixels."""
+        """True if the state is TRACKING and the mask lies on the object."""
         return self.tracking and self.j >= FOUND_IOU
 
 
 @dataclass
 class ObjectTrack:
-    """One object over all images of a bag; `prompted` is the image of its first prompt."""
+    """One object over all images of a bag. `prompted`: index of the image of its first prompt."""
 
     id: str
     prompted: int
@@ -82,18 +83,18 @@ class ObjectTrack:
 
 @dataclass
 class _PreviousMasks:
-    """The masks of an object in the scored image before."""
+    """The masks of an object in the previous scored image."""
 
     answer: np.ndarray | None = None
     truth: np.ndarray | None = None
 
     def advance(self, answer: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-        """IoU of the answer and of the truth with those before; NaN where the pair does not count."""
+        """IoU of answer and truth with the previous ones, which they replace; NaN if the pair is not counted."""
         before_answer, before_truth = self.answer, self.truth
         self.answer, self.truth = answer, truth
         if before_answer is None or before_truth is None or answer.shape != before_answer.shape:
             return np.nan, np.nan
-        # An object that is hidden has no outline, and two empty answers are no proof of a steady one.
+        # A hidden object has no outline, and two empty answers do not show that an outline is stable.
         if not (truth.any() and before_truth.any()) or not (answer.any() or before_answer.any()):
             return np.nan, np.nan
         return mask_iou(answer, before_answer), mask_iou(truth, before_truth)
@@ -105,15 +106,15 @@ def score_run(
     prompted: Mapping[str, int],
     known: ReplayTruth | None,
 ) -> list[ObjectTrack]:
-    """Every prompted object over all images. Reads results and truth one by one, each once.
+    """Scores every prompted object over all images. Reads results and truth one by one, each once.
 
     Args:
-        stamps_s: of the images.
-        results: `frame_index` counts the images; one that comes out of order is left out.
-        prompted: object -> image of its first prompt.
-        known: the truth, None = nothing is scored.
+        stamps_s: stamps of the images.
+        results: results with the index of their image in `frame_index`; one out of order is ignored.
+        prompted: object -> index of the image of its first prompt.
+        known: the truth; None = nothing is scored.
 
-    Raises SourceError: the truth of an image has not the size of its answer.
+    Raises SourceError if the truth of an image differs in size from its answer.
     """
     tracks = [ObjectTrack(object_id, first) for object_id, first in prompted.items()]
     before = {track.id: (_PreviousMasks(), _PreviousMasks()) for track in tracks}
@@ -173,7 +174,7 @@ def _score(
 
 
 def newest_results(results: Iterable[FrameResult], images: int) -> Iterator[FrameResult | None]:
-    """For each image the answer of the newest processed one up to it; None before the first."""
+    """For each image, the result of the last processed image up to it; None before the first."""
     coming = iter(results)
     newest: FrameResult | None = None
     following = next(coming, None)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Summarizes the scores of a run as in summary.json: per object and over all, in both views.
+"""Summarizes the scores of a run for summary.json: per object and over all, for processed and for all images.
 
-Does not know bags, models or how answers were made. Its keys and units are described in docs/how-to/replay.md.
+Does not know bags or models. docs/how-to/replay.md describes the keys and units.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .score import ObjectAnswer, ObjectTrack
 def summarize(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) -> dict[str, Any]:
     """Scores of a run: overall, `processed_only` and `objects`, as in summary.json.
 
-    `latency_ms`: of processed images, by image.
+    `latency_ms`: index of a processed image -> its latency.
     """
     objects = {track.id: _object(track, latency_ms) for track in tracks}
     return {
@@ -39,7 +39,7 @@ def summarize(tracks: Sequence[ObjectTrack], latency_ms: Mapping[int, float]) ->
 
 def _object(track: ObjectTrack, latency_ms: Mapping[int, float]) -> dict[str, Any]:
     answers = track.answers
-    # The answer of an earlier image is none to the prompted one.
+    # Only answers of processed images count: an earlier image's answer is not a response to the prompt.
     masked = [index for index, answer in enumerate(answers) if answer.has_mask and answer.processed]
     first = next((index for index in masked if index >= track.prompted), None)
     first_s = None if first is None else answers[first].stamp_s - answers[track.prompted].stamp_s
@@ -96,12 +96,12 @@ def _overall(
 
 
 def _pooled(tracks: Sequence[ObjectTrack], processed_only: bool) -> dict[str, Any]:
-    """What is counted over (image, object) pairs."""
+    """The measures that are counted over (image, object) pairs."""
     pairs = [(track.id, one) for track in tracks for one in _view(track, processed_only)]
     seen = [one for _, one in pairs]
     visible, hidden = [one.visible for one in seen], [not one.visible for one in seen]
     elsewhere = [one.matched not in (None, own) for own, one in pairs]
-    # An answer that is held says nothing new: calibration is of processed images in both views.
+    # A repeated answer adds no information: calibration uses processed images only, in both views.
     answered = [one for one in seen if one.processed]
     return {
         "frames": len(seen),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the ground truth of a bag's images: label images of a folder or a topic, and which value is which object.
+"""Reads the ground truth of a bag's images: label images from a folder or a topic, and which value is which object.
 
-Knows stamps and files; does not know what a tracker said.
+Knows stamps and files; does not know the tracker's results.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from sam2_ros.media.ros_image import LABEL_ENCODINGS, image_to_labels
 from .replay_config import ReplayConfig
 
 STAMP_DIGITS = 13
-"""A file name of so many digits is a stamp in nanoseconds, a shorter one the number of an image."""
+"""A file name with at least this many digits is a stamp in nanoseconds, a shorter one the number of an image."""
 
 
 @dataclass(frozen=True)
 class ReplayTruth:
-    """The truth of some images of a bag, or of all, by object id.
+    """The ground truth of some or all images of a bag, by object id.
 
     Attributes:
-        truth: by image; its names are values in the label images.
+        truth: label images by index of the image; the names are their values.
         values: object -> its name in `truth`; objects without one are not scored.
         source, topic: where it was read.
-        notes: one line each, on what of it is not used.
+        notes: one line for each thing in it that is not used.
     """
 
     truth: PaletteTruth | _LabelTopicTruth
@@ -48,7 +48,7 @@ class ReplayTruth:
     notes: tuple[str, ...] = ()
 
     def at(self, index: int) -> FrameTruth | None:
-        """The truth of an image, None where it is not known. Names are object ids where they are given to one."""
+        """The true masks of an image, by object id or `value N`; None if the image has no truth."""
         if index not in self.truth.indices:
             return None
         found = self.truth.at(index)
@@ -61,9 +61,9 @@ class ReplayTruth:
 
 
 def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int, int]) -> ReplayTruth | None:
-    """What `config.truth` says of the images, each of it looked at once; None where no truth is given.
+    """Reads and checks `config.truth`; None if no truth is given.
 
-    Raises SourceError for truth that fits no image, no object, or not the images' size, in one line.
+    Raises SourceError, in one line, for truth that fits no image, no object, or not the images' size.
     """
     if config.truth is None:
         return None
@@ -83,18 +83,18 @@ def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int,
         if known.hw != image_hw:
             raise SourceError(
                 f"the truth of image {index} in '{source}' is {known.hw[1]} x {known.hw[0]} px, the size of the "
-                f"images expected, {image_hw[1]} x {image_hw[0]}: resize it (nearest neighbour)"
+                f"images, {image_hw[1]} x {image_hw[0]}, expected: resize it (nearest neighbour)"
             )
         for name in known.masks:
             found[name] = found.get(name, 0) + 1
     values = _values(config)
     missing = [object_id for object_id, name in values.items() if name not in found]
     if len(missing) == len(values):
-        there = ", ".join(sorted(found, key=int)) or "none but the background"
+        there = ", ".join(sorted(found, key=int)) or "only the background"
         wanted = ", ".join(f"{name} ({object_id})" for object_id, name in values.items())
         raise SourceError(
             f"truth '{source}' fits no prompted object: its values are {there}, expected {wanted}: "
-            "say whose they are with --truth-ids VALUE=ID"
+            "assign them with --truth-ids VALUE=ID"
         )
     notes = [
         f"{object_id} is in no truth image: value {values[object_id]} never occurs in '{source}'"
@@ -102,7 +102,7 @@ def find_truth(config: ReplayConfig, timeline: BagTimeline, image_hw: tuple[int,
     ]
     if unused := sorted(set(found) - set(values.values()), key=int):
         notes.append(
-            f"truth values {', '.join(unused)} belong to no prompted object: known as others an answer may go over to"
+            f"truth values {', '.join(unused)} belong to no prompted object: used only to find identity switches"
         )
     return ReplayTruth(truth, values, source, topic, tuple(notes))
 
@@ -114,7 +114,7 @@ def _values(config: ReplayConfig) -> dict[str, str]:
 
 
 def _files_by_image(folder: Path, timeline: BagTimeline) -> dict[int, Path]:
-    """Named by stamp; one for each image, in order; or named by the image's number."""
+    """Index of an image -> its file: named by stamp; or one per image, in order; or named by the image's number."""
     files = image_files(folder)
     if not files:
         raise SourceError(
@@ -143,7 +143,7 @@ def _files_by_image(folder: Path, timeline: BagTimeline) -> dict[int, Path]:
 
 
 class _LabelTopicTruth:
-    """Label images of a topic, kept as PNG in memory: they are read twice, and a bag has no random access."""
+    """Label images of a topic, stored as PNG in memory: they are read twice, and a bag has no random access."""
 
     def __init__(self, packed: Mapping[int, np.ndarray]) -> None:
         self._packed = dict(sorted(packed.items()))
@@ -161,7 +161,7 @@ class _LabelTopicTruth:
         return FrameTruth({str(value): values == value for value in np.unique(values) if value}, hw)
 
     def _is_binary(self) -> bool:
-        """Whether 255 is the one object (mono8 masks), as in files."""
+        """True if 255 is the only value, so that it is the object (mono8 masks) and not void, as in files."""
         for index in self._packed:
             found = set(np.unique(self._values(index)).tolist()) - {0}
             if found:
@@ -190,13 +190,13 @@ def _truth_of_bag(path: Path, wanted: str | None, timeline: BagTimeline) -> tupl
     if not packed:
         raise SourceError(
             f"none of the {count} label images on {topic} of '{path}' has the stamp of an image on {timeline.topic}: "
-            "expected the header's stamp of the image each one is of"
+            "expected label images with the header stamp of their camera image"
         )
     return _LabelTopicTruth(packed), topic
 
 
 def _label_topic(reader: BagReader, path: Path, timeline: BagTimeline) -> str:
-    """The only topic whose first image can hold labels, the camera's own apart."""
+    """The only topic besides the camera's whose first image has an encoding of label images."""
     own = timeline.topic if path.resolve() == timeline.bag.resolve() else None
     candidates = []
     for info in reader.topics():

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of `eval` and `replay`: one HTML file each, beside summary.json."""
+"""Reports of `eval` and `replay`: one HTML file each, next to summary.json."""

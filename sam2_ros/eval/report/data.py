@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the JSON files that `eval` and `replay` leave into the data that their reports show.
+"""Reads the JSON files of `eval` and `replay` into the data that their reports show.
 
-Knows the files' keys; does not know how anything is drawn.
+Knows the keys of the files; does not know how anything is drawn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from sam2_ros.media.json_yaml import read_json
 
 Scores = Mapping[str, float | None]
-"""Name -> value in the units of the JSON, null where there was nothing to count."""
+"""Name -> value in the units of the JSON; None if there was nothing to count."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Curve:
 
     Attributes:
         at: frame numbers, or seconds since the first image of a bag.
-        j: percent; None where a frame is not scored.
-        presence: logit, above 0 = believed visible; None without an answer.
+        j: percent; None if the frame is not scored.
+        presence: logit, above 0 = predicted visible; None without an answer.
         state: name of the state; None without an answer.
-        visible: the truth; None without truth.
+        visible: visible in the ground truth; None without ground truth.
     """
 
     at: Sequence[float]
@@ -38,7 +38,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class ReportedObject:
-    """One object of one sequence, or of one run of a replay. `number` counts from 1 within it and picks its colour."""
+    """One object of a sequence, or of a run of a replay. `number`: from 1 within it, selects the colour."""
 
     sequence: str
     id: str
@@ -54,7 +54,7 @@ class ReportedObject:
 
 @dataclass(frozen=True)
 class ReportedSequence:
-    """One sequence. `baselines`, `object_baselines`: J&F of each baseline, of the sequence and of its objects by id."""
+    """One sequence. `baselines`: J&F of each baseline; `object_baselines`: the same for each object, by id."""
 
     name: str
     group: str
@@ -67,7 +67,7 @@ class ReportedSequence:
 
 @dataclass(frozen=True)
 class EvalReport:
-    """A whole evaluation; `summary` is summary.json as it is."""
+    """A whole evaluation. `summary`: the content of summary.json."""
 
     summary: Mapping[str, Any]
     sequences: Sequence[ReportedSequence]
@@ -79,7 +79,7 @@ class EvalReport:
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """One way a bag went through the tracker: "direct", "node" or "recorded"; `measures` is its part of the JSON."""
+    """One run of a replay: "direct", "node" or "recorded". `measures`: its part of summary.json."""
 
     name: str
     measures: Mapping[str, Any]
@@ -88,14 +88,14 @@ class ReportedRun:
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """A whole replay; `summary` is summary.json as it is."""
+    """A whole replay. `summary`: the content of summary.json."""
 
     summary: Mapping[str, Any]
     runs: Sequence[ReportedRun]
 
 
 def read_eval(folder: Path) -> EvalReport:
-    """What `sam2-ros eval --out` left in a folder. Raises OSError, and KeyError where it is not complete."""
+    """Reads the results of `sam2-ros eval --out` from a folder. Raises OSError, and KeyError if they are incomplete."""
     summary = read_json(folder / "summary.json")
     sequences = [
         _sequence(name, scores, summary, read_json(folder / summary["results"][name]))
@@ -105,7 +105,7 @@ def read_eval(folder: Path) -> EvalReport:
 
 
 def read_replay(folder: Path) -> ReplayReport:
-    """What `sam2-ros replay` left in a folder. Raises OSError, and KeyError where it is not complete."""
+    """Reads the results of `sam2-ros replay` from a folder. Raises OSError, and KeyError if they are incomplete."""
     summary = read_json(folder / "summary.json")
     runs = [
         ReportedRun(

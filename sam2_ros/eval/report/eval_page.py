@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of `sam2-ros eval`: what was reached, where it went wrong, how fast it was, and what made it.
+"""The report of `sam2-ros eval`: scores, worst frames, curves, speed, calibration and settings.
 
-Gets the run as plain data and a way to see a frame; does not know trackers or data sets. The text is in
+Gets the run as plain data and a function that reads frames; does not know trackers or datasets. The text is in
 `templates/eval.html`.
 """
 
@@ -22,7 +22,7 @@ from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
 PICTURES_AT_MOST = 12
 CURVES_AT_MOST = 60
-"""Objects with curves, of a large data set those with the lowest J&F: a page of hundreds is read by nobody."""
+"""Most objects with curves; of a larger dataset, those with the lowest J&F, so that the page stays readable."""
 
 _PROMPTS = {
     "mask": "its true mask",
@@ -30,21 +30,21 @@ _PROMPTS = {
     "click1": "one click",
     "click3": "three clicks",
     "click5": "five clicks",
-    "online": "three clicks, and three more wherever it was covered badly",
+    "online": "three clicks, and three more on every frame where its mask was poor",
 }
 _FACTS = {
     "numerics": "Numerics",
     "memory": "Memory",
-    "dataset": "Data set",
+    "dataset": "Dataset",
     "split": "Split",
     "prompt": "Prompt",
     "workers": "Processes",
-    "threads": "Threads of each",
+    "threads": "Threads per process",
 }
 
 
 class Column(NamedTuple):
-    """A score by its key in the JSON."""
+    """One column of a table of scores. `name`: the key in the JSON."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ _COLUMNS = (
 
 
 class Row(NamedTuple):
-    """One line of a table of scores. `others`: J&F of the baselines; `kind`: "part" of the row above, or "total"."""
+    """One row of a table of scores. `others`: J&F of the baselines; `kind`: "part" of the row above, or "total"."""
 
     name: str
     scores: Scores
@@ -73,7 +73,7 @@ class Row(NamedTuple):
 
 
 def write_eval_page(path: Path, run: EvalReport, read_frames: ReadFrames) -> None:
-    """Write the report of an evaluation; `read_frames` is asked for the frames that are shown."""
+    """Writes the report of an evaluation. `read_frames` is called for the frames that are shown."""
     summary, baselines = run.summary, run.summary.get("baselines", {})
     worst = choose_worst_frames(run.objects, PICTURES_AT_MOST)
     rows = _rows(run, baselines)
@@ -100,7 +100,7 @@ def write_eval_page(path: Path, run: EvalReport, read_frames: ReadFrames) -> Non
         prompt=_PROMPTS.get(summary["prompt"], summary["prompt"]),
         device=summary["device"],
         failed=summary.get("failed", {}),
-        columns=_known_columns(rows[:-1]),  # the last one has the means of the rest
+        columns=_known_columns(rows[:-1]),  # the last row is the mean of the others
         rows=rows,
         group_columns=_known_columns(group_rows),
         group_rows=group_rows,
@@ -121,7 +121,7 @@ def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
         (summary["J"], "%", "J, overlap", 1),
         (summary["F"], "%", "F, outline", 1),
         (summary.get("decay"), "", "points of decay", 1),
-        (summary.get("absent"), "%", "absent, and called so", 0),
+        (summary.get("absent"), "%", "of absent objects: empty mask", 0),
         (summary["fps"], "", "frames per second", 1),
         (summary["latency_ms"].get("p95"), "ms", "latency, p95", 0),
     ]
@@ -133,7 +133,7 @@ def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
 
 
 def _rows(run: EvalReport, baselines: Mapping[str, Any]) -> list[Row]:
-    """Every sequence, its objects where it has several, and the mean."""
+    """A row per sequence, a row per object of sequences with several, and the mean."""
     rows = []
     for sequence in run.sequences:
         rows.append(
@@ -150,7 +150,7 @@ def _rows(run: EvalReport, baselines: Mapping[str, Any]) -> list[Row]:
 
 
 def _scores(sequence: ReportedSequence) -> Scores:
-    """Of a sequence with one object also what is known of that only."""
+    """The scores of a sequence; with a single object also those that only objects have."""
     frames = max(((one.scores.get("frames") or 0) for one in sequence.objects), default=None)
     alone = sequence.objects[0].scores if len(sequence.objects) == 1 else {}
     return {**alone, "frames": frames, **sequence.scores}

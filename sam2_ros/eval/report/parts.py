@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the reports of `eval` and `replay` show alike: pictures of frames, calibration, how a run was made.
+"""Parts that the reports of `eval` and `replay` share: pictures of frames, calibration, settings of the run.
 
-Knows plots and pictures; does not know how the page is laid out.
+Knows plots and pictures; does not know the layout of the page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FACTS = {
 def frame_picture(
     whose: str, when: str, one: ReportedObject, j: float | None, frame: FrameMasks | None
 ) -> Picture:
-    """One object in one frame, J in percent below it; without content where the frame could not be read."""
+    """A picture of one object in one frame, with its J in percent as caption; empty if the frame cannot be read."""
     caption = f"{whose}, {when}" + ("" if j is None else f": J\u00a0{j:.1f}\u00a0%")
     if frame is None:
         return Picture(b"", "", "", caption)
@@ -43,7 +43,7 @@ def frame_picture(
 def calibration_section(
     by_run: Mapping[str, Mapping[str, Any] | None], counted: str
 ) -> dict[str, Any] | None:
-    """A plot and a table of how far the presence can be believed, by run; None where nothing was counted.
+    """Plot and table of the calibration of the presence score, by run; None if nothing was counted.
 
     `counted`: the key of the number of frames.
     """
@@ -52,11 +52,11 @@ def calibration_section(
         return None
     plot = plots.reliability_svg({name: one["bins"] for name, one in known.items()}, counted)
     rows = [(name, one["ece"], one.get(counted)) for name, one in known.items()]
-    return {"figure": svg(plot, "Reliability of the presence"), "rows": rows}
+    return {"figure": svg(plot, "Reliability of the presence score"), "rows": rows}
 
 
 def facts_of(summary: Mapping[str, Any], more: dict[str, str]) -> dict[str, str]:
-    """What is known of how a run was made, in words; `more`: further keys -> their headings."""
+    """Settings and versions of a run, heading -> text. `more`: further keys -> their headings."""
     return {
         heading: _words(key, summary[key])
         for key, heading in (_FACTS | more).items()

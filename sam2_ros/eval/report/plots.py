@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every plot: scores over time, histograms of times and reliability as SVG for reports, and panels of lines as PNG.
+"""All plots: scores over time, histograms of times and reliability as SVG for reports, and panels of lines as PNG.
 
 Numbers in, bytes or a file out; does not know pages.
 """
@@ -31,8 +31,8 @@ STATE_COLOURS = {"TRACKING": "#2f7f86", "OCCLUDED": "#d9a441", "LOST": "#b3402e"
 HIDDEN_COLOUR = "#d5d8de"
 INK, QUIET, TINT = "#1b222c", "#56606d", "#0b6171"
 SERIES_COLOURS = ("#7d8793", TINT, "#b0662a")
-# Half the width of a page of 72 rem: one below the other on a phone, two beside each other on a desk. The writing is
-# 7.5 points of 4.2 inches, which is read at 360 and at 550 pixels.
+# Half the width of a page of 72 rem: one column on a phone, two on a desktop. Text of 7.5 points on 4.2 inches is
+# readable at 360 and at 550 pixels.
 _WIDTH_IN = 4.2
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -59,7 +59,7 @@ if "text.parse_math" in matplotlib.rcParams:  # not in matplotlib 3.5, which Ubu
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a panel; None breaks it. `style`: more for matplotlib's `plot`."""
+    """One line of a panel; None makes a gap. `style`: further arguments of matplotlib's `plot`."""
 
     name: str
     x: Sequence[float]
@@ -69,7 +69,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines with a y axis in common. `shaded`: a stretch of x, from, to, and its name."""
+    """Lines with a common y axis. `shaded`: an interval of x (from, to) and its name."""
 
     y_label: str
     lines: Sequence[Line]
@@ -79,7 +79,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a plot over time, with its band of states below."""
+    """One line of a plot over time, with its band of states below the plot."""
 
     name: str
     curve: Curve
@@ -89,14 +89,14 @@ class Series:
 def curve_svg(
     title: str, series: Sequence[Series], x_label: str, marked: Sequence[tuple[float, float]] = ()
 ) -> bytes:
-    """J over time, the presence, and a band of states for each series; grey where the truth shows no object.
+    """J, presence and a band of states over time for each series; grey where the object is hidden in the ground truth.
 
-    `marked`: (x, J) of the moments that are shown as pictures.
+    `marked`: (x, J) of the frames that are shown as pictures.
     """
     with matplotlib.rc_context(_LOOK):
         bands = len(series)
         height_in = 2.15 + 0.17 * bands
-        # Fixed margins: measuring every text takes most of the time, once for each object.
+        # Fixed margins: measuring the texts would take most of the time, for each object.
         heights = (3, 1.3, *([0.24] * bands))
         figure, (score, presence, *states) = _figure(
             2 + bands, (_WIDTH_IN, height_in), heights, measured=False
@@ -136,9 +136,9 @@ def curve_svg(
 
 
 def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], called: str = "") -> bytes:
-    """How often a frame took how long, with the percentiles as lines. The last bin has everything that is longer.
+    """Histogram of the times per frame, with the percentiles as lines. The last bin contains all longer times.
 
-    `called`: whose frames, where there are several of these.
+    `called`: name of the run, if there are several histograms.
     """
     with matplotlib.rc_context(_LOOK):
         figure, (axes,) = _figure(1, (_WIDTH_IN, 2.2))
@@ -147,7 +147,7 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], c
         axes.hist(
             np.minimum(values, end), bins=min(40, max(8, len(values) // 4)), range=(0, end), color="#8fb6bc"
         )
-        # p95 and p99 are often close: their names stand above and below.
+        # p95 and p99 are often close: their labels are at different heights.
         for (name, value), height in zip(percentiles.items(), (0.97, 0.86, 0.75), strict=False):
             axes.axvline(value, color=INK, lw=0.9)
             right = value > 0.72 * end
@@ -173,7 +173,7 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], c
 
 
 def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], counted: str) -> bytes:
-    """Of the frames with a presence of about so much, the share in which the object could be seen; the line is honesty.
+    """Reliability diagram: share of frames with the object visible over the predicted probability; diagonal = ideal.
 
     `bins`: by name, entries with "presence", "visible" and their number under `counted`.
     """
@@ -212,18 +212,18 @@ def reliability_svg(bins: Mapping[str, Sequence[Mapping[str, float | None]]], co
 
 
 def line_colour(number: int) -> str:
-    """The colour of an object on pictures, darker: a bright line on white paper is hard to see."""
+    """The colour of an object in pictures, darkened to be visible as a line on white."""
     red, green, blue = (round(0.68 * channel) for channel in colour_of(number))
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def hidden_spans(curve: Curve) -> list[tuple[float, float]]:
-    """Stretches in which the truth shows no object, from their first entry to the first one that shows it again."""
+    """Intervals in which the object is hidden in the ground truth: (first hidden, first visible again)."""
     return [(start, end) for visible, start, end in _stretches(curve, curve.visible) if visible is False]
 
 
 def write_panels(path: Path, panels: Sequence[Panel], x_label: str, size_in: tuple[float, float]) -> None:
-    """One PNG: panels one under the other over the same x, each with its legend above it, where it hides no line."""
+    """Writes one PNG with panels one below the other over the same x. Legends are above the panels, not over lines."""
     figure, all_axes = _figure(len(panels), size_in)
     for axes, panel in zip(all_axes, panels, strict=True):
         for line in panel.lines:
@@ -254,7 +254,7 @@ def _band(axes: Axes, series: Series, named: bool) -> None:
 
 
 def _stretches(curve: Curve, values: Sequence[T]) -> Iterator[tuple[T, float, float]]:
-    """Each run of equal values, and from where to where it goes."""
+    """Yields each interval of equal values: the value, from, to."""
     position = 0
     for value, entries in groupby(values):
         start, position = position, position + len(list(entries))
@@ -262,7 +262,7 @@ def _stretches(curve: Curve, values: Sequence[T]) -> Iterator[tuple[T, float, fl
 
 
 def _end(curve: Curve, position: int) -> float:
-    """Where the entry before `position` ends: at the next one, or one step after the last."""
+    """End of the entry before `position`: the next entry, or one step after the last."""
     if position < len(curve.at):
         return curve.at[position]
     step = (curve.at[-1] - curve.at[0]) / max(len(curve.at) - 1, 1) or 1.0
@@ -270,21 +270,21 @@ def _end(curve: Curve, position: int) -> float:
 
 
 def _label(name: str) -> str:
-    """A name as a plot takes it: matplotlib hides lines whose names begin with an underscore."""
+    """A name as a label: matplotlib hides lines whose names begin with an underscore."""
     shown = readable(name)
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def _gaps(values: Sequence[float | None]) -> list[float]:
-    """NaN breaks a line."""
+    """The values with NaN for None, which makes a gap in a line."""
     return [np.nan if value is None else value for value in values]
 
 
 def _figure(
     rows: int, size_in: tuple[float, float], heights: Sequence[float] | None = None, measured: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """Axes one under the other over the same x. `measured`: margins that fit every text, which takes time."""
-    # The object-oriented interface: no pyplot, hence no global state and no display.
+    """Axes one below the other over the same x. `measured`: compute margins that fit every text, which takes time."""
+    # Without pyplot: no global state, no display.
     figure = Figure(figsize=size_in, layout="constrained" if measured else None)
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
@@ -292,7 +292,7 @@ def _figure(
 
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    # Neither a date nor random ids: the same run gives the same file.
+    # No date and fixed ids, so that the same run gives the same file.
     with matplotlib.rc_context({"svg.hashsalt": "report"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser's fonts draw the text
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)

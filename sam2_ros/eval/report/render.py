@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders a report from its template into one HTML file that loads nothing from elsewhere.
+"""Renders a report from its template into one HTML file without external resources.
 
 Knows Jinja and pictures as bytes; does not know what is reported.
 """
@@ -23,7 +23,7 @@ from .plots import HIDDEN_COLOUR, STATE_COLOURS
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page. `alt`: for those who cannot see it; `caption`: below it, empty for none."""
+    """A picture embedded in the page. `alt`: alternative text; `caption`: text below it, empty for none."""
 
     content: bytes
     media_type: str
@@ -36,7 +36,7 @@ class Picture:
 
 
 class Headline(NamedTuple):
-    """A number that matters, and what it is. `unit` is set smaller beside it."""
+    """An important number with its unit and meaning."""
 
     value: str
     unit: str
@@ -49,14 +49,14 @@ def svg(content: bytes, alt: str) -> Picture:
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Render one of `templates/` and write it whole. Raises OSError."""
+    """Renders one of `templates/` and writes the page atomically. Raises OSError."""
     text = _environment().get_template(template).render(values)
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def decimals(value: float | None, digits: int = 1) -> str:
-    """A number with so many digits after the point; empty for none."""
+    """A number with `digits` decimals; empty for None."""
     return "" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
@@ -72,10 +72,10 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {"counted": counted, "decimals": decimals}
     states = {state.lower(): colour for state, colour in STATE_COLOURS.items()}
-    environment.globals["state_colours"] = states | {"truth shows no object": HIDDEN_COLOUR}
+    environment.globals["state_colours"] = states | {"hidden in the ground truth": HIDDEN_COLOUR}
     return environment
 
 
 def _in_one_line(value: object) -> object:
-    """Names may hold anything: what cannot be seen or encoded is shown as an escape. Escaped as HTML after this."""
+    """Shows unprintable and unencodable characters of names as escapes. HTML escaping follows."""
     return value if isinstance(value, Markup) else readable(str(value))

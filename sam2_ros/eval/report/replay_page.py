@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of `sam2-ros replay`: the live node's results beside those of the tracker without the limits of real time.
+"""The report of `sam2-ros replay`: the live node compared with the tracker without real time.
 
-Gets the runs as plain data and a way to see an image; does not know trackers, nodes or bags. The text is in
+Gets the runs as plain data and a function that reads images; does not know trackers, nodes or bags. The text is in
 `templates/replay.html`.
 """
 
@@ -21,13 +21,13 @@ from .worst_frames import ReadFrames, WorstFrame, choose_worst_frames
 
 PICTURES_AT_MOST = 6
 _ORDER = ("node", "recorded", "direct")
-"""What a robot would see comes first."""
+"""The runs of a replay, by preference: what a robot would receive comes first."""
 _TITLES = {"node": "live node", "recorded": "recording", "direct": "direct"}
 _FACTS = {"bag": "Bag", "topic": "Topic", "transport": "Images", "rate": "Rate", "truth": "Truth"}
 
 
 def write_replay_page(path: Path, replay: ReplayReport, read_frames: ReadFrames) -> None:
-    """Write the report of a replay; `read_frames` is asked for the images that are shown."""
+    """Writes the report of a replay. `read_frames` is called for the images that are shown."""
     summary, runs = replay.summary, replay.runs
     ordered = sorted(runs, key=lambda run: _ORDER.index(run.name))
     main = ordered[0]
@@ -70,7 +70,7 @@ def _headlines(main: ReportedRun, direct: ReportedRun | None) -> list[Headline]:
         ideal = None if direct is None else direct.measures["JF"]
         if ideal is not None:
             found.append(Headline(f"{ideal:.1f}", "%", "J&F, direct"))
-            found.append(Headline(f"{measures['JF'] - ideal:+.1f}", "", "points: the price of real time"))
+            found.append(Headline(f"{measures['JF'] - ideal:+.1f}", "", "points: the cost of real time"))
     found.append(Headline(f"{measures['processed']} / {measures['images_in']}", "", "images processed"))
     if latency := measures["latency_ms"]:
         found.append(Headline(f"{latency['p50']:.0f}", "ms", "latency, p50"))
@@ -79,7 +79,7 @@ def _headlines(main: ReportedRun, direct: ReportedRun | None) -> list[Headline]:
 
 
 def _value(key: str, inner: str = "", scale: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
-    """Gets a number out of a run's part of the JSON; None where there is none."""
+    """A function that reads a number from a run's part of the JSON; None if it is missing."""
 
     def get(measures: Mapping[str, Any]) -> float | None:
         found = (measures.get(key) or {}).get(inner) if inner else measures.get(key)
@@ -88,7 +88,7 @@ def _value(key: str, inner: str = "", scale: float = 1.0) -> Callable[[Mapping[s
     return get
 
 
-# Title, digits after the point, and how to get it.
+# Title, decimals, and the function that reads the value.
 _MEASURES: Sequence[tuple[str, int, Callable[[Mapping[str, Any]], float | None]]] = (
     ("J&F as a robot sees it, %", 1, _value("JF")),
     ("J, %", 1, _value("J")),
@@ -96,18 +96,18 @@ _MEASURES: Sequence[tuple[str, int, Callable[[Mapping[str, Any]], float | None]]
     ("J&F of processed images, %", 1, _value("processed_only", "JF")),
     ("images processed", 0, _value("processed")),
     ("images dropped", 0, _value("dropped")),
-    ("images that do not decode", 0, _value("skipped")),
+    ("images that could not be decoded", 0, _value("skipped")),
     ("longest gap, s", 2, _value("longest_gap_s")),
     ("images per second", 1, _value("fps")),
     ("latency p50, ms", 1, _value("latency_ms", "p50")),
     ("latency p95, ms", 1, _value("latency_ms", "p95")),
     ("latency p99, ms", 1, _value("latency_ms", "p99")),
     ("visible but missed, %", 1, _value("missed", scale=100)),
-    ("hidden but called visible, %", 1, _value("false_presence", scale=100)),
+    ("hidden but reported visible, %", 1, _value("false_presence", scale=100)),
     ("on another object, %", 1, _value("identity_wrong", scale=100)),
     ("identity switches", 0, _value("identity_switches")),
     ("first mask after, s", 2, _value("time_to_first_mask_s", "mean")),
-    ("said to be hidden after, s", 2, _value("time_to_lost_s", "mean")),
+    ("reported hidden after, s", 2, _value("time_to_lost_s", "mean")),
     ("found again after, s", 2, _value("time_to_recover_s", "mean")),
     ("never found again", 0, _value("time_to_recover_s", "never")),
 )
@@ -116,7 +116,7 @@ _MEASURES: Sequence[tuple[str, int, Callable[[Mapping[str, Any]], float | None]]
 def _measures(
     runs: Sequence[ReportedRun], main: ReportedRun, direct: ReportedRun | None
 ) -> list[tuple[str, int, list[float | None], str]]:
-    """Title, digits, the value of every run, and what the main run has more than the direct one, where both are."""
+    """Title, decimals, the value of every run, and main minus direct as text, empty unless both have a value."""
     rows = []
     for title, digits, value in _MEASURES:
         values = [value(run.measures) for run in runs]
@@ -135,7 +135,7 @@ def _same(run: ReportedRun, one: ReportedObject) -> ReportedObject:
 def _pictures(
     ordered: Sequence[ReportedRun], worst: Sequence[WorstFrame], read_frames: ReadFrames
 ) -> list[Picture]:
-    """Each of the worst images as every run answered it."""
+    """Each of the worst images, with the answer of every run."""
     found = read_frames([(run.name, one.position) for one in worst for run in ordered]) if worst else {}
     pictures = []
     for place in worst:

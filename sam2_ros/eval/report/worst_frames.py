@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chooses the worst frames of a run, and draws them: prediction tinted, ground truth outlined in white.
 
-Knows curves, masks and pixels; does not know where pictures come from.
+Knows curves, masks and pixels; does not know where the images come from.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from sam2_ros.media.overlay import TINT, colour_of
 from .data import ReportedObject
 
 TRUTH_RGB = (255, 255, 255)
-_SHADE_RGB = (20, 24, 30)  # around the white line, so that it shows on a bright picture, too
+_SHADE_RGB = (20, 24, 30)  # around the white line, so that it is visible on a bright image
 PICTURE_PX = 640
-"""Longer side at most, of pictures in a report."""
+"""Largest longer side of pictures in a report."""
 
 
 @dataclass(frozen=True)
 class FrameMasks:
-    """One frame: ``[H, W, 3]`` uint8 RGB, and ``[H, W]`` bool masks by object; one without a mask is not there."""
+    """One frame: ``[H, W, 3]`` uint8 RGB, and ``[H, W]`` bool masks by object; objects without a mask are left out."""
 
     image_hw3: np.ndarray
     answers: Mapping[str, np.ndarray]
@@ -32,16 +32,15 @@ class FrameMasks:
 
 
 FrameKey = tuple[str, int]
-"""A sequence and the number of a frame; of a replay a run and the number of an image."""
+"""Name of a sequence and index of a frame; of a replay, name of a run and index of an image."""
 
 ReadFrames = Callable[[Collection[FrameKey]], Mapping[FrameKey, FrameMasks]]
-"""Gets the frames that are wanted, all at once: a bag is read from its start to its end. One that cannot be read is
-left out."""
+"""Reads all requested frames in one call, because a bag is read from start to end. Unreadable ones are left out."""
 
 
 @dataclass(frozen=True)
 class WorstFrame:
-    """One object in one frame: the entry `position` of its curve, at a frame number or at seconds."""
+    """One object in one frame. `position`: index in its curve; `at`: frame number, or seconds; `j`: percent."""
 
     object: ReportedObject
     position: int
@@ -52,10 +51,10 @@ class WorstFrame:
 def choose_worst_frames(
     objects: Sequence[ReportedObject], count: int, per_sequence: int = 3, apart: float = 1 / 6
 ) -> list[WorstFrame]:
-    """The frames with the lowest J in which an object can be seen, the worst first; at most `count`.
+    """Chooses at most `count` frames with the lowest J among those with the object visible, the worst first.
 
-    No two of one sequence are nearer than the share `apart` of its length, and at most `per_sequence` are of one:
-    a lost object is one event, not twenty pictures. Of equally bad frames the earliest is taken, where it began.
+    Frames of one sequence are further apart than the share `apart` of its length, and at most `per_sequence`: a lost
+    object is one event, not twenty pictures. Of equally bad frames the earliest is chosen, where the error began.
     """
     candidates = [
         WorstFrame(one, position, at, j)
@@ -80,7 +79,7 @@ def choose_worst_frames(
 
 
 def draw_frame(frame: FrameMasks, object_id: str, number: int) -> np.ndarray:
-    """A copy of the frame, at most `PICTURE_PX` wide, with one object's answer in the colour of `number`."""
+    """A copy of the image, longer side at most `PICTURE_PX`, with one object's answer in the colour of `number`."""
     image = frame.image_hw3
     answer, truth = frame.answers.get(object_id), frame.truths.get(object_id)
     scale = min(1.0, PICTURE_PX / max(image.shape[:2]))
@@ -104,7 +103,7 @@ def _outline(image_hw3: np.ndarray, mask_hw: np.ndarray, colour: tuple[int, int,
 
 
 def encode_jpeg(image_hw3: np.ndarray, quality: int = 85) -> bytes:
-    """``[H, W, 3]`` RGB as the bytes of a file."""
+    """An ``[H, W, 3]`` RGB image as the bytes of a JPEG file."""
     image_bgr = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training batches from annotated sequences: opening, sampling, augmenting. Knows nothing of losses or models."""
+"""Training batches from annotated sequences: opening, sampling, augmenting. Knows no losses or models."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Augments the frames of a clip, the masks with them: mirrored, rotated, sheared, recoloured.
+"""Augments the frames and masks of a clip: mirrors, rotates and shears both, changes the colours of frames.
 
-Knows arrays; does not know where they come from or what they are used for.
+Knows arrays only.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw: what happens to every frame of a clip, and the colours of each frame."""
+    """One random augmentation: geometry for all frames of a clip, colours for each frame."""
 
     mirrored: bool
-    # [2, 2], about the middle of the picture, in units in which the picture has its own aspect
+    # [2, 2] linear map about the image's centre, in the original aspect ratio
     linear: np.ndarray
-    jitter_t3: np.ndarray  # factors of brightness, contrast and saturation of each frame
+    jitter_t3: np.ndarray  # factors of brightness, contrast and saturation, per frame
     grey: bool
 
     @property
@@ -44,7 +44,7 @@ def draw_augmentation(rng: np.random.Generator, config: AugmentConfig, frames: i
 
 
 def augment_frame(frame_hwc: np.ndarray, size: int, augmentation: Augmentation, index: int) -> np.ndarray:
-    """A frame as frame `index` of the augmented clip, ``[size, size, 3]`` uint8; the aspect is not kept."""
+    """Frame `index` of the augmented clip, ``[size, size, 3]`` uint8; the aspect ratio is not kept."""
     small = cv2.resize(frame_hwc, (size, size), interpolation=cv2.INTER_AREA)
     if augmentation.moves:
         matrix = _matrix(augmentation, frame_hwc.shape[:2], size)
@@ -60,7 +60,7 @@ def augment_frame(frame_hwc: np.ndarray, size: int, augmentation: Augmentation, 
 
 
 def augment_mask(mask_hw: np.ndarray, size: int, augmentation: Augmentation) -> np.ndarray:
-    """A mask moved as its frame, ``[size, size]`` bool."""
+    """A mask, transformed like its frame: ``[size, size]`` bool."""
     share = cv2.resize(mask_hw.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     if augmentation.moves:
         share = cv2.warpAffine(share, _matrix(augmentation, mask_hw.shape[:2], size), (size, size))
@@ -70,7 +70,7 @@ def augment_mask(mask_hw: np.ndarray, size: int, augmentation: Augmentation) -> 
 
 
 def _matrix(augmentation: Augmentation, hw: tuple[int, ...], size: int) -> np.ndarray:
-    """The 2 x 3 map of the squared picture: stretched to its aspect, moved about the middle, squared again."""
+    """The 2 x 3 affine map of the square image: restores the aspect ratio, applies `linear`, makes it square again."""
     aspect = np.diag([size / hw[1], size / hw[0]])
     linear = aspect @ augmentation.linear @ np.linalg.inv(aspect)
     middle = np.full(2, (size - 1) / 2)

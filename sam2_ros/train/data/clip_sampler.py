@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples training clips from annotated sequences: which frames, which objects, how they are augmented.
+"""Samples training clips from annotated sequences: frames, objects and augmentation.
 
-Clip k of a run is always the same. Knows sequences, not how they lie on disk; does not know the model.
+Clip k of a run is always the same. Knows neither the files of sequences nor the model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.train.train_config import AugmentConfig, FinetuneConfig
 
 from .augment import augment_frame, augment_mask, draw_augmentation
-from .batch import MIN_VISIBLE_PX, ClipBatch, FrameKey, TrainingClip, make_batch
+from .batch import MIN_VISIBLE_PX, ClipBatch, FeatureKey, TrainingClip, make_batch
 
 ATTEMPTS = 8
 
@@ -28,7 +28,7 @@ class ClipSampler:
 
     Args:
         size: side of the masks, pixels.
-        picture_size: side of the pictures; 0: none are read.
+        picture_size: side of the images, pixels; 0: no images are read.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class ClipSampler:
             indices = self._indices(rng, sequence)
             if (clip := self._clip(rng, sequence, indices)) is not None:
                 return clip
-        for start in range(len(sequence.truth.indices)):  # objects that show rarely
+        for start in range(len(sequence.truth.indices)):  # for objects that are rarely visible
             if (clip := self._clip(rng, sequence, self._from(sequence, start))) is not None:
                 return clip
         raise UserError(
-            f"sequence '{sequence.name}': no mask shows an object of {MIN_VISIBLE_PX} pixels or more at "
+            f"sequence '{sequence.name}': no mask has an object of {MIN_VISIBLE_PX} pixels or more at "
             f"{self.size}x{self.size}"
         )
 
@@ -67,12 +67,12 @@ class ClipSampler:
     ) -> TrainingClip | None:
         config = self.config
         augment = config.augment
-        if not self.picture_size:  # features are of the plain picture or its mirror image
+        if not self.picture_size:  # features are cached for the plain and the mirrored image only
             augment = AugmentConfig(flip=augment.flip, rotation_deg=0, shear_deg=0)
         augmentation = draw_augmentation(rng, augment, len(indices))
         frames = [sequence.image(i) for i in indices] if self.picture_size else None
         truths = [_truth(sequence, i, frames[t] if frames else None) for t, i in enumerate(indices)]
-        upright = replace(augmentation, linear=np.eye(2))  # a turn may push every object out of the picture
+        upright = replace(augmentation, linear=np.eye(2))  # a rotation may move every object out of the image
         for moved in (augmentation, upright):
             first = {name: augment_mask(mask, self.size, moved) for name, mask in truths[0].masks.items()}
             shown = [name for name, mask in first.items() if mask.sum() >= MIN_VISIBLE_PX]
@@ -84,7 +84,7 @@ class ClipSampler:
         masks = np.stack(
             [[augment_mask(truth.mask(shown[i]), self.size, moved) for i in chosen] for truth in truths]
         )
-        keys = tuple(FrameKey(sequence, i, moved.mirrored) for i in indices)
+        keys = tuple(FeatureKey(sequence, i, moved.mirrored) for i in indices)
         if frames is None:
             return TrainingClip(None, masks, keys)
         pictures = [augment_frame(f, self.picture_size, moved, t) for t, f in enumerate(frames)]
@@ -92,14 +92,14 @@ class ClipSampler:
 
 
 def _truth(sequence: VosSequence, index: int, frame_hwc: np.ndarray | None) -> FrameTruth:
-    """Of an annotated frame, in its size where the frame was read."""
+    """The masks of an annotated frame; checked against the frame's size if the frame was read."""
     truth = sequence.truth.at(index) if frame_hwc is None else sequence.annotated(index, frame_hwc)
     assert truth is not None
     return truth
 
 
 def _there_and_back(start: int, step: int, length: int, count: int) -> list[int]:
-    """`count` positions from `start` on; at the end of a sequence that is too short they turn round."""
+    """`count` positions from `start` on; at the end of a short sequence the direction reverses."""
     period = max(1, 2 * (length - 1))
     return [length - 1 - abs(length - 1 - (start + step * i) % period) for i in range(count)]
 
@@ -107,7 +107,7 @@ def _there_and_back(start: int, step: int, length: int, count: int) -> list[int]
 def batches(
     draw: Callable[[int], TrainingClip], numbers: Iterator[Sequence[int]], workers: int
 ) -> Iterator[ClipBatch]:
-    """A batch for each list of clip numbers, drawn ahead by threads, in order."""
+    """A batch for each list of clip numbers, in order, prepared ahead by threads."""
     pending: deque[list[Future[TrainingClip]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="clips") as pool:
         try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens the annotated sequences of a run, and finds early what would end it later.
+"""Opens the annotated sequences of a run, and checks them before training starts.
 
-Does not know clips, models or how data sets lie on disk.
+Does not know clips, models or the files of datasets.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from sam2_ros.errors import UserError
 
 
 def open_sequences(paths: Iterable[str | Path]) -> list[VosSequence]:
-    """All sequences of some data sets, by name. Frames without a mask are tracked through and not trained on.
+    """All sequences of some datasets, sorted by name. Frames without a mask are tracked, but not trained on.
+
+    Reads the first mask of each sequence, because most mistakes affect a whole sequence.
 
     Raises:
-        SourceError: no data set, or a sequence without masks, or with masks of another size than its frames: of each,
-            the first mask is read, as most mistakes are of a whole sequence.
-        UserError: a name twice.
+        SourceError: no dataset; a sequence without masks; a mask of another size than its frame.
+        UserError: two sequences have the same name.
     """
     found: dict[str, VosSequence] = {}
     for path in paths:
         for sequence in open_dataset(Path(path).expanduser()):
             if sequence.name in found:
                 raise UserError(
-                    f"data '{path}': a sequence '{sequence.name}' is in another folder, too; rename one"
+                    f"data '{path}': a sequence '{sequence.name}' is also in another folder; rename one of them"
                 )
             first = sequence.truth.indices[0]
             sequence.annotated(first, sequence.image(first))

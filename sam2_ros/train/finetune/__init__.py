@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tuning on the user's own sequences. Knows nothing of rendered clips or of the recipe of nano."""
+"""Fine-tuning on the user's own sequences. Does not know rendered clips or the recipe of nano."""

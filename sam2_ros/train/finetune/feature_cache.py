@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Caches image features on disk in float16, computed once by an encoder that is not trained.
+"""Caches image features on disk in float16, computed once by a frozen encoder.
 
 Knows files and the encoder; does not know clips or losses.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,34 +18,33 @@ from sam2_ros.atomic_write import atomic_write
 from sam2_ros.datasets.sequence import VosSequence
 from sam2_ros.engine.model.sam2 import ImageFeatures, Sam2Model
 from sam2_ros.engine.preprocess import preprocess
-from sam2_ros.train.data.batch import FrameKey
+from sam2_ros.eval.jobs.job import OnProgress
+from sam2_ros.train.data.batch import FeatureKey
 
 from .parameters import ENCODER
 
-Progress = Callable[[str, int, int | None], None]
-
 
 class FeatureCache:
-    """One file per picture, in a folder named after the encoder's weights and the input size.
+    """One file per image, in a folder named after a fingerprint of the encoder's weights and the input size.
 
-    Another encoder, or another size, finds none of them.
+    Another encoder or input size has another folder.
     """
 
     def __init__(self, folder: Path, model: Sam2Model) -> None:
         self.model = model
         self.folder = folder / f"{model.config.image_size}px-{_fingerprint(model)}"
 
-    def path(self, key: FrameKey) -> Path:
+    def path(self, key: FeatureKey) -> Path:
         frame = key.sequence.frames.names[key.frame] + (".mirrored" if key.mirrored else "")
         return self.folder / key.sequence.name / f"{frame}.safetensors"
 
     @torch.no_grad()
     def fill(
-        self, sequences: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: Progress
+        self, sequences: Sequence[VosSequence], mirrored: bool, rank: int, count: int, progress: OnProgress
     ) -> int:
-        """Compute what is missing of every `count`-th annotated frame from `rank` on; returns how many that were."""
+        """Computes the missing features of every `count`-th annotated frame from `rank` on; returns their number."""
         sides = (False, True) if mirrored else (False,)
-        keys = [FrameKey(s, index, side) for s in sequences for index in s.truth.indices for side in sides]
+        keys = [FeatureKey(s, index, side) for s in sequences for index in s.truth.indices for side in sides]
         missing = [key for key in keys[rank::count] if not self.path(key).exists()]
         model = self.model
         for done, key in enumerate(missing):
@@ -59,13 +58,13 @@ class FeatureCache:
             path = self.path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             tensors = {name: level[0].half().cpu().contiguous() for name, level in features._asdict().items()}
-            # Another run may fill the same cache.
+            # The process id in the name: another run may fill the same cache at the same time.
             with atomic_write(path, path.with_suffix(f".{os.getpid()}.partial")) as partial:
                 save_file(tensors, str(partial))
         return len(missing)
 
-    def load(self, keys: Sequence[FrameKey], device: torch.device) -> ImageFeatures:
-        """``[len(keys), c, h, w]`` each, float32."""
+    def load(self, keys: Sequence[FeatureKey], device: torch.device) -> ImageFeatures:
+        """Loads the features of some frames: ``[len(keys), c, h, w]`` each, float32."""
         files = [load_file(str(self.path(key))) for key in keys]
         return ImageFeatures(
             *(torch.stack([f[name] for f in files]).to(device).float() for name in ImageFeatures._fields)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tunes a model: sequences and weights in; new weights, a log, pictures and a checkpoint to resume from out.
 
-Does not know the command line or how a configuration is written.
+Does not know the command line or configuration files.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sam2_ros.engine.config import config_for
 from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.sam2 import PRECISIONS, Sam2Model
 from sam2_ros.errors import UserError
+from sam2_ros.eval.jobs.job import OnNote, OnProgress
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.train.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
 from sam2_ros.train.data.clip_sampler import ClipSampler, batches
@@ -30,7 +31,7 @@ from sam2_ros.train.processes import ProcessGroup, join_processes
 from sam2_ros.train.train_config import FinetuneConfig
 from sam2_ros.weights.load import load_model, save_model
 
-from .feature_cache import FeatureCache, Progress
+from .feature_cache import FeatureCache
 from .parameters import freeze, make_optimiser, rates_of
 from .pictures import clip_samples, write_curves, write_samples
 from .run_folder import run_folder
@@ -38,46 +39,45 @@ from .step import FinetuneState, Stepper
 from .teacher import FeatureBridge, Teacher
 from .validate import SampleFrame, SequenceScore, track_and_score
 
-Tell = Callable[[str], None]
-FIXED = ("model", "random_weights", "image_size", "freeze_encoder", "teacher")  # what a checkpoint depends on
-PICTURED = 4  # held-out sequences; the frames of the others are not kept
+FIXED = ("model", "random_weights", "image_size", "freeze_encoder", "teacher")  # must equal the checkpoint's
+PICTURED = 4  # most held-out sequences that are drawn; frames of others are not kept
 
 
-def finetune(config: FinetuneConfig, tell: Tell, progress: Progress) -> dict[str, Any]:
-    """Train, or go on with the run that `config.out` holds.
+def finetune(config: FinetuneConfig, tell: OnNote, progress: OnProgress) -> dict[str, Any]:
+    """Starts a fine-tuning run, or resumes the one in `config.out`.
 
-    Leaves best.safetensors and last.safetensors (float16, for `load_model`), checkpoint.pt, log.jsonl, curves.png,
+    Writes best.safetensors and last.safetensors (float16, for `load_model`), checkpoint.pt, log.jsonl, curves.png,
     samples/ and summary.json.
 
     Args:
-        tell: shows one line to the user.
-        progress: is told a step's name, how much is done, of how much.
+        tell: called with one line for the user.
+        progress: called with the name of a step, the amount done and the total.
 
     Returns:
         The content of summary.json.
 
-    Raises UserError: settings, data or weights that cannot be used; `config.out` is not a run's, or holds what is read;
-    the loss is no longer a number.
+    Raises UserError if settings, data or weights cannot be used, if `config.out` has other files or contains an input,
+    or if the loss is not finite.
     """
     with join_processes(config.device) as processes:
         if not processes.is_first:
             return FinetuneRun(config, processes, None, lambda line: None, lambda *_: None).run()
         with run_folder(Path(config.out).expanduser(), config) as folder:
             summary = FinetuneRun(config, processes, folder, tell, progress).run()
-            folder.drop_staged()  # everything has its place by now
+            folder.drop_staged()  # all results are in their final place
             return summary
 
 
 class FinetuneRun:
-    """One process's side of a run."""
+    """The part of a run that one process does."""
 
     def __init__(
         self,
         config: FinetuneConfig,
         processes: ProcessGroup,
-        folder: ResultFolder | None,  # of the process that leads, which writes
-        tell: Tell,
-        progress: Progress,
+        folder: ResultFolder | None,  # None except in the first process, which writes
+        tell: OnNote,
+        progress: OnProgress,
     ) -> None:
         self.config, self.processes, self.tell, self.progress = config, processes, tell, progress
         if config.threads:
@@ -136,7 +136,7 @@ class FinetuneRun:
             made = cache.fill(
                 self.sequences, config.augment.flip > 0, processes.rank, processes.count, self.progress
             )
-            self.tell(f"{made} pictures encoded into {cache.folder}, the others were there.")
+            self.tell(f"{made} images encoded into {cache.folder}; the others were already there.")
             processes.barrier()
         rates = rates_of(config, model.config.name)
         optimiser = make_optimiser(model, [] if bridge is None else bridge.parameters(), config, rates)
@@ -152,7 +152,7 @@ class FinetuneRun:
         return ClipSampler(self.sequences, self.config, size, 0 if self.config.cache_features else picture)
 
     def _resume(self) -> int:
-        """The step to go on from."""
+        """Loads the checkpoint if there is one; returns the number of steps done."""
         path, config = self.out / "checkpoint.pt", self.config
         if not path.exists():
             if self.processes.is_first:
@@ -166,13 +166,13 @@ class FinetuneRun:
             own = config_for(self.model.config.name).image_size
             if self.model.config.image_size != own:
                 self.tell(
-                    f"image_size {self.model.config.image_size}: the weights will be used at {own} px all the same, "
-                    "where they may do worse than here."
+                    f"image_size {self.model.config.image_size}: the weights will still be used at {own} px, where "
+                    "their quality may be lower than here."
                 )
             return 0
         step, self.scores, differing = load_checkpoint(path, config, FIXED, self.stepper.state._asdict())
         changed = f" Changed since: {', '.join(differing)}." if differing else ""
-        self.tell(f"Going on from step {step} of {config.steps} in {self.out}.{changed}")
+        self.tell(f"Resuming from step {step} of {config.steps} in {self.out}.{changed}")
         if self.processes.is_first:
             self.log.keep_until(step)
         self.processes.barrier()
@@ -195,7 +195,7 @@ class FinetuneRun:
             self.doing = f"training, loss {line['loss']:.3f}"
 
     def _picture(self, done: int) -> None:
-        """Of a training clip as the model saw it; held-out sequences are drawn when they are scored."""
+        """Draws a training clip as the model sees it, and the curves. Held-out sequences are drawn in `_validate`."""
         last = self.stepper.last
         if self.folder is None or last is None:
             return
@@ -218,7 +218,7 @@ class FinetuneRun:
         folder.put(name)
 
     def _validate(self, done: int) -> None:
-        """Score the held-out sequences, keep the best weights and the last."""
+        """Scores the held-out sequences, and saves the best and the last weights."""
         config, processes = self.config, self.processes
         mine: list[SequenceScore] = []
         model = prepare(self.model)
@@ -249,7 +249,9 @@ class FinetuneRun:
                 self.scores["best"] = {"step": done, **score}
                 self._weights(folder, "best.safetensors", notes | {"JF": str(score["JF"])})
         elif self.held_out:
-            self.tell("Nothing to score: no object shows on two annotated frames of a held-out sequence.")
+            self.tell(
+                "Nothing to score: no object is visible on two annotated frames of a held-out sequence."
+            )
         self._weights(folder, "last.safetensors", notes)
         self._curves(folder)
 
@@ -257,7 +259,7 @@ class FinetuneRun:
         best = self.out / "best.safetensors"
         if self.scores.get("best", {}).get("step") == 0:
             self.tell(
-                "No weights on the way were better than those it began with: best.safetensors are those."
+                "No step improved on the initial weights: best.safetensors contains the initial weights."
             )
         summary = {
             "model": self.model.config.name,
@@ -279,11 +281,11 @@ class FinetuneRun:
 
 
 def split(config: FinetuneConfig) -> tuple[list[VosSequence], list[VosSequence]]:
-    """Sequences to learn from, and held-out ones: those of `validation_data`, or the last of `data` by name.
+    """Training sequences, and held-out ones: those of `validation_data`, or the last of `data` by name.
 
     Raises:
-        SourceError: data that cannot be read.
-        UserError: nothing is left to learn from.
+        SourceError: data cannot be read.
+        UserError: no training sequence is left.
     """
     sequences = open_sequences(config.data)
     if config.validation_data:
@@ -291,19 +293,19 @@ def split(config: FinetuneConfig) -> tuple[list[VosSequence], list[VosSequence]]
     count = config.validation_sequences
     if count >= len(sequences):
         raise UserError(
-            f"data has {len(sequences)} sequence(s) and {count} are to be held out: add some, name validation_data, "
-            "or set validation_sequences: 0"
+            f"data has {len(sequences)} sequence(s), and {count} are to be held out: add sequences, set "
+            "validation_data, or set validation_sequences: 0"
         )
     return sequences[: len(sequences) - count], sequences[len(sequences) - count :]
 
 
 def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
-    """The model to train, float32, with its autocast type set."""
+    """The model to train: float32 weights, with its autocast type set."""
     if config.random_weights:
         try:
             shape = config_for(config.model)
         except ValueError as error:
-            raise UserError(f"{error}, as random_weights is set") from None
+            raise UserError(f"{error}, because random_weights is set") from None
         torch.manual_seed(config.seed)
         model = initialise(Sam2Model(shape.at_image_size(config.image_size or shape.image_size)))
     else:
@@ -320,7 +322,7 @@ def student(config: FinetuneConfig, device: torch.device) -> Sam2Model:
 
 
 def _mean(scores: list[SequenceScore]) -> dict[str, float]:
-    """J, F and their mean over all objects, in percent; empty without a score."""
+    """Means of J, F and J&F over all objects, in percent; empty without a score."""
     objects = sum(score.objects for score in scores)
     if not objects:
         return {}

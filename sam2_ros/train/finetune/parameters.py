@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameter groups with layer-wise decay of the learning rate, and the schedule of the rates.
+"""Parameter groups with layer-wise decay of the learning rate, and the learning rate schedule.
 
 Knows names of parameters; does not know losses.
 """
@@ -17,12 +17,12 @@ from sam2_ros.engine.model.sam2 import Sam2Model
 
 from ..train_config import SIZES, FinetuneConfig, SizeDefaults
 
-# What `Sam2Model.encode_image` uses: frozen together, so that features can be kept.
+# The parameters of `Sam2Model.encode_image`: frozen together, so that features can be cached.
 ENCODER = ("image_encoder.", "sam_mask_decoder.conv_s0.", "sam_mask_decoder.conv_s1.")
 
 
 def rates_of(config: FinetuneConfig, size: str) -> SizeDefaults:
-    """What is configured, and the size's defaults for the rest."""
+    """The configured rates; rates of 0 are replaced by the defaults of the model size."""
     default = SIZES.get(size, SIZES["tiny"])
     return SizeDefaults(
         config.learning_rate or default.learning_rate,
@@ -32,7 +32,7 @@ def rates_of(config: FinetuneConfig, size: str) -> SizeDefaults:
 
 
 def freeze(model: Sam2Model, encoder: bool) -> None:
-    """Let everything learn, or everything but the image encoder."""
+    """Makes all parameters trainable, except the image encoder's if `encoder` is True."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not (encoder and name.startswith(ENCODER)))
 
@@ -40,12 +40,12 @@ def freeze(model: Sam2Model, encoder: bool) -> None:
 def make_optimiser(
     model: Sam2Model, extra: Iterable[nn.Parameter], config: FinetuneConfig, rates: SizeDefaults
 ) -> torch.optim.AdamW:
-    """AdamW with one group per rate and decay; a group's "peak" is its learning rate where the schedule is 1.
+    """AdamW with one group per learning rate and weight decay. "peak" of a group: its rate when the schedule is 1.
 
-    Biases, norms, embeddings and the learned tables are not decayed.
+    No weight decay for biases, norms, embeddings and learned tables.
 
     Args:
-        extra: parameters beside the model's, at the learning rate of its head.
+        extra: further parameters, at the learning rate of the model outside the encoder.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -70,7 +70,7 @@ def make_optimiser(
 
 
 def _peak(name: str, encoder: ImageEncoder, rates: SizeDefaults) -> float:
-    """Of the encoder's layer i of n its rate times decay^(n - 1 - i)."""
+    """Peak rate of a parameter; in layer i of n of the encoder: encoder_rate * layer_decay^(n - 1 - i)."""
     if not name.startswith("image_encoder."):
         return rates.learning_rate
     layer = encoder.layer_of(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
@@ -80,7 +80,7 @@ def _peak(name: str, encoder: ImageEncoder, rates: SizeDefaults) -> float:
 
 
 def share_at(step: int, config: FinetuneConfig) -> float:
-    """Share of the peak rate at a step: a linear rise, then a cosine to `final_share`."""
+    """Share of the peak rate at a step: linear warm-up, then a cosine to `final_share`."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a run on disk: frames with true outlines and found masks, and the curves of the log.
+"""Draws the pictures of a run: frames with true outlines and predicted masks, and the curves of the log.
 
 Knows arrays and log lines; does not know models.
 """
@@ -26,7 +26,7 @@ WHITE = (255, 255, 255)
 
 
 def clip_samples(batch: ClipBatch, logits_tmhw: torch.Tensor) -> list[SampleFrame]:
-    """The first clip of a training batch as the model saw it, with its last answers."""
+    """The first clip of a training batch as the model sees it, with its last answers."""
     pixels = batch.pictures[0].permute(0, 2, 3, 1).float().cpu().numpy()
     frames = np.clip((pixels * IMAGENET_STD + IMAGENET_MEAN) * 255, 0, 255).round().astype(np.uint8)
     mine = batch.clip_m == 0
@@ -35,7 +35,7 @@ def clip_samples(batch: ClipBatch, logits_tmhw: torch.Tensor) -> list[SampleFram
 
 
 def write_samples(path: Path, rows: Mapping[str, Sequence[SampleFrame]]) -> None:
-    """One PNG: a row of frames for each name, found masks filled, the true outline in white."""
+    """Writes one PNG: a row of frames for each name, with filled predicted masks and true outlines in white."""
     rows_hwc = [_row(name, samples) for name, samples in rows.items() if samples]
     if not rows_hwc:
         return
@@ -68,7 +68,7 @@ def _at(mask_hw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def write_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """One PNG: the loss and its terms over the steps above, J, F and their mean on held-out sequences below."""
+    """Writes one PNG over the steps: the loss and its terms; below, J, F and J&F on held-out sequences."""
     from sam2_ros.eval.report.plots import Line, Panel, write_panels
 
     def curve(name: str, **style: object) -> Line:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws which frames of a batch are prompted and corrected in fine-tuning (SAM 2 paper, section D.2.2).
+"""Chooses at random which frames of a batch are prompted and corrected in fine-tuning (SAM 2 paper, section D.2.2).
 
 Knows the settings; does not know masks or the model.
 """
@@ -13,7 +13,7 @@ from sam2_ros.train.train_config import FinetuneConfig
 
 
 def draw_plan(rng: np.random.Generator, config: FinetuneConfig, visible_tm: np.ndarray) -> PromptPlan:
-    """A plan for a batch; further conditioning frames are taken where every object shows."""
+    """A random plan for a batch. Further conditioning frames are frames on which every object is visible."""
     shares = (config.mask_share, config.click_share, max(0.0, config.box_share))
     kind = str(rng.choice(("mask", "click", "box"), p=np.array(shares) / sum(shares)))
     whole = np.flatnonzero(visible_tm.all(axis=1))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result folder of a training run: its own files, and how one of an earlier version is recognised.
+"""The result folder of a training run: its files, and how the folder of an earlier version is recognised.
 
-Does not know what a run writes when.
+Does not know when a run writes which file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OWN = ("checkpoint.pt", "log.jsonl", "best.safetensors", "last.safetensors", "cu
 
 
 def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:
-    """The folder of a run that begins or goes on. Raises UserError."""
+    """The result folder of a run that starts or resumes. Raises UserError."""
     folder = ResultFolder(out, "train", (*OWN, "samples/"), _inputs(config), adopt=_older(out), called="out")
     if folder.state("features") is FileState.LINK:
         raise UserError(why_blocked(out, "features", FileState.LINK))
@@ -31,21 +31,21 @@ def run_folder(out: Path, config: FinetuneConfig) -> ResultFolder:
 def _inputs(config: FinetuneConfig) -> list[tuple[str, Path]]:
     data = [("the data", Path(one).expanduser()) for one in (*config.data, *config.validation_data)]
     models = [("the model", Path(name).expanduser()) for name in (config.model, config.teacher.model) if name]
-    # A name such as nano is no path.
+    # A model may be a name such as nano instead of a path.
     return [(what, path) for what, path in data if not is_rendered(path)] + [
         (what, path) for what, path in models if path.is_file()
     ]
 
 
 def _older(out: Path) -> list[str]:
-    """The files of a run whose version kept no list of them, known by its checkpoint."""
+    """Files of a run of an earlier version, which wrote no manifest: recognised by its checkpoint."""
     path = out / "checkpoint.pt"
     if (out / MANIFEST).exists() or path.is_symlink() or not path.is_file():
         return []
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         known = {"config", "step", "model", "optimiser"} <= set(state)
-    except Exception:  # the unpickler stumbles over what is none in many ways
+    except Exception:  # for other files, the unpickler raises many types of exceptions
         return []
     samples = (f"samples/{file.name}" for file in sorted(out.glob("samples/[0-9]*_*.png")))
     return [name for name in (*OWN, *samples) if (out / name).is_file()] if known else []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One optimiser step: the loss of a batch, gradients averaged over processes, new weights.
 
-Does not know files or how often a step is taken.
+Does not know files or the number of steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .teacher import FeatureBridge, Teacher, mask_distillation_loss, resized
 
 
 class FinetuneState(NamedTuple):
-    """What changes from step to step; the names are those in a checkpoint."""
+    """The state that a step changes; the names are those in a checkpoint."""
 
     model: Sam2Model
     bridge: FeatureBridge | None
@@ -41,7 +41,7 @@ class FinetuneState(NamedTuple):
 
 @dataclass
 class Stepper:
-    """Everything one step needs."""
+    """Executes optimiser steps."""
 
     config: FinetuneConfig
     state: FinetuneState
@@ -50,19 +50,19 @@ class Stepper:
     teacher: Teacher | None = None
     cache: FeatureCache | None = None
     sums: dict[str, float] = field(default_factory=dict)  # losses and scores since the last report
-    last: tuple[ClipBatch, torch.Tensor] | None = None  # of the last pass and its answers, for a picture
+    last: tuple[ClipBatch, torch.Tensor] | None = None  # the last batch and its logits, for a picture
 
     def clip_numbers(self, first_step: int) -> Iterator[Sequence[int]]:
-        """Which clips this process draws, pass by pass, from a step on: no clip is drawn twice in a run."""
+        """Numbers of this process's clips, batch by batch, from a step on. No clip is used twice in a run."""
         config, count = self.config, self.processes.count
         for one_pass in range(first_step * config.accumulate, config.steps * config.accumulate):
             first = (one_pass * count + self.processes.rank) * config.clips
             yield range(first, first + config.clips)
 
     def step(self, number: int, batches: Iterator[ClipBatch]) -> None:
-        """Step `number` of the run: `accumulate` batches, one change of the weights.
+        """Executes step `number` of the run: `accumulate` batches, one update of the weights.
 
-        Raises UserError: the loss is not finite.
+        Raises UserError if the loss is not finite.
         """
         config, state, processes = self.config, self.state, self.processes
         set_rates(state.optimiser, share_at(number, config))
@@ -78,7 +78,7 @@ class Stepper:
                 )
             state.scaler.scale(loss / config.accumulate).backward()
         parameters = self.parameters()
-        # Before they are unscaled: an overflow in one process must be one in all.
+        # Averaged before unscaling, so that an overflow in one process is one in all.
         processes.average_gradients(parameters)
         state.scaler.unscale_(state.optimiser)
         nn.utils.clip_grad_norm_(parameters, config.clip_gradient)
@@ -90,7 +90,7 @@ class Stepper:
         return list(chain(self.state.model.parameters(), bridge))
 
     def _loss(self, batch: ClipBatch, seed: Sequence[int]) -> torch.Tensor:
-        """Summed over frames and answers, per object of the average process."""
+        """Loss summed over frames and answers, divided by the mean number of objects per process."""
         config = self.config
         features = self._features(batch)
         plan = draw_plan(np.random.default_rng(seed), config, batch.visible_tm.cpu().numpy())

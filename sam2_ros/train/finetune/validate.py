@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks held-out sequences as the node would, and scores them: J, F and their mean, as the DAVIS benchmark.
+"""Tracks held-out sequences as the node does, and scores them: J, F and their mean, as the DAVIS benchmark.
 
 Knows sequences and the tracker; does not know training.
 """
@@ -22,7 +22,7 @@ SAMPLES = 6
 
 @dataclass(frozen=True)
 class SampleFrame:
-    """One frame of a tracked sequence, for a picture: what there is, and what was found."""
+    """One frame of a tracked sequence with true and predicted masks, for a picture."""
 
     frame_hwc: np.ndarray
     truth_nhw: np.ndarray
@@ -43,14 +43,14 @@ class SequenceScore:
 def track_and_score(
     model: Sam2Model, sequence: VosSequence, prompt: str, frames: int
 ) -> SequenceScore | None:
-    """Follow every object from the first annotated frame that shows it; score the annotated frames after that.
+    """Tracks every object from the first annotated frame that shows it, and scores the annotated frames after it.
 
     Args:
         prompt: "box", "mask" or "click" (the pixel farthest from the edge of the mask).
-        frames: at most so many from the start.
+        frames: most frames, from the start of the sequence.
 
     Returns:
-        None when no object shows on two annotated frames: there is nothing to score.
+        The scores; None if no object is visible on two annotated frames, so that there is nothing to score.
     """
     indices = [i for i in sequence.truth.indices if i < frames]
     first = {name: index for name, index in sequence.first_frames.items() if index < frames}

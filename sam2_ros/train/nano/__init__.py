@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of nano: trained from scratch on rendered clips. Knows nothing of the users' own data."""
+"""The recipe of nano: training from scratch on rendered clips. Does not know users' own data."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training batches of rendered clips, made ahead in worker processes.
 
-Knows the renderer and the model's input; does not know losses or prompts. Where clips are drawn on the device that
-learns, see `device_clips`.
+Knows the renderer and the model's input; does not know losses or prompts. `device_clips` draws clips on the training
+device instead.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from sam2_ros.synthetic.clip import ClipConfig
 from sam2_ros.synthetic.render import render_clip
 from sam2_ros.train.data.batch import ClipBatch, TrainingClip, make_batch
 
-SIZE_RANGE = (0.08, 0.75)  # of the image; at less than a tenth an object is under two cells of the memory
-MOTION_SCALE = (1.0, 2.5)  # with slow motion only, copying the last mask is all that a model learns
-LONG_PROBABILITY, LONGEST_CLIP = 0.85, 60  # of which only some frames are drawn: what comes back is elsewhere
-HIDE_PROBABILITY = 0.8  # hidden frames are few, and the object score learns from nothing else
+SIZE_RANGE = (0.08, 0.75)  # of the image; below a tenth, an object is smaller than two cells of the memory
+MOTION_SCALE = (1.0, 2.5)  # with slow motion only, a model learns only to copy the last mask
+LONG_PROBABILITY, LONGEST_CLIP = 0.85, 60  # only some frames are drawn: objects reappear at another place
+HIDE_PROBABILITY = 0.8  # high, because the object score learns only from the few frames with hidden objects
 
 
 VARIED = ClipConfig(
@@ -31,7 +31,7 @@ VARIED = ClipConfig(
     hide_probability=HIDE_PROBABILITY,
     distractors=3,
     occluders=1,
-    assemblies=0.6,  # of parts that look different, as real things are
+    assemblies=0.6,  # things of parts that look different, like real things
     turning=0.3,
     approaching=0.3,
     fast=0.2,
@@ -48,15 +48,17 @@ POOL_BATCHES = 12
 
 
 class ClipMaker(NamedTuple):
-    """How clips come about: `work` in a worker process, the rest in the process that learns.
+    """The functions that make clips: `work` runs in a worker process, the others in the training process.
 
-    What is drawn, varied and stacked is a pair of frames and masks, of whichever kind these four share.
+    `draw`, `vary` and `stack` share one type of clip, a pair of frames and masks.
     """
 
-    work: Callable[[int, int, int, int], Any]  # seed, size, frames, objects -> what travels between processes
-    draw: Callable[[Any], Any]  # what came -> a clip
-    vary: Callable[[Any, np.random.Generator], Any]  # a clip -> another one of the same things
-    stack: Callable[[list[Any]], ClipBatch]
+    work: Callable[
+        [int, int, int, int], Any
+    ]  # seed, size, frames, objects -> data sent to the training process
+    draw: Callable[[Any], Any]  # that data -> a clip
+    vary: Callable[[Any, np.random.Generator], Any]  # a clip -> a random variation of it
+    stack: Callable[[list[Any]], ClipBatch]  # clips -> a batch
 
 
 def clip_batches(
@@ -72,11 +74,11 @@ def clip_batches(
     """Batches in a fixed order: rendered clip k always comes from seed `first_seed` + k.
 
     Args:
-        frames_of_batch: clip length of each batch; ends the run when it ends.
-        workers: rendering processes, which stay two batches ahead.
-        reuse: times that a rendered clip is used, a `variation` of it each time but the first. Rendering takes
-            as long as learning from it; of each batch only one clip in `reuse` is new.
-        maker: left out: workers draw.
+        frames_of_batch: number of frames per clip, for each batch; its end ends the batches.
+        workers: number of rendering processes, which work two batches ahead.
+        reuse: number of uses of a rendered clip, as a `variation` except the first time. Only one clip in `reuse` of
+            each batch is new, because rendering a clip takes as long as a training step on it.
+        maker: default: clips are drawn by the workers.
     """
     work, draw, vary, stack = maker or IN_WORKERS
     rng = np.random.default_rng(first_seed)
@@ -107,12 +109,12 @@ def clip_batches(
 
 
 class Variation(NamedTuple):
-    """Another view of the same things: mirrored, turned by quarters, colours exchanged and their contrast changed."""
+    """A variation of a clip: mirrored, rotated by multiples of 90 degrees, channels permuted, contrast changed."""
 
     mirrored: bool
     quarter_turns: int
-    tables: list[np.ndarray]  # of the new red, green, blue: [256] uint8
-    channels: np.ndarray  # [3], where these come from
+    tables: list[np.ndarray]  # [256] uint8: lookup tables of the new red, green and blue
+    channels: np.ndarray  # [3]: source channel of each
 
     @staticmethod
     def random(rng: np.random.Generator) -> Variation:
@@ -134,12 +136,12 @@ def variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
 
 
 def rendered_batch(first_seed: int, clips: int, size: int, objects: int, frames: int) -> ClipBatch:
-    """One batch, rendered here and now."""
+    """One batch, rendered in this process."""
     return make_batch([_render(first_seed + k, size, frames, objects) for k in range(clips)])
 
 
 def clip_config(seed: int, size: int, frames: int, objects: int) -> ClipConfig:
-    """What the training clip of this seed is to be: `frames` of a clip that may be longer."""
+    """Configuration of the training clip with this seed: `frames` frames of a clip that may be longer."""
     rng = np.random.default_rng(seed)
     length = int(rng.integers(frames, LONGEST_CLIP)) if rng.random() < LONG_PROBABILITY else frames
     return replace(
@@ -162,9 +164,9 @@ IN_WORKERS = ClipMaker(_render, lambda clip: clip, variation, make_batch)
 
 
 def start_middle_later(rng: np.random.Generator, length: int, frames: int) -> tuple[int, ...]:
-    """`frames` of `length`: one or two from the start, the middle, the others close together anywhere after it.
+    """Chooses `frames` of `length` positions: one or two at the start, the middle, the others close together after it.
 
-    What hides does so in the middle; later it is still hidden, comes out, or is out and elsewhere.
+    Objects that hide are hidden in the middle; later they are still hidden, reappear, or are visible at another place.
     """
     first = 1 if frames < 4 else 2
     later = frames - first - 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws training clips on the device that trains: workers only choose scenes and paint sprites.
+"""Draws training clips on the training device: workers only choose scenes and paint sprites.
 
-Knows the rasteriser and the model's input; does not know losses or prompts. Where this is used, see `loop`.
+Knows the rasteriser and the model's input; does not know losses or prompts. Used by `loop` on a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SeededDescription = tuple[int, ClipDescription]
 
 
 def on_device(device: torch.device) -> ClipMaker:
-    """Clips of the same seeds as those that workers draw, drawn here: all but the camera's noise is the same."""
+    """Draws the clips on `device`: for a seed the same clip as from the workers, except the camera's noise."""
     return ClipMaker(_describe, partial(_draw, device=device), vary, stack_on_device)
 
 
@@ -38,7 +38,7 @@ def _draw(seeded: SeededDescription, device: torch.device) -> DeviceClip:
 
 @torch.no_grad()
 def vary(clip: DeviceClip, rng: np.random.Generator) -> DeviceClip:
-    """A random variation, the same as `clips.variation` makes of the same clip."""
+    """A random variation of the clip, equal to that of `clips.variation`."""
     (frames, masks), new = clip, Variation.random(rng)
     if new.mirrored:
         frames, masks = frames.flip(3), masks.flip(3)
@@ -50,11 +50,11 @@ def vary(clip: DeviceClip, rng: np.random.Generator) -> DeviceClip:
 
 @torch.no_grad()
 def stack_on_device(clips: list[DeviceClip]) -> ClipBatch:
-    """As `make_batch`, but the tensors are on the device already."""
+    """Like `make_batch`, for tensors that are already on the device."""
     frames = torch.stack([clip.frames_t3hw for clip in clips])
     masks = torch.cat([clip.masks_tnhw for clip in clips], dim=1)
     owners = torch.arange(len(clips), device=masks.device).repeat_interleave(masks.shape[1] // len(clips))
-    # Channels last, as the frames of workers are: what the model does with them must not depend on who drew them.
+    # Channels last, like the frames of workers, so that the model computes the same with both.
     pixels = frames.flatten(0, 1).float().contiguous(memory_format=torch.channels_last)
     images = normalize(pixels / 255).unflatten(0, frames.shape[:2])
     return ClipBatch(images, masks, owners)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grouping loss: image features of one object should be alike, and unlike the rest.
+"""Grouping loss: image features of one object should be similar, and differ from the rest.
 
-Speaks to the image features directly, at every stride and across frames, where the mask loss only reaches them
-through prompts and memory. Does not know either; nothing of it is kept after training.
+Trains the image features directly, at every stride and across frames; the mask loss reaches them only through prompts
+and memory, which this loss does not know. Its parameters are discarded after training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sam2_ros.engine.model.sam2 import ImageFeatures
 from sam2_ros.train.losses import weighted_cross_entropy
 
 EMBEDDING_CHANNELS = (16, 32, 64)  # strides 4, 8, 16
-FIRST_SCALE = 8.0  # of a cosine, as a logit
+FIRST_SCALE = 8.0  # initial factor from cosine to logit
 FIRST_THRESHOLD = 0.5
 
 
@@ -41,10 +41,10 @@ class GroupingLoss(nn.Module):
         """Mean cross-entropy over strides, frames and objects.
 
         Args:
-            features: of b clips of t frames, ``[b * t, c, h, w]`` each.
-            cover_tmhw: ``[t, b * n, S / 4, S / 4]`` covered share of each cell; m counts the objects of clip 0
-                first. Every object shows on frame 0.
-            b: clips.
+            features: features of b clips of t frames, ``[b * t, c, h, w]`` each.
+            cover_tmhw: ``[t, b * n, S / 4, S / 4]`` covered share of each cell, objects of clip 0 first. Every object
+                is visible on frame 0.
+            b: number of clips.
             balance: see `losses.weighted_cross_entropy`.
         """
         t, m = cover_tmhw.shape[:2]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting values that make a small model learn in hours on a CPU what random ones take days for.
+"""Initial weights with which a small model trains in hours on a CPU instead of days.
 
-Sets weights once, before the first step; the architecture and its checkpoints stay those of SAM 2.
+Sets weights once, before the first step; the architecture and the format of checkpoints stay those of SAM 2.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from sam2_ros.engine.model.memory_encoder import FuserLayer
 from sam2_ros.engine.model.sam2 import Sam2Model
 
 LAYER_SCALE = 0.1
-PLACE_BANDWIDTH = 0.5  # of the Fourier features: positions half as far apart look alike
+PLACE_BANDWIDTH = 0.5  # factor on the Fourier frequencies: distant positions look more similar
 PROMPT_KIND_SCALE = 0.3
 NO_MASK_SCALE = 0.02
 OUTPUT_TOKEN_SCALE = 0.2
-SAME_PLACE_GAIN = 2.5  # on tied query and key weights: attention starts peaked where positions agree
-SAME_PLACE_BIAS = 1.2  # on the fast rotary pairs: a logit of about 2 at the same cell, near 0 some cells away
+SAME_PLACE_GAIN = 2.5  # of tied query and key weights: attention starts with its peak at equal positions
+SAME_PLACE_BIAS = 1.2  # of the fast rotary pairs: a logit of about 2 at the same cell, near 0 some cells away
 FAST_PAIRS = 8  # per axis
-MATCH_GAIN = 2.0  # on both sides: a logit of about 4 where features agree
+MATCH_GAIN = 2.0  # of queries and keys: a logit of about 4 for equal features
 OTHER_CHANNELS_SCALE = 0.3
-MASK_CHANNELS = 16  # of a memory; the others start as the features' own
+MASK_CHANNELS = 16  # channels of a memory for the mask; the others start with the image features
 
 
 @torch.no_grad()
 def initialise(model: Sam2Model) -> Sam2Model:
-    """Fill the tables that constructors leave at zero, and let attention start by looking at the same place.
+    """Initialises the tables that constructors leave at zero, and makes attention start at the same position.
 
     * The layer scale of the memory encoder starts at 0.1 instead of 1e-6, and memory as in `initialise_memory`.
-    * The image encoder starts as its own `initialise` has it.
-    * The constants (no mask, kinds of prompts, output tokens) start small: at the size that constructors give
-      them they drown the image and the place of a click.
-    * In the mask decoder, query and key projections start equal: tokens and pixels carry the Fourier features of
-      their position, so a click looks at itself and at its own pixels from the first step on.
+    * The image encoder is initialised by its own `initialise`.
+    * The constants (no mask, kinds of prompts, output tokens) start small: with the constructors' values they are
+      larger than the image and the position of a click.
+    * In the mask decoder, query and key projections start equal: tokens and pixels have the Fourier features of their
+      position, so that a click attends to itself and to its own pixels from the first step on.
     """
     model.trunk.initialise()
     prompts = model.sam_prompt_encoder
@@ -59,11 +59,11 @@ def initialise(model: Sam2Model) -> Sam2Model:
 
 @torch.no_grad()
 def initialise_memory(model: Sam2Model) -> None:
-    """Let memory attention start by matching appearance, with a mild preference for the same place.
+    """Makes memory attention start with matching appearance, with a slight preference for the same position.
 
-    A memory starts as a plain projection of the frame's features beside one of the mask, and cross-attention
-    compares the features: on the slow rotary pairs, which hardly turn with distance. Without this a small model
-    learns to copy the last mask where it was.
+    A memory starts as a projection of the frame's features next to one of the mask. Cross-attention compares the
+    features, on the slow rotary pairs, which hardly rotate with distance. Without this, a small model learns to copy
+    the last mask to the same position.
     """
     encoder, d, m = model.memory_encoder, model.config.d_model, model.config.mem_dim
     basis = torch.linalg.qr(torch.randn(d, m))[0].t()
@@ -87,7 +87,7 @@ def _bias(layer: nn.Conv2d) -> torch.Tensor:
 
 
 def _match(attention: RopeAttention, looks_ld: torch.Tensor) -> None:
-    """Queries and keys: `looks` channels on the slowest rotary pairs, the same place on the fastest."""
+    """Initialises queries and keys: `looks` channels on the slowest rotary pairs, the position on the fastest."""
     half, per_axis = attention.q_proj.bias.numel() // 2, len(looks_ld) // 2
     slow = [axis + half - 1 - i for axis in (0, half) for i in range(per_axis)]
     fast = [axis + 2 * pair for axis in (0, half) for pair in range(FAST_PAIRS)]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains nano from scratch: phases of rendered clips in; weights, checkpoints and a log out.
 
-Knows one process on one device, and rendered clips only. Does not know the command line; fine-tuning is `finetune`.
+Knows one process on one device, and rendered clips only. Does not know the command line; `finetune` does fine-tuning.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .recipe import NanoConfig
 from .simulate import SimulatedMemory, draw_corruption, draw_kind, draw_occlusion
 from .stills import stills_loss
 
-MEMORY = (  # first parts of the names of parameters that clips of one frame teach nothing
+MEMORY = (  # prefixes of the parameters that clips of one frame do not train
     "memory_",
     "maskmem_",
     "mask_downsample",
@@ -49,13 +49,13 @@ MEMORY = (  # first parts of the names of parameters that clips of one frame tea
     "sam_mask_decoder.obj_score_token",
 )
 OWN = ("checkpoint.pt", "log.jsonl", "last.safetensors")
-"""What a run leaves; each is whole at any time, so that one that was killed goes on."""
+"""The files of a run, each written atomically, so that a killed run can resume."""
 FIXED = ("model",)
 EVERY_CANDIDATE = 0.25  # see `LossConfig.every_candidate`
 
 
 class NanoState(NamedTuple):
-    """What a run changes from step to step; the names are those in a checkpoint."""
+    """The state that a step changes; the names are those in a checkpoint."""
 
     model: Sam2Model
     averaged: Sam2Model
@@ -69,20 +69,20 @@ def train_nano(
     precision: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Sam2Model:
-    """Train from `config.start` or from scratch, or go on from the newest checkpoint in `out_dir`.
+    """Trains from `config.start` or from scratch, or resumes from the checkpoint in `out_dir`.
 
-    Leaves `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per report) and `last.safetensors`, the
+    Writes `checkpoint.pt` (everything needed to resume), `log.jsonl` (one line per report) and `last.safetensors`, the
     averaged weights in float16, for `load_model`.
 
     Args:
-        device: left out: the CPU.
+        device: default: the CPU.
 
     Returns:
         The model with exponentially averaged weights.
 
     Raises:
         ValueError: `config` has no phases.
-        UserError: the checkpoint in `out_dir` cannot be read or is of another model; `out_dir` is not such a run's.
+        UserError: the checkpoint in `out_dir` cannot be read or is of another model, or `out_dir` has other files.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")
@@ -107,7 +107,7 @@ def _train_phase(
     precision: torch.dtype,
     device: torch.device,
 ) -> Sam2Model:
-    """Run phase `index`, whose first step is `begin`, or what the checkpoint left of it."""
+    """Runs phase `index`, whose first step is `begin`, or its remaining steps after a checkpoint."""
     phase = config.phases[index]
     end = begin + phase.steps
     torch.manual_seed(config.seed)
@@ -127,7 +127,7 @@ def _train_phase(
         config.validation_frames,
     ).to(device)
     batches = clip_batches(
-        # A resumed run counts more clips than were used, and sees new ones.
+        # A resumed run skips more clip numbers than were used: it gets new clips.
         config.first_clip_seed * (index + 1) + (start - begin) * phase.clips,
         phase.clips,
         phase.image_size,
@@ -180,10 +180,10 @@ def _descend(state: NanoState, loss: torch.Tensor, rate: float, clip_gradient: f
 
 @torch.inference_mode()
 def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
-    """Track held-out clips from a box on the first frame.
+    """Tracks held-out clips from a box on the first frame.
 
     Returns:
-        Mean IoU over tracked frames where the object shows, and the share of frames with the right presence.
+        Mean IoU over tracked frames with the object visible, and the share of frames with the correct presence.
     """
     features, rng = encode_frames(model, batch.pictures), np.random.default_rng(0)
     tracked = roll_out(model, features, batch, PromptPlan("box"), _loss_config(0.0), rng)
@@ -217,7 +217,9 @@ def _loss(
     """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
     model, device, balance = state.model, batch.masks_tmhw.device, config.balance_at(step)
     t, m, b = batch.frames, len(batch.clip_m), len(batch.pictures)
-    loss_config = _loss_config(balance, float(t > 1))  # on one frame everything shows: no presence to learn
+    loss_config = _loss_config(
+        balance, float(t > 1)
+    )  # on a single frame every object is visible: no presence loss
     true_memory = torch.from_numpy(rng.random(m) < config.teacher_share_at(step)).to(device)
     features = encode_frames(model, batch.pictures)
     occlusion = draw_occlusion(rng, batch.visible_tm.cpu())
@@ -233,7 +235,7 @@ def _loss(
     tracked = roll_out(model, features, batch, plan, loss_config, rng, memory)
     loss = tracked.terms_4.sum() / tracked.answers
     loss = loss + config.grouping_weight * state.grouping(features, batch.cover_tmhw, b, balance)
-    if config.still_objects and t > 1:  # clips of one frame are prompted as they are
+    if config.still_objects and t > 1:  # clips of one frame are prompted in `roll_out` already
         loss = loss + stills_loss(model, features, batch, config.still_objects, rng, loss_config)
     with torch.no_grad():
         candidates = torch.stack([tracked.candidates[frame] for frame in range(t)])

@@ -15,10 +15,10 @@ from .recipe import NanoConfig
 def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Optimizer]:
     """Muon (Keller Jordan, 2024) for the matrices of hidden layers, AdamW for the rest.
 
-    No decay for biases, norms, embeddings and tables. Every group has a "rate": the learning rate of a step is to be
-    multiplied by it.
+    No weight decay for biases, norms, embeddings and tables. Every group has a "rate", a factor on the learning rate of
+    a step.
 
-    Raises RuntimeError: this torch has no Muon.
+    Raises RuntimeError if this torch has no Muon.
     """
     if not hasattr(torch.optim, "Muon"):
         raise RuntimeError(f"torch {torch.__version__} has no Muon optimiser: training needs torch >= 2.9")

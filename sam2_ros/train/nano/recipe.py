@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phase:
-    """Some steps with clips of one shape.
+    """A number of steps with clips of one shape.
 
     Attributes:
         steps: optimiser steps.
-        image_size: side of the input in pixels. The same weights learn what is where several times faster on half
+        image_size: side of the input in pixels. The same weights learn to locate objects several times faster at half
             the side.
         frames: frames per clip.
         clips: clips per step.
-        learning_rate: peak, of AdamW; see `NanoConfig.matrix_rate`. It warms up at the start of every phase.
-        decays: the learning rate falls linearly to 2 % of its peak; otherwise it stays.
-        memory_alone: change only what clips of one frame teach nothing: what an untrained memory tells would undo
-            what encoder and decoder have learned.
-        fresh: every clip is rendered anew, instead of being used `NanoConfig.reuse` times: long clips of a large
-            input take far longer to learn from than to render.
+        learning_rate: peak rate of AdamW; see `NanoConfig.matrix_rate`. It warms up at the start of every phase.
+        decays: the learning rate falls linearly to 2 % of its peak; otherwise it is constant after the warm-up.
+        memory_alone: train only the parameters that clips of one frame do not train: an untrained memory would damage
+            the trained encoder and decoder.
+        fresh: every clip is rendered anew instead of being used `NanoConfig.reuse` times: with long clips at a large
+            input size, training takes much longer than rendering.
     """
 
     steps: int
@@ -47,22 +47,22 @@ NANO_PHASES = (
 
 @dataclass(frozen=True)
 class NanoConfig:
-    """One run on rendered clips: its phases, one after the other, and what they share.
+    """One run on rendered clips: its phases, in order, and the settings that they share.
 
     Attributes:
         model: family member to train.
-        start: weights to start from, a name or path as `weights.load_model` takes it; empty: from scratch.
+        start: initial weights, a name or path for `weights.load_model`; empty: from scratch.
         objects: labelled objects per clip.
-        still_objects: objects per step that are prompted and corrected on some frame without memory, see `stills`.
-        reuse: times that a rendered clip is used in phases that are not `fresh`, see `clips.clip_batches`.
-        matrix_rate: size of Muon's steps on matrices, as a multiple of AdamW's on the rest.
-        grouping_weight: of the second loss, see `grouping_loss`.
-        teacher_steps: over these steps the share of clips whose memory holds the true mask instead of the
-            predicted one falls from 1 to `teacher_floor`.
-        balance_steps: over these steps the weight of object pixels falls from balanced (1) to `balance_floor`,
-            see `train.losses.weighted_cross_entropy`: location first, then outlines.
+        still_objects: objects per step that are prompted and corrected on a single frame without memory, see `stills`.
+        reuse: number of uses of a rendered clip in phases that are not `fresh`, see `clips.clip_batches`.
+        matrix_rate: factor of Muon's learning rate for matrices over AdamW's for the rest.
+        grouping_weight: weight of the second loss, see `grouping_loss`.
+        teacher_steps: over these steps, the share of objects whose memory holds the true mask instead of the predicted
+            one falls from 1 to `teacher_floor`.
+        balance_steps: over these steps, the balance of object pixels falls from 1 to `balance_floor`, see
+            `train.losses.weighted_cross_entropy`: the model learns locations first, then outlines.
         first_clip_seed: clip k of phase p is rendered from seed `first_clip_seed` * (p + 1) + k.
-        validation_clips: held-out clips, rendered from seeds counted down from `first_clip_seed`.
+        validation_clips: number of held-out clips, rendered from the seeds just below `first_clip_seed`.
     """
 
     phases: tuple[Phase, ...] = NANO_PHASES

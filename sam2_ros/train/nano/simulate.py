@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulates prompts and memories for nano: kinds of prompts, true memories, long occlusions and wrong masks.
 
-Does not know what the model makes of them.
+Does not know the model.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from sam2_ros.train.data.batch import ClipBatch
 KINDS = ("box", "click", "mask")
 KIND_SHARES = (0.45, 0.2, 0.35)
 OCCLUSION_PROBABILITY = 0.9
-LONGEST_OCCLUSION = 120  # frames; pointers go back 15, recent memories 6, the prompted frame all the way
+LONGEST_OCCLUSION = 120  # frames; pointers reach back 15, recent memories 6, the prompted frame without limit
 LOST_SHARE = 0.3
 CORRUPTED_SHARE = 0.5
 
 
 class LongOcclusion(NamedTuple):
-    """One frame remembered many times, as if nothing had changed for so long.
+    """One frame stored in memory many times, as if nothing had changed for that long.
 
-    A clip of a few frames then ends with a memory that has seen nothing of an object for seconds; what is found
-    again from there is found by its appearance on the prompted frame.
+    A clip of a few frames then ends with a memory in which an object has been hidden for seconds. The model can find
+    it again only by its appearance on the prompted frame.
     """
 
     frame: int
     times: int
-    lost_m: torch.Tensor  # [m] bool: remembered as absent, even where they show
+    lost_m: torch.Tensor  # [m] bool: stored as absent, even if visible
 
     def to(self, device: torch.device) -> LongOcclusion:
         return self._replace(lost_m=self.lost_m.to(device))
 
 
 class MaskCorruption(NamedTuple):
-    """Objects whose remembered mask is wrong from some frame on.
+    """Objects whose mask in memory is wrong from some frame on.
 
-    A tracker's mistake enters its memory, and a few frames later memory says nothing else. From a memory like that
-    the object as it was prompted has to be found, so that the tracker recovers.
+    A tracker's error enters its memory, and after a few frames all recent memories contain it. The model learns to find
+    the prompted object despite such a memory, so that the tracker recovers.
     """
 
     first_frame: int
-    merged_m: torch.Tensor  # [m] bool: remembered together with `other_m`
+    merged_m: torch.Tensor  # [m] bool: stored together with object `other_m`
     other_m: torch.Tensor  # [m] index of another object of the clip
-    cut_m: torch.Tensor  # [m] bool: remembered without what lies on one side of its middle
-    side_m2: torch.Tensor  # [m, 2] that side, a unit vector
+    cut_m: torch.Tensor  # [m] bool: stored without the part on one side of its middle
+    side_m2: torch.Tensor  # [m, 2] direction of that side, a unit vector
 
     def to(self, device: torch.device) -> MaskCorruption:
         return MaskCorruption(self.first_frame, *(tensor.to(device) for tensor in self[1:]))
 
     def remembered(self, frame: int, logits_m1hw: torch.Tensor) -> torch.Tensor:
-        """The mask that enters memory in place of the predicted one, ``[m, 1, h, w]`` logits."""
+        """The mask that is stored in memory instead of the predicted one, ``[m, 1, h, w]`` logits."""
         if frame < self.first_frame:
             return logits_m1hw
         height, width = logits_m1hw.shape[-2:]
@@ -75,8 +75,8 @@ class SimulatedMemory:
     """A `MemoryEdit`: true masks for some objects, wrong ones for others, and a long occlusion.
 
     Attributes:
-        true_m: ``[m]`` bool: objects whose memory is made from the true mask.
-        true_prompt: the first frame's memory is made from the true masks of all.
+        true_m: ``[m]`` bool: objects whose memories are made from the true mask.
+        true_prompt: the memory of the first frame is made from the true masks of all objects.
     """
 
     batch: ClipBatch
@@ -107,7 +107,7 @@ class SimulatedMemory:
 
 
 def draw_corruption(rng: np.random.Generator, frames: int, clips: int, objects: int) -> MaskCorruption | None:
-    """For clips of three frames or more with two objects or more: half of the corruptions merge, half of them cut."""
+    """Random corruptions, half merged and half cut; None for fewer than three frames or two objects."""
     if frames < 3 or objects < 2:
         return None
     count = clips * objects
@@ -129,7 +129,7 @@ def draw_kind(rng: np.random.Generator) -> str:
 
 
 def draw_occlusion(rng: np.random.Generator, visible_tm: torch.Tensor) -> LongOcclusion | None:
-    """For most clips of three frames or more: long, on the frame that hides the most objects."""
+    """A random occlusion on the frame with most hidden objects; sometimes, and below three frames always, None."""
     middle = visible_tm[1:-1]
     if not len(middle) or rng.random() >= OCCLUSION_PROBABILITY:
         return None

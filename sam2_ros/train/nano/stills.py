@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loss on single frames of a clip: prompted with a box or a click, then corrected where the prediction is wrong.
 
-Every frame's features are there for tracking anyway, so that this costs a decoder only. Does not know memory.
+The features of every frame are already computed for tracking: this only adds the decoder. Does not know memory.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sam2_ros.train.losses import LossConfig, answer_loss
 from sam2_ros.train.prompts import corrective_clicks, simulate_boxes
 
 BOX_SHARE = 0.5
-ROUNDS = {"box": 2, "click": 3}  # answers to a box and one click more; to one, two and three clicks
-LOGITS_SHARE = 0.5  # of the corrections: with the answer before them, as an image segmenter gives them
+ROUNDS = {"box": 2, "click": 3}  # answers per object: box, box + click; one, two, three clicks
+LOGITS_SHARE = 0.5  # share of corrections with the previous logits as prompt, as in an image segmenter
 
 
 def stills_loss(
@@ -29,11 +29,11 @@ def stills_loss(
     rng: np.random.Generator,
     loss: LossConfig,
 ) -> torch.Tensor:
-    """Mean loss over `most` objects drawn from all frames that show them, and over the answers to each.
+    """Mean loss over up to `most` random pairs of a frame and a visible object, and over the answers to each.
 
     Args:
         features: `rollout.encode_frames` of the batch.
-        loss: how an answer is scored.
+        loss: settings of the loss.
     """
     frame, place = np.nonzero(batch.visible_tm.cpu().numpy())
     by_clip = np.lexsort((place, frame, batch.clip_m.cpu().numpy()[place]))
@@ -55,7 +55,7 @@ def _answers(
     rng: np.random.Generator,
     loss: LossConfig,
 ) -> list[torch.Tensor]:
-    """One loss per round for the objects at `where_k2`, rows of frame and object."""
+    """One loss per round for the pairs in `where_k2`, rows of frame and object."""
     device = features.s16.device
     frame, place = torch.from_numpy(where_k2).to(device).unbind(dim=1)
     here = ImageFeatures(*(level[batch.clip_m[place] * batch.frames + frame] for level in features))
@@ -72,7 +72,7 @@ def _answers(
     for number in range(ROUNDS[kind]):
         multimask = kind == "click" and number == 0
         decoded = model.decode(fused, here, *points.to(device), logits)
-        # The object shows on every one: its score has nothing to learn.
+        # Every object is visible here: the term of the object score is left out.
         losses.append(answer_loss(decoded, target, seen, multimask, loss)[:3].sum() / len(target))
         if number + 1 < ROUNDS[kind]:
             given = choose_mask(decoded, multimask, stability_fallback=False).logits_b1hw.detach().float()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bench --against`: the same answers as the reference where it is installed, and a clear line where it is not."""
+"""`bench --against`: the same masks as the reference if it is installed, and a clear error if not."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sam2_ros.weights.open_model import ModelOptions
 pytestmark = pytest.mark.long
 
 
-def followed(*logits: float) -> TrackerOutput:
+def one_frame(*logits: float) -> TrackerOutput:
     """One object of 2 x 2 logits on one frame."""
     return TrackerOutput([1.0], [np.array(logits, np.float32).reshape(1, 2, 2)])
 
 
 def test_agreement_is_the_iou_of_masks_and_the_size_of_the_difference() -> None:
-    theirs, ours = followed(2, 2, -2, -2), followed(2, -2, -2, -2)
+    theirs, ours = one_frame(2, 2, -2, -2), one_frame(2, -2, -2, -2)
     assert mask_agreement(theirs, theirs) == 1.0
     assert mask_agreement(theirs, ours) == 0.5
     assert logit_error(theirs, theirs) == 0.0
@@ -38,7 +38,7 @@ def test_agreement_is_the_iou_of_masks_and_the_size_of_the_difference() -> None:
 
 
 def refused(model: str, reference: str) -> str:
-    """What `bench` says of a reference it cannot run, which it does before it has timed anything."""
+    """The error of `bench` for a reference that cannot run, raised before anything is timed."""
     timed: list[int] = []
     with pytest.raises(UserError) as raised:
         run_bench(
@@ -68,7 +68,7 @@ def test_without_transformers_one_line_says_what_to_install() -> None:
 def test_a_package_that_is_there_and_cannot_be_imported_is_named_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As torchvision beside another build of torch makes `sam2`."""
+    """As `sam2` with a torchvision for another build of torch."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sam2").mkdir()
     for module in ("sam2", "sam2.build_sam"):
@@ -97,7 +97,7 @@ def test_another_reference_is_refused() -> None:
     "bank", [{"conditioning": (4,)}, {"conditioning": (1, 4)}, {"memory": MemoryOptions(memory_every=2)}]
 )
 def test_a_reference_is_not_compared_with_another_bank(bank) -> None:
-    with pytest.raises(UserError, match=r"another bank than the reference's, which has 1 \+ 6"):
+    with pytest.raises(UserError, match=r"another memory bank than the reference's 1 \+ 6"):
         BenchConfig(against="transformers", **bank)
 
 
@@ -114,7 +114,7 @@ def test_a_reference_is_not_compared_with_another_bank(bank) -> None:
         ("transformers", "transformers.models.sam2_video", "the package transformers"),
     ],
 )
-def test_the_reference_says_the_same(reference: str, module: str, package: str) -> None:
+def test_masks_agree_with_the_reference(reference: str, module: str, package: str) -> None:
     pytest.importorskip(module, reason=f"needs {package}")
     config = BenchConfig(
         ModelOptions("tiny", precision="fp32", image_size=128), (1, 2), frames=2, against=reference

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rendered clip of two objects as a set of one sequence, and nano, once for all tests of the folder."""
+"""Fixtures of the folder: a set with one rendered sequence of two objects, and nano."""
 
 from __future__ import annotations
 

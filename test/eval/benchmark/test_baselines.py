@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simple trackers do what they are there for: they follow what moves over a background that does not."""
+"""The baseline trackers follow an object that moves over a static background."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scene(x: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_it_follows_a_moving_disc_and_staying_put_would_not(name: str) -> None:
+def test_it_tracks_a_moving_disc(name: str) -> None:
     baseline = BASELINES[name]()
     image, start = scene(40)
     assert baseline.track(image) == {}

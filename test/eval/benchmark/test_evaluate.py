@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros eval` as a user meets it: the table, the JSON line, the folder, one line per error."""
+"""`sam2-ros eval` end to end: the table, the JSON line, the folder, one line per error."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_baselines_are_measured_in_the_same_run(rendered: Path, capsys: pytest.C
     assert list(report["baselines"]) == ["flow", "grabcut"]
     for name in ("flow", "grabcut"):
         assert set(report["baselines"][name]) == {"sequences", "latency_ms", *MEANS, "fps"}
-    assert report["baselines"]["flow"]["JF"] > 60  # a clip of slow motion: carrying the mask is enough
+    assert report["baselines"]["flow"]["JF"] > 60  # slow motion: optical flow is enough
     text = "\n".join(table)
     assert "flow J&F" in text
     assert f"{report['baselines']['grabcut']['JF']:.1f}" in text
@@ -137,7 +137,7 @@ def test_baselines_are_measured_in_the_same_run(rendered: Path, capsys: pytest.C
 def test_baselines_start_from_the_true_mask_where_that_is_the_prompt(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a picture that stands still flow keeps what it starts from: the truth, or the model's answer."""
+    """In a static clip, flow keeps its first mask: the truth, or the model's answer."""
     noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     write_sequence(tmp_path / "set" / "still", [noise] * 4, dict.fromkeys(range(4), ONE))
     for prompt, exact in (("mask", True), ("click1", False)):
@@ -145,7 +145,7 @@ def test_baselines_start_from_the_true_mask_where_that_is_the_prompt(
         assert (report["baselines"]["flow"]["J"] == 100.0) is exact
 
 
-def test_online_says_how_often_it_asked(
+def test_online_reports_the_number_of_prompted_frames(
     rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = report_of(capsys, rendered, "--prompt", "online", "--out", tmp_path / "out")
@@ -168,7 +168,7 @@ def test_official_numerics_give_other_masks(
     assert not np.array_equal(*masks)
 
 
-def test_less_memory_gives_other_masks_and_is_said(
+def test_less_memory_gives_other_masks_and_is_reported(
     rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     masks = []
@@ -196,7 +196,7 @@ def test_objects_that_overlap_have_folders_of_their_own(
         write_masks(root / "Annotations_6fps" / "v" / name, labels)
     report = report_of(capsys, root, "--prompt", "mask", "--out", out)
     summary = json.loads((out / "summary.json").read_text())
-    assert list(summary["objects"]["model"]["v"]) == ["000"]  # 001 first shows where nothing counts after it
+    assert list(summary["objects"]["model"]["v"]) == ["000"]  # 001 first appears too late to be scored
     assert report["J"] == summary["objects"]["model"]["v"]["000"]["J"]
     assert not values(out / "v" / "000" / "00000.png").any()  # before its prompt
     assert set(np.unique(values(out / "v" / "000" / "00003.png"))) == {0, 255}
@@ -223,8 +223,12 @@ def test_options_that_cannot_be_used(
     assert "--prompt scribble given, one of mask, box, click1" in error_of(
         capsys, rendered, "--prompt", "scribble"
     )
-    assert "lie in each other" in error_of(capsys, rendered, "--prompt", "box", "--out", rendered / "clip")
-    assert "lie in each other" in error_of(capsys, rendered / "clip", "--prompt", "box", "--out", rendered)
+    assert "lie one inside the other" in error_of(
+        capsys, rendered, "--prompt", "box", "--out", rendered / "clip"
+    )
+    assert "lie one inside the other" in error_of(
+        capsys, rendered / "clip", "--prompt", "box", "--out", rendered
+    )
     assert "--baseline kcf given, one of flow, grabcut" in error_of(
         capsys, rendered, "--prompt", "box", "--baseline", "kcf"
     )
@@ -242,7 +246,7 @@ def test_options_that_cannot_be_used(
     assert "does not exist" in error_of(capsys, tmp_path / "nowhere", "--prompt", "box")
 
 
-def test_a_set_whose_truth_is_kept_secret_is_refused_before_the_run(
+def test_a_set_without_published_truth_is_refused_before_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_sequence(tmp_path / "set" / "a", grey_frames(5), {0: ONE})
@@ -252,7 +256,7 @@ def test_a_set_whose_truth_is_kept_secret_is_refused_before_the_run(
 
 def test_a_sequence_without_objects_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sequence(tmp_path / "set" / "a", grey_frames(3), dict.fromkeys(range(3), ONE * 0))
-    assert "sequence 'a' shows no object" in error_of(capsys, tmp_path / "set", "--prompt", "box")
+    assert "sequence 'a' has no object" in error_of(capsys, tmp_path / "set", "--prompt", "box")
 
 
 def test_real_sequence(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

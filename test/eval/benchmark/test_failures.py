@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be evaluated costs itself only: one line that names it, and the others are scored as ever."""
+"""A sequence that cannot be evaluated is skipped with one line that names it; the others are scored as usual."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def sequence(folder: Path, labels: list[np.ndarray] | None = None) -> Path:
 
 
 def half(file: Path) -> None:
-    """As a copy that was interrupted."""
+    """Truncates the file, as an interrupted copy does."""
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 
 
-def test_each_is_named_with_its_file_and_the_others_are_scored(
+def test_each_broken_sequence_is_named_with_its_file_and_the_others_are_scored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "set"
     sequence(root / "good")
-    sequence(root / "vanishes", [TWO, TWO, ONE, ONE, TWO])  # no fault: 2 is absent, and scored so
+    sequence(root / "vanishes", [TWO, TWO, ONE, ONE, TWO])  # valid: 2 is absent, and scored as absent
     half(sequence(root / "half-frame") / "frames" / "00002.jpg")
     half(sequence(root / "half-mask") / "masks" / "00002.png")
     (sequence(root / "no-first-frame") / "frames" / "00000.jpg").write_bytes(b"no image")
@@ -64,7 +64,7 @@ def test_each_is_named_with_its_file_and_the_others_are_scored(
         "no-masks": ["no-masks/masks' expected"],
         "empty": ["empty/frames' holds no image"],
         "other-size": ["other-size/masks/00002.png' is 30 x 20 px", "60 x 40", "replace one"],
-        "no-object": ["shows no object in any annotated frame"],
+        "no-object": ["has no object in any annotated frame"],
         "two-masks": ["has 2 annotated frames", "at least 3 expected"],
     }
     assert set(report["failed"]) == set(expected)
@@ -85,7 +85,7 @@ def test_each_is_named_with_its_file_and_the_others_are_scored(
         assert alone[key] == report[key]
 
 
-def test_a_set_of_which_none_can_be_used_is_wrong_input(
+def test_a_set_without_a_usable_sequence_is_wrong_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):
@@ -96,7 +96,7 @@ def test_a_set_of_which_none_can_be_used_is_wrong_input(
     assert "a/frames/00001.jpg" in last
 
 
-def test_a_repaired_sequence_is_all_that_runs_the_next_time(
+def test_the_next_run_evaluates_only_the_repaired_sequence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = tmp_path / "set", tmp_path / "out"
@@ -109,7 +109,7 @@ def test_a_repaired_sequence_is_all_that_runs_the_next_time(
     (tmp_path / "good" / "00003.png").replace(root / "b" / "masks" / "00003.png")
     report, said, _ = evaluated(capsys, 0, root, "--out", out)
     assert said == [
-        f"1 of 2 sequences are complete in '{out}' and taken over; --fresh runs them again",
+        f"1 of 2 sequences are complete in '{out}' and reused; --fresh runs them again",
     ]
     assert list(report["sequences"]) == ["a", "b"]
     assert (out / "a" / "result.json").stat().st_mtime_ns == written

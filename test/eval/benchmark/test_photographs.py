@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros eval` on photographs: which instances count, which answers are compared, what is left in the folder."""
+"""`sam2-ros eval` on photographs: the scored instances, the compared answers, the written files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RED, GREEN, SMALL = rectangle(30, 40, 150, 160), rectangle(200, 60, 260, 130), r
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """One picture of a large red thing (polygon), a smaller green one (run lengths), a small one and a crowd."""
+    """One image with a large red object (polygon), a smaller green one (run lengths), a small one and a crowd."""
     pixels = np.random.default_rng(0).integers(100, 120, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     pixels[RED], pixels[GREEN], pixels[SMALL] = (40, 60, 220), (60, 200, 60), (220, 220, 40)
     folder = tmp_path / "set"
@@ -84,17 +84,17 @@ def test_instances_above_32_px_are_scored(
 def test_grabcut_beside_a_box(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", str(photographs), "--prompt", "box", "--baselines", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert report["baselines"]["grabcut"]["IoU"] > 90  # flat colours are what it is made for
+    assert report["baselines"]["grabcut"]["IoU"] > 90  # GrabCut works best with flat colours
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--prompt", "mask"], "--prompt mask on photographs, one of box, click1"),
-        (["--prompt", "click1", "--baselines"], "only grabcut with a box expected"),
+        (["--prompt", "click1", "--baselines"], "only grabcut with --prompt box expected"),
         (["--prompt", "box", "--split", "val"], "are for videos"),
         (["--prompt", "box", "--workers", "2"], "--workers, --ray and --fresh are for videos"),
-        (["--prompt", "box", "--memory-frames", "4"], "memory frames 4 on photographs, which have no memory"),
+        (["--prompt", "box", "--memory-frames", "4"], "memory frames 4 on photographs, which use no memory"),
     ],
 )
 def test_options_that_do_not_fit_photographs(
@@ -104,7 +104,7 @@ def test_options_that_do_not_fit_photographs(
     assert message in capsys.readouterr().err
 
 
-def test_a_photograph_that_does_not_decode_costs_itself_only(
+def test_a_photograph_that_cannot_be_decoded_is_skipped(
     photographs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = photographs / "instances.json"
@@ -124,7 +124,7 @@ def test_a_photograph_that_does_not_decode_costs_itself_only(
     assert "no photograph of" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_what_is_wrong_with_a_set_is_said(photographs: Path) -> None:
+def test_an_error_in_a_set_is_reported(photographs: Path) -> None:
     file = photographs / "instances.json"
     record = json.loads(file.read_text())
     record["images"][0]["width"] = 301

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts reach the tracker as an evaluation means them: when an object first shows, and where an answer is wrong."""
+"""Simulated prompts reach the tracker on the right frames: a first appearance of an object, a wrong answer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_object_is_prompted_when_it_first_shows(nano: Sam2Model, clip: Vos
 
 
 def answer_to(nano: Sam2Model, clip: VosSequence, clicks: dict[int, Clicks], index: int) -> np.ndarray:
-    """The mask of object 3 on a frame, from a tracker that was given these clicks by frame, each frame's at once."""
+    """The mask of object 3 on a frame, from a tracker that gets all clicks of a frame at once."""
     tracker = Tracker(nano, TrackerConfig(max_objects=2, non_overlap=True, forget_after_s=0))
     for frame in range(index + 1):
         prompts = [clicks[frame].prompt("3")] if frame in clicks else []
@@ -61,14 +61,16 @@ def three_clicks(
     answer_hw: np.ndarray,
     truth_hw: np.ndarray,
 ) -> None:
-    """Adds clicks on a frame one by one, each on the error that those before it leave."""
+    """Adds three clicks on a frame, each on the remaining error."""
     clicks[index] = Clicks()
     for _ in range(3):
         assert clicks[index].add_on_error(answer_hw, truth_hw)
         answer_hw = answer_to(nano, clip, clicks, index)
 
 
-def test_tries_between_clicks_leave_no_trace(nano: Sam2Model, clip: VosSequence) -> None:
+def test_intermediate_answers_between_clicks_do_not_change_the_result(
+    nano: Sam2Model, clip: VosSequence
+) -> None:
     answers = follow(nano, clip, "click3")
     clicks: dict[int, Clicks] = {}
     three_clicks(nano, clip, clicks, 0, np.zeros((120, 160), bool), clip.truth.at(0).mask("3"))
@@ -77,7 +79,7 @@ def test_tries_between_clicks_leave_no_trace(nano: Sam2Model, clip: VosSequence)
         np.testing.assert_array_equal(answers[index].masks()["3"], answer_to(nano, clip, clicks, index))
 
 
-def test_online_pauses_where_an_object_is_covered_badly(nano: Sam2Model, clip: VosSequence) -> None:
+def test_online_corrects_an_object_with_a_poor_mask(nano: Sam2Model, clip: VosSequence) -> None:
     hw = (120, 160)
     clicks: dict[int, Clicks] = {}
     three_clicks(nano, clip, clicks, 0, np.zeros(hw, bool), clip.truth.at(0).mask("3"))
@@ -96,14 +98,14 @@ def test_online_pauses_where_an_object_is_covered_badly(nano: Sam2Model, clip: V
     assert clicks[2].labels[0] == 0
     np.testing.assert_array_equal(paused.masks()["3"], answer_to(nano, clip, clicks, 2))
     hidden = tracker.step(3, clip.image(3), [], FrameTruth({}, hw))
-    assert hidden.clicked == ()  # nobody clicks on what he does not see
+    assert hidden.clicked == ()  # hidden objects are not clicked
     assert tracker.prompted_frames == {"3": 2}
 
 
-def test_online_gives_up_after_so_many_frames(nano: Sam2Model, clip: VosSequence) -> None:
+def test_online_stops_after_the_most_prompted_frames(nano: Sam2Model, clip: VosSequence) -> None:
     tracker = PromptedTracker(nano, clip, "online")
     tracker.step(0, clip.image(0), ["3"], clip.truth.at(0))
-    # A truth that is never met: one pixel in the corner
+    # A truth that no answer can match: one pixel in the corner.
     corner = np.zeros((120, 160), bool)
     corner[0, 0] = True
     clicked = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes and clicks from masks that a person can check."""
+"""Boxes and clicks from masks small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_end_of_the_image_is_an_edge() -> None:
 
 def test_the_next_click_is_in_the_deeper_error() -> None:
     truth = rectangle(10, 10, 21, 21)
-    # 3 px wide are missing, 7 x 7 px far away are too much: that is clicked off
+    # 3 px wide are missing, 7 x 7 px far away are extra: the extra ones get the click
     answer = rectangle(13, 10, 21, 21) | rectangle(40, 20, 47, 27)
     assert correcting_click(answer, truth) == (43, 23, 0)
     assert correcting_click(rectangle(13, 10, 21, 21), truth) is not None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""J, F and decay beside those of the DAVIS benchmark's own tool, where it is installed.
+"""Compares J, F and decay with the DAVIS benchmark's own tool, if it is installed.
 
-Knows its classes (davis2017-evaluation, package `davis2017`); docs/how-to/evaluate.md says how to run it on anything.
+Uses its classes (davis2017-evaluation, package `davis2017`); docs/how-to/evaluate.md explains how to run it.
 """
 
 from __future__ import annotations

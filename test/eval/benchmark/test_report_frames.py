@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report of an evaluation shows is what was scored."""
+"""The report of an evaluation shows the frames and masks that were scored."""
 
 from __future__ import annotations
 

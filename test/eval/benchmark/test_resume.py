@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that end before their time, killed or interrupted: the next one does the rest, and the numbers are the same."""
+"""Killed and interrupted runs: the next one evaluates the rest, and the scores are the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """The summary of a run that nothing ended, with the box tracker whose random choices decide much."""
+    """The summary of an uninterrupted run, with the GrabCut baseline, which depends strongly on random numbers."""
     out = tmp_path_factory.mktemp("whole")
     process = started(clips, out)
     _, error = process.communicate(timeout=WAIT_S)
@@ -51,7 +51,7 @@ def uninterrupted(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def started(clips: Path, out: Path, *options: str) -> subprocess.Popen:
-    """The command in a process of its own, as in a shell. One thread: sums of several are rounded in another order."""
+    """Starts the command in its own process. One thread, because several sum in another order, with other rounding."""
     command = [sys.executable, "-m", "sam2_ros.cli", "eval", str(clips), *QUICK, "--baseline", "grabcut"]
     return subprocess.Popen(
         [*command, "--out", str(out), *options],
@@ -75,11 +75,11 @@ def same_scores(out: Path, expected: dict) -> None:
 @pytest.mark.parametrize(
     ("number", "workers"), [(signal.SIGKILL, "1"), (signal.SIGINT, "1"), (signal.SIGINT, "2")]
 )
-def test_an_ended_run_goes_on(
+def test_a_killed_or_interrupted_run_resumes(
     clips: Path, uninterrupted: dict, tmp_path: Path, number: signal.Signals, workers: str
 ) -> None:
     process = started(clips, tmp_path, "--workers", workers)
-    # the second clip is begun
+    # the second clip has started
     wait_for(
         lambda: list(tmp_path.glob("*/result.json")) and list(tmp_path.glob(".partial/*/00001.png")), process
     )
@@ -92,7 +92,7 @@ def test_an_ended_run_goes_on(
         assert process.returncode == 130
         assert error.strip().splitlines() == [
             f"sam2-ros: interrupted; {len(complete)} of 3 sequences are complete in '{tmp_path}': "
-            "the same command goes on with the others"
+            "the same command resumes with the others"
         ]
     written = {file: file.stat().st_mtime_ns for file in complete}
     steps = {file: json.loads(file.read_text())["steps_ms"] for file in complete}
@@ -107,7 +107,7 @@ def test_an_ended_run_goes_on(
         assert report["sequences"][file.parent.name]["fps"] == round(1000 * len(times) / sum(times), 2)
 
 
-def test_a_worker_that_is_killed_costs_nothing(clips: Path, uninterrupted: dict, tmp_path: Path) -> None:
+def test_a_killed_worker_loses_no_result(clips: Path, uninterrupted: dict, tmp_path: Path) -> None:
     process = started(clips, tmp_path, "--workers", "2")
     wait_for(lambda: list(tmp_path.glob(".partial/*/00001.png")), process)
     os.kill(child_named(process.pid, "spawn_main"), signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_a_worker_that_is_killed_costs_nothing(clips: Path, uninterrupted: dict,
 
 
 @pytest.mark.slow
-def test_on_a_ray_cluster_a_killed_process_costs_nothing(
+def test_on_a_ray_cluster_a_killed_process_loses_no_result(
     clips: Path, uninterrupted: dict, tmp_path: Path
 ) -> None:
     if importlib.util.find_spec("ray") is None:
@@ -130,7 +130,7 @@ def test_on_a_ray_cluster_a_killed_process_costs_nothing(
     same_scores(tmp_path, uninterrupted)
 
 
-def test_what_decides_the_numbers_makes_it_run_again(
+def test_a_changed_setting_or_input_runs_sequences_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = dict.fromkeys(range(4), labels_of((1, 5, 5)))
@@ -143,10 +143,10 @@ def test_what_decides_the_numbers_makes_it_run_again(
         assert run(["eval", str(tmp_path / "set"), *QUICK, "--out", str(out), *options]) == 0
         return capsys.readouterr().err.splitlines()
 
-    taken = f"2 of 2 sequences are complete in '{out}' and taken over; --fresh runs them again"
+    taken = f"2 of 2 sequences are complete in '{out}' and reused; --fresh runs them again"
     assert notes() == []
     assert notes() == [taken]
-    assert notes("--workers", "2") == [taken]  # how it is run decides no number
+    assert notes("--workers", "2") == [taken]  # the number of workers does not change scores
     assert notes("--fresh") == []
     assert notes("--prompt", "box") == [f"2 sequences of '{out}' run again: prompt was mask, is box"]
     again = f"2 sequences of '{out}' run again: "
@@ -157,10 +157,10 @@ def test_what_decides_the_numbers_makes_it_run_again(
     write_masks(tmp_path / "other", {2: labels_of((1, 6, 5))})
     (tmp_path / "other" / "00002.png").replace(tmp_path / "set" / "b" / "masks" / "00002.png")
     assert notes(*changed, "--baseline", "flow") == [
-        f"1 of 2 sequences are complete in '{out}' and taken over; --fresh runs them again",
+        f"1 of 2 sequences are complete in '{out}' and reused; --fresh runs them again",
         f"1 sequence of '{out}' run again: frames or masks have changed",
     ]
     (out / "a" / "result.json").write_text("{")
     assert notes(*changed, "--baseline", "flow")[1:] == [
-        f"1 sequence of '{out}' run again: result.json does not decode"
+        f"1 sequence of '{out}' run again: result.json cannot be decoded"
     ]

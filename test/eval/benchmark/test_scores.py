@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""J and F of hand-made answers: which frames count, how absence counts, what a mean is over."""
+"""J and F of hand-made answers: scored frames, absent objects, means."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def test_first_and_last_frames_do_not_count(tmp_path: Path) -> None:
     assert one.j == pytest.approx((1 + 0.5 + 1) / 3)
 
 
-def test_absent_and_called_absent_is_right(tmp_path: Path) -> None:
+def test_an_empty_mask_of_an_absent_object_is_correct(tmp_path: Path) -> None:
     labels = {0: ONE, 1: ONE * 0, 2: ONE * 0, 3: ONE, 4: ONE}
     answers = {1: {}, 2: {"1": HALF}, 3: {"1": ONE == 1}}
     one = scored(sequence_of(tmp_path, labels), answers)["1"]
     assert (one.j, one.f, len(one.curve)) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
 
 
-def test_of_the_frames_that_hide_an_object_those_called_absent_are_counted(tmp_path: Path) -> None:
+def test_absent_is_the_share_of_empty_masks_on_hidden_frames(tmp_path: Path) -> None:
     labels = {0: ONE, 1: ONE * 0, 2: ONE * 0, 3: ONE, 4: ONE}
     one = scored(sequence_of(tmp_path, labels), {1: {}, 2: {"1": HALF}, 3: {"1": ONE == 1}})["1"]
     assert [(frame.frame, frame.empty) for frame in one.hidden] == [(1, True), (2, False)]
@@ -85,7 +85,7 @@ def test_of_the_frames_that_hide_an_object_those_called_absent_are_counted(tmp_p
     assert absent_percent([never]) is None
 
 
-def test_false_presence_is_a_state_that_says_tracking_where_nothing_shows() -> None:
+def test_false_presence_is_the_share_of_tracking_on_hidden_frames() -> None:
     said = object_of(
         hidden(state="TRACKING"), *[hidden(state="OCCLUDED")] * 2, hidden(False, "LOST"), shown()
     )
@@ -117,7 +117,7 @@ def test_a_record_holds_what_the_scores_are_made_of(tmp_path: Path) -> None:
     assert again.record() == record
 
 
-def test_presence_is_calibrated_where_it_is_right_as_often_as_it_says() -> None:
+def test_calibrated_presence_has_no_calibration_error() -> None:
     def frames(score: float, right: int, of: int) -> list[ScoredFrame]:
         logit = float(np.log(score / (1 - score)))
         return [shown(presence=logit)] * right + [hidden(presence=logit)] * (of - right)
@@ -150,7 +150,7 @@ def test_an_object_that_first_shows_at_the_end_is_not_scored(tmp_path: Path) -> 
 
 def test_void_pixels_count_neither_way(tmp_path: Path) -> None:
     void = ONE.copy()
-    void[10:15, 5:15] = 255  # the lower half of the object is nobody's
+    void[10:15, 5:15] = 255  # the lower half of the object is void
     sequence = sequence_of(tmp_path, {0: ONE, 1: void, 2: ONE})
     for answer in (HALF, ONE == 1):
         one = scored(sequence, {1: {"1": answer}})["1"]
@@ -164,7 +164,7 @@ def test_the_mean_gives_every_object_the_same_weight() -> None:
     assert percent([]) == {"J": None, "F": None, "JF": None}
 
 
-def test_of_two_that_claim_a_pixel_the_smaller_has_it() -> None:
+def test_a_shared_pixel_goes_to_the_smaller_mask() -> None:
     small, large = HALF, labels_of((1, 5, 5), (1, 15, 5)) == 1
     parted = disjoint({"large": large, "small": small})
     np.testing.assert_array_equal(parted["small"], small)
@@ -189,7 +189,7 @@ def test_f_forgives_a_shift_of_the_bound_and_no_more() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_f_is_that_of_a_dilation_by_a_disk(seed: int) -> None:
-    """The definition of the benchmark, written down anew: outline, dilation by a disk, precision and recall."""
+    """The benchmark's definition, implemented independently: outline, dilation by a disk, precision and recall."""
     rng = np.random.default_rng(seed)
     size = (int(rng.integers(20, 200)), int(rng.integers(20, 300)))
     noise = rng.standard_normal((2, *size)).astype(np.float32)

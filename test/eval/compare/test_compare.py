@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros compare` as a user and a CI job meet it: table, sentence, exit status."""
+"""`sam2-ros compare` end to end: table, sentence, exit status."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def shifted(by: float) -> dict[str, dict[str, float]]:
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any], str]:
-    """Exit status, the JSON line, and what stood before it."""
+    """Exit status, the JSON line, and the output before it."""
     status = run(["compare", *map(str, arguments), "--json"])
     shown, _, line = capsys.readouterr().out.rstrip("\n").rpartition("\n")
     return status, json.loads(line), shown
@@ -87,7 +87,7 @@ def test_a_run_against_itself(tmp_path, capsys):
 def test_a_constant_shift(tmp_path, capsys, by, verdict):
     a, b = evaluation(tmp_path / "a", SCORES), evaluation(tmp_path / "b", shifted(by), fps=5.0)
     status, report, shown = asked(capsys, a, b)
-    assert status == 0  # no gate was asked for
+    assert status == 0  # no --fail-below
     assert report["difference"] == by
     assert report["interval"] == [by, by]
     assert f"B is {verdict} by 2.5 points J&F [2.5, 2.5], 8 objects of 7 sequences." in shown
@@ -104,7 +104,7 @@ def test_a_constant_shift(tmp_path, capsys, by, verdict):
     assert report["speed"]["fps"] == {"A": 10.0, "B": 5.0, "ratio": 0.5}
 
 
-def test_less_is_better_where_it_is(tmp_path, capsys):
+def test_lower_decay_is_better(tmp_path, capsys):
     a, b = evaluation(tmp_path / "a", SCORES), evaluation(tmp_path / "b", shifted(2.0))
     status, report, shown = asked(capsys, a, b, "--metric", "decay", "--fail-below", "0")
     assert (status, report["difference"], report["verdict"]) == (0, -2.0, "better")
@@ -113,7 +113,7 @@ def test_less_is_better_where_it_is(tmp_path, capsys):
     assert (status, report["verdict"]) == (1, "worse")
 
 
-def test_the_gate_opens_at_its_limit_and_not_above(tmp_path, capsys):
+def test_a_loss_at_the_limit_passes_and_a_larger_one_fails(tmp_path, capsys):
     a, b = evaluation(tmp_path / "a", SCORES), evaluation(tmp_path / "b", shifted(-2.5))
     assert asked(capsys, a, b, "--fail-below", "2.5")[0] == 0
     status, report, _ = asked(capsys, a, b, "--fail-below", "2.4")
@@ -123,7 +123,7 @@ def test_the_gate_opens_at_its_limit_and_not_above(tmp_path, capsys):
     ]
 
 
-def test_certain_asks_the_interval(tmp_path, capsys):
+def test_certain_decides_by_the_interval(tmp_path, capsys):
     mixed = {
         name: {key: jf + (9.0 if name == "dog" else -4.0) for key, jf in objects.items()}
         for name, objects in SCORES.items()
@@ -131,19 +131,19 @@ def test_certain_asks_the_interval(tmp_path, capsys):
     a, b = evaluation(tmp_path / "a", SCORES), evaluation(tmp_path / "b", mixed)
     status, report, shown = asked(capsys, a, b, "--fail-below", "1")
     assert (status, report["verdict"], report["difference"]) == (1, "unknown", -2.375)
-    assert "No difference can be told: B - A = -2.4 points J&F [" in shown
+    assert "No significant difference: B - A = -2.4 points J&F [" in shown
     assert asked(capsys, a, b, "--fail-below", "1", "--certain")[0] == 0
     c = evaluation(tmp_path / "c", shifted(-4.0))
     assert asked(capsys, a, c, "--fail-below", "3.9", "--certain")[0] == 1
 
 
-def test_few_sequences_tell_nothing_and_cannot_be_certain(tmp_path, capsys):
+def test_few_sequences_give_no_verdict_and_cannot_be_certain(tmp_path, capsys):
     few = {name: SCORES[name] for name in ("dog", "fish")}
     worse = {name: {key: jf - 5 for key, jf in objects.items()} for name, objects in few.items()}
     a, b = evaluation(tmp_path / "a", few), evaluation(tmp_path / "b", worse)
     status, report, shown = asked(capsys, a, b, "--fail-below", "1")
     assert (status, report["verdict"]) == (1, "unknown")
-    assert "No difference can be told from 2 sequences, at least 6 are needed: B - A = -5.0 points" in shown
+    assert "Too few to judge: 2 sequences, at least 6 are needed: B - A = -5.0 points" in shown
     assert run(["compare", str(a), str(b), "--fail-below", "1", "--certain"]) == 2
     assert "--certain needs an interval" in capsys.readouterr().err
 
@@ -156,7 +156,7 @@ def test_what_only_one_has_is_listed_and_left_out(tmp_path, capsys):
     assert "Only in A, left out: fish/2" in shown
 
 
-def test_a_failed_sequence_closes_the_gate(tmp_path, capsys):
+def test_a_failed_sequence_fails_the_gate(tmp_path, capsys):
     rest = {name: objects for name, objects in SCORES.items() if name != "dog"}
     a = evaluation(tmp_path / "a", SCORES)
     b = evaluation(tmp_path / "b", rest, failed={"dog": "frame 3 cannot be decoded"})
@@ -165,7 +165,7 @@ def test_a_failed_sequence_closes_the_gate(tmp_path, capsys):
     assert asked(capsys, a, b)[0] == 0
 
 
-def test_what_makes_it_unfair_is_told_apart_from_what_it_may_be_about(tmp_path, capsys):
+def test_differences_of_task_and_of_set_up_are_distinguished(tmp_path, capsys):
     a = evaluation(tmp_path / "a", SCORES)
     b = evaluation(tmp_path / "b", SCORES, image_size=256, model="tiny", memory={"memory_frames": 4})
     _, report, shown = asked(capsys, a, b)
@@ -174,7 +174,7 @@ def test_what_makes_it_unfair_is_told_apart_from_what_it_may_be_about(tmp_path, 
         "model": ["nano", "tiny"],
         "memory": ["memory_frames 7", "memory_frames 4"],
     }
-    assert "do not compare fairly (A | B): image_size: 384 | 256" in shown
+    assert "the scores are not comparable (A | B): image_size: 384 | 256" in shown
 
 
 def test_groups_have_their_means(tmp_path, capsys):
@@ -188,8 +188,8 @@ def test_two_replays(tmp_path, capsys):
     a = replay(tmp_path / "a", direct={"cup": {"JF": 80.0}}, node={"cup": {"JF": 70.0, "missed": 0.25}})
     b = replay(tmp_path / "b", direct={"cup": {"JF": 80.0}}, node={"cup": {"JF": 60.0, "missed": 0.5}})
     _, report, shown = asked(capsys, a, b)
-    assert report["sequences"]["node"]["difference"] == -10.0  # what a robot sees, where both have it
-    assert "No difference can be told from 1 object" in shown
+    assert report["sequences"]["node"]["difference"] == -10.0  # the node's run, if both have one
+    assert "Too few to judge: 1 object" in shown
     assert report["speed"]["dropped per image"]["A"] == 0.2
     assert asked(capsys, a, b, "--run", "direct")[1]["verdict"] == "same"
     assert asked(capsys, a, b, "--metric", "missed")[1]["difference"] == 25.0

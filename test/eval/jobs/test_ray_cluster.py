@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs on a cluster that Ray starts here: all outcomes arrive, and a process that is killed costs no job."""
+"""Jobs on a local Ray cluster: all outcomes arrive, and a killed process loses no job."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_killed_processes_are_replaced(tmp_path: Path, monkeypatch: pytest.Monke
     assert by_name["2"] == Failed("2", "2 is not for this")
     died = by_name["3"]
     assert isinstance(died, Failed)
-    assert "ended 2 times while it ran" in died.line
+    assert "died 2 times while it ran" in died.line
     assert "\n" not in died.line
     tries = Counter(line.split(" ", 1)[1] for line in (tmp_path / "log").read_text().splitlines())
     assert (tries["die once 1"], tries["die 3"], tries["plain 0"]) == (2, 2, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs in this process and in several: all outcomes arrive, and one that fails or dies costs itself only."""
+"""Jobs in this process and in several: all outcomes arrive, and a job that fails or dies does not affect the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNNERS = [pytest.param(SerialRunner(), id="here"), pytest.param(ProcessPool(2),
 
 
 def outcomes(runner: Runner, log: Path, *kinds: str) -> dict[str, Finished | Failed]:
-    """By the number of the job."""
+    """Number of a job -> its outcome."""
     events: list[Event] = []
     runner.run(Squares(log), [Job(str(n), (kind, n)) for n, kind in enumerate(kinds)], events.append)
     ended = [one for one in events if not isinstance(one, JobProgress)]
@@ -35,7 +35,7 @@ def outcomes(runner: Runner, log: Path, *kinds: str) -> dict[str, Finished | Fai
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_every_job_comes_back_though_others_fail(runner: Runner, tmp_path: Path) -> None:
+def test_every_job_has_an_outcome_even_if_others_fail(runner: Runner, tmp_path: Path) -> None:
     ended = outcomes(runner, tmp_path / "log", "plain", "error", "plain", "defect", "plain")
     assert [ended[n] for n in "024"] == [Finished("0", 0), Finished("2", 4), Finished("4", 16)]
     assert ended["1"] == Failed("1", "1 is not for this")
@@ -46,7 +46,7 @@ def test_every_job_comes_back_though_others_fail(runner: Runner, tmp_path: Path)
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_what_keeps_them_all_from_starting_is_raised(runner: Runner, tmp_path: Path) -> None:
+def test_an_error_at_the_start_is_raised(runner: Runner, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no model here"):
         runner.run(Squares(tmp_path / "log", broken=True), [Job("0", ("plain", 0))], lambda event: None)
     assert not multiprocessing.active_children()
@@ -56,7 +56,7 @@ def test_what_keeps_them_all_from_starting_is_raised(runner: Runner, tmp_path: P
 def test_after_a_full_disk_no_other_job_is_started(runner: Runner, tmp_path: Path) -> None:
     ended = outcomes(runner, tmp_path / "log", "full", *["wait"] * 6)
     assert ended["0"].ends_all  # type: ignore[union-attr]
-    assert len(ended) <= 2  # what another process was at comes to its end
+    assert len(ended) <= 2  # a job that was running in the other process is completed
 
 
 def test_processes_share_the_jobs(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_two_processes_that_become_free_at_once_share_one_job(tmp_path: Path) ->
     def on_event(event: Event) -> None:
         events.append(event)
         if len(events) == 2 and all(isinstance(one, JobProgress) for one in events):
-            time.sleep(1.5)  # both are at work: by now both have said that they are done
+            time.sleep(1.5)  # both are running: after this time both have finished
 
     ProcessPool(2).run(Squares(tmp_path / "log"), [Job(str(n), ("wait", n)) for n in range(3)], on_event)
     assert {one.name for one in events if isinstance(one, Finished)} == {"0", "1", "2"}
@@ -84,7 +84,7 @@ def test_a_job_whose_process_is_killed_is_tried_once_more(tmp_path: Path) -> Non
     assert [ended[n] for n in "0134"] == [Finished(n, int(n) ** 2) for n in "0134"]
     died = ended["2"]
     assert isinstance(died, Failed)
-    assert "ended 2 times while it ran (signal SIGKILL)" in died.line
+    assert "died 2 times while it ran (signal SIGKILL)" in died.line
     tries = Counter(line.split(" ", 1)[1] for line in (tmp_path / "log").read_text().splitlines())
     assert tries == {"plain 0": 1, "die once 1": 2, "die 2": 2, "plain 3": 1, "plain 4": 1}
 

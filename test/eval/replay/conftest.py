@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags to replay: the demo's clip where the robot hides behind a box, with its truth as a topic."""
+"""A bag to replay: the part of the demo's clip in which the robot is hidden behind a box, with its truth as a topic."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DemoBag:
 
 @pytest.fixture(scope="session")
 def demo_bag(tmp_path_factory: pytest.TempPathFactory) -> DemoBag:
-    """44 raw images at 10 Hz, and the label image of each on a topic of its own."""
+    """44 raw images at 10 Hz, and their label images on another topic."""
     clip = demo_clip()
     path = tmp_path_factory.mktemp("demo") / "camera"
     with BagWriter(path) as writer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of bags: names and paths as they are meant, and one line that names the entry for what cannot be."""
+"""Lists of bags: names and paths of the entries, and one line that names a wrong entry."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def test_what_is_a_list(tmp_path: Path) -> None:
         ("- {prompts: p}", r"entry 1: `bag:` is missing"),
         (
             "- {bag: a/run, prompts: p}\n- {bag: b/run, prompts: p}",
-            r"entry 2 .*'run' is that of .*a/run, too",
+            r"entry 2 .*'run' is also used for .*a/run",
         ),
         ("- {bag: a, prompts: p, name: x/y}", r"entry 1 \(x/y\): name 'x/y' given"),
         ("- {bag: a, prompts: p, name: 2024}", r"name 2024 given, text expected: put it in quotes"),
         ("- {bag: a, prompts: p, rate: 0}", r"entry 1 \(a\): rate 0 given, a number above 0 expected"),
         ("- {bag: a, prompts: p, truth_ids: {cup: 1}}", r"entry 1 \(a\): truth_ids .* given"),
         ("- just text", r"entry 1: 'just text' given, `bag: ...` and `prompts: ...` expected"),
-        ("bag: a", "holds no list of bags"),
-        ("[]", "holds no list of bags"),
+        ("bag: a", "is not a list of bags"),
+        ("[]", "is not a list of bags"),
         ("- {bag", "is neither YAML nor JSON"),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live node on a bag of JPEG images with a later prompt, and its recording scored again as one made elsewhere."""
+"""The live node on a bag of JPEG images with a later prompt, and its recording scored again with `--recorded`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
             **given,  # type: ignore[arg-type]
         )
     )
-    assert summary["precision"] in ("fp32", "bf16", "fp16")  # the node has other words for them
+    assert summary["precision"] in ("fp32", "bf16", "fp16")  # the node reports them under other names
     run = summary["runs"]["node"]
     assert (summary["transport"], summary["device"], summary["notes"]) == ("compressed", "cpu", [])
     assert run["node_exit_status"] == 0
@@ -72,7 +72,7 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
     assert run["longest_gap_s"] >= 0.1
     assert 0 < run["latency_ms"]["p50"] <= run["latency_ms"]["p99"]
     robot, cup = run["objects"]["robot"], run["objects"]["cup"]
-    # The prompted images wait for their turn, whatever is dropped around them.
+    # Prompted images are always processed, even if others are dropped.
     assert robot["curve"]["processed"][0]
     assert cup["curve"]["processed"][LATER]
     assert cup["curve"]["state"][:LATER].count("TRACKING") == 0
@@ -81,7 +81,7 @@ def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
     assert robot["frames_hidden"] == 12
     assert len(robot["time_to_lost_s"]) == 1
     assert run["processed_only"]["JF"] > 50
-    # As if somebody had run the node and `ros2 bag record` themselves.
+    # As if the user had run the node and `ros2 bag record`.
     again = run_replay(
         ReplayConfig(
             camera,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several bags in one command: the numbers are those of single replays, whatever fails, ends or runs beside them."""
+"""Several bags in one command: the numbers equal those of single replays, also after failures and kills."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ needs_ros = pytest.mark.skipif(missing_ros() is not None, reason=str(missing_ros
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Throughout, in other processes, too: sums of several are rounded in another order."""
+    """One thread in all processes: several sum in another order, with other rounding."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bags(demo_bag: DemoBag, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three short bags with their truth inside and prompts beside them, one broken one, and lists of them."""
+    """Three short bags that contain their truth, their prompts, a broken bag, and lists of bags."""
     folder = tmp_path_factory.mktemp("bags")
     for name, first in FIRST.items():
         with BagReader(demo_bag.path) as camera, BagWriter(folder / name) as writer:
@@ -73,7 +73,7 @@ def bags(demo_bag: DemoBag, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_list(path: Path, *names: str) -> None:
-    """YAML, of which JSON is a part."""
+    """JSON, which is valid YAML."""
     entries = [
         {
             "bag": name,
@@ -93,14 +93,14 @@ def replay(listed: Path, out: Path, *options: str) -> int:
 
 @pytest.fixture(scope="module")
 def uninterrupted(bags: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The upper summary of a run that nothing ended."""
+    """The summary of the list from an uninterrupted run."""
     out = tmp_path_factory.mktemp("whole")
     assert replay(bags / "all.yaml", out, "--direct", "--workers", "1") == 0
     return json.loads((out / "summary.json").read_text())
 
 
 def same_numbers(out: Path, expected: dict[str, Any]) -> None:
-    """But for times."""
+    """Compares everything except times."""
     summary = json.loads((out / "summary.json").read_text())
     assert summary["failed"] == {}
     assert summary["means"] == expected["means"]
@@ -110,7 +110,7 @@ def same_numbers(out: Path, expected: dict[str, Any]) -> None:
             assert summary["bags"][name]["direct"][key] == runs["direct"][key]
 
 
-def test_a_broken_bag_costs_itself_and_the_others_are_as_if_replayed_alone(
+def test_a_broken_bag_is_skipped_and_the_others_equal_single_replays(
     bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -181,8 +181,8 @@ def test_nothing_but_broken_bags_is_status_2(bags: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--prompts", "p.json"), "--prompts is of a single bag"),
-        (("--topic", "/front"), "--topic is of a single bag"),
+        (("--prompts", "p.json"), "--prompts applies to a single bag"),
+        (("--topic", "/front"), "--topic applies to a single bag"),
         (("--direct", "--model", "no-such-model"), "no-such-model"),
         (("--direct", "--workers", "-1"), "--workers -1 given, 1 or more expected"),
     ],
@@ -196,17 +196,17 @@ def test_what_is_wrong_for_all_is_one_line_and_status_2(
     assert "\n" not in error
 
 
-def test_what_is_of_a_list_is_refused_for_a_bag(
+def test_options_of_a_list_are_refused_for_a_bag(
     bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert replay(bags / "a", tmp_path, "--prompts", str(bags / "a.json"), "--fresh") == 2
-    assert "--fresh is of a list of bags" in capsys.readouterr().err
+    assert "--fresh applies to a list of bags" in capsys.readouterr().err
     assert replay(bags / "a", tmp_path, "--direct") == 2
     assert "--prompts is missing" in capsys.readouterr().err
 
 
 def started(bags: Path, out: Path, *options: str) -> subprocess.Popen:
-    """The command in a process of its own, as in a shell."""
+    """Starts the command in its own process."""
     command = [sys.executable, "-m", "sam2_ros.cli", "replay", str(bags / "all.yaml"), "--out", str(out)]
     return subprocess.Popen(
         [*command, *QUICK, "--direct", *options],
@@ -227,7 +227,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_ended_run_goes_on(
+def test_a_killed_or_interrupted_run_resumes(
     bags: Path,
     uninterrupted: dict[str, Any],
     tmp_path: Path,
@@ -247,21 +247,19 @@ def test_an_ended_run_goes_on(
         assert f"interrupted; {len(done)} of 3 bags are complete in '{tmp_path}'" in error
     written = {name: (tmp_path / name / "summary.json").stat().st_mtime_ns for name in done}
     assert replay(bags / "all.yaml", tmp_path, "--direct", "--workers", "1") == 0
-    assert f"{len(done)} of 3 bags are complete in '{tmp_path}' and taken over" in capsys.readouterr().err
+    assert f"{len(done)} of 3 bags are complete in '{tmp_path}' and reused" in capsys.readouterr().err
     assert {name: (tmp_path / name / "summary.json").stat().st_mtime_ns for name in done} == written
     same_numbers(tmp_path, uninterrupted)
 
 
-def test_a_full_disk_is_said_and_the_next_run_goes_on(
+def test_a_full_disk_is_reported_and_the_next_run_resumes(
     bags: Path, uninterrupted: dict[str, Any], small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replay(bags / "all.yaml", small_disk, "--direct", "--workers", "1")
     said = capsys.readouterr()
     assert "No space left on device" in said.err
     assert "Traceback" not in said.err
-    assert (
-        json.loads(said.out.splitlines()[-1])["bags"]["a"]["direct"] is not None
-    )  # it is shown all the same
+    assert json.loads(said.out.splitlines()[-1])["bags"]["a"]["direct"] is not None  # it is still printed
     assert complete(small_disk) == []  # not even the first report fits
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     assert replay(bags / "all.yaml", small_disk, "--direct", "--workers", "1") == 0
@@ -269,7 +267,7 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(
     same_numbers(small_disk, uninterrupted)
 
 
-def test_what_decides_the_numbers_makes_a_bag_run_again(
+def test_a_changed_setting_or_input_replays_a_bag_again(
     bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = tmp_path / "bags"
@@ -280,10 +278,10 @@ def test_what_decides_the_numbers_makes_a_bag_run_again(
         assert replay(here / "two.json", out, "--direct", *options) == 0
         return capsys.readouterr().err.splitlines()
 
-    taken = f"of 2 bags are complete in '{out}' and taken over; --fresh runs them again"
+    taken = f"of 2 bags are complete in '{out}' and reused; --fresh runs them again"
     assert notes() == []
     assert notes() == [f"2 {taken}"]
-    assert notes("--workers", "2") == [f"2 {taken}"]  # how it is run decides no number
+    assert notes("--workers", "2") == [f"2 {taken}"]  # the number of workers does not change scores
     assert notes("--fresh") == []
     prompts = json.loads((here / "a.json").read_text())
     prompts[0]["box"][0] += 1
@@ -294,11 +292,11 @@ def test_what_decides_the_numbers_makes_a_bag_run_again(
     changed = ("--image-size", "160")
     assert notes(*changed) == [f"{name} runs again: image size was 128, is 160" for name in "ab"]
     (out / "a" / "summary.json").write_text("{")
-    assert notes(*changed) == ["a runs again: summary.json does not decode", f"1 {taken}"]
+    assert notes(*changed) == ["a runs again: summary.json cannot be decoded", f"1 {taken}"]
     summary = read(out / "b" / "summary.json")
     del summary["fingerprint"]
     (out / "b" / "summary.json").write_text(json.dumps(summary))
-    assert notes(*changed) == ["b runs again: summary.json is not of a complete run", f"1 {taken}"]
+    assert notes(*changed) == ["b runs again: summary.json is not from a complete run", f"1 {taken}"]
 
 
 @needs_ros
@@ -316,7 +314,7 @@ def test_live_nodes_run_one_after_the_other(
 
 
 @pytest.mark.slow
-def test_on_a_ray_cluster_a_killed_process_costs_nothing(
+def test_on_a_ray_cluster_a_killed_process_loses_no_result(
     bags: Path, uninterrupted: dict[str, Any], tmp_path: Path
 ) -> None:
     if importlib.util.find_spec("ray") is None:

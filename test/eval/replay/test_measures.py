@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a robot asks of a tracker, on series made by hand whose answers can be counted on fingers."""
+"""The measures of a track on short series made by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_stretches_are_half_open_and_may_touch_the_ends() -> None:
     assert stretches([], True) == []
 
 
-def test_time_to_lost_runs_from_the_first_hidden_image_to_the_first_honest_answer() -> None:
+def test_time_to_lost_runs_from_the_first_hidden_image_to_the_first_answer_not_tracking() -> None:
     tracking = [True, True, True, True, False, True, True, True]
     assert times_to_lost(SECONDS, VISIBLE, SECONDS, tracking) == [1.0]
     assert times_to_lost(SECONDS, VISIBLE, SECONDS, [not seen for seen in VISIBLE]) == [None]
@@ -42,7 +42,7 @@ def test_time_to_lost_runs_from_the_first_hidden_image_to_the_first_honest_answe
 def test_time_to_lost_of_dropped_images_is_that_of_the_next_processed_one() -> None:
     answered_s, tracking = [0.0, 1.5, 2.5], [True, False, True]
     assert times_to_lost(SECONDS, VISIBLE, answered_s, tracking) == [0.5]
-    assert times_to_lost(SECONDS, VISIBLE, [0.0, 2.5], [True, False]) == [None]  # said only when it was back
+    assert times_to_lost(SECONDS, VISIBLE, [0.0, 2.5], [True, False]) == [None]  # lost only after it was back
 
 
 def test_an_object_that_hides_twice_and_stays_away_has_two_times_to_lost() -> None:
@@ -56,23 +56,23 @@ def test_time_to_recover_runs_from_the_first_image_that_shows_it_again() -> None
     assert times_to_recover(SECONDS, VISIBLE, SECONDS, found) == [1.0]
     assert times_to_recover(SECONDS, VISIBLE, SECONDS, [True] * 5 + [False] * 3) == [None]
     assert times_to_recover(SECONDS, VISIBLE, [0.0, 3.0], [True, True]) == [0.5]
-    assert times_to_recover(SECONDS, [True] * 8, SECONDS, [True] * 8) == []  # it never went away
+    assert times_to_recover(SECONDS, [True] * 8, SECONDS, [True] * 8) == []  # it was never hidden
     assert times_to_recover(SECONDS[:3], [False, False, True], SECONDS[:3], [False, False, True]) == [0.0]
 
 
-def test_shares_count_only_what_they_are_shares_of() -> None:
+def test_a_share_counts_only_the_chosen_entries() -> None:
     assert share([True, True, False, True], among=[True, True, True, False]) == pytest.approx(2 / 3)
     assert share([True, True], among=[False, False]) is None
 
 
-def test_an_answer_lies_on_the_truth_it_overlaps_most_and_a_touch_is_nobodys() -> None:
+def test_an_answer_matches_the_truth_it_overlaps_most_and_a_touch_matches_none() -> None:
     assert matched_object("a", {"a": 0.3, "b": 0.4}) == "b"
     assert matched_object("a", {"b": 0.4, "a": 0.4}) == "a"
     assert matched_object("a", {"a": 0.02, "b": 0.05}) is None
     assert matched_object("a", {}) is None
 
 
-def test_a_switch_is_each_change_to_another_object_and_coming_home_is_none() -> None:
+def test_a_switch_is_a_change_to_another_object_and_a_return_is_not_counted() -> None:
     assert identity_switches("a", ["a", "a", "b", "b", "a", "b"]) == 2
     assert identity_switches("a", ["b", "c", "b"]) == 3
     assert identity_switches("a", ["b", None, None, "b"]) == 1
@@ -87,7 +87,7 @@ def test_stability_compares_successive_answers_with_successive_truths() -> None:
     assert (nothing.answers, nothing.difference, nothing.pairs) == (None, None, 0)
 
 
-def test_presence_that_means_what_it_says_has_no_calibration_error() -> None:
+def test_calibrated_presence_has_no_calibration_error() -> None:
     # sigmoid(0) = 0.5, half of them visible
     even = calibration([0.0] * 4, [True, False, True, False], "count")
     assert even["bins"][5]["count"] == 4
@@ -98,7 +98,7 @@ def test_presence_that_means_what_it_says_has_no_calibration_error() -> None:
 
 
 def test_calibration_error_weighs_the_bins_by_their_counts() -> None:
-    # Three answers say 0.5 of which none is visible, one says 1.0 and is.
+    # Three answers with 0.5, none visible; one with 1.0, visible.
     found = calibration([0.0, 0.0, 0.0, 50.0, NAN], [False, False, False, True, True], "count")
     assert sum(one["count"] for one in found["bins"]) == found["count"] == 4
     assert found["ece"] == 3 / 4 * 0.5
@@ -108,12 +108,12 @@ def test_calibration_error_weighs_the_bins_by_their_counts() -> None:
     assert calibration([NAN], [True], "count")["ece"] is None
 
 
-def test_the_longest_gap_has_the_ends_of_the_bag_in_it() -> None:
+def test_the_longest_gap_includes_the_ends_of_the_bag() -> None:
     assert longest_gap_s([0.0, 1.0, 2.0, 3.0], [True, True, False, True]) == 2.0
     assert longest_gap_s([0.0, 1.0, 2.0, 3.0], [True, False, False, False]) == 3.0
     assert longest_gap_s([0.0, 1.0, 2.0, 3.0], [False] * 4) == 3.0
 
 
-def test_a_mean_is_of_the_numbers_there_are() -> None:
+def test_a_mean_ignores_missing_values() -> None:
     assert mean([1.0, None, NAN, 2.0]) == 1.5
     assert mean([None, NAN]) is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replays end to end: the tracker on the demo's clip while the robot hides, recordings scored again, unusable input."""
+"""Replays end to end: the tracker on the demo's clip with the robot hidden, recordings scored again, unusable input."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def config(demo_bag: DemoBag, out: Path, **options: Any) -> ReplayConfig:
 
 
 def diagnostics(name: str, **values: str) -> Any:
-    """A DiagnosticArray of one status, to be written into a bag."""
+    """A DiagnosticArray with one status."""
     types = standard_types().types
     key_value, status = types["diagnostic_msgs/msg/KeyValue"], types["diagnostic_msgs/msg/DiagnosticStatus"]
     pairs = [key_value(key, value) for key, value in values.items()]
@@ -70,7 +70,7 @@ def test_an_object_that_hides_is_measured(direct: tuple[Path, dict[str, Any]]) -
     assert (robot["frames_visible"], robot["frames_hidden"]) == (IMAGES - 1 - 27, 27)
     assert cup["JF"] > 75
     assert robot["JF"] > 60
-    # Counted anew from the curve: the robot is in sight again from image 35 on.
+    # Counted independently from the curve: the robot is visible again from image 35 on.
     states, scores = robot["curve"]["state"], robot["curve"]["J"]
     hidden, back = HIDDEN
     said = next(n for n in range(hidden, back) if states[n] != "TRACKING")
@@ -96,7 +96,7 @@ def test_an_object_that_hides_is_measured(direct: tuple[Path, dict[str, Any]]) -
     assert summary["truth"]["images"] == IMAGES
 
 
-def test_what_was_said_is_a_bag_with_the_images_stamps(direct: tuple[Path, dict[str, Any]]) -> None:
+def test_results_are_a_bag_with_the_stamps_of_the_images(direct: tuple[Path, dict[str, Any]]) -> None:
     with BagReader(direct[0] / "direct" / "tracked") as bag:
         assert {topic.name: topic.count for topic in bag.topics()} == {
             OBJECTS_TOPIC: IMAGES,
@@ -120,11 +120,11 @@ def test_a_recording_scores_as_the_run_that_made_it(
         assert scored[key] == made[key], key
     assert scored["objects"]["robot"]["curve"] == made["objects"]["robot"]["curve"]
     assert (scored["latency_ms"], scored["skipped"]) == ({}, None)
-    assert again["model"] is None  # a recording without diagnostics does not say
-    # The recording's label images are truth, too: perfect, by definition. Label n is the n-th object prompted.
+    assert again["model"] is None  # unknown without diagnostics
+    # The recording's own label images as truth give perfect scores. Label n is the n-th prompted object.
     itself = run_replay(config(demo_bag, tmp_path, **{**given, "truth": recording, "truth_topic": None}))
     assert itself["truth"]["topic"] == LABEL_TOPIC
-    assert itself["runs"]["recorded"]["J"] > 99  # a pixel that two objects claim is one's in a label image
+    assert itself["runs"]["recorded"]["J"] > 99  # in a label image, a shared pixel belongs to one object
 
 
 def test_a_recording_that_was_made_while_images_were_dropped_is_held_between_answers(
@@ -139,7 +139,7 @@ def test_a_recording_that_was_made_while_images_were_dropped_is_held_between_ans
         with BagReader(demo_bag.path) as camera:
             for raw in camera.raw_messages([IMAGE_TOPIC]):
                 thinned.write_raw(IMAGE_TOPIC, raw.type, raw.stamp_ns + int(sent_s * 1e9), raw.cdr)
-        # Two trackers tell of themselves on the topic that they share.
+        # Two trackers publish diagnostics on the same topic.
         for node, model, skipped in (("/robot", "nano", "0"), ("/elsewhere/robot", "large", "7")):
             message = diagnostics(f"{node}: tracking", model=model, frames_skipped=skipped)
             thinned.write_raw("/diagnostics", DIAGNOSTICS_TYPE, stamp_ns(IMAGES), message)
@@ -156,7 +156,7 @@ def test_a_recording_that_was_made_while_images_were_dropped_is_held_between_ans
     assert run["JF"] < run["processed_only"]["JF"]
     assert run["processed_only"]["frames"] == 2 * 14
     assert run["frames"] == every["frames"]
-    # A robot that records its camera and its tracker into one bag: that bag is both.
+    # If a robot records camera and tracker into one bag, that bag is both inputs.
     itself = run_replay(
         replace(config(demo_bag, tmp_path / "itself", direct=False, recorded=recording), bag=recording)
     )
@@ -211,11 +211,11 @@ def test_no_such_topic_and_no_images(demo_bag: DemoBag, tmp_path: Path) -> None:
 def test_truth_of_another_size_is_found_before_a_model_is_loaded(demo_bag: DemoBag, tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks" / "00000.png"), np.ones((48, 64), np.uint8))
-    with pytest.raises(SourceError, match="is 64 x 48 px, the size of the images expected, 640 x 480"):
+    with pytest.raises(SourceError, match="is 64 x 48 px, the size of the images, 640 x 480, expected"):
         run_replay(config(demo_bag, tmp_path / "out", truth=tmp_path / "masks"))
 
 
-def test_nothing_of_somebodys_is_overwritten(demo_bag: DemoBag, tmp_path: Path) -> None:
+def test_files_of_the_user_are_not_overwritten(demo_bag: DemoBag, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     with pytest.raises(UserError, match=r"--out .*file is a file, a folder or a new name expected"):
         run_replay(config(demo_bag, tmp_path / "file"))

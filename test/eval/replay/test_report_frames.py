@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report of a replay shows is what was scored: the image, the newest answer, the truth."""
+"""The report of a replay shows what was scored: the image, the newest answer, the truth."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_masks_that_are_shown_have_the_j_of_the_curves(demo_bag: DemoBag, tm
             answer = scene.answers.get(key, np.zeros((480, 640), bool))
             j = summary["runs"]["direct"]["objects"][key]["curve"]["J"][index]
             assert 100 * mask_iou(answer, scene.truths[key]) == pytest.approx(j, abs=0.01)
-    # Of a run that answered to image 3 only, image 6 has that answer; before it there is none.
+    # If a run has a result of image 3 only, image 6 shows that result; earlier images show none.
     stamp = next(stamp for stamp, index in timeline.index_by_stamp.items() if index == 3)
     sparse = replace(run, index_by_stamp={stamp: 3})
     held = read_frames([("node", 1), ("node", 6)], demo_bag.path, timeline, known, {"node": sparse})

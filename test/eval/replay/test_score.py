@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand-made answers to six images, one of them dropped, against a truth in which one of two objects hides."""
+"""Scores of hand-made answers to six images, some dropped, with one of two objects hidden for a while."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LEFT, RIGHT = square(0), square(30)
 
 @dataclass(frozen=True)
 class GivenTruth:
-    """By image, the masks by value."""
+    """Index of an image -> value -> mask."""
 
     images: Mapping[int, Mapping[str, np.ndarray]]
     void_hw: np.ndarray | None = None
@@ -111,18 +111,18 @@ def test_perfect_answers_are_perfect_in_both_views() -> None:
 
 
 def test_a_robot_holds_the_answer_before_a_dropped_image_and_the_processed_view_leaves_it_out() -> None:
-    # Images 2 and 4 are dropped: the robot still sees b where it hides, and still misses it where it is back.
+    # Images 2 and 4 are dropped: the robot still has b visible while it is hidden, and hidden when it is back.
     tracks = score_run(STAMPS_S, map(perfect, (0, 1, 3, 5)), {"a": 0, "b": 0}, one_hiding())
     numbers = summarize(tracks, {})["objects"]["b"]
     assert (numbers["J"], numbers["processed_only"]["J"]) == (60.0, 100.0)  # images 1, 3 and 5 of 1..5
     assert (numbers["frames"], numbers["processed_only"]["frames"]) == (5, 3)
     assert (numbers["false_presence"], numbers["processed_only"]["false_presence"]) == (0.5, 0.0)
     assert (numbers["missed"], numbers["processed_only"]["missed"]) == (pytest.approx(1 / 3, abs=1e-4), 0.0)
-    # Of the images the robot has an answer to, 0.1 s into each stretch is the first that says so: in both views.
+    # In both views, the first answer with the new state comes 0.1 s after each change.
     assert numbers["time_to_lost_s"] == numbers["processed_only"]["time_to_lost_s"] == [0.1]
     assert numbers["time_to_recover_s"] == numbers["processed_only"]["time_to_recover_s"] == [0.1]
     assert numbers["curve"]["processed"] == [True, True, False, True, False, True]
-    assert numbers["calibration"]["count"] == 3  # what is held says nothing new
+    assert numbers["calibration"]["count"] == 3  # repeated answers are not counted
     assert numbers["curve"]["presence"] == [5.0, 5.0, 5.0, -5.0, -5.0, 5.0]
 
 
@@ -131,7 +131,7 @@ def test_what_comes_before_the_prompt_and_without_truth_is_not_scored() -> None:
     tracks = by_id(score_run(STAMPS_S, map(perfect, range(6)), {"a": 0, "b": 3}, truth))
     assert [one.scored for one in tracks["a"].answers] == [False, False, False, True, True, False]
     assert [one.scored for one in tracks["b"].answers] == [False, False, False, False, True, False]
-    # Image 3 is answered as if b were hidden, but it is the prompted one.
+    # The answer to image 3 has b hidden, but it is the prompted image.
     assert summarize([tracks["b"]], {})["missed"] == 0.0
 
 
@@ -155,7 +155,7 @@ def test_an_answer_on_the_other_object_is_a_switch_and_wrong_while_it_lasts() ->
     assert numbers["J"] == 70.0
 
 
-def test_an_answer_may_go_over_to_an_object_that_nobody_prompted() -> None:
+def test_an_answer_may_switch_to_an_object_without_a_prompt() -> None:
     truth = known({index: {"1": LEFT, "7": RIGHT} for index in range(3)})
     tracks = score_run(
         STAMPS_S[:3], [result(index, answer("a", RIGHT)) for index in range(3)], {"a": 0}, truth
@@ -200,7 +200,9 @@ def test_two_empty_answers_are_no_proof_of_a_steady_outline() -> None:
 
 
 def test_the_first_mask_is_that_of_an_answer_to_the_prompted_image_or_a_later_one() -> None:
-    results = [result(index, answer("a", LEFT)) for index in (0, 1, 3)]  # of an earlier life of the name
+    results = [
+        result(index, answer("a", LEFT)) for index in (0, 1, 3)
+    ]  # of an earlier object with the same id
     (track,) = score_run(STAMPS_S[:4], results, {"a": 2}, None)
     entry = summarize([track], {3: 40.0})["objects"]["a"]
     assert (entry["time_to_first_mask_s"], entry["first_mask_latency_ms"]) == (0.1, 40.0)

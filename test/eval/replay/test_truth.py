@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Truth finds its images by number, order or stamp, its objects by value, and says in one line when it does not fit."""
+"""Truth is matched to images by number, order or stamp, and to objects by value; errors are one line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_values_are_given_to_objects_by_name(camera: BagTimeline, tmp_path: Path
     assert set(truth.masks) == {"robot", "cup", "value 1"}
     assert np.array_equal(truth.masks["robot"], labels(1) == 1)
     assert known.notes == (
-        "truth values 1 belong to no prompted object: known as others an answer may go over to",
+        "truth values 1 belong to no prompted object: used only to find identity switches",
     )
 
 
@@ -111,7 +111,7 @@ def test_black_and_white_masks_are_of_one_object(camera: BagTimeline, tmp_path: 
 
 
 def test_a_topic_of_another_bag_by_header_stamp(camera: BagTimeline, tmp_path: Path) -> None:
-    # A bag of truth may be of a longer recording, and its labels above 255.
+    # A truth bag may be from a longer recording, and have labels above 255.
     images = {STAMPS_NS[1]: labels(300, 2), STAMPS_NS[3]: labels(0, 2), STAMPS_NS[3] + 7: labels(5)}
     known = found(camera, bag_of(tmp_path / "truth", images), truth_ids={"cup": 300})
     assert (known.topic, known.truth.indices) == ("/labels", (1, 3))
@@ -131,7 +131,7 @@ def test_a_topic_has_to_be_chosen_where_there_are_several(camera: BagTimeline, t
         found(camera, tmp_path / "truth", truth_topic="/up")
 
 
-def test_truth_that_does_not_fit_says_so_in_one_line(camera: BagTimeline, tmp_path: Path) -> None:
+def test_truth_that_does_not_fit_is_one_line(camera: BagTimeline, tmp_path: Path) -> None:
     stray = folder_of(tmp_path / "stray", {str(n): labels(1) for n in range(6)})
     with pytest.raises(SourceError, match=r"'4\.png' .*\(2 of 6\) belongs to no image .*from 0 to 3"):
         found(camera, stray)
@@ -145,7 +145,7 @@ def test_truth_that_does_not_fit_says_so_in_one_line(camera: BagTimeline, tmp_pa
         SourceError, match=r"fits no prompted object: its values are 6, 7, expected 1 \(cup\)"
     ):
         found(camera, folder_of(tmp_path / "others", {"0": labels(6), "1": labels(7)}))
-    with pytest.raises(SourceError, match=r"is 16 x 24 px.*32 x 24: resize"):
+    with pytest.raises(SourceError, match=r"is 16 x 24 px.*32 x 24, expected: resize"):
         found(camera, folder_of(tmp_path / "small", {"0": labels(1)[:, :16]}))
     with pytest.raises(
         SourceError, match=r"none of the 1 label images on /labels.*has the stamp of an image"
@@ -158,13 +158,15 @@ def test_truth_that_does_not_fit_says_so_in_one_line(camera: BagTimeline, tmp_pa
 
 def test_options_that_contradict_each_other_are_refused(camera: BagTimeline, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "masks", {"0": labels(1)})
-    with pytest.raises(UserError, match=r"given for \['dog'\], but the prompts name \['cup', 'robot'\]"):
+    with pytest.raises(
+        UserError, match=r"given for \['dog'\], but the prompted objects are \['cup', 'robot'\]"
+    ):
         found(camera, folder, truth_ids={"dog": 1})
-    with pytest.raises(UserError, match="none twice"):
+    with pytest.raises(UserError, match="a different value above 0"):
         found(camera, folder, truth_ids={"cup": 1, "robot": 1})
     with pytest.raises(UserError, match="needs --truth BAG"):
         found(camera, folder, truth_topic="/labels")
-    with pytest.raises(UserError, match="nothing to do"):
+    with pytest.raises(UserError, match="nothing to replay"):
         found(camera, folder, direct=False)
     with pytest.raises(UserError, match="--rate 0"):
         found(camera, folder, rate=0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of an evaluation: it stands alone, its numbers are those of the JSON, the worst moments are the worst."""
+"""The report of an evaluation: self-contained, with the numbers of the JSON and the worst frames."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Scenes:
-    """Frames of noise; remembers which were asked for."""
+    """Returns frames of noise, and records the requested ones."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -121,17 +121,17 @@ def write(folder: Path) -> tuple[Page, Scenes]:
     return check(folder / "report.html"), scenes
 
 
-def test_it_stands_alone_and_has_every_part(folder):
+def test_the_page_is_self_contained_and_has_every_part(folder):
     page, _ = write(folder)
     assert page.headings == [
         "nano on vos",
         "Sequences and objects",
-        "Worst moments",
-        "Over time",
+        "Worst frames",
+        "Scores over time",
         "Speed",
-        "Can the presence be believed?",
+        "Calibration of the presence score",
         "Failed sequences",
-        "How it was made",
+        "Settings and versions",
     ]
     assert "56.3%" in page.text
     assert "2026-11-21 18:10:00+00:00" in page.text
@@ -163,10 +163,10 @@ def test_the_numbers_are_those_of_the_json(folder):
     ]
     assert page.rows["Percentiles of the latency"][1:] == [["p50", "34.5"], ["p95", "48.0"], ["p99", "49.0"]]
     assert page.rows["Expected calibration error"][1:] == [["nano", "0.043", "45"]]
-    assert page.rows["Sequences that gave no score"][1:] == [["cat", "frame 3 of <cat> does not decode"]]
+    assert page.rows["Sequences without scores"][1:] == [["cat", "frame 3 of <cat> does not decode"]]
 
 
-def test_the_choose_worst_frames_are_the_worst(folder):
+def test_the_worst_frames_have_the_lowest_j(folder):
     page, scenes = write(folder)
     # The fish is lost from its 16th entry on, hidden from the 21st; the dog is bad once.
     assert scenes.asked[:2] == [("fish/<&", 16), ("fish/<&", 26)]
@@ -182,17 +182,17 @@ def test_the_choose_worst_frames_are_the_worst(folder):
     assert pictures.count("image/svg+xml") == 3 + 2  # curves, histogram, reliability
 
 
-def test_a_frame_that_cannot_be_read_is_said(folder):
+def test_a_frame_that_cannot_be_read_is_noted(folder):
     eval_page.write_eval_page(folder / "report.html", read_eval(folder), lambda places: {})
     page = check(folder / "report.html")
     assert page.captions == []
-    assert "The frame does not decode." in page.text
+    assert "The frame cannot be decoded." in page.text
 
 
-def test_many_objects_have_the_worst_curves_and_it_is_said(folder, monkeypatch):
+def test_of_many_objects_the_worst_curves_are_shown_and_it_is_noted(folder, monkeypatch):
     monkeypatch.setattr(eval_page, "CURVES_AT_MOST", 2)
     page, _ = write(folder)
-    assert "Of 3 objects the 2 with the lowest J&F." in page.text
+    assert "of 3 objects the 2 with the lowest J&F." in page.text
     curves = [alt for alt in page.pictures if alt.startswith("J, presence")]
     assert len(curves) == 2
     assert not any("object 2" in alt for alt in curves)

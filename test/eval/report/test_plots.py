@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of any kind in the plots and pages of a report: shown as they are, and no name ends a report."""
+"""Names with any characters in the plots and pages of a report are shown unchanged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CURVE = Curve(
 
 
 def texts(svg: bytes) -> list[str]:
-    """What a browser shows of a plot; fails for a file that is no XML."""
+    """The texts of a plot; raises for a file that is not XML."""
     return [
         (one.text or "").strip()
         for one in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
@@ -78,7 +78,7 @@ def frames(wanted):
 
 
 def check_page(path: Path, name: str) -> None:
-    """No tag of a name is one of the page, and the name stands in it where it can be read."""
+    """Checks that tags in a name are escaped, and that the name is readable on the page."""
     page = check(path)
     text = path.read_text("utf-8")
     assert "<script" not in text

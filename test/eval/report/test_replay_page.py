@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a replay: the live node beside the tracker with all the time it wants, numbers as in the JSON."""
+"""The report of a replay: the live node compared with the tracker without real time, numbers as in the JSON."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def both() -> dict:
     }
 
 
-def test_the_price_of_real_time(tmp_path, both):
+def test_the_cost_of_real_time(tmp_path, both):
     page, _ = write(tmp_path, both)
-    assert page.headings[:2] == ["nano on kitchen.mcap: live node beside direct", "The price of real time"]
+    assert page.headings[:2] == ["nano on kitchen.mcap: live node beside direct", "The cost of real time"]
     assert "71.5%" in page.text
-    assert "-8.5points: the price of real time" in page.text.replace("\n", "")
+    assert "-8.5points: the cost of real time" in page.text.replace("\n", "")
     assert "2 images have no stamp" in page.text
     header, *rows = page.rows["Measures of every run"]
     assert header == ["measure", "direct", "live node", "difference"]
@@ -126,7 +126,7 @@ def test_the_price_of_real_time(tmp_path, both):
     assert by_name["images dropped"] == ["0", "10", "+10"]
     assert by_name["latency p95, ms"] == ["70.0", "150.5", "+80.5"]
     assert by_name["visible but missed, %"] == ["25.0", "25.0", "+0.0"]
-    assert "hidden but called visible, %" not in by_name  # nothing was hidden
+    assert "hidden but reported visible, %" not in by_name  # nothing was hidden
     assert page.rows["Scores of every object"][2] == [
         "cup, live node",
         "71.5",
@@ -140,17 +140,17 @@ def test_the_price_of_real_time(tmp_path, both):
     assert "Histogram of the latency, live node, 10 images" in page.pictures
 
 
-def test_moments_are_the_nodes_worst_beside_the_same_image_directly(tmp_path, both):
+def test_the_worst_images_of_the_node_are_shown_with_the_direct_answer(tmp_path, both):
     page, asked = write(tmp_path, both)
     assert asked[:2] == [("node", 7), ("direct", 7)]
     assert page.captions[0] == "live node, cup, image 7 at 0.70 s (dropped): J 10.0 %"
     assert page.captions[1] == "direct, cup, image 7 at 0.70 s: J 90.0 %"
 
 
-def test_one_run_has_no_price(tmp_path, both):
+def test_a_single_run_has_no_cost_of_real_time(tmp_path, both):
     page, asked = write(tmp_path, {"direct": both["direct"]})
-    assert "What was reached" in page.headings
-    assert "price" not in page.text
+    assert "Results" in page.headings
+    assert "cost of real time" not in page.text
     assert page.rows["Measures of every run"][0] == ["measure", "direct"]
     assert {run for run, _ in asked} == {"direct"}
 
@@ -158,6 +158,6 @@ def test_one_run_has_no_price(tmp_path, both):
 def test_without_truth_and_times_it_says_so(tmp_path):
     page, asked = write(tmp_path, {"recorded": a_run(None, 10, 7, {})})
     assert asked == []
-    assert "There is no image with a known mask" in page.text
+    assert "No image with a ground-truth mask" in page.text
     assert "No image was timed." in page.text
     assert "10 / 20" in page.text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which moments are shown, and what is drawn into them."""
+"""Which frames are shown, and what is drawn on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def shown(moments):
     return [(moment.object.sequence, moment.object.id, moment.at, moment.j) for moment in moments]
 
 
-def test_the_worst_come_first_and_are_no_neighbours():
+def test_the_worst_come_first_and_are_not_close_together():
     j = [90.0] * 40
     j[10:14] = [5.0, 2.0, 4.0, 3.0]
     j[30] = 20.0
@@ -38,7 +38,7 @@ def test_the_worst_come_first_and_are_no_neighbours():
     assert all(abs(a.at - b.at) > 39 / 6 for a in moments for b in moments if a is not b)
 
 
-def test_of_a_lost_object_the_moment_it_was_lost():
+def test_of_a_lost_object_the_first_lost_frame_is_chosen():
     moments = choose_worst_frames([an_object("dog", "1", [80.0] * 20 + [0.0] * 20)], 1)
     assert shown(moments) == [("dog", "1", 20, 0.0)]
 
@@ -57,7 +57,7 @@ def test_one_bad_sequence_does_not_take_every_place():
     assert choose_worst_frames([], 6) == []
 
 
-def test_seconds_are_as_good_as_frames():
+def test_positions_may_be_seconds_or_frames():
     at = [0.5 * n for n in range(20)]
     moments = choose_worst_frames([an_object("node", "1", [60.0] * 9 + [1.0] + [60.0] * 10, at=at)], 1)
     assert (moments[0].at, moments[0].position) == (4.5, 9)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches that are drawn on the device that learns are those that workers draw.
-
-Knows nothing of how a clip is drawn.
-"""
+"""Batches drawn on the training device equal those drawn by workers."""
 
 from __future__ import annotations
 
@@ -29,12 +26,12 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 @pytest.fixture(scope="module")
 def drawn() -> TrainingClip:
-    """Frames and masks as a worker delivers them."""
+    """Frames and masks in the format of a worker."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     masks = np.zeros((3, 2, 32, 32), bool)
     masks[:, 0, 3:20, 5:17] = True
-    masks[:, 1, 25:27, 20:22] = True  # of a quarter of a cell
+    masks[:, 1, 25:27, 20:22] = True  # a quarter of a cell
     return TrainingClip(frames, masks)
 
 
@@ -43,7 +40,7 @@ def _uploaded(clip: TrainingClip) -> DeviceClip:
     return DeviceClip(torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(masks))
 
 
-def test_a_batch_is_the_same_whoever_drew_it(drawn):
+def test_batches_of_workers_and_of_the_device_are_equal(drawn):
     expected, batch = make_batch([drawn, drawn]), stack_on_device([_uploaded(drawn)] * 2)
     assert torch.equal(batch.images_bt3hw, expected.images_bt3hw)
     assert batch.images_bt3hw.stride() == expected.images_bt3hw.stride()
@@ -53,7 +50,7 @@ def test_a_batch_is_the_same_whoever_drew_it(drawn):
     assert torch.equal(batch.visible_tm, expected.visible_tm)
 
 
-def test_a_variation_is_the_same_wherever_it_is_made(drawn):
+def test_variations_of_workers_and_of_the_device_are_equal(drawn):
     for seed in range(12):
         frames, masks, _ = variation(drawn, np.random.default_rng(seed))
         varied = vary(_uploaded(drawn), np.random.default_rng(seed))
@@ -62,7 +59,7 @@ def test_a_variation_is_the_same_wherever_it_is_made(drawn):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_workers_that_send_scripts_lead_to_the_same_batches(device):
+def test_workers_that_send_descriptions_give_the_same_batches(device):
     pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training learns, goes on where it stopped, and sees clips as the tracker does."""
+"""Training of nano reduces its losses, resumes, and runs clips as the tracker does."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_workers_deliver_the_clips_of_the_seeds_in_order(batch):
     assert not torch.equal(first.images_bt3hw, second.images_bt3hw)
 
 
-def test_reused_clips_are_new_pictures_of_the_same_objects():
+def test_reused_clips_are_variations_of_the_same_objects():
     batches = list(clip_batches(76, 4, SIZE, 1, iter([1, 1, 1]), workers=1, reuse=4))
     assert [len(b.images_bt3hw) for b in batches] == [4, 4, 4]
     known = batches[0].cover_tmhw[0].flatten(1).sum(dim=1)
@@ -69,7 +69,7 @@ def test_reused_clips_are_new_pictures_of_the_same_objects():
 
 
 def test_a_variation_moves_pixels_and_masks_alike():
-    """A frame painted as its own mask stays its own mask."""
+    """A frame that shows its own mask still does so after a variation."""
     masks = np.zeros((2, 1, 8, 8), bool)
     masks[:, :, 1:3, 2:7] = True
     frames = np.repeat(masks[:, 0, :, :, None], 3, axis=-1).astype(np.uint8) * 200
@@ -92,7 +92,7 @@ def test_of_a_long_clip_the_start_the_middle_and_some_later_frames_are_drawn(len
         assert length < 2 * frames or frames < 3 or length // 2 in times
 
 
-def test_grouping_learns_to_tell_an_object_from_the_rest(batch, model):
+def test_grouping_learns_to_distinguish_an_object_from_the_rest(batch, model):
     torch.manual_seed(0)
     grouping = GroupingLoss(model.config)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_a_few_steps_on_one_batch_lower_its_loss(batch, model):
 
 
 def test_memory_starts_by_matching_appearance(model):
-    """What the mask covered in memory is found again where the same features are now, away from its old place."""
+    """The masked object of a memory is found by its features at a new position."""
     config = model.config
     before, now = (
         torch.randn(2, config.d_model, 1, 1)
@@ -162,7 +162,7 @@ def test_memory_starts_by_matching_appearance(model):
     assert change[9:12, 10:13].mean() > 3 * change[2:5, 2:5].mean()
 
 
-def test_the_unrolled_model_is_the_tracker(batch, model):
+def test_the_rollout_equals_the_tracker(batch, model):
     """Same masks on the prompted and on a tracked frame; the bank's bfloat16 leaves a small difference."""
     frames = (
         batch.images_bt3hw[0].permute(0, 2, 3, 1).numpy() * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
@@ -173,7 +173,7 @@ def test_the_unrolled_model_is_the_tracker(batch, model):
     prompts = [Prompt(f"o{i}", points=click[None].astype(float)) for i, click in enumerate(clicks)]
 
     class FirstPixel:
-        """Draws the pixel that the prompts above name."""
+        """Chooses the same pixel as the prompts above."""
 
         def integers(self, _):
             return 0
@@ -194,7 +194,7 @@ def test_the_unrolled_model_is_the_tracker(batch, model):
 
 def test_a_lost_object_is_forgotten_in_memory_alone():
     batch = rendered_batch(79, clips=1, size=128, objects=2, frames=3)
-    assert batch.visible_tm.all()  # what is hidden is forgotten anyway
+    assert batch.visible_tm.all()  # hidden objects are stored as absent anyway
     torch.manual_seed(0)
     model = initialise(Sam2Model(config_for("nano").at_image_size(128)))
     true = torch.ones(2, dtype=torch.bool)
@@ -215,7 +215,7 @@ def test_a_lost_object_is_forgotten_in_memory_alone():
     assert change[1] == 0
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path):
+def test_a_run_resumes_where_it_stopped(tmp_path):
     settings = {
         "objects": 1, "validation_clips": 1, "validation_frames": 2, "checkpoint_every": 1, "log_every": 1,
     }  # fmt: skip

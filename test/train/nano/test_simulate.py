@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated prompts lie where a user would put them, occlusions where objects hide, and corrupted masks are wrong."""
+"""Simulated prompts, occlusions and wrong masks in memory."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ def test_corruptions_are_drawn_for_their_share_and_merge_objects_of_one_clip():
 
 
 @pytest.mark.parametrize(("frames", "objects"), [(1, 3), (2, 3), (8, 1)])
-def test_where_nothing_could_be_learned_from_a_corruption_there_is_none(frames, objects):
+def test_few_frames_or_objects_give_no_corruption(frames, objects):
     assert draw_corruption(np.random.default_rng(0), frames, 2, objects) is None
 
 
-def test_a_long_occlusion_is_remembered_at_as_many_points_in_time_and_moves_what_follows():
+def test_a_long_occlusion_is_stored_at_many_points_in_time_and_shifts_later_frames():
     batch = ClipBatch(None, torch.zeros(4, 2, 8, 8, dtype=torch.bool), torch.zeros(2, dtype=torch.long))
     nobody = torch.zeros(2, dtype=torch.bool)
     memory = SimulatedMemory(batch, nobody, occlusion=LongOcclusion(1, 5, nobody))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single frames are prompted where a user would click, and learning from them makes answers to prompts better."""
+"""The loss on single frames: clicks on errors, and training that reduces the loss."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ click_errors = partial(corrective_clicks, inner=True, cell_px=CELL_PX)
 NANO = LossConfig("balanced", full_size=False, every_candidate=0.25)
 
 
-def test_clicks_are_on_what_was_missed_or_off_what_was_taken_in():
+def test_clicks_are_positive_on_missing_and_negative_on_extra_pixels():
     true = np.zeros((3, 20, 30), bool)
     true[:, 5:15, 5:15] = True
     answer = true.copy()
     answer[0, 5:15, 10:15] = False  # the right half was missed
-    answer[1, 5:15, 20:28] = True  # something beside it was taken in
+    answer[1, 5:15, 20:28] = True  # pixels beside it were added
     for seed in range(20):
         points, labels = click_errors(np.random.default_rng(seed), answer, true)
         assert labels[:, 0].tolist() == [POSITIVE, NEGATIVE, POSITIVE]
@@ -42,11 +42,11 @@ def test_clicks_prefer_the_middle_of_an_error():
     true = np.ones((1, 40, 40), bool)
     clicks = [click_errors(np.random.default_rng(seed), ~true, true)[0][0, 0] for seed in range(200)]
     off = torch.stack(clicks).sub(CELL_PX * 20).abs().amax(dim=1) / (CELL_PX * 20)
-    assert off.mean() < 0.55  # 0.67 if they fell anywhere
+    assert off.mean() < 0.55  # 0.67 for uniformly random clicks
     assert off.max() > 0.8
 
 
-def test_where_the_object_does_not_show_there_is_a_click_all_the_same():
+def test_a_hidden_object_gets_a_negative_click():
     nothing = np.zeros((1, 8, 8), bool)
     _, labels = click_errors(np.random.default_rng(0), nothing, nothing)
     assert labels.tolist() == [[NEGATIVE]]

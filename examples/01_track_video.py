@@ -31,7 +31,7 @@ def main() -> None:
         "source", nargs="?", help="video file, folder of images or rosbag2; default: a rendered clip"
     )
     parser.add_argument(
-        "--box", type=float, nargs=4, default=(71, 91, 139, 229), metavar=("X0", "Y0", "X1", "Y1")
+        "--box", type=float, nargs=4, default=(68, 156, 157, 274), metavar=("X0", "Y0", "X1", "Y1")
     )
     parser.add_argument(
         "--model", default="nano", help="nano, tiny, small, base_plus, large, or a file of weights"

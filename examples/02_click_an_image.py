@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments what was clicked in one image: one click can mean several things, and the model answers with three masks.
 
-Without an image it takes the photograph of a coffee cup that comes with scikit-image.
+Without an image it renders one, with a cup on a saucer.
 """
 
 import argparse
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from skimage import data
 
 from sam2_ros.engine import ImageSegmenter
 from sam2_ros.media.overlay import draw_masks, write_png
+from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.weights import load_model
 
 OUT = Path("out/examples/02_click_an_image")
@@ -20,9 +20,9 @@ OUT = Path("out/examples/02_click_an_image")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("image", nargs="?", help="image file; default: the coffee cup")
+    parser.add_argument("image", nargs="?", help="image file; default: a rendered one")
     parser.add_argument(
-        "--click", type=float, nargs=2, default=(300, 90), metavar=("X", "Y"), help="on the object"
+        "--click", type=float, nargs=2, default=(437, 362), metavar=("X", "Y"), help="on the object"
     )
     parser.add_argument(
         "--not", type=float, nargs=2, dest="beside", metavar=("X", "Y"), help="beside the object"
@@ -31,7 +31,9 @@ def main() -> None:
         "--model", default="nano", help="nano, tiny, small, base_plus, large, or a file of weights"
     )
     args = parser.parse_args()
-    image = data.coffee() if args.image is None else cv2.cvtColor(cv2.imread(args.image), cv2.COLOR_BGR2RGB)
+    image = demo_clip(frames=1).frames[0]
+    if args.image is not None:
+        image = cv2.cvtColor(cv2.imread(args.image), cv2.COLOR_BGR2RGB)
 
     segmenter = ImageSegmenter(load_model(args.model))
     segmenter.set_image(image)  # encodes it once; each prompt after that is fast

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments everything in one image: a grid of clicks, of whose masks the good, stable and distinct ones are kept.
 
-Without an image it takes the photograph of a coffee cup that comes with scikit-image.
+Without an image it renders one. nano is meant for tracking: take a larger model for photographs.
 """
 
 import argparse
@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import cv2
-from skimage import data
 
 from sam2_ros.engine import EverythingConfig, segment_everything
 from sam2_ros.media.annotations import annotation
 from sam2_ros.media.overlay import draw_masks, write_png
+from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.weights import load_model
 
 OUT = Path("out/examples/03_segment_everything")
@@ -21,13 +21,15 @@ OUT = Path("out/examples/03_segment_everything")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("image", nargs="?", help="image file; default: the coffee cup")
+    parser.add_argument("image", nargs="?", help="image file; default: a rendered one")
     parser.add_argument("--side", type=int, default=12, help="clicks along each side of the image")
     parser.add_argument(
         "--model", default="nano", help="nano, tiny, small, base_plus, large, or a file of weights"
     )
     args = parser.parse_args()
-    image = data.coffee() if args.image is None else cv2.cvtColor(cv2.imread(args.image), cv2.COLOR_BGR2RGB)
+    image = demo_clip(frames=1).frames[0]
+    if args.image is not None:
+        image = cv2.cvtColor(cv2.imread(args.image), cv2.COLOR_BGR2RGB)
 
     # The default thresholds are those of the official models; nano's scores are lower.
     thresholds = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6} if args.model == "nano" else {}

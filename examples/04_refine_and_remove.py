@@ -43,14 +43,14 @@ def main() -> None:
         truth = clip.masks[index]
         prompts = []
         if index == 0:  # one click on the head: is the head meant, or the whole robot?
-            prompts = [Prompt("robot", points=np.array([[112, 118]]), labels=np.array([1]))]
+            prompts = [Prompt("robot", points=np.array([[120, 170]]), labels=np.array([1]))]
         if index == 8:  # a new object can be named at any time
-            prompts = [Prompt("cup", box=(385, 300, 530, 440), class_id="dishes")]
+            prompts = [Prompt("cup", box=(388, 328, 520, 448), class_id="dishes")]
         result = tracker.step(frame, prompts)
         if index == 0:
             say("one click", result, truth)
             # `refine` adds a click to the frame that was given last, before the next one comes.
-            result = tracker.refine([Prompt("robot", points=np.array([[105, 190]]), labels=np.array([1]))])
+            result = tracker.refine([Prompt("robot", points=np.array([[100, 240]]), labels=np.array([1]))])
             say("a second click", result, truth)
         if index == 16:
             tracker.remove("cup")

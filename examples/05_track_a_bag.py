@@ -34,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("--topic", help="image topic, where the bag has several")
     parser.add_argument(
-        "--box", type=float, nargs=4, default=(71, 91, 139, 229), metavar=("X0", "Y0", "X1", "Y1")
+        "--box", type=float, nargs=4, default=(68, 156, 157, 274), metavar=("X0", "Y0", "X1", "Y1")
     )
     parser.add_argument(
         "--model", default="nano", help="nano, tiny, small, base_plus, large, or a file of weights"

@@ -2,8 +2,7 @@
 """A detector beside the tracker: finds an orange thing with OpenCV in every image, and sends its box to the node.
 
 With vision_msgs the box goes to ~/detections, and the node decides whether it needs it; without, to ~/prompts while the
-node does not track the object. Start a node (with -p detection_mode:=track_all for vision_msgs) and a camera first,
-as for 06_ros_client.py.
+node does not track the object. Start a node and a camera first, as for 06_ros_client.py.
 """
 
 import argparse

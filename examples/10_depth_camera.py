@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes a rendered colour and depth camera, for trying the node without hardware. Ctrl-C ends it.
+"""Publishes a rendered colour and depth camera, for trying the node without hardware; Ctrl-C ends it.
 
 A can moves to and fro on a table, and a box hides it in between; sam2_ros.synthetic.tabletop knows where it is.
 """
@@ -7,12 +7,14 @@ A can moves to and fro on a table, and a box hides it in between; sam2_ros.synth
 import argparse
 import array
 import contextlib
+import signal
 from pathlib import Path
 
 import numpy as np
 import rclpy
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -24,9 +26,8 @@ OUT = Path("out/examples/10_depth_camera")
 
 
 def image_message(pixels: np.ndarray, encoding: str) -> Image:
-    message = Image(height=HEIGHT_PX, width=WIDTH_PX, encoding=encoding, step=pixels.strides[0])
-    message.data = array.array("B", pixels.tobytes())
-    return message
+    data = array.array("B", pixels.tobytes())
+    return Image(height=HEIGHT_PX, width=WIDTH_PX, encoding=encoding, step=pixels.strides[0], data=data)
 
 
 def broadcast_pose(node: Node) -> None:
@@ -69,11 +70,12 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     write_png(OUT / "view.png", Tabletop().view(0).image)
     print(f"/camera/image_raw, /camera/depth, /camera/camera_info; a view: {OUT / 'view.png'}", flush=True)
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C ends `spin`, and nothing before that
     camera = Camera(args.rate)
     if args.tf:
         broadcast_pose(camera)
-    with contextlib.suppress(KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+    with contextlib.suppress(KeyboardInterrupt):
         rclpy.spin(camera)
 
 

@@ -30,7 +30,7 @@ def grasp_point(obj: ObjectStatus, eye_xyz: np.ndarray) -> np.ndarray:
 class Gripper(Node):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__("gripper")
-        self.args, self.lines = args, []
+        self.args, self.lines, self.breadth_m = args, [], 0.0
         self.create_subscription(ObjectStatusArray, f"/{args.node}/status", self.on_status, 10)
 
     def on_status(self, message: ObjectStatusArray) -> None:
@@ -39,8 +39,11 @@ class Gripper(Node):
                 continue
             stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
             line = {"stamp": round(stamp_s, 3), "frame": message.position_frame_id}
+            self.breadth_m = max(self.breadth_m, obj.size.y)  # the largest that was seen
             if obj.state != TrackedObject.TRACKING or not obj.has_position:
-                line["wait"] = f"not seen for {obj.age:.1f} s" if obj.age else "no depth"
+                line["wait"] = f"not seen for {obj.age:.1f} s" if obj.age else "no position"
+            elif obj.size.y < 0.9 * self.breadth_m:
+                line["wait"] = "partly hidden"
             else:
                 point = grasp_point(obj, np.array(self.args.eye))
                 line["grasp_m"] = point.round(3).tolist()

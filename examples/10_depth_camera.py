@@ -5,9 +5,9 @@ A can moves to and fro on a table, and a box hides it in between; sam2_ros.synth
 """
 
 import argparse
-import array
-import contextlib
 import signal
+import sys
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +22,16 @@ from std_msgs.msg import Header
 from sam2_ros.media.overlay import write_png
 from sam2_ros.synthetic.tabletop import CAMERA_IN_BASE, HEIGHT_PX, MATRIX, WIDTH_PX, Tabletop
 
-OUT = Path("out/examples/10_depth_camera")
+VIEW = Path("out/examples/10_depth_camera/view.png")
 
 
 def image_message(pixels: np.ndarray, encoding: str) -> Image:
-    data = array.array("B", pixels.tobytes())
+    data = array("B", pixels.tobytes())
     return Image(height=HEIGHT_PX, width=WIDTH_PX, encoding=encoding, step=pixels.strides[0], data=data)
 
 
 def broadcast_pose(node: Node) -> None:
-    """Tells tf where the camera is on the robot."""
-    from tf2_ros import StaticTransformBroadcaster
+    from tf2_ros import StaticTransformBroadcaster  # not in the wheels of `make env`
 
     pose = TransformStamped(header=Header(frame_id="base_link"), child_frame_id="camera")
     at, turn = pose.transform.translation, pose.transform.rotation
@@ -42,13 +41,13 @@ def broadcast_pose(node: Node) -> None:
 
 
 class Camera(Node):
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self) -> None:
         super().__init__("rendered_camera")
         self.scene = Tabletop()
         self.image = self.create_publisher(Image, "/camera/image_raw", 1)
         self.depth = self.create_publisher(Image, "/camera/depth", 1)  # registered to the image
         self.info = self.create_publisher(CameraInfo, "/camera/camera_info", 1)
-        self.create_timer(1 / rate_hz, self.publish)
+        self.create_timer(0.1, self.publish)
 
     def publish(self) -> None:
         now = self.get_clock().now()
@@ -64,19 +63,17 @@ class Camera(Node):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rate", type=float, default=10, help="images per second")
     parser.add_argument("--tf", action="store_true", help="broadcast base_link -> camera (needs tf2_ros)")
     args = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
-    write_png(OUT / "view.png", Tabletop().view(0).image)
-    print(f"/camera/image_raw, /camera/depth, /camera/camera_info; a view: {OUT / 'view.png'}", flush=True)
+    VIEW.parent.mkdir(parents=True, exist_ok=True)
+    write_png(VIEW, Tabletop().view(0).image)
+    print(f"/camera/image_raw, /camera/depth, /camera/camera_info; a view: {VIEW}", flush=True)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C ends `spin`, and nothing before that
-    camera = Camera(args.rate)
+    signal.signal(signal.SIGINT, lambda *_: sys.exit())
+    camera = Camera()
     if args.tf:
         broadcast_pose(camera)
-    with contextlib.suppress(KeyboardInterrupt):
-        rclpy.spin(camera)
+    rclpy.spin(camera)
 
 
 if __name__ == "__main__":

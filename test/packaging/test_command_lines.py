@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,20 +21,26 @@ PAGES = [
     *sorted((ROOT / "models").rglob("*.md")),
     ROOT / "examples" / "README.md",
 ]
-END = re.compile(r"\s(?:#|&&|\|\||;|>|&)(?:\s|$)")  # what follows is not of this command
+NUMBERS = {"N": "2", "POINTS": "1", "SIZE": "256", "RATE": "24"}  # what a page writes for a number of the reader's
+END = re.compile(r"\s(?:#|\||&&|\|\||;|>|&)(?:\s|$)")  # what follows is not of this command
 
 
 def command_lines(page: Path, program: str) -> list[tuple[list[str], bool]]:
     """Arguments of every call of a program in a page, and whether it stands in a code block: there it is complete."""
     text = page.read_text()
     blocks = re.findall(r"^[ ]*(?:```|:::)[^\n]*\n(.*?)^[ ]*(?:```|:::)", text, re.MULTILINE | re.DOTALL)
-    spans = re.findall(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    spans = re.findall(
+        r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    )
     found = []
-    for part, whole in [(block, True) for block in blocks] + [(span.replace("\n", " "), False) for span in spans]:
+    for part, whole in [(block, True) for block in blocks] + [
+        (span.replace("\n", " "), False) for span in spans
+    ]:
         for line in part.replace("\\\n", " ").splitlines():
             for call in re.findall(rf"(?:^|[\s/]){re.escape(program)}((?:\s.*)?)$", line):
                 words = shlex.split(END.split(f"{call} ")[0])
-                found.append(([w.strip("[]") for w in words if w.strip("[].")], whole))
+                words = [word.strip("[]") for word in words if word.strip("[].")]
+                found.append(([NUMBERS.get(word, word) for word in words], whole))
     return found
 
 
@@ -81,7 +88,9 @@ def test_a_wrong_line_would_be_found():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples_that_a_page_runs_are_there_with_their_options(page):
-    for name, rest in re.findall(r"python (examples/\w+\.py)([^\n`]*)", page.read_text().replace("\\\n", " ")):
+    for name, rest in re.findall(
+        r"python (examples/\w+\.py)([^\n`]*)", page.read_text().replace("\\\n", " ")
+    ):
         path = ROOT / name
         assert path.is_file(), f"{page.name} runs {name}"
         for option in re.findall(r"(?<=\s)--[a-z][\w-]*", END.split(rest)[0]):
@@ -91,7 +100,7 @@ def test_examples_that_a_page_runs_are_there_with_their_options(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_parameters_given_to_the_node_on_a_page_exist(page):
     for arguments, whole in command_lines(page, "sam2_node"):
-        given = [right for left, right in zip(arguments, arguments[1:], strict=False) if left == "-p" and whole]
+        given = [right for left, right in pairwise(arguments) if left == "-p" and whole]
         for name in (each.partition(":=")[0] for each in given):
             known = name in NodeParams.__dataclass_fields__ or name.startswith("qos_overrides.")
             assert known, f"{page.name}: -p {name}"

@@ -55,7 +55,7 @@ def corrected(folder: Path) -> None:
         images = {frame.index: frame for frame in source if frame.index < 40}
     by_stamp = {frame.stamp_ns: index for index, frame in images.items()}
     pictures = []
-    index = 30
+    index = 24
     for run in ("wheels", "corrected"):
         results = read_results(folder / f"out/{run}/direct/tracked", OBJECTS_TOPIC, by_stamp)
         (result,) = [each for each in results if each.frame_index == index]
@@ -87,7 +87,7 @@ def grasp_error(folder: Path) -> None:
     for word, colour in (("partly hidden", "tab:orange"), ("not seen", "tab:red")):
         waits = [line["stamp"] - start_s for line in lines if line.get("wait", "").startswith(word)]
         axes.plot(waits, [0] * len(waits), "|", markersize=16, color=colour, label=f"no point: {word}")
-    axes.set(xlabel="time, s", ylabel="error in the plane of the table, mm", ylim=(-0.7, None))
+    axes.set(xlabel="time, s", ylabel="error in the plane of the table, mm", ylim=(-0.7, 5.5))
     axes.legend(loc="upper right", ncols=3, fontsize=8)
     figure.tight_layout()
     figure.canvas.draw()

@@ -6,6 +6,8 @@ The same seed and configuration always give the same pixels. Knows nothing of mo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .clip import Clip, ClipConfig
@@ -23,15 +25,16 @@ def render_clip(seed: int, config: ClipConfig) -> Clip:
     return _render(rng, *random_description(rng, config))
 
 
-def demo_clip() -> Clip:
-    """Render the demo: 15 s of a robot's camera over a floor, 150 frames of 640 x 480 at 10 Hz, two objects.
+def demo_clip(frames: int = DEMO_CONFIG.frames) -> Clip:
+    """Render the demo: 15 s of a robot's camera over a floor, 150 frames of 640 x 480 at 10 Hz; or its first `frames`.
 
     Object 1 is fully hidden behind a box for about 2.5 s in the middle; object 0 stays in view.
     """
     rng = np.random.default_rng(DEMO_SEED)
     shots = (Shot(0, demo_scene(rng)),)
     sensor = Sensor(flicker=0.012, blur_px=3, noise=3.0, jpeg_quality=88)
-    return _render(rng, ClipDescription(DEMO_CONFIG, shots, sensor))
+    config = replace(DEMO_CONFIG, times=tuple(range(DEMO_CONFIG.frames))[:frames])
+    return _render(rng, ClipDescription(config, shots, sensor))
 
 
 def _render(rng: np.random.Generator, description: ClipDescription, first: DrawnFrame | None = None) -> Clip:

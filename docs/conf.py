@@ -34,7 +34,10 @@ exclude_patterns = ["README.md"]  # rosdoc2 puts it beside the pages
 # Links
 repository_url = "https://github.com/sam2-ros/sam2_ros"
 repository_root = str(ROOT)
-included_pages = {"models/nano/README.md": "reference/nano", "CONTRIBUTING.md": "contributing"}  # files outside docs/ that a page includes
+included_pages = {
+    "models/nano/README.md": "reference/nano",
+    "CONTRIBUTING.md": "contributing",
+}  # files outside docs/ that a page includes
 nitpicky = True  # a reference that leads nowhere is an error
 nitpick_ignore_regex = [(r"py:.*", r"(?!sam2_ros\.).*")]  # types of other packages: their sites are not asked
 

@@ -21,7 +21,12 @@ PAGES = [
     *sorted((ROOT / "models").rglob("*.md")),
     ROOT / "examples" / "README.md",
 ]
-NUMBERS = {"N": "2", "POINTS": "1", "SIZE": "256", "RATE": "24"}  # what a page writes for a number of the reader's
+NUMBERS = {
+    "N": "2",
+    "POINTS": "1",
+    "SIZE": "256",
+    "RATE": "24",
+}  # what a page writes for a number of the reader's
 END = re.compile(r"\s(?:#|\||&&|\|\||;|>|&)(?:\s|$)")  # what follows is not of this command
 
 

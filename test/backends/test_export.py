@@ -85,7 +85,7 @@ def test_a_graph_gives_what_the_engine_gives_for_each_object_alone(
         ("mask_decoder", {"token_valid": ["tokens"]}),
     ],
 )
-def test_what_is_not_valid_changes_not_a_bit(
+def test_padding_does_not_change_the_outputs_by_one_bit(
     stage: str, validity: dict[str, list[str]], nano_export: Path, nano: Sam2Model
 ) -> None:
     layout = ExportLayout.read(nano_export)

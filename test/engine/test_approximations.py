@@ -46,7 +46,7 @@ def tracked(model: Sam2Model, frames: list[np.ndarray], **settings: int) -> tupl
     return tracker, logits
 
 
-def test_switched_off_they_change_nothing(model, frames):
+def test_approximations_switched_off_change_nothing(model, frames):
     _, official = tracked(model, frames)
     _, off = tracked(model, frames, memory_pooling=1, memory_every=1)
     np.testing.assert_array_equal(official, off)

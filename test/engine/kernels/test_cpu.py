@@ -123,7 +123,7 @@ def test_partial_tiles_give_the_same_result(
         (1, 13, 17, 7, 56, 1, False),
     ],
 )
-def test_windows_attended_to_where_they_lie_are_those_cut_out(
+def test_attention_in_windows_in_place_equals_attention_to_windows_cut_out(
     kernels: Kernels,
     dtype: torch.dtype,
     batch: int,
@@ -169,7 +169,7 @@ def test_nan_stays_nan_in_its_own_rows(kernels: Kernels) -> None:
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("side", "frames", "loose", "batch"), [(4, 3, 5, 2), (24, 2, 12, 1), (12, 1, 0, 1)])
-def test_queries_and_keys_turn_on_the_way(
+def test_queries_and_keys_are_rotated_while_they_are_packed(
     kernels: Kernels, dtype: torch.dtype, side: int, frames: int, loose: int, batch: int
 ) -> None:
     need(kernels, dtype)
@@ -189,7 +189,7 @@ def test_queries_and_keys_turn_on_the_way(
     ("side", "key_side", "frames", "loose", "channels", "dim"),
     [(6, 6, 4, 0, 32, 8), (8, 8, 7, 16, 256, 64), (10, 6, 12, 2, 64, 16), (24, 24, 7, 32, 128, 64)],
 )
-def test_keys_that_are_never_made_score_as_those_that_are(
+def test_implicit_keys_score_as_computed_ones(
     kernels: Kernels,
     dtype: torch.dtype,
     side: int,

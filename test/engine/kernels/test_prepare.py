@@ -85,7 +85,7 @@ def test_the_default_preparation_gives_it_too(tiny: Sam2Model) -> None:
     assert largest_error(fused(tiny), by_plain_operators(tiny)) < 2e-5
 
 
-def test_skips_of_one_convolution_are_those_of_two(tiny: Sam2Model) -> None:
+def test_merged_convolutions_equal_the_two_before(tiny: Sam2Model) -> None:
     image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         official, folded = tiny.encode_image(image), prepare(tiny).encode_image(image)
@@ -96,7 +96,7 @@ def test_skips_of_one_convolution_are_those_of_two(tiny: Sam2Model) -> None:
     assert torch.equal(folded.s16, official.s16)
 
 
-def test_what_is_the_same_for_all_objects_is_done_once(tiny: Sam2Model) -> None:
+def test_self_attention_of_shared_features_is_computed_once(tiny: Sam2Model) -> None:
     rows = []
     watch = tiny.memory_attention.layers[0].self_attn.register_forward_hook(  # type: ignore[union-attr,operator]
         lambda module, inputs, output: rows.append(len(output))

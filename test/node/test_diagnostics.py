@@ -30,7 +30,7 @@ def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image:
         (camera(0.1), OK, "images arrive"),
         (camera(0.1, any_image=False), OK, "waiting for the first image"),
         (camera(math.inf, wanted=False), OK, "no images wanted"),
-        (camera(3.0, publishers=0), ERROR, "nobody publishes there; check the camera and the remapping"),
+        (camera(3.0, publishers=0), ERROR, "the topic has no publisher; check the camera and the remapping"),
         (camera(3.0, publishers=1), ERROR, "fastdds.xml"),
     ],
 )

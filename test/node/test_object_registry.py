@@ -126,5 +126,5 @@ def test_beyond_the_room_and_the_labels_prompts_are_rejected_with_the_reason(obj
     shown(objects, result_of())
     objects.remove(["a", "b"])
     objects.admit("d", named=True)  # the last label
-    with pytest.raises(PromptError, match=r"no label left for 'e': all 4 have been used; restart"):
+    with pytest.raises(PromptError, match=r"no label left for 'e': all 4 labels have been used; restart"):
         objects.admit("e", named=True)

@@ -291,8 +291,8 @@ def test_the_player_and_the_recorder_get_what_was_said() -> None:
     [
         ({"bag": "nowhere"}, "bag: nowhere does not exist"),
         ({"out": "."}, "out: . exists"),
-        ({"record": " "}, "record: nothing was named"),
-        ({"prompts": "cup"}, "prompts: cup cannot be read.*a list of prompts was expected"),
+        ({"record": " "}, "record: got no topic"),
+        ({"prompts": "cup"}, "prompts: cup cannot be read.*expected a list of prompts"),
         ({"prompts": "[{id: cup, rectangle: [1, 2, 3, 4]}]"}, "prompts: .*rectangle"),
         ({"prompts": "[{id: cup, box: [1, 2"}, "prompts: .*cannot be read"),
     ],

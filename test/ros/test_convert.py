@@ -86,7 +86,7 @@ def unknown_image() -> Image:
 
 def test_what_only_cv_bridge_might_read_goes_through_it():
     pytest.importorskip("cv_bridge", reason="needs cv_bridge, which has no wheel")
-    with pytest.raises(ImageError, match=r"'rainbow' is not supported.*cv_bridge says"):
+    with pytest.raises(ImageError, match=r"'rainbow' is not supported.*cv_bridge cannot read it"):
         ImageDecoder(ImageReader()).to_rgb(unknown_image())
 
 

@@ -103,7 +103,7 @@ def test_when_all_labels_are_used_prompts_are_rejected_and_the_objects_live_on(m
     assert last == {"c": 3}
     robot.add(robot.prompt("d", points=[(*DISC, True)]))
     assert labels(robot.process()) == last
-    assert "rejected: no label left for 'd': all 3 have been used; restart to begin anew" in robot.log()
+    assert "rejected: no label left for 'd': all 3 labels have been used; restart the node" in robot.log()
 
 
 def test_a_message_that_cannot_be_sent_is_dropped_and_counted_and_the_others_go_out(make_robot):

@@ -99,7 +99,7 @@ def test_memory_is_bounded_by_bytes_when_stamps_hardly_advance(robot):
     assert int(summary["image_history_cut"]) >= 17
     prompt = robot.prompt("late", box=BOX)
     prompt.header.stamp.sec, prompt.header.stamp.nanosec = divmod(first, 1000 * MS)
-    assert "let go to stay within history_bytes = 1 MB" in robot.add(prompt).message
+    assert "dropped to stay within history_bytes = 1 MB" in robot.add(prompt).message
 
 
 def test_an_image_out_of_order_is_dropped_and_counted_and_is_no_break(robot):
@@ -166,5 +166,5 @@ def test_every_request_to_segment_is_answered_and_too_many_are_refused_at_once(r
     assert sum(reply.success for reply in done) >= 9
     refused = [reply.message for reply in done if not reply.success]
     assert refused
-    assert set(refused) == {"8 requests wait already; wait for a reply before you send the next"}
+    assert set(refused) == {"8 requests wait already; wait for a reply before you send the next request"}
     assert ids(robot.process()) == ["box"]

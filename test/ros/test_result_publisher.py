@@ -220,7 +220,7 @@ def test_what_comes_too_late_goes_without_a_position_is_counted_and_the_remedy_i
     line = bench.spatial.line()
     assert line.level == WARN
     assert "tf comes late: 0.0" in line.message
-    assert "was still 0.030 s older than the image: raise tf_timeout, to 0." in line.message
+    assert "was still 0.030 s older than the image: raise tf_timeout, for example to 0." in line.message
     assert line.values["images_lacking_transform"] == "1"
     bench.close()
 

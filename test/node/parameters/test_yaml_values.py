@@ -79,7 +79,7 @@ def test_a_parameter_takes_its_own_default(spec):
         ("max_object", "did you mean max_objects?"),
         ("Use_3D", "did you mean use_3d?"),
         ("camera-timeout", "did you mean camera_timeout?"),
-        ("zzzzzz", "`ros2 param list` shows those it has"),
+        ("zzzzzz", "`ros2 param list` shows the names it has"),
     ],
 )
 def test_an_unknown_name_is_said_with_the_one_that_was_probably_meant(name, said):

@@ -144,7 +144,7 @@ def test_when_it_is_full_the_oldest_go_without_an_answer_and_nothing_is_lost():
     bench = Bench(max_items=3)
     bench.put(*range(5))
     bench.wait(lambda: bench.items == [0, 1])
-    assert "as many as there is room for: not waited for any longer. not yet" in bench.answers[0]
+    assert "results wait already, the maximum: stopped waiting for the transform. not yet" in bench.answers[0]
     bench.newest = 10
     bench.wait(lambda: bench.items == list(range(5)))
     assert bench.answers[2:] == ["answer"] * 3
@@ -186,7 +186,7 @@ def test_hurry_sends_what_waits_and_only_that(bench):
     bench.put(0, 1)
     bench.queue.hurry("jumped")
     bench.wait(lambda: bench.items == [0, 1])
-    assert bench.answers[0] == "jumped: not waited for any longer. not yet"
+    assert bench.answers[0] == "jumped: stopped waiting for the transform. not yet"
     bench.put(2)
     time.sleep(PROMPT_S)
     assert bench.items == [0, 1]

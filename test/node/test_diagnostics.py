@@ -34,7 +34,7 @@ def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image:
         (camera(3.0, publishers=1), ERROR, "fastdds.xml"),
     ],
 )
-def test_a_silent_camera_is_told_from_a_missing_one(view, level, said):
+def test_a_silent_camera_is_distinguished_from_a_missing_one(view, level, said):
     line = camera_line(view, timeout_s=2.0)
     assert line.level == level
     assert said in line.message

@@ -178,7 +178,7 @@ def test_a_late_correction_keeps_identity_and_memory(stream):
     assert np.count_nonzero(stream.tracker.bank.spatial_frame[row, :4] > -(1 << 30)) == 2
 
 
-def test_what_is_removed_or_broken_on_the_way_costs_itself_only(stream):
+def test_an_object_removed_or_an_image_unreadable_during_catch_up_affects_no_other(stream):
     for frame in range(10):
         stream.see(frame, *([Prompt("old", points=np.array([[160.0, 100.0]]))] if frame == 0 else []))
     stream.late(2, Prompt("square", box=box_at(2)), Prompt("gone", box=box_at(2)))
@@ -197,7 +197,7 @@ def test_what_is_removed_or_broken_on_the_way_costs_itself_only(stream):
     assert set(stream.see(11)) == {"old", "square"}
 
 
-def test_a_failure_on_the_way_is_told_and_leaves_the_live_object_as_it_was(stream, model):
+def test_a_failure_during_catch_up_is_reported_and_leaves_the_tracked_object_unchanged(stream, model):
     for frame in range(6):
         stream.see(frame, *([Prompt("square", box=box_at(0))] if frame == 0 else []))
     stream.late(3, Prompt("square", box=box_at(3)))

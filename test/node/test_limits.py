@@ -68,7 +68,7 @@ def test_a_prompt_beyond_the_limits_is_refused_by_name_before_it_is_converted(fi
     assert len(str(refused.value)) < 250
 
 
-def test_what_is_at_the_limits_is_taken():
+def test_a_prompt_at_the_limits_is_accepted():
     points = [SimpleNamespace(x=1.0, y=2.0, positive=True)] * 256
     request = prompt_request(message(id="x" * 128, points=points), "#1")
     assert queue_with().submit(request, 0.0) == "x" * 128
@@ -80,7 +80,7 @@ def test_a_message_with_too_many_prompts_is_refused_with_one_reason():
         Limits().check_count(10_000)
 
 
-def test_many_reasons_are_the_first_ones_and_a_count():
+def test_a_long_list_shows_the_first_reasons_and_a_count():
     assert listed(["a", "b"]) == "a, b"
     assert listed([f"r{n}" for n in range(10_000)], "; ").endswith("; r7; and 9,992 more")
 
@@ -88,7 +88,7 @@ def test_many_reasons_are_the_first_ones_and_a_count():
 # What may wait
 
 
-def test_while_no_image_comes_so_many_prompts_wait_and_no_more():
+def test_the_number_of_prompts_that_wait_for_an_image_is_limited():
     queue = queue_with(max_pending_prompts=3)
     for _ in range(3):
         submit(queue)
@@ -177,7 +177,7 @@ def test_images_whose_stamps_hardly_advance_are_kept_by_their_bytes():
     ]
 
 
-def test_a_prompt_on_an_image_that_was_let_go_is_told_why():
+def test_a_prompt_on_an_image_dropped_early_gets_the_reason():
     history = FrameHistory(2.0, max_bytes=3 * IMAGE_BYTES)
     queue = queue_with(history)
     for n in range(1, 11):
@@ -224,7 +224,7 @@ def result_at(stamp_s: float, side: int = 64) -> FrameResult:
     return FrameResult(0, stamp_s, side, side, objects=[seen])
 
 
-def test_what_the_tracker_saw_is_kept_by_its_bytes_too():
+def test_the_track_history_is_limited_by_bytes_too():
     track_history = TrackHistory(2.0, max_bytes=10 * 64 * 64 // 8)
     for n in range(1000):
         track_history.add(result_at(1.0 + n * 1e-6))

@@ -17,5 +17,5 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
         require("no_such_package.msg", "no_such_package", "use_3d")
 
 
-def test_what_is_there_is_imported():
+def test_an_installed_package_is_imported():
     assert require("json.decoder", "json", "this test").JSONDecoder

@@ -158,7 +158,7 @@ def test_a_late_prompt_that_fails_frees_its_place_and_a_live_object_stays(queue)
     assert queue.objects.remove(["ghost"]) == (["ghost"], ["old"])
 
 
-def test_what_is_removed_on_its_way_does_not_come_back(queue):
+def test_an_object_removed_during_catch_up_does_not_come_back(queue):
     queue.submit(request("cup", stamp_ms=1900), 0.0)
     late = queue.take_next(2100, 0.1).late
     assert queue.objects.remove(["cup"]) == ([], [])
@@ -183,7 +183,7 @@ def test_a_prompt_older_than_the_history_is_rejected(queue):
         queue.submit(request("cup", stamp_ms=1400), 0.0)
 
 
-def test_a_prompt_whose_image_never_comes_ends_with_a_remark(queue):
+def test_a_prompt_whose_image_never_comes_is_rejected_with_the_reason(queue):
     queue.submit(request("cup", stamp_ms=60_000), 0.0)
     assert queue.take_next(2100, 0.9).rejected == []
     ((cup, reason),) = queue.take_next(2200, 1.1).rejected
@@ -260,7 +260,7 @@ def test_removing_forgets_waiting_prompts_and_reports_what_is_left(queue):
     assert not queue.objects.is_tracked("a")
 
 
-def test_what_is_removed_while_an_image_is_in_work_is_gone_from_its_result(queue):
+def test_an_object_removed_while_an_image_is_in_progress_is_gone_from_its_result(queue):
     queue.submit(request("a"), 0.0)
     queue.submit(request("b"), 0.0)
     queue.take_next(2100, 0.1)

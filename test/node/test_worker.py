@@ -139,7 +139,7 @@ class WhileInWork:
 
 
 @pytest.mark.parametrize("ask", ["remove", "remove all", "reset"])
-def test_what_is_removed_while_an_image_is_in_work_is_not_in_its_result(bench, ask):
+def test_an_object_removed_while_an_image_is_in_progress_is_not_in_its_result(bench, ask):
     bench.prompt("cup")
     bench.prompt("box")
     bench.process(IMAGE, 1)
@@ -206,7 +206,7 @@ def test_three_failures_in_a_row_end_the_work_with_the_reason(bench):
     assert bench.delivered == [(3, [])]
 
 
-def test_a_break_in_the_stream_keeps_the_objects_and_is_counted(bench):
+def test_a_jump_of_the_stream_keeps_the_objects_and_is_counted(bench):
     bench.prompt("cup")
     bench.process(IMAGE, 1_000_000_000)
     bench.process(IMAGE, 500_000_000)
@@ -238,7 +238,7 @@ def test_stopping_in_mid_image_delivers_nothing_more(model):
     assert bench.delivered == []
 
 
-def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_is_said(bench, model):
+def test_requests_for_one_object_between_two_images_are_merged_and_a_replaced_box_is_logged(bench, model):
     first, later = (8.0, 8.0, 30.0, 30.0), (20.0, 10.0, 60.0, 40.0)
     click = {"points": np.array([[30.0, 20.0]]), "labels": np.array([1])}
     for prompt in (Prompt("cup", box=first), Prompt("cup", **click), Prompt("cup", box=later)):

@@ -63,7 +63,7 @@ def robot(everything):
     return everything
 
 
-def test_what_is_detected_twice_becomes_an_object_and_no_second_one(robot):
+def test_an_object_detected_twice_is_created_once(robot):
     both = detection(BOX, "brick"), detection(DISC_BOX, "ball", 0.8)
     robot.wait_for("two objects", lambda: set(states(run(robot, 1, *both))) == {"brick", "ball"})
     message = run(robot, 10, *both)
@@ -73,7 +73,7 @@ def test_what_is_detected_twice_becomes_an_object_and_no_second_one(robot):
     assert masks["ball"].mask[80, 110]
 
 
-def test_a_detector_that_flickers_wanders_and_changes_its_mind_makes_one_object(robot):
+def test_a_detector_that_flickers_jitters_and_changes_classes_makes_one_object(robot):
     robot.wait_for("the object", lambda: run(robot, 1, detection(BOX, "brick")).objects)
     first = run(robot, 2, detection(BOX, "brick")).objects[0]
     random = np.random.default_rng(1)
@@ -85,7 +85,7 @@ def test_a_detector_that_flickers_wanders_and_changes_its_mind_makes_one_object(
     assert [(obj.id, obj.label) for obj in message.objects] == [(first.id, first.label)]
 
 
-def test_low_scores_and_a_full_house_are_ignored(robot):
+def test_low_scores_and_boxes_beyond_max_objects_are_ignored(robot):
     before = robot.diagnostics()
     message = run(robot, 5, detection(BOX, "brick", 0.2))
     assert message.objects == []
@@ -107,7 +107,7 @@ def test_low_scores_and_a_full_house_are_ignored(robot):
     assert (counted("seeds_accepted"), counted("seeds_applied"), counted("seeds_rejected")) == (3, 3, 0)
 
 
-def test_what_a_detector_makes_is_not_counted_as_a_users_prompt(robot):
+def test_prompts_of_a_detector_are_not_counted_as_a_users(robot):
     before = robot.diagnostics()
     robot.add(robot.prompt("mine", points=[(110.0, 80.0, True)], class_id="ball"))
     robot.wait_for("both", lambda: len(run(robot, 1, detection(BOX, "brick")).objects) == 2)
@@ -146,7 +146,7 @@ def test_a_lost_object_that_was_forgotten_is_not_brought_back_by_its_detector(ro
         assert robot.process(nothing).objects == []
 
 
-def test_a_lost_object_is_sought_again_where_the_detector_sees_it(make_robot):
+def test_a_lost_object_is_prompted_again_where_the_detector_sees_it(make_robot):
     robot = make_robot(max_objects=3, detection_mode="reseed", lost_after=0.2)
     robot.listen_to_outputs()
     moved = np.full((HEIGHT_PX, WIDTH_PX, 3), 70, np.uint8)

@@ -60,7 +60,7 @@ def endpoints(node: Sam2Node) -> list[str]:
         ({"use_3d": True, "target_frame": "map"}, "tf2_ros", "subscription /tf"),
     ],
 )
-def test_what_was_made_before_the_part_that_fails_is_destroyed(make_node, parameters, package, topic):
+def test_a_failed_configure_destroys_what_it_made_before(make_node, parameters, package, topic):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package} (apt: ros-<distro>-{package.replace('_', '-')})")
     whole = make_node(**parameters)

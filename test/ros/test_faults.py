@@ -39,7 +39,7 @@ def poisoned():
     return image
 
 
-def test_a_failing_image_costs_itself_three_in_a_row_deactivate_and_sigint_ends_the_node(make_robot):
+def test_a_failing_image_is_lost_three_in_a_row_deactivate_the_node_and_sigint_ends_it(make_robot):
     robot = make_robot(command=faulty("device_lost"))
     robot.listen_to_outputs()
     robot.add(robot.prompt("box", box=BOX))
@@ -73,7 +73,7 @@ def test_a_failing_image_costs_itself_three_in_a_row_deactivate_and_sigint_ends_
     assert "Traceback" not in robot.log()
 
 
-def test_out_of_device_memory_drops_the_newest_object_and_says_so(make_robot):
+def test_out_of_device_memory_drops_the_newest_object_and_logs_it(make_robot):
     robot = make_robot(command=faulty("full_memory"), max_objects=4)
     robot.listen_to_outputs()
     assert robot.add(robot.prompt("first", box=BOX), robot.prompt("second", points=[(*DISC, True)])).success
@@ -125,7 +125,7 @@ def test_a_message_that_cannot_be_sent_is_dropped_and_counted_and_the_others_go_
     assert "could not be published" in summary["tracking"]["message"]
 
 
-def test_a_reliable_subscriber_that_hangs_holds_nobody_up(make_robot):
+def test_a_reliable_subscriber_that_hangs_delays_nobody(make_robot):
     robot = make_robot()
     robot.listen_to_outputs()
     listener = subprocess.Popen(
@@ -153,7 +153,7 @@ def test_a_reliable_subscriber_that_hangs_holds_nobody_up(make_robot):
         listener.communicate()
 
 
-def test_simulated_time_may_stand_still_and_jump(make_robot):
+def test_tracking_continues_while_simulated_time_stands_still_or_jumps(make_robot):
     robot = make_robot(use_sim_time=True, camera_timeout=3.0)
     clock = robot.publisher(Clock, "/clock")
     robot.listen_to_outputs()
@@ -199,7 +199,7 @@ def test_shutdown_during_inference_ends_in_order(make_robot):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_missing_device_is_one_clear_line(make_robot):
+def test_a_missing_device_gives_one_clear_line(make_robot):
     robot = make_robot(device="cuda:0")
     robot.wait_for("the error", lambda: "configure failed" in robot.log(), START_TIMEOUT_S)
     assert robot.state() == "unconfigured"
@@ -216,7 +216,7 @@ def test_a_missing_device_is_one_clear_line(make_robot):
     ("parameters", "package"),
     [({"use_3d": True}, "message_filters"), ({"detection_mode": "reseed"}, "vision_msgs")],
 )
-def test_a_package_that_is_asked_for_and_missing_is_one_clear_line(make_robot, parameters, package):
+def test_a_required_package_that_is_missing_gives_one_clear_line(make_robot, parameters, package):
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"needs a machine without {package}")
     robot = make_robot(**parameters)

@@ -56,7 +56,7 @@ def launch_command(workspace: Path, file: str, **arguments: object) -> list[str]
     return [*sourced, sys.executable, "-c", LAUNCH, str(path), *words]
 
 
-def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
+def test_the_tracker_starts_under_the_given_name_and_namespace_and_tracks(workspace, model, tmp_path):
     given = {
         "name": "eye",
         "namespace": "robot",
@@ -85,7 +85,7 @@ def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
         ("realsense2_camera", "realsense_detector.launch.py", {}),
     ],
 )
-def test_what_cannot_start_whole_leaves_nothing_running(workspace, package, file, arguments):
+def test_a_launch_that_cannot_start_completely_leaves_nothing_running(workspace, package, file, arguments):
     with contextlib.suppress(PackageNotFoundError):
         get_package_prefix(package)
         pytest.skip(f"{package} is installed")

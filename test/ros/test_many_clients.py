@@ -212,7 +212,7 @@ def test_an_object_gets_a_new_label_only_after_it_was_removed(run):
         ), (object_id, known, label)
 
 
-def test_what_was_removed_is_in_no_image_taken_after_the_reply(run):
+def test_a_removed_object_is_in_no_image_taken_after_the_reply(run):
     """Under its label: the id may live again."""
     checked = 0
     for record in run.records:

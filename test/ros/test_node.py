@@ -144,7 +144,7 @@ def test_remove_tells_unknown_ids_and_no_ids_means_all(robot):
     assert robot.process().objects == []
 
 
-def test_what_was_removed_never_appears_again_even_from_an_image_in_work(robot):
+def test_a_removed_object_never_appears_again_even_from_an_image_in_progress(robot):
     for _ in range(3):
         robot.add(robot.prompt("a", box=BOX))
         robot.process()
@@ -156,7 +156,7 @@ def test_what_was_removed_never_appears_again_even_from_an_image_in_work(robot):
         assert all("a" not in ids(m) for m in robot.received["/sam2/objects"][confirmed + 1 :])
 
 
-def test_bad_prompts_are_refused_by_name_and_the_others_go_on(robot):
+def test_bad_prompts_are_refused_by_name_and_the_others_are_accepted(robot):
     small_mask = Image(height=2, width=2, step=2, encoding="mono8", data=[255] * 4)
     reply = robot.add(
         robot.prompt("three", box=(1, 2, 3)),
@@ -174,7 +174,7 @@ def test_bad_prompts_are_refused_by_name_and_the_others_go_on(robot):
     assert ids(robot.process()) == ["good"]
 
 
-def test_a_bad_prompt_on_the_topic_is_logged_and_the_others_go_on(robot):
+def test_a_bad_prompt_on_the_topic_is_logged_and_the_others_are_accepted(robot):
     robot.send_prompts(robot.prompt("flat", box=(5, 5, 5, 9)), robot.prompt("fine", box=BOX))
     message = process_until(robot, lambda message: "fine" in ids(message))
     assert ids(message) == ["fine"]
@@ -232,7 +232,7 @@ def test_a_corrupt_image_is_skipped_and_counted_and_the_objects_live_on(robot):
     assert "could not be read" in summary["tracking"]["message"]
 
 
-def test_another_size_and_encoding_in_mid_stream_is_tracked_on(robot):
+def test_tracking_continues_after_a_change_of_size_and_encoding(robot):
     robot.add(robot.prompt("box", box=BOX))
     before = labels(robot.process())
     large = np.repeat(np.repeat(scene(), 2, axis=0), 2, axis=1)
@@ -242,7 +242,7 @@ def test_another_size_and_encoding_in_mid_stream_is_tracked_on(robot):
 
 
 @pytest.mark.parametrize("kind", ["time", "frame_id"])
-def test_a_break_in_the_stream_keeps_every_object_under_its_id_and_label(robot, kind):
+def test_a_jump_of_the_stream_keeps_every_object_under_its_id_and_label(robot, kind):
     robot.add(robot.prompt("box", box=BOX), robot.prompt("disc", points=[(*DISC, True)]))
     before = labels(robot.process())
     if kind == "time":
@@ -282,7 +282,7 @@ def test_newest_wins_no_image_twice_order_kept_and_losses_counted(robot):
     assert count["frames_in"] == count["frames_processed"] + count["frames_dropped"]
 
 
-def test_an_output_nobody_subscribes_to_is_not_made_but_tracking_goes_on(robot):
+def test_an_output_without_subscribers_is_not_made_but_tracking_continues(robot):
     robot.add(robot.prompt("box", box=BOX))
     robot.process()
     robot.deafen("/sam2/objects")

@@ -152,7 +152,7 @@ def test_a_card_at_a_known_place(graph, capfd):
     assert "incompatible" not in "".join(capfd.readouterr())
 
 
-def test_what_is_not_visible_has_no_place_and_lacks_none(graph):
+def test_a_hidden_object_has_no_position_and_lacks_none(graph):
     graph.start()
     graph.depth.publish(depth_of(CARD))
     graph.info.publish(info())
@@ -364,7 +364,7 @@ def tf(graph):
     graph.transforms.destroy()
 
 
-def test_what_tf_may_still_get_to_know_is_told_from_what_it_never_will(graph, tf):
+def test_a_transform_that_may_still_come_is_distinguished_from_one_that_will_not(graph, tf):
     at = graph.transforms.at
     with pytest.raises(NotYetError) as unknown:  # nothing has come yet
         at(header(T0_NS))
@@ -383,7 +383,7 @@ def test_what_tf_may_still_get_to_know_is_told_from_what_it_never_will(graph, tf
     assert at(header(T0_NS + 50_000_000)).translation[0] == pytest.approx(0.05)
 
 
-def test_tf_that_is_silent_is_waited_for_no_more_until_it_is_back(graph, tf):
+def test_a_silent_tf_is_not_waited_for_until_it_is_back(graph, tf):
     at = graph.transforms.at
     tf(T0_NS)
     late = header(T0_NS + 50_000_000)

@@ -151,7 +151,7 @@ def test_cloud_and_markers_show_the_objects_under_the_images_stamp(robot):
         (lambda depth: setattr(depth, "height", HEIGHT_PX // 2), f"{WIDTH_PX}"),
     ],
 )
-def test_depth_that_cannot_be_used_costs_the_position_and_never_the_track(robot, spoil, said):
+def test_unusable_depth_loses_the_position_but_not_the_track(robot, spoil, said):
     located(robot, depth=depth_image())
 
     def lacking():

@@ -95,7 +95,7 @@ def test_a_late_box_on_a_fast_object_finds_it_where_it_is_now(robot):
     robot.process()  # the usual size again
 
 
-def test_what_no_image_fits_is_rejected_with_the_reason_and_nothing_is_lost(robot):
+def test_a_prompt_that_fits_no_image_is_rejected_with_the_reason_and_nothing_is_lost(robot):
     robot.add(robot.prompt("kept", box=BOX))
     label = robot.process().objects[0].label
     before = stamp_ns(robot.process())

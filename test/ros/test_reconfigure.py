@@ -133,7 +133,7 @@ def test_another_model_gives_other_masks(robot, tmp_path):
     assert first_mask() != own
 
 
-def test_a_model_that_is_not_there_shows_at_configure_and_the_next_one_mends_it(robot, model):
+def test_a_missing_model_fails_at_configure_and_a_valid_one_then_works(robot, model):
     go(robot, "deactivate", "cleanup")
     assert robot.set_parameter("model", "/nowhere.safetensors").successful
     assert not robot.transition("configure")
@@ -144,7 +144,7 @@ def test_a_model_that_is_not_there_shows_at_configure_and_the_next_one_mends_it(
     robot.wait_until_tracking()
 
 
-def test_qos_of_topics_is_as_it_is_overridden(make_robot):
+def test_qos_overrides_of_topics_take_effect(make_robot):
     robot = make_robot(
         **{
             "qos_overrides./sam2/objects.publisher.reliability": "best_effort",
@@ -179,7 +179,7 @@ def test_qos_of_topics_is_as_it_is_overridden(make_robot):
     assert "qos_overrides./sam2/objects" not in robot.log().partition("label_imag")[0]
 
 
-def test_who_comes_late_gets_the_last_message_where_durability_is_overridden(make_robot):
+def test_a_late_subscriber_gets_the_last_message_of_a_transient_local_output(make_robot):
     robot = make_robot(**{"qos_overrides./sam2/status.publisher.durability": "transient_local"})
     robot.listen_to_outputs()  # but not to ~/status
     stamp = stamp_ns(robot.process())

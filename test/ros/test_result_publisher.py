@@ -185,7 +185,7 @@ def bench(monkeypatch):
     made.close()
 
 
-def test_masks_go_at_once_and_positions_follow_in_order_under_their_own_stamps(bench):
+def test_masks_are_published_at_once_and_positions_follow_in_order_under_their_own_stamps(bench):
     sent = [bench.deliver() for _ in range(8)]
     bench.wait(lambda: stamps(bench.labels) == sent)
     assert bench.objects == []
@@ -211,7 +211,7 @@ def test_with_a_transform_that_is_there_nothing_waits(bench):
     assert bench.spatial.line().values["images_waited_for_tf"] == "0"
 
 
-def test_what_comes_too_late_goes_without_a_position_is_counted_and_the_remedy_is_said(monkeypatch):
+def test_a_result_whose_transform_is_late_has_no_position_is_counted_and_the_remedy_is_reported(monkeypatch):
     bench = Bench(monkeypatch, tf_timeout=0.05)
     sent = [bench.deliver()]
     bench.transforms.newest_ns = sent[0] - 30_000_000
@@ -232,7 +232,7 @@ def test_an_image_before_tf_began_does_not_wait(bench):
     assert not bench.objects[0].objects[0].has_position
 
 
-def test_what_is_removed_while_a_result_waits_does_not_appear_any_more(bench):
+def test_an_object_removed_while_a_result_waits_does_not_appear_in_it(bench):
     bench.deliver("cup", "ball")
     bench.deliver("cup", "ball")
     bench.registry.remove(["cup"])
@@ -263,7 +263,7 @@ def test_after_a_jump_nothing_from_before_waits_and_the_order_is_kept(bench):
     assert [message.objects[0].has_position for message in bench.objects] == [False, False, True]
 
 
-def test_stopping_sends_what_waits_at_once(bench):
+def test_stopping_publishes_waiting_results_at_once(bench):
     sent = [bench.deliver() for _ in range(3)]
     bench.transforms.newest_ns = sent[0]
     begun_s = time.monotonic()

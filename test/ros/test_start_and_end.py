@@ -31,7 +31,7 @@ def test_sigint_while_the_model_is_loading_ends_the_node(make_robot):
     assert "Traceback" not in robot.log()
 
 
-def test_a_missing_model_is_said_in_one_line_and_on_diagnostics(make_robot):
+def test_a_missing_model_is_reported_in_one_line_and_on_diagnostics(make_robot):
     robot = make_robot(model="/nowhere/model.safetensors")
     robot.wait_for("the error", lambda: "configure failed" in robot.log(), START_TIMEOUT_S)
     assert robot.state() == "unconfigured"
@@ -80,7 +80,7 @@ def processes_end(robot, number, within_s=5.0):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("delay_s", [0.15, 0.8, 2.0])
-def test_a_signal_in_the_first_seconds_ends_the_node_without_a_word(tmp_path, number, delay_s):
+def test_a_signal_in_the_first_seconds_ends_the_node_without_output(tmp_path, number, delay_s):
     command = [sys.executable, "-X", "importtime", "-m", "sam2_ros.node.node"]
     imports = tmp_path / "imports"
     with imports.open("w") as errors:

@@ -101,7 +101,7 @@ def test_every_image_has_a_status_that_agrees_with_its_objects(robot):
     assert len(serialize_message(statuses[0])) < 600
 
 
-def test_a_status_is_not_made_for_nobody_and_is_enough_to_listen_to(robot):
+def test_a_status_is_made_only_with_subscribers_and_works_as_the_only_output(robot):
     robot.reset()
     statuses = robot.listen(ObjectStatusArray, "/sam2/status")
     robot.add(robot.prompt("box", box=BOX))

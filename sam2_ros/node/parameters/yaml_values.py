@@ -91,6 +91,6 @@ def unknown_names(given: Iterable[str], known: Iterable[str]) -> list[str]:
         alike = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=ALIKE)
         meant = f"did you mean {alike[0]}?" if alike else "`ros2 param list` shows the names it has"
         lines.append(
-            f"parameter {name}: this node has no parameter of this name, the value is ignored; {meant}"
+            f"parameter {name}: this node has no parameter of this name, the value has no effect; {meant}"
         )
     return lines

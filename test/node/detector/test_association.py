@@ -44,7 +44,7 @@ from sam2_ros.node.detector.overlap import Box
         Detection((0, 0, 1e300, 10), 0.9, "cup"),
     ],
 )
-def test_what_means_nothing_is_ignored_and_counted(detection):
+def test_invalid_detections_are_ignored_and_counted(detection):
     associator = Associator("track_all", 0.5, 8)
     assert run(associator, [[detection]] * 4, []) == [[]] * 4
     assert associator.counts == {"matched": 0, "reseeded": 0, "created": 0, "ignored": 4}
@@ -113,7 +113,7 @@ def sequences(draw):
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=200, deadline=None)
-def test_what_holds_for_every_sequence(messages, mode, max_objects, chance):
+def test_invariants_of_every_sequence(messages, mode, max_objects, chance):
     one, other = Associator(mode, 0.5, max_objects), Associator(mode, 0.5, max_objects)
     given_so_far = 0
     for found, known, stamp_s in messages:

@@ -22,7 +22,7 @@ def test_a_hidden_object_is_prompted_when_it_was_seen_twice(state):
 
 
 @pytest.mark.parametrize("mode", ["reseed", "track_all"])
-def test_what_comes_back_elsewhere_gets_its_own_id(mode):
+def test_an_object_that_returns_elsewhere_keeps_its_id(mode):
     robot = Robot(mode)
     robot.track("a", "cup", CUP)
     for _ in range(15):

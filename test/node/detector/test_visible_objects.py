@@ -76,7 +76,7 @@ def test_another_class_that_overlaps_what_the_detector_never_names_is_an_object_
 
 
 @pytest.mark.parametrize("class_id", ["", "person"])
-def test_who_sits_in_the_corner_of_a_tracked_sofa_is_an_object_of_its_own(class_id):
+def test_a_person_in_the_corner_of_a_tracked_sofa_is_an_object_of_its_own(class_id):
     sofa, person = (20.0, 20.0, 220.0, 180.0), (55.0, 25.0, 218.0, 145.0)
     mask = np.zeros(SIZE_HW, bool)
     mask[20:180, 20:50] = mask[150:180, 20:220] = True

@@ -190,7 +190,7 @@ def test_reading_messages_imports_no_ros():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_of_too_many_boxes_the_best_are_taken_and_of_far_too_many_none(message_of):
+def test_of_too_many_boxes_the_best_are_used_and_of_far_too_many_none(message_of):
     boxes = [(50, 40, 20, 10, 0, (("cup", n / 1000),)) for n in range(1000)]
     detections, problems = detections_from(message_of(*boxes), min_score=0.1)
     assert len(detections) == vision.MAX_DETECTIONS

@@ -75,14 +75,14 @@ def bench():
     assert made.queue.stop()
 
 
-def test_what_has_its_answer_goes_at_once_on_the_callers_thread(bench):
+def test_an_item_with_an_answer_is_released_at_once_on_the_callers_thread(bench):
     bench.newest = 5
     bench.put(0, 1, 2)
     assert bench.released == [(item, "answer", 0.0) for item in (0, 1, 2)]
     assert bench.threads == {threading.get_ident()}
 
 
-def test_what_can_never_have_one_goes_at_once_with_the_reason(bench):
+def test_an_item_that_can_get_no_answer_is_released_at_once_with_the_reason(bench):
     bench.oldest = 3
     bench.put(1, 2)
     assert bench.released == [(1, "past", 0.0), (2, "past", 0.0)]
@@ -101,7 +101,7 @@ def test_an_answer_that_comes_late_is_waited_for_and_the_order_is_kept(bench):
     assert all(waited_s > 0 for item, _, waited_s in bench.released if item < 3)
 
 
-def test_after_the_time_out_it_goes_without_an_answer_and_the_next_has_its_own_time():
+def test_after_the_time_out_an_item_is_released_without_an_answer_and_the_next_has_its_own_time():
     bench = Bench(timeout_s=0.1)
     bench.put(7)
     time.sleep(0.06)
@@ -140,7 +140,7 @@ def test_many_items_from_a_stream_whose_answers_lag_all_get_theirs_in_order():
     assert bench.queue.stop()
 
 
-def test_when_it_is_full_the_oldest_go_without_an_answer_and_nothing_is_lost():
+def test_when_the_queue_is_full_the_oldest_are_released_without_an_answer_and_nothing_is_lost():
     bench = Bench(max_items=3)
     bench.put(*range(5))
     bench.wait(lambda: bench.items == [0, 1])
@@ -182,7 +182,7 @@ def test_a_release_that_hangs_holds_up_neither_the_caller_nor_the_memory():
     assert queue.stop()
 
 
-def test_hurry_sends_what_waits_and_only_that(bench):
+def test_hurry_releases_the_waiting_items_only(bench):
     bench.put(0, 1)
     bench.queue.hurry("jumped")
     bench.wait(lambda: bench.items == [0, 1])
@@ -192,7 +192,7 @@ def test_hurry_sends_what_waits_and_only_that(bench):
     assert bench.items == [0, 1]
 
 
-def test_stop_sends_the_rest_in_order_ends_the_thread_and_takes_nothing_more():
+def test_stop_releases_the_rest_in_order_ends_the_thread_and_accepts_nothing_more():
     bench = Bench()
     bench.put(*range(20))
     bench.newest = 9
@@ -217,7 +217,7 @@ def test_stop_does_not_wait_for_a_release_that_hangs():
     bench.held.set()
 
 
-def test_one_that_cannot_be_released_does_not_silence_the_later_ones(bench):
+def test_a_failed_release_does_not_stop_the_later_ones(bench):
     bench.unlucky = 13
     bench.put(12, 13, 14)
     bench.newest = 20

@@ -56,8 +56,8 @@ def check_overrides(node: Node) -> None:
 def unused_overrides(node: Node) -> list[str]:
     """One warning for each given override whose topic, endpoint or policy the node does not have now."""
     return [
-        f"parameter {name}: this node has no such topic now, or the policy cannot be overridden; the value has no effect "
-        "(docs/reference/parameters.md)"
+        f"parameter {name}: this node has no such topic now, or the policy cannot be overridden; the value has no "
+        "effect (docs/reference/parameters.md)"
         for name in node._parameter_overrides
         if name.startswith("qos_overrides.")
         and not node.has_parameter(name)

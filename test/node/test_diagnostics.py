@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says: which fault, how bad, and what to do about it."""
+"""The statuses on /diagnostics: the fault, its level, and what to do."""
 
 import math
 
@@ -103,10 +103,10 @@ def test_prompts_of_users_and_of_a_detector_are_counted_apart():
     statistics.prompted("rejected", [queued("other")])
     statistics.prompted(
         "applied", [queued("cup")]
-    )  # a user's refinement of what the detector had found again
+    )  # a user's prompt for an object that a detection had prompted again
     statistics.prompted(
         "rejected", [queued("gone")]
-    )  # a name that a detector's object had, prompted by a user
+    )  # a user's prompt with the id of an object that a detection had created
     assert statistics.detector_prompts == {"applied": 2, "late": 1}
     values = statistics.values(0, 0, {}, pending=4)
     counts = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry of objects: one owner of which exist, under which ids, labels and states."""
+"""The object registry: which objects exist, with which ids, labels and states."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ PENDING, TRACKING = ObjectState.PENDING, ObjectState.TRACKING
 
 
 def result_of(*ids: str, state: ObjectState = TRACKING) -> FrameResult:
-    """What a tracker that counts labels for itself says of these objects."""
+    """A tracker's result with these objects, under the tracker's own labels."""
     objects = [
         TrackedObject(
             each, label, "", np.ones(SIZE_HW, bool), np.zeros((1, 1)), 1.0, 5.0, state, 0.0, (0, 0, 8, 6), 48,
@@ -81,7 +81,7 @@ def test_an_object_ends_when_its_last_prompt_is_rejected_or_the_tracker_drops_it
     assert (objects.ids, first.exists) == ([], False)
     entry = objects.admit("cup", named=True)
     assert shown(objects, result_of("cup"), entry) == [("cup", 1, TRACKING)]
-    objects.close(objects.admit("cup", named=True))  # a refinement that fails costs itself only
+    objects.close(objects.admit("cup", named=True))  # a failed refinement does not end the object
     assert objects.ids == ["cup"]
     assert shown(objects, result_of()) == []  # forgotten
     assert objects.ids == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS package that is not installed is named, with the way to get it."""
+"""The error for a missing ROS package names it and the command that installs it."""
 
 import pytest
 

@@ -34,7 +34,7 @@ def robot(node):
 
 
 def objects_after(robot, condition):
-    """What images show once a click, which no reply confirms, has had its effect."""
+    """The objects once a click, which has no reply, has taken effect."""
     found = {}
 
     def shown():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt messages as the engine sees them: stamps, boxes and masks with the real message classes; object states."""
+"""Prompt messages converted to engine prompts, with the real message classes: stamps, boxes, masks; object states."""
 
 import numpy as np
 import pytest

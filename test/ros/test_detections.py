@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector beside the tracker on a live graph: its boxes start objects, bring hidden ones back, and disturb none."""
+"""Detections on a live graph: they start objects, find hidden ones again, and disturb no tracked object."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def everything(make_robot):
 @pytest.fixture
 def robot(everything):
     everything.reset()
-    # Far enough on for the detector's memory of earlier tests to have ended.
+    # Late enough that the association has forgotten earlier tests.
     everything.process(stamp_ns=everything.next_stamp_ns(20_000_000_000))
     return everything
 
@@ -92,7 +92,7 @@ def test_low_scores_and_boxes_beyond_max_objects_are_ignored(robot):
     many = [detection((x, 5.0, x + 20, 25.0), f"thing {x}") for x in range(0, 150, 30)]
     robot.wait_for("a full house", lambda: len(run(robot, 1, *many).objects) == 3)
     message = run(robot, 8, *many)
-    # The first three of equal scores have the room; the other two are ignored, message after message.
+    # Of equal scores, the first three get the places; the other two are ignored with every message.
     assert [obj.class_id for obj in message.objects] == sorted(
         each.results[0].hypothesis.class_id for each in many
     )[:3]
@@ -136,7 +136,7 @@ def test_a_lost_object_that_was_forgotten_is_not_brought_back_by_its_detector(ro
         detect(robot, stamp, detection(BOX, "brick"))
         robot.wait_for("the message", lambda: robot.diagnostics()["messages"] != before)
 
-    # A box counts when it is in two messages, and the second one is of an image that still had the object.
+    # A box is confirmed by two messages; the second one is of an image that still had the object.
     detect_and_wait(stamps[0])
     robot.reset() if forget == "reset" else robot.remove(first.id)
     detect_and_wait(stamps[1])

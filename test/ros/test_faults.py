@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong on a real robot, provoked on a live graph: one defined outcome each, and the other objects live on.
+"""Faults of a real robot, caused on a live graph: each has one defined outcome, and the other objects are tracked on.
 
-The faults of images, prompts and cameras are in test_node.py and test_prompt_stamps.py; docs/faults.md lists all.
+Faults of images, prompts and cameras are in test_node.py and test_prompt_stamps.py; docs/faults.md lists all.
 """
 
 import importlib.util
@@ -65,7 +65,7 @@ def test_a_failing_image_is_lost_three_in_a_row_deactivate_the_node_and_sigint_e
     assert labels(robot.process()) == {"box": label}
     assert robot.diagnostics()["tracking"]["level"] == WARN
 
-    # Interrupted while images are in work.
+    # Interrupted while images are in progress.
     for _ in range(10):
         robot.send_image(scene())
     robot.process_handle.send_signal(signal.SIGINT)
@@ -87,7 +87,7 @@ def test_out_of_device_memory_drops_the_newest_object_and_logs_it(make_robot):
     assert summary["frames_failed"] == "0"
     assert summary["tracking"]["level"] == WARN
     assert labels(robot.process()) == before
-    # Its place is free again once another one leaves.
+    # There is room again once another object is removed.
     robot.remove("first")
     assert robot.add(robot.prompt("third", box=BOX)).success
     assert set(labels(robot.process())) == {"second", "third"}
@@ -143,7 +143,9 @@ def test_a_reliable_subscriber_that_hangs_delays_nobody(make_robot):
         listener.send_signal(signal.SIGSTOP)
         large = scene().repeat(6, axis=0).repeat(6, axis=1)
         for _ in range(20):
-            robot.process(large)  # its objects come, however many label images wait for the one that hangs
+            robot.process(
+                large
+            )  # its objects arrive, however many label images wait for the subscriber that hangs
         listener.send_signal(signal.SIGCONT)
         robot.wait_for(
             "label images for everybody", lambda: robot.label_image_at(stamp_ns(robot.process(large)))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files, started from an install space: the tracker where it was put, and a replay from start to end.
+"""The launch files, started from an install space: the tracker, and a replay from start to end.
 
-Knows what comes out of them, not how they are made: test/packaging/test_launch.py does.
+Checks the running processes; test/packaging/test_launch.py checks the launch descriptions.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from sam2_ros.media.bag.storage import BagWriter
 
 from .conftest import BOX, FRAME_NS, START_TIMEOUT_S, Robot, scene
 
-# As `ros2 launch`, which is a package of its own.
+# As `ros2 launch`, which is another package.
 LAUNCH = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -112,7 +112,7 @@ def bag(tmp_path_factory):
 
 @pytest.fixture
 def environment(tmp_path, bag):
-    """Where `ros2 bag` is there: this machine's, or the stand-in beside this file."""
+    """An environment with `ros2 bag`: the installed one, or the replacement beside this file."""
     domain = {"ROS_DOMAIN_ID": str(120 + os.getpid() % 80), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     environment = {**os.environ, **domain, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     marker = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and images that ask for too much, on a live graph: refused by name, and everybody else is served."""
+"""Requests and images beyond the limits, on a live graph: refused by name, all others are served."""
 
 import array
 import time

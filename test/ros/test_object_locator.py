@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positions over a live graph: depth images, camera_info and tf come in as messages, and may be late or wrong."""
+"""Positions on a live graph: depth images, camera_info and tf arrive as messages, and may be late or wrong."""
 
 import contextlib
 import itertools
@@ -60,7 +60,7 @@ def info(stamp_ns: int = T0_NS, frame_id: str = "camera", focal: float = 300.0) 
 
 
 def located(spatial: ObjectLocator, result, height_px: int, width_px: int, image_header):
-    """Positions with the transform that is there now."""
+    """Locations with the transform known now."""
     observed = spatial.observe(result, height_px, width_px, image_header)
     try:
         return spatial.locate(observed, spatial.transform(observed))
@@ -69,7 +69,7 @@ def located(spatial: ObjectLocator, result, height_px: int, width_px: int, image
 
 
 class Graph:
-    """A node with a ObjectLocator, and beside it a camera that publishes. This thread plays the worker's part."""
+    """A node with an ObjectLocator, and a camera that publishes. This thread does the worker's part."""
 
     def __init__(self) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -118,7 +118,7 @@ class Graph:
         return located(self.spatial, result, *body.shape, header(stamp_ns, frame_id))
 
     def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
-        """Messages take their way: ask until there is a position."""
+        """Messages take time to arrive: repeat until there is a position."""
         return self.wait(lambda: (found := self.locate(body, stamp_ns, frame_id)).locations and found)
 
     def until_reason(self, text: str, body, **image) -> str:
@@ -146,9 +146,9 @@ def test_a_card_at_a_known_place(graph, capfd):
     assert found.locations["cup"].velocity_xyz == (0.0, 0.0, 0.0)
     for _ in range(40):
         graph.locate(CARD)
-        time.sleep(0.03)  # longer than the look-out for a latched camera_info takes
+        time.sleep(0.03)  # longer than the search for a latched camera_info takes
     assert graph.spatial.line().level == OK
-    # Looking for what a camera published before must not make an ordinary one warn about QoS.
+    # Subscribing to earlier messages must not cause a QoS warning of a volatile camera.
     assert "incompatible" not in "".join(capfd.readouterr())
 
 
@@ -328,7 +328,7 @@ def test_positions_in_a_target_frame(graph):
     assert found.size_xyz == pytest.approx((0.0, 0.12, 0.10), abs=0.008)
     assert "extrapolation" in graph.locate(CARD, T0_NS + 40_000_000).reason
 
-    # A bag begins again: tf2 would refuse what is more than ten seconds older than what it has.
+    # A bag begins again: tf2 refuses transforms more than ten seconds older than its newest one.
     before_ns = T0_NS - 60 * 10**9
     graph.spatial.discontinuity()
     graph.depth.publish(depth_of(CARD, before_ns))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters as users write them, in files and on command lines, read by ROS itself into a real node."""
+"""Parameters as users write them in files and on command lines, read by ROS into a real node."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ from .conftest import START_TIMEOUT_S
 
 @pytest.fixture
 def make_node(monkeypatch, tmp_path):
-    """A node that loads no model, given the lines of a parameter file and arguments of a command line."""
+    """Make a node without a model from lines of a parameter file and command line arguments."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=120 + os.getpid() % 40)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cleanup, new parameters, configure: a live node becomes another one in the same process. QoS overrides of topics."""
+"""Cleanup, new parameters, configure: a live node changes its configuration without a restart. QoS overrides."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def robot(make_robot):
 
 
 def test_a_new_model_and_new_topics_come_with_the_next_configure(robot, tmp_path):
-    """Set while active: accepted, said to wait, without effect; after cleanup and configure it counts."""
+    """Set while active: accepted, reported as waiting, no effect until cleanup and configure."""
     save_model(random_model(config_for("nano")), tmp_path / "other.safetensors")
     robot.listen_to_outputs()
     masks = robot.listen(Image, "/sam2/mask/first")
@@ -79,7 +79,7 @@ def test_a_new_model_and_new_topics_come_with_the_next_configure(robot, tmp_path
     assert robot.add(robot.prompt("another", box=BOX)).success  # room for two, as at the last configure
     assert [obj.id for obj in robot.process().objects] == ["first", "another"]
 
-    # The topics are there until cleanup, and then the others.
+    # The old topics exist until cleanup, then the new ones.
     go(robot, "deactivate", "cleanup")
     robot.wait_for("the publisher to end", lambda: not robot.node.count_publishers("/sam2/mask/first"))
     assert robot.diagnostics()["model"] == wanted["model"]
@@ -98,7 +98,7 @@ def test_a_new_model_and_new_topics_come_with_the_next_configure(robot, tmp_path
     assert summary["topic"] == "/camera/image_raw/compressed"
     assert robot.node.count_subscribers("/camera/image_raw") == 0
 
-    # And back, so that the results are the first model's again.
+    # And back, so that the results are again those of the first model.
     go(robot, "deactivate", "cleanup")
     defaults = {"model": before["model"], "image_size": 256, "mask_topics": ["first"], "max_objects": 2}
     defaults |= {"image_transport": "raw"}
@@ -160,7 +160,7 @@ def test_qos_overrides_of_topics_take_effect(make_robot):
     def asked(topic):
         return robot.wait_for(topic, lambda: robot.node.get_subscriptions_info_by_topic(topic))[0].qos_profile
 
-    for _ in range(2):  # what was given counts after cleanup, too
+    for _ in range(2):  # the given value is kept after cleanup
         assert offered("/sam2/objects").reliability == ReliabilityPolicy.BEST_EFFORT
         assert offered("/sam2/status").reliability == ReliabilityPolicy.RELIABLE
         assert offered("/sam2/status").durability == DurabilityPolicy.TRANSIENT_LOCAL

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that wait for their transform, on a real graph: what goes at once, what later, and in which order.
+"""Results that wait for their transform, on a real graph: which outputs are sent at once, which later, in which order.
 
-The transforms and the depth are played, so neither tf2 nor message_filters is needed; all else is the node's.
+Transforms and depth are simulated, so neither tf2 nor message_filters is needed; everything else is the node's code.
 """
 
 import contextlib
@@ -65,7 +65,7 @@ class PlayedSources:
 
 
 class PlayedTransforms:
-    """tf of a camera that moves, known from `oldest_ns` to `newest_ns`."""
+    """Simulated tf of a moving camera, known from `oldest_ns` to `newest_ns`."""
 
     def __init__(self) -> None:
         self.oldest_ns, self.newest_ns = 0, -1
@@ -86,7 +86,7 @@ class PlayedTransforms:
 
 
 class Bench:
-    """A ResultPublisher with real publishers, and a listener. This thread plays the worker's part."""
+    """A ResultPublisher with real publishers, and a listener. This thread does the worker's part."""
 
     def __init__(self, monkeypatch, tf_timeout: float = 5.0) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -131,7 +131,7 @@ class Bench:
             self.wait(lambda topic=topic: self.node.count_subscribers(topic))
         self.begun_ns = 10**9 * int(time.time())
         self.index = 0
-        # Until a message has come through: discovery is not done when it is counted.
+        # Until a message has arrived: a counted subscription may not be matched completely yet.
         self.transforms.newest_ns = 2**62
         self.wait(lambda: self.deliver() and self.objects and self.labels and self.clouds)
         time.sleep(0.2)
@@ -192,14 +192,14 @@ def test_masks_are_published_at_once_and_positions_follow_in_order_under_their_o
     bench.transforms.newest_ns = sent[3]
     bench.wait(lambda: stamps(bench.objects) == sent[:4])
     bench.transforms.newest_ns = sent[-1] + 10**9
-    sent.append(bench.deliver())  # its transform is there, and it must not overtake
+    sent.append(bench.deliver())  # its transform is there, but it must not overtake
     bench.wait(lambda: stamps(bench.objects) == sent and stamps(bench.clouds) == sent)
     for message, stamp_ns in zip(bench.objects, sent, strict=True):
         (cup,) = message.objects
         assert message.position_frame_id == "odom"
         expected = (0.05 + SPEED_MPS * stamp_ns / 1e9, 0.02, 0.8)
         assert (cup.position.x, cup.position.y, cup.position.z) == pytest.approx(expected, abs=0.004)
-    # it moves with the camera, from whose frame alone it would seem to stand
+    # it moves with the camera, so in the camera's frame alone it would stand still
     assert bench.objects[-1].objects[0].velocity.x == pytest.approx(SPEED_MPS, abs=0.01)
 
 

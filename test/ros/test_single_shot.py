@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""~/segment on a live graph: an image of the request or the camera's, prompts or everything, while tracking goes on."""
+"""~/segment on a live graph: of the request's image or the camera's, by prompts or everything, beside tracking."""
 
 import array
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the node's process starts and ends.
-
-In order when interrupted, with one clear line when it cannot work.
-"""
+"""How the node's process starts and ends: in order when interrupted, with one clear line when it cannot work."""
 
 import os
 import signal
@@ -55,8 +52,7 @@ def test_an_unusable_parameter_ends_the_node_with_one_line(argument, said):
 
 
 def test_missing_messages_name_the_command_that_builds_them(tmp_path):
-    # A package of that name without the messages hides the real one, as a workspace that was never built
-    # does.
+    # A package of that name without the messages hides the real one, as in a workspace that was never built.
     (tmp_path / "sam2_ros_msgs").mkdir()
     (tmp_path / "sam2_ros_msgs" / "__init__.py").write_text("")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
@@ -72,7 +68,7 @@ def test_missing_messages_name_the_command_that_builds_them(tmp_path):
 
 
 def processes_end(robot, number, within_s=5.0):
-    """Seconds that launch waits from a signal to the next."""
+    """Seconds that launch waits between two signals."""
     robot.process_handle.send_signal(number)
     assert robot.process_handle.wait(within_s) == 0, robot.log()
     assert "Traceback" not in robot.log()
@@ -101,7 +97,7 @@ def test_a_signal_while_an_image_never_ends_ends_the_node_in_time(make_robot, nu
     image = scene()
     image[0, 0] = 255
     robot.send_image(image)
-    time.sleep(0.5)  # the image is in work
+    time.sleep(0.5)  # the image is in progress
     processes_end(robot, number)
 
 

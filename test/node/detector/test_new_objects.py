@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of what is not tracked yet: when a new object is made, and that it is made once."""
+"""Detections of objects that are not tracked: when a new object is created, and that it is created once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters: complete, explained, validated; what may change does, the rest says why not."""
+"""The parameters: complete, described, validated, and when a new value takes effect."""
 
 import dataclasses
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What YAML makes of a value is taken as what was meant, or explained with the way to write it."""
+"""Values as YAML reads them: converted where the meaning is clear, otherwise refused with the right spelling."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth messages read in metres: encodings, byte orders, padding, missing readings, and images that are no depth."""
+"""Depth messages read in metres: encodings, byte orders, padding, missing readings, and invalid depth images."""
 
 from types import SimpleNamespace
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quaternions as rotations, and what tf may send that is none."""
+"""Quaternions as rotations, and invalid transforms of tf."""
 
 from types import SimpleNamespace
 

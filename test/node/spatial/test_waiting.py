@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue of results that wait, with real threads: order, time-outs, bounds, and that putting in never waits."""
+"""The queue of waiting results, with real threads: order, time-outs, limits, and a `put` that never waits."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ PROMPT_S = 0.05  # far below every wait in these tests
 
 
 class Bench:
-    """A queue of numbers. `newest` plays tf: a number up to it has an answer, below `oldest` there never is one."""
+    """A queue of numbers. Numbers up to `newest` have an answer; numbers below `oldest` never get one."""
 
     def __init__(self, timeout_s: float = TIMEOUT_S, **limits: int) -> None:
         self.newest, self.oldest = -1, 0
@@ -22,7 +22,7 @@ class Bench:
         self.threads: set[int] = set()
         self.lost = 0
         self.releasing = False
-        self.unlucky = -1  # cannot be released
+        self.unlucky = -1  # the item whose release fails
         self.errors: list[Exception] = []
         self.held = threading.Event()  # cleared: releasing hangs
         self.held.set()
@@ -95,7 +95,7 @@ def test_an_answer_that_comes_late_is_waited_for_and_the_order_is_kept(bench):
     bench.put(3)
     bench.wait(lambda: bench.items == [0, 1])
     bench.newest = 4
-    bench.put(4)  # has its answer, and must not overtake
+    bench.put(4)  # has its answer, but must not overtake
     bench.wait(lambda: bench.items == [0, 1, 2, 3, 4])
     assert set(bench.answers) == {"answer"}
     assert all(waited_s > 0 for item, _, waited_s in bench.released if item < 3)
@@ -107,7 +107,7 @@ def test_after_the_time_out_an_item_is_released_without_an_answer_and_the_next_h
     time.sleep(0.06)
     bench.put(8)
     bench.wait(lambda: bench.items == [7])
-    bench.newest = 8  # 40 ms or less before the time of the second is over
+    bench.newest = 8  # at most 40 ms before the second one's time-out
     bench.wait(lambda: bench.items == [7, 8])
     (_, reason, waited_s), (_, answer, _) = bench.released
     assert (reason, answer) == ("not yet", "answer")
@@ -177,7 +177,7 @@ def test_a_release_that_hangs_holds_up_neither_the_caller_nor_the_memory():
     bench.held.set()
     bench.wait(lambda: not len(queue))
     assert bench.items == sorted(bench.items)
-    assert bench.items[-1] == 49  # the newest count
+    assert bench.items[-1] == 49  # the newest is released
     assert bench.lost + len(bench.items) == 50
     assert queue.stop()
 

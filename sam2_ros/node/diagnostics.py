@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WINDOW_IMAGES = 300  # percentiles are over the last images: ten seconds of a 30 Hz camera
 LOSS_WARNING_S = 30.0  # how long the status is WARN after a loss
-SLOW_MS = 1000.0  # limit of the 95th percentile of latency: older results are useless to a gripper
+SLOW_MS = 1000.0  # 95th percentile of receipt to result: older results are useless to a gripper
 LOSSES = {
     "skipped": "images could not be read",
     "failed": "images failed",
@@ -169,7 +169,7 @@ class CameraStatus:
 
     Attributes:
         wanted: the node is active and enabled.
-        silent_s: seconds since the last image, or since images were first wanted.
+        silent_s: seconds since the last image, or since images became wanted if that is later.
         publishers: number of publishers of the topic.
         any_image: an image has come since images were wanted.
     """

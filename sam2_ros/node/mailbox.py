@@ -60,7 +60,7 @@ class Mailbox(Generic[Item]):
             return item
 
     def clear(self) -> None:
-        """Discard waiting items, and count them neither as received nor as dropped."""
+        """Discard waiting items, and count them neither as received nor as dropped: nobody wants them any more."""
         with self._changed:
             self.received -= self.waiting
             self._kept = self._newest = None

@@ -36,8 +36,8 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     node: Any = None
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        # rclpy chains its own handler before this one, and ends the spinning. An exception could come up anywhere and
-        # cut the clean-up short; it is needed only where the main thread may be busy for long.
+        # rclpy installs its own handler over this one, which ends the spinning. An exception could come up anywhere and
+        # cut the clean-up short, so it is raised only where the main thread may be busy for long.
         if node is None and not rclpy.ok():
             os._exit(0)  # rclpy's handler is not there yet, and there is nothing to clean up
         if node is not None and node.configuring:

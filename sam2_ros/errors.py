@@ -24,11 +24,11 @@ class UserError(ValueError):
         self.status = status
 
 
+class CheckpointError(UserError):
+    """A model that cannot be opened or executed: its weights, its export, or where it is to run."""
+
+
 def one_line(error: Exception) -> str:
     """An exception as one line, for a log or a reply: a UserError's message; any other with its type before it."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
-class CheckpointError(UserError):
-    """A model that cannot be opened or executed: its weights, its export, or where it is to run."""

@@ -33,7 +33,7 @@ LOSSES = {
     "skipped": "images could not be read",
     "failed": "images failed",
     "not_published": "messages could not be published",
-    "dropped_objects": "objects were dropped for want of device memory",
+    "dropped_objects": "objects were dropped for lack of device memory",
 }
 OK, WARN, ERROR = 0, 1, 2
 

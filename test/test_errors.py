@@ -29,4 +29,7 @@ def test_the_status_survives_the_way_from_another_process() -> None:
 
 def test_an_error_as_one_line_names_its_type_only_if_no_user_can_fix_it() -> None:
     assert one_line(UserError("model 'x':\n  expected nano")) == "model 'x': expected nano"
-    assert one_line(RuntimeError("CUDA error:\n  illegal address")) == "RuntimeError: CUDA error: illegal address"
+    assert (
+        one_line(RuntimeError("CUDA error:\n  illegal address"))
+        == "RuntimeError: CUDA error: illegal address"
+    )

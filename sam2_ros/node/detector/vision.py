@@ -33,8 +33,8 @@ def detections_from(message: Any, min_score: float = 0.0) -> tuple[list[Detectio
     Of more than MAX_DETECTIONS, the best are used that reach `min_score`; of more than MAX_BOXES, none.
 
     Class and score are those of the hypothesis with the best score. A detection without a hypothesis has no class and
-    score 1.0, because its sender vouches for the box. A rotated box becomes its axis-aligned hull. Boxes are not clipped
-    to the image, whose size is not known here.
+    score 1.0, because its sender vouches for the box. A rotated box becomes its axis-aligned hull. Boxes are not
+    clipped to the image, whose size is not known here.
     """
     detections: list[Detection] = []
     problems: list[str] = []

@@ -202,7 +202,7 @@ def test_topics_are_chosen_by_remapping(packages: Path) -> None:
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(packages: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"params_file: nowhere\.yaml is no file"):
+    with pytest.raises(RuntimeError, match=r"params_file: nowhere\.yaml is not a file"):
         load("sam2").start_node(context_of("sam2", params_file="nowhere.yaml"))
 
 

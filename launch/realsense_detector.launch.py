@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A RealSense camera, your detector's boxes and the tracker in 3D: `... detections:=/detections_output`.
+"""Starts a RealSense camera and the tracker in 3D, for your detector's boxes: `... detections:=/detections_output`.
 
-Starts no detector: any node that publishes vision_msgs/Detection2DArray will do, see docs/how-to/detectors.md.
+Starts no detector: any node that publishes vision_msgs/Detection2DArray works, see docs/how-to/detectors.md.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-# The driver's names with its own camera_namespace and camera_name, "camera" both. Before its 4.55 they began with
-# /camera once, and the colour profile was named rgb_camera.profile.
+# Prefix of the driver's topics: its defaults of camera_namespace and camera_name are both "camera". Before driver
+# version 4.55 it was /camera, and the colour profile was named rgb_camera.profile.
 CAMERA = "/camera/camera"
 
 ARGUMENTS = {
-    "color_profile": ("640x480x30", "Colour stream: width x height x images per second."),
+    "color_profile": ("640x480x30", "Colour stream of the camera: WIDTHxHEIGHTxFPS."),
     "image": (f"{CAMERA}/color/image_raw", "Colour topic of the camera."),
-    "camera_info": (f"{CAMERA}/color/camera_info", "Calibration of the colour images."),
-    "depth_image": (f"{CAMERA}/aligned_depth_to_color/image_raw", "Depth, registered to the colour images."),
-    "detections": ("/detections", "vision_msgs/Detection2DArray topic of your detector."),
-    "detection_mode": ("track_all", "What its boxes do: track_all starts objects, reseed only brings back."),
-    "use_3d": ("true", "Positions in metres from the camera's depth."),
+    "camera_info": (f"{CAMERA}/color/camera_info", "Calibration topic of the colour images."),
+    "depth_image": (f"{CAMERA}/aligned_depth_to_color/image_raw", "Depth topic, registered to colour."),
+    "detections": ("/detections", "Topic of your detector (vision_msgs/Detection2DArray)."),
+    "detection_mode": (
+        "track_all",
+        "Use of the detector's boxes: track_all (start and find objects), reseed (find hidden objects again), off.",
+    ),
+    "use_3d": ("true", "true: 3D positions from the camera's depth."),
 }
 
 
@@ -34,8 +37,8 @@ def driver_folder() -> Path:
         return Path(get_package_share_directory("realsense2_camera"))
     except PackageNotFoundError as error:
         raise RuntimeError(
-            "the camera's driver realsense2_camera is not installed: apt install ros-<distro>-realsense2-camera, "
-            "or start your own camera and use sam2.launch.py"
+            "the camera driver realsense2_camera is not installed: apt install ros-<distro>-realsense2-camera, "
+            "or start another camera and use sam2.launch.py"
         ) from error
 
 
@@ -45,11 +48,11 @@ def find_driver(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """realsense2_camera's own launch file; its other arguments (serial_no, ...) can be given beside ours."""
+    """The launch file of realsense2_camera; its other arguments (serial_no, ...) can be given as well."""
     arguments = {
         "enable_color": "true",
         "enable_depth": "true",
-        "enable_sync": "true",  # depth and colour under one stamp
+        "enable_sync": "true",  # same stamp for depth and colour
         "align_depth.enable": "true",
         "rgb_camera.color_profile": LaunchConfiguration("color_profile").perform(context),
     }
@@ -65,9 +68,9 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in ARGUMENTS.items()
             ),
-            # Before anything runs: launch forgets a process that it is just starting when what comes after it fails.
+            # Before anything starts: if a later action failed, launch would not stop a process that is just starting.
             OpaqueFunction(function=find_driver),
-            # First the tracker: it sets the Fast DDS profile, which matters most in the camera's process.
+            # The tracker first: it sets the Fast DDS profile, which the camera's process needs most.
             IncludeLaunchDescription(tracker),
             OpaqueFunction(function=start_camera),
         ]

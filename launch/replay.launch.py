@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a rosbag2 to the tracker and records what it says: `... bag:=my_bag image:=/camera/image_raw out:=tracked`.
+"""Plays a rosbag2 to the tracker and records its outputs: `... bag:=my_bag image:=/camera/image_raw out:=tracked`.
 
-Knows topics, services and the `ros2 bag` command; not how anything is tracked. All of sam2.launch.py's arguments work.
+Knows topics, services and the `ros2 bag` command; does not know how objects are tracked. Accepts all arguments of
+sam2.launch.py.
 
-In this order: the node is active > your prompts are accepted > the recorder listens > the bag plays > it has ended
-and the last image is done > everything ends, the recorder with SIGINT, which closes its file. The node's state is
-asked for, not waited for as an event: a small model's activation is over before the two sides have found each other.
+Steps: wait until the node is active > send the prompts > start the recorder > play the bag > wait for the last image >
+end all processes, the recorder with SIGINT, which closes its file. The node's state is polled, not awaited as an
+event: a small model is active before the two sides have discovered each other.
 """
 
 from __future__ import annotations
@@ -44,29 +45,29 @@ RECORDER_TIMEOUT_S = 60.0
 CLOCK_HZ = 100
 
 ARGUMENTS = {
-    "bag": (None, "rosbag2 to play: a folder, or a file that `ros2 bag play` takes."),
-    "out": ("", "Folder to record into; must not exist. Empty: nothing is recorded."),
+    "bag": (None, "rosbag2 to play: a folder, or a file that `ros2 bag play` accepts."),
+    "out": ("", "Folder of the recording; must not exist. Empty: record nothing."),
     "record": (
         "~/objects ~/label_image /diagnostics",
-        "Topics to record, separated by spaces; ~ is the node. Each costs time in the node.",
+        "Topics to record, separated by spaces; ~ is the node's name. Each topic costs time in the node.",
     ),
     "prompts": (
         "",
-        "What to track: a list of sam2_ros_msgs/Prompt as YAML or JSON, or a file of it, such as "
-        '"[{id: cup, box: [210, 140, 290, 260]}]". Without a header it is for the first image that is played.',
+        "What to track: a list of sam2_ros_msgs/Prompt as YAML or JSON, or a file that holds one, e.g. "
+        '"[{id: cup, box: [210, 140, 290, 260]}]". A prompt without a header is applied to the first image.',
     ),
-    "rate": ("1.0", "Speed of playing; 1 is as recorded."),
-    "delay": ("3.0", "Seconds between the player's start and the first image: DDS needs up to 2.5 to match."),
-    "play_args": ("", 'More for `ros2 bag play`, such as "--remap /old:=/new --start-offset 10".'),
-    "drain": ("2.0", "Seconds for the last image and its diagnostics, after the bag has ended."),
-    "start_timeout": ("300.0", "Seconds until the node has to be active; a big model loads slowly."),
+    "rate": ("1.0", "Speed factor; 1.0: as recorded."),
+    "delay": ("3.0", "Seconds from the player's start to the first image; DDS discovery takes up to 2.5 s."),
+    "play_args": ("", 'More arguments of `ros2 bag play`, e.g. "--remap /old:=/new --start-offset 10".'),
+    "drain": ("2.0", "Seconds to wait for the last results after the bag has ended."),
+    "start_timeout": ("300.0", "Maximum seconds until the node is active; large models load slowly."),
 }
 
 Entities = list[LaunchDescriptionEntity]
 
 
 class Replay:
-    """What happens next, one method per step; each returns the actions that lead to the following one."""
+    """The steps of a replay, one method each; each returns the launch actions that lead to the next step."""
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
@@ -76,7 +77,7 @@ class Replay:
         self._deadline_s = 0.0
 
     def check(self, context: LaunchContext) -> Entities:
-        """Before anything is started."""
+        """Check the arguments before anything is started."""
         check({name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS})
         return []
 
@@ -88,8 +89,8 @@ class Replay:
         self._ros = get_ros_node(context)
         self._state = self._ros.create_client(GetState, f"{self.node}/get_state")
         if self.given["prompts"]:
-            # Before the node is there: one that has found the requests of a client, but not yet where its
-            # replies go, answers into the void (https://github.com/ros2/rmw_fastrtps/issues/842).
+            # Made before the node starts: a service that has discovered a client's request topic, but not yet its reply
+            # topic, loses the reply (https://github.com/ros2/rmw_fastrtps/issues/842).
             from sam2_ros_msgs.srv import AddObjects
 
             self._prompts = self._ros.create_client(AddObjects, f"{self.node}/add_objects")
@@ -98,8 +99,8 @@ class Replay:
     def _ask_state(self, context: LaunchContext) -> Entities:
         if time.monotonic() > self._deadline_s:
             raise RuntimeError(
-                f"{self.node} was not active within start_timeout = {self.given['start_timeout']} s: see what it says "
-                "above; autostart must be true, and a big model may need a larger start_timeout"
+                f"{self.node} was not active within start_timeout = {self.given['start_timeout']} s: see its output "
+                "above; autostart must be true, and a large model may need a larger start_timeout"
             )
         if not self._state.service_is_ready():
             return later(self._ask_state)
@@ -109,7 +110,7 @@ class Replay:
         def look(context: LaunchContext) -> Entities:
             if reply.done() and reply.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
                 return self._prompt(context)
-            if reply.done() or time.monotonic() - asked_s > 2.0:  # a busy node may lose a question
+            if reply.done() or time.monotonic() - asked_s > 2.0:  # a busy node may lose a request
                 return later(self._ask_state)
             return later(look)
 
@@ -125,7 +126,7 @@ class Replay:
             nonlocal reply
             if time.monotonic() > self._deadline_s:
                 raise RuntimeError(
-                    f"{self.node}/add_objects did not answer within start_timeout; see what the node says above"
+                    f"{self.node}/add_objects did not answer within start_timeout; see the node's output above"
                 )
             if reply is None and self._prompts.service_is_ready():
                 reply = self._prompts.call_async(request)
@@ -143,12 +144,12 @@ class Replay:
         self.recorder = ExecuteProcess(
             cmd=record_command(self.given, self.node),
             output="screen",
-            # From SIGINT, at the end, to SIGTERM: closing the file takes as long as the disk needs.
+            # Time from SIGINT to SIGTERM at the end: closing the file takes as long as the disk needs.
             sigterm_timeout=str(RECORDER_TIMEOUT_S),
         )
 
         def look(context: LaunchContext) -> Entities:
-            # Its subscriptions come during the player's delay. A recorder that fails ends the launch, see on_exit.
+            # It subscribes during the player's delay. If the recorder fails, on_exit ends the launch.
             if "rosbag2_recorder" in self._ros.get_node_names():
                 return self._play(context)
             return later(look)
@@ -160,20 +161,20 @@ class Replay:
         return [self.player]
 
     def on_exit(self, event: ProcessExited, context: LaunchContext) -> Entities:
-        """The end of any process: the player's is the end of the replay, every other one's is a failure."""
+        """A process has ended: the player's end is the end of the replay; the recorder's or node's is a failure."""
         if context.is_shutdown:
             return []
         if event.action is self.player and event.returncode == 0:
-            said = f"{self.given['bag']} has ended; in {self.given['drain']} s everything does"
+            said = f"{self.given['bag']} has ended; all processes end in {self.given['drain']} s"
             end = EmitEvent(event=Shutdown(reason="the bag has ended"))
             return [LogInfo(msg=said), TimerAction(period=float(self.given["drain"]), actions=[end])]
         needed = event.action in (self.player, self.recorder) or "sam2_node" in event.process_name
         if needed:
             raise RuntimeError(
                 f"{' '.join(event.cmd[:3])} ended with exit status {event.returncode} before the replay was over: "
-                "see what it says above"
+                "see its output above"
             )
-        return []  # a window that was closed
+        return []  # such as an RViz window that was closed
 
 
 def later(function: Callable[[LaunchContext], Entities]) -> Entities:
@@ -181,7 +182,7 @@ def later(function: Callable[[LaunchContext], Entities]) -> Entities:
 
 
 def check(given: dict[str, str]) -> None:
-    """Raises what would otherwise come to light only when the model is loaded."""
+    """Raise RuntimeError for wrong arguments, before a model is loaded."""
     try:
         get_package_prefix("ros2bag")
     except PackageNotFoundError as error:
@@ -195,14 +196,14 @@ def check(given: dict[str, str]) -> None:
             f"out: {given['out']} exists; recordings are not overwritten: remove it or choose another"
         )
     if given["out"] and not given["record"].split():
-        raise RuntimeError("record: nothing was named; expected topics, or leave out empty")
+        raise RuntimeError("record: got no topic; expected topics separated by spaces, or leave out empty")
     if given["prompts"]:
         prompt_request(given["prompts"])
 
 
 def prompt_request(text_or_file: str) -> Any:
-    """A sam2_ros_msgs/srv/AddObjects.Request from YAML, JSON or a file of it."""
-    # Here, because without prompts neither is needed.
+    """A sam2_ros_msgs/srv/AddObjects.Request from YAML or JSON text, or from a file that holds it."""
+    # Imported here: without prompts neither is needed.
     from rosidl_runtime_py.set_message import set_message_fields
     from sam2_ros_msgs.srv import AddObjects
 
@@ -212,9 +213,9 @@ def prompt_request(text_or_file: str) -> Any:
     try:
         prompts = yaml.safe_load(text)
         if not isinstance(prompts, list):
-            raise ValueError(f"a list of prompts was expected, this is {type(prompts).__name__}: {prompts}")
+            raise ValueError(f"expected a list of prompts, got {type(prompts).__name__}: {prompts}")
         set_message_fields(request, {"prompts": prompts})
-    except Exception as error:  # of YAML, or of a field that is not there or has another type
+    except Exception as error:  # invalid YAML, an unknown field or a value of another type
         reason = " ".join(str(error).split())
         raise RuntimeError(
             f"prompts: {text_or_file} cannot be read ({reason}); expected a file, or a list such as "
@@ -228,7 +229,7 @@ def recorded_topics(record: str, node: str) -> list[str]:
 
 
 def record_command(given: dict[str, str], node: str) -> list[str]:
-    # A regular expression: names as such are positional in Humble and become `--topics` later.
+    # As a regular expression: topic names are positional in Humble, and an option `--topics` later.
     names = "|".join(recorded_topics(given["record"], node))
     return ["ros2", "bag", "record", "--output", given["out"], "--regex", f"^({names})$"]
 
@@ -251,7 +252,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             RegisterEventHandler(OnProcessExit(on_exit=replay.on_exit)),
             OpaqueFunction(function=replay.check),
-            # First the tracker: it sets the Fast DDS profile, without which the player's images are lost.
+            # The tracker first: it sets the Fast DDS profile, without which the player's images are lost.
             IncludeLaunchDescription(tracker, launch_arguments={"use_sim_time": "true"}.items()),
             OpaqueFunction(function=replay.begin),
         ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the tracker, and RViz if asked: `ros2 launch sam2_ros sam2.launch.py image:=/camera/image_raw`.
 
-Starts no camera, and does not drive the node's lifecycle: the node goes to active by itself (`autostart`).
+Starts no camera, and triggers no lifecycle transitions: the node activates itself (parameter `autostart`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-# Beside launch/ in an install space as in a clone.
+# Beside launch/, in an install space and in a clone.
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
-# Fast DDS reads the first in Kilted and later, which warn about the second, and the second in Jazzy and before.
+# Fast DDS reads the first in Kilted and later (and warns about the second), the second in Jazzy and earlier.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 UP_TO_JAZZY = ("humble", "iron", "jazzy")
 
 YES_OR_NO = ("true", "false", "True", "False")
-AS_FILE = "Empty: as params_file says."
+AS_FILE = "Empty: the value in params_file."
 
 
 class Argument(NamedTuple):
-    """One argument; `choices` empty: any text."""
+    """One launch argument; without `choices`, any text."""
 
     default: str
     description: str
@@ -39,51 +39,62 @@ class Argument(NamedTuple):
 ARGUMENTS = {
     "image": Argument(
         "image_raw",
-        "Camera topic, sensor_msgs/Image. With image_transport: compressed, its /compressed is read.",
+        "Camera topic (sensor_msgs/Image). With image_transport:=compressed, <image>/compressed is read.",
     ),
-    "camera_info": Argument("camera_info", "sensor_msgs/CameraInfo topic, read when use_3d is true."),
-    "depth_image": Argument("depth_image", "Depth topic registered to the image, read when use_3d is true."),
+    "camera_info": Argument("camera_info", "Calibration topic (sensor_msgs/CameraInfo); needed for use_3d."),
+    "depth_image": Argument("depth_image", "Depth topic, registered to the colour image; needed for use_3d."),
     "detections": Argument(
         "",
-        "vision_msgs/Detection2DArray topic of a detector, read unless detection_mode is off. "
-        "Empty: the node's own ~/detections.",
+        "Topic of a detector (vision_msgs/Detection2DArray), read unless detection_mode is off. "
+        "Empty: ~/detections of the node.",
     ),
     "params_file": Argument(
         str(CONFIG / "desktop.yaml"),
-        f"Parameters. Shipped in {CONFIG}: desktop.yaml (every parameter with its default), and jetson.yaml and "
-        "cpu.yaml (what differs).",
+        f"Parameter file of the node. In {CONFIG}: desktop.yaml (all parameters, defaults), jetson.yaml, cpu.yaml.",
     ),
-    "name": Argument("sam2", "Name of the node; its topics are below it, e.g. /sam2/objects."),
-    "namespace": Argument("", "Namespace of the node and of its relative topics."),
+    "name": Argument("sam2", "Name of the node and prefix of its topics, e.g. /sam2/objects."),
+    "namespace": Argument("", "Namespace of the node and of its relative topic names."),
     "use_sim_time": Argument(
-        "false", "true: time is /clock's, for simulators and `ros2 bag play --clock`.", YES_OR_NO
+        "false", "true: take the time from /clock (simulators, `ros2 bag play --clock`).", YES_OR_NO
     ),
-    "log_level": Argument("info", "How much the node says.", ("debug", "info", "warn", "error", "fatal")),
-    "rviz": Argument("false", "true: show the node in RViz; turns use_debug on for the picture.", YES_OR_NO),
-    "rviz_config": Argument(str(CONFIG / "sam2.rviz"), "What RViz shows."),
-    "fixed_frame": Argument("", "RViz's fixed frame. Empty: target_frame, or as rviz_config says."),
+    "log_level": Argument(
+        "info", "Lowest severity of the node's log messages.", ("debug", "info", "warn", "error", "fatal")
+    ),
+    "rviz": Argument(
+        "false", "true: start RViz and show the node's outputs; also sets use_debug to true.", YES_OR_NO
+    ),
+    "rviz_config": Argument(str(CONFIG / "sam2.rviz"), "RViz configuration file."),
+    "fixed_frame": Argument("", "Fixed frame of RViz. Empty: target_frame, else that of rviz_config."),
 }
 
-# Parameters of the node that have an argument of their own, which goes before params_file.
+# Parameters of the node with a launch argument of their own, which overrides params_file.
 OVERRIDES = {
-    "model": Argument("", f"nano, tiny, small, base_plus, large, or the path of a checkpoint. {AS_FILE}"),
-    "device": Argument("", f"auto, cuda:0 or cpu. {AS_FILE}"),
-    "image_transport": Argument("", f"raw or compressed. {AS_FILE}", ("", "raw", "compressed")),
-    "use_3d": Argument("", f"true: positions in metres from depth. {AS_FILE}", ("", *YES_OR_NO)),
-    "target_frame": Argument("", f"tf frame of the positions, e.g. base_link. {AS_FILE}"),
+    "model": Argument(
+        "", f"Model: nano, tiny, small, base_plus, large, or the path of a checkpoint. {AS_FILE}"
+    ),
+    "device": Argument("", f"Device of the model: auto, cpu, cuda:0, ... {AS_FILE}"),
+    "image_transport": Argument(
+        "", f"Type of the camera topic: raw or compressed. {AS_FILE}", ("", "raw", "compressed")
+    ),
+    "use_3d": Argument(
+        "", f"true: 3D positions from depth_image and camera_info. {AS_FILE}", ("", *YES_OR_NO)
+    ),
+    "target_frame": Argument("", f"tf frame of the 3D positions, e.g. base_link. {AS_FILE}"),
     "detection_mode": Argument(
-        "", f"What boxes do: off, reseed or track_all. {AS_FILE}", ("", "off", "reseed", "track_all")
+        "",
+        f"Use of the detector's boxes: off, reseed (find hidden objects again), track_all (also new ones). {AS_FILE}",
+        ("", "off", "reseed", "track_all"),
     ),
     "min_detection_score": Argument("", f"Boxes with a smaller score are ignored, 0 to 1. {AS_FILE}"),
     "autostart": Argument("", f"false: wait for a lifecycle manager. {AS_FILE}", ("", *YES_OR_NO)),
 }
 
-# The node's outputs in config/sam2.rviz, where the node is /sam2.
+# Topics of the node in config/sam2.rviz, which has them under /sam2.
 SHOWN = ("debug_image", "label_image", "markers", "object_cloud")
 
 
 def node_parameters(given: dict[str, str]) -> dict[str, object]:
-    """What was said on the command line, with the types that the node declares."""
+    """Parameters given as launch arguments, with the types that the node declares."""
     parameters: dict[str, object] = {"use_sim_time": is_yes(given["use_sim_time"])}
     for name, argument in OVERRIDES.items():
         if given[name] and "true" in argument.choices:
@@ -91,7 +102,7 @@ def node_parameters(given: dict[str, str]) -> dict[str, object]:
         elif given[name] and name == "min_detection_score":
             parameters[name] = as_number(name, given[name])
         elif given[name]:
-            # As text: launch would read a model named 1 as a number, and off as false.
+            # As string: launch would convert a model named 1 to a number, and off to false.
             parameters[name] = ParameterValue(given[name], value_type=str)
     if is_yes(given["rviz"]):
         parameters["use_debug"] = True
@@ -114,11 +125,11 @@ def is_yes(text: str) -> bool:
 
 
 def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, with those overrides that were given."""
+    """The node, with the given overrides."""
     given = values(context)
     if not Path(given["params_file"]).is_file():  # launch would start the node without it
         raise RuntimeError(
-            f"params_file: {given['params_file']} is no file; expected a file of parameters such as those in {CONFIG}"
+            f"params_file: {given['params_file']} is not a file; expected a parameter file such as those in {CONFIG}"
         )
     remappings = [
         ("image_raw", given["image"]),
@@ -142,7 +153,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """RViz on the node's topics, wherever they are."""
+    """RViz, with its topics remapped to the node's name and namespace."""
     given = values(context)
     if not is_yes(given["rviz"]):
         return []
@@ -171,12 +182,12 @@ def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Both or neither: launch forgets a process that it is just starting when what comes after it fails."""
+    """The node and RViz in one action: if a later action failed, launch would not stop a node that is just starting."""
     return [*start_node(context), *start_rviz(context)]
 
 
 def fast_dds_profile() -> list[SetEnvironmentVariable]:
-    """For all processes that are started after it; a profile of the user's own stays."""
+    """Set config/fastdds.xml for all processes started later, unless the user has set a profile."""
     if any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
         return []
     variable = PROFILE_VARIABLES[os.environ.get("ROS_DISTRO") in UP_TO_JAZZY]

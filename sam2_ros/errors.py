@@ -26,3 +26,9 @@ class UserError(ValueError):
 
 class CheckpointError(UserError):
     """A model cannot be opened or executed: its weights, its exported files or its device are unusable."""
+
+
+def one_line(error: Exception) -> str:
+    """An exception as one line, for a log or a reply: a UserError's message; any other with its type before it."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

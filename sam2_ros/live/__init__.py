@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node seen from outside: its process, its graph, and a player that feeds it images. Knows no command line."""
+"""Starts the node as a process, and plays images and prompts to it over ROS. Knows no command line."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays the images of a bag to a live node, at the bag's rate, and records what the node publishes.
+"""Plays the images of a bag to a live node, at the bag's rate, and records the node's outputs.
 
-Does not know how the node is started and fed: that is `player.LivePlayer`.
+Does not know how the node is started and fed: see `player.LivePlayer`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sam2_ros.media.messages.message_types import IMAGE_TYPE, OBJECTS_TYPE
 
 from .player import COMPRESSED_SUFFIX, CameraImage, LivePlayer, LivePlayerConfig, TimedPrompts
 
-PROMPT_LEAD_S = 0.5  # prompts go out this long before their image, so that they are there first
+PROMPT_LEAD_S = 0.5  # prompts are sent this long before their image, so that they arrive first
 DRAIN_TIMEOUT_S = 30.0  # after the last image
 
 _log = logging.getLogger(__name__)
@@ -30,17 +30,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LiveReplay:
-    """What a live replay saw. Times are seconds of this process's steady clock, keyed by image stamp."""
+    """Result of a live replay. Times are seconds of this process's steady clock, keyed by image stamp."""
 
-    sent_s: Mapping[int, float]  # every image published: stamp_ns -> when
-    objects_s: Mapping[int, float]  # every ~/objects message: stamp_ns of its image -> when it arrived
+    sent_s: Mapping[int, float]  # stamp_ns of every image -> time of publishing
+    objects_s: Mapping[int, float]  # stamp_ns of the image of every ~/objects message -> time of arrival
     diagnostics: Mapping[str, str]  # the node's last diagnostics, key -> value
     node_exit_status: int | None
-    broken: int = 0  # messages of the bag that are no images: not sent
+    broken: int = 0  # messages of the bag that do not decode as images; not sent
 
     @property
     def latency_ms(self) -> dict[int, float]:
-        """Image published to objects received, by stamp_ns: the node, DDS both ways, this recorder."""
+        """stamp_ns -> ms from publishing an image to receiving its objects: the node, DDS both ways, this recorder."""
         return {
             stamp_ns: (arrived_s - self.sent_s[stamp_ns]) * 1e3
             for stamp_ns, arrived_s in self.objects_s.items()
@@ -57,21 +57,26 @@ def replay_live(
     rate: float = 1.0,
     on_progress: Callable[[str, int], None] = lambda step, images: None,
 ) -> LiveReplay:
-    """Start the node, play `camera` to it, record into `tracked_bag`, end the node.
+    """Start the node, play `camera` to it, record its outputs into `tracked_bag`, end the node.
 
-    Images go out as they were recorded, raw or compressed, under the stamps of the timeline; `rate` 2 is twice as fast.
-    `prompts` are keyed by the stamp (ns) of the image they were made on. `on_progress` is told the step and the number
-    of images played. The node's output goes to `log_path`. Raises UserError; what was heard until then is in
-    `tracked_bag`.
+    Args:
+        camera: images are sent as recorded, raw or compressed, with the stamps of this timeline.
+        prompts: stamp (ns) of an image -> the prompts made on it.
+        log_path: file for the node's output.
+        rate: speed factor; 2 is twice as fast as recorded.
+        on_progress: called with the step and the number of images played.
+
+    Raises:
+        UserError: `tracked_bag` then holds the outputs received so far.
     """
     unknown = sorted(set(prompts) - set(camera.stamps_ns))
     if unknown:
         raise UserError(
-            f"prompts stamped {unknown} belong to no image of {camera.bag}: use the stamp of an image in the bag",
+            f"prompts have the stamps {unknown}, which no image of {camera.bag} has: use the stamp of an image",
             status=1,
         )
     bag_images = _BagImages(camera, rate)
-    # In memory, appended by the graph's thread only: writing a bag takes time from the camera.
+    # Kept in memory, appended by the graph's thread only: writing the bag meanwhile would delay images.
     received: list[tuple[str, int, bytes]] = []
     topic = camera.topic.removesuffix(COMPRESSED_SUFFIX) if camera.compressed else camera.topic
     player = LivePlayer(
@@ -102,18 +107,18 @@ def replay_live(
 
 def _drain(player: LivePlayer, camera: BagTimeline) -> None:
     if not player.sent_s:
-        raise UserError(f"no message on {camera.topic} of {camera.bag} is a whole image", status=1)
+        raise UserError(f"no message on {camera.topic} of {camera.bag} is a complete image", status=1)
     player.drain(DRAIN_TIMEOUT_S)
     if not player.answered_s:
         raise UserError(
-            f"{len(player.sent_s)} images were played but nothing came on {player.objects_topic}; "
+            f"{len(player.sent_s)} images were played, but no message came on {player.objects_topic}; "
             f"{player.process.last_words()}",
             status=1,
         )
 
 
 class _BagImages:
-    """The messages of a bag's topic as images of a camera; those that do not decode are left out and counted."""
+    """The messages of a bag's topic as camera images; messages that do not decode are skipped and counted."""
 
     def __init__(self, camera: BagTimeline, rate: float) -> None:
         self._camera = camera
@@ -122,9 +127,9 @@ class _BagImages:
         self.broken = 0
 
     def timed(self, prompts: Mapping[int, Sequence[Prompt]]) -> list[TimedPrompts]:
-        """Each `PROMPT_LEAD_S` before its image: topics overtake each other, and a camera does not wait.
+        """Prompts, each due `PROMPT_LEAD_S` before its image, because messages of two topics may arrive in any order.
 
-        The lead delays no image but the first.
+        The lead delays the first image only.
         """
         return [
             TimedPrompts(due_s - PROMPT_LEAD_S, image.stamp_ns, image.frame_id, prompts[image.stamp_ns])
@@ -140,7 +145,7 @@ class _BagImages:
                 try:
                     reader.decode(raw)
                 except SourceError as error:
-                    # A camera sends whole messages; rclpy gives up on one that does not deserialize.
+                    # A camera sends complete messages; rclpy raises on one that does not deserialize.
                     _log.warning("not played: %s", error)
                     self.broken += 1
                     continue
@@ -153,7 +158,7 @@ class _BagImages:
 
 
 def _write(received: Sequence[tuple[str, int, bytes]], writer: BagWriter, player: LivePlayer) -> None:
-    """Those about images that were sent, in order of arrival, each at its image's stamp as in the camera's bag."""
+    """Write the messages about sent images in order of arrival, each at its image's stamp, as in the camera's bag."""
     types = {player.objects_topic: OBJECTS_TYPE, player.label_topic: IMAGE_TYPE}
     for topic, stamp_ns, cdr in received:
         if topic in types and stamp_ns in player.sent_s:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caller's side of a live ROS graph: a domain of its own, one rclpy node spun by a thread, waits with a limit.
+"""The client side of a live ROS graph: an own domain, one rclpy node spun by a thread, waits with time limits.
 
-Knows the lifecycle of the node process beside it; does not know images, prompts or results.
+Knows the lifecycle of the node process; does not know images, prompts or results.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ REPLY_PATIENCE_S = 2.0
 
 
 def own_domain_id() -> int:
-    """A ROS_DOMAIN_ID of this process's own.
+    """A ROS_DOMAIN_ID for this process, 50..99.
 
-    0-101 are the ids whose ports stay below Linux's ephemeral range; people use the low ones.
+    The ports of ids 0-101 are below Linux's ephemeral port range; people and tests use the low ids.
     """
     return 50 + os.getpid() % 50
 
 
 def dds_environment(domain_id: int, profiles_file: Path | None) -> dict[str, str]:
-    """What the node's process and this one need in their environment before either makes a context."""
+    """Environment variables that the node's process and this one need before either creates a context."""
     environment = {
         "ROS_DOMAIN_ID": str(domain_id),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
     }
     if profiles_file is not None:
-        # Jazzy and earlier know only the old name, and later ones warn about it.
+        # Jazzy and earlier know only the old name; later versions warn about it.
         old = os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
         name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
         environment[name] = str(profiles_file)
@@ -49,7 +49,7 @@ def dds_environment(domain_id: int, profiles_file: Path | None) -> dict[str, str
 
 @contextlib.contextmanager
 def environment_set(changes: Mapping[str, str]) -> Iterator[None]:
-    """This process's environment with `changes`, and as it was afterwards."""
+    """Set environment variables of this process, and restore them afterwards."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -65,7 +65,7 @@ def environment_set(changes: Mapping[str, str]) -> Iterator[None]:
 def ros_arguments(
     node_name: str, image_topic: str, parameters: Mapping[str, str | int | float | bool]
 ) -> list[str]:
-    """What a node's command line ends with."""
+    """The ROS arguments of a node's command line: name, image topic, parameters."""
     arguments = ["--ros-args", "-r", f"__node:={node_name}", "-r", f"image_raw:={image_topic}"]
     for name, value in parameters.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -74,13 +74,13 @@ def ros_arguments(
 
 
 class LiveGraph:
-    """A context manager: `node` is an rclpy node of this process, in a context of its own, spun by a thread.
+    """A context manager: `node` is an rclpy node of this process, in its own context, spun by a thread.
 
     Args:
-        name: of the node in this process.
-        domain_id: ROS_DOMAIN_ID of both.
-        process: the node process that every wait looks after.
-        peer_name: its node's name.
+        name: name of the node in this process.
+        domain_id: ROS_DOMAIN_ID of both nodes.
+        process: the peer's process; every wait fails if it ends.
+        peer_name: name of the node in that process.
     """
 
     def __init__(self, name: str, domain_id: int, process: NodeProcess, peer_name: str) -> None:
@@ -116,9 +116,9 @@ class LiveGraph:
             self._executor.spin()
 
     def expect(self, service_type: Any, name: str) -> None:
-        """Make the client of ~/name before the peer offers it, so that `call` finds both directions matched.
+        """Create the client of ~/name before the peer offers the service, so that both directions match before `call`.
 
-        A node that has found a client's requests, but not yet where its replies go, answers into the void
+        A service that has discovered a client's request topic, but not yet its reply topic, loses the reply
         (https://github.com/ros2/rmw_fastrtps/issues/842).
         """
         self._client(service_type, name)
@@ -132,11 +132,11 @@ class LiveGraph:
         return reply.result()
 
     def wait_until_active(self, timeout_s: float) -> None:
-        """Until the peer's lifecycle state is active. Raises UserError with its last log lines."""
+        """Wait until the peer's lifecycle state is active. Raises UserError with its last log lines."""
         self.wait_for(self._is_active, timeout_s, "becoming active")
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Poll until `condition` holds; `what` says in an error what the peer was not seen doing."""
+        """Poll until `condition` holds. `what` completes the error message "the node was not seen ..."."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             self._process.check()
@@ -168,10 +168,12 @@ class LiveGraph:
             return False
         state = reply.result().current_state
         if state.id == State.PRIMARY_STATE_UNCONFIGURED:
-            # Before it starts itself, for a moment; for longer only when its model could not be loaded.
+            # Normal for a moment before autostart; for longer only if the model could not be loaded.
             self._unconfigured_since_s = min(self._unconfigured_since_s, time.monotonic())
             if time.monotonic() - self._unconfigured_since_s > UNCONFIGURED_PATIENCE_S:
                 raise UserError(f"the node stays unconfigured; {self._process.last_words()}", status=1)
         if state.id == State.PRIMARY_STATE_FINALIZED:
-            raise UserError(f"the node gave up (state 'finalized'); {self._process.last_words()}", status=1)
+            raise UserError(
+                f"the node is shut down (state 'finalized'); {self._process.last_words()}", status=1
+            )
         return bool(state.id == State.PRIMARY_STATE_ACTIVE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a ROS 2 node in a process of its own and makes sure that it ends with its owner.
+"""Runs a ROS 2 node in its own process, and ends it when its owner ends.
 
-Does not know what the node does; only how it is started, heard (its log file) and stopped.
+Does not know what the node does; only how it is started, logged to a file and stopped.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sam2_ros.errors import UserError
 from . import end_with_parent
 
 STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
-"""What is sent to end a node, and how many seconds it then has. SIGINT lets rclpy shut down in order."""
-LAST_LINES = 15  # of the log, in an error
+"""(signal, seconds to wait for the end) in this order. SIGINT lets rclpy shut down in order."""
+LAST_LINES = 15  # of the log, in an error message
 
 
 class NodeProcess:
-    """A node process as a context manager: started on entry, ended on exit whatever happened in between."""
+    """A node process as a context manager: started on entry, ended on exit."""
 
     def __init__(self, command: Sequence[str], log_path: Path, environment: Mapping[str, str]) -> None:
         self._command = list(command)
@@ -36,8 +36,8 @@ class NodeProcess:
 
     def __enter__(self) -> NodeProcess:
         self._log = self.log_path.open("wb")
-        # A session of its own: Ctrl-C in the terminal reaches the node once, through stop(), and stop() also
-        # reaches whatever processes the node started.
+        # In its own session: Ctrl-C in the terminal reaches the node once, through stop(), and stop() also reaches the
+        # processes that the node started.
         self._process = subprocess.Popen(
             _ending_with_this_process(self._command),
             stdout=self._log,
@@ -53,7 +53,7 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started; RuntimeError before it was."""
+        """Id of the started process; RuntimeError before the start."""
         if self._process is None:
             raise RuntimeError("the node was not started yet: enter the context first")
         return self._process.pid
@@ -92,7 +92,7 @@ class NodeProcess:
 
 
 def _ending_with_this_process(command: list[str]) -> list[str]:
-    """The command, which is told by the kernel when this process is gone, however that came: stop() may never run."""
+    """The command, wrapped so that the kernel ends it with this process, even if stop() never runs."""
     if sys.platform != "linux":
         return command
     return [sys.executable, "-IS", str(Path(end_with_parent.__file__)), str(os.getpid()), *command]

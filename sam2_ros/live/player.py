@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a camera to a live node: starts it, publishes images at their times, sends prompts, and collects its results.
+"""Plays a camera to a live node: starts the node, publishes images on time, sends prompts, and collects results.
 
-Does not know where images come from or what becomes of the answers; speaks through topics and services only.
+Does not know where images come from or how results are used; communicates by topics and services only.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ NODE_NAME = "sam2_node"
 DISCOVERY_PATIENCE_S = 30.0
 DIAGNOSTICS_PATIENCE_S = 2.5
 COMPRESSED_SUFFIX = "/compressed"
-"""What image_transport, and the node, append to a topic's name for its compressed images."""
+"""Appended to a topic's name for compressed images, by image_transport and by the node."""
 
 OnMessage = Callable[[str, int, bytes, float], None]
-"""Told topic, stamp (ns), CDR bytes and time of arrival (steady clock) of every answer, on the graph's thread."""
+"""Called on the graph's thread with topic, stamp (ns), CDR bytes and arrival time (steady clock) of a message."""
 
 
 @dataclass(frozen=True)
 class LivePlayerConfig:
-    """How to start the node, and how patiently to wait for it."""
+    """How to start the node, and how long to wait for it."""
 
     node_command: tuple[str, ...]  # starts the node; ROS arguments are appended
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    profiles_file: Path | None = None  # Fast DDS XML, without which big best-effort images vanish
+    profiles_file: Path | None = None  # Fast DDS XML; without it, large best-effort images are lost
     start_timeout_s: float = 180.0  # imports, model load, warm-up
 
 
 @dataclass(frozen=True)
 class CameraImage:
-    """An image to publish. `due_s` counts from the first one; `message`: a message of rclpy, or its CDR bytes."""
+    """An image to publish `due_s` seconds after the first one. `message` is an rclpy message or its CDR bytes."""
 
     due_s: float
     stamp_ns: int
@@ -54,7 +54,7 @@ class CameraImage:
 
 @dataclass(frozen=True)
 class TimedPrompts:
-    """Prompts made on the image of `stamp_ns`, to publish at `due_s` after the first image, or before it if below 0."""
+    """Prompts made on the image of `stamp_ns`, to publish `due_s` seconds after the first image (negative: before)."""
 
     due_s: float
     stamp_ns: int
@@ -63,7 +63,7 @@ class TimedPrompts:
 
 
 def missing_ros() -> str | None:
-    """Why a live replay is impossible in this Python environment, in one line; None when it is possible."""
+    """Why a live replay is impossible in this Python environment, in one line; None if it is possible."""
     try:
         import rclpy  # noqa: F401
     except ImportError as error:
@@ -79,33 +79,34 @@ def missing_ros() -> str | None:
 
 
 def fastdds_profile() -> Path:
-    """config/fastdds.xml, without which big images do not arrive. Raises UserError."""
+    """Path of config/fastdds.xml, without which large images are lost. Raises UserError."""
     return shared_folder("config", "fastdds.xml") / "fastdds.xml"
 
 
 def node_latency_ms(diagnostics: Mapping[str, str]) -> dict[str, float]:
-    """Receipt of an image to its answer published, as the node's diagnostics say; empty where they do not."""
+    """Percentiles of the node's latency from its diagnostics: "p50", "p95", "p99" in ms; empty if not reported."""
     shares = {share: diagnostics.get(f"latency_ms_{share}") for share in ("p50", "p95", "p99")}
     return {share: float(value) for share, value in shares.items() if value is not None}
 
 
 class LivePlayer:
-    """The camera, the prompting user and the listener of a node that it starts: a context manager, which ends the node.
+    """Starts a node, acts as its camera and prompting user, and receives its results. A context manager; ends the node.
 
     Args:
-        config: of the node.
+        config: how to start the node.
         image_topic: without `COMPRESSED_SUFFIX`.
-        log_path: where the node's output goes.
-        on_message: gets the answers (`objects_topic`, `label_topic`) and all diagnostics.
+        log_path: file for the node's output.
+        on_message: called with the messages of `objects_topic`, `label_topic` and /diagnostics.
         compressed: images are sensor_msgs/CompressedImage.
 
-    Raises UserError, from every call, when the node does not start or is gone.
-
     Attributes:
-        sent_s: images published: stamp (ns) -> when, steady clock.
-        answered_s: of images: stamp (ns) -> when its ~/objects message arrived first.
-        diagnostics: the node's newest values.
-        exit_status: of the node, once it has ended.
+        sent_s: stamp (ns) of each image -> time of publishing, steady clock.
+        answered_s: stamp (ns) of each image -> arrival time of its first ~/objects message, steady clock.
+        diagnostics: newest key-value pairs of the node's diagnostics.
+        exit_status: exit status of the node, once it has ended.
+
+    Raises:
+        UserError: from every method, if the node does not start or has ended.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class LivePlayer:
         self.image_topic = f"{image_topic}{COMPRESSED_SUFFIX}" if compressed else image_topic
         self.objects_topic, self.label_topic = f"/{NODE_NAME}/objects", f"/{NODE_NAME}/label_image"
         self._start_s = 0.0
-        # The player's thread writes the first and the graph's the second; the other one only looks up stamps.
+        # The player's thread writes the first, the graph's thread the second; the other thread only reads.
         self.sent_s: dict[int, float] = {}
         self.answered_s: dict[int, float] = {}
         self.diagnostics: dict[str, str] = {}
@@ -140,7 +141,7 @@ class LivePlayer:
             parameters["image_transport"] = "compressed"
         command = [*config.node_command, *ros_arguments(NODE_NAME, self._base_topic, parameters)]
         with contextlib.ExitStack() as stack:
-            # The player's own images need the profile and the domain too: DDS reads them when the context is made.
+            # The player's own images need the profile and the domain too: DDS reads them when the context is created.
             stack.enter_context(environment_set(environment))
             self.process = stack.enter_context(NodeProcess(command, self._log_path, environment))
             self.graph = stack.enter_context(LiveGraph("sam2_ros_player", domain_id, self.process, NODE_NAME))
@@ -160,7 +161,7 @@ class LivePlayer:
         from sensor_msgs.msg import CompressedImage, Image
 
         node = self.graph.node
-        # As camera drivers publish.
+        # The usual QoS of camera drivers.
         camera_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         image_type = CompressedImage if self._compressed else Image
         self._images = node.create_publisher(image_type, self.image_topic, camera_qos)
@@ -175,7 +176,7 @@ class LivePlayer:
     def _listen(self, message_type: type, topic: str) -> None:
         from rclpy.qos import QoSProfile
 
-        # Messages stay CDR bytes: no time goes into making Python objects while images are being played.
+        # Messages stay CDR bytes: deserializing them would take time while images are played.
         def receive(cdr: bytes) -> None:
             arrived_s = time.monotonic()
             stamp_ns = header_stamp_ns(cdr)
@@ -192,12 +193,12 @@ class LivePlayer:
         from rclpy.serialization import deserialize_message
 
         values = node_values([deserialize_message(cdr, DiagnosticArray)], f"/{NODE_NAME}")
-        if values:  # another node's otherwise
+        if values:  # otherwise the message is of another node
             self.diagnostics = {**self.diagnostics, **values}
             self._diagnostics_count += 1
 
     def wait_until_ready(self) -> None:
-        """Until the node is active and every topic between it and the player is matched."""
+        """Wait until the node is active and all topics between it and the player are matched."""
         self.graph.wait_until_active(self._config.start_timeout_s)
         self.graph.wait_for(
             lambda: (
@@ -211,7 +212,7 @@ class LivePlayer:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the first image was due."""
+        """Seconds since the first image was due."""
         return time.monotonic() - self._start_s
 
     def play(
@@ -221,17 +222,17 @@ class LivePlayer:
         prompts: Iterable[TimedPrompts] = (),
         on_sent: Callable[[CameraImage], None] = lambda image: None,
     ) -> None:
-        """Publish every image when it is due, and before it the prompts that are due until then.
+        """Publish every image and every prompt when it is due.
 
         Args:
-            images: in the order they are due; the next one is asked for once the one before is sent.
-            lead_s: from now until the first image is due.
-            prompts: in the order they are due.
-            on_sent: told after each image.
+            images: in order of `due_s`; the next one is taken when the one before is sent.
+            lead_s: seconds from now until the first image is due.
+            prompts: in order of `due_s`; sent before an image that is due at the same time.
+            on_sent: called after each image.
         """
         waiting = list(prompts)
         for number, image in enumerate(images):
-            if number == 0:  # not before: it may take long to have it
+            if number == 0:  # not before the first image is there, which may take long
                 self._start_s = time.monotonic() + lead_s
             while waiting and waiting[0].due_s <= image.due_s:
                 given = waiting.pop(0)
@@ -244,13 +245,13 @@ class LivePlayer:
             on_sent(image)
 
     def drain(self, timeout_s: float) -> None:
-        """Until the newest image's objects are there, for a while: the node always gets to the newest one."""
+        """Wait up to `timeout_s` for the objects of the newest image, which the node never drops."""
         newest_ns = max(self.sent_s)
         self._wait_while(lambda: newest_ns not in self.answered_s, timeout_s)
         if not self.answered_s:
             return
-        # The node tells its counts and times once a second: wait for those that include the last image, whose
-        # label image arrives meanwhile.
+        # The node publishes its counts and times once a second: wait for those that include the last image. Its label
+        # image arrives meanwhile.
         count = self._diagnostics_count
         self._wait_while(lambda: self._diagnostics_count == count, DIAGNOSTICS_PATIENCE_S)
 

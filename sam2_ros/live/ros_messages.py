@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes rclpy messages out of images and the engine's prompts.
+"""Makes rclpy messages from images and the engine's prompts.
 
-Does not know when anything is sent. Importing it needs no ROS; making a message does.
+Does not know when they are sent. Importing this file needs no ROS; making a message does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def camera_image(image_hw3: np.ndarray, frame_id: str) -> Any:
 
 
 def prompt_message(prompts: Sequence[Prompt], stamp_ns: int, frame_id: str) -> Any:
-    """Prompts as one sam2_ros_msgs/PromptArray, made on the image of that stamp and frame_id."""
+    """Prompts on the image of this stamp and frame_id, as one sam2_ros_msgs/PromptArray."""
     from sam2_ros_msgs.msg import Prompt as PromptMessage
     from sam2_ros_msgs.msg import PromptArray, PromptPoint
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera's images: takes them as they come, keeps the newest for the worker and the last seconds for late prompts.
+"""Subscribes to the camera: keeps the newest image for the worker, and the last seconds of images for late prompts.
 
-Knows the image topic, its QoS and its silences; never converts an image.
+Knows the image topic, its QoS, and how long it has been silent; never converts an image.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class CameraSubscription:
     """The image subscription of one node, open while the node is active.
 
     Attributes:
-        mailbox: what the worker takes images from.
-        topic: where the images come from, resolved; known while the camera is closed, too.
+        mailbox: the worker takes images from here.
+        topic: resolved name of the image topic, also while the subscription is closed.
         rate: of the images received.
-        out_of_order: how many images were dropped because newer ones had come already.
-        refused: how many never got as far as the mailbox, those included.
+        out_of_order: number of images dropped because a newer one had already come.
+        refused: number of images that never reached the mailbox, `out_of_order` included.
     """
 
     def __init__(self, node: LifecycleNode, statistics: Statistics, transport: str) -> None:
-        """`transport`: raw, the resolved `image_raw`; or compressed, its /compressed."""
+        """`transport`: "raw" subscribes to the resolved `image_raw`, "compressed" to its `/compressed`."""
         self._node = node
         self._statistics = statistics
         self._subscription: Any = None
@@ -49,7 +49,7 @@ class CameraSubscription:
         self.out_of_order = self.refused = 0
 
     def choose(self, transport: str) -> None:
-        """Which topic is opened the next time; see `__init__`."""
+        """Set the topic of the next `open`; see `__init__`."""
         self._compressed = transport == "compressed"
         topic = self._node.resolve_topic_name("image_raw")
         self.topic = f"{topic}/compressed" if self._compressed else topic
@@ -70,7 +70,7 @@ class CameraSubscription:
         self._subscription = self._history = self._queue = None
 
     def enable(self, on: bool) -> None:
-        """Off: images are ignored, and one that waits for its turn is forgotten."""
+        """Off: images are ignored, and a waiting image is discarded."""
         if on and not self.enabled:
             self.expect_images()
         self.enabled = on
@@ -78,7 +78,7 @@ class CameraSubscription:
             self.mailbox.clear()
 
     def expect_images(self) -> None:
-        """From now on a silent camera is an error."""
+        """From now on, a silent camera is an error."""
         self._wanted_since_s = time.monotonic()
 
     def status(self) -> CameraStatus:
@@ -93,7 +93,7 @@ class CameraSubscription:
         )
 
     def _on_image(self, message: Any) -> None:
-        """Store and return: the worker converts and infers, and only if no newer image comes first."""
+        """Store the image and return. The worker converts and tracks it, unless a newer image comes first."""
         history, queue = self._history, self._queue
         if not self.enabled or history is None or queue is None:
             return
@@ -115,8 +115,8 @@ class CameraSubscription:
             self.out_of_order += 1
             self.refused += 1
             self._node.get_logger().warning(
-                f"image out of order ({self.out_of_order} so far): stamped "
-                f"{(history.newest_stamp_ns - stamped.stamp_ns) / 1e9:.3f} s before one that came earlier; dropped",
+                f"image out of order dropped ({self.out_of_order} so far): its stamp is "
+                f"{(history.newest_stamp_ns - stamped.stamp_ns) / 1e9:.3f} s before the newest image's",
                 throttle_duration_sec=1.0,
             )
             return
@@ -125,7 +125,7 @@ class CameraSubscription:
         self.mailbox.put(stamped, keep=queue.awaits(stamped.stamp_ns))
 
     def _refuse(self, reason: str) -> None:
-        """Such an image is as unreadable as a corrupt one; every output would repeat its names."""
+        """Count and log an image with an oversized name, as a corrupt image: every output would repeat that name."""
         self.refused += 1
         self._statistics.lost("skipped")
         self._node.get_logger().warning(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts incoming ROS messages: images to RGB arrays, prompt messages to engine prompts, stamps to nanoseconds.
 
-Knows the field names of the messages and does not know which image a prompt will be applied to. Imports nothing of
-ROS but cv_bridge, when an encoding comes that only it can read.
+Knows the field names of the messages; does not know which image a prompt will be applied to. Imports no ROS, except
+cv_bridge for an encoding that only cv_bridge can read.
 """
 
 from __future__ import annotations
@@ -23,44 +23,47 @@ MASK_ENCODINGS = ("mono8", "8UC1")
 
 
 def stamp_to_ns(stamp: Any) -> int:
-    """A builtin_interfaces/Time as nanoseconds; 0 when it was not set."""
+    """A builtin_interfaces/Time in nanoseconds; 0 if it is not set."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 class ImageDecoder:
-    """Reads the images of one stream. `images` knows what its values mean, and has warned of what."""
+    """Reads the images of one stream. `images` holds its pixel options, and what it has warned of already."""
 
     def __init__(self, images: ImageReader) -> None:
         self.images = images
 
     def to_rgb(self, message: Any) -> np.ndarray:
-        """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError when it cannot be read."""
+        """A sensor_msgs/Image or CompressedImage as [H, W, 3] uint8 RGB; ImageError if it cannot be read."""
         if hasattr(message, "encoding") and not self.images.reads(message.encoding):
             return _through_cv_bridge(message)
         return self.images.message(message)
 
 
 def _through_cv_bridge(message: Any) -> np.ndarray:
-    """Encodings that are not ours to read, where cv_bridge is there and knows them: it may be newer than this."""
+    """Read an encoding that ImageReader does not know with cv_bridge, if that is installed and knows it."""
     unknown = unsupported_reason(message.encoding)
     try:
         from cv_bridge import CvBridge
-    except Exception as error:  # absent, or built against another NumPy or OpenCV, which raises what it likes
+    except Exception as error:  # missing, or built against another NumPy or OpenCV, which may raise anything
         raise ImageError(f"{unknown}; convert it upstream (for example with image_proc)") from error
     try:
         return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:
-        raise ImageError(f"{unknown}, and cv_bridge says: {error}; convert it upstream") from error
+        raise ImageError(f"{unknown}, and cv_bridge cannot read it: {error}; convert it upstream") from error
 
 
 def prompt_request(
     message: Any, position: str, default_header: Any = None, limits: Limits | None = None
 ) -> PromptRequest:
-    """A sam2_ros_msgs/Prompt as an engine prompt with the stamp and frame of the image it was made on.
+    """A sam2_ros_msgs/Prompt as an engine prompt, with the stamp and frame of the image it was made on.
 
-    `position` names the prompt in messages while it has no id, such as "#2". A prompt whose own stamp is zero
-    takes `default_header`. Raises PromptError for what is beyond `limits`, and for a mask that cannot be read;
-    everything else is checked later.
+    Args:
+        position: names a prompt without an id in error messages, such as "#2".
+        default_header: used if the prompt's own stamp is zero.
+
+    Raises:
+        PromptError: the prompt exceeds `limits`, or its mask cannot be read. Everything else is checked later.
     """
     name = message.id or position
     (limits or Limits()).check_size(name, message.class_id, len(message.points))
@@ -89,7 +92,7 @@ def prompt_request(
 
 
 def _prompt_mask(image: Any, name: str) -> np.ndarray | None:
-    """[H, W] bool from a mono8 sensor_msgs/Image; None when the message carries no mask."""
+    """[H, W] bool from a mono8 sensor_msgs/Image; None if the message has no mask."""
     data = as_uint8(image.data)
     if data.size == 0 and image.height == 0 and image.width == 0:
         return None

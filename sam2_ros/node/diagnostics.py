@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts, times and faults of the node, and the two lines they make on /diagnostics.
+"""Counts, times and faults of the node, and the statuses "tracking" and "camera" on /diagnostics.
 
-Knows neither the tracker nor topics; `Statistics` needs no ROS, only `diagnostic_message` does.
+Does not know the tracker or topics. Only `diagnostic_message` needs ROS.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
     from .prompt_queue import QueuedPrompt
 
-WINDOW_IMAGES = 300  # percentiles are over the last images, ten seconds of a 30 Hz camera
-LOSS_WARNING_S = 30.0  # how long a loss is worth a warning
-SLOW_MS = 1000.0  # from an image's receipt to its result: older results are no good to a gripper
+WINDOW_IMAGES = 300  # percentiles are over the last images: ten seconds of a 30 Hz camera
+LOSS_WARNING_S = 30.0  # how long the status is WARN after a loss
+SLOW_MS = 1000.0  # 95th percentile of receipt to result: older results are useless to a gripper
 LOSSES = {
     "skipped": "images could not be read",
     "failed": "images failed",
     "not_published": "messages could not be published",
-    "dropped_objects": "objects were dropped for want of device memory",
+    "dropped_objects": "objects were dropped for lack of device memory",
 }
 OK, WARN, ERROR = 0, 1, 2
 
 
 class Rate:
-    """How often something happened per second, over the last five seconds."""
+    """Events per second over the last five seconds."""
 
     WINDOW_S = 5.0
 
@@ -53,7 +53,7 @@ class Rate:
         times_s = [time_s for time_s in list(self._times_s) if now_s - time_s <= self.WINDOW_S]
         if len(times_s) < 2:
             return 0.0
-        # Until now, so that the rate falls when nothing comes any more.
+        # The interval ends now, so that the rate falls when events stop.
         return (len(times_s) - 1) / max(times_s[-1] - times_s[0], now_s - times_s[-1])
 
 
@@ -64,7 +64,7 @@ class Statistics:
         self.losses: Counter[str] = Counter()  # by kind, see LOSSES
         self.published = 0  # messages, all outputs together
         self.prompts_accepted = 0
-        # What became of the prompts of users, and of those that a detector's boxes made.
+        # Outcome -> count, for the prompts of users and for those made from a detector's boxes.
         self.prompts: Counter[str] = Counter()
         self.detector_prompts: Counter[str] = Counter()
         self.discontinuities = 0
@@ -98,12 +98,12 @@ class Statistics:
                 self._add(stage, value_ms)
 
     def timed(self, stage: str, value_ms: float) -> None:
-        """Of one image: a stage; "latency", from its receipt to its whole result; "age" by the ROS clock then."""
+        """Add a time of one image: of a stage; "latency", receipt to last output; "age", ROS clock minus stamp then."""
         with self._lock:
             self._add(stage, value_ms)
 
     def prompted(self, outcome: str, prompts: Iterable[QueuedPrompt]) -> None:
-        """Prompts are "applied" or "rejected"; those that were "late" are said so as well."""
+        """Count prompts as "applied" or "rejected"; prompts that were late are also counted as "late"."""
         with self._lock:
             for queued in prompts:
                 counts = self.detector_prompts if queued.by_detector else self.prompts
@@ -121,11 +121,12 @@ class Statistics:
     def values(
         self, received: int, dropped: int, states: Mapping[ObjectState, int], pending: int = 0
     ) -> dict[str, str]:
-        """What /diagnostics shows, given the mailbox's two counts.
+        """The key-value pairs on /diagnostics.
 
         Args:
-            states: how many objects are in which.
-            pending: prompts that wait for their image, or are on their way from it.
+            received, dropped: the mailbox's two counts.
+            states: number of objects in each state.
+            pending: prompts that wait for their image, or are being brought from it to now.
         """
         shown = {
             "frames_in": received,
@@ -154,7 +155,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class StatusLine:
-    """One DiagnosticStatus: what it is about, how bad, one sentence, numbers."""
+    """One DiagnosticStatus: name, level, one sentence, key-value pairs."""
 
     name: str
     level: int
@@ -164,9 +165,13 @@ class StatusLine:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """What the node knows of its camera.
+    """State of the image subscription.
 
-    `silent_s` counts from the last image, or from when images were wanted.
+    Attributes:
+        wanted: the node is active and enabled.
+        silent_s: seconds since the last image, or since images became wanted if that is later.
+        publishers: number of publishers of the topic.
+        any_image: an image has come since images were wanted.
     """
 
     topic: str
@@ -177,7 +182,7 @@ class CameraStatus:
 
 
 def camera_line(camera: CameraStatus, timeout_s: float) -> StatusLine:
-    """ERROR when images are wanted and none came for `timeout_s`, with the likely cause."""
+    """ERROR, with the likely cause, if images are wanted and none came for `timeout_s`."""
     values = {"topic": camera.topic, "publishers": str(camera.publishers)}
     if not camera.wanted:
         return StatusLine("camera", OK, "no images wanted", values)
@@ -188,18 +193,18 @@ def camera_line(camera: CameraStatus, timeout_s: float) -> StatusLine:
         return StatusLine("camera", OK, message, values)
     silence = f"no image on {camera.topic} for {camera.silent_s:.1f} s"
     if camera.publishers == 0:
-        cause = "nobody publishes there; check the camera and the remapping of image_raw"
+        cause = "the topic has no publisher; check the camera and the remapping of image_raw"
     else:
         cause = (
-            f"{camera.publishers} publisher(s) match the topic: either the camera is silent, its QoS does "
-            "not fit image_reliability, or its images are too big for Fast DDS defaults (best-effort above "
-            "half a megabyte vanishes unless the camera's process uses a profile such as config/fastdds.xml)"
+            f"the topic has {camera.publishers} publisher(s): the camera sends nothing, its QoS does not match "
+            "image_reliability, or its images are too big for the Fast DDS defaults (best-effort images above half a "
+            "megabyte are lost unless the camera's process uses a profile such as config/fastdds.xml)"
         )
     return StatusLine("camera", ERROR, f"{silence}: {cause}", values)
 
 
 def tracking_line(state: str, fault: str, statistics: Statistics, values: Mapping[str, str]) -> StatusLine:
-    """ERROR with the reason when the node stopped itself; WARN when something was lost lately or results are old."""
+    """ERROR with the reason if the node stopped itself; WARN after a recent loss, or if results come late."""
     if fault:
         return StatusLine(TRACKING, ERROR, fault, values)
     if state != "active":
@@ -214,17 +219,17 @@ def tracking_line(state: str, fault: str, statistics: Statistics, values: Mappin
         return StatusLine(
             TRACKING,
             WARN,
-            f"slow: one result in twenty comes more than {latency_ms:.0f} ms after its image; fewer objects, a "
-            "smaller model or a GPU would help",
+            f"slow: one result in twenty comes more than {latency_ms:.0f} ms after its image; use fewer objects, a "
+            "smaller model or a GPU",
             values,
         )
     return StatusLine(TRACKING, OK, "tracking", values)
 
 
 def resident_mb() -> float | None:
-    """Memory of this process in MB; None where /proc does not tell (outside Linux).
+    """Resident memory of this process in MB; None without /proc (outside Linux).
 
-    Not by psutil: with its import, a node on a busy machine loses images in its first seconds.
+    Without psutil: importing it costs a node on a busy machine images in its first seconds.
     """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -236,9 +241,9 @@ def resident_mb() -> float | None:
 def diagnostic_message(
     stamp: Any, node_name: str, hardware_id: str, lines: list[StatusLine]
 ) -> DiagnosticArray:
-    """The lines as a diagnostic_msgs/DiagnosticArray.
+    """The statuses as a diagnostic_msgs/DiagnosticArray.
 
-    All nodes of all robots share one topic: `node_name` is fully qualified, `hardware_id` the camera's topic.
+    All nodes of all robots share one topic, so `node_name` is fully qualified; `hardware_id` is the camera's topic.
     """
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recent images of the camera: which came, which of them were tracked, and which one a stamp means.
+"""Keeps the camera's recent images, notes which of them were tracked, and finds the image of a stamp.
 
-Knows stamps and messages; does not convert or track anything. Images are kept as they came in, without a copy.
+Knows stamps and messages; does not convert or track anything. Images are kept as received, without a copy.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from typing import Any
 from .limits import Limits
 
 UNKNOWN_PERIOD_TOLERANCE_NS = 25e6  # half a period of a 20 Hz camera, until two images have come
-PERIOD_IMAGES = 32  # the frame period is the median over the newest so many
-# Stamps need not advance with time. So that a stream played at a fifth of its speed keeps its whole history:
+PERIOD_IMAGES = 32  # the frame period is the median over this many newest images
+# Images are also dropped this many times `seconds` after their receipt, because stamps need not advance with time. The
+# factor lets a stream played at a fifth of its speed keep its whole history.
 RECEIPT_FACTOR = 5.0
 MAX_IMAGES = 4096  # a minute of a 60 Hz camera
 
-# An image older than the newest by less than this came late and is dropped; by more, time has jumped back.
+# An image older than the newest by less than this is late and is dropped; by more, time has jumped back.
 LATE_S = 1.0
-# So many in a row, none older than the one before: it has jumped all the same, as a short bag that loops.
+# This many late images in a row, in ascending order, are a jump back as well: a short bag that loops.
 LATE_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
 class StampedImage:
-    """An image as it came in; it is converted only if its turn comes. `received_s` is of the steady clock."""
+    """An image as received; it is converted only when it is tracked. `received_s` is on the steady clock."""
 
     message: Any
     stamp_ns: int
@@ -39,18 +40,18 @@ class StampedImage:
 
     @property
     def bytes(self) -> int:
-        """Of its pixels."""
+        """Size of its pixel data."""
         return len(getattr(self.message, "data", b""))
 
 
 class FrameHistory:
-    """The images of the last `seconds`, by their stamps, in at most `max_bytes`. Thread-safe.
+    """The images of the last `seconds` (by their stamps), at most `max_bytes`. Thread-safe.
 
-    Images without a stamp cannot be asked for, only the newest one is kept.
+    Of images without a stamp only the newest is kept.
 
     Attributes:
-        cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
-        newest: the image that came last in order.
+        cut: number of images dropped early, to stay within `max_bytes` or `MAX_IMAGES`.
+        newest: the newest image that was not late.
     """
 
     def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
@@ -60,16 +61,16 @@ class FrameHistory:
         self._lock = threading.Lock()
         self._images: list[StampedImage] = []  # each newer than the one before
         self._bytes = 0
-        self._cut_until_ns = 0  # stamp of the newest image that was let go early
+        self._cut_until_ns = 0  # stamp of the newest image that was dropped early
         self._tracked: deque[tuple[int, int]] = deque(maxlen=MAX_IMAGES)  # stamp_ns, frame_index
         self.newest: StampedImage | None = None
-        self._late: list[StampedImage] = []  # out of order, since the last one that was not
+        self._late: list[StampedImage] = []  # late images since the last one in order
         self._form: Any = None
 
     def add(self, image: StampedImage, form: Any = None) -> bool:
-        """Note an image that arrived; False when it came late and is not to be tracked.
+        """Add a received image; False if it is late and must not be tracked.
 
-        Another camera, another form (size, encoding) or time running backwards starts a new history.
+        Another camera, another `form` (size, encoding) or a jump back in time starts a new history.
         """
         with self._lock:
             before = self.newest
@@ -89,10 +90,7 @@ class FrameHistory:
             return True
 
     def _came_late(self, image: StampedImage, newest: StampedImage) -> bool:
-        """Whether it belongs before the newest image; not so when the stream goes on from there.
-
-        Late is what comes soon after the image it should have preceded, and alone.
-        """
+        """True for a single image that arrives soon after a newer one; False if time has jumped back."""
         behind_ns = newest.stamp_ns - image.stamp_ns
         if image.frame_id != newest.frame_id or not image.stamp_ns or not 0 < behind_ns < LATE_S * 1e9:
             return False
@@ -133,7 +131,7 @@ class FrameHistory:
         self._bytes = self._cut_until_ns = 0
 
     def mark_tracked(self, stamp_ns: int, frame_index: int) -> None:
-        """Note that an image was tracked."""
+        """Note that an image was tracked, as the tracker's frame `frame_index`."""
         with self._lock:
             if stamp_ns and self._images:
                 self._tracked.append((stamp_ns, frame_index))
@@ -145,29 +143,29 @@ class FrameHistory:
 
     @property
     def bytes(self) -> int:
-        """What the images kept here hold."""
+        """Size of all kept images."""
         return self._bytes
 
     def was_cut(self, stamp_ns: int) -> bool:
-        """Whether an image of that stamp may have been let go before its time."""
+        """True if an image of that stamp may have been dropped early."""
         return bool(self._cut_until_ns) and stamp_ns <= self._cut_until_ns + self.tolerance_ns()
 
     def tolerance_ns(self) -> float:
-        """Half a frame period: stamps closer than this mean the same image."""
+        """Half a frame period: stamps closer than this belong to the same image."""
         with self._lock:
             stamps = [image.stamp_ns for image in self._images[-PERIOD_IMAGES:]]
         gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
         return statistics.median(gaps) / 2 if gaps else UNKNOWN_PERIOD_TOLERANCE_NS
 
     def nearest(self, stamp_ns: int) -> StampedImage | None:
-        """The image whose stamp is nearest, whatever the distance; None when there is none."""
+        """The image with the nearest stamp, however far; None if there are no images."""
         with self._lock:
             index = bisect_left(self._images, stamp_ns, key=_stamp_ns)
             around = self._images[max(0, index - 1) : index + 1]
             return min(around, key=lambda image: abs(image.stamp_ns - stamp_ns), default=None)
 
     def at(self, stamp_ns: int) -> StampedImage | None:
-        """The image a stamp means: the nearest one within half a frame period."""
+        """The image of a stamp: the nearest one within half a frame period, or None."""
         nearest = self.nearest(stamp_ns)
         if nearest is None or abs(nearest.stamp_ns - stamp_ns) > self.tolerance_ns():
             return None
@@ -181,7 +179,7 @@ class FrameHistory:
             return self._images[first:last]
 
     def frame_index_from(self, stamp_ns: int) -> int | None:
-        """The tracker's number of the first tracked image that is not older; None when all are."""
+        """The tracker's frame index of the first tracked image at or after the stamp; None if there is none."""
         with self._lock:
             return next(
                 (frame_index for tracked_ns, frame_index in self._tracked if tracked_ns >= stamp_ns), None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Late prompts: applied to the image they were made on, then brought to now in slices between the stream's images.
+"""Applies late prompts to the image they were made on, and tracks their objects from there to the newest image.
 
-Knows trackers and the history of images; no ROS. A second tracker, the catch-up tracker, with a memory of its own does
-the work; when it has caught up, the stream's tracker adopts what it remembers.
+A second tracker, the catch-up tracker, does this one image at a time, between the images of the stream. When it has
+caught up, the stream's tracker adopts the memory of its objects. Knows trackers and the image history; no ROS.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from sam2_ros.engine import Tracker
 from sam2_ros.engine.adoption import adopt
 from sam2_ros.engine.prompt import merge_prompts
+from sam2_ros.errors import one_line
 from sam2_ros.media.pixels.image_error import ImageError
 
 from .convert import ImageDecoder
@@ -22,19 +23,21 @@ from .frame_history import FrameHistory, StampedImage
 from .prompt_queue import QueuedPrompt, usable_prompts
 
 MAX_CATCH_UP_IMAGES = 8
-DEADLINE_S = 0.6  # after a prompt's arrival; its first current mask is to be out within 1 s
-BUSY_SHARE = 0.18  # of the time, while the stream wants all of it: the rest keep at least 80 % of their rate
+DEADLINE_S = 0.6  # after a prompt's arrival, so that its first mask on a current image comes within 1 s
+BUSY_SHARE = (
+    0.18  # share of the time while images of the stream wait: the stream keeps at least 80 % of its rate
+)
 
 
 @dataclass
 class CatchUpReport:
-    """What became of late prompts.
+    """Outcome of one slice of catch-up work.
 
     Attributes:
-        ended: prompts that are on their way no more: those that arrived and those that were rejected.
-        arrived: those whose objects the stream's tracker holds from now on.
-        rejected: with the reason.
-        messages: for the log.
+        ended: prompts that are finished, arrived or rejected.
+        arrived: prompts whose objects the stream's tracker has adopted.
+        rejected: prompt -> reason.
+        messages: lines for the log.
     """
 
     arrived: list[QueuedPrompt] = field(default_factory=list)
@@ -48,14 +51,14 @@ class CatchUpReport:
 
 @dataclass(eq=False)
 class _CatchUp:
-    """The prompts of one image on their way to now."""
+    """The late prompts of one image, being brought to the newest image."""
 
     image: StampedImage
     prompts: list[QueuedPrompt]
     deadline_s: float
-    at_ns: int | None = None  # the image it has come to; None = not begun
+    at_ns: int | None = None  # stamp of the image it has reached; None = not begun
     begun_s: float = 0.0
-    images: int = 0  # visited since the first
+    images: int = 0  # number of images tracked after the first
 
     def reject(self, report: CatchUpReport, queued: QueuedPrompt, reason: str) -> None:
         self.prompts.remove(queued)
@@ -63,11 +66,11 @@ class _CatchUp:
 
 
 class LatePrompts:
-    """Used by the worker's thread only.
+    """The late prompts of one stream. Used by the worker's thread only.
 
     Args:
-        tracker: the stream's.
-        catch_up_tracker: another one of the same model, with room for as many objects.
+        tracker: the stream's tracker.
+        catch_up_tracker: another tracker of the same model, with room for as many objects.
     """
 
     def __init__(
@@ -79,19 +82,19 @@ class LatePrompts:
         self._decoder = decoder
         self._catch_ups: list[_CatchUp] = []
         self._busy_since_s = 0.0
-        self._spent_s = 0.0  # since then
-        self._step_s = 0.0  # what the last slice took
+        self._spent_s = 0.0  # catch-up work since then
+        self._step_s = 0.0  # duration of the last slice
 
     @property
     def busy(self) -> bool:
-        """Whether prompts are on their way; those of objects that were removed are dropped."""
+        """True while prompts are catching up. Drops prompts whose object was removed."""
         for catch_up in self._catch_ups:
             catch_up.prompts = [queued for queued in catch_up.prompts if queued.object.exists]
         self._catch_ups = [catch_up for catch_up in self._catch_ups if catch_up.prompts]
         return bool(self._catch_ups)
 
     def take(self, late: Iterable[QueuedPrompt], now_s: float) -> None:
-        """Plan the way of late prompts; those of one image go together, in the order in which they came."""
+        """Add late prompts. Prompts of one image catch up together, in order of arrival."""
         for queued in late:
             assert queued.image is not None
             if not self._catch_ups:
@@ -105,12 +108,12 @@ class LatePrompts:
                 self._catch_ups.append(_CatchUp(queued.image, [queued], deadline_s))
 
     def skip_images(self) -> None:
-        """The stream has jumped: nothing between a prompt's image and now is worth a visit."""
+        """The stream has jumped: do not track the images between a prompt's image and the newest one."""
         for catch_up in self._catch_ups:
             catch_up.images = MAX_CATCH_UP_IMAGES
 
     def due(self, idle: bool, now_s: float) -> bool:
-        """Whether the next slice may run: when no image of the stream waits, or within a small share of the time."""
+        """True if the next slice may run: no image of the stream waits, BUSY_SHARE is not used up, or it is overdue."""
         busy = self.busy
         if not busy or idle:
             return busy
@@ -118,9 +121,9 @@ class LatePrompts:
         return within_share or now_s > self._catch_ups[0].deadline_s
 
     def advance(self, until_ns: int) -> CatchUpReport:
-        """Bring the first prompts over one more image, at most to the one of `until_ns`, the stream's last.
+        """Track the earliest late prompts over one more image, at most up to the stream's last image at `until_ns`.
 
-        What the catch-up tracker raises ends their way, and they are rejected. Only while `busy`.
+        If the catch-up tracker raises, these prompts are rejected. Call only while `busy`.
         """
         catch_up, report, begun_s = self._catch_ups[0], CatchUpReport(), time.monotonic()
         try:
@@ -132,7 +135,7 @@ class LatePrompts:
                 self._arrive(catch_up, report)
         except Exception as error:
             for queued in list(catch_up.prompts):
-                catch_up.reject(report, queued, f"{type(error).__name__}: {error}")
+                catch_up.reject(report, queued, one_line(error))
         if not catch_up.prompts:
             self._catch_ups.remove(catch_up)
         self._step_s = time.monotonic() - begun_s
@@ -140,7 +143,7 @@ class LatePrompts:
         return report
 
     def _begin(self, catch_up: _CatchUp, report: CatchUpReport) -> None:
-        """Apply the prompts on their own image; objects that live already come with their memory of before it."""
+        """Apply the prompts to their own image. Existing objects bring their memory from before that image."""
         tracker, image = self._catch_up_tracker, catch_up.image
         catch_up.begun_s, catch_up.at_ns = time.monotonic(), image.stamp_ns
         try:
@@ -160,12 +163,12 @@ class LatePrompts:
         for queued in usable:
             if queued.id in self._tracker.object_ids and not queued.prompt.replace:
                 adopt(queued.id, self._tracker, tracker, before)
-        # As the stream does with requests that came one after the other.
+        # As the stream does with several prompts for one object.
         merged = merge_prompts([queued.prompt for queued in usable], on_conflict=report.messages.append)
         tracker.step(frame, merged, stamp_s=image.stamp_ns / 1e9)
 
     def _next_image(self, catch_up: _CatchUp, until_ns: int) -> StampedImage | None:
-        """Where to go next, so that the images left to visit are evenly spaced; None when it is time to arrive."""
+        """The next image to track, evenly spaced in the time left; None if it is time to hand over."""
         assert catch_up.at_ns is not None
         ahead = self._history.between(catch_up.at_ns, until_ns)
         now_s = time.monotonic()
@@ -184,14 +187,16 @@ class LatePrompts:
         try:
             frame = self._decoder.to_rgb(image.message)
         except ImageError:
-            return  # the stream has said so already
+            return  # the stream has reported it already
         self._catch_up_tracker.step(frame, stamp_s=image.stamp_ns / 1e9)
 
     def _arrive(self, catch_up: _CatchUp, report: CatchUpReport) -> None:
         arrived: dict[str, None] = {}
         for queued in list(catch_up.prompts):
             if queued.id not in self._catch_up_tracker.object_ids:
-                catch_up.reject(report, queued, "lost for longer than forget_after on the way to now")
+                catch_up.reject(
+                    report, queued, "hidden for longer than forget_after between its image and the newest one"
+                )
             elif queued.id not in arrived and (
                 refusal := adopt(queued.id, self._catch_up_tracker, self._tracker)
             ):
@@ -202,7 +207,7 @@ class LatePrompts:
         if arrived:
             late_s = (self._history.newest_stamp_ns - catch_up.image.stamp_ns) / 1e9
             report.messages.append(
-                f"{', '.join(arrived)}: prompted on an image {late_s:.2f} s old, carried to now over "
+                f"{', '.join(arrived)}: prompted on an image {late_s:.2f} s old, tracked to the newest one over "
                 f"{catch_up.images} images"
             )
         catch_up.prompts = []

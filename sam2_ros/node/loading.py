@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads a tracker, warmed up, from the node's parameters, and frees the device's memory afterwards.
+"""Loads the model of the node's parameters, warms it up, makes its trackers, and frees device memory afterwards.
 
-Knows models and trackers; nothing of ROS.
+Knows models and trackers; no ROS.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .parameters.params import NodeParams
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model on its device, the tracker of the stream, and a second one that brings late prompts to now."""
+    """A model on its device, the stream's tracker, and the catch-up tracker for late prompts."""
 
     model: Sam2Model
     tracker: Tracker
@@ -36,10 +36,10 @@ class Loaded:
         return str(self.model.compute_dtype).removeprefix("torch.")
 
     def values(self) -> dict[str, str]:
-        """What /diagnostics shows: device, number format, and memory in MB.
+        """Key-value pairs for /diagnostics: device, number format, and memory in MB.
 
-        `memory_bank_mb` is of both banks, constant; `device_memory_mb` and `device_reserved_mb`, only on a GPU, are
-        what this process holds there in tensors and with PyTorch's cache.
+        `memory_bank_mb` is the size of both trackers' banks, which is constant. Only on a GPU: `device_memory_mb` is
+        this process's memory in tensors, `device_reserved_mb` the same with PyTorch's cache.
         """
         device = self.model.device
         held_bytes = {"memory_bank_mb": self.tracker.bank_bytes + self.catch_up_tracker.bank_bytes}
@@ -64,18 +64,18 @@ class Loaded:
 
 
 def load(params: NodeParams) -> Loaded:
-    """Load the model, compile it if asked, warm it up and make its trackers. Raises what weights and engine raise."""
+    """Load the model, compile it if asked, warm it up and make its trackers. Raises what `open_model` raises."""
     config = tracker_config(params)
     options = ModelOptions(**{field.name: getattr(params, field.name) for field in fields(ModelOptions)})
     if options.backend == "onnx" or options.resolved().device == "cpu":
-        _leave_a_core()  # before: onnxruntime takes its threads when it opens the model
+        _leave_a_core()  # first: onnxruntime starts its threads when it opens the model
     model = open_model(options, config)
     warm_up(model, config)
     return Loaded(model, Tracker(model, config), Tracker(model, config))
 
 
 def tracker_config(params: NodeParams) -> TrackerConfig:
-    """The tracker's part of the parameters."""
+    """The parameters of the tracker, as its configuration."""
     return TrackerConfig(
         max_objects=params.max_objects,
         memory_frames=params.memory_frames,
@@ -89,29 +89,29 @@ def tracker_config(params: NodeParams) -> TrackerConfig:
 
 
 def _leave_a_core() -> None:
-    """Infer on all cores but one, unless the user has said how many (OMP_NUM_THREADS).
+    """Run inference on all cores but one, unless the user has set OMP_NUM_THREADS.
 
-    Images come in, messages go out and the camera's driver runs meanwhile. Threads of one inference wait for each
-    other at every layer, so a core that is shared slows all of them: on two cores the slowest images of the demo take
-    up to twice as long with two threads as with one (docs/explanation/performance.md).
+    The last core is for ROS messages and the camera's driver. The threads of one inference wait for each other at every
+    layer, so one shared core slows all of them: on two cores, the slowest images of the demo take up to twice as long
+    with two threads as with one (docs/explanation/performance.md).
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an exception says that the device, or the machine, has no memory left."""
+    """True if an exception says that the device or the computer has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # PyTorch's on a CPU
 
 
 def free_device_memory() -> None:
-    """Give memory that is not used any more back to the driver, where there is a GPU, and to the system.
+    """Return unused memory to the GPU driver, if there is a GPU, and to the operating system.
 
-    glibc keeps what was freed: without this, a node that was cleaned up holds most of what its model needed.
+    glibc keeps freed memory: without this, a node keeps most of its model's memory after cleanup.
     """
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    with contextlib.suppress(OSError, AttributeError):  # another C library has no such thing
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no malloc_trim
         ctypes.CDLL(None).malloc_trim(0)

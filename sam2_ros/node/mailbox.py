@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mailbox for one item: `put` never waits and replaces what was not taken, `take` waits for a new one.
+"""A mailbox for one item: `put` never waits and replaces an item that was not taken; `take` waits for a new one.
 
-Knows nothing of ROS, images or tracking. An item is handed out at most once, so no image is ever processed
-twice.
+Knows nothing of ROS, images or tracking. Each item is taken at most once, so no image is processed twice.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ Item = TypeVar("Item")
 
 
 class Mailbox(Generic[Item]):
-    """Newest wins: between a fast producer and a slow consumer, older items are dropped and counted.
+    """Newest wins: if the producer is faster than the consumer, older items are dropped and counted.
 
     Attributes:
-        received: items put so far.
-        dropped: items replaced by a newer one before anybody took them.
+        received: number of items put so far.
+        dropped: number of items replaced by a newer one before they were taken.
     """
 
     def __init__(self) -> None:
@@ -30,10 +29,10 @@ class Mailbox(Generic[Item]):
         self.dropped = 0
 
     def put(self, item: Item, keep: bool = False) -> None:
-        """Store `item` for the next `take`; an item that nobody took is dropped and counted.
+        """Store `item` for the next `take`; the item before, if not taken, is dropped and counted.
 
-        An item to `keep` is not replaced by newer ones, which wait behind it; one can be kept at a time.
-        Ignored when closed.
+        An item with `keep` is not replaced: newer ones wait behind it. One item can be kept at a time. Does nothing
+        while closed.
         """
         with self._changed:
             if self._closed:
@@ -48,7 +47,7 @@ class Mailbox(Generic[Item]):
             self._changed.notify()
 
     def take(self, timeout_s: float | None = None) -> Item | None:
-        """Wait for an item that was not taken before; None when the mailbox is closed or the time is up."""
+        """Wait for a new item; None if the mailbox is closed or the time is up."""
         with self._changed:
             self._changed.wait_for(lambda: self.waiting > 0 or self._closed, timeout_s)
             if self._closed:
@@ -61,28 +60,25 @@ class Mailbox(Generic[Item]):
             return item
 
     def clear(self) -> None:
-        """Forget what waits without counting it.
-
-        It was never dropped, it belongs to a time when nobody was to look.
-        """
+        """Discard waiting items, and count them neither as received nor as dropped: nobody wants them any more."""
         with self._changed:
             self.received -= self.waiting
             self._kept = self._newest = None
 
     def close(self) -> None:
-        """Wake every waiting `take` with None, now and until `open`."""
+        """Make every `take` return None, from now until `open`."""
         with self._changed:
             self._closed = True
             self._kept = self._newest = None
             self._changed.notify_all()
 
     def open(self) -> None:
-        """Accept items again after `close`, empty; the counts go on."""
+        """Accept items again after `close`. The mailbox is empty; the counts continue."""
         with self._changed:
             self._closed = False
             self._kept = self._newest = None
 
     @property
     def waiting(self) -> int:
-        """Items that nobody has taken yet."""
+        """Number of items that were not taken yet."""
         return (self._kept is not None) + (self._newest is not None)

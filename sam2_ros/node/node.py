@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SAM 2 lifecycle node: ties topics, services and parameters to the mailbox, the worker and the outputs.
+"""The SAM 2 lifecycle node: connects topics, services and parameters with the mailbox, the worker and the outputs.
 
-Does no arithmetic on images or tensors: the worker infers, outputs publish, the prompt queue keeps what was asked for,
-the object registry which objects there are.
+Does no arithmetic on images or tensors: the worker runs inference, the outputs publish, the prompt queue holds prompts,
+the object registry knows which objects exist.
 
     python -m sam2_ros.node.node --ros-args -p model:=nano -r image_raw:=/camera/image_raw
 """
 
 from __future__ import annotations
 
-# Before everything else is imported, which takes seconds: Ctrl-C must be quiet then.
+# Before the imports, which take seconds: Ctrl-C must end the process without a traceback meanwhile.
 if __name__ == "__main__":
     import runpy
 
@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains what is missing)
+import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains a missing package)
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -30,6 +30,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from sam2_ros.engine import PromptError, Sam2Model
+from sam2_ros.errors import one_line
 from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .camera import CameraSubscription
@@ -53,14 +54,14 @@ from .spatial.object_locator import ObjectLocator
 from .worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
-STOP_PATIENCE_S = 30.0  # for the image in work; a step of the largest model on a slow CPU ends well within it
-END_PATIENCE_S = 1.5  # the same, when the process is to end
+STOP_PATIENCE_S = 30.0  # for the image in progress; enough for the largest model on a slow CPU
+END_PATIENCE_S = 1.5  # the same, when the process has to end
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 @dataclass(frozen=True)
 class Configured:
-    """What exists from configure to cleanup."""
+    """The parts of the node that exist from configure to cleanup."""
 
     loaded: Loaded
     decoder: ImageDecoder  # of the camera's images
@@ -70,17 +71,17 @@ class Configured:
     outputs: Outputs
     spatial: ObjectLocator | None
     detector: Detector | None
-    on_graph: contextlib.ExitStack  # closing it destroys what subscribes and publishes
+    on_graph: contextlib.ExitStack  # closing it destroys the subscriptions and publishers
 
 
 class Sam2Node(LifecycleNode):
-    """unconfigured > inactive (model loaded and warmed up) > active (images are tracked)."""
+    """Lifecycle states: unconfigured, inactive (model loaded and warmed up), active (images are tracked)."""
 
-    # rclpy calls destroy_node() on a node whose constructor failed half way, too.
+    # rclpy also calls destroy_node() on a node whose constructor failed half way.
     _configured: Configured | None = None
     _segment_service: SegmentService | None = None
     configuring = False  # a model is being loaded, which may take long
-    hanging = False  # after destroy_node: a thread is still inside a model
+    hanging = False  # after destroy_node: a thread is still inside the model
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("sam2", **node_arguments)
@@ -94,21 +95,21 @@ class Sam2Node(LifecycleNode):
         self._statistics = Statistics()
         self._camera = CameraSubscription(self, self._statistics, self._params.image_transport)
         self._camera.enable(self._params.enable)
-        # Of the last activation, to notice a jump between the two.
+        # The last image of the previous activation, to detect a jump of the stream between two activations.
         self._last_image: StampedImage | None = None
 
         self._requests = Requests(self, self._statistics, queue=self._queue, settings=self._declared)
         self._segment_service = SegmentService(self, self._model, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        # Steady timers: with use_sim_time a paused simulation must not silence the diagnostics.
+        # Steady timers: diagnostics continue while a simulation (use_sim_time) is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         self._gave_up = self.create_guard_condition(self._on_gave_up)
         if self._params.autostart:
             self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
-    # Lifecycle. rclpy turns an exception in a transition into ERROR without a word: configure says which.
+    # Lifecycle. rclpy turns an exception in a transition into ERROR without a message, so configure logs it.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         params, log = self._params, self.get_logger()
@@ -117,14 +118,13 @@ class Sam2Node(LifecycleNode):
         try:
             loaded = load(params)
             self._configured = self._assembled(loaded)
-        except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: all end in one line
-            reason = " ".join(str(error).split())  # rclpy and torch draw pictures of several lines
-            self._fault = f"configure failed: {type(error).__name__}: {reason}"
+        except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: each is one line
+            self._fault = f"configure failed: {one_line(error)}"
             log.error(self._fault)
             return FAILURE
         except KeyboardInterrupt:
             if not self.context.ok():
-                raise  # to the end: rclpy would say that it cannot tell anybody of a failed transition
+                raise  # out of spin: rclpy would only log that it cannot publish a failed transition
             return FAILURE
         finally:
             self.configuring = False
@@ -136,7 +136,7 @@ class Sam2Node(LifecycleNode):
         return super().on_configure(state)
 
     def _assembled(self, loaded: Loaded) -> Configured:
-        """Everything around a model, or nothing: what subscribes is destroyed when a later part cannot be made."""
+        """Make all parts around a model. If one fails, destroy the subscriptions and publishers made before it."""
         params = self._params
         self._camera.choose(params.image_transport)
         decoder = ImageDecoder(ImageReader(params.pixels, self.get_logger().warning))
@@ -149,7 +149,7 @@ class Sam2Node(LifecycleNode):
                 detector = Detector(self, self._declared, queue, self._statistics, is_active=self._is_active)
                 made.callback(detector.destroy)
             if params.use_3d:
-                # The name is what tells: image_proc calls what it has rectified image_rect, image_rect_color, ...
+                # Known by the topic's name: image_proc publishes rectified images on image_rect, image_rect_color, ...
                 rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
                 spatial = ObjectLocator(
                     self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
@@ -195,7 +195,7 @@ class Sam2Node(LifecycleNode):
             last=self._last_image,
         )
         self._state, self._fault = "active", ""
-        activated = super().on_activate(state)  # the publishers, before there is anything to publish
+        activated = super().on_activate(state)  # activates the publishers, before the first result
         self._camera.open(params.image_reliability, configured.history, configured.queue)
         self._worker.start()
         return activated
@@ -221,7 +221,7 @@ class Sam2Node(LifecycleNode):
         return SUCCESS
 
     def destroy_node(self) -> None:
-        """Ends within a few seconds; `hanging` says whether everything has ended then."""
+        """Stop everything within a few seconds; `hanging` is then True if a thread has not ended."""
         self.hanging = not self._stop_work(END_PATIENCE_S)
         if self._segment_service is not None:
             self.hanging |= not self._segment_service.destroy()
@@ -233,7 +233,7 @@ class Sam2Node(LifecycleNode):
             self.trigger_activate()
 
     def _stop_work(self, patience_s: float = STOP_PATIENCE_S) -> bool:
-        """Stop tracking; False when the image in work takes longer than that."""
+        """Stop tracking; False if the image in progress takes longer than `patience_s`."""
         if self._configured is None:
             return True
         self._camera.close()
@@ -241,7 +241,7 @@ class Sam2Node(LifecycleNode):
         if self._worker is not None:
             stopped = self._worker.stop(patience_s)
             if not stopped and self.context.ok():
-                self.get_logger().error("the image in work does not end; its result will be ignored")
+                self.get_logger().error("the image in progress does not finish; its result will be ignored")
             self._last_image = self._worker.last
         if self._results is not None:
             self._results.stop()
@@ -262,7 +262,7 @@ class Sam2Node(LifecycleNode):
         free_device_memory()
 
     def _give_up(self, reason: str) -> None:
-        """Called by the worker's thread: a transition belongs to the executor's."""
+        """Called by the worker's thread. The transition itself must run in the executor's thread."""
         self._fault = reason
         self._gave_up.trigger()
 
@@ -273,14 +273,14 @@ class Sam2Node(LifecycleNode):
             self.trigger_deactivate()
             self._fault = fault
 
-    # What requests and detections need.
+    # Used by requests and detections.
 
     def _is_active(self) -> bool:
-        """Whether images are being tracked."""
+        """True while images are tracked."""
         return self._state == "active"
 
     def _queue(self) -> PromptQueue:
-        """Where prompts go; PromptError says why there is none."""
+        """The prompt queue; PromptError if the node is not configured."""
         return self._at_work().queue
 
     def _model(self) -> tuple[Sam2Model, FrameHistory, ImageDecoder]:
@@ -301,11 +301,11 @@ class Sam2Node(LifecycleNode):
 
     @property
     def _params(self) -> NodeParams:
-        """The values that count now."""
+        """The values in effect now."""
         return self._declared.used
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """As rclpy's, with values as YAML has them, and a reason where a value takes effect later or never."""
+        """As rclpy's, but converts YAML types, and gives a reason if a value takes effect later or never."""
         return self._declared.set(parameter_list, super().set_parameters_atomically)
 
     def _apply(self, params: NodeParams) -> None:
@@ -335,7 +335,7 @@ class Sam2Node(LifecycleNode):
         )
 
     def _values(self) -> dict[str, str]:
-        """What the tracking status shows."""
+        """Key-value pairs of the status "tracking"."""
         params, now_s = self._params, time.monotonic()
         pending = 0
         values = {
@@ -365,5 +365,5 @@ class Sam2Node(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is interrupted; the exit status is 1 when its parameters are unusable."""
+    """Run the node until it is interrupted. Returns the exit status: 1 if a parameter is invalid."""
     return run_node(Sam2Node, args)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The object registry: the one owner of which objects exist, their ids, labels and states.
+"""The object registry: the only place that decides which objects exist, with their ids, labels and states.
 
-Knows names, numbers and results of the tracker; nothing of ROS, of images, or of where a prompt waits.
+Knows ids, labels and tracker results; no ROS, no images, and not where a prompt waits.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from sam2_ros.engine.result import MAX_LABEL
 class ObjectEntry:
     """One object, from its first accepted prompt until it is removed, forgotten, or all its prompts were rejected.
 
-    A later object of the same id is another entry, so that nothing on its way for the earlier one can reach it.
+    A later object of the same id is a new entry, so that prompts still waiting for the earlier one cannot reach it.
 
     Attributes:
-        label: its value in label images, given with the first result that shows it; 0 until then.
-        state: in the newest result; None before the first.
-        tracked: the tracker has been prompted for it.
-        announced: an image began after it was asked for: its result shows the object, PENDING while not tracked.
-        open_prompts: accepted ones that are neither applied nor rejected yet.
-        exists: False for ever once it is over.
+        label: pixel value in label images, given with the first result that shows the object; 0 until then.
+        state: state in the newest result; None before the first.
+        tracked: the tracker holds the object.
+        announced: an image began after the object was requested, so the result of that image shows it (PENDING until
+            it is tracked).
+        open_prompts: number of accepted prompts that are neither applied nor rejected yet.
+        exists: False once the object has ended; never True again.
     """
 
     id: str
@@ -43,53 +44,53 @@ class ObjectEntry:
 
 
 class ObjectRegistry:
-    """Lives as long as the node, so that no label and no name is given twice. Thread-safe; returns at once.
+    """Lives as long as the node, so that no label and no name is given twice. Thread-safe, never blocks.
 
     Attributes:
-        max_objects: that may exist at the same time, those that wait for their image included.
-        resets: how often a user had everything forgotten.
+        max_objects: maximum number of objects at the same time, including those that wait for their image.
+        resets: number of calls of `reset`.
     """
 
     def __init__(self, max_objects: int) -> None:
         self.max_objects = max_objects
         self.resets = 0
         self._lock = threading.Lock()
-        self._entries: dict[str, ObjectEntry] = {}  # in the order in which they were asked for
-        self._labels = 0  # given so far
-        self._names = 0  # likewise
+        self._entries: dict[str, ObjectEntry] = {}  # in order of their first prompts
+        self._labels = 0  # last label given
+        self._names = 0  # number of the last generated name
 
     @property
     def ids(self) -> list[str]:
-        """Of the objects that exist or are asked for, in the order in which they were."""
+        """Ids of the existing objects, in order of their first prompts."""
         with self._lock:
             return list(self._entries)
 
     def states(self) -> Counter[ObjectState]:
-        """How many objects are in which state; one that no result has shown yet is not counted."""
+        """Number of objects in each state, without those that no result has shown yet."""
         with self._lock:
             return Counter(entry.state for entry in self._entries.values() if entry.state is not None)
 
     def is_tracked(self, object_id: str) -> bool:
-        """Whether the tracker is to hold an object of this id: what it holds besides is over."""
+        """True if the tracker must hold an object of this id; any other object it holds has ended."""
         with self._lock:
             return object_id in self._entries and self._entries[object_id].tracked
 
     def has_label(self, label: int) -> bool:
-        """Whether the object of this label still exists."""
+        """True if the object of this label still exists."""
         with self._lock:
             return any(entry.label == label for entry in self._entries.values())
 
-    # What users ask for.
+    # Requests of users.
 
     def admit(self, name: str, named: bool, class_id: str = "") -> ObjectEntry:
-        """The object of an accepted prompt, which is open from now on.
+        """Count an accepted prompt as open, and return its object, existing or new.
 
         Args:
-            name: the id; of a prompt without one, what messages call it.
-            named: False: the object gets a name that was never given before, `object_1`, `object_2`, ...
+            name: the object's id; for a prompt without one, its name in error messages.
+            named: False: create an object with a name never given before, `object_1`, `object_2`, ...
 
         Raises:
-            PromptError: no room for another object, or no label is left.
+            PromptError: there is no room for another object, or no label is left.
         """
         with self._lock:
             entry = self._entries.get(name) if named else None
@@ -102,7 +103,7 @@ class ObjectRegistry:
             return entry
 
     def remove(self, ids: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-        """End objects and whatever is on its way for them; no ids = all. Returns (unknown ids, ids left)."""
+        """Remove objects and their open prompts; no ids = all. Returns (unknown ids, ids left)."""
         with self._lock:
             asked = dict.fromkeys(ids) or dict.fromkeys(self._entries)
             unknown = [object_id for object_id in asked if object_id not in self._entries]
@@ -110,27 +111,27 @@ class ObjectRegistry:
             return unknown, list(self._entries)
 
     def reset(self) -> int:
-        """End every object; returns how many there were."""
+        """Remove all objects. Returns their number."""
         with self._lock:
             self.resets += 1
             return self._end(list(self._entries))
 
-    # What became of it.
+    # Results of the tracker.
 
     def announce(self) -> None:
-        """An image begins: its result is to show every object that is asked for by now."""
+        """An image begins: its result must show every object requested until now."""
         with self._lock:
             for entry in self._entries.values():
                 entry.announced = True
 
     def confirm(self, result: FrameResult, prompted: Sequence[ObjectEntry]) -> None:
-        """Learn from the tracker's result of one image which objects live, and complete it.
+        """Update the objects from the tracker's result of one image, and complete the result.
 
-        Objects of the result get the labels of this registry; what was ended meanwhile is taken out; what is announced
-        and not tracked yet is added as PENDING.
+        Its objects get the labels of this registry. Objects removed meanwhile are taken out of it; announced objects
+        that are not tracked yet are added as PENDING.
 
         Args:
-            prompted: of each prompt that was applied to the image, its object.
+            prompted: the object of each prompt that was applied to the image.
         """
         found = {obj.id: obj for obj in result.objects}
         with self._lock:
@@ -146,7 +147,7 @@ class ObjectRegistry:
                     entry.label = entry.label or self._new_label()
                     if entry.tracked:
                         obj = found[entry.id]
-                    else:  # asked for, and shown by no image yet
+                    else:  # requested, but not seen in an image yet
                         nothing = np.zeros((result.height_px, result.width_px), bool)
                         obj = TrackedObject(entry.id, entry.label, entry.class_id, nothing)
                     obj.label, entry.state = entry.label, obj.state
@@ -154,7 +155,7 @@ class ObjectRegistry:
             result.objects.sort(key=lambda obj: obj.label)
 
     def close(self, entry: ObjectEntry, tracked: bool = False) -> None:
-        """A prompt ended outside of an image's turn: rejected, or its object was handed to the tracker."""
+        """Close a prompt that was not part of an image's result: rejected, or its object was adopted by the tracker."""
         with self._lock:
             entry.open_prompts -= 1
             entry.tracked = entry.tracked or tracked
@@ -162,7 +163,7 @@ class ObjectRegistry:
                 self._end([entry.id])
 
     def clear(self) -> None:
-        """The tracker is gone, and every object with it; labels and names go on."""
+        """Remove all objects because the tracker is gone; labels and names continue."""
         with self._lock:
             self._end(list(self._entries))
 
@@ -180,7 +181,7 @@ class ObjectRegistry:
         unlabelled = sum(not entry.label for entry in self._entries.values())
         if self._labels + unlabelled >= MAX_LABEL:
             raise PromptError(
-                f"no label left for '{name}': all {MAX_LABEL} have been used; restart to begin anew"
+                f"no label left for '{name}': all {MAX_LABEL} labels have been used; restart the node"
             )
 
     def _new_label(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports optional ROS packages when they are needed, so that a missing one is explained.
+"""Imports optional ROS packages when they are needed, and explains how to install one that is missing.
 
 Does not know what they are used for.
 """
@@ -14,7 +14,7 @@ from sam2_ros.errors import UserError
 
 
 def require(module: str, package: str, wanted_by: str) -> Any:
-    """Import `module` of the ROS package `package`; `wanted_by` says what needs it."""
+    """Import `module` of the ROS package `package`. `wanted_by` names the feature that needs it. Raises UserError."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -22,6 +22,6 @@ def require(module: str, package: str, wanted_by: str) -> Any:
         raise UserError(
             f"{wanted_by} needs the ROS package {package}, which this Python cannot import: "
             f"sudo apt install ros-{distro}-{package.replace('_', '-')}, and source "
-            f"/opt/ros/{distro}/setup.bash in this shell. Python said: {error}",
+            f"/opt/ros/{distro}/setup.bash in this shell. Python error: {error}",
             status=1,
         ) from error

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs one node as a process: signals, ROS start-up, spinning, and an end within seconds even while a model runs.
 
-Does not know what the node does; nothing of models.
+Does not know what the node does.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ END_WITHIN_S = 3.5  # of a signal; launch sends the next one after 5 s
 
 
 def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int:
-    """Run a node until it is interrupted; the exit status is 1 when its parameters are unusable.
+    """Run a node until it is interrupted. Returns the exit status: 1 if a parameter is invalid.
 
-    `make_node`: an rclpy node that says `configuring` while its main thread is busy for long, so that an interrupt
-    must be an exception there, and `hanging` when after its end a thread is still at work.
+    `make_node` makes an rclpy node with two more attributes: `configuring`, True while the main thread is busy for long
+    and an interrupt must be an exception; `hanging`, True if a thread is still running after `destroy_node`.
     """
     node: Any = None
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
-        # rclpy puts its handler over this one and ends the spinning. An exception that may come up anywhere
-        # would cut the tidy end short; it is of use only where the main thread may be busy for long.
+        # rclpy installs its own handler over this one, which ends the spinning. An exception could come up anywhere and
+        # cut the clean-up short, so it is raised only where the main thread may be busy for long.
         if node is None and not rclpy.ok():
-            os._exit(0)  # rclpy's is not there yet, and nothing is to be tidied up
+            os._exit(0)  # rclpy's handler is not there yet, and there is nothing to clean up
         if node is not None and node.configuring:
             raise KeyboardInterrupt
 
@@ -48,11 +48,11 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
     keep_freed_pages()
     try:
         rclpy.init(args=args)
-    except RuntimeError as error:  # an argument or a file that ROS cannot read; its own log is not there yet
-        said = str(error).partition(", at /")[0]  # what follows are places in ROS's source
+    except RuntimeError as error:  # an argument or a file that ROS cannot read; ROS cannot log it yet
+        said = str(error).partition(", at /")[0]  # the rest are places in ROS's source
         print(
             f"sam2: ROS cannot use the arguments: {said}. Expected --ros-args -p name:=value, -r from:=to, and "
-            'parameter files such as those in config/ (an empty text is written "")',
+            'parameter files such as those in config/ (an empty string is written "")',
             file=sys.stderr,
         )
         return 1
@@ -67,30 +67,30 @@ def run_node(make_node: Callable[[], Any], args: list[str] | None = None) -> int
         return 1
     except rclpy_implementation.RCLError:
         if rclpy.ok():
-            raise  # otherwise interrupted while the node was being made
+            raise  # otherwise it was interrupted while the node was made
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
         with contextlib.suppress(Exception):
-            # After a signal try_shutdown leaves the log file to the end of Python, which the program does not await.
+            # After a signal, try_shutdown leaves the log file open until Python ends; this process ends by os._exit.
             rclpy_implementation.rclpy_logging_fini()
     if node is not None and node.hanging:
-        end_now("the work in hand is not finished")
+        end_now("a thread has not finished its work")
     return 0
 
 
 def end_in_time(running: Callable[[], bool]) -> None:
-    """For a thread of its own: from when `running` ends, the process has END_WITHIN_S to end in order."""
+    """End the process END_WITHIN_S after `running` becomes False. Runs in a thread of its own."""
     while running():
         time.sleep(0.1)
     time.sleep(END_WITHIN_S)
-    end_now(f"what it was at did not end within {END_WITHIN_S:g} s")
+    end_now(f"the shutdown took longer than {END_WITHIN_S:g} s")
 
 
 def end_now(reason: str) -> NoReturn:
-    """End the process as it is: a thread inside a model when Python is torn down would end it by a fault."""
-    sys.stderr.write(f"[sam2]: ended at once, {reason}\n")
+    """End the process at once: a thread inside a model would crash it while Python shuts down."""
+    sys.stderr.write(f"[sam2]: process ended at once: {reason}\n")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prompt queue: checks each prompt once on arrival, and keeps it until the image it was made on is tracked.
+"""The prompt queue: checks each prompt on arrival, and keeps it until the image it was made on is tracked.
 
-Knows stamps, images and prompts; nothing of ROS messages, and it never calls the tracker. Service callbacks write here,
-the worker takes from here between two images, so a slow image never delays a reply.
+Knows stamps, images and prompts; no ROS messages, and it never calls the tracker. Service callbacks submit prompts, the
+worker takes them between two images, so a slow image never delays a reply.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .frame_history import FrameHistory, StampedImage
 from .limits import Limits, point_count, shown
 from .object_registry import ObjectEntry, ObjectRegistry
 
-UNKNOWN_SIZE_PX = 1 << 24  # wider than any image: before the first one, only what needs no image is checked
+UNKNOWN_SIZE_PX = 1 << 24  # larger than any image: stands for the image size before the first image
 FUTURE_PATIENCE_S = 1.0  # a prompt waits at least this long for an image that has not come yet
 
 
 @dataclass(frozen=True)
 class PromptRequest:
-    """A prompt as it was asked for.
+    """A prompt as received.
 
     Attributes:
-        named: False when the node chooses the id.
-        stamp_ns: of the image it was made on; 0 is the next image.
-        by_detector: made by a box of a detector, not by a user.
+        named: False if the node chooses the id.
+        stamp_ns: stamp of the image it was made on; 0 = the next image.
+        by_detector: made from a detector's box, not by a user.
     """
 
     prompt: Prompt
@@ -43,10 +43,10 @@ class QueuedPrompt:
     """An accepted prompt, until it is applied or rejected.
 
     Attributes:
-        object: what it creates or refines; while that does not exist any more, the prompt is void.
-        stamp_ns: of the image it was made on; 0 = any image.
-        submitted_s: when it was accepted, on the steady clock.
-        image: the one it was made on, once that is known.
+        object: the object it creates or refines; if that no longer exists, the prompt is dropped.
+        stamp_ns: stamp of the image it was made on; 0 = any image.
+        submitted_s: time of acceptance on the steady clock.
+        image: the image it was made on, once known.
     """
 
     prompt: Prompt
@@ -64,9 +64,9 @@ class QueuedPrompt:
 def usable_prompts(
     prompts: Iterable[QueuedPrompt], size_hw: tuple[int, int]
 ) -> tuple[list[QueuedPrompt], list[tuple[QueuedPrompt, str]]]:
-    """Those that fit an image of this size, and the others with the reason.
+    """(prompts that fit an image of this size, (prompt, reason) of the others).
 
-    Only what was not checked against this size on arrival is checked here, see `Prompt.validated`.
+    Prompts already checked against this size on arrival are not checked again, see `Prompt.validated`.
     """
     usable: list[QueuedPrompt] = []
     rejected: list[tuple[QueuedPrompt, str]] = []
@@ -81,12 +81,12 @@ def usable_prompts(
 
 @dataclass
 class ImagePrompts:
-    """The prompts whose turn comes with one image.
+    """The prompts that are due with one image.
 
     Attributes:
-        prompts: made on this image, or on none in particular.
-        late: made on an image that is past.
-        rejected: with the reason; their image never came.
+        prompts: made on this image, or without a stamp.
+        late: made on an earlier image.
+        rejected: (prompt, reason); their image never came.
     """
 
     prompts: list[QueuedPrompt] = field(default_factory=list)
@@ -95,12 +95,12 @@ class ImagePrompts:
 
 
 class PromptQueue:
-    """Thread-safe; every method returns at once.
+    """The prompts that wait for their image. Thread-safe; no method blocks.
 
     Args:
-        objects: which objects exist; a prompt is accepted for one of them.
-        history: the images that came lately.
-        limits: of what may wait; may be replaced at any time.
+        objects: the objects that exist; each accepted prompt belongs to one.
+        history: the camera's recent images.
+        limits: limits of waiting prompts; may be replaced at any time.
     """
 
     def __init__(self, objects: ObjectRegistry, history: FrameHistory, limits: Limits | None = None) -> None:
@@ -108,14 +108,14 @@ class PromptQueue:
         self.limits = limits or Limits()
         self._history = history
         self._lock = threading.Lock()
-        self._waiting: list[QueuedPrompt] = []  # for their image
-        self._late: list[QueuedPrompt] = []  # being brought from their image to now
-        self._taken: list[QueuedPrompt] = []  # the tracker is working on
+        self._waiting: list[QueuedPrompt] = []  # wait for their image
+        self._late: list[QueuedPrompt] = []  # late prompts that are catching up
+        self._taken: list[QueuedPrompt] = []  # applied to the image that is being tracked
         self._size_hw: tuple[int, int] | None = None
         self._closed = False
 
     def image_size(self, size_hw: tuple[int, int]) -> None:
-        """Note how large the camera's images are: prompts are checked against it at once."""
+        """Set the size of the camera's images, against which prompts are checked on arrival."""
         with self._lock:
             self._size_hw = size_hw
 
@@ -127,12 +127,12 @@ class PromptQueue:
 
     @property
     def pending(self) -> int:
-        """Prompts that wait for their image, or are on their way from it."""
+        """Number of prompts that wait for their image or are catching up."""
         with self._lock:
             return len(self._open())
 
     def awaits(self, stamp_ns: int) -> bool:
-        """Whether a prompt waits for exactly this image, which then should not be dropped."""
+        """True if a prompt waits for exactly this image, which then must not be dropped."""
         tolerance_ns = self._history.tolerance_ns()
         with self._lock:
             return any(
@@ -142,10 +142,7 @@ class PromptQueue:
             )
 
     def submit(self, request: PromptRequest, now_s: float) -> str:
-        """Check a prompt, and let it wait for its image.
-
-        Returns the object's id; PromptError says why not.
-        """
+        """Check a prompt and queue it for its image. Returns the object's id; raises PromptError."""
         with self._lock:
             prompt, image = self._checked(request)
             entry = self.objects.admit(prompt.id, request.named, prompt.class_id)
@@ -157,10 +154,10 @@ class PromptQueue:
             return entry.id
 
     def take(self, image: StampedImage, now_s: float) -> ImagePrompts:
-        """What to do with `image`: everything asked for until now that is due with it."""
+        """The prompts that are due with `image`. End it with `settle` or `abandon`."""
         tolerance_ns = self._history.tolerance_ns()
         due, still_waiting = ImagePrompts(), []
-        self.abandon()  # what a worker that was stopped in mid-image has left
+        self.abandon()  # prompts of an image that a stopped worker did not finish
         with self._lock:
             self._open()
             for queued in self._waiting:
@@ -181,7 +178,7 @@ class PromptQueue:
             return due
 
     def settle(self, result: FrameResult) -> None:
-        """Complete the result of the last `take`, whose prompts have ended; see `ObjectRegistry.confirm`."""
+        """Close the prompts of the last `take`, and complete its image's result; see `ObjectRegistry.confirm`."""
         with self._lock:
             if self._closed:
                 return
@@ -189,7 +186,7 @@ class PromptQueue:
             self.objects.confirm(result, [queued.object for queued in taken])
 
     def abandon(self) -> list[QueuedPrompt]:
-        """The last `take` failed before `settle`: returns its prompts, which are lost."""
+        """The image of the last `take` failed: close its prompts and return them; they are lost."""
         with self._lock:
             lost = [queued for queued in self._taken if queued.object.exists]
             for queued in self._taken:
@@ -198,26 +195,26 @@ class PromptQueue:
             return lost
 
     def finish(self, late: Iterable[QueuedPrompt], arrived: Collection[QueuedPrompt]) -> None:
-        """Late prompts are on their way no more; the objects of those that arrived are tracked now."""
+        """Close late prompts that have ended; the objects of those in `arrived` are tracked now."""
         with self._lock:
             for queued in late:
-                if queued in self._late:  # else its object was removed on the way
+                if queued in self._late:  # otherwise its object was removed meanwhile
                     self._late.remove(queued)
                 self.objects.close(queued.object, tracked=queued in arrived)
 
     def close(self) -> None:
-        """Its tracker is gone: an image still in work says nothing of the objects that are to come."""
+        """Ignore the result of an image still in progress: its tracker is gone."""
         with self._lock:
             self._closed = True
 
     def _open(self) -> list[QueuedPrompt]:
-        """What is late and what waits, in this order; prompts of objects that are over are dropped."""
+        """Late and waiting prompts, in this order. Drops those of objects that have ended."""
         self._waiting = [queued for queued in self._waiting if queued.object.exists]
         self._late = [queued for queued in self._late if queued.object.exists]
         return [*self._late, *self._waiting]
 
     def _checked(self, request: PromptRequest) -> tuple[Prompt, StampedImage | None]:
-        """The valid prompt, and the image it was made on, if that has come. PromptError for what cannot be used."""
+        """The validated prompt, and the image it was made on if that has come. Raises PromptError."""
         prompt, newest, frame_id = request.prompt, self._history.newest, self.camera_frame_id
         self.limits.check_size(prompt.id, prompt.class_id, point_count(prompt))
         self.limits.check_pending(prompt, [queued.prompt for queued in self._open()])
@@ -232,7 +229,7 @@ class PromptQueue:
         return prompt.validated(*size_hw), self._own_image(request, newest)
 
     def _own_image(self, request: PromptRequest, newest: StampedImage | None) -> StampedImage | None:
-        """The image a prompt was made on; None when that is still to come, or any will do."""
+        """The image a prompt was made on; None if it has not come yet, or the prompt has no stamp."""
         prompt = request.prompt
         if not request.stamp_ns or newest is None or request.stamp_ns > newest.stamp_ns:
             return None
@@ -245,15 +242,16 @@ class PromptQueue:
             )
         if image is None and self._history.was_cut(request.stamp_ns):
             raise PromptError(
-                f"prompt '{prompt.id}': made on an image {age_s:.2f} s older than the newest, which was let go to stay "
-                f"within history_bytes = {self._history.max_bytes / 1e6:.0f} MB; send it sooner or raise history_bytes"
+                f"prompt '{prompt.id}': made on an image {age_s:.2f} s older than the newest, which was dropped to "
+                f"stay within history_bytes = {self._history.max_bytes / 1e6:.0f} MB; send it sooner or raise "
+                "history_bytes"
             )
         if image is None:
             nearest = self._history.nearest(request.stamp_ns)
             away = (
                 f"the nearest is {abs(nearest.stamp_ns - request.stamp_ns) / 1e6:.0f} ms away"
                 if nearest is not None
-                else "none of the images since the last break has a stamp"
+                else "none of the recent images has a stamp"
             )
             raise PromptError(
                 f"prompt '{prompt.id}': no image with its stamp was received, {away}; expected the stamp of the "
@@ -263,18 +261,18 @@ class PromptQueue:
         return image
 
     def _check_held(self, prompt: Prompt, image: StampedImage) -> None:
-        """Images that late prompts hold outlive the history, so they have a bound of their own."""
+        """Limit the bytes of the images that late prompts hold: these stay after the history has dropped them."""
         late = [queued.image for queued in self._open() if queued.image is not None]
         held = sum({id(each): each.bytes for each in (*late, image)}.values())
         if late and held > self._history.max_bytes:
             raise PromptError(
-                f"prompt '{prompt.id}': {held / 1e6:.0f} MB of images with those of the late prompts that wait; "
-                f"expected at most history_bytes = {self._history.max_bytes / 1e6:.0f} MB; wait until some are done"
+                f"prompt '{prompt.id}': the images of all late prompts are {held / 1e6:.0f} MB with its own; expected "
+                f"at most history_bytes = {self._history.max_bytes / 1e6:.0f} MB; wait until some are done"
             )
 
 
 def _is_of(queued: QueuedPrompt, image: StampedImage, tolerance_ns: float) -> bool:
-    """Whether a prompt was made on this image, or on none in particular."""
+    """True if a prompt was made on this image, or has no stamp."""
     if queued.image is not None:
         return queued.image.stamp_ns == image.stamp_ns
     return not queued.stamp_ns or abs(queued.stamp_ns - image.stamp_ns) <= tolerance_ns

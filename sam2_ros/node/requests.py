@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""User requests: prompts and clicks by topic, objects added, removed and forgotten by service.
+"""User requests: prompts and clicks on topics; services that add, remove and reset objects.
 
-Knows messages and the prompt queue; does not know when or how a prompt is answered.
+Knows messages and the prompt queue; does not know when or how a prompt is processed.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ CLICK = "click"  # names a click without an id in messages
 
 
 class Requests:
-    """The subscriptions and services of one node, from its start to its end.
+    """The subscriptions and services of one node, for its whole life.
 
-    `queue`: where prompts go; raises PromptError with the reason while there is none.
+    `queue` returns the prompt queue, or raises PromptError with the reason if there is none.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Requests:
         node.create_service(Trigger, "~/reset", self._on_reset)
 
     def submit(self, requests: Sequence[Callable[[], PromptRequest]]) -> tuple[list[str], list[str]]:
-        """Hand prompts to the queue, each made by a function that may raise PromptError.
+        """Submit prompts to the queue, each made by a function that may raise PromptError.
 
-        Returns one id per prompt ("" = rejected) and the reasons of the rejected ones, which are logged.
+        Returns one id per prompt ("" = rejected), and the reasons of the rejected ones, which are logged too.
         """
         ids, reasons = [], []
         for make in requests:
@@ -74,7 +74,7 @@ class Requests:
     def _submit_messages(
         self, messages: Sequence[Any], default_header: Any = None
     ) -> tuple[list[str], list[str]]:
-        """As `submit`; a message beyond the limit is refused as a whole, with one reason."""
+        """As `submit`; a message with too many prompts is rejected as a whole, with one reason."""
         try:
             limits = self._queue().limits
             limits.check_count(len(messages))
@@ -101,7 +101,7 @@ class Requests:
             if frame_id != camera_frame_id:
                 raise PromptError(
                     f"click in frame '{shown(frame_id)}': expected pixels in the image's frame "
-                    f"'{camera_frame_id}'. RViz's Publish Point sends metres in its fixed frame, which are no pixels: "
+                    f"'{camera_frame_id}'. RViz's Publish Point sends metres in its fixed frame, not pixels: "
                     "click in an image view, e.g. rqt_image_view on ~/clicked_pixel"
                 )
             return self._click(message.point, stamp_to_ns(message.header.stamp), frame_id)
@@ -112,7 +112,7 @@ class Requests:
         self.submit([lambda: self._click(message)])
 
     def _click(self, point: Any, stamp_ns: int = 0, frame_id: str = "") -> PromptRequest:
-        """One positive point, on the object that clicks are meant for or on a new one."""
+        """One positive point, for the object `active_id` or a new one."""
         active_id = self._settings.used.active_id
         prompt = Prompt(
             active_id or CLICK, points=np.array([[point.x, point.y]], np.float32), labels=np.array([1])
@@ -132,13 +132,13 @@ class Requests:
             response.success, response.message = False, str(error)
             return response
         response.success = not unknown
-        response.message = f"not known: {listed([shown(each) for each in unknown])}" if unknown else ""
+        response.message = f"unknown ids: {listed([shown(each) for each in unknown])}" if unknown else ""
         return response
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         try:
             count = self._queue().objects.reset()
         except PromptError:
-            count = 0  # nothing is loaded, so there is nothing to forget
+            count = 0  # not configured: there are no objects
         response.success, response.message = True, f"{count} objects forgotten"
         return response

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""~/segment: one image, its prompts or none, and the masks in the reply; nothing is tracked or remembered.
+"""The service ~/segment: segments one image, by prompts or everything in it, without tracking or memory.
 
-Knows messages and image mode. Runs beside the stream, as a hidden node with an executor and a thread of its own: a long
-"everything" must not hold up images. (With one executor of two threads, rclpy lost images and 30 ms per result.)
+Knows messages and image mode. Runs beside the stream in a hidden node with its own executor and threads, because a long
+"everything" request must not delay images. (With one executor of two threads, rclpy lost images and 30 ms per result.)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sam2_ros.engine import (
 )
 from sam2_ros.engine.postprocess import measure_mask
 from sam2_ros.engine.result import MAX_LABEL
-from sam2_ros.errors import UserError
+from sam2_ros.errors import UserError, one_line
 from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .convert import ImageDecoder, prompt_request
@@ -41,21 +41,21 @@ from .loading import free_device_memory
 from .outputs.object_messages import objects_message
 from .parameters.declared import DeclaredParameters
 
-# The official thresholds are for the official models; nano is never as sure and would find nothing.
+# The official thresholds fit the official models; nano's scores are lower, and it would find nothing.
 EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
-PATIENCE_S = 1.5  # for a batch of clicks or one prompt, after which the work ends by itself
-WAITING_REQUESTS = 8  # besides the one in hand; one more is refused at once
-# That may come before the first of them is looked at: what the middleware drops is never answered.
+PATIENCE_S = 1.5  # for one prompt or one batch of clicks; a request checks for the end after each
+WAITING_REQUESTS = 8  # besides the one in progress; a further request is refused at once
+# Depth of the request queue: a request that the middleware drops is never answered.
 BURST_REQUESTS = 128
 
 
 class SegmentService:
-    """The service of one node. Answers one request after the other; every one that comes gets a reply.
+    """The service of one node. Processes one request after the other; every request gets a reply.
 
     Args:
-        model: the model at work, the camera's images and what reads them; raises PromptError with the reason while
-            there are none. An image of a request is read as the camera's are, as a stream of its own.
-        settings: for the limits of one request.
+        model: returns the model, the camera's images and their decoder; raises PromptError if the node is not
+            configured. The image of a request is read with the pixel options of the camera, as a stream of its own.
+        settings: holds the limits of one request.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SegmentService:
         self._stopping = threading.Event()
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
-        # Names of the command line (__node:=) are the first node's; a leading underscore hides this one.
+        # Command line names (__node:=) belong to the main node; a leading underscore hides this one.
         self._node = rclpy.create_node(
             f"_{node.get_name()}_single_shot",
             namespace=node.get_namespace(),
@@ -86,16 +86,16 @@ class SegmentService:
             qos_profile=QoSProfile(depth=BURST_REQUESTS),
             callback_group=ReentrantCallbackGroup(),
         )
-        # One thread for each request that waits, and one that says to others that too many do.
+        # One thread per request, and one that refuses further requests.
         self._executor = MultiThreadedExecutor(2 + WAITING_REQUESTS, context=node.context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="sam2-single-shot", daemon=True)
         self._thread.start()
 
     def destroy(self) -> bool:
-        """End between two prompts or batches of clicks of the request in hand, which is not answered any more.
+        """Stop after the current prompt or batch of clicks; the request in progress gets no reply.
 
-        False when that takes too long: its thread is still inside the model then.
+        Returns False if that takes too long: its thread is still inside the model then.
         """
         self._stopping.set()
         self._executor.shutdown(timeout_sec=0.0)
@@ -116,12 +116,12 @@ class SegmentService:
                 self._executor.spin()
         except Exception:
             if not self._stopping.is_set() and self._node.context.ok():
-                raise  # otherwise the graph ended before the reply went out
+                raise  # otherwise ROS shut down before the reply was sent
 
     def _on_segment(self, request: Any, response: Any) -> Any:
         if not self._places.acquire(blocking=False):
             response.message = (
-                f"{WAITING_REQUESTS} requests wait already; wait for a reply before you send the next"
+                f"{WAITING_REQUESTS} requests wait already; wait for a reply before you send the next request"
             )
             return response
         try:
@@ -139,7 +139,7 @@ class SegmentService:
             if not message.height and not message.width and not len(message.data):
                 if history.newest is None:
                     raise PromptError(
-                        "no image in the request and none has come from the camera; send one of them"
+                        "the request has no image, and no camera image has come yet; send an image or start the camera"
                     )
                 message = history.newest.message
                 image = decoder.to_rgb(message)
@@ -151,15 +151,15 @@ class SegmentService:
         except UserError as error:
             response.message = str(error)
         except Exception as error:
-            # Whatever a model, a driver or a full memory may raise costs this request only.
+            # An error of the model, the driver or memory fails this request only.
             free_device_memory()
-            response.message = f"segmenting failed: {type(error).__name__}: {error}"
+            response.message = f"segmenting failed: {one_line(error)}"
         if response.message and not self._stopping.is_set():
             self._log.warning(f"~/segment: {response.message}")
         return response
 
     def _segment(self, model: Sam2Model, image: np.ndarray, request: Any) -> FrameResult:
-        """What was found, best first; a candidate is (id, class, mask [H, W] bool, predicted IoU)."""
+        """The masks found, best first. Candidates are (id, class_id, mask [H, W] bool, predicted IoU)."""
         height, width = image.shape[:2]
         result = FrameResult(0, 0.0, height, width)
         if not len(request.prompts):

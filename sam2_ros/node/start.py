@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program sam2_node: answers Ctrl-C from its first moment, imports the node and runs it.
+"""The program sam2_node: imports the node and runs it. Ctrl-C ends it without a traceback from the first moment.
 
-Knows nothing of ROS or of models before they are imported, which takes seconds.
+Imports ROS and models only after the signal handlers are set, because these imports take seconds.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the node until it is interrupted, and end the process with its exit status."""
+    """Run the node until it is interrupted; the process ends with its exit status."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_at_once)
     from . import node
 
     status = node.main()
-    # The node has left the graph in order. Python's own end would take seconds on a busy machine, to take apart what
-    # ends with the process anyway, and launch waits for five in all.
+    # The node has shut down in order. Python's own shutdown takes seconds on a busy machine, and launch sends the next
+    # signal after five seconds.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
-    """There is nothing to tidy up yet. An exception would come up inside whatever is being imported, as a traceback."""
+    """There is nothing to clean up yet. An exception would show a traceback of whatever is being imported."""
     os._exit(0)
 
 

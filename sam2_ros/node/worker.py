@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that infers: takes the newest image, does what was asked for, steps the tracker, hands on.
+"""The inference thread: takes the newest image, applies its prompts, steps the tracker, delivers the result.
 
-Knows no ROS: who reads image messages and who publishes results are objects it is given.
+Knows no ROS: reading image messages and publishing results are done by objects it is given.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from sam2_ros.engine import FrameResult, Prompt, Tracker
 from sam2_ros.engine.prompt import merge_prompts
+from sam2_ros.errors import one_line
 from sam2_ros.media.pixels.image_error import ImageError
 
 from .convert import ImageDecoder
@@ -37,12 +38,12 @@ WARNING_PERIOD_S = 1.0
 
 
 class Worker:
-    """Runs from `start` to `stop`; the trackers are touched by this thread only.
+    """Runs from `start` to `stop`. Only this thread uses the trackers.
 
     Args:
-        results: publishes what was tracked, and must not hold up this thread.
-        give_up: called from this thread with the reason, once, after three images in a row failed.
-        last: the image that was tracked before, by an earlier worker of the same tracker.
+        results: publishes the results; must not block this thread.
+        give_up: called once from this thread, with the reason, after three images in a row failed.
+        last: the last image that an earlier worker of the same tracker has tracked.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class Worker:
         self._thread.start()
 
     def stop(self, patience_s: float = 30.0) -> bool:
-        """End after the image in hand, whose result is not published any more.
+        """Stop after the image in progress, whose result is not published.
 
-        False when that takes longer than `patience_s`; the thread then ends when it is done.
+        Returns False if that takes longer than `patience_s`; the thread then ends by itself.
         """
         self._stopping.set()
         self._mailbox.close()
@@ -90,7 +91,7 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        """Images first; late prompts catch up while none waits, or within its share of the time."""
+        """Images come first. Late prompts catch up while no image waits, or within their share of the time."""
         while not self._stopping.is_set():
             image = self._mailbox.take(timeout_s=0.0 if self._late_prompts.busy else None)
             if image is not None and not self._handled(image):
@@ -100,7 +101,7 @@ class Worker:
                 self._catch_up()
 
     def _handled(self, image: StampedImage) -> bool:
-        """Process one image, whatever comes of it; False when it is time to give up."""
+        """Process one image and handle its errors; False after FAILURES_TO_GIVE_UP failures in a row."""
         try:
             self._process(image)
             self._failures = 0
@@ -110,38 +111,35 @@ class Worker:
                 "skipped", f"image skipped ({self._statistics.losses['skipped']} so far): {error}"
             )
         except Exception as error:
-            # Whatever a model, a driver or a full memory may raise costs one image only.
+            # An error of the model, the driver or memory loses this image only.
             if self._stopping.is_set():
                 return False
             self._failed(error)
             if self._failures >= FAILURES_TO_GIVE_UP:
-                self._give_up(
-                    f"{self._failures} images in a row failed, the last one with "
-                    f"{type(error).__name__}: {error}"
-                )
+                self._give_up(f"{self._failures} images in a row failed, the last one with {one_line(error)}")
                 return False
         return True
 
     def _process(self, stamped: StampedImage) -> None:
-        """One image: convert, notice a break in the stream, remove, prompt, step, hand on."""
+        """One image: convert it, detect a jump of the stream, remove objects, prompt, step, deliver the result."""
         image = self._decoder.to_rgb(stamped.message)
         self._notice_break(stamped)
         prompts = self._take_prompts(stamped, image)
-        # Requests that came one after the other.
+        # Several prompts may be for one object.
         merged = merge_prompts([queued.prompt for queued in prompts], on_conflict=self._log.warning)
         result = self._step(image, merged, _seconds(stamped))
         self._history.mark_tracked(stamped.stamp_ns, result.frame_index)
         self._count_answers(prompts, result)
         self._queue.settle(result)
         if result.forgotten:
-            self._log.warning(f"forgotten after being lost too long: {listed(result.forgotten)}")
+            self._log.warning(f"hidden for longer than forget_after and removed: {listed(result.forgotten)}")
         if self._stopping.is_set():
             return
         self._results.deliver(result, image, stamped)
         self._statistics.processed(result)
 
     def _notice_break(self, stamped: StampedImage) -> None:
-        """Where the stream has jumped, recent memories and what is on its way are dropped."""
+        """After a jump of the stream, drop recent memories, and wait for no transform and no catch-up."""
         if reason := _break_between(self.last, stamped):
             self._tracker.discontinuity()
             self._late_prompts.skip_images()
@@ -149,12 +147,12 @@ class Worker:
             self._statistics.discontinuities += 1
             self._warn_seldom(
                 f"break to {stamped.frame_id}",
-                f"{reason}: recent memories dropped, objects are sought anew from their prompts",
+                f"{reason}: recent memories are dropped, objects are searched for again from their prompts",
             )
         self.last = stamped
 
     def _take_prompts(self, stamped: StampedImage, image: np.ndarray) -> list[QueuedPrompt]:
-        """The prompts to apply to this image; the late ones begin to catch up, and what was removed is forgotten."""
+        """The prompts to apply to this image. Starts the late ones, and drops removed objects from the tracker."""
         now_s = time.monotonic()
         due = self._queue.take(stamped, now_s)
         for object_id in self._tracker.object_ids:
@@ -171,11 +169,11 @@ class Worker:
         for queued in prompts:
             if reason := result.rejected.get(queued.id):
                 self._reject(queued, reason)
-            elif queued.id in tracked:  # else dropped on the way
+            elif queued.id in tracked:  # otherwise dropped for lack of memory
                 self._statistics.prompted("applied", [queued])
 
     def _step(self, image: np.ndarray, prompts: list[Prompt], stamp_s: float) -> FrameResult:
-        """Track; when the device's memory is full, drop the newest object and try again without it."""
+        """Track one image. If device memory is full, drop the newest object and try again."""
         while True:
             try:
                 return self._tracker.step(image, prompts, stamp_s=stamp_s)
@@ -188,12 +186,12 @@ class Worker:
                 prompts = [prompt for prompt in prompts if prompt.id != newest]
                 self._statistics.lost("dropped_objects")
                 self._log.error(
-                    f"out of device memory: the newest object '{newest}' is dropped, the others go on; "
+                    f"out of device memory: the newest object '{newest}' is dropped, the others are tracked on; "
                     "use a smaller model, fewer objects or precision bf16"
                 )
 
     def _catch_up(self) -> None:
-        """Bring the earliest late prompts nearer to now."""
+        """Run one slice of catch-up work for the earliest late prompts."""
         report = self._late_prompts.advance(until_ns=self.last.stamp_ns if self.last is not None else 0)
         self._queue.finish(report.ended, report.arrived)
         self._statistics.prompted("late", report.arrived)
@@ -208,7 +206,7 @@ class Worker:
         self._log.warning(f"rejected: {reason}")
 
     def _warn_seldom(self, kind: str, message: str) -> None:
-        """A warning that every image of a broken stream would cause is said once per second."""
+        """Log a warning at most once per second and kind: a broken stream causes it with every image."""
         now_s = time.monotonic()
         if now_s - self._warned_s.get(kind, -math.inf) >= WARNING_PERIOD_S:
             self._warned_s[kind] = now_s
@@ -220,12 +218,12 @@ class Worker:
         self._statistics.lost("failed")
         self._statistics.prompted("rejected", lost)
         ids = listed([queued.id for queued in lost])
-        also = f"; prompts for {ids} are lost with it, send them again" if lost else ""
-        self._log.error(f"image failed ({self._failures} in a row): {type(error).__name__}: {error}{also}")
+        also = f"; the prompts for {ids} are lost with it, send them again" if lost else ""
+        self._log.error(f"image failed ({self._failures} in a row): {one_line(error)}{also}")
 
 
 def _break_between(before: StampedImage | None, now: StampedImage) -> str | None:
-    """Why `now` does not continue the stream of `before`, or None when it does."""
+    """Why `now` does not continue the stream of `before`; None if it does."""
     if before is None:
         return None
     if now.frame_id != before.frame_id:
@@ -236,5 +234,5 @@ def _break_between(before: StampedImage | None, now: StampedImage) -> str | None
 
 
 def _seconds(image: StampedImage) -> float:
-    """The image's time; a camera that does not stamp its images gets the time of receipt."""
+    """The image's time in seconds: its stamp, or the time of receipt if it has none."""
     return image.stamp_ns / 1e9 if image.stamp_ns else image.received_s

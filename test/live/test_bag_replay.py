@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node that does not come up, told by the live replay of a bag."""
+"""A live replay reports a node that does not start."""
 
 from __future__ import annotations
 

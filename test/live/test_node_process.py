@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that end, hang and die, and what is left of them."""
+"""Node processes that end, hang or are killed leave no process behind."""
 
 from __future__ import annotations
 

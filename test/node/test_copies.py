@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often an image is copied between the wire and the model, and that docs/reference/images.md says so."""
+"""The number of copies of an image between DDS and the model is the one in docs/reference/images.md."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def photo() -> np.ndarray:
 
 
 def documented(encoding: str) -> tuple[float, float]:
-    """New memory of an encoding in docs/reference/images.md, in RGB images: with tight rows, with padded ones."""
+    """New memory of an encoding by docs/reference/images.md, in RGB images: (tight rows, padded rows)."""
     row = re.search(rf"^\| `{encoding}` \|.*\| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
     assert row is not None, f"docs/reference/images.md has no row for {encoding}"
     return float(row[1]), float(row[2])
 
 
 def new_memory(convert: Callable[[], np.ndarray]) -> float:
-    """Most memory in use at one time above what there was before, in RGB images."""
-    convert()  # whatever is made once
+    """Peak of newly allocated memory, in RGB images."""
+    convert()  # allocates what is made once
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -95,7 +95,7 @@ def test_a_compressed_image_takes_two_images_and_its_own_bytes(photo, suffix):
     message = SimpleNamespace(data=data, format=suffix)
     taken = new_memory(lambda: ImageDecoder(ImageReader()).to_rgb(message)) - len(data) / RGB_BYTES
     (said,) = re.findall(r"^\| JPEG, PNG \|.*\| ([\d.]+) \| - \|$", PAGE, re.MULTILINE)
-    # The copy of the compressed bytes may be gone before the second image is made.
+    # The copy of the compressed bytes may be freed before the second image is allocated.
     assert float(said) - len(data) / RGB_BYTES - SMALL < taken < float(said) + SMALL
 
 
@@ -106,12 +106,12 @@ def test_rgb8_without_padding_is_seen_where_it_lies(photo):
     )
     seen = ImageDecoder(ImageReader()).to_rgb(message)
     assert np.shares_memory(seen, np.frombuffer(data, np.uint8))
-    # The tracker takes a writeable array as it is, and would copy a read-only one.
+    # The tracker uses a writeable array directly, and would copy a read-only one.
     assert seen.flags.writeable
 
 
 def allocated_by_torch(frame_hwc: np.ndarray, resize: str, size_px: int) -> float:
-    """All full-size buffers that PyTorch made on the way to the model's input, in bytes per byte of the frame."""
+    """Sum of the full-size buffers that PyTorch allocates for the model's input, in bytes per byte of the frame."""
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:
@@ -123,7 +123,7 @@ def allocated_by_torch(frame_hwc: np.ndarray, resize: str, size_px: int) -> floa
 def test_the_models_input_costs_what_the_table_says():
     frame = np.zeros((1080, 1920, 3), np.uint8)
     (said,) = re.findall(r"input, CPU \| (\d+) bytes per byte of RGB", PAGE)
-    small = 256  # so that no buffer on the way from the full size to the model's is as large as the frame
+    small = 256  # so small that no intermediate buffer is as large as the frame
     assert allocated_by_torch(frame, "image", small) == pytest.approx(float(said), abs=SMALL)
     assert allocated_by_torch(frame, "video", small) == 0
     assert allocated_by_torch(frame, "fast", small) == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says: which fault, how bad, and what to do about it."""
+"""The statuses on /diagnostics: the fault, its level, and what to do."""
 
 import math
 
@@ -30,11 +30,11 @@ def camera(silent_s: float, publishers: int = 1, wanted: bool = True, any_image:
         (camera(0.1), OK, "images arrive"),
         (camera(0.1, any_image=False), OK, "waiting for the first image"),
         (camera(math.inf, wanted=False), OK, "no images wanted"),
-        (camera(3.0, publishers=0), ERROR, "nobody publishes there; check the camera and the remapping"),
+        (camera(3.0, publishers=0), ERROR, "the topic has no publisher; check the camera and the remapping"),
         (camera(3.0, publishers=1), ERROR, "fastdds.xml"),
     ],
 )
-def test_a_silent_camera_is_told_from_a_missing_one(view, level, said):
+def test_a_silent_camera_is_distinguished_from_a_missing_one(view, level, said):
     line = camera_line(view, timeout_s=2.0)
     assert line.level == level
     assert said in line.message
@@ -103,10 +103,10 @@ def test_prompts_of_users_and_of_a_detector_are_counted_apart():
     statistics.prompted("rejected", [queued("other")])
     statistics.prompted(
         "applied", [queued("cup")]
-    )  # a user's refinement of what the detector had found again
+    )  # a user's prompt for an object that a detection had prompted again
     statistics.prompted(
         "rejected", [queued("gone")]
-    )  # a name that a detector's object had, prompted by a user
+    )  # a user's prompt with the id of an object that a detection had created
     assert statistics.detector_prompts == {"applied": 2, "late": 1}
     values = statistics.values(0, 0, {}, pending=4)
     counts = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Late prompts with the shipped model: an object that moves fast is found where it is now, and at what cost."""
+"""Late prompts with the shipped model: a fast object is found where it is now, at a limited cost for the stream."""
 
 import time
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ from sam2_ros.weights.load import load_model
 
 HEIGHT, WIDTH, SIDE = 120, 320, 40
 PERIOD_NS = 33_000_000
-SPEED_PX = 8  # a frame
-PATIENCE_S = 1000.0  # so that a slow machine visits as many images as a fast one
+SPEED_PX = 8  # per frame
+PATIENCE_S = 1000.0  # deadline without effect, so that a slow machine visits as many images as a fast one
 
 
 def box_at(frame: int) -> tuple[float, float, float, float]:
@@ -27,7 +27,7 @@ def box_at(frame: int) -> tuple[float, float, float, float]:
 
 
 def image_at(frame: int) -> np.ndarray:
-    """A red square that runs to the right over a textured ground, and a still blue disc."""
+    """A red square that moves to the right over a textured ground, and a blue disc that stands still."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     image = np.repeat((90 + 20 * ((rows // 7 + columns // 9) % 2))[..., None], 3, axis=2).astype(np.uint8)
     image[(rows - 100) ** 2 + (columns - 160) ** 2 < 200] = (20, 60, 210)
@@ -44,11 +44,11 @@ def iou_now(obj, frame: int) -> float:
 
 
 class Stream:
-    """A tracker that has followed a camera so far, its history, and late prompts beside it."""
+    """A tracker with its image history, and the late prompts of its stream."""
 
     def __init__(self, model) -> None:
         self.tracker = Tracker(model, TrackerConfig(max_objects=3))
-        self.history = FrameHistory(60.0)  # longer than a busy machine takes for a test
+        self.history = FrameHistory(60.0)  # longer than a test takes on a busy machine
         self.visited: list[int] = []
         self.objects = ObjectRegistry(3)
         self.late_prompts = LatePrompts(
@@ -123,7 +123,7 @@ def test_a_fast_object_prompted_late_is_found_where_it_is_now(stream, model):
     naive = Stream(model)
     for frame in range(12):
         naive.see(frame)
-    naive.see(11, Prompt("square", box=box_at(2)))  # the same box, taken for one of the newest image
+    naive.see(11, Prompt("square", box=box_at(2)))  # the same box, applied to the newest image
     assert iou_now(carried["square"], 12) > 0.8
     assert iou_now(naive.see(12)["square"], 12) < 0.3
     assert carried["square"].label == 2
@@ -178,7 +178,7 @@ def test_a_late_correction_keeps_identity_and_memory(stream):
     assert np.count_nonzero(stream.tracker.bank.spatial_frame[row, :4] > -(1 << 30)) == 2
 
 
-def test_what_is_removed_or_broken_on_the_way_costs_itself_only(stream):
+def test_an_object_removed_or_an_image_unreadable_during_catch_up_affects_no_other(stream):
     for frame in range(10):
         stream.see(frame, *([Prompt("old", points=np.array([[160.0, 100.0]]))] if frame == 0 else []))
     stream.late(2, Prompt("square", box=box_at(2)), Prompt("gone", box=box_at(2)))
@@ -197,7 +197,7 @@ def test_what_is_removed_or_broken_on_the_way_costs_itself_only(stream):
     assert set(stream.see(11)) == {"old", "square"}
 
 
-def test_a_failure_on_the_way_is_told_and_leaves_the_live_object_as_it_was(stream, model):
+def test_a_failure_during_catch_up_is_reported_and_leaves_the_tracked_object_unchanged(stream, model):
     for frame in range(6):
         stream.see(frame, *([Prompt("square", box=box_at(0))] if frame == 0 else []))
     stream.late(3, Prompt("square", box=box_at(3)))
@@ -256,7 +256,7 @@ def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, mod
     stream.late(2, click)
     stream.late_prompts.advance(stamp_of(5))
     (answer,) = answers[0].objects
-    # By the memory of then: what has been learned on the frames since would move every logit.
+    # With the memory of that time: memories of later frames would change every logit.
     np.testing.assert_allclose(answer.logits, objects["square"].logits, atol=0.05)
 
 

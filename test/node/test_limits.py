@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds: on what a request may hold, on what may wait, and on what is kept whatever the stamps say."""
+"""Limits of one request, of waiting prompts, and of everything kept, with any stamps."""
 
 from types import SimpleNamespace
 
@@ -50,7 +50,7 @@ def message(**fields) -> SimpleNamespace:
     return SimpleNamespace(**{**given, "replace": False, **fields})
 
 
-# What a request may hold
+# Limits of one request
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_prompt_beyond_the_limits_is_refused_by_name_before_it_is_converted(fi
     assert len(str(refused.value)) < 250
 
 
-def test_what_is_at_the_limits_is_taken():
+def test_a_prompt_at_the_limits_is_accepted():
     points = [SimpleNamespace(x=1.0, y=2.0, positive=True)] * 256
     request = prompt_request(message(id="x" * 128, points=points), "#1")
     assert queue_with().submit(request, 0.0) == "x" * 128
@@ -80,15 +80,15 @@ def test_a_message_with_too_many_prompts_is_refused_with_one_reason():
         Limits().check_count(10_000)
 
 
-def test_many_reasons_are_the_first_ones_and_a_count():
+def test_a_long_list_shows_the_first_reasons_and_a_count():
     assert listed(["a", "b"]) == "a, b"
     assert listed([f"r{n}" for n in range(10_000)], "; ").endswith("; r7; and 9,992 more")
 
 
-# What may wait
+# Limits of waiting prompts
 
 
-def test_while_no_image_comes_so_many_prompts_wait_and_no_more():
+def test_the_number_of_prompts_that_wait_for_an_image_is_limited():
     queue = queue_with(max_pending_prompts=3)
     for _ in range(3):
         submit(queue)
@@ -105,7 +105,7 @@ def test_the_points_of_one_object_are_counted_over_all_its_waiting_prompts():
     with pytest.raises(PromptError, match=r"'cup': 257 points with those that wait"):
         submit(queue, **clicks(57))
     submit(queue, **clicks(56))
-    # They are answered and forgotten: an object may be clicked ten thousand times in its life.
+    # Applied points are not counted: an object may be clicked any number of times in its life.
     queue.take(image(SECOND, 1.0), 1.0)
     submit(queue, **clicks(256))
 
@@ -117,7 +117,7 @@ def test_masks_that_wait_are_bounded_by_their_bytes():
     submit(queue, mask=mask)
     with pytest.raises(PromptError, match=r"'cup': .* MB of masks .* max_pending_bytes"):
         submit(queue, mask=mask)
-    submit(queue)  # a box is no mask
+    submit(queue)  # a box has no mask bytes
 
 
 def test_late_prompts_count_until_they_have_arrived():
@@ -142,8 +142,8 @@ def test_images_that_late_prompts_hold_are_bounded_by_their_bytes():
         history.add(image(n * 100 * MS, n / 10))
         submit(queue, stamp_ns=n * 100 * MS)
     history.add(image(400 * MS, 0.4))
-    submit(queue, stamp_ns=300 * MS)  # the image of another one
-    with pytest.raises(PromptError, match=r"MB of images .* history_bytes"):
+    submit(queue, stamp_ns=300 * MS)  # shares the image of an earlier prompt
+    with pytest.raises(PromptError, match=r"images of all late prompts are .* MB .* history_bytes"):
         submit(queue, stamp_ns=400 * MS)
 
 
@@ -156,12 +156,12 @@ def test_removals_do_not_pile_up_while_no_image_comes():
         assert queue.objects.remove([f"object_{n}", f"unknown_{n}"]) == ([f"unknown_{n}"], ["live"])
         queue.objects.remove(["live"]) if n == 500 else None
         submit(queue, "live") if n == 500 else None
-    assert not queue.objects.is_tracked("live")  # the one before is to be forgotten
+    assert not queue.objects.is_tracked("live")  # the tracker must drop the earlier object of this id
     assert (queue.objects.ids, queue.pending) == (["live"], 1)
     assert [queued.id for queued in queue.take(image(2 * SECOND, 2.0), 2.0).prompts] == ["live"]
 
 
-# What is kept
+# Limits of what is kept
 
 
 def test_images_whose_stamps_hardly_advance_are_kept_by_their_bytes():
@@ -177,12 +177,14 @@ def test_images_whose_stamps_hardly_advance_are_kept_by_their_bytes():
     ]
 
 
-def test_a_prompt_on_an_image_that_was_let_go_is_told_why():
+def test_a_prompt_on_an_image_dropped_early_gets_the_reason():
     history = FrameHistory(2.0, max_bytes=3 * IMAGE_BYTES)
     queue = queue_with(history)
     for n in range(1, 11):
         history.add(image(n * 100 * MS, n / 10))
-    with pytest.raises(PromptError, match=r"0\.50 s older than the newest, which was let go .*history_bytes"):
+    with pytest.raises(
+        PromptError, match=r"0\.50 s older than the newest, which was dropped .*history_bytes"
+    ):
         submit(queue, stamp_ns=500 * MS)
     submit(queue, stamp_ns=900 * MS)
 
@@ -222,7 +224,7 @@ def result_at(stamp_s: float, side: int = 64) -> FrameResult:
     return FrameResult(0, stamp_s, side, side, objects=[seen])
 
 
-def test_what_the_tracker_saw_is_kept_by_its_bytes_too():
+def test_the_track_history_is_limited_by_bytes_too():
     track_history = TrackHistory(2.0, max_bytes=10 * 64 * 64 // 8)
     for n in range(1000):
         track_history.add(result_at(1.0 + n * 1e-6))
@@ -242,13 +244,13 @@ def test_candidates_of_a_detector_whose_stamps_hardly_advance_do_not_pile_up():
     assert all(each in candidates._alive for each in seen)
 
 
-# Order
+# Order of images
 
 
 def saw(
     history: FrameHistory, *stamps_ms: float, period_s: float = 0.1, frame_id: str = "camera"
 ) -> list[bool]:
-    """Whether each is taken; they come one `period_s` after the other."""
+    """True for each image that is accepted; they come one every `period_s`."""
     begun_s = history.newest.received_s if history.newest else 0.0
     return [
         history.add(image(round(stamp * MS), begun_s + n * period_s, frame_id))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node does with `compile` while it is configured. No ROS graph."""
+"""The parameter `compile` while the model is loaded. No ROS graph."""
 
 from __future__ import annotations
 

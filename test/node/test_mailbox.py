@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mailbox: newest wins, every lost item is counted, nothing is handed out twice."""
+"""The mailbox: newest wins, every dropped item is counted, no item is taken twice."""
 
 import threading
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry of objects: one owner of which exist, under which ids, labels and states."""
+"""The object registry: which objects exist, with which ids, labels and states."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ PENDING, TRACKING = ObjectState.PENDING, ObjectState.TRACKING
 
 
 def result_of(*ids: str, state: ObjectState = TRACKING) -> FrameResult:
-    """What a tracker that counts labels for itself says of these objects."""
+    """A tracker's result with these objects, under the tracker's own labels."""
     objects = [
         TrackedObject(
             each, label, "", np.ones(SIZE_HW, bool), np.zeros((1, 1)), 1.0, 5.0, state, 0.0, (0, 0, 8, 6), 48,
@@ -49,7 +49,7 @@ def test_an_object_is_pending_under_the_label_it_keeps(objects):
     assert shown(objects, result_of("bowl")) == [("bowl", 2, TRACKING), ("cup", 3, PENDING)]
 
 
-def test_what_is_asked_for_while_an_image_is_in_work_is_shown_by_the_next(objects):
+def test_an_object_requested_while_an_image_is_in_progress_appears_with_the_next(objects):
     objects.announce()
     objects.admit("cup", named=True)
     result = result_of()
@@ -72,7 +72,7 @@ def test_names_and_labels_are_never_given_twice(objects):
     assert objects.resets == 1
 
 
-def test_an_object_is_over_when_its_last_prompt_is_rejected_or_the_tracker_has_it_no_more(objects):
+def test_an_object_ends_when_its_last_prompt_is_rejected_or_the_tracker_drops_it(objects):
     first, second = (objects.admit("cup", named=True) for _ in range(2))
     assert first is second
     objects.close(first)
@@ -81,13 +81,13 @@ def test_an_object_is_over_when_its_last_prompt_is_rejected_or_the_tracker_has_i
     assert (objects.ids, first.exists) == ([], False)
     entry = objects.admit("cup", named=True)
     assert shown(objects, result_of("cup"), entry) == [("cup", 1, TRACKING)]
-    objects.close(objects.admit("cup", named=True))  # a refinement that fails costs itself only
+    objects.close(objects.admit("cup", named=True))  # a failed refinement does not end the object
     assert objects.ids == ["cup"]
     assert shown(objects, result_of()) == []  # forgotten
     assert objects.ids == []
 
 
-def test_what_arrives_for_an_object_that_was_removed_does_not_reach_its_successor(objects):
+def test_a_late_prompt_of_a_removed_object_does_not_reach_its_successor(objects):
     late = objects.admit("cup", named=True)
     objects.remove(["cup"])
     successor = objects.admit("cup", named=True)
@@ -105,7 +105,7 @@ def test_an_object_is_known_by_its_label_while_it_exists(objects):
     assert [objects.has_label(label) for label in (1, 2)] == [False, True]
 
 
-def test_an_object_that_was_removed_is_counted_no_more_although_no_image_came_since(objects):
+def test_a_removed_object_is_not_counted_even_before_the_next_image(objects):
     entries = [objects.admit(each, named=True) for each in ("cup", "box")]
     assert objects.states() == {}
     shown(objects, result_of("cup", "box"), *entries)
@@ -116,7 +116,7 @@ def test_an_object_that_was_removed_is_counted_no_more_although_no_image_came_si
     assert objects.states() == {}
 
 
-def test_beyond_the_room_and_the_labels_prompts_are_rejected_with_the_reason(objects, monkeypatch):
+def test_prompts_beyond_max_objects_or_the_last_label_are_rejected_with_the_reason(objects, monkeypatch):
     for each in "abc":
         objects.admit(each, named=True)
     with pytest.raises(PromptError, match=r"'d': 3 objects are tracked.*max_objects = 3"):
@@ -126,5 +126,5 @@ def test_beyond_the_room_and_the_labels_prompts_are_rejected_with_the_reason(obj
     shown(objects, result_of())
     objects.remove(["a", "b"])
     objects.admit("d", named=True)  # the last label
-    with pytest.raises(PromptError, match=r"no label left for 'e': all 4 have been used; restart"):
+    with pytest.raises(PromptError, match=r"no label left for 'e': all 4 labels have been used; restart"):
         objects.admit("e", named=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS package that is not installed is named, with the way to get it."""
+"""The error for a missing ROS package names it and the command that installs it."""
 
 import pytest
 
@@ -17,5 +17,5 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
         require("no_such_package.msg", "no_such_package", "use_3d")
 
 
-def test_what_is_there_is_imported():
+def test_an_installed_package_is_imported():
     assert require("json.decoder", "json", "this test").JSONDecoder

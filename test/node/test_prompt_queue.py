@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prompt queue: ids in request order, prompts with the image they are for, removals that cannot be overtaken."""
+"""The prompt queue: ids in request order, prompts with their own image, removals that no later prompt can undo."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def pending(result: FrameResult) -> list[str]:
 
 
 def settled(queue: PromptQueue, *ids: str) -> FrameResult:
-    """The result of the last image, in which the tracker found these, as it goes on."""
+    """The completed result of the last image, in which the tracker found these objects."""
     result = result_of(*ids)
     queue.settle(result)
     return result
@@ -55,7 +55,7 @@ def request(object_id: str = "", stamp_ms: int = 0, **fields) -> PromptRequest:
 
 
 class Queue(PromptQueue):
-    """A queue beside its camera: `saw` an image, which is received one second after the other."""
+    """A queue with a camera: `saw` adds an image, received one second after the one before."""
 
     received_s = 0.0
 
@@ -67,13 +67,13 @@ class Queue(PromptQueue):
         return image
 
     def take_next(self, stamp_ms: int, now_s: float):
-        """An image comes and it is its turn."""
+        """An image comes and is taken at once."""
         return self.take(self.saw(stamp_ms), now_s)
 
 
 @pytest.fixture
 def queue() -> Queue:
-    """A queue that has seen a second of a 10 Hz camera, the newest image at 2000 ms."""
+    """A queue after one second of a 10 Hz camera; the newest image is at 2000 ms."""
     queue = Queue(ObjectRegistry(max_objects=3), FrameHistory(0.5))
     for stamp_ms in range(1000, 2001, 100):
         queue.saw(stamp_ms)
@@ -132,7 +132,7 @@ def test_a_late_prompt_is_late_for_its_own_image(queue):
     (late,) = work.late
     assert (late.prompt.id, late.image.stamp_ns, late.submitted_s) == ("cup", 1800 * MS, 7.0)
     assert pending(settled(queue)) == ["cup"]
-    # On its way it counts as known, is still awaited, and is not taken again.
+    # While it catches up it counts as an object, is pending, and is not taken again.
     for name in "ab":
         queue.submit(request(name), 7.2)
     with pytest.raises(PromptError, match="max_objects"):
@@ -158,7 +158,7 @@ def test_a_late_prompt_that_fails_frees_its_place_and_a_live_object_stays(queue)
     assert queue.objects.remove(["ghost"]) == (["ghost"], ["old"])
 
 
-def test_what_is_removed_on_its_way_does_not_come_back(queue):
+def test_an_object_removed_during_catch_up_does_not_come_back(queue):
     queue.submit(request("cup", stamp_ms=1900), 0.0)
     late = queue.take_next(2100, 0.1).late
     assert queue.objects.remove(["cup"]) == ([], [])
@@ -183,7 +183,7 @@ def test_a_prompt_older_than_the_history_is_rejected(queue):
         queue.submit(request("cup", stamp_ms=1400), 0.0)
 
 
-def test_a_prompt_whose_image_never_comes_ends_with_a_remark(queue):
+def test_a_prompt_whose_image_never_comes_is_rejected_with_the_reason(queue):
     queue.submit(request("cup", stamp_ms=60_000), 0.0)
     assert queue.take_next(2100, 0.9).rejected == []
     ((cup, reason),) = queue.take_next(2200, 1.1).rejected
@@ -260,17 +260,17 @@ def test_removing_forgets_waiting_prompts_and_reports_what_is_left(queue):
     assert not queue.objects.is_tracked("a")
 
 
-def test_what_is_removed_while_an_image_is_in_work_is_gone_from_its_result(queue):
+def test_an_object_removed_while_an_image_is_in_progress_is_gone_from_its_result(queue):
     queue.submit(request("a"), 0.0)
     queue.submit(request("b"), 0.0)
     queue.take_next(2100, 0.1)
     assert queue.objects.remove(["a"]) == ([], ["b"])
     assert [obj.id for obj in settled(queue, "a", "b").objects] == ["b"]
-    # The id may come back at once, as a new object: the removal must not hit it.
+    # A new object may get the id at once; the removal must not affect it.
     queue.submit(request("a"), 0.2)
     work = queue.take_next(2200, 0.3)
     assert [queued.id for queued in work.prompts] == ["a"]
-    assert not queue.objects.is_tracked("a")  # what the tracker holds under this id is the object before
+    assert not queue.objects.is_tracked("a")  # the tracker still holds the earlier object of this id
     assert [(obj.id, obj.label) for obj in settled(queue, "b", "a").objects] == [("b", 1), ("a", 2)]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker with a real tracker and random weights: what a failing image costs, and how work ends."""
+"""The worker with a real tracker and random weights: failing images, removals, jumps, and how it stops."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ class Log:
 
 
 class Bench:
-    """A running worker. A message is the image itself, or an ImageError to be raised in its place."""
+    """A running worker. A message is the image itself, or an ImageError to raise instead."""
 
     def __init__(self, model, to_rgb=None) -> None:
         self.tracker = Tracker(model, TrackerConfig(max_objects=2))
@@ -122,8 +122,8 @@ def test_every_image_is_delivered_once_with_what_was_asked_for(bench):
     assert bench.delivered == [(1, ["cup"]), (2, ["cup"]), (3, [])]
 
 
-class WhileInWork:
-    """Stands between worker and tracker: once, in the middle of a step, something happens."""
+class CallDuringStep:
+    """Wraps the tracker, and calls `happens` once, before the worker gets the result of a step."""
 
     def __init__(self, tracker: Tracker, happens) -> None:
         self._tracker, self._happens = tracker, happens
@@ -139,7 +139,7 @@ class WhileInWork:
 
 
 @pytest.mark.parametrize("ask", ["remove", "remove all", "reset"])
-def test_what_is_removed_while_an_image_is_in_work_is_not_in_its_result(bench, ask):
+def test_an_object_removed_while_an_image_is_in_progress_is_not_in_its_result(bench, ask):
     bench.prompt("cup")
     bench.prompt("box")
     bench.process(IMAGE, 1)
@@ -148,7 +148,7 @@ def test_what_is_removed_while_an_image_is_in_work_is_not_in_its_result(bench, a
         "remove all": lambda: bench.objects.remove([]),
         "reset": bench.objects.reset,
     }
-    bench.worker._tracker = WhileInWork(bench.tracker, asks[ask])
+    bench.worker._tracker = CallDuringStep(bench.tracker, asks[ask])
     bench.process(IMAGE, 2)
     bench.process(IMAGE, 3)
     left = ["box"] if ask == "remove" else []
@@ -196,7 +196,7 @@ def test_three_failures_in_a_row_end_the_work_with_the_reason(bench):
     floats = IMAGE.astype(np.float32)
     for stamp_ns in (1, 2):
         bench.process(floats, stamp_ns)
-    bench.process(IMAGE, 3)  # breaks the row
+    bench.process(IMAGE, 3)  # interrupts the series of failures
     for stamp_ns in (4, 5, 6):
         bench.process(floats, stamp_ns)
     bench.wait(lambda: bench.reasons)
@@ -206,7 +206,7 @@ def test_three_failures_in_a_row_end_the_work_with_the_reason(bench):
     assert bench.delivered == [(3, [])]
 
 
-def test_a_break_in_the_stream_keeps_the_objects_and_is_counted(bench):
+def test_a_jump_of_the_stream_keeps_the_objects_and_is_counted(bench):
     bench.prompt("cup")
     bench.process(IMAGE, 1_000_000_000)
     bench.process(IMAGE, 500_000_000)
@@ -238,7 +238,7 @@ def test_stopping_in_mid_image_delivers_nothing_more(model):
     assert bench.delivered == []
 
 
-def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_is_said(bench, model):
+def test_requests_for_one_object_between_two_images_are_merged_and_a_replaced_box_is_logged(bench, model):
     first, later = (8.0, 8.0, 30.0, 30.0), (20.0, 10.0, 60.0, 40.0)
     click = {"points": np.array([[30.0, 20.0]]), "labels": np.array([1])}
     for prompt in (Prompt("cup", box=first), Prompt("cup", **click), Prompt("cup", box=later)):
@@ -258,7 +258,7 @@ def test_requests_for_one_object_between_two_images_are_merged_and_a_later_box_i
 def test_a_prompt_is_validated_twice_at_most_from_its_message_to_the_mask_decoder(
     bench, monkeypatch, size_known, prompts
 ):
-    """Once on arrival, and once against its image where that has a size that was not known then."""
+    """Once on arrival, and once with its image if the image size was not known on arrival."""
     checked = []
     check = Prompt._checked_box
     monkeypatch.setattr(

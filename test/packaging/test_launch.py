@@ -205,7 +205,7 @@ def test_topics_are_chosen_by_remapping(packages: Path) -> None:
 
 
 def test_a_parameter_file_that_is_not_there_is_an_error(packages: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"params_file: nowhere\.yaml is no file"):
+    with pytest.raises(RuntimeError, match=r"params_file: nowhere\.yaml is not a file"):
         load("sam2").start_node(context_of("sam2", params_file="nowhere.yaml"))
 
 
@@ -404,8 +404,8 @@ def test_the_player_and_the_recorder_get_what_was_said() -> None:
     [
         ({"bag": "nowhere"}, "bag: nowhere does not exist"),
         ({"out": "."}, "out: . exists"),
-        ({"record": " "}, "record: nothing was named"),
-        ({"prompts": "cup"}, "prompts: cup cannot be read.*a list of prompts was expected"),
+        ({"record": " "}, "record: got no topic"),
+        ({"prompts": "cup"}, "prompts: cup cannot be read.*expected a list of prompts"),
         ({"prompts": "[{id: cup, rectangle: [1, 2, 3, 4]}]"}, "prompts: .*rectangle"),
         ({"prompts": "[{id: cup, box: [1, 2"}, "prompts: .*cannot be read"),
     ],

@@ -43,11 +43,14 @@ def test_the_tree_of_the_package_is_as_the_files_say():
 )
 def test_every_row_of_a_promise_names_a_test_that_is_there(page, heading):
     text = (ROOT / "docs" / f"{page}.md").read_text()
-    _, _, rest = text.partition(f"\n{heading}")
-    rows = rest.partition("\n\n")[0].splitlines()[2:]
+    tables = text.split(f"\n{heading}")[1:]
+    rows = [row for table in tables for row in table.partition("\n\n")[0].splitlines()[2:]]
     assert len(rows) >= 8
+    footnotes = dict(re.findall(r"^\[\^(\w+)\]: (.*)$", text, re.MULTILINE))
     for row in rows:
-        named = re.search(r"`(test/\S+\.py)::(\w+)`", row)
+        named = re.search(
+            r"`(test/\S+\.py)::(\w+)`", re.sub(r"\[\^(\w+)\]", lambda ref: footnotes[ref[1]], row)
+        )
         assert named is not None, f"no test named in {row}"
         assert f"def {named[2]}(" in (ROOT / named[1]).read_text(), row
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test's side of a live ROS graph: the real node in a process of its own, a camera, a user and a
-listener.
+"""The client side of a live ROS graph for tests: the real node in its own process, a camera, a user and a listener.
 
-Knows topics, services and messages only, never the node's code. Nothing here sleeps a fixed time: everything
-waits for what it needs, with a limit that is only reached when something is broken.
+Knows topics, services and messages only, not the node's code. Nothing sleeps a fixed time: every wait has a condition,
+and a limit that is reached only if something is broken.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import pytest
 from ros_domains import next_domain
 
 HEIGHT_PX, WIDTH_PX = 120, 160
-IMAGE_SIZE = 256  # what the node under test resizes images to: half the time of nano's own
+IMAGE_SIZE = 256  # the node's image_size in tests: half the time of nano's own size
 START_TIMEOUT_S = 240.0
 TIMEOUT_S = 60.0
 ASK_AGAIN_S = 5.0
@@ -48,7 +47,7 @@ DISC = (110.0, 80.0)  # on the blue disc in scene()
 
 
 class Robot:
-    """One node under test and everything around it. Messages are kept in the order they came, by topic."""
+    """One node under test with its clients. Messages are kept by topic, in order of arrival."""
 
     def __init__(
         self,
@@ -124,7 +123,7 @@ class Robot:
     # Waiting
 
     def wait_for(self, what: str, condition: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
-        """Poll until `condition` gives something true, and return it; the node's log goes with a failure."""
+        """Poll until `condition` returns a true value, and return it; a failure shows the node's log."""
         deadline_s = time.monotonic() + timeout_s
         while not (value := condition()):
             if self.process_handle.poll() is not None:
@@ -142,7 +141,7 @@ class Robot:
     # Listening
 
     def listen(self, message_type: type, topic: str) -> list[Any]:
-        """Subscribe and wait until the node knows; returns the list that fills."""
+        """Subscribe and wait until the node has matched; returns the list of received messages."""
         if topic not in self._subscriptions:
             subscription = self.node.create_subscription(message_type, topic, self.received[topic].append, 10)
             self._subscriptions[topic] = subscription
@@ -155,7 +154,7 @@ class Robot:
         self.node.destroy_subscription(self._subscriptions.pop(topic))
 
     def listen_to_outputs(self) -> None:
-        """Subscribe to both outputs, and wait until images reach the node and results come back."""
+        """Subscribe to both outputs, and wait until images reach the node and results return."""
         from sam2_ros_msgs.msg import TrackedObjectArray
         from sensor_msgs.msg import Image
 
@@ -164,10 +163,7 @@ class Robot:
         self.wait_until_tracking()
 
     def wait_until_tracking(self) -> None:
-        """Send images until both outputs of the same one have come back.
-
-        Then both directions are discovered.
-        """
+        """Send images until both outputs of one image have arrived: then both directions are matched."""
         last_s = 0.0
 
         def answered() -> bool:
@@ -191,7 +187,7 @@ class Robot:
         return self._stamp_ns
 
     def publisher(self, message_type: type, topic: str) -> Any:
-        """A publisher that the node has already found."""
+        """A publisher that the node has already matched."""
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(message_type, topic, 10)
         publisher = self._publishers[topic]
@@ -203,10 +199,7 @@ class Robot:
     def send_image(
         self, image: np.ndarray, encoding: str = "rgb8", frame_id: str = "camera", **fields: Any
     ) -> int:
-        """Publish [H, W, C] uint8 as it is, under a new stamp; returns the stamp.
-
-        `fields` overwrite the message's.
-        """
+        """Publish [H, W, C] uint8 unchanged, with a new stamp; returns the stamp. `fields` overwrite message fields."""
         from sensor_msgs.msg import Image
 
         publisher = self.publisher(Image, "/camera/image_raw")
@@ -233,7 +226,7 @@ class Robot:
         return stamp
 
     def objects_at(self, stamp: int) -> Any:
-        """The TrackedObjectArray of one image, or None while it has not come."""
+        """The TrackedObjectArray of one image, or None if it has not arrived yet."""
         return next(
             (m for m in reversed(self.received[f"/{self.name}/objects"]) if stamp_ns(m) == stamp), None
         )
@@ -258,7 +251,7 @@ class Robot:
         return message
 
     def send_prompts(self, *prompts: Any) -> None:
-        """Publish on ~/prompts, and return when the node has them: its log or its replies cannot tell."""
+        """Publish on ~/prompts, and return when the node has received them, which neither log nor replies show."""
         from sam2_ros_msgs.msg import PromptArray
 
         self.publisher(PromptArray, f"/{self.name}/prompts").publish(PromptArray(prompts=list(prompts)))
@@ -306,9 +299,9 @@ class Robot:
     def call(self, service_type: type, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
         """Call ~/name and wait for the reply.
 
-        A node that has found a client's requests, but not yet where its replies go, answers into the void
-        (https://github.com/ros2/rmw_fastrtps/issues/842). So what only reads is asked again, and the clients
-        of the rest are there before it (`services`).
+        A service that has discovered a client's request topic, but not yet its reply topic, loses the reply
+        (https://github.com/ros2/rmw_fastrtps/issues/842). So requests that only read are repeated, and the clients of
+        all others exist before the node (`services`).
         """
         client = self.client(service_type, name)
         self.wait_for(f"the service {name}", client.service_is_ready, START_TIMEOUT_S)
@@ -350,7 +343,7 @@ class Robot:
 
 
 def services() -> list[tuple[type, str]]:
-    """Those that are called once: their clients must be known to the node before that."""
+    """Services that are called once; the node must have matched their clients before."""
     from lifecycle_msgs.srv import ChangeState
     from rcl_interfaces.srv import SetParameters
     from sam2_ros_msgs.srv import AddObjects, RemoveObjects, Segment
@@ -367,9 +360,9 @@ def stamp_ns(message: Any) -> int:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the nodes track with: SAM2_ROS_TEST_MODEL, else the shipped weights.
+    """The nodes' model: SAM2_ROS_TEST_MODEL, else the shipped weights.
 
-    Where those are missing, random ones serve every test that does not look at the quality of masks.
+    If those are missing: random weights, which are enough for tests that do not check the quality of masks.
     """
     if given := os.environ.get("SAM2_ROS_TEST_MODEL"):
         return given
@@ -391,7 +384,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def make_robot(tmp_path_factory: pytest.TempPathFactory, model: str) -> Iterator[Callable[..., Robot]]:
-    """Start nodes that live as long as the module's tests; each has a graph of its own."""
+    """Start nodes that live as long as the module's tests; each has its own graph."""
     started: list[Robot] = []
 
     def make(command: list[str] | None = None, **parameters: Any) -> Robot:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real node on a machine that fails in one way: `python faulty_node.py FAULT --ros-args ...`.
 
-Only what a fault would reach is changed, at the edge where it would come in; everything that answers it is the node's.
+Only the place where the fault would enter is changed; the code that handles it is the node's own.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ LABELS = 3  # in the node that runs out of them
 
 
 def _device_lost() -> None:
-    """An image whose first pixel is white makes the tracker raise, as a lost device would."""
+    """An image whose first pixel is white makes the tracker raise, as with a lost device."""
     step = Tracker.step
 
     def faulty(self, image, *arguments, **keywords):
@@ -31,7 +31,7 @@ def _device_lost() -> None:
 
 
 def _full_memory() -> None:
-    """The device has room for two objects: encoding the memories of more raises what a full GPU raises."""
+    """The device has room for two objects: encoding memories of more raises the exception of a full GPU."""
     remember = Tracker._write_memories
 
     def faulty(self, last, outputs, prompted):
@@ -49,7 +49,7 @@ def _few_labels() -> None:
 
 
 def _deaf_middleware() -> None:
-    """Every message on ~/label_image fails, as it does when a reliable writer's history is full."""
+    """Every message on ~/label_image fails, as with a full history of a reliable writer."""
     from rclpy.publisher import Publisher
 
     from sam2_ros.node.outputs.publish import RCLError
@@ -65,12 +65,12 @@ def _deaf_middleware() -> None:
 
 
 def _endless() -> None:
-    """As a C function that never comes back and answers no signal, but lets other threads run."""
+    """Never return and ignore signals, but let other threads run, as a hanging C function does."""
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
 def _hanging_image() -> None:
-    """An image whose first pixel is white never ends."""
+    """An image whose first pixel is white is never finished."""
     step = Tracker.step
 
     def faulty(self, image, *arguments, **keywords):
@@ -82,7 +82,7 @@ def _hanging_image() -> None:
 
 
 def _hanging_load() -> None:
-    """The warm-up never ends, as a compiler may not."""
+    """The warm-up never ends, as a compiler may hang."""
     from sam2_ros.node import loading
 
     loading.warm_up = lambda model, config: _endless()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One user among many: random calls to the node's services, seeded; writes what it asked and what it was told.
+"""One of several clients: seeded random calls to the node's services; writes its requests and the replies.
 
     python random_client.py SEED CALLS NODE OUT.json
 
@@ -33,7 +33,7 @@ NAMES = (
     "object_5",
 )  # shared by all clients; the last as the node names its own
 REPLY_TIMEOUT_S = 30.0
-# what is wrong with a prompt -> the words of the answer
+# fault of a prompt -> text in the reply
 FAULTS = {
     "three": "box of 3 numbers",
     "nan": "is not finite",
@@ -47,7 +47,7 @@ FAULTS = {
 
 
 class RandomClient:
-    """Calls one after the other; `records` has one entry per call."""
+    """Makes one call after the other; `records` has one entry per call."""
 
     def __init__(self, node: Node, seed: int, peer: str) -> None:
         self._node = node
@@ -107,7 +107,7 @@ class RandomClient:
         return [*ids, "ghost"] if self._random.random() < 0.1 else ids
 
     def _prompt(self) -> tuple[Prompt, str]:
-        """A prompt and what is wrong with it ("" = nothing)."""
+        """A prompt and its fault ("" = none)."""
         choose = self._random
         name = choose.choice(("", "", *NAMES, *NAMES, *self._own[-2:]))
         prompt = Prompt(id=name, class_id=f"class of {name}" if choose.random() < 0.3 else "")
@@ -154,13 +154,13 @@ class RandomClient:
             self._stamp(prompt, -60.0)
 
     def _stamp(self, prompt: Prompt, offset_s: float | None) -> None:
-        """`offset_s` from now, which is how the camera stamps its images; None leaves the stamp at zero."""
+        """A stamp `offset_s` from now, on the clock of the camera's stamps; None leaves it at zero."""
         if offset_s is not None:
             stamp_ns = time.time_ns() + round(offset_s * 1e9)
             prompt.header.stamp.sec, prompt.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
 
     def pause(self) -> None:
-        """Bursts, and time enough between them that images see what was asked for."""
+        """Bursts of calls, with pauses long enough that images show their effects."""
         if self._random.random() < 0.5:
             time.sleep(self._random.uniform(0, 0.25))
 

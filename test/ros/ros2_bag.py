@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in for `ros2 bag play` and `ros2 bag record` where there is no rosbag2, as far as replay.launch.py needs them.
+"""Replaces `ros2 bag play` and `ros2 bag record` where rosbag2 is missing, as far as replay.launch.py needs them.
 
-Knows the two commands' options, not the tracker: plays the images of a bag, and counts what it hears until SIGINT.
+Knows the options of both commands, not the tracker: plays the images of a bag, and counts received messages until
+SIGINT.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reliable subscriber of large messages that says what it got: to be stopped like a process that hangs.
+"""A reliable subscriber of large messages that prints what it receives; tests stop it like a process that hangs.
 
 `python stopped_listener.py TOPIC DOMAIN`
 """

@@ -34,7 +34,7 @@ def robot(node):
 
 
 def objects_after(robot, condition):
-    """What images show once a click, which no reply confirms, has had its effect."""
+    """The objects once a click, which has no reply, has taken effect."""
     found = {}
 
     def shown():
@@ -71,7 +71,7 @@ def test_a_click_refines_the_active_object_and_keeps_its_label(robot):
     assert (after.id, after.label, after.class_id) == ("cup", before.label, "mug")
 
 
-def test_a_clicked_point_counts_in_the_images_frame_and_metres_from_rviz_are_explained(robot):
+def test_a_clicked_point_must_be_in_the_images_frame_and_metres_from_rviz_are_refused_with_the_reason(robot):
     newest = stamp_ns(robot.process())
     clicks = robot.publisher(PointStamped, "/sam2/clicked_point")
     click = PointStamped(point=Point(x=1.2, y=0.4, z=0.7))

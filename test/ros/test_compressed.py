@@ -28,7 +28,7 @@ def encoded(kind: str) -> bytes:
 
 
 def process(robot, data: bytes, format: str):
-    """Best effort may lose an image: send until one is answered."""
+    """Best effort may lose an image: send until one has a result."""
     sent: list[int] = []
     last_s = -math.inf
 

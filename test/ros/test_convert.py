@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt messages as the engine sees them: stamps, boxes and masks with the real message classes; object states."""
+"""Prompt messages converted to engine prompts, with the real message classes: stamps, boxes, masks; object states."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_points_and_box_become_the_engines_arrays():
     assert prompt.mask is None
 
 
-def test_what_is_left_out_is_none_and_a_nameless_prompt_is_known_by_its_place():
+def test_missing_fields_are_none_and_a_nameless_prompt_is_named_by_its_position():
     request = prompt_request(Prompt(), "#3")
     assert not request.named
     prompt = request.prompt
@@ -84,9 +84,9 @@ def unknown_image() -> Image:
     return Image(height=4, width=6, encoding="rainbow", step=18, data=bytes(72))
 
 
-def test_what_only_cv_bridge_might_read_goes_through_it():
+def test_an_encoding_that_only_cv_bridge_may_read_goes_through_it():
     pytest.importorskip("cv_bridge", reason="needs cv_bridge, which has no wheel")
-    with pytest.raises(ImageError, match=r"'rainbow' is not supported.*cv_bridge says"):
+    with pytest.raises(ImageError, match=r"'rainbow' is not supported.*cv_bridge cannot read it"):
         ImageDecoder(ImageReader()).to_rgb(unknown_image())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector beside the tracker on a live graph: its boxes start objects, bring hidden ones back, and disturb none."""
+"""Detections on a live graph: they start objects, find hidden ones again, and disturb no tracked object."""
 
 import numpy as np
 import pytest
@@ -58,12 +58,12 @@ def everything(make_robot):
 @pytest.fixture
 def robot(everything):
     everything.reset()
-    # Far enough on for the detector's memory of earlier tests to have ended.
+    # Late enough that the association has forgotten earlier tests.
     everything.process(stamp_ns=everything.next_stamp_ns(20_000_000_000))
     return everything
 
 
-def test_what_is_detected_twice_becomes_an_object_and_no_second_one(robot):
+def test_an_object_detected_twice_is_created_once(robot):
     both = detection(BOX, "brick"), detection(DISC_BOX, "ball", 0.8)
     robot.wait_for("two objects", lambda: set(states(run(robot, 1, *both))) == {"brick", "ball"})
     message = run(robot, 10, *both)
@@ -73,7 +73,7 @@ def test_what_is_detected_twice_becomes_an_object_and_no_second_one(robot):
     assert masks["ball"].mask[80, 110]
 
 
-def test_a_detector_that_flickers_wanders_and_changes_its_mind_makes_one_object(robot):
+def test_a_detector_that_flickers_jitters_and_changes_classes_makes_one_object(robot):
     robot.wait_for("the object", lambda: run(robot, 1, detection(BOX, "brick")).objects)
     first = run(robot, 2, detection(BOX, "brick")).objects[0]
     random = np.random.default_rng(1)
@@ -85,14 +85,14 @@ def test_a_detector_that_flickers_wanders_and_changes_its_mind_makes_one_object(
     assert [(obj.id, obj.label) for obj in message.objects] == [(first.id, first.label)]
 
 
-def test_low_scores_and_a_full_house_are_ignored(robot):
+def test_low_scores_and_boxes_beyond_max_objects_are_ignored(robot):
     before = robot.diagnostics()
     message = run(robot, 5, detection(BOX, "brick", 0.2))
     assert message.objects == []
     many = [detection((x, 5.0, x + 20, 25.0), f"thing {x}") for x in range(0, 150, 30)]
     robot.wait_for("a full house", lambda: len(run(robot, 1, *many).objects) == 3)
     message = run(robot, 8, *many)
-    # The first three of equal scores have the room; the other two are ignored, message after message.
+    # Of equal scores, the first three get the places; the other two are ignored with every message.
     assert [obj.class_id for obj in message.objects] == sorted(
         each.results[0].hypothesis.class_id for each in many
     )[:3]
@@ -107,7 +107,7 @@ def test_low_scores_and_a_full_house_are_ignored(robot):
     assert (counted("seeds_accepted"), counted("seeds_applied"), counted("seeds_rejected")) == (3, 3, 0)
 
 
-def test_what_a_detector_makes_is_not_counted_as_a_users_prompt(robot):
+def test_prompts_of_a_detector_are_not_counted_as_a_users(robot):
     before = robot.diagnostics()
     robot.add(robot.prompt("mine", points=[(110.0, 80.0, True)], class_id="ball"))
     robot.wait_for("both", lambda: len(run(robot, 1, detection(BOX, "brick")).objects) == 2)
@@ -136,7 +136,7 @@ def test_a_lost_object_that_was_forgotten_is_not_brought_back_by_its_detector(ro
         detect(robot, stamp, detection(BOX, "brick"))
         robot.wait_for("the message", lambda: robot.diagnostics()["messages"] != before)
 
-    # A box counts when it is in two messages, and the second one is of an image that still had the object.
+    # A box is confirmed by two messages; the second one is of an image that still had the object.
     detect_and_wait(stamps[0])
     robot.reset() if forget == "reset" else robot.remove(first.id)
     detect_and_wait(stamps[1])
@@ -146,7 +146,7 @@ def test_a_lost_object_that_was_forgotten_is_not_brought_back_by_its_detector(ro
         assert robot.process(nothing).objects == []
 
 
-def test_a_lost_object_is_sought_again_where_the_detector_sees_it(make_robot):
+def test_a_lost_object_is_prompted_again_where_the_detector_sees_it(make_robot):
     robot = make_robot(max_objects=3, detection_mode="reseed", lost_after=0.2)
     robot.listen_to_outputs()
     moved = np.full((HEIGHT_PX, WIDTH_PX, 3), 70, np.uint8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes in several namespaces on the one /diagnostics: each is told from the others, by name and by camera."""
+"""Nodes in several namespaces share /diagnostics: name and hardware_id distinguish them."""
 
 import pytest
 from ros_domains import next_domain
@@ -27,7 +27,7 @@ CAMERAS = {
 
 @pytest.fixture
 def statuses(monkeypatch):
-    """(name, hardware_id) -> values, of three nodes that have not been configured."""
+    """(name, hardware_id) -> values of three unconfigured nodes."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=next_domain())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scene in every encoding through the live node: the same pixels give the same masks, like pixels like ones."""
+"""One scene in every encoding through the live node: same pixels give the same masks, similar pixels similar ones."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def compressed_robot(make_robot):
 
 @pytest.fixture(scope="module")
 def expected(robot) -> TrackedObject:
-    """The box as rgb8 without padding shows it."""
+    """The result of the box for rgb8 without padding."""
     return live(robot, "rgb8")
 
 
 @pytest.fixture(scope="module")
 def direct(model) -> Callable[[np.ndarray], np.ndarray]:
-    """The mask that the tracker gives for the same two images, without a node."""
+    """The tracker's mask for the same two images, without a node."""
     loaded = load_model(model, device="cpu", image_size=IMAGE_SIZE)
 
     def mask(image_rgb: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def direct(model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def wire(encoding: str, padding: int = 0, big_endian: bool = False) -> tuple[np.ndarray, dict[str, int]]:
-    """scene() as [H, step] uint8, and the message's fields that this shape does not tell."""
+    """scene() as [H, step] uint8, and the message fields that do not follow from this shape."""
     rows = encoded(scene(), encoding)
     if big_endian:
         rows = np.ascontiguousarray(rows).view("<u2").byteswap().view(np.uint8)
@@ -86,7 +86,7 @@ def wire(encoding: str, padding: int = 0, big_endian: bool = False) -> tuple[np.
 
 
 def live(robot, encoding: str, padding: int = 0, big_endian: bool = False) -> TrackedObject:
-    """The box in the second image of a scene in which it was prompted on the first."""
+    """The box in the second image of a scene, prompted on the first image."""
     image, fields = wire(encoding, padding, big_endian)
     robot.reset()
     robot.add(robot.prompt("box", box=BOX))
@@ -172,7 +172,7 @@ def test_channels_without_a_name_are_told_once_in_the_log(robot):
 
 
 def test_a_thermal_camera_is_seen_by_its_percentiles(make_robot, robot, expected):
-    """16UC1 is refused as depth by the one node and grey to the other, which is told how to read it."""
+    """16UC1 is refused as depth by one node; the other, with mono16_range set, reads it as grey."""
     thermal = (7000 + 8 * scene()[..., 0].astype("<u2")).view(np.uint8)
     robot.send_image(thermal, "16UC1", width=WIDTH_PX)
     robot.wait_for("the reason in the log", lambda: "'16UC1' is usually depth" in robot.log())

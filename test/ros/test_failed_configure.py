@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A configure that fails half way, on a real node in this process: nothing that subscribes or publishes is left.
+"""A configure that fails half way, on a real node in this process, leaves no subscription and no publisher.
 
-Counts the node's own endpoints: on the graph, one that is not seen yet looks like one that is gone.
+Counts the node's own endpoints: on the graph, an undiscovered endpoint looks like a destroyed one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def make_node(model, monkeypatch):
 
 
 def endpoints(node: Sam2Node) -> list[str]:
-    """What of the node others can reach, and its timers."""
+    """The node's subscriptions, publishers and timers."""
     return sorted(
         [f"subscription {each.topic_name}" for each in node.subscriptions]
         + [f"publisher {each.topic_name}" for each in node.publishers]
@@ -60,7 +60,7 @@ def endpoints(node: Sam2Node) -> list[str]:
         ({"use_3d": True, "target_frame": "map"}, "tf2_ros", "subscription /tf"),
     ],
 )
-def test_what_was_made_before_the_part_that_fails_is_destroyed(make_node, parameters, package, topic):
+def test_a_failed_configure_destroys_what_it_made_before(make_node, parameters, package, topic):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package} (apt: ros-<distro>-{package.replace('_', '-')})")
     whole = make_node(**parameters)

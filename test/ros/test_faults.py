@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong on a real robot, provoked on a live graph: one defined outcome each, and the other objects live on.
+"""Faults of a real robot, caused on a live graph: each has one defined outcome, and the other objects are tracked on.
 
-The faults of images, prompts and cameras are in test_node.py and test_prompt_stamps.py; docs/faults.md lists all.
+Faults of images, prompts and cameras are in test_node.py and test_prompt_stamps.py; docs/faults.md lists all.
 """
 
 import importlib.util
@@ -39,7 +39,7 @@ def poisoned():
     return image
 
 
-def test_a_failing_image_costs_itself_three_in_a_row_deactivate_and_sigint_ends_the_node(make_robot):
+def test_a_failing_image_is_lost_three_in_a_row_deactivate_the_node_and_sigint_ends_it(make_robot):
     robot = make_robot(command=faulty("device_lost"))
     robot.listen_to_outputs()
     robot.add(robot.prompt("box", box=BOX))
@@ -65,7 +65,7 @@ def test_a_failing_image_costs_itself_three_in_a_row_deactivate_and_sigint_ends_
     assert labels(robot.process()) == {"box": label}
     assert robot.diagnostics()["tracking"]["level"] == WARN
 
-    # Interrupted while images are in work.
+    # Interrupted while images are in progress.
     for _ in range(10):
         robot.send_image(scene())
     robot.process_handle.send_signal(signal.SIGINT)
@@ -73,7 +73,7 @@ def test_a_failing_image_costs_itself_three_in_a_row_deactivate_and_sigint_ends_
     assert "Traceback" not in robot.log()
 
 
-def test_out_of_device_memory_drops_the_newest_object_and_says_so(make_robot):
+def test_out_of_device_memory_drops_the_newest_object_and_logs_it(make_robot):
     robot = make_robot(command=faulty("full_memory"), max_objects=4)
     robot.listen_to_outputs()
     assert robot.add(robot.prompt("first", box=BOX), robot.prompt("second", points=[(*DISC, True)])).success
@@ -81,13 +81,13 @@ def test_out_of_device_memory_drops_the_newest_object_and_says_so(make_robot):
     robot.process()
     assert robot.add(robot.prompt("third", box=BOX)).success
     assert labels(robot.process()) == before
-    assert "the newest object 'third' is dropped, the others go on" in robot.log()
+    assert "the newest object 'third' is dropped, the others are tracked on" in robot.log()
     summary = robot.diagnostics()
     assert summary["objects_dropped"] == "1"
     assert summary["frames_failed"] == "0"
     assert summary["tracking"]["level"] == WARN
     assert labels(robot.process()) == before
-    # Its place is free again once another one leaves.
+    # There is room again once another object is removed.
     robot.remove("first")
     assert robot.add(robot.prompt("third", box=BOX)).success
     assert set(labels(robot.process())) == {"second", "third"}
@@ -103,7 +103,7 @@ def test_when_all_labels_are_used_prompts_are_rejected_and_the_objects_live_on(m
     assert last == {"c": 3}
     robot.add(robot.prompt("d", points=[(*DISC, True)]))
     assert labels(robot.process()) == last
-    assert "rejected: no label left for 'd': all 3 have been used; restart to begin anew" in robot.log()
+    assert "rejected: no label left for 'd': all 3 labels have been used; restart the node" in robot.log()
 
 
 def test_a_message_that_cannot_be_sent_is_dropped_and_counted_and_the_others_go_out(make_robot):
@@ -125,7 +125,7 @@ def test_a_message_that_cannot_be_sent_is_dropped_and_counted_and_the_others_go_
     assert "could not be published" in summary["tracking"]["message"]
 
 
-def test_a_reliable_subscriber_that_hangs_holds_nobody_up(make_robot):
+def test_a_reliable_subscriber_that_hangs_delays_nobody(make_robot):
     robot = make_robot()
     robot.listen_to_outputs()
     listener = subprocess.Popen(
@@ -143,7 +143,9 @@ def test_a_reliable_subscriber_that_hangs_holds_nobody_up(make_robot):
         listener.send_signal(signal.SIGSTOP)
         large = scene().repeat(6, axis=0).repeat(6, axis=1)
         for _ in range(20):
-            robot.process(large)  # its objects come, however many label images wait for the one that hangs
+            robot.process(
+                large
+            )  # its objects arrive, however many label images wait for the subscriber that hangs
         listener.send_signal(signal.SIGCONT)
         robot.wait_for(
             "label images for everybody", lambda: robot.label_image_at(stamp_ns(robot.process(large)))
@@ -153,7 +155,7 @@ def test_a_reliable_subscriber_that_hangs_holds_nobody_up(make_robot):
         listener.communicate()
 
 
-def test_simulated_time_may_stand_still_and_jump(make_robot):
+def test_tracking_continues_while_simulated_time_stands_still_or_jumps(make_robot):
     robot = make_robot(use_sim_time=True, camera_timeout=3.0)
     clock = robot.publisher(Clock, "/clock")
     robot.listen_to_outputs()
@@ -199,7 +201,7 @@ def test_shutdown_during_inference_ends_in_order(make_robot):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_missing_device_is_one_clear_line(make_robot):
+def test_a_missing_device_gives_one_clear_line(make_robot):
     robot = make_robot(device="cuda:0")
     robot.wait_for("the error", lambda: "configure failed" in robot.log(), START_TIMEOUT_S)
     assert robot.state() == "unconfigured"
@@ -216,7 +218,7 @@ def test_a_missing_device_is_one_clear_line(make_robot):
     ("parameters", "package"),
     [({"use_3d": True}, "message_filters"), ({"detection_mode": "reseed"}, "vision_msgs")],
 )
-def test_a_package_that_is_asked_for_and_missing_is_one_clear_line(make_robot, parameters, package):
+def test_a_required_package_that_is_missing_gives_one_clear_line(make_robot, parameters, package):
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"needs a machine without {package}")
     robot = make_robot(**parameters)

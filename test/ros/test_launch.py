@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files, started from an install space: the tracker where it was put, and a replay from start to end.
+"""The launch files, started from an install space: the tracker, and a replay from start to end.
 
-Knows what comes out of them, not how they are made: test/packaging/test_launch.py does.
+Checks the running processes; test/packaging/test_launch.py checks the launch descriptions.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from .conftest import BOX, FRAME_NS, START_TIMEOUT_S, Robot, scene
 
 TRACKING = 1
 
-# As `ros2 launch`, which is a package of its own.
+# As `ros2 launch`, which is another package.
 LAUNCH = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -59,7 +59,7 @@ def launch_command(workspace: Path, file: str, **arguments: object) -> list[str]
     return [*sourced, sys.executable, "-c", LAUNCH, str(path), *words]
 
 
-def test_the_tracker_is_where_it_was_put_and_tracks(workspace, model, tmp_path):
+def test_the_tracker_starts_under_the_given_name_and_namespace_and_tracks(workspace, model, tmp_path):
     given = {
         "name": "eye",
         "namespace": "robot",
@@ -118,7 +118,7 @@ def test_what_a_text_detector_finds_is_tracked(workspace, model, tmp_path, monke
         ("realsense2_camera", "realsense_detector.launch.py", {}),
     ],
 )
-def test_what_cannot_start_whole_leaves_nothing_running(workspace, package, file, arguments):
+def test_a_launch_that_cannot_start_completely_leaves_nothing_running(workspace, package, file, arguments):
     with contextlib.suppress(PackageNotFoundError):
         get_package_prefix(package)
         pytest.skip(f"{package} is installed")
@@ -145,7 +145,7 @@ def bag(tmp_path_factory):
 
 @pytest.fixture
 def environment(tmp_path, bag):
-    """Where `ros2 bag` is there: this machine's, or the stand-in beside this file."""
+    """An environment with `ros2 bag`: the installed one, or the replacement beside this file."""
     domain = {"ROS_DOMAIN_ID": str(next_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     environment = {**os.environ, **domain, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     marker = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every lifecycle transition by service, and parameters as `ros2 param` sees them, on one live node."""
+"""Every lifecycle transition by service, and parameters as `ros2 param` shows them, on one live node."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_the_node_walks_through_its_lifecycle(robot):
     robot.wait_until_tracking()
     assert [(obj.id, obj.label) for obj in robot.process().objects] == [("box", label)]
 
-    # cleanup forgets everything, and the model can be loaded again
+    # cleanup removes all objects, and the model can be loaded again
     assert robot.transition("deactivate")
     assert robot.transition("cleanup")
     assert robot.state() == "unconfigured"
@@ -54,7 +54,7 @@ def test_the_node_walks_through_its_lifecycle(robot):
     robot.wait_until_tracking()
     assert robot.process().objects == []
     robot.add(robot.prompt("box", box=BOX))
-    assert robot.process().objects[0].label > label  # labels are never given twice, cleanup or not
+    assert robot.process().objects[0].label > label  # labels are never given twice, not even after cleanup
 
 
 def test_a_lifecycle_manager_starts_pauses_resets_and_ends_the_node(make_robot):
@@ -92,7 +92,7 @@ def test_a_lifecycle_manager_starts_pauses_resets_and_ends_the_node(make_robot):
 
 @pytest.mark.slow
 def test_cleanup_gives_the_memory_back(make_robot, tmp_path):
-    """With a model whose memory shows beside everything else: tiny, of random weights."""
+    """With a model large enough to measure: tiny, with random weights."""
     from random_models import random_model
 
     from sam2_ros.engine import config_for

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and images that ask for too much, on a live graph: refused by name, and everybody else is served."""
+"""Requests and images beyond the limits, on a live graph: refused by name, all others are served."""
 
 import array
 import time
@@ -40,7 +40,7 @@ def ids(message) -> list[str]:
     return [obj.id for obj in message.objects]
 
 
-def test_a_request_beyond_the_limits_is_refused_by_name_and_costs_nobody(robot):
+def test_a_request_beyond_the_limits_is_refused_by_name_and_affects_no_other(robot):
     points = [(50, 50, True)] * 257
     named = robot.prompt("x" * 1_000_000, box=BOX)
     reply = robot.add(robot.prompt("many", points=points), named, robot.prompt("disc", points=points[:256]))
@@ -99,10 +99,10 @@ def test_memory_is_bounded_by_bytes_when_stamps_hardly_advance(robot):
     assert int(summary["image_history_cut"]) >= 17
     prompt = robot.prompt("late", box=BOX)
     prompt.header.stamp.sec, prompt.header.stamp.nanosec = divmod(first, 1000 * MS)
-    assert "let go to stay within history_bytes = 1 MB" in robot.add(prompt).message
+    assert "dropped to stay within history_bytes = 1 MB" in robot.add(prompt).message
 
 
-def test_an_image_out_of_order_is_dropped_and_counted_and_is_no_break(robot):
+def test_an_image_out_of_order_is_dropped_and_counted_and_is_no_jump(robot):
     before = robot.diagnostics()
 
     def dropped() -> int:
@@ -122,14 +122,14 @@ def test_an_image_out_of_order_is_dropped_and_counted_and_is_no_break(robot):
     assert "image out of order" in robot.log()
 
 
-def test_a_jump_back_by_more_is_a_break_as_ever(robot):
+def test_a_larger_jump_back_is_a_discontinuity(robot):
     before = int(robot.diagnostics()["discontinuities"])
     message = robot.process(stamp_ns=robot._stamp_ns - 2000 * MS)
     assert ids(message) == ["box"]
     assert int(robot.diagnostics()["discontinuities"]) == before + 1
 
 
-def test_an_image_whose_frame_id_never_ends_is_skipped_and_counted(robot):
+def test_an_image_with_a_huge_frame_id_is_skipped_and_counted(robot):
     before = robot.diagnostics()
 
     def skipped() -> int:
@@ -166,5 +166,5 @@ def test_every_request_to_segment_is_answered_and_too_many_are_refused_at_once(r
     assert sum(reply.success for reply in done) >= 9
     refused = [reply.message for reply in done if not reply.success]
     assert refused
-    assert set(refused) == {"8 requests wait already; wait for a reply before you send the next"}
+    assert set(refused) == {"8 requests wait already; wait for a reply before you send the next request"}
     assert ids(robot.process()) == ["box"]

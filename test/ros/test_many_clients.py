@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thousand random requests from four clients at once while the camera runs, and what must hold of every answer."""
+"""A thousand random requests from four parallel clients while the camera runs, and the invariants of all replies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TIMEOUT_S = 240.0  # a quarter of it is usual on two cores
 
 
 class Run:
-    """Everything that was sent, asked, answered and published."""
+    """All images, requests, replies and results."""
 
     def __init__(self, sent: list[int], records: list[dict[str, Any]], robot: Any) -> None:
         self.sent = sent
@@ -45,7 +45,7 @@ class Run:
         self.adds = [record for record in records if record["kind"] == "add"]
 
     def shown_objects(self) -> Iterator[tuple[int, str, int]]:
-        """(image, id, label) of every object in every message, in order; image is the message's position."""
+        """(image, id, label) of every object in every message, in order; `image` is the index of the message."""
         for number, message in enumerate(self.messages):
             for obj in message.objects:
                 yield number, obj.id, obj.label
@@ -93,7 +93,7 @@ def run(robot, tmp_path_factory) -> Run:
 
 
 def stream_while(robot: Any, clients: list[subprocess.Popen]) -> list[int]:
-    """A camera that stamps its images with the time of day, until every client is done. Returns the stamps."""
+    """Publish images stamped with the time of day until all clients have finished. Returns the stamps."""
     sent: list[int] = []
     begun_s = time.monotonic()
     while any(client.poll() is None for client in clients):
@@ -109,7 +109,7 @@ def test_every_call_was_answered_and_no_image_failed(run):
     assert set(kinds(run)) == {"add", "remove", "remove all", "reset"}
     assert "Traceback" not in run.log
     assert "image failed" not in run.log
-    assert "no room for" not in run.log  # what a reply promised was kept
+    assert "no room for" not in run.log  # as promised by the reply
     summary = run.robot.diagnostics()
     assert (summary["frames_failed"], summary["frames_skipped"]) == ("0", "0")
     assert summary["state"] == "active"
@@ -129,7 +129,7 @@ def test_every_answer_to_add_has_an_id_per_prompt_or_the_reason_why_not(run):
                 seen["accepted"] += 1
                 continue
             reason = record["message"].partition(f"prompt '{name}': ")[2]
-            # Of a prompt with nothing wrong, it can be said that there is no room, or that the camera had a gap there.
+            # A valid prompt can be rejected because there is no room, or because the camera had a gap at its stamp.
             full = f"as many as max_objects = {MAX_OBJECTS}"
             expected = [FAULTS[asked["fault"]]] if asked["fault"] else [full, "no image with its stamp"]
             assert any(words in reason for words in expected), record
@@ -187,7 +187,7 @@ def test_a_label_belongs_to_one_id_for_ever_and_rises_with_every_new_life(run):
     lives = Counter()
     for _, object_id, label in run.shown_objects():
         assert owner.setdefault(label, object_id) == object_id
-        assert label >= latest.get(object_id, 0)  # an earlier life never comes back
+        assert label >= latest.get(object_id, 0)  # a removed object never comes back
         lives[object_id] += label != latest.get(object_id)
         latest[object_id] = label
     assert len(owner) > 30
@@ -195,7 +195,7 @@ def test_a_label_belongs_to_one_id_for_ever_and_rises_with_every_new_life(run):
 
 
 def test_an_object_gets_a_new_label_only_after_it_was_removed(run):
-    """Between the two images there must have been a request that covers it."""
+    """Between the two images there must have been a request that explains the change."""
     removals = [record for record in run.records if record["kind"] != "add"]
     before: dict[str, tuple[int, int]] = {}
     for number, object_id, label in run.shown_objects():
@@ -203,7 +203,7 @@ def test_an_object_gets_a_new_label_only_after_it_was_removed(run):
         before[object_id] = (number, label)
         if known is None or known[1] == label:
             continue
-        # The earlier image was at work from its stamp on; the later result was published before it was received.
+        # The earlier image was in progress from its stamp on; the later result was published before it was received.
         begun_ns, ended_ns = stamp_ns(run.messages[known[0]]), stamp_ns(run.messages[number]) + 4_000_000_000
         assert any(
             record["replied_ns"] >= begun_ns and record["asked_ns"] <= ended_ns
@@ -212,8 +212,8 @@ def test_an_object_gets_a_new_label_only_after_it_was_removed(run):
         ), (object_id, known, label)
 
 
-def test_what_was_removed_is_in_no_image_taken_after_the_reply(run):
-    """Under its label: the id may live again."""
+def test_a_removed_object_is_in_no_image_taken_after_the_reply(run):
+    """By its label, because a new object may have the same id."""
     checked = 0
     for record in run.records:
         if record["kind"] == "add":
@@ -221,7 +221,7 @@ def test_what_was_removed_is_in_no_image_taken_after_the_reply(run):
         gone = {
             obj.label
             for message in run.messages
-            # Received before the request, and so seen by whoever asked: three seconds are beyond any latency.
+            # Received before the request, so the client knew of it; three seconds are longer than any latency.
             if record["asked_ns"] - 6_000_000_000 < stamp_ns(message) < record["asked_ns"] - 3_000_000_000
             for obj in message.objects
             if obj.id in record.get("asked", []) or not record.get("asked")
@@ -237,7 +237,7 @@ def test_class_ids_stay_with_their_object(run):
     seen = set()
     for message in run.messages:
         for obj in message.objects:
-            # Nameless prompts carry "class of ".
+            # Prompts without an id have the class_id "class of ".
             assert obj.class_id in ("", "class of ", f"class of {obj.id}")
             seen.add(obj.class_id)
     assert len(seen) > 3

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One live node: images and prompts in, objects and label image out, each under the header of its image."""
+"""One live node: images and prompts in, objects and label image out, each with the header of its image."""
 
 import time
 
@@ -27,7 +27,7 @@ def node(make_robot):
 
 @pytest.fixture
 def robot(node):
-    """The module's node with nothing to track and everything switched on."""
+    """The module's node without objects, with all outputs on."""
     node.enable(True)
     node.reset()
     node.process()
@@ -45,10 +45,7 @@ def labels(message) -> dict[str, int]:
 
 
 def process_until(robot, condition, images=50):
-    """Send images until a TrackedObjectArray fulfils `condition`.
-
-    Prompts on a topic overtake or follow an image.
-    """
+    """Send images until a TrackedObjectArray fulfils `condition`: a prompt on a topic may arrive a few images later."""
     for _ in range(images):
         message = robot.process()
         if condition(message):
@@ -144,19 +141,19 @@ def test_remove_tells_unknown_ids_and_no_ids_means_all(robot):
     assert robot.process().objects == []
 
 
-def test_what_was_removed_never_appears_again_even_from_an_image_in_work(robot):
+def test_a_removed_object_never_appears_again_even_from_an_image_in_progress(robot):
     for _ in range(3):
         robot.add(robot.prompt("a", box=BOX))
         robot.process()
-        robot.send_image(scene())  # in work, or about to be, when the removal is asked for
+        robot.send_image(scene())  # in progress, or about to be, when the removal is requested
         robot.remove("a")
         confirmed = len(robot.received["/sam2/objects"])
         robot.process()
-        # One message may have been under way before the reply.
+        # One message may have been sent before the reply.
         assert all("a" not in ids(m) for m in robot.received["/sam2/objects"][confirmed + 1 :])
 
 
-def test_bad_prompts_are_refused_by_name_and_the_others_go_on(robot):
+def test_bad_prompts_are_refused_by_name_and_the_others_are_accepted(robot):
     small_mask = Image(height=2, width=2, step=2, encoding="mono8", data=[255] * 4)
     reply = robot.add(
         robot.prompt("three", box=(1, 2, 3)),
@@ -174,7 +171,7 @@ def test_bad_prompts_are_refused_by_name_and_the_others_go_on(robot):
     assert ids(robot.process()) == ["good"]
 
 
-def test_a_bad_prompt_on_the_topic_is_logged_and_the_others_go_on(robot):
+def test_a_bad_prompt_on_the_topic_is_logged_and_the_others_are_accepted(robot):
     robot.send_prompts(robot.prompt("flat", box=(5, 5, 5, 9)), robot.prompt("fine", box=BOX))
     message = process_until(robot, lambda message: "fine" in ids(message))
     assert ids(message) == ["fine"]
@@ -207,8 +204,8 @@ def test_the_image_a_prompt_was_made_for_is_not_dropped_however_many_come_after_
     header = Header(frame_id="camera")
     header.stamp.sec, header.stamp.nanosec = divmod(newest + 200_000_000, 1_000_000_000)
     assert robot.add(robot.prompt("box", box=BOX, header=header)).success
-    # The camera's pace: the awaited image finds the node busy and is followed by a burst. DDS has a queue of
-    # one, too, and must not drop the image before the node has seen it.
+    # The awaited image comes while the node is busy, and a burst follows. DDS also has a queue of one, and must not
+    # drop the image before the node has received it.
     for pause_s in (0.01, 0.3, 0.0, 0.0, 0.0):
         sent = robot.send_image(scene())
         time.sleep(pause_s)
@@ -226,13 +223,13 @@ def test_a_corrupt_image_is_skipped_and_counted_and_the_objects_live_on(robot):
     robot.send_image(scene(), "yuv999")
     assert labels(robot.process()) == before
     summary = robot.diagnostics()
-    # The second may have been replaced by the good image before its turn came.
+    # The second may have been replaced by the good image in the mailbox.
     assert int(summary["frames_skipped"]) in (skipped + 1, skipped + 2)
     assert summary["tracking"]["level"] == 1
     assert "could not be read" in summary["tracking"]["message"]
 
 
-def test_another_size_and_encoding_in_mid_stream_is_tracked_on(robot):
+def test_tracking_continues_after_a_change_of_size_and_encoding(robot):
     robot.add(robot.prompt("box", box=BOX))
     before = labels(robot.process())
     large = np.repeat(np.repeat(scene(), 2, axis=0), 2, axis=1)
@@ -242,7 +239,7 @@ def test_another_size_and_encoding_in_mid_stream_is_tracked_on(robot):
 
 
 @pytest.mark.parametrize("kind", ["time", "frame_id"])
-def test_a_break_in_the_stream_keeps_every_object_under_its_id_and_label(robot, kind):
+def test_a_jump_of_the_stream_keeps_every_object_under_its_id_and_label(robot, kind):
     robot.add(robot.prompt("box", box=BOX), robot.prompt("disc", points=[(*DISC, True)]))
     before = labels(robot.process())
     if kind == "time":
@@ -254,7 +251,7 @@ def test_a_break_in_the_stream_keeps_every_object_under_its_id_and_label(robot, 
     assert labels(message) == before
     robot.wait_for("the log line", lambda: said in robot.log())
     if kind == "time":
-        robot.next_stamp_ns(120_000_000_000)  # later tests go on in the future
+        robot.next_stamp_ns(120_000_000_000)  # later tests continue with later stamps
 
 
 def test_newest_wins_no_image_twice_order_kept_and_losses_counted(robot):
@@ -282,7 +279,7 @@ def test_newest_wins_no_image_twice_order_kept_and_losses_counted(robot):
     assert count["frames_in"] == count["frames_processed"] + count["frames_dropped"]
 
 
-def test_an_output_nobody_subscribes_to_is_not_made_but_tracking_goes_on(robot):
+def test_an_output_without_subscribers_is_not_made_but_tracking_continues(robot):
     robot.add(robot.prompt("box", box=BOX))
     robot.process()
     robot.deafen("/sam2/objects")
@@ -292,7 +289,7 @@ def test_an_output_nobody_subscribes_to_is_not_made_but_tracking_goes_on(robot):
         summary = robot.diagnostics()
         return int(summary["messages_published"]), int(summary["frames_processed"])
 
-    # Until the node has noticed that its subscribers are gone, messages may still be sent.
+    # Messages may still be sent until the node has noticed that its subscribers are gone.
     def silent_round():
         before = published_and_processed()
         robot.send_image(scene())
@@ -403,6 +400,6 @@ def test_outputs_are_reliable_and_inputs_take_what_cameras_and_detectors_offer(r
     for name in ("prompts", "clicked_pixel", "clicked_point"):
         qos = qos_of(f"/sam2/{name}", robot.node.get_subscriptions_info_by_topic)
         assert qos.reliability == ReliabilityPolicy.RELIABLE, name
-    # The tests' camera is reliable; what a node takes that was not told so is best_effort.
+    # The tests' camera is reliable; the node's default is best_effort.
     qos = qos_of("/camera/image_raw", robot.node.get_subscriptions_info_by_topic)
     assert qos.reliability == ReliabilityPolicy.RELIABLE

@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positions over a live graph: depth images, camera_info and tf come in as messages, and may be late or wrong."""
+"""Positions on a live graph: depth images, camera_info and tf arrive as messages, and may be late or wrong."""
 
 import contextlib
-import os
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from ros_domains import next_domain
 
 from sam2_ros.errors import UserError
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("message_filters", reason="needs message_filters (apt: ros-<distro>-message-filters)")
 
-import rclpy
-from depth_scenes import camera_info, card, depth_message, frame, pinhole_slopes, tracked, wall
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from depth_scenes import card, frame, tracked
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
 
 from sam2_ros.node.diagnostics import OK, WARN
 from sam2_ros.node.spatial.depth_subscriptions import DEPTHS_KEPT, depths_kept
@@ -29,109 +23,17 @@ from sam2_ros.node.spatial.location import NoPositionError, NotYetError
 from sam2_ros.node.spatial.object_locator import ObjectLocator
 from sam2_ros.node.spatial.transform import IDENTITY, Transforms
 
-SLOPES = pinhole_slopes()
-TIMEOUT_S = 30.0
-T0_NS = 1_000_000_000_000
+from .locator_graph import SLOPES, T0_NS, LocatorGraph, depth_of, header, info, located
+
+CARD = card(SLOPES, (0.05, 0.02, 0.8), (0.12, 0.10))
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-def header(stamp_ns: int = T0_NS, frame_id: str = "camera") -> Header:
-    made = Header(frame_id=frame_id)
-    made.stamp.sec, made.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
-    return made
-
-
-def depth_of(body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera") -> Image:
-    """The body before a wall at 2 m."""
-    fields = depth_message(np.minimum(body, wall(SLOPES, 2.0)), "16UC1")
-    message = Image(height=fields.height, width=fields.width, encoding=fields.encoding, step=fields.step)
-    message.header, message.data = header(stamp_ns, frame_id), fields.data
-    return message
-
-
-def info(stamp_ns: int = T0_NS, frame_id: str = "camera", focal: float = 300.0) -> CameraInfo:
-    fields = camera_info()
-    message = CameraInfo(height=fields.height, width=fields.width, distortion_model="plumb_bob")
-    k = fields.k.copy()
-    k[[0, 4]] = focal
-    message.header, message.k, message.p = header(stamp_ns, frame_id), k, fields.p
-    return message
-
-
-def located(spatial: ObjectLocator, result, height_px: int, width_px: int, image_header):
-    """Positions with the transform that is there now."""
-    observed = spatial.observe(result, height_px, width_px, image_header)
-    try:
-        return spatial.locate(observed, spatial.transform(observed))
-    except NoPositionError as error:
-        return spatial.locate(observed, error)
-
-
-class Graph:
-    """A node with a ObjectLocator, and beside it a camera that publishes. This thread plays the worker's part."""
-
-    def __init__(self) -> None:
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=next_domain())
-        remap = ["--ros-args", "-r", "depth_image:=/eye/depth"]
-        self.node = rclpy.create_node("node", context=self.context, cli_args=remap)
-        self.camera = rclpy.create_node("camera", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        for node in (self.node, self.camera):
-            self.executor.add_node(node)
-        self.spinner = threading.Thread(target=self._spin, daemon=True)
-        self.spinner.start()
-        self.spatial: ObjectLocator | None = None
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self.executor.spin()
-
-    def close(self) -> None:
-        if self.spatial is not None:
-            self.spatial.destroy()
-        self.executor.shutdown(timeout_sec=2.0)
-        self.context.try_shutdown()
-        self.spinner.join(5.0)
-
-    def start(self, target_frame: str = "", slop_s: float = 0.05, publish: bool = True) -> ObjectLocator:
-        self.spatial = ObjectLocator(self.node, 1000, slop_s, target_frame, rectified=False)
-        if publish:
-            self.depth = self.camera.create_publisher(Image, "/eye/depth", 50)
-            self.info = self.camera.create_publisher(CameraInfo, "camera_info", 50)
-            self.wait(lambda: self.depth.get_subscription_count() and self.info.get_subscription_count())
-        return self.spatial
-
-    def wait(self, condition):
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while not (value := condition()):
-            assert time.monotonic() < deadline_s, self.spatial and self.spatial.line()
-            time.sleep(0.005)
-        return value
-
-    def locate(
-        self, body: np.ndarray, stamp_ns: int = T0_NS, frame_id: str = "camera", presence: float = 7.0
-    ):
-        result = frame(tracked(np.isfinite(body), presence=presence), stamp_s=stamp_ns / 1e9)
-        return located(self.spatial, result, *body.shape, header(stamp_ns, frame_id))
-
-    def until_located(self, body, stamp_ns: int = T0_NS, frame_id: str = "camera"):
-        """Messages take their way: ask until there is a position."""
-        return self.wait(lambda: (found := self.locate(body, stamp_ns, frame_id)).locations and found)
-
-    def until_reason(self, text: str, body, **image) -> str:
-        return self.wait(lambda: text in (found := self.locate(body, **image)).reason and found.reason)
 
 
 @pytest.fixture
 def graph():
-    made = Graph()
+    made = LocatorGraph()
     yield made
     made.close()
-
-
-CARD = card(SLOPES, (0.05, 0.02, 0.8), (0.12, 0.10))
 
 
 def test_a_card_at_a_known_place(graph, capfd):
@@ -145,13 +47,13 @@ def test_a_card_at_a_known_place(graph, capfd):
     assert found.locations["cup"].velocity_xyz == (0.0, 0.0, 0.0)
     for _ in range(40):
         graph.locate(CARD)
-        time.sleep(0.03)  # longer than the look-out for a latched camera_info takes
+        time.sleep(0.03)  # longer than the search for a latched camera_info takes
     assert graph.spatial.line().level == OK
-    # Looking for what a camera published before must not make an ordinary one warn about QoS.
+    # Subscribing to earlier messages must not cause a QoS warning of a volatile camera.
     assert "incompatible" not in "".join(capfd.readouterr())
 
 
-def test_what_is_not_visible_has_no_place_and_lacks_none(graph):
+def test_a_hidden_object_has_no_position_and_lacks_none(graph):
     graph.start()
     graph.depth.publish(depth_of(CARD))
     graph.info.publish(info())
@@ -170,9 +72,11 @@ def test_missing_messages_are_named_one_after_the_other(graph):
     assert line.message.startswith(
         "1 of the last 1 images lack positions: no depth image has come on /eye/depth;"
     )
-    assert line.message.endswith("nobody publishes there: check the camera and the remapping of depth_image")
+    assert line.message.endswith(
+        "the topic has no publisher: check the camera and the remapping of depth_image"
+    )
     publisher = graph.camera.create_publisher(Image, "/eye/depth", 10)
-    graph.wait(lambda: "1 publisher(s) of depth_image match" in spatial.line().message)
+    graph.wait(lambda: "depth_image has 1 publisher(s)" in spatial.line().message)
     graph.wait(publisher.get_subscription_count)
     publisher.publish(depth_of(CARD))
     graph.until_reason("no camera_info has come on /camera_info", CARD)
@@ -325,7 +229,7 @@ def test_positions_in_a_target_frame(graph):
     assert found.size_xyz == pytest.approx((0.0, 0.12, 0.10), abs=0.008)
     assert "extrapolation" in graph.locate(CARD, T0_NS + 40_000_000).reason
 
-    # A bag begins again: tf2 would refuse what is more than ten seconds older than what it has.
+    # A bag begins again: tf2 refuses transforms more than ten seconds older than its newest one.
     before_ns = T0_NS - 60 * 10**9
     graph.spatial.discontinuity()
     graph.depth.publish(depth_of(CARD, before_ns))
@@ -361,7 +265,7 @@ def tf(graph):
     graph.transforms.destroy()
 
 
-def test_what_tf_may_still_get_to_know_is_told_from_what_it_never_will(graph, tf):
+def test_a_transform_that_may_still_come_is_distinguished_from_one_that_will_not(graph, tf):
     at = graph.transforms.at
     with pytest.raises(NotYetError) as unknown:  # nothing has come yet
         at(header(T0_NS))
@@ -380,7 +284,7 @@ def test_what_tf_may_still_get_to_know_is_told_from_what_it_never_will(graph, tf
     assert at(header(T0_NS + 50_000_000)).translation[0] == pytest.approx(0.05)
 
 
-def test_tf_that_is_silent_is_waited_for_no_more_until_it_is_back(graph, tf):
+def test_a_silent_tf_is_not_waited_for_until_it_is_back(graph, tf):
     at = graph.transforms.at
     tf(T0_NS)
     late = header(T0_NS + 50_000_000)
@@ -390,7 +294,7 @@ def test_tf_that_is_silent_is_waited_for_no_more_until_it_is_back(graph, tf):
     def silent() -> bool:
         with pytest.raises(NoPositionError) as error:
             at(late)
-        return not isinstance(error.value, NotYetError) and "nothing new from tf for 1." in str(error.value)
+        return not isinstance(error.value, NotYetError) and "no new transform for 1." in str(error.value)
 
     graph.wait(silent)
     tf(T0_NS + 20_000_000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters as users write them, in files and on command lines, read by ROS itself into a real node."""
+"""Parameters as users write them in files and on command lines, read by ROS into a real node."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ from .conftest import START_TIMEOUT_S
 
 @pytest.fixture
 def make_node(monkeypatch, tmp_path):
-    """A node that loads no model, given the lines of a parameter file and arguments of a command line."""
+    """Make a node without a model from lines of a parameter file and command line arguments."""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=next_domain())
@@ -43,7 +43,7 @@ def make_node(monkeypatch, tmp_path):
     context.try_shutdown()
 
 
-def test_off_and_whole_numbers_need_no_quotes_and_no_point(make_node):
+def test_off_needs_no_quotes_and_a_whole_number_no_decimal_point(make_node):
     node = make_node(
         "detection_mode: off", "lost_after: 3", "max_objects: 4.0", arguments=("-p", "compile:=off")
     )
@@ -65,7 +65,7 @@ def test_off_and_whole_numbers_need_no_quotes_and_no_point(make_node):
         ("lost_after: -1", "got -1.0, expected a value from 0.0"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line_with_the_remedy(make_node, line, said):
+def test_a_value_of_a_wrong_type_gives_one_line_with_the_remedy(make_node, line, said):
     with pytest.raises(UserError) as error:
         make_node(line)
     assert str(error.value).startswith(f"parameter {line.partition(':')[0]}: got ")
@@ -94,7 +94,7 @@ def test_a_running_node_takes_a_whole_number_for_a_float_and_refuses_the_rest_in
     assert node.get_parameter("lost_after").value == 5.0
 
 
-def test_a_name_that_nobody_has_is_warned_about_once_each(make_node, capfd):
+def test_each_unknown_parameter_name_is_warned_about_once(make_node, capfd):
     make_node("max_object: 4", "use_sim_time: false", "qos_overrides: {/tf: {subscription: {depth: 5}}}")
     said = capfd.readouterr().err
     warnings = [line for line in said.splitlines() if "[WARN]" in line]
@@ -111,13 +111,13 @@ def test_a_name_that_nobody_has_is_warned_about_once_each(make_node, capfd):
         ("depth", "deep", "got 'deep', expected a whole number from 1"),
     ],
 )
-def test_a_qos_override_that_is_none_is_refused_by_name(make_node, policy, value, said):
+def test_an_invalid_qos_override_is_refused_by_name(make_node, policy, value, said):
     with pytest.raises(UserError) as error:
         make_node(f"qos_overrides: {{/sam2/objects: {{publisher: {{{policy}: {value}}}}}}}")
     assert str(error.value).startswith(f"parameter qos_overrides./sam2/objects.publisher.{policy}: {said}")
 
 
-def test_what_was_meant_for_another_node_is_not_this_ones(make_node, capfd):
+def test_parameters_of_another_node_have_no_effect(make_node, capfd):
     node = make_node("max_object: 4", "max_objects: 4", section="somebody_else")
     assert node.get_parameter("max_objects").value == 8
     assert "max_object" not in capfd.readouterr().err
@@ -140,7 +140,7 @@ def test_two_ids_with_one_mask_topic_are_refused_when_the_node_is_configured(mak
         (["--no-such-argument"], "--no-such-argument"),
     ],
 )
-def test_what_ros_cannot_read_is_one_line_and_no_traceback(arguments, said):
+def test_arguments_that_ros_cannot_read_give_one_line_and_no_traceback(arguments, said):
     command = [sys.executable, "-m", "sam2_ros.node.node", "--ros-args", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S)
     assert done.returncode == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth beside the camera on a live graph: positions in metres with every object, and tracking without them."""
+"""Depth on a live graph: every object has a position in metres, and without depth tracking continues."""
 
 import array
 import contextlib
@@ -51,7 +51,7 @@ def depth_image(encoding: str = "16UC1", shift_px: int = 0) -> Image:
 
 
 def see(robot, depth=None, stamp=None, shift_px=0):
-    """One image with its depth, depth first so that it is there; returns the objects."""
+    """Send one image and its depth, depth first so that it is there; returns the objects."""
     stamp = stamp or robot.next_stamp_ns()
     if depth is not None:
         robot.publisher(Image, "/depth_image").publish(header(depth, stamp))
@@ -60,7 +60,7 @@ def see(robot, depth=None, stamp=None, shift_px=0):
 
 
 def located(robot, **fields):
-    """Images until the box has a position: what is published last may be seen first."""
+    """Send images until the box has a position: messages of different topics may arrive in any order."""
     return robot.wait_for(
         "a position", lambda: next((o for o in see(robot, **fields).objects if o.has_position), None)
     )
@@ -151,7 +151,7 @@ def test_cloud_and_markers_show_the_objects_under_the_images_stamp(robot):
         (lambda depth: setattr(depth, "height", HEIGHT_PX // 2), f"{WIDTH_PX}"),
     ],
 )
-def test_depth_that_cannot_be_used_costs_the_position_and_never_the_track(robot, spoil, said):
+def test_unusable_depth_loses_the_position_but_not_the_track(robot, spoil, said):
     located(robot, depth=depth_image())
 
     def lacking():
@@ -195,7 +195,7 @@ def test_positions_are_in_the_target_frame_at_the_images_stamp(make_robot):
         transforms.publish(TFMessage(transforms=[transform]))
 
     def on_the_move():
-        """The arm moves on at 1 m/s; what is asked is where it was at the image's stamp, between two transforms."""
+        """The arm moves at 1 m/s; the position must be that at the image's stamp, between two transforms."""
         stamp = robot.next_stamp_ns()
         arm_at(stamp - 50_000_000, 2.0 - 0.05)
         arm_at(stamp + 50_000_000, 2.0 + 0.05)
@@ -208,7 +208,7 @@ def test_positions_are_in_the_target_frame_at_the_images_stamp(make_robot):
     assert box.position.x == pytest.approx(2.0 + BOX_M, abs=0.015)
     assert box.position.y == pytest.approx(30.5 / FOCAL_PX * BOX_M, abs=0.02)
     assert box.position.z == pytest.approx(10.5 / FOCAL_PX * BOX_M, abs=0.02)
-    # Without a transform at the stamp there is no position, and the reason is told.
+    # Without a transform at the stamp there is no position, and the reason is reported.
     late = see(robot, depth_image(), robot.next_stamp_ns(3_000_000_000))
     assert not late.objects[0].has_position
 
@@ -218,7 +218,7 @@ BASE_SPEED_MPS, TF_HZ = 0.5, 50.0
 
 @contextlib.contextmanager
 def moving_base(robot, lag_s):
-    """tf of a camera that looks along its base's x axis and drives there, each transform `lag_s` after its stamp."""
+    """Broadcast tf of a camera that looks and drives along its base's x axis, each transform sent `lag_s` late."""
     from tf2_msgs.msg import TFMessage
 
     transforms, stop = robot.publisher(TFMessage, "/tf"), threading.Event()
@@ -246,7 +246,7 @@ def moving_base(robot, lag_s):
 
 
 def drive(robot, images):
-    """So many images of now at 10 Hz, none waiting for the result of the one before; returns the results there are."""
+    """Send `images` images at 10 Hz, stamped now, without waiting for results; returns the results that arrive."""
     sent = []
     for _ in range(images):
         sent.append(time.time_ns())
@@ -279,7 +279,7 @@ def test_on_a_moving_base_every_image_has_its_position_though_tf_comes_later_tha
         shown = robot.diagnostics()
         assert shown["images_lacking_positions"] == lacking
         assert int(shown["images_waited_for_tf"]) >= len(messages) // 2  # all, unless the machine is busy
-        # Without waiting hardly any has a position, and what to do is said.
+        # Without waiting hardly any has a position, and the status says what to do.
         assert robot.set_parameter("tf_timeout", 0.0).successful
         messages = drive(robot, 15)
         assert sum(message.objects[0].has_position for message in messages) < len(messages) // 2
@@ -287,7 +287,7 @@ def test_on_a_moving_base_every_image_has_its_position_though_tf_comes_later_tha
         assert status["level"] == WARN
         assert "tf comes late" in status["message"]
         assert "raise tf_timeout" in status["message"]
-    # tf is silent, and results wait: the process ends in time all the same.
+    # tf is silent and results wait: the process still ends in time.
     assert robot.set_parameter("tf_timeout", 10.0).successful
     robot.send_image(scene(), stamp_ns=time.time_ns())
     robot.process_handle.send_signal(signal.SIGINT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prompt and the image it was made on, on a live graph: coming, past, too old, unknown, of another camera."""
+"""A prompt and the image it was made on, on a live graph: future, past, too old, unknown, or of another camera."""
 
 import time
 
@@ -44,7 +44,7 @@ def header_of(stamp: int, frame_id: str = "camera") -> Header:
 
 
 def run_of(frame: int) -> np.ndarray:
-    """A wide scene whose red box has run to the right since frame 0."""
+    """A wide scene whose red box has moved to the right since frame 0."""
     still = scene()
     image = np.tile(still[:, :30], (1, WIDE_PX // 30, 1))
     left = 30 + SPEED_PX * frame
@@ -95,7 +95,7 @@ def test_a_late_box_on_a_fast_object_finds_it_where_it_is_now(robot):
     robot.process()  # the usual size again
 
 
-def test_what_no_image_fits_is_rejected_with_the_reason_and_nothing_is_lost(robot):
+def test_a_prompt_that_fits_no_image_is_rejected_with_the_reason_and_nothing_is_lost(robot):
     robot.add(robot.prompt("kept", box=BOX))
     label = robot.process().objects[0].label
     before = stamp_ns(robot.process())
@@ -129,13 +129,13 @@ def test_what_no_image_fits_is_rejected_with_the_reason_and_nothing_is_lost(robo
 
 @pytest.mark.slow
 def test_others_keep_their_rate_and_the_first_mask_comes_within_a_second(robot):
-    """In real time, at a rate that the node can just not follow: the hardest case for the others."""
+    """In real time, slightly faster than the node can track: the hardest case for the other objects."""
     robot.add(robot.prompt("other", points=[(*DISC, True)]))
     robot.process()
     results = robot.received["/sam2/objects"]
 
     def stream(seconds, until=lambda: False):
-        """Images at 50 Hz; returns how many came back and how long it took."""
+        """Send images at 50 Hz; returns the number of results and the time it took."""
         results.clear()
         begin_s = time.monotonic()
         while time.monotonic() - begin_s < seconds and not until():

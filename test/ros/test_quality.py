@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped model through the live node: a rendered object is followed, as well as without ROS in between."""
+"""The shipped model in the live node tracks a rendered object as well as without ROS."""
 
 import numpy as np
 import pytest
@@ -47,5 +47,5 @@ def test_a_rendered_object_is_followed_through_the_node_as_without_it(make_robot
         (thing,) = read_objects(robot.process(frame))
         with_rendered.append(iou(thing.mask, masks[0]))
         with_direct.append(iou(thing.mask, direct.objects[0].mask))
-    assert min(with_direct) > 0.95  # the same pictures in the same order; threads may round differently
+    assert min(with_direct) > 0.95  # the same images in the same order; threads may round differently
     assert np.mean(with_rendered) > 0.5

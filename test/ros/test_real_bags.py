@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings as the camera of a live node: a rendered clip, a dog in raw images, a kite surfer in JPEG."""
+"""Recordings played to a live node: a rendered clip, a dog in raw images, a kite surfer in JPEG."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def robot(make_robot):
 
 
 def followed(robot, frames, box, encoding) -> list[np.ndarray]:
-    """The masks of one object through the live node, image by image."""
+    """The live node's masks of one object, image by image."""
     robot.reset()
     masks = []
     for number, frame in enumerate(frames):

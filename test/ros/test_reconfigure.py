@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cleanup, new parameters, configure: a live node becomes another one in the same process. QoS overrides of topics."""
+"""Cleanup, new parameters, configure: a live node changes its configuration without a restart. QoS overrides."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def robot(make_robot):
 
 
 def test_a_new_model_and_new_topics_come_with_the_next_configure(robot, tmp_path):
-    """Set while active: accepted, said to wait, without effect; after cleanup and configure it counts."""
+    """Set while active: accepted, reported as waiting, no effect until cleanup and configure."""
     save_model(random_model(config_for("nano")), tmp_path / "other.safetensors")
     robot.listen_to_outputs()
     masks = robot.listen(Image, "/sam2/mask/first")
@@ -79,7 +79,7 @@ def test_a_new_model_and_new_topics_come_with_the_next_configure(robot, tmp_path
     assert robot.add(robot.prompt("another", box=BOX)).success  # room for two, as at the last configure
     assert [obj.id for obj in robot.process().objects] == ["first", "another"]
 
-    # The topics are there until cleanup, and then the others.
+    # The old topics exist until cleanup, then the new ones.
     go(robot, "deactivate", "cleanup")
     robot.wait_for("the publisher to end", lambda: not robot.node.count_publishers("/sam2/mask/first"))
     assert robot.diagnostics()["model"] == wanted["model"]
@@ -98,7 +98,7 @@ def test_a_new_model_and_new_topics_come_with_the_next_configure(robot, tmp_path
     assert summary["topic"] == "/camera/image_raw/compressed"
     assert robot.node.count_subscribers("/camera/image_raw") == 0
 
-    # And back, so that the results are the first model's again.
+    # And back, so that the results are again those of the first model.
     go(robot, "deactivate", "cleanup")
     defaults = {"model": before["model"], "image_size": 256, "mask_topics": ["first"], "max_objects": 2}
     defaults |= {"image_transport": "raw"}
@@ -133,7 +133,7 @@ def test_another_model_gives_other_masks(robot, tmp_path):
     assert first_mask() != own
 
 
-def test_a_model_that_is_not_there_shows_at_configure_and_the_next_one_mends_it(robot, model):
+def test_a_missing_model_fails_at_configure_and_a_valid_one_then_works(robot, model):
     go(robot, "deactivate", "cleanup")
     assert robot.set_parameter("model", "/nowhere.safetensors").successful
     assert not robot.transition("configure")
@@ -144,7 +144,7 @@ def test_a_model_that_is_not_there_shows_at_configure_and_the_next_one_mends_it(
     robot.wait_until_tracking()
 
 
-def test_qos_of_topics_is_as_it_is_overridden(make_robot):
+def test_qos_overrides_of_topics_take_effect(make_robot):
     robot = make_robot(
         **{
             "qos_overrides./sam2/objects.publisher.reliability": "best_effort",
@@ -160,7 +160,7 @@ def test_qos_of_topics_is_as_it_is_overridden(make_robot):
     def asked(topic):
         return robot.wait_for(topic, lambda: robot.node.get_subscriptions_info_by_topic(topic))[0].qos_profile
 
-    for _ in range(2):  # what was given counts after cleanup, too
+    for _ in range(2):  # the given value is kept after cleanup
         assert offered("/sam2/objects").reliability == ReliabilityPolicy.BEST_EFFORT
         assert offered("/sam2/status").reliability == ReliabilityPolicy.RELIABLE
         assert offered("/sam2/status").durability == DurabilityPolicy.TRANSIENT_LOCAL
@@ -179,7 +179,7 @@ def test_qos_of_topics_is_as_it_is_overridden(make_robot):
     assert "qos_overrides./sam2/objects" not in robot.log().partition("label_imag")[0]
 
 
-def test_who_comes_late_gets_the_last_message_where_durability_is_overridden(make_robot):
+def test_a_late_subscriber_gets_the_last_message_of_a_transient_local_output(make_robot):
     robot = make_robot(**{"qos_overrides./sam2/status.publisher.durability": "transient_local"})
     robot.listen_to_outputs()  # but not to ~/status
     stamp = stamp_ns(robot.process())

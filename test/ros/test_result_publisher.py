@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results that wait for their transform, on a real graph: what goes at once, what later, and in which order.
+"""Results that wait for their transform, on a real graph: which outputs are sent at once, which later, in which order.
 
-The transforms and the depth are played, so neither tf2 nor message_filters is needed; all else is the node's.
+Transforms and depth are simulated, so neither tf2 nor message_filters is needed; everything else is the node's code.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class PlayedSources:
 
 
 class PlayedTransforms:
-    """tf of a camera that moves, known from `oldest_ns` to `newest_ns`."""
+    """Simulated tf of a moving camera, known from `oldest_ns` to `newest_ns`."""
 
     def __init__(self) -> None:
         self.oldest_ns, self.newest_ns = 0, -1
@@ -85,7 +85,7 @@ class PlayedTransforms:
 
 
 class Bench:
-    """A ResultPublisher with real publishers, and a listener. This thread plays the worker's part."""
+    """A ResultPublisher with real publishers, and a listener. This thread does the worker's part."""
 
     def __init__(self, monkeypatch, tf_timeout: float = 5.0) -> None:
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -130,7 +130,7 @@ class Bench:
             self.wait(lambda topic=topic: self.node.count_subscribers(topic))
         self.begun_ns = 10**9 * int(time.time())
         self.index = 0
-        # Until a message has come through: discovery is not done when it is counted.
+        # Until a message has arrived: a counted subscription may not be matched completely yet.
         self.transforms.newest_ns = 2**62
         self.wait(lambda: self.deliver() and self.objects and self.labels and self.clouds)
         time.sleep(0.2)
@@ -184,21 +184,21 @@ def bench(monkeypatch):
     made.close()
 
 
-def test_masks_go_at_once_and_positions_follow_in_order_under_their_own_stamps(bench):
+def test_masks_are_published_at_once_and_positions_follow_in_order_under_their_own_stamps(bench):
     sent = [bench.deliver() for _ in range(8)]
     bench.wait(lambda: stamps(bench.labels) == sent)
     assert bench.objects == []
     bench.transforms.newest_ns = sent[3]
     bench.wait(lambda: stamps(bench.objects) == sent[:4])
     bench.transforms.newest_ns = sent[-1] + 10**9
-    sent.append(bench.deliver())  # its transform is there, and it must not overtake
+    sent.append(bench.deliver())  # its transform is there, but it must not overtake
     bench.wait(lambda: stamps(bench.objects) == sent and stamps(bench.clouds) == sent)
     for message, stamp_ns in zip(bench.objects, sent, strict=True):
         (cup,) = message.objects
         assert message.position_frame_id == "odom"
         expected = (0.05 + SPEED_MPS * stamp_ns / 1e9, 0.02, 0.8)
         assert (cup.position.x, cup.position.y, cup.position.z) == pytest.approx(expected, abs=0.004)
-    # it moves with the camera, from whose frame alone it would seem to stand
+    # it moves with the camera, so in the camera's frame alone it would stand still
     assert bench.objects[-1].objects[0].velocity.x == pytest.approx(SPEED_MPS, abs=0.01)
 
 
@@ -210,7 +210,7 @@ def test_with_a_transform_that_is_there_nothing_waits(bench):
     assert bench.spatial.line().values["images_waited_for_tf"] == "0"
 
 
-def test_what_comes_too_late_goes_without_a_position_is_counted_and_the_remedy_is_said(monkeypatch):
+def test_a_result_whose_transform_is_late_has_no_position_is_counted_and_the_remedy_is_reported(monkeypatch):
     bench = Bench(monkeypatch, tf_timeout=0.05)
     sent = [bench.deliver()]
     bench.transforms.newest_ns = sent[0] - 30_000_000
@@ -219,7 +219,7 @@ def test_what_comes_too_late_goes_without_a_position_is_counted_and_the_remedy_i
     line = bench.spatial.line()
     assert line.level == WARN
     assert "tf comes late: 0.0" in line.message
-    assert "was still 0.030 s older than the image: raise tf_timeout, to 0." in line.message
+    assert "was still 0.030 s older than the image: raise tf_timeout, for example to 0." in line.message
     assert line.values["images_lacking_transform"] == "1"
     bench.close()
 
@@ -231,7 +231,7 @@ def test_an_image_before_tf_began_does_not_wait(bench):
     assert not bench.objects[0].objects[0].has_position
 
 
-def test_what_is_removed_while_a_result_waits_does_not_appear_any_more(bench):
+def test_an_object_removed_while_a_result_waits_does_not_appear_in_it(bench):
     bench.deliver("cup", "ball")
     bench.deliver("cup", "ball")
     bench.registry.remove(["cup"])
@@ -262,7 +262,7 @@ def test_after_a_jump_nothing_from_before_waits_and_the_order_is_kept(bench):
     assert [message.objects[0].has_position for message in bench.objects] == [False, False, True]
 
 
-def test_stopping_sends_what_waits_at_once(bench):
+def test_stopping_publishes_waiting_results_at_once(bench):
     sent = [bench.deliver() for _ in range(3)]
     bench.transforms.newest_ns = sent[0]
     begun_s = time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""~/segment on a live graph: an image of the request or the camera's, prompts or everything, while tracking goes on."""
+"""~/segment on a live graph: of the request's image or the camera's, by prompts or everything, beside tracking."""
 
 import array
 
@@ -51,7 +51,7 @@ def iou(mask: np.ndarray, truth: np.ndarray) -> float:
 def test_without_any_image_the_reply_says_what_is_missing(robot):
     reply = segment(robot, prompts=[robot.prompt("cup", box=BOX)])
     assert not reply.success
-    assert "no image in the request and none has come from the camera" in reply.message
+    assert "the request has no image, and no camera image has come yet" in reply.message
     assert reply.result.objects == []
 
 

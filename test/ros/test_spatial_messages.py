@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locations as messages: the bytes of a cloud, markers that come and go, vision_msgs boxes."""
+"""Locations as messages: the bytes of a cloud, markers, vision_msgs boxes."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def spatial(frame_id: str = "base", **locations: Location) -> ObjectLocations:
 
 
 def through_the_wire(message):
-    """Serialized and back: what a subscriber gets."""
+    """The message serialized and deserialized, as a subscriber gets it."""
     return deserialize_message(serialize_message(message), type(message))
 
 
@@ -95,7 +95,7 @@ def test_markers_of_what_stands_and_what_moves():
     box, name, *_, arrow = markers
     assert (box.pose.position.x, box.pose.position.y, box.pose.position.z) == (1.0, 2.0, 3.0)
     assert (box.scale.x, box.scale.y) == (0.1, 0.2)
-    assert 0 < box.scale.z < 0.01  # flat, but RViz wants some thickness
+    assert 0 < box.scale.z < 0.01  # flat, but RViz needs some thickness
     assert name.text == "cup TRACKING"
     start, tip = arrow.points
     assert (tip.x - start.x, tip.y - start.y, tip.z - start.z) == pytest.approx((0.0, 0.3, 0.4))

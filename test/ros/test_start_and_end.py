@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the node's process starts and ends.
-
-In order when interrupted, with one clear line when it cannot work.
-"""
+"""How the node's process starts and ends: in order when interrupted, with one clear line when it cannot work."""
 
 import os
 import signal
@@ -31,13 +28,14 @@ def test_sigint_while_the_model_is_loading_ends_the_node(make_robot):
     assert "Traceback" not in robot.log()
 
 
-def test_a_missing_model_is_said_in_one_line_and_on_diagnostics(make_robot):
+def test_a_missing_model_is_reported_in_one_line_and_on_diagnostics(make_robot):
     robot = make_robot(model="/nowhere/model.safetensors")
     robot.wait_for("the error", lambda: "configure failed" in robot.log(), START_TIMEOUT_S)
     assert robot.state() == "unconfigured"
     summary = robot.diagnostics()
     assert summary["tracking"]["level"] == 2
     assert "/nowhere/model.safetensors" in summary["tracking"]["message"]
+    assert "Error" not in summary["tracking"]["message"]  # no class names: the line is for users
     assert "Traceback" not in robot.log()
 
 
@@ -54,8 +52,7 @@ def test_an_unusable_parameter_ends_the_node_with_one_line(argument, said):
 
 
 def test_missing_messages_name_the_command_that_builds_them(tmp_path):
-    # A package of that name without the messages hides the real one, as a workspace that was never built
-    # does.
+    # A package of that name without the messages hides the real one, as in a workspace that was never built.
     (tmp_path / "sam2_ros_msgs").mkdir()
     (tmp_path / "sam2_ros_msgs" / "__init__.py").write_text("")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
@@ -71,7 +68,7 @@ def test_missing_messages_name_the_command_that_builds_them(tmp_path):
 
 
 def processes_end(robot, number, within_s=5.0):
-    """Seconds that launch waits from a signal to the next."""
+    """Seconds that launch waits between two signals."""
     robot.process_handle.send_signal(number)
     assert robot.process_handle.wait(within_s) == 0, robot.log()
     assert "Traceback" not in robot.log()
@@ -79,7 +76,7 @@ def processes_end(robot, number, within_s=5.0):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("delay_s", [0.15, 0.8, 2.0])
-def test_a_signal_in_the_first_seconds_ends_the_node_without_a_word(tmp_path, number, delay_s):
+def test_a_signal_in_the_first_seconds_ends_the_node_without_output(tmp_path, number, delay_s):
     command = [sys.executable, "-X", "importtime", "-m", "sam2_ros.node.node"]
     imports = tmp_path / "imports"
     with imports.open("w") as errors:
@@ -100,7 +97,7 @@ def test_a_signal_while_an_image_never_ends_ends_the_node_in_time(make_robot, nu
     image = scene()
     image[0, 0] = 255
     robot.send_image(image)
-    time.sleep(0.5)  # the image is in work
+    time.sleep(0.5)  # the image is in progress
     processes_end(robot, number)
 
 
@@ -109,7 +106,7 @@ def test_a_signal_while_loading_never_ends_ends_the_node_in_time(make_robot):
     robot.wait_for("the node", lambda: "sam2" in robot.node.get_node_names(), START_TIMEOUT_S)
     time.sleep(1.0)  # the model is loaded
     processes_end(robot, signal.SIGINT)
-    assert "ended at once" in robot.log()
+    assert "process ended at once" in robot.log()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""~/status: what ~/objects says of the same image, in a message that a person can read."""
+"""~/status: the content of ~/objects of the same image, in a message that a person can read."""
 
 import math
 
@@ -38,12 +38,12 @@ HEADER = Header(stamp=Time(sec=7, nanosec=8), frame_id="camera")
 
 
 def through_the_wire(message):
-    """Serialized and back: what a subscriber gets."""
+    """The message serialized and deserialized, as a subscriber gets it."""
     return deserialize_message(serialize_message(message), type(message))
 
 
 def assert_agree(status, objects):
-    """Both are of one image, and say the same of every object."""
+    """Both messages are of one image and agree for every object."""
     assert status.header == objects.header
     assert status.position_frame_id == objects.position_frame_id
     assert len(status.objects) == len(objects.objects)
@@ -101,7 +101,7 @@ def test_every_image_has_a_status_that_agrees_with_its_objects(robot):
     assert len(serialize_message(statuses[0])) < 600
 
 
-def test_a_status_is_not_made_for_nobody_and_is_enough_to_listen_to(robot):
+def test_a_status_is_made_only_with_subscribers_and_works_as_the_only_output(robot):
     robot.reset()
     statuses = robot.listen(ObjectStatusArray, "/sam2/status")
     robot.add(robot.prompt("box", box=BOX))
@@ -119,7 +119,7 @@ def test_a_status_is_not_made_for_nobody_and_is_enough_to_listen_to(robot):
     nothing_moves = np.full((HEIGHT_PX, WIDTH_PX, 3), 70, np.uint8)
     robot.wait_for(
         "one message an image", lambda: published(2) == 2
-    )  # once it is known that nobody hears the rest
+    )  # once the node knows that the other outputs have no subscribers
     robot.deafen("/sam2/status")
 
     def silent() -> bool:

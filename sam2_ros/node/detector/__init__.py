@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector beside the tracker: its boxes bring hidden objects back and, when asked, start new ones.
+"""Uses the boxes of an external detector to find hidden objects again and, if asked, to start new ones.
 
 Importing this package does not import vision_msgs.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Associates a detector's boxes with objects: hidden ones to prompt again, and new ones.
+"""Associates a detector's boxes with objects: which hidden objects to prompt again, and which objects are new.
 
-Knows boxes, masks, classes, states and stamps; does not know messages, how ids are given, or how a prompt is
-carried out. Every detection ends as one of four: matched (it shows an object that is visible or about to be),
-reseeded, created, ignored.
+Knows boxes, masks, classes, states and stamps; does not know messages, ids of new objects, or how prompts are applied.
+Every detection is counted once: matched (it shows an object that is visible or about to be), reseeded, created or
+ignored.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from .overlap import (
 
 MODES = ("reseed", "track_all")
 VISIBLE = (ObjectState.PENDING, ObjectState.TRACKING)
-COOL_DOWN_S = 1.0  # how long a prompt may take to show
-MAX_SENT = 512  # prompts on their way; stamps need not advance with time, so COOL_DOWN_S alone is no bound
-FRESH_S = 0.05  # a place this recent is exact
+COOL_DOWN_S = 1.0  # time after which a prompt without effect is given up
+MAX_SENT = 512  # open prompts; a second limit, because stamps need not advance with time
+FRESH_S = 0.05  # a position this recent is exact
 
-# A detection may be an object's own from this affinity on, by what the two classes say about each other.
+# Minimum affinity at which a detection can be assigned to an object, by the relation of their classes.
 MATCH_SAME_CLASS, MATCH_UNKNOWN, MATCH_OTHER_CLASS = 0.2, 0.3, 0.7
-SAME_CLASS_BONUS = 0.1  # for the assignment, where two objects want one detection
+SAME_CLASS_BONUS = 0.1  # added to the gain, for two objects that compete for one detection
 
-# A detection that is no object's own shows an object all the same, and is not prompted for, from here on.
+# An unassigned detection above one of these shows an existing object as well, and starts no prompt.
 CLAIM_AFFINITY, CLAIM_IOU = 0.5, 0.8
-CLAIM_FILLED = 0.5  # of the box, by an object of its class: a part of it
-CLAIM_COVERED = 0.8  # of an object of its class, in the box: more of it than was segmented
-FLIP_AFFINITY = 0.3  # with an object that the detector named in the last FLIP_MEMORY_S, but not now
+CLAIM_FILLED = 0.5  # share of the box filled by an object of its class: the box shows a part of it
+CLAIM_COVERED = 0.8  # share of an object of its class inside the box: the box shows more than was segmented
+FLIP_AFFINITY = 0.3  # with an object that had a detection in the last FLIP_MEMORY_S, but has none now
 FLIP_MEMORY_S = 2.0
 
-# How far a hidden object may have gone, in its own sizes, or how much its last box has to overlap.
+# How far a hidden object may have moved, in multiples of its size, or how much a box must overlap its last box.
 REACH_SIZES, REACH_SIZES_PER_S, REACH_SIZES_AT_MOST = 0.5, 1.0, 3.0
 REACH_IOU = 0.2
 
 
 @dataclass(eq=False)
 class _OpenPrompt:
-    """A prompt that was handed out and does not show yet; `box` follows the thing from message to message."""
+    """A prompt that was returned but has no effect yet; `box` follows the detections of its object."""
 
     prompt: BoxPrompt
     sent_s: float
@@ -65,7 +65,7 @@ class _OpenPrompt:
     stamp_s: float
 
     def is_answered_by(self, known: KnownObject) -> bool:
-        """The object is tracked by now; one without a name is told by its place."""
+        """True if `known` is the prompted object and is tracked; a prompt without an id is compared by box."""
         if known.state != ObjectState.TRACKING:
             return False
         return (
@@ -80,9 +80,9 @@ class _OpenPrompt:
 
 @dataclass(frozen=True)
 class _PresentObject:
-    """A thing in the image that needs no prompt: a visible object, or one whose prompt is on its way.
+    """An object in the image that needs no prompt: it is visible, or its prompt is open.
 
-    `stamp_s` is when it was at `box`.
+    `stamp_s` is the time when it was at `box`.
     """
 
     id: str
@@ -94,13 +94,13 @@ class _PresentObject:
 
 
 class Associator:
-    """Remembers what it needs from message to message: candidates, prompts on their way, who was named when.
+    """Associates one message of detections after the other. Its state: candidates, open prompts, last detection times.
 
     A prompt needs a candidate that is in 2 of 3 messages. Messages with equal stamps count as one, so `stamp_s`
     has to advance with the images. `min_score` and `max_objects` may be changed between two messages.
 
-    `counts` has a number for each of matched, reseeded, created and ignored; their sum is the number of all
-    detections ever given.
+    `counts` has the numbers of matched, reseeded, created and ignored detections; their sum is the number of all
+    detections.
     """
 
     def __init__(self, mode: str, min_score: float, max_objects: int) -> None:
@@ -113,18 +113,15 @@ class Associator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen: another camera, time that jumped back, or all objects removed.
-
-        The counts stay.
-        """
+        """Forget everything but the counts, after a change of the camera, a jump back in time, or ~/reset."""
         self._candidates = Candidates()
         self._sent: list[_OpenPrompt] = []
-        self._named_s: dict[str, float] = {}  # object id -> when it last had a detection of its own
+        self._named_s: dict[str, float] = {}  # object id -> stamp of the last detection assigned to it
 
     def take(
         self, detections: Sequence[Detection], known: Sequence[KnownObject], stamp_s: float
     ) -> list[BoxPrompt]:
-        """One message of detections; returns what to prompt, hidden objects first, then new objects by score."""
+        """Process one message. Returns the prompts: hidden objects first, then new objects by descending score."""
         found = usable_detections(detections, self.min_score)
         known = sorted((with_usable_box(each) for each in known), key=lambda each: each.id)
         present = self._present(known, stamp_s)
@@ -149,7 +146,7 @@ class Associator:
         return [prompt for _, prompt in (*returned, *created)]
 
     def _present(self, known: list[KnownObject], stamp_s: float) -> list[_PresentObject]:
-        """What is in the image already. Ends the prompts that show by now, or will not any more."""
+        """The objects that are in the image already. Closes prompts that have taken effect or are given up."""
         ids = {each.id for each in known}
         self._named_s = {key: named_s for key, named_s in self._named_s.items() if key in ids}
         for sent, each in itertools.product(self._sent, known):
@@ -181,16 +178,16 @@ class Associator:
         unplaced: list[KnownObject],
         stamp_s: float,
     ) -> tuple[list[Detection], np.ndarray, int]:
-        """Give each present thing its own detection.
+        """Assign at most one detection to each present object.
 
-        Returns the detections that show something else, ``[N]`` bool which of those may be a new object, and
-        how many detections were given.
+        Returns the detections that show no present object, ``[N]`` bool which of those may be a new object, and the
+        number of assigned detections.
         """
         boxes, places = as_boxes(found), as_boxes(present)
         overlap = measure_overlap(boxes, places, [each.mask for each in present])
         relation = class_relation(found, present)
         gates = np.array((MATCH_OTHER_CLASS, MATCH_UNKNOWN, MATCH_SAME_CLASS))
-        # The place of a thing is as old as the image that it was found in: it may have moved on since.
+        # An object's box is as old as the image it was found in; the object may have moved since.
         age_m = np.array([abs(stamp_s - each.stamp_s) for each in present])
         moved = same_place(boxes, places, age_m) & (relation >= 0) & (age_m > FRESH_S)
         pairs = assign(
@@ -208,7 +205,7 @@ class Associator:
         missing[own_columns] = False
         unsettled = missing | np.array([each.mask is None for each in present], bool)
         shown: np.ndarray = np.any(_claims(overlap, relation > 0, unsettled), axis=1)
-        # Perhaps what was asked for without a place.
+        # It may be an object that was prompted without a box.
         shown |= np.any(class_relation(found, unplaced) >= 0, axis=1)
         shown[own_rows] = True
         named = [
@@ -222,10 +219,10 @@ class Associator:
     def _find_hidden(
         self, free: list[Detection], candidates: list[Candidate], hidden: list[KnownObject], stamp_s: float
     ) -> tuple[list[tuple[int, BoxPrompt]], np.ndarray]:
-        """Give each hidden object the detection that is nearest to where it went.
+        """Assign to each hidden object the detection that fits its return best.
 
-        Returns (row, prompt) of those that were seen often enough, and ``[N]`` bool: which detections are, or
-        may still turn out to be, an object that is hidden.
+        Returns (row, prompt) of those that were detected often enough, and ``[N]`` bool: detections that are, or may
+        still turn out to be, a hidden object.
         """
         boxes, relation = as_boxes(free), class_relation(free, hidden)
         gain = np.zeros(relation.shape)
@@ -251,7 +248,7 @@ class Associator:
         returned: list[BoxPrompt],
         room: int,
     ) -> list[tuple[int, BoxPrompt]]:
-        """(row, prompt) of new objects while there is room; `free` is in order of score."""
+        """(row, prompt) of up to `room` new objects; `free` is sorted by descending score."""
         created: list[tuple[int, BoxPrompt]] = []
         for row, detection in enumerate(free):
             if len(created) >= room:
@@ -272,10 +269,10 @@ def _still_awaited(sent: _OpenPrompt, known: list[KnownObject], stamp_s: float) 
 
 
 def _claims(overlap: Overlap, same_class: np.ndarray, unsettled: np.ndarray) -> np.ndarray:
-    """``[N, M]`` bool: detection n shows thing m, though it is not its own detection.
+    """``[N, M]`` bool: detection n shows object m, although it was not assigned to it.
 
-    unsettled: ``[M]`` bool, things that have no mask yet or no detection of their own in this message, so
-    that a larger box of their class may be theirs.
+    unsettled: ``[M]`` bool, objects without a mask, or without an assigned detection in this message: a larger box of
+    their class may show them.
     """
     claims = (overlap.affinity >= CLAIM_AFFINITY) | (overlap.iou >= CLAIM_IOU)
     claims |= same_class & (overlap.filled >= CLAIM_FILLED)
@@ -283,7 +280,7 @@ def _claims(overlap: Overlap, same_class: np.ndarray, unsettled: np.ndarray) -> 
 
 
 def _clashes(detection: Detection, chosen: list[BoxPrompt]) -> bool:
-    """Whether it shows a thing that is prompted in the same message."""
+    """True if the detection shows an object that is prompted with the same message."""
     overlap = measure_overlap(as_boxes([detection]), as_boxes(chosen), [None] * len(chosen))
     return bool(_claims(overlap, class_relation([detection], chosen) > 0, np.ones(len(chosen), bool)).any())
 
@@ -295,9 +292,9 @@ def _return_gain(
     lost: KnownObject,
     stamp_s: float,
 ) -> np.ndarray:
-    """``[N]`` how well each detection fits the return of `lost`, 0 = it cannot be that.
+    """``[N]`` how well each detection fits the return of `lost`; 0 = impossible.
 
-    A detection of its class may be anywhere; where a class is missing it has to be within reach.
+    A detection of the same class may be anywhere; if a class is missing, it has to be within reach.
     """
     if lost.box is None:
         return 0.01 * (relation_n > 0)
@@ -308,7 +305,7 @@ def _return_gain(
     away_n = distances(boxes_n4, box_14)[:, 0] / (reach_sizes * sizes(box_14)[0])
     reached_n = overlaps_n | ((away_n <= 1) & similar_sizes(boxes_n4, box_14)[:, 0])
     possible_n = (relation_n > 0) | ((relation_n == 0) & reached_n)
-    # What was there, elsewhere, while the object was still visible is another thing.
+    # A candidate that was already elsewhere while the object was still visible is another object.
     until_s = -math.inf if lost.last_visible_s is None else lost.last_visible_s
     beside_n = np.array([each.confirmed_s is not None and each.confirmed_s <= until_s for each in candidates])
     possible_n &= overlaps_n | ~beside_n.astype(bool)

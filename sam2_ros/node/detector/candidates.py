@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Candidate objects: detections that no tracked object explains, counted over messages until they become objects.
+"""Candidate objects: follows detections that match no tracked object over several messages, to confirm them.
 
-Knows boxes, class names and stamps; does not know tracked objects, scores or what a thing is counted for.
+Knows boxes, class names and stamps; does not know tracked objects, scores, or what a confirmed candidate is used for.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import numpy as np
 
 from .overlap import Box, as_boxes, assign, box_ious, distances, similar_sizes, sizes
 
-WINDOW = 3  # messages, of which a candidate must be in CONFIRMATIONS
+WINDOW = 3  # messages; a candidate is confirmed by CONFIRMATIONS of them
 CONFIRMATIONS = 2
-MEMORY_S = 2.0  # a candidate that once counted is still known as the same one after a gap this long
-AT_MOST_S = 10.0  # messages farther apart than this say nothing about each other
-MAX_CANDIDATES = 1000  # stamps need not advance with time, so their ages alone are no bound
+MEMORY_S = 2.0  # a confirmed candidate is recognised again after a gap up to this long
+AT_MOST_S = 10.0  # candidates are dropped after a gap longer than this
+MAX_CANDIDATES = 1000  # a second limit, because stamps need not advance with time
 
-# The same place again: this IoU, or centres closer than so many box sizes.
+# The same place: at least this IoU, or centres closer than this many box sizes (more with time, up to a maximum).
 PLACE_IOU = 0.3
 PLACE_SIZES, PLACE_SIZES_PER_S, PLACE_SIZES_AT_MOST = 0.3, 1.0, 1.5
 
 
 @dataclass(eq=False)
 class Candidate:
-    """One such thing.
+    """One candidate object.
 
     Attributes:
-        box, stamp_s: as it was seen last.
-        looks: numbers of the last WINDOW messages it was in.
-        confirmed_s: when it first was in enough of them; None = never yet.
+        box, stamp_s: of its last detection.
+        looks: numbers of those of the last WINDOW messages that contain it.
+        confirmed_s: stamp of its first confirmation; None = not confirmed yet.
     """
 
     class_id: str
@@ -49,7 +49,7 @@ class Candidate:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether it counts, of a candidate that is in the present message."""
+        """True if enough of the last WINDOW messages contain it. Valid for candidates in the current message."""
         return len(self.looks) >= CONFIRMATIONS
 
     def is_over(self, stamp_s: float, look: int) -> bool:
@@ -59,10 +59,7 @@ class Candidate:
 
 
 class Candidates:
-    """All of them.
-
-    Messages with equal stamps count as one look, so that detectors of different classes may share a topic.
-    """
+    """All candidates. Messages with equal stamps count as one, so detectors of different classes may share a topic."""
 
     def __init__(self) -> None:
         self._alive: list[Candidate] = []
@@ -70,7 +67,7 @@ class Candidates:
         self._look_stamp_s = math.nan
 
     def follow(self, boxes_n4: np.ndarray, class_ids: Sequence[str], stamp_s: float) -> list[Candidate]:
-        """The candidate of each of one message's boxes, continued from earlier messages or begun now."""
+        """The candidate of each box of one message, known from earlier messages or new."""
         if stamp_s != self._look_stamp_s:
             self._look, self._look_stamp_s = self._look + 1, stamp_s
         kept = [each for each in self._alive if not each.is_over(stamp_s, self._look)]
@@ -99,7 +96,7 @@ class Candidates:
 
 
 def same_place(boxes_n4: np.ndarray, others_m4: np.ndarray, elapsed_m: np.ndarray) -> np.ndarray:
-    """``[N, M]`` bool: box n is where a thing may be that was at box m so many seconds ago."""
+    """``[N, M]`` bool: an object that was at box m `elapsed_m` seconds ago may be at box n now."""
     reach_m = np.minimum(PLACE_SIZES + PLACE_SIZES_PER_S * elapsed_m, PLACE_SIZES_AT_MOST) * sizes(others_m4)
     close = (distances(boxes_n4, others_m4) <= reach_m) & similar_sizes(boxes_n4, others_m4)
     return (box_ious(boxes_n4, others_m4) >= PLACE_IOU) | close

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""~/detections: boxes of a detector that runs beside the tracker, on images that may be past.
+"""Subscribes to ~/detections, the boxes of a detector, also on past images, and turns them into prompts.
 
-Knows the topic, the prompt queue and which objects exist; which box shows which object is association's business.
+Knows the topic, the prompt queue and the existing objects; which box shows which object is decided in `association`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .detections import BoxPrompt
 from .track_history import TrackHistory
 from .vision import detections_from, import_vision_msgs
 
-SILENCE_S = 5.0  # of a detector, worth a warning
-BACKWARDS_S = 1.0  # a detection this much older than the one before belongs to a stream that began anew
+SILENCE_S = 5.0  # without a message of the detector, until the status is WARN
+BACKWARDS_S = 1.0  # a message this much older than the one before means that the stream has started again
 
 
 class Detector:
     """The subscription of one configured node whose detection_mode is not off.
 
-    `is_active`: whether images are being tracked; otherwise boxes mean nothing.
+    Messages are ignored unless `is_active()`: images are being tracked.
 
     Raises:
         UserError: vision_msgs is not installed; the message says how to get it.
@@ -59,7 +59,7 @@ class Detector:
         self._associator = Associator(params.detection_mode, params.min_detection_score, params.max_objects)
         self._history = TrackHistory(params.prompt_history)
         self._asked: dict[str, tuple[float, float, float, float]] = {}
-        self._from = ("", 0.0)  # frame and stamp of the last message
+        self._from = ("", 0.0)  # frame_id and stamp (s) of the last message
         self._since_s = time.monotonic()
         self._received = 0
         self._rejected = 0
@@ -77,7 +77,7 @@ class Detector:
         self._history.add(result)
 
     def line(self) -> StatusLine:
-        """A status for /diagnostics: WARN when the detector is silent."""
+        """The status "detections" for /diagnostics: WARN if the detector is silent."""
         counts = {f"detections_{name}": str(count) for name, count in self._associator.counts.items()}
         prompts = self._statistics.detector_prompts
         values = {
@@ -113,14 +113,14 @@ class Detector:
         self._resets = resets
         self._from = (frame_id, stamp_s)
         self._associator.min_score = min_score
-        # What was seen before it was removed is no object any more, or its box would bring it back.
+        # The history still holds removed objects; a box must not bring one back.
         existing = set(self._objects.ids)
         known = [each for each in self._history.known(stamp_ns / 1e9, self._asked) if each.id in existing]
         self._asked = {each.id: self._asked[each.id] for each in known if each.id in self._asked}
         self._submit(self._associator.take(detections, known, stamp_s), stamp_ns, frame_id)
 
     def _submit(self, prompts: Sequence[BoxPrompt], stamp_ns: int, frame_id: str) -> None:
-        """Each becomes a prompt on the image of the detections."""
+        """Submit box prompts for the image of the detections."""
         for box_prompt in prompts:
             prompt = Prompt(box_prompt.id or "detection", box=box_prompt.box, class_id=box_prompt.class_id)
             request = PromptRequest(prompt, bool(box_prompt.id), stamp_ns, frame_id, by_detector=True)
@@ -132,7 +132,7 @@ class Detector:
                 continue
             self._statistics.detector_prompts["accepted"] += 1
             self._asked[object_id] = box_prompt.box
-            verb = "sought again" if box_prompt.id else "new"
+            what = "prompted again" if box_prompt.id else "new object"
             self._log.info(
-                f"{object_id}: {verb}, by a detection of '{box_prompt.class_id}' ({box_prompt.score:.2f})"
+                f"{object_id}: {what}, from a detection of '{box_prompt.class_id}' ({box_prompt.score:.2f})"
             )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures overlap of boxes and masks, telling the same thing from one thing inside another.
+"""Measures the overlap of boxes and masks, and distinguishes the same object from one object inside another.
 
-Knows pixels only; does not know scores, classes, states or time. Boxes are x0 y0 x1 y1, the maximum exclusive.
+Knows pixels only; does not know scores, classes, states or time. Boxes are x0 y0 x1 y1, maximum exclusive.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from scipy.optimize import linear_sum_assignment
 
 Box = tuple[float, float, float, float]
 
-SAMPLES = 256  # per side: a mask's box is read on at most this many rows and columns
-SIZE_RATIO = 2.0  # boxes farther apart in size are not the same thing for their place alone
+SAMPLES = 256  # per side: a mask is sampled on at most this many rows and columns of its box
+SIZE_RATIO = 2.0  # boxes that differ more in size are not the same object by position alone
 
 
 class Boxed(Protocol):
-    """Anything with a place in the image."""
+    """Anything with a box in the image."""
 
     @property
     def box(self) -> Box: ...
@@ -28,13 +28,13 @@ class Boxed(Protocol):
 
 @dataclass(frozen=True)
 class Overlap:
-    """N detected boxes against M objects, each array ``[N, M]`` float64, 0..1.
+    """Overlap of N detected boxes with M objects, each array ``[N, M]`` float64, 0..1.
 
     Attributes:
-        iou: of the detected box and the object's box.
+        iou: IoU of the detected box and the object's box.
         covered: share of the object's pixels that lie in the detected box.
-        filled: share of the detected box that is the object's pixels.
-        affinity: how far the detected box is the object's box, see `measure`.
+        filled: share of the detected box filled by the object's pixels.
+        affinity: how well the detected box agrees with the object's box, see `measure_overlap`.
     """
 
     iou: np.ndarray
@@ -48,12 +48,12 @@ def measure_overlap(
 ) -> Overlap:
     """Compare detected boxes with objects given by their tight boxes and, where known, ``[H, W]`` bool masks.
 
-    The IoU of a mask with the pixels of a box is small for a diagonal or hollow object even when the box is
-    perfect. So the mask is asked two other things: how much of it the detected box covers, and how much of the
-    detected box the extent of that covered part spans; their product is 1 for the tight box of any shape, and
-    stays near 1 when stray pixels far away inflate the object's own box. The affinity is the better of this
-    product and the box IoU, where the IoU counts no more than the share of the mask that is covered: a box
-    that lies in the empty corner of an L is not the L. An object without a mask counts as filling its box.
+    The IoU of a mask with the pixels of a box is small for a diagonal or hollow object, even if the box is perfect.
+    Instead, two shares are measured: the share of the mask that the detected box covers, and the share of the detected
+    box that the extent of this covered part spans. Their product is 1 for the tight box of any shape, and stays near 1
+    if stray pixels far away enlarge the object's own box. The affinity is the larger of this product and the box IoU,
+    where the IoU is limited to the covered share: a box in the empty corner of an L is not the L. An object without a
+    mask counts as filling its box.
     """
     iou = box_ious(boxes_n4, objects_m4)
     shared = _intersections(boxes_n4, objects_m4)
@@ -72,10 +72,10 @@ def measure_overlap(
 def _measure_mask(
     boxes_n4: np.ndarray, object_4: np.ndarray, mask_hw: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """(covered, filled, covered * extent's share of the box), each ``[N]``.
+    """(covered, filled, covered * share of the box that the covered extent spans), each ``[N]``.
 
-    None when the mask has no pixel in its box. Works on a summed-area table of sampled pixels: the cost per
-    mask is bounded whatever its size, and one table answers all boxes.
+    None if the mask has no pixel in its box. Uses a summed-area table of sampled pixels: the cost per mask is bounded
+    for any size, and one table serves all boxes.
     """
     height, width = mask_hw.shape
     x0, x1 = (int(np.clip(edge, 0, width)) for edge in (object_4[0], object_4[2]))
@@ -115,10 +115,7 @@ def _measure_mask(
 
 
 def _span(counts_kn: np.ndarray, low_n: np.ndarray, high_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First line and one past the last line with a pixel, among lines low..high, for each of N boxes.
-
-    Both are 0 where there is none.
-    """
+    """First line with a pixel and one past the last, among lines low..high, for each of N boxes; both 0 if none."""
     line_k1 = np.arange(len(counts_kn))[:, None]
     used_kn = (counts_kn > 0) & (line_k1 >= low_n) & (line_k1 < high_n)
     first_n = used_kn.argmax(axis=0)
@@ -132,9 +129,9 @@ def as_boxes(things: Sequence[Boxed]) -> np.ndarray:
 
 
 def assign(gain_nm: np.ndarray, allowed_nm: np.ndarray) -> list[tuple[int, int]]:
-    """The allowed pairs (n, m), each n and each m at most once, with the largest sum of gains (all > 0).
+    """The allowed pairs (n, m), each n and m at most once, with the largest sum of gains (all > 0).
 
-    The Hungarian method; a pair that is not allowed counts as no pair.
+    Solved as a linear assignment problem (scipy); a pair that is not allowed has gain 0 and is left out.
     """
     rows, columns = linear_sum_assignment(np.where(allowed_nm, gain_nm, 0.0), maximize=True)
     return [(int(n), int(m)) for n, m in zip(rows, columns, strict=True) if allowed_nm[n, m]]
@@ -148,7 +145,7 @@ def box_ious(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
 
 
 def box_iou(a: Box, b: Box | None) -> float:
-    """`box_ious` of two boxes, without the price of arrays; 0 where there is no second one."""
+    """IoU of two boxes in plain Python, faster than arrays; 0 if `b` is None."""
     if b is None:
         return 0.0
     sides = (min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1]))
@@ -167,7 +164,7 @@ def sizes(boxes_n4: np.ndarray) -> np.ndarray:
 
 
 def similar_sizes(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
-    """``[N, M]`` bool: neither is more than SIZE_RATIO times as large as the other."""
+    """``[N, M]`` bool: neither box is more than SIZE_RATIO times as large as the other."""
     ratio = sizes(a_n4)[:, None] / sizes(b_m4)[None, :]
     return (ratio <= SIZE_RATIO) & (ratio >= 1 / SIZE_RATIO)
 
@@ -183,6 +180,6 @@ def _intersections(a_n4: np.ndarray, b_m4: np.ndarray) -> np.ndarray:
 
 
 def _pairwise_intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Shared pixels of boxes ``[..., 4]``, broadcast."""
+    """Intersection area of boxes ``[..., 4]``, broadcast."""
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     return np.prod(np.maximum(sides, 0.0), axis=-1)

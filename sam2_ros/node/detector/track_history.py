@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The track history: where each object was at recent stamps, for a detector that is late.
+"""The track history: where each object was at recent stamps, for detections that come late.
 
-Knows results of the tracker; nothing of messages or of a detector. Masks are kept as packed crops.
+Knows tracker results; does not know messages or the detector. Masks are kept as packed crops.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class TrackHistory:
     """Thread-safe.
 
     Args:
-        seconds: how far back a detector may be.
-        max_bytes: of masks kept; stamps need not advance with time, so `seconds` alone is no bound.
+        seconds: how far back the history reaches.
+        max_bytes: limit of the kept masks; needed because stamps need not advance with time.
 
     Attributes:
-        cut: how many images were let go early, to stay within `max_bytes` or `MAX_IMAGES`.
+        cut: number of images dropped early, to stay within `max_bytes` or `MAX_IMAGES`.
     """
 
     def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
@@ -59,7 +59,7 @@ class TrackHistory:
         self._last_visible: dict[str, tuple[float, tuple[int, int, int, int]]] = {}
 
     def add(self, result: FrameResult) -> None:
-        """Take in the result of one image. Time that runs backwards starts anew, the objects' ids stay."""
+        """Add the result of one image. A jump back in time clears the history."""
         snapshots = {
             obj.id: _ObjectSnapshot(obj.class_id, obj.state, obj.visible, PackedMask.of(obj.mask, obj.box))
             for obj in result.objects
@@ -81,11 +81,11 @@ class TrackHistory:
 
     @property
     def bytes(self) -> int:
-        """What the masks kept here hold."""
+        """Size of all kept masks."""
         return self._bytes
 
     def _let_go(self, oldest_s: float) -> None:
-        """Whatever is older, and as much more as the bounds ask for; the newest image stays."""
+        """Drop images older than `oldest_s`, and more if a limit is exceeded; the newest image stays."""
         while len(self._images) > 1:
             early = self._images[0].stamp_s >= oldest_s
             if early and self._bytes <= self.max_bytes and len(self._images) <= MAX_IMAGES:
@@ -94,11 +94,11 @@ class TrackHistory:
             self.cut += early
 
     def known(self, stamp_s: float, asked: dict[str, tuple[float, float, float, float]]) -> list[KnownObject]:
-        """The objects of now as they were at `stamp_s`, or when that was nearest.
+        """The objects of the newest image, as they were on the image nearest to `stamp_s`.
 
         Args:
-            stamp_s: 0 = now.
-            asked: boxes that objects were asked for with, for those that have not been seen.
+            stamp_s: 0 = the newest image.
+            asked: object id -> box it was prompted with, used for objects that were never visible.
         """
         with self._lock:
             if not self._images:
@@ -117,7 +117,7 @@ class TrackHistory:
         seen = now.objects[object_id]
         before = then.objects.get(object_id)
         if before is not None and before.visible:
-            # Visible then: whatever it is now, a detection at its place shows it.
+            # It was visible then, so a detection there shows it, whatever its state is now.
             place, mask = before.pixels.box, before.pixels.unpacked()
             return KnownObject(object_id, before.class_id, ObjectState.TRACKING, place, mask, then.stamp_s)
         last = self._last_visible.get(object_id)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts between vision_msgs and the node: Detection2DArray to detections, tracker results to Detection2DArray.
 
-Knows the layout of vision_msgs 4 (Humble and later); does not know what a detection will be taken for.
-vision_msgs itself is imported only when a message type or a message is asked for.
+Knows the layout of vision_msgs 4 (Humble and later); does not know how a detection is used. Imports vision_msgs only
+when a message type or a message is needed.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from sam2_ros.node.packages import require
 from .detections import Detection
 from .overlap import Box
 
-SCORE_ROUNDING = 1e-6  # a detector that computes in float32 may say 1.0000001
-MAX_BOXES = 10_000  # in one message: more than any detector's raw output
-MAX_DETECTIONS = 300  # of one message; association takes time by the square of them
+SCORE_ROUNDING = 1e-6  # tolerance above 1 for scores computed in float32, such as 1.0000001
+MAX_BOXES = 10_000  # in one message: more than the raw output of any detector
+MAX_DETECTIONS = 300  # used of one message; association time grows with their square
 
 
 def import_vision_msgs() -> Any:
-    """The module vision_msgs.msg; UserError says in one line how to get it."""
+    """The module vision_msgs.msg. Raises UserError, with the command to install it."""
     return require("vision_msgs.msg", "vision_msgs", "boxes in and out (~/detections, ~/detections_2d)")
 
 
 def detections_from(message: Any, min_score: float = 0.0) -> tuple[list[Detection], list[str]]:
-    """The detections of a Detection2DArray, and one readable line for each that cannot be used.
+    """The detections of a Detection2DArray, and one line for each that cannot be used.
 
-    Of more than MAX_DETECTIONS the best are taken that reach `min_score`; of more than MAX_BOXES, none.
+    Of more than MAX_DETECTIONS, the best are used that reach `min_score`; of more than MAX_BOXES, none.
 
-    The hypothesis with the best score is the detection's class and score. A detection without a hypothesis is
-    a bare box: no class, and score 1.0, because whoever sends a box without a score vouches for it. A rotated
-    box becomes its axis-aligned hull. Boxes are not clipped to the image, whose size is not known here.
+    Class and score are those of the hypothesis with the best score. A detection without a hypothesis has no class and
+    score 1.0, because its sender vouches for the box. A rotated box becomes its axis-aligned hull. Boxes are not
+    clipped to the image, whose size is not known here.
     """
     detections: list[Detection] = []
     problems: list[str] = []
     if len(message.detections) > MAX_BOXES:
         return [], [
-            f"a message of {len(message.detections):,} detections ignored; expected at most {MAX_BOXES:,}: let the "
+            f"message with {len(message.detections):,} detections ignored; expected at most {MAX_BOXES:,}: let the "
             "detector suppress its duplicates"
         ]
     for number, each in enumerate(message.detections, start=1):
@@ -61,10 +61,10 @@ def detections_from(message: Any, min_score: float = 0.0) -> tuple[list[Detectio
 
 
 def detections_2d_message(result: FrameResult, header: Any) -> Any:
-    """A Detection2DArray of the objects that are visible in this image, under the image's header.
+    """The visible objects of one image as a Detection2DArray with the image's header.
 
-    `id` is the object's id, the one hypothesis its class and score (predicted mask IoU, 0..1), the box the
-    tight box of its mask.
+    Per detection: `id` is the object's id, the only hypothesis its class and score (predicted mask IoU, 0..1), the box
+    the tight box of its mask.
     """
     messages = import_vision_msgs()
     array = messages.Detection2DArray(header=header)
@@ -82,7 +82,7 @@ def detections_2d_message(result: FrameResult, header: Any) -> Any:
 
 
 def _best_hypothesis(results: Any) -> tuple[str, float]:
-    """(class_id, score); of equal scores the first. ValueError for a score that is not 0..1."""
+    """(class_id, score) of the best hypothesis; of equal scores the first. ValueError for a score outside 0..1."""
     if not len(results):
         return "", 1.0
     for each in results:
@@ -101,7 +101,7 @@ def _best_hypothesis(results: Any) -> tuple[str, float]:
 
 
 def _hull(bbox: Any) -> Box:
-    """x0 y0 x1 y1 in pixels around a vision_msgs/BoundingBox2D; ValueError when it has no area."""
+    """Axis-aligned hull of a vision_msgs/BoundingBox2D, x0 y0 x1 y1 in pixels; ValueError if it has no area."""
     x, y, theta = bbox.center.position.x, bbox.center.position.y, bbox.center.theta
     width, height = bbox.size_x, bbox.size_y
     if not all(math.isfinite(value) for value in (x, y, theta, width, height)) or min(width, height) <= 0:

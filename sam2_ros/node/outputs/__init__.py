@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as ROS messages: which topics there are, what goes out with each image. Does no arithmetic."""
+"""Publishes results as ROS messages: the output topics, and the messages of each image. Does no arithmetic."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names the topics of full-size masks, one for each object id: names that ROS allows and tools list.
+"""Topic names of full-size masks, one per object id: names that ROS allows and `ros2 topic list` shows.
 
 Knows the rules of topic names; publishes nothing.
 """
@@ -13,11 +13,11 @@ from sam2_ros.errors import UserError
 
 
 def mask_topics(object_ids: Iterable[str]) -> dict[str, str]:
-    """Object id -> topic; "" is left out. UserError when two ids have the same topic.
+    """Object id -> topic name; empty ids are skipped. UserError if two ids have the same topic.
 
-    ROS allows ASCII letters, digits and single underscores: what else an id has becomes an underscore. A name must not
-    begin with a digit, and `ros2 topic list` hides one that begins with an underscore: both get `id_` before them. An
-    id of which nothing would be left is spelled in code points.
+    ROS allows ASCII letters, digits and single underscores: other characters of an id become an underscore. A name must
+    not begin with a digit, and `ros2 topic list` hides a name that begins with an underscore: both get the prefix
+    `id_`. An id without any allowed character is written in Unicode code points.
     """
     topics: dict[str, str] = {}
     for object_id in filter(None, object_ids):

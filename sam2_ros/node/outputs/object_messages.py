@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects of one image as messages: ~/objects with their masks, ~/status without pixels, for `ros2 topic echo`.
+"""Makes the messages of one image: ~/objects with masks, ~/status without pixels (for `ros2 topic echo`).
 
-Knows the layout of both; where an object is in space is told by whoever located it.
+Knows the layout of both; 3D locations are computed elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sam2_ros.node.spatial.location import Location, ObjectLocations
 def objects_message(
     result: FrameResult, header: Header, spatial: ObjectLocations | None = None
 ) -> TrackedObjectArray:
-    """Everything known about one image, possibly nothing, as one message."""
+    """The message ~/objects of one image, also if there are no objects."""
     locations = spatial.locations if spatial is not None else {}
     return TrackedObjectArray(
         header=header,
@@ -40,7 +40,7 @@ def objects_message(
 def status_message(
     result: FrameResult, header: Header, spatial: ObjectLocations | None = None
 ) -> ObjectStatusArray:
-    """What ~/objects says of the same image, hidden and lost objects included; possibly nothing."""
+    """The message ~/status of one image: the objects of ~/objects, hidden and lost ones included, without pixels."""
     locations = spatial.locations if spatial is not None else {}
     return ObjectStatusArray(
         header=header,
@@ -62,7 +62,7 @@ def _tracked_object(obj: EngineObject, header: Header, location: Location | None
 
 
 def _object_status(obj: EngineObject, location: Location | None) -> ObjectStatus:
-    """Without a location pose, size and velocity are zeros and `has_position` is false."""
+    """Without a location, pose, size and velocity are zero and `has_position` is false."""
     roi = RegionOfInterest(**roi_of(obj)._asdict())
     message = ObjectStatus(**state_fields(obj), roi=roi, position_stddev=math.nan)  # not estimated
     message.pose.orientation.w = 1.0
@@ -85,7 +85,7 @@ def _set_location(message: Any, position: Point, location: Location | None) -> N
 def image_message(fields: ImageFields, header: Header) -> Image:
     """A sensor_msgs/Image from ImageFields.
 
-    `data` is assigned as array('B'), which is one copy; a list, or the constructor, takes 100 times longer.
+    `data` is assigned as array('B'), which copies once; a list, or the constructor, takes 100 times longer.
     """
     values = fields._asdict()
     data = array("B")

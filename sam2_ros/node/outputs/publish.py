@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's publishers: what the tracker found in one image, as ROS messages under that image's own header.
+"""The node's publishers: publish the result of one image as ROS messages with that image's header.
 
-Knows message layouts and who listens; does not know how the result came about. An output nobody subscribes to
-is not made, unless those who come late get it (transient_local); a message that cannot be sent is dropped and
-counted, never retried.
+Knows message layouts and subscriber counts; does not know how the result was computed. An output without subscribers is
+not made, unless late subscribers get it (transient_local). A message that cannot be sent is dropped and counted, never
+retried.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Outputs:
     """The lifecycle publishers of one configured node.
 
     Args:
-        mask_ids: objects that get a full-size mask on a topic of their own; "" is ignored.
-        use_3d: whether there will be positions to publish.
+        mask_ids: ids of objects that get a full-size mask on a topic of their own; "" is ignored.
+        use_3d: offer the outputs that need positions.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Outputs:
         self._node = node
         self._statistics = statistics
         self._made: list[Any] = []
-        self._kept: list[Any] = []  # publishers whose last message is for those who come late
+        self._kept: list[Any] = []  # transient_local publishers: late subscribers get the last message
         topics = mask_topics(mask_ids)
         for object_id, topic in topics.items():
             if not topic.endswith(f"/{object_id}"):
@@ -80,11 +80,11 @@ class Outputs:
             publisher = self._node.create_lifecycle_publisher(
                 message_type, topic, qos, qos_overriding_options=OVERRIDABLE
             )
-        except Exception:  # such as an object's id that is too long for a topic
+        except Exception:  # such as an object id that is too long for a topic
             self.destroy()
             raise
         self._made.append(publisher)
-        if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:  # as it was overridden
+        if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL:  # set by a QoS override
             self._kept.append(publisher)
         return publisher
 
@@ -94,7 +94,7 @@ class Outputs:
 
     @property
     def want_positions(self) -> bool:
-        """True if any output with positions is to be sent."""
+        """True if any output with positions has subscribers or is transient_local."""
         return any(
             self._wanted(publisher)
             for publisher in (self._objects, self._status, self._cloud, self._markers, self._boxes_3d)
@@ -106,7 +106,7 @@ class Outputs:
     def publish_masks(
         self, result: FrameResult, image_rgb: np.ndarray, header: Header, use_debug: bool
     ) -> None:
-        """Send what somebody listens to and has no position in it."""
+        """Publish the wanted outputs without positions."""
         self._send(self._label_image, lambda: mono_message(result.label_image(), header))
         for obj in result.objects:
             if obj.id in self._masks:
@@ -121,7 +121,7 @@ class Outputs:
     def publish_objects(
         self, result: FrameResult, image_rgb: np.ndarray, header: Header, spatial: ObjectLocations | None
     ) -> None:
-        """Send what somebody listens to and may have positions; `spatial` is None where nobody asked for them."""
+        """Publish the wanted outputs with positions; `spatial` is None if no position was asked for."""
         self._send(self._objects, lambda: objects_message(result, header, spatial))
         self._send(self._status, lambda: status_message(result, header, spatial))
         if spatial is not None:
@@ -130,10 +130,11 @@ class Outputs:
             self._send(self._boxes_3d, lambda: detections_3d_message(spatial, result, header))
 
     def _send(self, publisher: Any, make: Callable[[], Any]) -> None:
-        """Make and publish one message if somebody gets it.
+        """Make and publish one message if it is wanted.
 
-        With KEEP_LAST 1 a new message takes the place of one that a slow subscriber has not taken yet, so that it makes
-        publish neither wait nor raise (with Fast DDS 3, at least). Whatever the middleware refuses raises RCLError.
+        With KEEP_LAST 1 a new message replaces one that a slow subscriber has not taken yet, so a slow subscriber makes
+        publish neither wait nor raise (at least with Fast DDS 3). If the middleware refuses a message, rclpy raises
+        RCLError.
         """
         try:
             if not self._wanted(publisher):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes each image's result: at once, or what has positions in it later, when tf reaches the image's stamp.
+"""Publishes each image's result: masks at once, outputs with positions when tf reaches the image's stamp.
 
-Knows who listens and when something went out; does not know message layouts. The worker's thread never waits here.
+Does not know message layouts. The worker's thread never waits here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from sam2_ros.engine import FrameResult
+from sam2_ros.errors import one_line
 from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.frame_history import StampedImage
@@ -26,12 +27,12 @@ from sam2_ros.node.spatial.waiting import WaitingQueue
 
 from .publish import Outputs
 
-PLAUSIBLE_AGE_S = 10.0  # an image older than this is from a bag, whose stamps say nothing about delay
+PLAUSIBLE_AGE_S = 10.0  # an older image is from a bag, and its stamp says nothing about delay
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """One image's result; `observed` is None where nobody asked for positions."""
+    """One image's result that waits for its transform; `observed` is None if no positions were asked for."""
 
     result: FrameResult
     image_rgb: np.ndarray
@@ -39,7 +40,7 @@ class _Waiting:
     observed: ObservedImage | None
 
     def existing(self, objects: ObjectRegistry) -> _Waiting:
-        """Without the objects that do not exist any more."""
+        """A copy without the objects that no longer exist."""
         left = [obj for obj in self.result.objects if objects.has_label(obj.label)]
         ids = {obj.id for obj in left}
         observed = self.observed.only(ids) if self.observed is not None else None
@@ -54,7 +55,7 @@ class _Waiting:
 
 
 class ResultPublisher:
-    """Lives from activation to deactivation. `deliver` and `discontinuity` belong to the worker's thread."""
+    """Lives from activation to deactivation. `deliver` and `discontinuity` are called by the worker's thread only."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class ResultPublisher:
         )
 
     def deliver(self, result: FrameResult, image_rgb: np.ndarray, image: StampedImage) -> None:
-        """Publish what needs no position now, and the rest as soon as its turn and its transform have come."""
+        """Publish the outputs without positions now, and the others in order, as soon as their transform is there."""
         if self._detector is not None:
             self._detector.add_result(result)
         header, observed = image.message.header, None
@@ -96,13 +97,13 @@ class ResultPublisher:
             self._statistics.lost("not_published")
 
     def discontinuity(self) -> None:
-        """Time or the camera jumped: no transform is going to come for what is from before."""
+        """Time or the camera jumped: waiting results get no transform any more, so they are published now."""
         self._queue.hurry("time or the camera has jumped")
         if self._spatial is not None:
             self._spatial.discontinuity()
 
     def stop(self) -> bool:
-        """Send what waits, and end. False when a message is stuck in the middleware."""
+        """Publish the waiting results and stop. False if a message is stuck in the middleware."""
         return self._queue.stop()
 
     def _transform(self, waiting: _Waiting) -> Transform:
@@ -111,10 +112,10 @@ class ResultPublisher:
         return self._spatial.transform(waiting.observed)
 
     def _publish(self, waiting: _Waiting, transform: Transform | NoPositionError, waited_s: float) -> None:
-        """Called by the worker's thread, or by the queue's.
+        """Called by the worker's thread or the queue's thread.
 
-        What has waited shows no object that was removed meanwhile; what goes at once shows what the masks of the same
-        image show, which are out already.
+        A result that has waited shows no object removed meanwhile. A result published at once shows the same objects as
+        the masks of its image, which are published already.
         """
         if waited_s:
             waiting = waiting.existing(self._objects)
@@ -129,4 +130,4 @@ class ResultPublisher:
 
     def _failed(self, error: Exception) -> None:
         self._statistics.lost("failed")
-        self._log.error(f"a result could not be published: {type(error).__name__}: {error}")
+        self._log.error(f"a result could not be published: {one_line(error)}")

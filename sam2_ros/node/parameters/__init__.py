@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of the node: what each is, and how a given value is read. Knows nothing of what they do."""
+"""The node's parameters: their declarations, and how a given value is read. Does not know what they do."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of one ROS node: declares them, takes changes, and knows which wait for the next configure.
+"""Declares the parameters of one ROS node, takes changes, and tracks which of them wait for the next configure.
 
 Does not know what the values do.
 """
@@ -27,26 +27,26 @@ TAKES_EFFECT: dict[When, str] = {
 
 
 class DeclaredParameters:
-    """What was set, and what counts: a parameter that is read at configure keeps its value from then until cleanup.
+    """Parameter values as set and as in effect. A parameter read at configure keeps its value until cleanup.
 
     Args:
-        node: gets every parameter declared, with the meaning, type and range that `ros2 param describe` shows. Names
-            that it was given and nobody has are warned about.
-        on_change: called with the values that count after each change.
+        node: the parameters are declared on it, with the description, type and range that `ros2 param describe`
+            shows. Logs a warning for each given name that is not a parameter.
+        on_change: called with the values in effect after each change.
 
     Attributes:
-        wanted: as set; what `ros2 param get` shows.
-        used: as they count.
+        wanted: the values as set; what `ros2 param get` shows.
+        used: the values in effect.
 
     Raises:
-        UserError: a value from a file or the command line is unusable.
+        UserError: a value from a file or the command line is invalid.
     """
 
     def __init__(self, node: Node, on_change: Callable[[NodeParams], None]) -> None:
         self._log = node.get_logger()
         self._on_change = on_change
         self._held = False
-        # rclpy shows what was given in no other way before a parameter is declared, when the types must agree.
+        # rclpy has no public access to the given values before declaration, and declaration requires the right type.
         given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
         for line in unknown_names([name for name in given if not node.has_parameter(name)], PARAMETERS):
             self._log.warning(line)
@@ -59,16 +59,16 @@ class DeclaredParameters:
         node.add_on_set_parameters_callback(self._on_set)
 
     def hold(self) -> None:
-        """The node is configured: what is read then stays as it is."""
+        """Called at configure: parameters that are read at configure keep their values from now on."""
         self._held = True
 
     def release(self) -> None:
-        """The node is not configured any more: what was set counts."""
+        """Called at cleanup: all values as set take effect."""
         self._held, self.used = False, self.wanted
 
     @property
     def waiting(self) -> list[str]:
-        """Names of those whose value takes effect at the next configure."""
+        """Names of the parameters whose new value takes effect at the next configure."""
         return [name for name in PARAMETERS if getattr(self.wanted, name) != getattr(self.used, name)]
 
     def set(
@@ -76,13 +76,13 @@ class DeclaredParameters:
         parameters: Sequence[Parameter[Any]],
         store: Callable[[list[Parameter[Any]]], SetParametersResult],
     ) -> SetParametersResult:
-        """Set with `store`, rclpy's own set_parameters_atomically, what the table makes of the values.
+        """Convert the values to their declared types, and set them with `store` (rclpy's set_parameters_atomically).
 
-        A refusal says the reason and the remedy; so does a success that takes effect later.
+        The result's reason says why a value was refused and what to do, or when an accepted value takes effect.
         """
         try:
             converted = [_converted(each) for each in parameters]
-            self.wanted.changed(_own(converted))  # before rclpy, which would refuse in words of its own
+            self.wanted.changed(_own(converted))  # before rclpy, whose messages name no remedy
         except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
         result = store(converted)
@@ -103,12 +103,12 @@ class DeclaredParameters:
 
 
 def _own(parameters: Sequence[Parameter[Any]]) -> dict[str, Any]:
-    """Name > value of those that are this node's, not ROS's own."""
+    """Name -> value of this node's own parameters, without those of ROS."""
     return {each.name: each.value for each in parameters if each.name in PARAMETERS}
 
 
 def _converted(parameter: Parameter[Any]) -> Parameter[Any]:
-    """With the type that was declared: `ros2 param set lost_after 3` says an integer. UserError."""
+    """The parameter with its declared type: `ros2 param set lost_after 3` gives an integer. Raises UserError."""
     if parameter.name.startswith("qos_overrides."):
         raise UserError(fixed_reason(parameter.name))
     if parameter.name not in PARAMETERS:

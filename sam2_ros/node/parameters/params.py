@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every parameter of the node, each declared once: name, default, meaning, range, and when a new value takes effect.
+"""All parameters of the node, each declared once: name, default, meaning, range, and when a new value takes effect.
 
-Knows nothing of what the values do; importing it needs no ROS, so documents and tests can read it anywhere.
+Does not know what the values do. Importing it needs no ROS, so documents and tests can read it anywhere.
 """
 
 from __future__ import annotations
@@ -25,236 +25,248 @@ MOST_BYTES = 1 << 40
 
 @dataclass(frozen=True)
 class NodeParams:
-    """The values of one moment, valid and never changed; a new value makes a new NodeParams.
+    """One valid set of parameter values. Frozen: a new value makes a new NodeParams.
 
-    Raises UserError for an unusable value.
+    Raises UserError for an invalid value.
     """
 
     model: str = parameter(
         "nano",
-        "Model to track with, a name or the path of a checkpoint. nano: shipped, small, runs anywhere; tiny, small, "
-        "base_plus, large: official SAM 2.1, more accurate and slower, `sam2-ros models fetch tiny` first.",
+        "Model name, or path of a checkpoint. nano: small, part of the package. tiny, small, base_plus, large: the "
+        "official SAM 2.1 models, more accurate and slower; download first, e.g. `sam2-ros models fetch tiny`.",
         heading="Model",
     )
     device: str = parameter(
-        "auto", "Where the model runs: auto (a GPU if there is one, else the CPU), cuda:0, cpu."
+        "auto", "Device the model runs on: auto (the GPU if there is one, else the CPU), cpu, cuda:0, ..."
     )
     precision: str = parameter(
         "auto",
-        "Number format of the model's arithmetic: auto (bf16 where the GPU, or a CPU with AMX or AVX512_BF16, is fast "
-        "in it, else fp32), bf16, fp16, fp32.",
+        "Number format of the model's arithmetic: fp32, fp16, bf16, or auto (bf16 if the hardware is fast in it, a GPU "
+        "or a CPU with AMX or AVX512_BF16; else fp32).",
         choices=("auto", "bf16", "fp16", "fp32"),
     )
     image_size: int = parameter(
         0,
-        "Side in pixels of the square the model sees, a multiple of 32; 0 is the model's own (nano: 384). Smaller is "
-        "faster and loses small objects.",
+        "Side of the model's square input in pixels, a multiple of 32; 0: the model's own (nano 384, official models "
+        "1024). Smaller is faster but loses small objects.",
         range=(0, 2048),
         step=32,
     )
     compile: str = parameter(
         "off",
-        "How far the model is compiled while it is configured: off; graphs (CUDA graphs, on a GPU); max (generated "
-        "kernels; minutes at the first start, kept for the next, then the fastest stream). See docs/how-to/compile.md.",
+        "Compile the model at configure: off, graphs (CUDA graphs, GPU only) or max (generated kernels: the fastest "
+        "stream; the first start takes minutes, later starts use the cache). See docs/how-to/compile.md.",
         choices=("off", "graphs", "max"),
     )
     backend: str = parameter(
         "torch",
-        "What executes the model: torch, or onnx (onnxruntime; model is then a folder that `sam2-ros export` wrote, "
-        "with room for max_objects).",
+        "Runtime that executes the model: torch (PyTorch) or onnx (onnxruntime; model is then a folder written by "
+        "`sam2-ros export`, exported for at least max_objects objects).",
         choices=("torch", "onnx"),
     )
 
     max_objects: int = parameter(
         8,
-        "Objects tracked at the same time; a prompt for one more is rejected. Memory and time grow with it.",
+        "Maximum number of objects tracked at the same time; a prompt for one more is rejected. Memory and time grow "
+        "with it.",
         range=(1, 256),
         heading="Objects and their memory",
     )
     memory_frames: int = parameter(
         7,
-        "Spatial memories used per object: one conditioning (prompted) image and the rest recent images. Fewer is "
-        "faster and loses hidden objects sooner.",
+        "Length of an object's memory: one prompted image and memory_frames - 1 recent images (7: as SAM 2). Fewer is "
+        "faster but loses hidden objects sooner.",
         range=(1, 7),
     )
     max_conditioning_frames: int = parameter(
-        4, "Prompted images remembered per object; the first is always among them.", range=(1, 32)
+        4,
+        "Maximum number of prompted (conditioning) images kept in an object's memory; the first one always stays.",
+        range=(1, 32),
     )
     memory_policy: str = parameter(
         "visible",
-        "What enters an object's memory: every image (official, SAM 2's own rule), or those that show the object "
-        "(visible): it is then found again more often after it was hidden.",
+        "Images that enter an object's memory: visible (only those that show the object, so it is found again more "
+        "often after it was hidden) or official (every image, as in Meta's SAM 2).",
         choices=("visible", "official"),
     )
 
     image_transport: str = parameter(
         "raw",
-        "raw: sensor_msgs/Image on image_raw. compressed: sensor_msgs/CompressedImage on image_raw/compressed, less "
-        "network, more CPU.",
+        "Camera topic to subscribe to: raw (sensor_msgs/Image on image_raw) or compressed (sensor_msgs/CompressedImage "
+        "on image_raw/compressed: less network load, more CPU load).",
         choices=("raw", "compressed"),
         heading="Camera",
     )
     image_reliability: str = parameter(
         "best_effort",
-        "QoS reliability asked of the camera: best_effort works with every camera; reliable only with reliable ones, "
-        "and resends what was lost.",
+        "QoS reliability of the image subscription: best_effort (matches every camera) or reliable (lost images are "
+        "sent again; matches only cameras that publish reliable).",
         choices=("best_effort", "reliable"),
     )
     mono16_range: str = parameter(
         "full",
-        "How images of 16 bits (mono16, 16UC1, 16-bit PNG) become 8: full (the high byte), percentiles (1 and 99 of "
-        "the first image, kept), or LOW,HIGH such as 7000,9000, as a thermal or 12-bit camera wants it: the values "
-        "that become black and white. With one of the latter two 16UC1 is read as grey, too.",
+        "Conversion of 16-bit images (mono16, 16UC1, 16-bit PNG) to 8 bits: full (the high byte), percentiles (the 1st "
+        "and 99th percentile of the first image become black and white, for the whole stream), or LOW,HIGH such as "
+        "7000,9000 (these values become black and white: for thermal and 12-bit cameras). 16UC1 images are accepted "
+        "only with percentiles or LOW,HIGH.",
     )
     untyped_encoding: str = parameter(
         "bgr",
-        "What the channels of 8UC3 and 8UC4 images are, which do not say so: bgr, as cv_bridge writes them, or rgb.",
+        "Channel order of 8UC3 and 8UC4 images, whose encoding does not name one: bgr (as cv_bridge writes) or rgb. "
+        "Change it if red and blue are swapped.",
         choices=("bgr", "rgb"),
     )
     camera_timeout: float = parameter(
         2.0,
-        "Seconds without an image after which diagnostics report an error.",
+        "Seconds without an image after which /diagnostics reports an error. Raise it for a slow camera.",
         range=(0.1, DAY_S),
         when="now",
     )
 
     use_3d: bool = parameter(
         False,
-        "Read depth_image and camera_info: objects get position, size and velocity in metres, and there are "
-        "~/object_cloud, ~/markers and ~/detections_3d. The depth image must be registered to the colour image.",
+        "Read depth_image and camera_info: objects get position, size and velocity in metres, and ~/object_cloud, "
+        "~/markers and ~/detections_3d are published. The depth image must be registered to the colour image.",
         heading="Depth: positions in metres",
     )
     depth_image_units_divisor: int = parameter(
         1000,
-        "Divisor that turns a 16-bit depth value into metres (1000: the image is in millimetres). 32-bit depth images "
-        "are in metres whatever this says.",
+        "Divisor from 16-bit depth values to metres: 1000 for millimetres. Has no effect on 32-bit float depth images, "
+        "which are in metres.",
         range=(1, 1_000_000),
     )
     depth_slop: float = parameter(
         0.05,
-        "Largest difference in seconds between the stamps of an image and of its depth image; without depth within it "
-        "the object has no position in that image, and the track goes on. Raise it when depth is slower than colour.",
+        "Maximum difference in seconds between the stamps of an image and its depth image. Without a depth image that "
+        "near, objects have no position in this image; tracking goes on. Raise it if depth is slower than colour.",
         range=(0.0, 10.0),
     )
     target_frame: str = parameter(
         "",
-        "tf frame of positions, sizes and velocities, such as base_link; empty is the camera's own. On a moving camera "
-        "choose a frame that stands still, or velocities are the camera's too.",
+        "tf frame of positions, sizes and velocities, such as base_link; empty: the camera's frame. If the camera "
+        "moves, choose a frame that does not (map, odom), or velocities include the camera's motion.",
     )
     tf_timeout: float = parameter(
         0.2,
-        "Seconds that a result waits for tf to reach its image's stamp, while tracking goes on: on a moving camera tf "
-        "often comes later than the result. What has no transform by then is published without positions.",
+        "Maximum seconds a result waits for the transform at its image's stamp; tracking goes on meanwhile. Then it is "
+        "published without positions. Raise it if /diagnostics reports that tf is late.",
         range=(0.0, 10.0),
         when="now",
     )
 
     detection_mode: str = parameter(
         "off",
-        "What boxes on ~/detections do: off (nothing), reseed (bring hidden objects back), track_all (and start an "
-        "object for each box that fits none, while there is room).",
+        "Use of the boxes on ~/detections: off, reseed (find hidden objects again) or track_all (also start a new "
+        "object for each box that matches none, up to max_objects).",
         choices=("off", "reseed", "track_all"),
         heading="Prompts and detections",
     )
     min_detection_score: float = parameter(
         0.5,
-        "Detections with a smaller score are ignored. Higher: fewer false objects, later recovery.",
+        "Minimum score of a detection; lower ones are ignored. Higher: fewer false objects, later recovery of hidden "
+        "ones.",
         range=(0.0, 1.0),
         when="now",
     )
     prompt_history: float = parameter(
         2.0,
-        "Seconds of images kept, so that a late prompt is applied to the image it was made on; a prompt on an older "
-        "image is rejected. Costs memory: one image each.",
+        "Seconds of camera images kept so that a late prompt or detection is applied to the image it was made on; one "
+        "on an older image is rejected. Raise it for a slow detector; costs memory, see history_bytes.",
         range=(0.0, 60.0),
         when="now",
     )
     active_id: str = parameter(
         "",
-        "Object that a click on ~/clicked_point or ~/clicked_pixel refines; empty: every click is a new object.",
+        "Id of the object that clicks on ~/clicked_point and ~/clicked_pixel refine; empty: each click starts a new "
+        "object.",
         when="now",
     )
 
     present_on: float = parameter(
         1.0,
-        "Logit: an object becomes visible (TRACKING) when its presence is above this for 2 images.",
+        "An object becomes visible (TRACKING) when its presence, a logit, is above this value in 2 images in a row.",
         range=(-50.0, 50.0),
         when="now",
         heading="State of an object",
     )
     present_off: float = parameter(
         0.0,
-        "Logit, at most present_on: an object becomes hidden (OCCLUDED) when its presence is below this for 2 images.",
+        "An object becomes hidden (OCCLUDED) when its presence, a logit, is below this value in 2 images in a row; at "
+        "most present_on.",
         range=(-50.0, 50.0),
         when="now",
     )
     lost_after: float = parameter(
         1.0,
-        "Seconds hidden after which an object is reported LOST; its memory is kept.",
+        "Seconds hidden after which an object is LOST; it keeps its memory and can still be found again.",
         range=(0.0, DAY_S),
         when="now",
     )
     forget_after: float = parameter(
         30.0,
-        "Seconds hidden after which an object is forgotten and its place is free; 0 is never.",
+        "Seconds hidden after which an object is removed and its place among max_objects is free; 0: never.",
         range=(0.0, DAY_S),
         when="now",
     )
 
     mask_topics: tuple[str, ...] = parameter(
         ("",),
-        "Object ids that get a full-size mono8 mask on ~/mask/<id>, under the image's own stamp; empty strings are "
-        "ignored. What a topic name does not allow becomes _; no two ids may have the same topic.",
+        "Ids of objects whose full-size mask is published on ~/mask/<id> (mono8, the image's header); empty strings "
+        "are ignored. Characters that topic names do not allow become _; two ids must not give the same topic.",
         heading="Outputs and running",
     )
     use_debug: bool = parameter(
         False,
-        "Publish ~/debug_image: the image with masks, ids and states. Costs time only while somebody looks.",
+        "Publish ~/debug_image: the image with masks, ids and states. Costs time only while it has subscribers.",
         when="now",
     )
-    enable: bool = parameter(True, "Process images; the service ~/enable sets it too.", when="now")
+    enable: bool = parameter(
+        True,
+        "Process images; false: ignore them and keep the objects. Also set by the service ~/enable.",
+        when="now",
+    )
     autostart: bool = parameter(
         True,
-        "Configure and activate at start without a lifecycle manager; false: wait for one.",
+        "Configure and activate at start; false: wait for a lifecycle manager.",
         when="start",
     )
 
     history_bytes: int = parameter(
         Limits.history_bytes,
-        "Most bytes of images kept for late prompts, whatever prompt_history says; two seconds of raw 1080p at 30 Hz "
-        "are 373 MB. A detector's late boxes get as much again for masks.",
+        "Maximum bytes of camera images kept for late prompts, whatever prompt_history is; 2 s of raw 1080p at 30 Hz "
+        "are 373 MB. Masks kept for late detections may take as much again.",
         range=(1_000_000, MOST_BYTES),
         when="now",
-        heading="Limits: what is beyond them is rejected by name",
+        heading="Limits: what exceeds one is rejected with its name",
     )
     max_points: int = parameter(
         Limits.max_points,
-        "Points in one prompt, and in all prompts of one object that wait for the same image; more are rejected. They "
-        "cost time by their square.",
+        "Maximum points in one prompt, and in all prompts for one object that wait for the same image. Time grows with "
+        "their square.",
         range=(1, MAX_POINTS),
         when="now",
     )
     max_message_prompts: int = parameter(
         Limits.max_message_prompts,
-        "Prompts in one message or request, that of ~/segment included; a larger one is rejected as a whole.",
+        "Maximum prompts in one message or service request (also ~/segment); a larger one is rejected as a whole.",
         range=(1, 4096),
         when="now",
     )
     max_pending_prompts: int = parameter(
         Limits.max_pending_prompts,
-        "Prompts that may wait for their images at the same time; one more is rejected.",
+        "Maximum prompts that wait for their images at the same time; one more is rejected.",
         range=(1, 4096),
         when="now",
     )
     max_pending_bytes: int = parameter(
         Limits.max_pending_bytes,
-        "Most bytes of masks in prompts that wait for their images (one byte a pixel); one more is rejected.",
+        "Maximum bytes of masks in prompts that wait for their images (one byte per pixel); a mask beyond is rejected.",
         range=(1_000_000, MOST_BYTES),
         when="now",
     )
     max_id_bytes: int = parameter(
         Limits.max_id_bytes,
-        "Most bytes (UTF-8) of an object's id and of its class_id; a prompt with a longer one is rejected.",
+        "Maximum length of an object id and of a class_id in UTF-8 bytes; a prompt with a longer one is rejected.",
         range=(1, 1024),
         when="now",
     )
@@ -264,7 +276,7 @@ class NodeParams:
             if problem := spec.problem(getattr(self, spec.name)):
                 raise UserError(problem)
         try:
-            self.pixels  # noqa: B018 (made to see whether it can be)
+            self.pixels  # noqa: B018 (created only to validate it)
         except UserError as error:
             raise UserError(f"parameter mono16_range: {error}") from error
         if self.present_off > self.present_on:
@@ -275,18 +287,18 @@ class NodeParams:
 
     @classmethod
     def given(cls, values: Mapping[str, Any]) -> NodeParams:
-        """The defaults with some values as YAML or ROS has them (see `as_declared`)."""
+        """The defaults, overridden by values as YAML or ROS gives them (see `as_declared`)."""
         return cls(**_converted(values))
 
     def changed(self, values: Mapping[str, Any]) -> NodeParams:
-        """These values with some changed while the node lives; UserError when one never changes or is unusable."""
+        """A copy with new values, as set while the node runs; UserError for a start-only parameter or a bad value."""
         for name in values:
             if PARAMETERS[name].when == "start":
                 raise UserError(fixed_reason(name))
         return dataclasses.replace(self, **_converted(values))
 
     def following(self, wanted: NodeParams) -> NodeParams:
-        """These values, and of `wanted` those that count at once."""
+        """A copy with those values of `wanted` that take effect at once."""
         now = [spec.name for spec in PARAMETERS.values() if spec.when == "now"]
         return dataclasses.replace(self, **{name: getattr(wanted, name) for name in now})
 
@@ -307,5 +319,5 @@ def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fixed_reason(name: str) -> str:
-    """Why a parameter that is read at start cannot change."""
+    """Error message for a change of a parameter that is read once, at start."""
     return f"parameter {name} is read once, when the node starts: restart the node with -p {name}:=<value>"

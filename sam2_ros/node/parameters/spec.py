@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a parameter is declared: one dataclass field with its default, meaning, range, choices and when it takes effect.
+"""Declares a parameter as a dataclass field: default, description, range, choices, and when a new value takes effect.
 
-Knows nothing of ROS, and not which parameters there are.
+Knows nothing of ROS, and does not know which parameters there are.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ V = TypeVar("V", bound=Value)
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """What is known of one parameter.
+    """The declaration of one parameter.
 
     Attributes:
-        range: (smallest, largest), both allowed; an integer is a multiple of `step` as well.
-        choices: the words a string may be; empty: any text.
-        when: a new value counts at once ("now"), when the node is configured the next time ("configure"), or only in
-            a new process ("start").
-        heading: the title of the group that begins with this parameter; empty: it belongs to the one before.
+        range: (minimum, maximum), both allowed; an integer must also be a multiple of `step`.
+        choices: allowed values of a string; empty: any text.
+        when: when a new value takes effect: at once ("now"), at the next configure ("configure"), or only in a new
+            process ("start").
+        heading: title of the group that begins with this parameter; empty: it belongs to the group before.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ParameterSpec:
     heading: str = ""
 
     def problem(self, value: Any) -> str | None:
-        """Why `value`, which has the type of the default, cannot be used, in one line, or None when it can."""
+        """Error message for an invalid `value` (already of the default's type), or None if it is valid."""
         if self.choices and value not in self.choices:
             return f"parameter {self.name}: got '{value}', expected one of {', '.join(self.choices)}"
         if self.range is not None and not self.range[0] <= value <= self.range[1]:
@@ -61,14 +61,14 @@ def parameter(
     when: When = "configure",
     heading: str = "",
 ) -> V:
-    """A dataclass field that is a parameter; the arguments are ParameterSpec's."""
+    """A dataclass field that declares a parameter; the arguments are those of `ParameterSpec`."""
     about = {"description": description, "range": range, "choices": choices, "step": step}
     field: V = dataclasses.field(default=default, metadata={**about, "when": when, "heading": heading})
     return field
 
 
 def specs_of(dataclass_type: Any) -> dict[str, ParameterSpec]:
-    """The parameters that the fields of a dataclass declare, by name and in their order."""
+    """Name -> declaration of each field of the dataclass, in order."""
     fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(dataclass_type)
     return {
         each.name: ParameterSpec(each.name, cast(Value, each.default), **each.metadata) for each in fields

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a value as YAML reads it to the type that is declared: YAML's `off` is a boolean, its `3` an integer.
+"""Converts a value as YAML reads it to the declared type: YAML reads `off` as a boolean and `3` as an integer.
 
-Knows the pitfalls of YAML; does not know what a parameter is for, or which values are allowed.
+Does not know what a parameter is for, or which values are allowed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from sam2_ros.errors import UserError
 
 from .spec import ParameterSpec, Value
 
-# Declared by rclpy or by whoever subscribes on the node's behalf, sooner or later.
+# Declared later, by rclpy itself or by libraries that subscribe on the node's behalf.
 ROS_OWN = ("use_sim_time", "start_type_description_service", "enable_logger_service")
 ROS_PREFIXES = ("qos_overrides.", "diagnostic_updater.")
-ALIKE = 0.6  # of 1: how much a misspelt name must have in common with the one it is taken for
+ALIKE = 0.6  # difflib ratio, 0..1, from which a similar name is suggested
 
 
 def as_declared(spec: ParameterSpec, value: Any) -> Value:
-    """`value` with the type of the parameter's default, arrays as tuples; None is an empty array.
+    """`value` converted to the type of the parameter's default; arrays become tuples.
 
-    A boolean false is the word off where that is a choice, an integer is a float, a whole float an integer.
-    UserError for everything else, with what was given, what is expected and how to write it.
+    Conversions: false > "off" where that is a choice, integer > float, whole float > integer, None > empty array.
+    Raises UserError for anything else: what was given, what was expected, how to write it.
     """
     made = _converted(spec, value)
     if made is None:
@@ -33,7 +33,7 @@ def as_declared(spec: ParameterSpec, value: Any) -> Value:
 
 
 def _converted(spec: ParameterSpec, value: Any) -> Value | None:
-    """None where nothing can be made of it."""
+    """None if the value cannot be converted."""
     default = spec.default
     if isinstance(default, tuple):
         if isinstance(value, (str, bool, int, float)):
@@ -53,7 +53,7 @@ def _converted(spec: ParameterSpec, value: Any) -> Value | None:
 
 
 def _seen(value: Any) -> str:
-    """A value in words, with the type that YAML made of it."""
+    """The value in words, with its YAML type."""
     if value is None:
         return "no value"
     if isinstance(value, bool):
@@ -82,15 +82,15 @@ def _remedy(spec: ParameterSpec, value: Any) -> str:
 
 
 def unknown_names(given: Iterable[str], known: Iterable[str]) -> list[str]:
-    """One line for each name that is none of `known` and none of ROS's own, with the name that was probably meant."""
+    """One warning for each name that is neither in `known` nor one of ROS, with the most similar known name."""
     names = list(known)
     lines = []
     for name in given:
         if name in names or name in ROS_OWN or name.startswith(ROS_PREFIXES):
             continue
         alike = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=ALIKE)
-        meant = f"did you mean {alike[0]}?" if alike else "`ros2 param list` shows those it has"
+        meant = f"did you mean {alike[0]}?" if alike else "`ros2 param list` shows the names it has"
         lines.append(
-            f"parameter {name}: this node has none of that name, and the value has no effect; {meant}"
+            f"parameter {name}: this node has no parameter of this name, the value has no effect; {meant}"
         )
     return lines

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth and 3D: where the tracked objects are, in metres.
+"""Computes 3D positions, sizes and velocities of the tracked objects from depth images, camera_info and tf.
 
-Knows nothing of how they are tracked. `object_locator` is the way in; the rest needs no ROS but for the
-messages it makes.
+Does not know how objects are tracked. The entry point is `object_locator`.
 """

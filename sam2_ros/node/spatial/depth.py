@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A depth image in its message's encoding, read in metres where a pixel is asked for.
+"""A depth image in its message's encoding, converted to metres only for the pixels that are read.
 
-Knows the field names of sensor_msgs/Image, imports no ROS, and does not know which pixels matter. Nothing is
-converted before it is asked for: the values stay a view of the message's bytes.
+Knows the field names of sensor_msgs/Image, imports no ROS, and does not know which pixels matter. The values stay a
+view of the message's bytes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _TYPES = {"16UC1": "u2", "32FC1": "f4"}
 
 
 class DepthImage:
-    """The depth image of one camera image: ``values`` is a ``[H, W]`` view of the message's bytes."""
+    """A depth image; ``values`` is a ``[H, W]`` view of the message's bytes."""
 
     def __init__(self, message: Any, units_divisor: int) -> None:
-        """Raises NoPositionError for an encoding that is no depth (REP 118) and for sizes that do not fit the data."""
+        """Raises NoPositionError for an encoding other than those of REP 118, or sizes that do not fit the data."""
         if message.encoding not in _TYPES:
             raise NoPositionError(
                 f"depth image has encoding '{message.encoding}', expected 16UC1 or 32FC1: is depth_image "
@@ -37,7 +37,7 @@ class DepthImage:
         if height_px < 1 or width_px < 1 or step < row_bytes or flat.size < needed:
             raise NoPositionError(
                 f"depth image {width_px}x{height_px} {message.encoding} has step {step} and {flat.size} "
-                f"bytes, expected at least {row_bytes} bytes a row: truncated on the way, or its sizes are "
+                f"bytes, expected at least {row_bytes} bytes per row: the message is truncated, or its sizes are "
                 "wrong"
             )
         self.values: np.ndarray = np.ndarray(
@@ -46,9 +46,9 @@ class DepthImage:
         self._divisor = units_divisor
 
     def metres(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """[n] float32 depth along the optical axis; NaN where there is no reading.
+        """[n] float32 depth along the optical axis in metres; NaN for pixels without a reading.
 
-        No reading is 0 in integers; NaN, infinite, zero or negative in floats.
+        No reading is encoded as 0 in integers, and as NaN, infinity, zero or a negative value in floats.
         """
         raw = self.values[rows, columns]
         metres = raw.astype(np.float32)
@@ -59,7 +59,7 @@ class DepthImage:
 
 
 def check_registered(message: Any, height_px: int, width_px: int, frame_id: str) -> None:
-    """NoPositionError unless the depth image lies pixel by pixel on the camera image of this size and frame."""
+    """Raise NoPositionError unless the depth image has the size and frame of the camera image (registered depth)."""
     given = (f"{message.width}x{message.height}", message.header.frame_id)
     same_size = (message.height, message.width) == (height_px, width_px)
     same_frame = not given[1] or not frame_id or given[1] == frame_id

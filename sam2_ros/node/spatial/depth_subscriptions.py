@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribes to depth images and camera_infos, and finds the one that belongs to a stamp.
+"""Subscribes to depth_image and camera_info, and finds the message that belongs to a stamp.
 
-Knows topics and QoS; does not know what is in an image. Filled by the executor's thread, read by the worker's;
-nothing waits for a message.
+Knows topics and QoS; does not know what is in an image. Filled by the executor's thread, read by the worker's; no call
+waits for a message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sam2_ros.node.qos import sensor_qos, subscribe
 from .location import NoPositionError
 
 INFOS_KEPT = 30
-# Depth has to wait for the image that is being tracked: for seconds, with a large model on a small computer.
+# Depth images wait until their image is tracked: for seconds with a large model on a small computer.
 DEPTH_BUDGET_BYTES = 64_000_000
 DEPTHS_KEPT = (15, 120)  # at least and at most, whatever their size
 LOOK_OUT_PERIOD_S = 0.5
@@ -32,9 +32,9 @@ _NEWEST = Time(nanoseconds=2**63 - 1, clock_type=ClockType.ROS_TIME)
 
 
 class DepthSubscriptions:
-    """Subscriptions of `depth_image` and `camera_info`, each behind a message_filters cache.
+    """The subscriptions of `depth_image` and `camera_info`, each with a message_filters cache.
 
-    Raises UserError without message_filters.
+    Raises UserError if message_filters is not installed.
     """
 
     def __init__(self, node: Any, slop_s: float) -> None:
@@ -62,10 +62,10 @@ class DepthSubscriptions:
                 self._node.destroy_subscription(subscription)
 
     def _look_for_latched(self) -> None:
-        """Subscribe to the past when a camera_info was published once, before there was anybody to hear it.
+        """Subscribe with transient_local if camera_info was published once, before this node subscribed.
 
-        Not from the start: most publishers do not keep the past, and every one of them would log a warning
-        about a subscription that asks for it.
+        Not from the start: most publishers are volatile, and each would log a warning about the incompatible
+        subscription.
         """
         if self._last_info is None:
             publishers = self._node.get_publishers_info_by_topic(self.info_topic)
@@ -78,7 +78,7 @@ class DepthSubscriptions:
         self._look_out.cancel()
 
     def discontinuity(self) -> None:
-        """After a jump in time the old stamps mean nothing. The last intrinsics stay: they may be sent only once."""
+        """Clear the caches after a jump in time. The last camera_info stays: it may be sent only once."""
         with self._lock:
             self._depths = self._new_cache(depths_kept(self._depth_bytes))
             self._infos = self._new_cache(INFOS_KEPT)
@@ -98,7 +98,7 @@ class DepthSubscriptions:
             self._infos.add(message)
 
     def depth_at(self, stamp_ns: int) -> Image:
-        """The depth image nearest to the stamp; NoPositionError when none is within the slop."""
+        """The depth image nearest to the stamp; NoPositionError if none is within `slop_s`."""
         with self._lock:
             kept, room = self._depths.getInterval(_OLDEST, _NEWEST), self._depths.cache_size
         if not kept:
@@ -111,18 +111,18 @@ class DepthSubscriptions:
         if difference_s > 0 and len(kept) == room:
             raise NoPositionError(
                 f"the image is {difference_s:.3f} s older than the {room} depth images kept, {expected}: "
-                "tracking takes too long for this camera's rate; use a smaller model, or throttle depth_image"
+                "tracking is too slow for the rate of depth_image; use a smaller model, or throttle depth_image"
             )
         raise NoPositionError(
             f"the nearest depth image is {abs(difference_s):.3f} s {'newer' if difference_s > 0 else 'older'} "
-            f"than the image, {expected}: the depth camera is silent, its clock is another one, or depth_slop "
-            "is too small for its rate"
+            f"than the image, {expected}: the depth camera is silent, its clock differs from the colour camera's, or "
+            "depth_slop is too small for its rate"
         )
 
     def info_at(self, stamp_ns: int, frame_id: str) -> CameraInfo:
-        """The camera_info of the image's frame that is nearest to the stamp, however far: intrinsics change rarely.
+        """The camera_info of the image's frame nearest to the stamp, at any distance: intrinsics change rarely.
 
-        NoPositionError when there is none.
+        Raises NoPositionError if there is none.
         """
         with self._lock:
             kept = self._infos.getInterval(_OLDEST, _NEWEST)
@@ -137,7 +137,7 @@ class DepthSubscriptions:
         return _nearest(own, stamp_ns)
 
     def silence(self) -> str:
-        """Why nothing may ever have come on a topic; empty when both have had something."""
+        """Likely cause, if a topic has never had a message; empty if both had one."""
         with self._lock:
             silent = (
                 not self._depths.getInterval(_OLDEST, _NEWEST),
@@ -147,21 +147,21 @@ class DepthSubscriptions:
         for (name, topic), nothing in zip(topics.items(), silent, strict=True):
             if nothing and (count := self._node.count_publishers(topic)):
                 return (
-                    f"; {count} publisher(s) of {name} match: either they are silent, or their messages are too "
-                    "big for Fast DDS defaults (best-effort above half a megabyte vanishes unless the camera's "
+                    f"; {name} has {count} publisher(s): they send nothing, or their messages are too big for the "
+                    "Fast DDS defaults (best-effort messages above half a megabyte are lost unless the camera's "
                     "process uses a profile such as config/fastdds.xml)"
                 )
             if nothing:
-                return f"; nobody publishes there: check the camera and the remapping of {name}"
+                return f"; the topic has no publisher: check the camera and the remapping of {name}"
         return ""
 
 
 def depths_kept(size_bytes: int) -> int:
-    """How many depth images of this size are kept."""
+    """Number of depth images of this size that are kept."""
     fewest, most = DEPTHS_KEPT
     return min(max(DEPTH_BUDGET_BYTES // max(size_bytes, 1), fewest), most)
 
 
 def _nearest(messages: list[Any], stamp_ns: int) -> Any:
-    """The message with the stamp nearest to `stamp_ns`, of equal ones the last that came."""
+    """The message with the stamp nearest to `stamp_ns`; of equal ones, the last received."""
     return min(reversed(messages), key=lambda message: abs(stamp_to_ns(message.header.stamp) - stamp_ns))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera's intrinsics: from pixels to directions, undistorted.
+"""A camera's intrinsics: converts pixels to undistorted viewing directions.
 
-Knows the field names of sensor_msgs/CameraInfo, imports no ROS, and does not know what is seen there.
+Knows the field names of sensor_msgs/CameraInfo, imports no ROS, and does not know what is in the image.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import numpy as np
 
 from .location import NoPositionError
 
-# distortion model -> how many coefficients it may have
+# distortion model -> allowed numbers of coefficients
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-9)
 _TOLERANCE_PX = 0.5
 
 
 class Intrinsics:
-    """The intrinsics that fit one image.
+    """The intrinsics of one image.
 
-    `matrix` is the 3x3 of the image's own pixels: cropped (roi) and binned as CameraInfo describes.
+    `matrix` is the 3x3 camera matrix of the image's own pixels, cropped (roi) and binned as CameraInfo describes.
     """
 
     def __init__(self, info: Any, height_px: int, width_px: int, rectified: bool) -> None:
-        """`rectified`: the image was rectified already; it is described by P, without distortion.
+        """`rectified`: the image is rectified already; P applies, without distortion.
 
-        Raises NoPositionError for an uncalibrated camera, one of another size than the image, and a
-        distortion model that is not known.
+        Raises NoPositionError for an uncalibrated camera, a size other than the image's, or an unknown distortion
+        model.
         """
         numbers = np.asarray(info.p if rectified else info.k, dtype=np.float64)
         matrix = numbers.reshape(3, 4)[:, :3] if rectified else numbers.reshape(3, 3)
@@ -40,9 +40,9 @@ class Intrinsics:
                 "pixels: calibrate the camera, or load its calibration into the driver"
             )
         self.matrix: np.ndarray = _of_the_image(matrix, info, height_px, width_px)
-        self._model = ""  # none: a pinhole
+        self._model = ""  # empty: no distortion (pinhole)
         distortion = np.asarray(info.d, dtype=np.float64).reshape(-1)
-        if not rectified and np.any(distortion):  # NaN counts as something
+        if not rectified and np.any(distortion):  # NaN counts as non-zero
             self._model = _known_model(info.distortion_model, distortion)
         self._distortion = distortion
 
@@ -52,9 +52,9 @@ class Intrinsics:
         return float(np.sqrt(self.matrix[0, 0] * self.matrix[1, 1]))
 
     def slopes(self, pixels_xy: np.ndarray) -> np.ndarray:
-        """[n, 2] pixels -> [n, 2] float64 (x / z, y / z) of what is seen there; NaN where nothing can be.
+        """[n, 2] pixels -> [n, 2] float64 slopes (x / z, y / z) of their viewing directions; NaN where undefined.
 
-        P's fourth column (the baseline of a stereo pair) is left out: positions are in this camera's frame.
+        P's fourth column (the baseline of a stereo pair) is not used: positions are in this camera's frame.
         """
         pixels = np.asarray(pixels_xy, dtype=np.float64).reshape(-1, 1, 2)
         if not len(pixels):
@@ -71,19 +71,19 @@ class Intrinsics:
                 pixels, self.matrix, self._distortion, identity, identity, _CRITERIA
             )
             back, _ = cv2.projectPoints(_in_front(slopes), zero, zero, self.matrix, self._distortion)
-        # Where the lens formula cannot be turned round, OpenCV answers all the same, for a fisheye's pixels
-        # of what is beside or behind it, too.
+        # OpenCV returns values also where the distortion cannot be inverted, and for fisheye pixels that look sideways
+        # or backwards. Projecting back detects both.
         error_px = np.abs(back - pixels).max(axis=(1, 2))
         return np.where(error_px[:, None] < _TOLERANCE_PX, slopes.reshape(-1, 2), np.nan)
 
 
 def _in_front(slopes: np.ndarray) -> np.ndarray:
-    """[n, 1, 2] -> [n, 1, 3] points a metre before the camera; far off where there is no direction."""
+    """[n, 1, 2] slopes -> [n, 1, 3] points one metre in front of the camera; far away where the slope is NaN."""
     return np.concatenate([np.nan_to_num(slopes, nan=1e9), np.ones((len(slopes), 1, 1))], axis=2)
 
 
 def _of_the_image(matrix: np.ndarray, info: Any, height_px: int, width_px: int) -> np.ndarray:
-    """The 3x3 of the image's pixels, given that of the full sensor: roi and binning as in image_geometry."""
+    """The 3x3 matrix of the image's pixels from that of the full sensor; roi and binning as in image_geometry."""
     roi = info.roi
     cropped = roi.width > 0 and roi.height > 0
     full_hw = (roi.height, roi.width) if cropped else (info.height, info.width)

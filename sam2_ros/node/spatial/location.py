@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Locations of the objects of one image: positions, sizes, velocities, points, or the reason why there are none.
 
-Plain numbers and numpy arrays; does not know how they were found or where they go.
+Plain numbers and NumPy arrays; does not know how they are computed or published.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ Vector = tuple[float, float, float]
 
 
 class NoPositionError(ValueError):
-    """Why an image, or one object in it, has no position: what was given, what is expected, the remedy."""
+    """Why an image, or one object in it, has no position: what was given, what was expected, what to do."""
 
 
 class NotYetError(NoPositionError):
-    """Why there is no position yet: what is missing may come a moment later.
+    """There is no position yet, but the transform may still come.
 
     Attributes:
-        behind_s: how much older than the image the newest transform is; None while tf does not connect the frames.
+        behind_s: seconds by which the newest transform is older than the image; None if tf does not connect the frames.
     """
 
     def __init__(self, reason: str, behind_s: float | None = None) -> None:
@@ -31,14 +31,13 @@ class NotYetError(NoPositionError):
 
 @dataclass(frozen=True)
 class Location:
-    """One visible object; everything is in the frame of the ObjectLocations.
+    """The location of one visible object, in the frame of its ObjectLocations.
 
     Attributes:
-        position_xyz: metres, the median of the object's visible surface.
-        size_xyz: metres, extent of that surface along the axes of the frame, from its 1st to its 99th
-            percentile.
-        velocity_xyz: m/s, zeros when unknown.
-        points: ``[n, 3]`` float32, metres: a sample of the visible surface.
+        position_xyz: metres, median of the object's visible surface.
+        size_xyz: metres, extent of that surface along the axes of the frame, 1st to 99th percentile.
+        velocity_xyz: m/s, zeros if unknown.
+        points: ``[n, 3]`` float32, metres, a sample of the visible surface.
         pixels: ``[n, 2]`` int, column and row of each point in the image.
     """
 
@@ -51,12 +50,12 @@ class Location:
 
 @dataclass(frozen=True)
 class ObjectLocations:
-    """All positions of one image.
+    """The locations of all objects of one image.
 
     Attributes:
-        frame_id: of positions, sizes and velocities.
+        frame_id: frame of positions, sizes and velocities.
         locations: object id -> location, for the visible objects that have one.
-        reason: why there are no positions; empty when there are, or when nothing is visible.
+        reason: why there are no positions; empty if there are some, or if no object is visible.
     """
 
     frame_id: str

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locations as messages: a point cloud, markers for RViz, vision_msgs boxes.
+"""Makes messages of locations: a point cloud, markers for RViz, vision_msgs boxes.
 
-Knows message layouts; does not know who listens. All have the stamp of the image and the frame of the positions.
+Knows message layouts only. All messages have the stamp of the image and the frame of the positions.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sam2_ros.node.packages import require
 from .location import Location, ObjectLocations, Vector
 
 MARKER_LIFETIME_NS = 500_000_000
-MIN_SHOWN_SPEED_MPS = 0.05  # slower is rather noise
-MIN_SHOWN_SIZE_M = 0.005  # RViz complains about a cube without thickness
+MIN_SHOWN_SPEED_MPS = 0.05  # a lower speed is likely noise
+MIN_SHOWN_SIZE_M = 0.005  # RViz warns of a cube without thickness
 TEXT_HEIGHT_M = 0.05
 # rgb is 0x00RRGGBB in the bytes of a float32, as PCL and RViz read it.
 CLOUD_DTYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("label", "<u4")])
@@ -40,7 +40,7 @@ _CLOUD_FIELDS = [
 def cloud_message(
     spatial: ObjectLocations, result: FrameResult, image_rgb: np.ndarray, header: Header
 ) -> PointCloud2:
-    """The points of all objects, in the colours of the [H, W, 3] uint8 RGB image, each with its object's label."""
+    """The surface points of all objects, with the colour of the [H, W, 3] uint8 RGB image and the object's label."""
     located = _located(spatial, result)
     points = np.empty(sum(len(location.points) for _, location in located), CLOUD_DTYPE)
     begin = 0
@@ -68,11 +68,11 @@ def cloud_message(
 
 
 def markers_message(spatial: ObjectLocations, result: FrameResult, header: Header) -> MarkerArray:
-    """Per located object a box, its name and an arrow as long as its way in a second, if it moves.
+    """Per located object: a box, its name, and if it moves an arrow as long as its motion in one second.
 
-    Each array begins with a DELETEALL, so that nothing stays of objects that are gone.
+    Each array begins with DELETEALL, so that markers of removed objects disappear.
     """
-    # Above is where no gravity pulls: -y in a camera's own frame, z in any other (REP 103).
+    # Up is -y in a camera's own frame and z in any other frame (REP 103).
     above = (0.0, -1.0, 0.0) if spatial.frame_id == header.frame_id else (0.0, 0.0, 1.0)
     markers = [Marker(header=_header(spatial, header), action=Marker.DELETEALL)]
     for obj, location in _located(spatial, result):
@@ -107,7 +107,7 @@ def _object_markers(obj: TrackedObject, location: Location, header: Header, abov
 
 
 def detections_3d_message(spatial: ObjectLocations, result: FrameResult, header: Header) -> Any:
-    """The located objects as a vision_msgs/Detection3DArray; UserError without vision_msgs."""
+    """The located objects as a vision_msgs/Detection3DArray; UserError if vision_msgs is not installed."""
     vision = require("vision_msgs.msg", "vision_msgs", "~/detections_3d")
     message = vision.Detection3DArray(header=_header(spatial, header))
     for obj, location in _located(spatial, result):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locates every visible object of an image in space, from depth_image, camera_info and tf.
+"""Locates the visible objects of an image in 3D, from depth_image, camera_info and tf.
 
-Knows no tracker and publishes nothing. Images alone drive it: what is not there at an image's turn costs the
-position, never the track, and is said on /diagnostics.
+Knows no tracker and publishes nothing. If depth, camera_info or tf is missing for an image, its objects have no
+position; tracking is not affected, and /diagnostics reports the reason.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .object_points import ObjectPoints, measure_points
 from .transform import IDENTITY, Transform, Transforms, overdue
 from .velocity import VelocityEstimator
 
-JUDGED_IMAGES = 30  # diagnostics look at so many images ...
-TOLERATED_SHARE = 0.1  # ... of which so many may be without positions: a best-effort depth image gets lost
-WARNING_PERIOD_S = 10.0  # of a transform that does not come; diagnostics say it once a second
+JUDGED_IMAGES = 30  # the status covers this many last images ...
+TOLERATED_SHARE = 0.1  # ... of which this share may lack positions: best-effort depth images can get lost
+WARNING_PERIOD_S = 10.0  # of the log line about a missing transform; /diagnostics reports it every second
 
 
 @dataclass(frozen=True)
 class ObservedImage:
-    """What the camera saw in one image, in its own frame.
+    """The visible surfaces in one image, in the camera's frame.
 
     Attributes:
-        header: the image's.
-        stamp_s: the image's time, for velocities.
-        labels: of all objects by id, the hidden ones included.
-        surfaces: by id, of the visible objects whose depth says enough.
-        missing: why others have no position.
+        header: header of the image.
+        stamp_s: time of the image, for velocities.
+        labels: object id -> label, hidden objects included.
+        surfaces: object id -> surface, for visible objects with enough depth readings.
+        missing: reasons why other objects have no position.
     """
 
     header: Any
@@ -49,7 +49,7 @@ class ObservedImage:
     missing: list[str]
 
     def only(self, ids: Collection[str]) -> ObservedImage:
-        """This without other objects than these."""
+        """A copy with these objects only."""
         return replace(
             self,
             labels={object_id: label for object_id, label in self.labels.items() if object_id in ids},
@@ -58,18 +58,19 @@ class ObservedImage:
 
 
 class ObjectLocator:
-    """Two steps for each image: `observe` needs its depth, `locate` the transform, which may come later.
+    """Locates objects in two steps: `observe` needs the depth image, `locate` the transform, which may come later.
 
-    `observe` belongs to one thread, `locate` to one at a time, all else to any.
+    Threads: `observe` is called by one thread, `locate` by one at a time, everything else by any.
 
     Args:
-        node: subscribes to `depth_image` and `camera_info`, and to tf when there is a target frame.
-        depth_image_units_divisor: turns a 16-bit depth value into metres.
-        depth_slop: seconds that an image and its depth image may be apart.
-        target_frame: of the positions; empty is the image's own frame.
-        rectified: the image is rectified: it is described by the P of its camera_info, without distortion.
+        node: subscribes to `depth_image` and `camera_info`, and with a target frame to tf.
+        depth_image_units_divisor: 16-bit depth values divided by this are metres.
+        depth_slop: maximum difference of the stamps of an image and its depth image, seconds.
+        target_frame: frame of the positions; empty: the image's own frame.
+        rectified: the image is rectified: P of its camera_info applies, without distortion.
 
-    Raises UserError without message_filters, or tf2_ros when there is a target frame.
+    Raises:
+        UserError: message_filters is not installed, or with a target frame tf2_ros.
     """
 
     def __init__(
@@ -91,10 +92,10 @@ class ObjectLocator:
             if self._transforms is not None:
                 self._transforms.destroy()
             raise
-        self._lock = threading.Lock()  # of what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._velocities = VelocityEstimator()
         self._frame_id = ""
-        self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # "" for an image that lacks nothing
+        self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # one per image; "" = nothing missing
         self._counts = Counter(
             images=0, images_lacking_positions=0, images_lacking_transform=0, images_waited_for_tf=0
         )
@@ -105,7 +106,7 @@ class ObjectLocator:
             self._transforms.destroy()
 
     def discontinuity(self) -> None:
-        """Time or the camera jumped: forget velocities, depth and transforms."""
+        """Time or the camera jumped: drop velocities, depth images and transforms."""
         self._sources.discontinuity()
         if self._transforms is not None:
             self._transforms.forget()
@@ -113,7 +114,7 @@ class ObjectLocator:
             self._velocities.clear()
 
     def observe(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> ObservedImage:
-        """What the camera sees of the visible objects of one image, given its result, its size and its header."""
+        """The visible surfaces of the objects of one image, given its result, size (px) and header."""
         observed = ObservedImage(
             header, result.stamp_s, {obj.id: obj.label for obj in result.objects}, {}, []
         )
@@ -132,7 +133,7 @@ class ObjectLocator:
         return observed
 
     def transform(self, observed: ObservedImage) -> Transform:
-        """From the image's frame to the target frame at the image's stamp, as `Transforms.at` has it."""
+        """The transform from the image's frame to the target frame at its stamp; raises as `Transforms.at`."""
         if self._transforms is None or not observed.surfaces:
             return IDENTITY
         return self._transforms.at(observed.header)
@@ -140,9 +141,9 @@ class ObjectLocator:
     def locate(
         self, observed: ObservedImage, transform: Transform | NoPositionError, waited_s: float = 0.0
     ) -> ObjectLocations:
-        """The places of what was seen, given the transform or why there is none, `waited_s` after it was asked for.
+        """The locations of the observed surfaces, given the transform or the reason why there is none.
 
-        Images must come in their order, for the velocities.
+        Call in the order of the images, because of the velocities. `waited_s`: seconds waited for the transform.
         """
         frame_id = self._target_frame or observed.header.frame_id
         missing = list(observed.missing)
@@ -175,7 +176,7 @@ class ObjectLocator:
         return ObjectLocations(frame_id, locations, "" if locations else reason)
 
     def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Intrinsics]:
-        """What the image is seen with."""
+        """The depth image and the intrinsics of an image. Raises NoPositionError."""
         stamp_ns = stamp_to_ns(header.stamp)
         message = self._sources.depth_at(stamp_ns)
         check_registered(message, height_px, width_px, header.frame_id)
@@ -184,7 +185,7 @@ class ObjectLocator:
         return depth, Intrinsics(info, height_px, width_px, self._rectified)
 
     def line(self) -> StatusLine:
-        """OK, or WARN with the reason when more than a few of the last images lack positions."""
+        """The status "depth": WARN with the reason if more than TOLERATED_SHARE of the last images lack positions."""
         with self._lock:
             reasons, counts = list(self._reasons), dict(self._counts)
         values = {

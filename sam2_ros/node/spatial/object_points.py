@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the visible surface of one object: its mask and the depth image in, points, position and size out.
+"""Measures the visible surface of one object: mask and depth image in; points, position and size out.
 
-Knows no messages and no time, hence no velocity. What the camera sees comes first, where that is in another frame
-second: the transform may be known later than the image.
+Knows no messages and no time, hence no velocity. The surface is measured in the camera's frame first and transformed
+later, because the transform may come later than the image.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class ObjectPoints:
     pixels: np.ndarray
 
     def located(self, transform: Transform) -> Location:
-        """Its location in the transform's target frame, with an unknown velocity.
+        """The object's location in the transform's target frame, with unknown velocity.
 
-        The position is the median of the points along each axis of the camera, the size their extent along each
-        axis of the target frame.
+        The position is the median of the points along each axis of the camera, the size their extent along each axis of
+        the target frame.
         """
         points = transform.apply(self.points_camera)
         low, high = np.percentile(points, SIZE_PERCENTILES, axis=0)
@@ -53,14 +53,14 @@ class ObjectPoints:
 
 
 def measure_points(obj: TrackedObject, depth: DepthImage, intrinsics: Intrinsics) -> ObjectPoints:
-    """The surface of a visible object; NoPositionError when the depth says too little."""
+    """The surface of a visible object; NoPositionError if there are too few depth readings."""
     surface = find_surface(obj.mask, obj.box, depth, intrinsics.focal_px)
     slopes = intrinsics.slopes(surface.pixels_xy)
     seen = np.isfinite(slopes).all(axis=1)
     if np.count_nonzero(seen) < MIN_SAMPLES:
         raise NoPositionError(
             f"{np.count_nonzero(seen)} of {len(seen)} pixels have a direction in front of the camera, expected at "
-            f"least {MIN_SAMPLES}: camera_info's distortion does not reach so far out"
+            f"least {MIN_SAMPLES}: the distortion in camera_info is not valid so far from the image centre"
         )
     depth_m = surface.depth_m[seen, None].astype(np.float64)
     return ObjectPoints(np.concatenate([slopes[seen] * depth_m, depth_m], axis=1), surface.pixels_xy[seen])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the visible surface of an object in the depth image: which pixels of its mask are really it.
+"""Finds the visible surface of an object in the depth image: the pixels of its mask that show the object itself.
 
-Knows masks, depth and the focal length; does not know where the object is in space. A mask's edge bleeds onto
-what lies behind, background shows through gaps, and depth cameras invent values between near and far at every
-edge ("flying pixels"): all of these are told apart by their depth.
+Knows masks, depth and the focal length; does not know where the object is in space. A mask's edge covers some of the
+background, background shows through gaps, and depth cameras return values between near and far at every edge ("flying
+pixels"). All of these are rejected by their depth.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ import numpy as np
 from .depth import DepthImage
 from .location import NoPositionError
 
-MAX_SAMPLES = 3000  # pixels looked at per object; a larger mask is read on a coarser grid
-MIN_SAMPLES = 12  # fewer readings say nothing dependable
-MIN_SHARE = 0.02  # of the looked-at pixels; below, the few readings are rather of something else
-EDGE_SHARE = 0.04  # of the mask's breadth is its unreliable edge ...
+MAX_SAMPLES = 3000  # pixels sampled per object; a larger mask is sampled on a coarser grid
+MIN_SAMPLES = 12  # fewer readings are not reliable
+MIN_SHARE = 0.02  # of the sampled pixels; fewer readings are likely of something else
+EDGE_SHARE = 0.04  # width of a mask's unreliable edge, as a share of the square root of its area ...
 EDGE_PX = (1.0, 8.0)  # ... within these limits
-NOISE_M = 0.003  # standard deviation of a depth camera near by; it grows as NOISE_M * (1 + z^2), z in metres
-SPREAD = 3.0  # inliers are within so many robust standard deviations of the median
-REACH = 1.5  # ... and within so many lateral extents: nothing is much deeper than it is broad
-SAMPLES_PER_BIN = 20  # fewer would make a histogram's valleys by chance
-MIN_BINS = 6  # even of few samples: the wall behind a small object must be told from it
-VALLEY = 0.25  # two modes are two surfaces when the density between them falls below this share of both
-SIGNIFICANT = 0.1  # share of the readings that makes a mode a surface of its own, not a few stray values
-NEAR_SHARE = 0.5  # the nearer surface is the object unless a farther one has 1 / NEAR_SHARE times its pixels
+NOISE_M = (
+    0.003  # standard deviation of a depth camera at close range; grows as NOISE_M * (1 + z^2), z in metres
+)
+SPREAD = 3.0  # inliers are within this many robust standard deviations of the median
+REACH = 1.5  # ... and within this many lateral extents: objects are rarely much deeper than wide
+SAMPLES_PER_BIN = 20  # with fewer, valleys of the histogram are noise
+MIN_BINS = 6  # also with few samples: separates a small object from the wall behind it
+VALLEY = 0.25  # two modes are two surfaces if the density between them falls below this share of both peaks
+SIGNIFICANT = 0.1  # share of the readings from which a mode is a surface, not a few stray values
+NEAR_SHARE = 0.5  # the nearer surface is the object, unless a farther one has 1 / NEAR_SHARE times its pixels
 BIN_NOISE = 2.0  # width of a histogram bin in standard deviations of the camera's noise
 
 
@@ -65,7 +67,7 @@ def find_surface(
     if np.count_nonzero(valid) < needed:
         raise NoPositionError(
             f"{np.count_nonzero(valid)} of {len(depth_m)} pixels of the mask have a depth reading, expected at "
-            f"least {needed}: out of the depth camera's range, too small, or a surface that it cannot see"
+            f"least {needed}: the object is out of the depth camera's range, too small, or its surface gives no depth"
         )
     edge_px = float(np.clip(EDGE_SHARE * math.sqrt(area_px), *EDGE_PX))
     open_sides = (x0 == 0, y0 == 0, x1 == mask_hw.shape[1], y1 == mask_hw.shape[0])
@@ -76,22 +78,22 @@ def find_surface(
     near_m, far_m = _interval(depth_m[core], reach_per_m)
     with np.errstate(invalid="ignore"):
         inlier = (depth_m >= near_m) & (depth_m <= far_m)
-        # The edge may only add what continues the core: otherwise flying pixels draw the object out.
+        # Edge pixels are added only if their depth continues the core's: otherwise flying pixels stretch the object.
         low_m, high_m = np.percentile(depth_m[core & inlier], (1, 99))
         margin_m = BIN_NOISE * _noise_m(high_m) + 0.15 * (high_m - low_m)
         inlier &= core | ((depth_m >= low_m - margin_m) & (depth_m <= high_m + margin_m))
     if np.count_nonzero(inlier) < MIN_SAMPLES:
         raise NoPositionError(
             f"{np.count_nonzero(inlier)} of {np.count_nonzero(valid)} depth readings in the mask agree, expected "
-            f"at least {MIN_SAMPLES}: the mask or the depth is of something else"
+            f"at least {MIN_SAMPLES}: the mask or the depth does not belong to the object"
         )
     return Surface(pixels_xy[inlier], depth_m[inlier])
 
 
 def _core(inside: np.ndarray, edge: float, open_sides: tuple[bool, bool, bool, bool]) -> np.ndarray:
-    """[h, w] bool: `inside` without its edge of `edge` cells, of which a thin shape keeps its middle.
+    """[h, w] bool: `inside` without an edge of `edge` cells; a thin shape keeps its middle.
 
-    open_sides: left, top, right, bottom: where the image ends, a mask is cut off, which is no edge.
+    open_sides: (left, top, right, bottom) that touch the image border, where the mask is cut off and has no edge.
     """
     padded = np.pad(inside.astype(np.uint8), 1)
     left, top, right, bottom = open_sides
@@ -114,37 +116,39 @@ def _noise_m(depth_m: float) -> float:
 
 
 def _interval(depth_m: np.ndarray, reach_per_m: float) -> tuple[float, float]:
-    """Nearest and farthest depth of the object, given readings of its core.
+    """Nearest and farthest depth of the object (metres), from the readings of its core.
 
-    First the surface that is the object is chosen among those that a valley in the histogram separates; then
-    what lies farther from its median than a robust spread is cut off, with the camera's noise as the least
-    and the object's lateral extent, `reach_per_m` per metre of distance, as the most.
+    First, valleys in the histogram separate surfaces, and one of them is chosen as the object. Then depths farther from
+    its median than a robust spread are cut off. The spread is at least the camera's noise, and at most the object's
+    lateral extent (`reach_per_m` per metre of distance).
     """
     near_m, far_m = _object_mode(depth_m)
     own = depth_m[(depth_m >= near_m) & (depth_m <= far_m)]
     middle = (len(own) - 1) // 2
-    median_m = float(np.partition(own, middle)[middle])  # a reading itself: something lies within any spread
+    median_m = float(
+        np.partition(own, middle)[middle]
+    )  # one of the readings, so no spread excludes all of them
     least_m = SPREAD * _noise_m(median_m)
     most_m = max(REACH * reach_per_m * median_m, least_m)
 
     def half(deviations_m: np.ndarray) -> float:
         return min(max(SPREAD * 1.4826 * float(np.median(deviations_m)), least_m), most_m)
 
-    # Each side has its own spread: a long table fills more pixels with its near end than with its far one.
+    # Each side has its own spread: the near end of a long table fills more pixels than its far end.
     nearest_m = median_m - half(median_m - own[own <= median_m])
     farthest_m = median_m + half(own[own >= median_m] - median_m)
     return max(near_m, nearest_m), min(far_m, farthest_m)
 
 
 def _object_mode(depth_m: np.ndarray) -> tuple[float, float]:
-    """The depth interval of the object's own surface: the larger, or the nearer of comparable ones.
+    """The depth interval of the object's surface: the larger one, or the nearer of two comparable ones.
 
-    A mask bleeds onto what is behind more than onto what is in front, hence the preference. The intervals
-    of neighbouring surfaces meet in the valley between them; the outermost are open.
+    The nearer is preferred because a mask covers more background than foreground by mistake. The intervals of
+    neighbouring surfaces meet in the valley between them; the outermost are open.
     """
-    # In these units the noise is one everywhere: the integral of dz / (NOISE_M * (1 + z^2)).
+    # In these units, the integral of dz / (NOISE_M * (1 + z^2)), the noise is 1 at every depth.
     units = np.arctan(depth_m.astype(np.float64)) / NOISE_M
-    low, high = np.percentile(units, (1, 99)).tolist()  # a few stray values must not make the bins coarse
+    low, high = np.percentile(units, (1, 99)).tolist()  # a few stray values must not widen the bins
     bins = int(min((high - low) / BIN_NOISE, max(len(units) / SAMPLES_PER_BIN, MIN_BINS)))
     if bins < 3:
         return 0.0, math.inf
@@ -160,10 +164,10 @@ def _object_mode(depth_m: np.ndarray) -> tuple[float, float]:
 
 
 def _valleys(density: np.ndarray) -> list[int]:
-    """Bins at which the histogram is parted into significant modes, ascending.
+    """Bins that split the histogram into significant modes, ascending.
 
-    Parts at the lowest bin between two peaks, the deepest valleys first, as long as both parts are
-    significant and the valley is deep in comparison with both.
+    Splits at the lowest bin between two peaks, deepest valley first, as long as both parts are significant and the
+    valley is deep compared with both peaks.
     """
     total = float(density.sum())
 

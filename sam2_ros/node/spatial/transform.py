@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transforms from the camera's frame to another one: rotation and translation, asked of tf2 without waiting.
+"""Transforms from the camera's frame to a target frame, looked up in tf2 without waiting.
 
-Knows the fields of a TransformStamped; does not know what is transformed. Says whether asking again may help, and
-leaves that to others. Imports tf2_ros only for a Transforms.
+Knows the fields of a TransformStamped; does not know what is transformed. Its errors say whether a later look-up may
+succeed; callers repeat it. Only `Transforms` imports tf2_ros.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sam2_ros.node.packages import require
 
 from .location import NoPositionError, NotYetError
 
-SILENCE_S = 1.0  # tf that has said nothing new for so long is not waited for
+SILENCE_S = 1.0  # a transform is not waited for if tf had nothing new for this long
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Transform:
     translation: np.ndarray
 
     def apply(self, points: np.ndarray) -> np.ndarray:
-        """[n, 3] or [3] points in the other frame."""
+        """[n, 3] or [3] points, transformed to the target frame."""
         return points @ self.rotation.T + self.translation
 
 
@@ -38,7 +38,7 @@ IDENTITY = Transform(np.eye(3), np.zeros(3))
 
 
 def transform_of(message: Any) -> Transform:
-    """A geometry_msgs/Transform; NoPositionError when its quaternion is none."""
+    """A geometry_msgs/Transform as a Transform; NoPositionError if it is not finite or has no valid quaternion."""
     q, t = message.rotation, message.translation
     quaternion = np.array([q.x, q.y, q.z, q.w])
     norm = float(np.linalg.norm(quaternion))
@@ -46,7 +46,7 @@ def transform_of(message: Any) -> Transform:
     if not (np.isfinite(translation).all() and np.isfinite(norm) and norm > 1e-6):
         raise NoPositionError(
             f"tf gives the rotation {quaternion.tolist()} and translation {translation.tolist()}, expected a "
-            "unit quaternion and finite numbers: mend whoever broadcasts it"
+            "unit quaternion and finite numbers: fix the node that broadcasts it"
         )
     x, y, z, w = quaternion / norm
     rotation = np.array(
@@ -60,30 +60,30 @@ def transform_of(message: Any) -> Transform:
 
 
 class Transforms:
-    """A tf2 listener for one target frame. Raises UserError without tf2_ros."""
+    """A tf2 listener for one target frame. Raises UserError if tf2_ros is not installed."""
 
     def __init__(self, node: Any, target_frame: str) -> None:
         self._tf2 = require("tf2_ros", "tf2_ros", f"target_frame = '{target_frame}'")
         self._target_frame = target_frame
         self._buffer = self._tf2.Buffer()
         self._listener = self._tf2.TransformListener(self._buffer, node)
-        # Stamp of the newest transform, and since when it has been the newest.
+        # Stamp of the newest transform, and when it was first seen as the newest.
         self._newest: tuple[int | None, float] | None = None
 
     def destroy(self) -> None:
         self._listener.unregister()
 
     def forget(self) -> None:
-        """After a jump in time: tf2 answers only with what came since; static transforms stay."""
+        """Clear the tf2 buffer after a jump in time; static transforms stay."""
         self._buffer.clear()
         self._newest = None
 
     def at(self, header: Any) -> Transform:
-        """From the header's frame to the target at its stamp.
+        """The transform from the header's frame to the target frame at the header's stamp.
 
-        NotYetError when the transform may come a moment later: tf reaches the frames, but not yet the stamp, or
-        has said nothing of them so far. NoPositionError when it will not: tf's memory begins after the stamp, or
-        tf is silent.
+        Raises:
+            NotYetError: it may still come: tf does not reach the stamp yet, or does not know the frames yet.
+            NoPositionError: it will not come: tf's buffer begins after the stamp, or tf is silent.
         """
         if header.frame_id == self._target_frame:
             return IDENTITY
@@ -92,7 +92,7 @@ class Transforms:
         except self._tf2.TransformException:
             newest_ns = self._newest_ns(header.frame_id)
         try:
-            return self._look_up(header)  # once more: it may have come before that newest one
+            return self._look_up(header)  # again: it may have come between the two calls
         except self._tf2.TransformException as error:
             stamp_ns = stamp_to_ns(header.stamp)
             reason = (
@@ -104,8 +104,8 @@ class Transforms:
                 raise NoPositionError(reason) from error
             if (silent_s := self._silent_s(newest_ns)) > SILENCE_S:
                 raise NoPositionError(
-                    f"{reason}; nothing new from tf for {silent_s:.1f} s: whoever broadcasts it is silent, or "
-                    "target_frame is misspelt"
+                    f"{reason}; no new transform for {silent_s:.1f} s: its broadcaster is silent, or target_frame is "
+                    "misspelt"
                 ) from error
             behind_s = (stamp_ns - newest_ns) / 1e9 if newest_ns is not None else None
             raise NotYetError(reason, behind_s) from error
@@ -119,14 +119,14 @@ class Transforms:
         return transform_of(found.transform)
 
     def _newest_ns(self, frame_id: str) -> int | None:
-        """Stamp of the newest transform between the frames; None while tf does not connect them."""
+        """Stamp of the newest transform between the frames; None if tf does not connect them."""
         try:
             return int(self._buffer.get_latest_common_time(self._target_frame, frame_id).nanoseconds)
         except self._tf2.TransformException:
             return None
 
     def _silent_s(self, newest_ns: int | None) -> float:
-        """Seconds since this was first seen as the newest transform, by whoever asked."""
+        """Seconds since this stamp was first seen as the newest."""
         now_s, seen = time.monotonic(), self._newest
         if seen is None or seen[0] != newest_ns:
             self._newest = seen = (newest_ns, now_s)
@@ -134,11 +134,11 @@ class Transforms:
 
 
 def overdue(error: NotYetError, waited_s: float) -> str:
-    """Why an image got no position after a wait, and what to do about it."""
+    """Error message for an image without a position after a wait, with the remedy."""
     if error.behind_s is None:
         return f"{error}; waited {waited_s:.2f} s"
-    late_s = waited_s + error.behind_s  # tf goes on at the pace of the clock
+    late_s = waited_s + error.behind_s  # tf advances at the pace of the clock
     return (
-        f"tf comes late: {waited_s:.2f} s after the result its newest transform was still {error.behind_s:.3f} s older "
-        f"than the image: raise tf_timeout, to {math.ceil(15 * late_s) / 10:.1f} say. {error}"
+        f"tf comes late: {waited_s:.2f} s after the result, its newest transform was still {error.behind_s:.3f} s "
+        f"older than the image: raise tf_timeout, for example to {math.ceil(15 * late_s) / 10:.1f}. {error}"
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimates velocities from the positions of the last half second, by least squares.
 
-Knows stamps and positions; does not know what moves, nor in which frame.
+Knows stamps and positions; does not know which object moves or in which frame.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from .location import Vector
 
 WINDOW_S = 0.5
-GAP_S = 0.5  # not seen for longer: what was before says nothing about now
+GAP_S = 0.5  # after a longer gap, earlier positions are dropped
 MIN_POSITIONS = 3
 MIN_SPAN_S = 0.1
 UNKNOWN: Vector = (0.0, 0.0, 0.0)
@@ -26,7 +26,7 @@ class VelocityEstimator:
         self._tracks: dict[int, deque[tuple[float, Vector]]] = {}
 
     def update(self, label: int, stamp_s: float, position_xyz: Vector) -> Vector:
-        """Take one position, and return the velocity in m/s; zeros while it is unknown."""
+        """Add a position and return the velocity in m/s; zeros while it is unknown."""
         track = self._tracks.setdefault(label, deque())
         if track and not 0 < stamp_s - track[-1][0] <= GAP_S:
             track.clear()
@@ -35,7 +35,7 @@ class VelocityEstimator:
             track.popleft()
         if len(track) < MIN_POSITIONS or stamp_s - track[0][0] < MIN_SPAN_S:
             return UNKNOWN
-        # Differences first: of seconds since 1970 and of map coordinates in the millions the rest is rounding.
+        # Differences first: seconds since 1970 and map coordinates in the millions would leave rounding errors only.
         times_s = np.array([time_s for time_s, _ in track]) - stamp_s
         positions = np.array([position for _, position in track]) - np.array(position_xyz)
         times_s -= times_s.mean()
@@ -43,7 +43,7 @@ class VelocityEstimator:
         return x, y, z
 
     def keep(self, labels: set[int]) -> None:
-        """Forget every object but these."""
+        """Drop all objects except these."""
         for label in self._tracks.keys() - labels:
             del self._tracks[label]
 

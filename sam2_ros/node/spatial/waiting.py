@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A queue of results that wait for something each: asked about again and again, released in the order they came.
+"""A queue of items that each wait for an answer. It polls for the answers and releases the items in order.
 
-Does not know what is waited for nor what becomes of a result: both are functions it is given. Whoever puts a
-result in never waits.
+Does not know what the answer is or what happens to a released item: both are functions it is given. `put` never waits.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ class _Entry(Generic[Item]):
 
 
 class WaitingQueue(Generic[Item, Answer]):
-    """Bounded; its thread starts with the first item that has to wait.
+    """A bounded queue; its thread starts with the first item that has to wait.
 
     Args:
-        ask: the answer for an item; NotYetError while asking again may help, NoPositionError when it will not.
-        release: takes an item, its answer or why there is none, and the seconds it waited. Called in the order of
-            `put`, never by two threads at once.
-        failed: called with what `release` or `ask` raised on the queue's thread; the next item's turn comes.
-        timeout_s: how long an item may wait.
+        ask: returns the answer for an item; raises NotYetError if it may still come, NoPositionError if it will not.
+        release: called with an item, its answer or the reason why there is none, and the seconds it waited; in the
+            order of `put`, never by two threads at once.
+        failed: called with an exception of `release` or `ask` on the queue's thread; the next item follows.
+        timeout_s: returns the maximum waiting time of an item in seconds.
     """
 
     def __init__(
@@ -59,8 +58,8 @@ class WaitingQueue(Generic[Item, Answer]):
         self._timeout_s = timeout_s
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._changed = threading.Condition()  # guards what follows
-        self._entries: deque[_Entry[Item]] = deque()  # an item stays the first until it is released
+        self._changed = threading.Condition()  # guards the attributes below
+        self._entries: deque[_Entry[Item]] = deque()  # an item stays first until it is released
         self._in_hand = False  # the first one is being released
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -69,13 +68,13 @@ class WaitingQueue(Generic[Item, Answer]):
         return len(self._entries)
 
     def put(self, item: Item, size_bytes: int) -> int:
-        """Release an item at once when its answer is there and nothing waits before it; else let it wait.
+        """Release an item at once if its answer is there and no item waits before it; otherwise queue it.
 
-        Belongs to one thread. When there is no room, the oldest go without an answer; those that cannot even go,
-        because the release of one before them takes so long, are dropped: returns how many.
+        Called by one thread. If there is no room, the oldest items are released without an answer. Items that cannot be
+        released, because the release of an earlier one takes too long, are dropped; returns their number.
         """
         entry = _Entry(item, size_bytes, time.monotonic())
-        if not self._entries and not self._stopped:  # only this thread adds some
+        if not self._entries and not self._stopped:  # only this thread adds items
             answer = self._answer(entry)
             if answer is not None:
                 self._release(item, answer, 0.0)
@@ -96,14 +95,14 @@ class WaitingQueue(Generic[Item, Answer]):
             return lost
 
     def hurry(self, reason: str) -> None:
-        """Nothing that is in the queue now waits any longer: it goes with the answer that is there, or with none."""
+        """Release all items that are in the queue now, without waiting any longer for their answers."""
         with self._changed:
             for entry in self._entries:
                 entry.hurry = entry.hurry or reason
             self._changed.notify()
 
     def stop(self) -> bool:
-        """Release what waits and end. False when that takes too long."""
+        """Release all items and stop. False if that takes too long."""
         with self._changed:
             self._stopped = True
             thread = self._thread
@@ -113,19 +112,19 @@ class WaitingQueue(Generic[Item, Answer]):
         return thread is None or not thread.is_alive()
 
     def _stuck(self) -> bool:
-        """Whether releasing one takes so long that those behind it are twice what there is room for."""
+        """True if one release takes so long that the items behind it exceed twice the limits."""
         behind = list(self._entries)[1:] if self._in_hand else []
         size_bytes = sum(entry.size_bytes for entry in behind)
         return len(behind) > 1 and (len(behind) > 2 * self._max_items or size_bytes > 2 * self._max_bytes)
 
     def _make_room(self) -> None:
-        """Hurry the oldest, the newest never, until the rest is within the limits."""
+        """Hurry the oldest items, never the newest, until the others are within the limits."""
         count, size_bytes = len(self._entries), sum(entry.size_bytes for entry in self._entries)
         left = count
         for entry in self._entries:
             if left == 1 or (left <= self._max_items and size_bytes <= self._max_bytes):
                 return
-            entry.hurry = entry.hurry or f"{count} results wait already, as many as there is room for"
+            entry.hurry = entry.hurry or f"{count} results wait already, the maximum"
             left, size_bytes = left - 1, size_bytes - entry.size_bytes
 
     def _answer(self, entry: _Entry[Item]) -> Answer | NoPositionError | None:
@@ -134,7 +133,7 @@ class WaitingQueue(Generic[Item, Answer]):
             return self._ask(entry.item)
         except NotYetError as error:
             if entry.hurry:
-                return NoPositionError(f"{entry.hurry}: not waited for any longer. {error}")
+                return NoPositionError(f"{entry.hurry}: stopped waiting for the transform. {error}")
             waited_s = time.monotonic() - entry.since_s
             return error if waited_s >= self._timeout_s() else None
         except NoPositionError as error:
@@ -154,7 +153,7 @@ class WaitingQueue(Generic[Item, Answer]):
                     if not self._in_hand:
                         continue  # dropped meanwhile
                 self._release(entry.item, answer, time.monotonic() - entry.since_s)
-            except Exception as error:  # one bad result must not silence all later ones
+            except Exception as error:  # one failed result must not stop all later ones
                 self._failed(error)
             with self._changed:
                 self._in_hand = False
@@ -162,7 +161,7 @@ class WaitingQueue(Generic[Item, Answer]):
                     self._entries.popleft()
 
     def _first(self) -> _Entry[Item] | None:
-        """The next in turn, once there is one; None when it is time to end."""
+        """Wait for the first item; None after `stop`."""
         with self._changed:
             while not self._entries:
                 if self._stopped:

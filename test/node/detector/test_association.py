@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections against objects over sequences of messages: what counts as one, and what holds whatever comes."""
+"""Association over sequences of messages: invalid detections, resets, and invariants of every sequence."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from sam2_ros.node.detector.overlap import Box
         Detection((0, 0, 1e300, 10), 0.9, "cup"),
     ],
 )
-def test_what_means_nothing_is_ignored_and_counted(detection):
+def test_invalid_detections_are_ignored_and_counted(detection):
     associator = Associator("track_all", 0.5, 8)
     assert run(associator, [[detection]] * 4, []) == [[]] * 4
     assert associator.counts == {"matched": 0, "reseeded": 0, "created": 0, "ignored": 4}
@@ -96,7 +96,7 @@ def known_objects(draw, ids: list[str], stamp_s: float) -> list[KnownObject]:
 
 @st.composite
 def sequences(draw):
-    """Messages that repeat and mix a few places, so that something gets confirmed."""
+    """Messages that repeat and mix a few boxes, so that some candidates are confirmed."""
     usual = draw(st.lists(detection, min_size=1, max_size=5))
     messages = []
     for number in range(draw(st.integers(2, 7))):
@@ -113,7 +113,7 @@ def sequences(draw):
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=200, deadline=None)
-def test_what_holds_for_every_sequence(messages, mode, max_objects, chance):
+def test_invariants_of_every_sequence(messages, mode, max_objects, chance):
     one, other = Associator(mode, 0.5, max_objects), Associator(mode, 0.5, max_objects)
     given_so_far = 0
     for found, known, stamp_s in messages:
@@ -139,11 +139,11 @@ def test_what_holds_for_every_sequence(messages, mode, max_objects, chance):
 @given(places, st.integers(0, 2**32 - 1), st.integers(0, 12), st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
 def test_a_robot_never_has_more_objects_than_it_may_nor_two_on_one_thing(boxes, seed, latency, max_objects):
-    """Things that stand apart, seen by a detector that flickers, shakes and takes names for others."""
+    """Separate objects, and a detector that flickers, jitters and confuses classes."""
     chance = random.Random(seed)
     things: dict[str, Box] = {}
     height, width = SIZE_HW
-    # What a camera sees of a thing ends with the image: so do its mask and its box.
+    # Masks and boxes end at the image border.
     boxes = [(x0, y0, min(x1, float(width)), min(y1, float(height))) for x0, y0, x1, y1 in boxes]
     for number, box in enumerate(boxes):
         centre_apart = all(

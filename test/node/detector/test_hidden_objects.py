@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections while objects are hidden: who is sought again where, under its own id."""
+"""Detections while objects are hidden: which object is prompted again, and where, under its own id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_hidden_object_is_prompted_when_it_was_seen_twice(state):
 
 
 @pytest.mark.parametrize("mode", ["reseed", "track_all"])
-def test_what_comes_back_elsewhere_gets_its_own_id(mode):
+def test_an_object_that_returns_elsewhere_keeps_its_id(mode):
     robot = Robot(mode)
     robot.track("a", "cup", CUP)
     for _ in range(15):
@@ -88,8 +88,8 @@ def test_another_class_is_not_the_lost_object():
         ((100.0, 100.0, 140.0, 230.0), 0.1, True),  # more of it, in the same place
         (at(190), 0.1, False),
         (at(190), 3.0, True),
-        (at(270), 30.0, False),  # a detector without classes has no say about the other end of the image
-        ((60.0, 20.0, 240.0, 230.0), 3.0, False),  # nor about what is so much larger
+        (at(270), 30.0, False),  # without classes, not at the other end of the image
+        ((60.0, 20.0, 240.0, 230.0), 3.0, False),  # and not for a much larger box
     ],
 )
 @pytest.mark.parametrize(("ours", "theirs"), [("", ""), ("cup", ""), ("", "cup")])

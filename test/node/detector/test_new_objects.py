@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of what is not tracked yet: when a new object is made, and that it is made once."""
+"""Detections of objects that are not tracked: when a new object is created, and that it is created once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_new_thing_is_created_when_it_was_seen_twice():
 
 
 @pytest.mark.parametrize("gap", [1, 2, 5])
-def test_two_sightings_count_within_three_messages(gap):
+def test_two_detections_within_three_messages_confirm_an_object(gap):
     associator = Associator("track_all", 0.5, 8)
     messages = [[cup(CUP)], *[[]] * (gap - 1), [cup(CUP)]]
     assert bool(run(associator, messages, [])[-1]) == (gap <= 2)
@@ -38,12 +38,12 @@ def test_a_thing_that_moves_or_grows_is_still_the_same(before, after):
     assert run(Associator("track_all", 0.5, 8), [[cup(before)], [cup(after)]], [])[-1]
 
 
-def test_what_was_seen_a_minute_ago_is_no_second_sighting():
+def test_a_detection_of_a_minute_ago_confirms_nothing():
     associator = Associator("track_all", 0.5, 8)
     assert not any(associator.take([cup(CUP)], [], 60.0 * number) for number in range(5))
 
 
-def test_two_messages_about_one_image_are_one_sighting():
+def test_two_messages_of_one_image_count_once():
     associator = Associator("track_all", 0.5, 8)
     assert associator.take([cup(CUP)], [], 1.0) == []
     assert associator.take([cup(CUP)], [], 1.0) == []
@@ -60,7 +60,7 @@ def test_two_detectors_that_take_turns_on_one_topic_are_both_heard():
     assert sorted({prompt.class_id for prompt in created}) == ["cup", "face"]
 
 
-def test_boxes_here_and_there_are_nothing():
+def test_boxes_at_scattered_places_create_nothing():
     robot = Robot()
     for number in range(40):
         robot.see({"none": CUP}, [cup(at(10 + 97 * number % 250, 20 + 61 * number % 160))])
@@ -75,7 +75,7 @@ def test_reseed_creates_nothing():
     assert robot.associator.counts["ignored"] == 10
 
 
-def test_a_full_house_takes_the_best_and_the_next_when_there_is_room():
+def test_with_max_objects_the_best_are_created_and_the_next_when_there_is_room():
     associator = Associator("track_all", 0.5, 3)
     known = [tracked("a", at(10)), hidden("b", at(10, 10), "hat")]
     message = [cup(at(100), 0.6), cup(at(150), 0.9), cup(at(200), 0.8)]

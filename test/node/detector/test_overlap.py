@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlap measures: box against box, and box against masks of every awkward shape."""
+"""Overlap measures: box with box, and box with masks of difficult shapes."""
 
 import numpy as np
 import pytest

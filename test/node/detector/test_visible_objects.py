@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections of objects that are visible: which are of them, and which of a thing beside, on or under them."""
+"""Detections while objects are visible: which show them, and which show another object beside, on or under them."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_class_that_flips_with_a_poor_box_makes_one_object(latency):
 
 
 def test_another_class_that_overlaps_what_the_detector_never_names_is_an_object_of_its_own():
-    """A saucer under the tracked cup: the detector knows no cups."""
+    """A saucer under the tracked cup; the detector has no class for cups."""
     associator = Associator("track_all", 0.5, 8)
     prompts = run(associator, [[cup(at(118), class_id="saucer")]] * 2, [tracked("a", CUP)])
     assert [len(found) for found in prompts] == [0, 1]
 
 
 @pytest.mark.parametrize("class_id", ["", "person"])
-def test_who_sits_in_the_corner_of_a_tracked_sofa_is_an_object_of_its_own(class_id):
+def test_a_person_in_the_corner_of_a_tracked_sofa_is_an_object_of_its_own(class_id):
     sofa, person = (20.0, 20.0, 220.0, 180.0), (55.0, 25.0, 218.0, 145.0)
     mask = np.zeros(SIZE_HW, bool)
     mask[20:180, 20:50] = mask[150:180, 20:220] = True
@@ -88,7 +88,7 @@ def test_who_sits_in_the_corner_of_a_tracked_sofa_is_an_object_of_its_own(class_
 
 
 def test_a_box_nearly_the_same_is_no_new_object_whatever_the_mask():
-    """A picture frame: a box just inside it holds none of its pixels."""
+    """A picture frame: a box just inside it contains none of its pixels."""
     mask = np.zeros(SIZE_HW, bool)
     mask[20:220, 20:300] = True
     mask[24:216, 24:296] = False
@@ -150,7 +150,7 @@ def test_a_neighbour_that_overlaps_is_an_object_of_its_own():
 
 
 def test_a_fast_thing_is_not_created_again_while_its_image_is_old():
-    """The objects are as on the image before: the box lags by most of a width."""
+    """The known objects are one image old: their box lags by most of its width."""
     associator = Associator("track_all", 0.5, 8)
     for number in range(1, 8):
         known = [tracked("a", at(20 + 34 * (number - 1)), stamp_s=(number - 1) * 0.5)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes as messages: what vision_msgs says is read, what the tracker found is said."""
+"""Conversion between vision_msgs and the node's detections and results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plain_message(*boxes: tuple) -> SimpleNamespace:
 
 
 def real_message(*boxes: tuple):
-    """The same as vision_msgs has it, through the wire format and back."""
+    """The same as a message of vision_msgs, serialized and deserialized."""
     import vision_msgs.msg as messages
     from rclpy.serialization import deserialize_message, serialize_message
 
@@ -60,7 +60,7 @@ def real_message(*boxes: tuple):
 
 @pytest.fixture
 def message_of():
-    """Plain objects stand in for the messages only where those are not installed."""
+    """Real messages, or plain objects where vision_msgs is not installed."""
     return plain_message if importlib.util.find_spec("vision_msgs") is None else real_message
 
 
@@ -171,7 +171,7 @@ def test_visible_objects_go_out_and_come_back_as_they_were():
 @pytest.mark.parametrize("distro", ["jazzy", None])
 def test_a_missing_package_is_named_in_one_line(distro, monkeypatch):
     for module in ("vision_msgs", "vision_msgs.msg"):
-        monkeypatch.setitem(sys.modules, module, None)  # what Python does when it is not there
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     monkeypatch.delenv("ROS_DISTRO", raising=False)
     if distro:
         monkeypatch.setenv("ROS_DISTRO", distro)
@@ -190,7 +190,7 @@ def test_reading_messages_imports_no_ros():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_of_too_many_boxes_the_best_are_taken_and_of_far_too_many_none(message_of):
+def test_of_too_many_boxes_the_best_are_used_and_of_far_too_many_none(message_of):
     boxes = [(50, 40, 20, 10, 0, (("cup", n / 1000),)) for n in range(1000)]
     detections, problems = detections_from(message_of(*boxes), min_score=0.1)
     assert len(detections) == vision.MAX_DETECTIONS
@@ -200,7 +200,7 @@ def test_of_too_many_boxes_the_best_are_taken_and_of_far_too_many_none(message_o
         "suppress its duplicates"
     ]
     few, problems = detections_from(message_of(*boxes), min_score=0.9)
-    assert (len(few), problems) == (100, [])  # a detector's raw output, most of it below the threshold
+    assert (len(few), problems) == (100, [])  # raw output of a detector, most of it below the threshold
     none, (problem,) = detections_from(message_of(*[boxes[0]] * (vision.MAX_BOXES + 1)))
     assert none == []
     assert "10,001 detections ignored" in problem

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every object has a mask topic of its own, of a name that ROS allows and lists."""
+"""Every object has its own mask topic, with a name that ROS allows and `ros2 topic list` shows."""
 
 import itertools
 
@@ -40,7 +40,7 @@ def test_no_topic_is_hidden_or_shared_whatever_the_ids_are(object_ids):
     try:
         topics = mask_topics(object_ids)
     except UserError:
-        return  # said, not published
+        return  # refused with an error
     assert list(topics) == [each for each in dict.fromkeys(object_ids) if each]
     assert len(set(topics.values())) == len(topics)
     for topic in topics.values():

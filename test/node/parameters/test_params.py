@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters: complete, explained, validated; what may change does, the rest says why not."""
+"""The parameters: complete, described, validated, and when a new value takes effect."""
 
 import dataclasses
 
@@ -87,7 +87,7 @@ def test_an_unusable_value_is_refused_by_name(values, said):
         NodeParams(**values)
 
 
-def test_what_may_change_changes_and_the_original_does_not():
+def test_a_change_makes_new_params_and_keeps_the_original():
     params = NodeParams()
     changed = params.changed({"present_on": 2.0, "use_debug": True})
     assert (changed.present_on, changed.use_debug) == (2.0, True)
@@ -95,7 +95,7 @@ def test_what_may_change_changes_and_the_original_does_not():
 
 
 @pytest.mark.parametrize("name", [spec.name for spec in PARAMETERS.values() if spec.when == "start"])
-def test_what_is_read_once_says_so(name):
+def test_a_change_of_a_start_only_parameter_is_refused_with_the_reason(name):
     with pytest.raises(UserError, match=f"parameter {name} is read once.*restart"):
         NodeParams().changed({name: PARAMETERS[name].default})
 
@@ -105,7 +105,7 @@ def test_only_autostart_needs_a_new_process():
 
 
 @pytest.mark.parametrize("spec", PARAMETERS.values(), ids=lambda spec: spec.name)
-def test_of_wanted_values_those_count_at_once_that_say_so(spec):
+def test_only_parameters_declared_now_take_effect_at_once(spec):
     other = {int: 1, float: 0.25, str: "other", tuple: ("other",)}
     value = not spec.default if isinstance(spec.default, bool) else other[type(spec.default)]
     if spec.choices:

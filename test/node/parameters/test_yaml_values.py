@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What YAML makes of a value is taken as what was meant, or explained with the way to write it."""
+"""Values as YAML reads them: converted where the meaning is clear, otherwise refused with the right spelling."""
 
 import pytest
 
@@ -24,7 +24,7 @@ from sam2_ros.node.parameters.yaml_values import as_declared, unknown_names
         ("mask_topics", None, ("",)),
     ],
 )
-def test_what_can_only_be_meant_in_one_way_is_taken_so(name, given, meant):
+def test_an_unambiguous_value_is_converted(name, given, meant):
     made = as_declared(PARAMETERS[name], given)
     assert made == meant
     assert type(made) is type(meant)
@@ -58,7 +58,7 @@ def test_what_can_only_be_meant_in_one_way_is_taken_so(name, given, meant):
         ("image_size", 8, ["got 8", "a multiple of 32, such as 32"]),
     ],
 )
-def test_everything_else_is_one_line_with_the_name_the_value_and_the_remedy(name, given, said):
+def test_any_other_value_gives_one_line_with_the_name_the_value_and_the_remedy(name, given, said):
     with pytest.raises(UserError) as error:
         NodeParams.given({name: given})
     line = str(error.value)
@@ -79,10 +79,10 @@ def test_a_parameter_takes_its_own_default(spec):
         ("max_object", "did you mean max_objects?"),
         ("Use_3D", "did you mean use_3d?"),
         ("camera-timeout", "did you mean camera_timeout?"),
-        ("zzzzzz", "`ros2 param list` shows those it has"),
+        ("zzzzzz", "`ros2 param list` shows the names it has"),
     ],
 )
-def test_an_unknown_name_is_said_with_the_one_that_was_probably_meant(name, said):
+def test_an_unknown_name_is_reported_with_the_most_similar_one(name, said):
     (line,) = unknown_names([name], PARAMETERS)
     assert line.startswith(f"parameter {name}: ")
     assert "no effect" in line

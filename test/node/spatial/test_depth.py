@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth messages read in metres: encodings, byte orders, padding, missing readings, and images that are no depth."""
+"""Depth messages read in metres: encodings, byte orders, padding, missing readings, and invalid depth images."""
 
 from types import SimpleNamespace
 
@@ -36,7 +36,7 @@ def test_the_divisor_is_of_integers_only():
     np.testing.assert_allclose(everywhere(DepthImage(depth_message(METRES, "32FC1"), 100)), METRES)
 
 
-def test_what_is_no_reading_is_nan():
+def test_a_missing_reading_is_nan():
     floats = depth_message(np.array([[np.nan, np.inf, -np.inf, 0.0, -1.0, 1.0]]))
     assert np.isnan(everywhere(DepthImage(floats, 1000))).tolist() == [[True] * 5 + [False]]
     integers = depth_message(np.array([[0.0, 0.001]]), "16UC1")

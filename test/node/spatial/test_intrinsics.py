@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels to directions: every distortion model against a projection, crops and bins, and cameras that are refused."""
+"""Pixels to directions: each distortion model compared with a projection, crops and bins, and refused cameras."""
 
 from types import SimpleNamespace
 
@@ -39,7 +39,7 @@ def test_a_direction_projects_back_to_its_pixel(model):
     project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
     pixels, _ = project(points, np.zeros(3), np.zeros(3), MATRIX, np.array(LENSES[model]))
     assert np.abs(pixels.reshape(-1, 2) - EVERY_PIXEL).max() < 0.01
-    assert np.abs(slopes - pinhole_slopes().reshape(-1, 2)).max() > 0.01  # the lens does something
+    assert np.abs(slopes - pinhole_slopes().reshape(-1, 2)).max() > 0.01  # the lens distorts
 
 
 def test_what_a_fisheye_sees_beside_or_behind_it_has_no_direction():

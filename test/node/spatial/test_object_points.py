@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Position and size, in metres, of bodies at known places, with noise, holes, flying pixels and masks that bleed."""
+"""Position and size (metres) of bodies at known places, with noise, holes, flying pixels and too large masks."""
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ PINHOLE = Intrinsics(camera_info(), HEIGHT_PX, WIDTH_PX, rectified=False)
 
 
 def sensed(depth_m: np.ndarray, seed: int = 0, noise: float = 1.0, holes: float = 0.1) -> np.ndarray:
-    """What a depth camera makes of it: invented values at every edge, noise that grows with distance, holes."""
+    """A simulated depth camera: flying pixels at every edge, noise that grows with distance, holes."""
     rng = np.random.default_rng(seed)
     finite = np.where(np.isfinite(depth_m), depth_m, 0).astype(np.float32)
     near, far = (change(finite, np.ones((3, 3))) for change in (cv2.erode, cv2.dilate))
@@ -58,7 +58,7 @@ def place(
 @pytest.mark.parametrize("grow_px", [-2, 0, 3, 6])
 @pytest.mark.parametrize("gap_m", [0.05, 0.3, 2.0])
 def test_a_box_before_a_wall(gap_m, grow_px, encoding):
-    # 6 px too many on each side of 45 x 38 are 40 % wall
+    # 6 px more on each side of 45 x 38 px: 40 % of the mask is wall
     body = card(SLOPES, (0.05, 0.02, 0.8), (0.12, 0.10))
     found = place(
         grown(np.isfinite(body), grow_px),
@@ -78,7 +78,7 @@ def test_a_sphere_before_a_wall(grow_px):
     found = place(grown(np.isfinite(body), grow_px), sensed(np.minimum(body, wall(SLOPES, 1.5))))
     x, y, z = found.position_xyz
     assert (x, y) == pytest.approx((0.1, -0.05), abs=0.01)
-    assert 0.905 < z < 0.94  # the near side's median: 0.1 * sqrt(1/2) before the centre
+    assert 0.905 < z < 0.94  # median of the near side: 0.1 * sqrt(1/2) in front of the centre
     assert found.size_xyz[:2] == pytest.approx((0.18, 0.18), abs=0.02)
     assert 0.05 < found.size_xyz[2] < 0.12
 
@@ -89,7 +89,7 @@ def test_a_tilted_plane_is_kept_whole(tilt_rad):
     found = place(grown(np.isfinite(body), 2), sensed(np.minimum(body, wall(SLOPES, 4.0))))
     true_size = (0.8 * np.cos(tilt_rad), 0.5, 0.8 * np.sin(tilt_rad))
     assert found.size_xyz == pytest.approx(true_size, rel=0.08, abs=0.04)
-    # the near half fills more pixels, hence the median is nearer than the middle; on the plane it must be
+    # the near half fills more pixels, so the median is nearer than the middle, but it must lie on the plane
     x, _, z = found.position_xyz
     assert x == pytest.approx((z - 1.5) / np.tan(tilt_rad), abs=0.01)
     assert 1.35 < z < 1.5
@@ -173,7 +173,7 @@ def test_lenses_bend_nothing(model, distortion):
     found = place(np.isfinite(body), sensed(np.minimum(body, wall(slopes, 1.6))), camera)
     assert found.position_xyz == pytest.approx((0.33, 0.22, 0.9), abs=0.005)
     assert found.size_xyz[:2] == pytest.approx((0.14, 0.12), abs=0.015)
-    # without the lens it would be elsewhere
+    # without the distortion model the position would be wrong
     straight = place(np.isfinite(body), sensed(np.minimum(body, wall(slopes, 1.6))))
     assert np.linalg.norm(np.subtract(straight.position_xyz, found.position_xyz)) > 0.01
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels of a mask are the object, where it matters most: thin, small, cut off, or of readings that disagree."""
+"""Which pixels of a mask show the object, in hard cases: thin, small, cut off, or with contradicting readings."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ def surface(mask: np.ndarray, depth_m: np.ndarray, focal_px: float = 300.0) -> S
 
 
 def test_a_long_thin_object_keeps_its_middle():
-    # 4 px of a pole between two nearer bars, onto which its mask bleeds by a pixel on either side: the edge of an
-    # object of this area would be more than 2 px, which leaves nothing of it
+    # A pole between two nearer bars; its mask covers one pixel of each bar. The edge of an object of this area would be
+    # more than 2 px, which would remove the whole pole.
     depth_m = np.full((720, 40), 0.7)
     depth_m[:, 19:21] = 1.0
     mask = np.zeros(depth_m.shape, bool)
@@ -38,7 +38,7 @@ def test_a_small_object_before_a_wall(wall_m):
 
 @pytest.mark.parametrize("turns", range(4), ids=["left", "bottom", "right", "top"])
 def test_where_the_image_ends_there_is_no_edge(turns):
-    # Two columns of the object are in the image: the outer one is it, the inner one bleeds onto something nearer.
+    # Two columns of the mask are in the image: the outer one shows the object, the inner one something nearer.
     depth_m = np.full((60, 60), 2.0)
     depth_m[:, 0], depth_m[:, 1] = 1.0, 0.5
     mask = np.zeros(depth_m.shape, bool)

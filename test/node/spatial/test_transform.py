@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quaternions as rotations, and what tf may send that is none."""
+"""Quaternions as rotations, and invalid transforms of tf."""
 
 from types import SimpleNamespace
 
@@ -37,6 +37,6 @@ def test_a_turn_about_one_axis_and_a_quaternion_that_is_not_quite_one():
     ("quaternion", "translation"),
     [((0, 0, 0, 0), (0, 0, 0)), ((np.nan, 0, 0, 1), (0, 0, 0)), ((0, 0, 0, 1), (0, np.inf, 0))],
 )
-def test_what_is_no_transform_is_refused(quaternion, translation):
+def test_an_invalid_transform_is_refused(quaternion, translation):
     with pytest.raises(NoPositionError, match="unit quaternion and finite"):
         transform_of(message(quaternion, translation))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Velocities of objects that move, start, jump and vanish."""
+"""Velocities of objects that move, start, jump and disappear."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue of results that wait, with real threads: order, time-outs, bounds, and that putting in never waits."""
+"""The queue of waiting results, with real threads: order, time-outs, limits, and a `put` that never waits."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ PROMPT_S = 0.05  # far below every wait in these tests
 
 
 class Bench:
-    """A queue of numbers. `newest` plays tf: a number up to it has an answer, below `oldest` there never is one."""
+    """A queue of numbers. Numbers up to `newest` have an answer; numbers below `oldest` never get one."""
 
     def __init__(self, timeout_s: float = TIMEOUT_S, **limits: int) -> None:
         self.newest, self.oldest = -1, 0
@@ -22,7 +22,7 @@ class Bench:
         self.threads: set[int] = set()
         self.lost = 0
         self.releasing = False
-        self.unlucky = -1  # cannot be released
+        self.unlucky = -1  # the item whose release fails
         self.errors: list[Exception] = []
         self.held = threading.Event()  # cleared: releasing hangs
         self.held.set()
@@ -75,14 +75,14 @@ def bench():
     assert made.queue.stop()
 
 
-def test_what_has_its_answer_goes_at_once_on_the_callers_thread(bench):
+def test_an_item_with_an_answer_is_released_at_once_on_the_callers_thread(bench):
     bench.newest = 5
     bench.put(0, 1, 2)
     assert bench.released == [(item, "answer", 0.0) for item in (0, 1, 2)]
     assert bench.threads == {threading.get_ident()}
 
 
-def test_what_can_never_have_one_goes_at_once_with_the_reason(bench):
+def test_an_item_that_can_get_no_answer_is_released_at_once_with_the_reason(bench):
     bench.oldest = 3
     bench.put(1, 2)
     assert bench.released == [(1, "past", 0.0), (2, "past", 0.0)]
@@ -95,19 +95,19 @@ def test_an_answer_that_comes_late_is_waited_for_and_the_order_is_kept(bench):
     bench.put(3)
     bench.wait(lambda: bench.items == [0, 1])
     bench.newest = 4
-    bench.put(4)  # has its answer, and must not overtake
+    bench.put(4)  # has its answer, but must not overtake
     bench.wait(lambda: bench.items == [0, 1, 2, 3, 4])
     assert set(bench.answers) == {"answer"}
     assert all(waited_s > 0 for item, _, waited_s in bench.released if item < 3)
 
 
-def test_after_the_time_out_it_goes_without_an_answer_and_the_next_has_its_own_time():
+def test_after_the_time_out_an_item_is_released_without_an_answer_and_the_next_has_its_own_time():
     bench = Bench(timeout_s=0.1)
     bench.put(7)
     time.sleep(0.06)
     bench.put(8)
     bench.wait(lambda: bench.items == [7])
-    bench.newest = 8  # 40 ms or less before the time of the second is over
+    bench.newest = 8  # at most 40 ms before the second one's time-out
     bench.wait(lambda: bench.items == [7, 8])
     (_, reason, waited_s), (_, answer, _) = bench.released
     assert (reason, answer) == ("not yet", "answer")
@@ -140,11 +140,11 @@ def test_many_items_from_a_stream_whose_answers_lag_all_get_theirs_in_order():
     assert bench.queue.stop()
 
 
-def test_when_it_is_full_the_oldest_go_without_an_answer_and_nothing_is_lost():
+def test_when_the_queue_is_full_the_oldest_are_released_without_an_answer_and_nothing_is_lost():
     bench = Bench(max_items=3)
     bench.put(*range(5))
     bench.wait(lambda: bench.items == [0, 1])
-    assert "as many as there is room for: not waited for any longer. not yet" in bench.answers[0]
+    assert "results wait already, the maximum: stopped waiting for the transform. not yet" in bench.answers[0]
     bench.newest = 10
     bench.wait(lambda: bench.items == list(range(5)))
     assert bench.answers[2:] == ["answer"] * 3
@@ -177,22 +177,22 @@ def test_a_release_that_hangs_holds_up_neither_the_caller_nor_the_memory():
     bench.held.set()
     bench.wait(lambda: not len(queue))
     assert bench.items == sorted(bench.items)
-    assert bench.items[-1] == 49  # the newest count
+    assert bench.items[-1] == 49  # the newest is released
     assert bench.lost + len(bench.items) == 50
     assert queue.stop()
 
 
-def test_hurry_sends_what_waits_and_only_that(bench):
+def test_hurry_releases_the_waiting_items_only(bench):
     bench.put(0, 1)
     bench.queue.hurry("jumped")
     bench.wait(lambda: bench.items == [0, 1])
-    assert bench.answers[0] == "jumped: not waited for any longer. not yet"
+    assert bench.answers[0] == "jumped: stopped waiting for the transform. not yet"
     bench.put(2)
     time.sleep(PROMPT_S)
     assert bench.items == [0, 1]
 
 
-def test_stop_sends_the_rest_in_order_ends_the_thread_and_takes_nothing_more():
+def test_stop_releases_the_rest_in_order_ends_the_thread_and_accepts_nothing_more():
     bench = Bench()
     bench.put(*range(20))
     bench.newest = 9
@@ -217,7 +217,7 @@ def test_stop_does_not_wait_for_a_release_that_hangs():
     bench.held.set()
 
 
-def test_one_that_cannot_be_released_does_not_silence_the_later_ones(bench):
+def test_a_failed_release_does_not_stop_the_later_ones(bench):
     bench.unlucky = 13
     bench.put(12, 13, 14)
     bench.newest = 20

@@ -81,7 +81,7 @@ def test_01_a_box_tracks_an_object_through_a_video(tmp_path, clip):
     boxes = [tuple(map(int, found.split(","))) for found in re.findall(r"box \(([\d, ]+)\)", printed)]
     assert len(boxes) == printed.count("TRACKING") == 3
     for frame, box in zip((0, 10, 20), boxes, strict=True):
-        assert box_iou(box, tight_box(clip.masks[frame, ROBOT])) > 0.85, frame
+        assert box_iou(box, tight_box(clip.masks[frame, ROBOT])) > 0.8, frame
     overlay = list(VideoFrames(tmp_path / "out/examples/01_track_video/overlay.mp4"))
     assert len(overlay) == 30
     drawn = np.abs(overlay[-1].image.astype(int) - clip.frames[-1]).sum(axis=2) > 60
@@ -134,7 +134,7 @@ def test_05_a_bag_becomes_a_bag_with_the_stamps_of_the_camera(tmp_path, clip):
 def test_08_a_few_steps_teach_the_model_what_belongs_to_a_ring(tmp_path):
     printed = run("08_fine_tune.py", tmp_path, "--steps", "4")
     before, after = map(float, re.findall(r"([\d.]+) before, ([\d.]+) after", printed)[0])
-    assert after > before + 5
+    assert after > before + 15
     out = tmp_path / "out/examples/08_fine_tune"
     assert (out / "run/best.safetensors").is_file()
     assert cv2.imread(str(out / "before_and_after.png")).shape == (256, 512, 3)
@@ -229,11 +229,11 @@ def test_07_a_detector_starts_an_object_and_the_can_is_tracked(live):
     assert f"boxes go to /sam2/{'detections' if importable('vision_msgs') else 'prompts'}" in printed
     assert "TRACKING" in printed
     scene, overlaps = Tabletop(), []
-    for line in live["statuses"]:
+    for line in live["statuses"][::4]:
         can = scene.view(line["stamp"]).can
         if line["id"] != "ball" and line["state"] == "TRACKING" and can.sum() > 2000:  # in whole
             overlaps.append(box_iou(line["box"], tight_box(can)))
-    assert len(overlaps) > 3
+    assert overlaps
     assert np.median(overlaps) > 0.85
 
 

@@ -21,7 +21,13 @@ PAGES = [
     *sorted((ROOT / "models").rglob("*.md")),
     ROOT / "examples" / "README.md",
 ]
-NUMBERS = {"N": "2", "POINTS": "1", "SIZE": "256", "RATE": "24"}  # what a page writes for a number of the reader's
+NUMBERS = {
+    "N": "2",
+    "POINTS": "1",
+    "SIZE": "256",
+    "RATE": "24",
+}  # what a page writes for a number of the reader's
+NO_WORD = re.compile(r"[\[\].]*|\$[a-z]+")  # "...", and a loop's variable that stands for options
 END = re.compile(r"\s(?:#|\||&&|\|\||;|>|&)(?:\s|$)")  # what follows is not of this command
 
 
@@ -39,8 +45,9 @@ def command_lines(page: Path, program: str) -> list[tuple[list[str], bool]]:
         for line in part.replace("\\\n", " ").splitlines():
             for call in re.findall(rf"(?:^|[\s/]){re.escape(program)}((?:\s.*)?)$", line):
                 words = shlex.split(END.split(f"{call} ")[0])
-                words = [word.strip("[]") for word in words if word.strip("[].")]
-                found.append(([NUMBERS.get(word, word) for word in words], whole))
+                words = [word.strip("[]") for word in words if not NO_WORD.fullmatch(word)]
+                # A command's name alone is the heading of what it printed, or a mention.
+                found.append(([NUMBERS.get(word, word) for word in words], whole and len(words) > 1))
     return found
 
 

@@ -111,3 +111,12 @@ def test_parameters_given_to_the_node_on_a_page_exist(page):
         for name in (each.partition(":=")[0] for each in given):
             known = name in NodeParams.__dataclass_fields__ or name.startswith("qos_overrides.")
             assert known, f"{page.name}: -p {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_a_page_compiles(page):
+    text = page.read_text()
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)):
+        compile(block, f"{page.name}, block {number}", "exec")
+    for number, block in enumerate(re.findall(r'python -c "\n(.*?[^\\])"\n', text, re.DOTALL)):
+        compile(block.replace('\\"', '"'), f"{page.name}, -c {number}", "exec")

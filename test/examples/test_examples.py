@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -69,10 +70,17 @@ def test_an_example_is_short_and_in_the_table(path):
     assert f"python examples/{path.name}`" in (ROOT / "examples" / "README.md").read_text()
 
 
-def test_help_explains_an_example(tmp_path):
-    shown = run("01_track_video.py", tmp_path, "--help")
-    assert "Tracks one object through a video" in shown
-    assert "--box" in shown
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_help_explains_an_example(path, tmp_path, monkeypatch, capsys):
+    if "import rclpy" in path.read_text():
+        pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+        pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(path), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert path.read_text().splitlines()[1].strip('"') in shown
     assert not list(tmp_path.iterdir())
 
 
@@ -190,9 +198,9 @@ def live(tmp_path_factory) -> dict[str, Any]:
             graph.wait_until_active(180.0)
             started = {}
             for name, options in (
-                ("07_detector_loop.py", ["--seconds", "12"]),
-                ("06_ros_client.py", ["--seconds", "12"]),
-                ("11_grasp_point.py", ["--seconds", "12", "--check"]),
+                ("07_detector_loop.py", ["--seconds", "10"]),
+                ("06_ros_client.py", ["--seconds", "10"]),
+                ("11_grasp_point.py", ["--seconds", "10", "--check"]),
             ):
                 started[name] = subprocess.Popen(
                     command(name, *options), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
@@ -229,9 +237,10 @@ def test_07_a_detector_starts_an_object_and_the_can_is_tracked(live):
     assert f"boxes go to /sam2/{'detections' if importable('vision_msgs') else 'prompts'}" in printed
     assert "TRACKING" in printed
     scene, overlaps = Tabletop(), []
-    for line in live["statuses"][::4]:
+    tracked = [line for line in live["statuses"] if line["id"] != "ball" and line["state"] == "TRACKING"]
+    for line in tracked[::3]:
         can = scene.view(line["stamp"]).can
-        if line["id"] != "ball" and line["state"] == "TRACKING" and can.sum() > 2000:  # in whole
+        if can.sum() > 2000:  # in whole
             overlaps.append(box_iou(line["box"], tight_box(can)))
     assert overlaps
     assert np.median(overlaps) > 0.85

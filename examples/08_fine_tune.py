@@ -58,7 +58,7 @@ def main() -> None:
     every = {"validate_every": args.steps, "picture_every": args.steps, "checkpoint_every": args.steps}
     config = FinetuneConfig(
         data=(str(data),), validation_data=(str(held_out),), validation_frames=3, out=str(OUT / "run"),
-        image_size=SIZE, frames=3, clips=2, steps=args.steps, **rates, **every,
+        image_size=SIZE, frames=3, steps=args.steps, warmup_steps=2, **rates, **every,
     )  # fmt: skip
     summary = finetune(config, tell=print, progress=lambda step, done, total: None)
     print(f"J&F of held-out rings: {summary['before']['JF']:.1f} before, {summary['best']['JF']:.1f} after")

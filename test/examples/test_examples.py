@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -69,10 +70,17 @@ def test_an_example_is_short_and_in_the_table(path):
     assert f"python examples/{path.name}`" in (ROOT / "examples" / "README.md").read_text()
 
 
-def test_help_explains_an_example(tmp_path):
-    shown = run("01_track_video.py", tmp_path, "--help")
-    assert "Tracks one object through a video" in shown
-    assert "--box" in shown
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_help_explains_an_example(path, tmp_path, monkeypatch, capsys):
+    if "import rclpy" in path.read_text():
+        pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+        pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(path), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert path.read_text().splitlines()[1].strip('"') in shown
     assert not list(tmp_path.iterdir())
 
 
@@ -81,7 +89,7 @@ def test_01_a_box_tracks_an_object_through_a_video(tmp_path, clip):
     boxes = [tuple(map(int, found.split(","))) for found in re.findall(r"box \(([\d, ]+)\)", printed)]
     assert len(boxes) == printed.count("TRACKING") == 3
     for frame, box in zip((0, 10, 20), boxes, strict=True):
-        assert box_iou(box, tight_box(clip.masks[frame, ROBOT])) > 0.85, frame
+        assert box_iou(box, tight_box(clip.masks[frame, ROBOT])) > 0.8, frame
     overlay = list(VideoFrames(tmp_path / "out/examples/01_track_video/overlay.mp4"))
     assert len(overlay) == 30
     drawn = np.abs(overlay[-1].image.astype(int) - clip.frames[-1]).sum(axis=2) > 60
@@ -134,7 +142,7 @@ def test_05_a_bag_becomes_a_bag_with_the_stamps_of_the_camera(tmp_path, clip):
 def test_08_a_few_steps_teach_the_model_what_belongs_to_a_ring(tmp_path):
     printed = run("08_fine_tune.py", tmp_path, "--steps", "4")
     before, after = map(float, re.findall(r"([\d.]+) before, ([\d.]+) after", printed)[0])
-    assert after > before + 5
+    assert after > before + 15
     out = tmp_path / "out/examples/08_fine_tune"
     assert (out / "run/best.safetensors").is_file()
     assert cv2.imread(str(out / "before_and_after.png")).shape == (256, 512, 3)
@@ -190,9 +198,9 @@ def live(tmp_path_factory) -> dict[str, Any]:
             graph.wait_until_active(180.0)
             started = {}
             for name, options in (
-                ("07_detector_loop.py", ["--seconds", "12"]),
-                ("06_ros_client.py", ["--seconds", "12"]),
-                ("11_grasp_point.py", ["--seconds", "12", "--check"]),
+                ("07_detector_loop.py", ["--seconds", "10"]),
+                ("06_ros_client.py", ["--seconds", "10"]),
+                ("11_grasp_point.py", ["--seconds", "10", "--check"]),
             ):
                 started[name] = subprocess.Popen(
                     command(name, *options), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
@@ -229,11 +237,12 @@ def test_07_a_detector_starts_an_object_and_the_can_is_tracked(live):
     assert f"boxes go to /sam2/{'detections' if importable('vision_msgs') else 'prompts'}" in printed
     assert "TRACKING" in printed
     scene, overlaps = Tabletop(), []
-    for line in live["statuses"]:
+    tracked = [line for line in live["statuses"] if line["id"] != "ball" and line["state"] == "TRACKING"]
+    for line in tracked[::3]:
         can = scene.view(line["stamp"]).can
-        if line["id"] != "ball" and line["state"] == "TRACKING" and can.sum() > 2000:  # in whole
+        if can.sum() > 2000:  # in whole
             overlaps.append(box_iou(line["box"], tight_box(can)))
-    assert len(overlaps) > 3
+    assert overlaps
     assert np.median(overlaps) > 0.85
 
 

@@ -27,6 +27,7 @@ NUMBERS = {
     "SIZE": "256",
     "RATE": "24",
 }  # what a page writes for a number of the reader's
+NO_WORD = re.compile(r"[\[\].]*|\$[a-z]+")  # "...", and a loop's variable that stands for options
 END = re.compile(r"\s(?:#|\||&&|\|\||;|>|&)(?:\s|$)")  # what follows is not of this command
 
 
@@ -44,8 +45,9 @@ def command_lines(page: Path, program: str) -> list[tuple[list[str], bool]]:
         for line in part.replace("\\\n", " ").splitlines():
             for call in re.findall(rf"(?:^|[\s/]){re.escape(program)}((?:\s.*)?)$", line):
                 words = shlex.split(END.split(f"{call} ")[0])
-                words = [word.strip("[]") for word in words if word.strip("[].")]
-                found.append(([NUMBERS.get(word, word) for word in words], whole))
+                words = [word.strip("[]") for word in words if not NO_WORD.fullmatch(word)]
+                # A command's name alone is the heading of what it printed, or a mention.
+                found.append(([NUMBERS.get(word, word) for word in words], whole and len(words) > 1))
     return found
 
 
@@ -109,3 +111,12 @@ def test_parameters_given_to_the_node_on_a_page_exist(page):
         for name in (each.partition(":=")[0] for each in given):
             known = name in NodeParams.__dataclass_fields__ or name.startswith("qos_overrides.")
             assert known, f"{page.name}: -p {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_a_page_compiles(page):
+    text = page.read_text()
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)):
+        compile(block, f"{page.name}, block {number}", "exec")
+    for number, block in enumerate(re.findall(r'python -c "\n(.*?[^\\])"\n', text, re.DOTALL)):
+        compile(block.replace('\\"', '"'), f"{page.name}, -c {number}", "exec")

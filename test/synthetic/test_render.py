@@ -265,3 +265,11 @@ def test_the_demo_hides_one_object_for_two_to_three_seconds_and_keeps_the_other_
     before = np.argwhere(clip.masks[hidden[0] - 1, 1]).mean(0)
     after = np.argwhere(clip.masks[hidden[-1] + 1, 1]).mean(0)
     assert np.hypot(*(after - before)) < 200
+
+
+@with_photographs
+def test_the_first_frames_of_the_demo_are_those_of_the_whole_clip() -> None:
+    few, more = demo_clip(frames=2), demo_clip(frames=5)
+    assert np.array_equal(few.frames, more.frames[:2])
+    assert np.array_equal(few.masks, more.masks[:2])
+    assert len(more.frames) == 5

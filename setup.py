@@ -129,7 +129,7 @@ setup(
     extras_require={
         "docs": ["furo", "myst-parser", "sphinx", "sphinx-copybutton"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
-        "ray": ["ray>=2.9"],
+        "ray": ["ray"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "transformers>=4.57"],
     },
     ext_modules=[CPU_KERNELS] if ON_LINUX_X86 else [],

@@ -132,6 +132,9 @@ def test_finding_the_end_is_fast_compared_with_decoding(photo):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_a_photograph_is_rotated_as_in_viewers(photo, format, orientation):
+    opencv = tuple(int(part) for part in cv2.__version__.split(".")[:2])
+    if format in ("TIFF", "WEBP") and opencv < (4, 14):
+        pytest.skip(f"OpenCV {cv2.__version__} reads TIFF and WebP as they are stored; 4.14 rotates them")
     file = io.BytesIO()
     exif = Image.Exif()
     exif[0x112] = orientation

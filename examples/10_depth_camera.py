@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishes a rendered colour and depth camera, for trying the node without hardware; Ctrl-C ends it.
 
-A can moves to and fro on a table, and a box hides it in between; sam2_ros.synthetic.tabletop knows where it is.
+A can moves back and forth on a table, and a box hides it in between; sam2_ros.synthetic.tabletop knows where it is.
 """
 
 import argparse

@@ -16,7 +16,7 @@ MATRIX = np.array([[FOCAL_PX, 0, (WIDTH_PX - 1) / 2], [0, FOCAL_PX, (HEIGHT_PX -
 """Intrinsics of both images: the depth image is registered to the colour image."""
 CAN_RADIUS_M, CAN_HEIGHT_M = 0.033, 0.12
 PERIOD_S = 14.0
-"""The can goes to and fro in this time; in the middle of each way a box hides it."""
+"""The can goes back and forth in this time; in the middle of each way a box hides it."""
 NOISE_M = 0.002
 """Standard deviation of a depth reading at 1 m; it grows with the square of the distance."""
 

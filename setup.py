@@ -114,7 +114,7 @@ setup(
         "matplotlib-fontja>=1.0",  # a font with Japanese letters, for names in overlays
         "numpy>=1.21.5",
         "opencv-python-headless>=4.11,<5",
-        "pillow>=9.1",
+        "pillow>=9.2",
         "psutil>=5.9",
         "pycocotools>=2.0.6",
         "pyyaml>=6.0",

@@ -110,7 +110,7 @@ def test_its_operations_are_counted_and_its_large_attentions_listed() -> None:
     assert flops.encoder > POOLING.encoder.flops(128) > 0
     assert rewritten_flops(POOLING, BankSize()).encoder < flops.encoder
     assert {shape.channels for shape in large_attentions(POOLING.at_image_size(512))} == {128}
-    with pytest.raises(UserError, match="pooling has another image encoder than Hiera"):
+    with pytest.raises(UserError, match="pooling has an image encoder other than Hiera"):
         hiera_of(POOLING)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every example runs as a user runs it, in a process of its own, and what it leaves is compared with the truth."""
+"""Runs every example in its own process, and compares its results with the ground truth."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation site: it builds without a warning, and its generated pages are as the code says.
+"""The documentation site builds without a warning, and its generated pages agree with the code.
 
 Sphinx and its theme are needed for the build alone.
 """
@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 
 
 def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """As `make docs` does."""
+    """Builds the site as `make docs` does."""
     pytest.importorskip("sphinx")
     pytest.importorskip("furo")
     strict = ["-W", "--keep-going", "-n", "-q"]

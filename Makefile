@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-# The whole project on a fresh machine: Python 3.10-3.13, g++, make and git are enough.
+# Builds, runs and tests the project on a new machine. Needs Python 3.10-3.13, g++, make and git.
 #
-#   make env     .venv with everything pinned, a ROS 2 graph from wheels (Linux x86-64), sam2_ros_msgs built; seconds when nothing changed
-#   make demo    the main job, start to end: leaves out/demo
-#   make check   lint, types and the quick tests: for every change, 90 seconds
-#   make test    lint, types and all tests, with a live ROS graph: before a change is handed in, 12 minutes on 2 cores
-#   make docs    the documentation site: leaves out/docs; a broken link fails
-#   make pins    scripts/requirements*.txt from the *.in beside them, with hashes; UV_ARGS=--upgrade takes newer versions
-#   make clean   removes what the others made
+#   make env     .venv with pinned dependencies, ROS 2 from wheels (Linux x86-64) and sam2_ros_msgs; seconds if nothing changed
+#   make demo    the tracker and the live node on a rendered clip: writes out/demo
+#   make check   lint, types and the quick tests: while you work, 90 seconds
+#   make test    lint, types and all tests, with a live ROS graph: before a change request, 12 minutes on 2 cores
+#   make docs    the documentation site: writes out/docs; a broken link is an error
+#   make pins    scripts/requirements*.txt from the *.in beside them, with hashes; UV_ARGS=--upgrade: newer versions
+#   make clean   removes everything that the other targets made
 #
 # Variables, each as in `make env PYTHON=python3.12`:
-#   PYTHON          the interpreter to build the environment from
-#   TORCH           what pip is given for PyTorch: a requirement, or a wheel (Jetson); empty = leave PyTorch to you
-#   TORCH_PIP_ARGS  pip options for PyTorch alone, e.g. "--index-url URL" of a CPU-only or CUDA build. Without any, Linux
-#                   gets the CUDA build, gigabytes of it; pytorch.org/get-started lists the URLs
-#   ROS             auto = the wheels where they exist; none = no ROS graph (tests that need one are skipped and say so)
+#   PYTHON          the interpreter for the environment
+#   TORCH           the requirement or wheel (Jetson) of PyTorch for pip; empty = you install PyTorch
+#   TORCH_PIP_ARGS  pip options for PyTorch alone, e.g. "--index-url URL" of a CPU-only or CUDA build. Empty on Linux:
+#                   the CUDA build, several gigabytes; pytorch.org/get-started lists the URLs
+#   ROS             auto = the wheels where they exist; none = no ROS graph (tests that need one are skipped with the reason)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 TORCH_PIP_ARGS ?=
@@ -30,10 +30,10 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH PYTHO
 ifneq ($(AMENT_PREFIX_PATH)$(_ROS_WHEELS_BOOTSTRAP_COMPLETE),)
 unexport LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 endif
-# Nobody else's robot hears our tests.
+# Keeps the topics of the tests on this machine.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
-# One process for each core; the tests of one file stay together, as they share a model or a node.
+# One process for each core, at most 4. The tests of one file run in one process, as they share a model or a node.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help env demo lint check test docs pins clean
@@ -60,7 +60,7 @@ test: lint
 docs: env
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d out/doctrees docs out/docs
 
-# One file for every Python and platform. The ROS wheels get the same versions of what both files have.
+# One file for all Pythons and platforms. Packages in both files have the same version.
 PIN = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--custom-compile-command "make pins" $(UV_ARGS)
 pins:

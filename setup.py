@@ -17,12 +17,12 @@ from setuptools import Extension, find_packages, setup
 NAME = "sam2_ros"
 REPOSITORY = "https://github.com/sam2-ros/sam2_ros"
 CLONE = Path(__file__).resolve().parent  # resolved: see above
-# Optional: without a compiler PyTorch's own attention is used, and that is said then.
+# Optional: without a compiler PyTorch's own attention is used, and a warning states it.
 CPU_KERNELS = Extension(
     f"{NAME}.engine.kernels._cpu_kernels",
     sorted(glob(f"{NAME}/engine/kernels/cpp/*.cpp")),
     depends=sorted(glob(f"{NAME}/engine/kernels/cpp/*.h")),
-    # Not for the CPU that builds: cpu.py asks the one that runs.
+    # Not -march=native: engine/kernels/cpu.py checks the CPU at run time.
     extra_compile_args=[
         "-std=c++17",
         "-O3",
@@ -40,13 +40,13 @@ def files(pattern: str) -> list[str]:
 
 
 def version() -> str:
-    """The one in sam2_ros/__init__.py, read without importing it."""
+    """The version in sam2_ros/__init__.py, read without importing it."""
     (found,) = re.findall(r'^__version__ = "(.+)"$', (CLONE / NAME / "__init__.py").read_text("utf-8"), re.M)
     return str(found)
 
 
 def readme() -> str:
-    """README.md for a package index, where relative links lead nowhere: they become links into the repository."""
+    """README.md for a package index, with relative links replaced by links into the repository."""
     text = (CLONE / "README.md").read_text("utf-8")
     text = re.sub(r"(!\[[^\]]*\]\()(?!https?:|#)", rf"\g<1>{REPOSITORY}/raw/main/", text)
     return re.sub(r"(\]\()(?!https?:|#)", rf"\g<1>{REPOSITORY}/blob/main/", text)
@@ -55,7 +55,8 @@ def readme() -> str:
 setup(
     name=NAME,
     version=version(),
-    description="SAM 2 as a stream, in ROS 2 and without: prompt once, get masks under a stable id.",
+    description="SAM 2 object tracking for camera streams: prompt an object in one image by click, box or mask; "
+    "from then on get its mask, box, state and 3D position under a stable id.",
     long_description=readme(),
     long_description_content_type="text/markdown",
     author="sam2_ros developers",
@@ -93,7 +94,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["py.typed"], f"{NAME}.eval.report": ["templates/*"]},
-    # What is read at run time: in share/ of a wheel and of an install space, beside the package in a clone.
+    # Files that are read at run time: in share/ of a wheel or an install space, in a clone beside the package.
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml", "LICENSE"]),

@@ -7,7 +7,7 @@
 #       ros2 launch sam2_ros sam2.launch.py image:=/camera/image_raw
 #   docker run --rm --no-healthcheck sam2_ros ros2 run sam2_ros sam2-ros demo --out /tmp/demo     # the live node, checked
 #
-# --ipc host: images travel through /dev/shm, and 64 MB, Docker's own, are too few (or --shm-size 1g). Shared memory works
+# --ipc host: images travel through /dev/shm, and Docker's default of 64 MB is too small (or --shm-size 1g). Shared memory works
 # only between processes of one user: build with --build-arg UID="$(id -u)" when the camera runs on the host.
 # Humble: --build-arg ROS_DISTRO=humble. A GPU older than PyTorch's CUDA supports: see docs/how-to/troubleshooting.md.
 ARG ROS_DISTRO=jazzy
@@ -15,7 +15,7 @@ FROM ros:${ROS_DISTRO}-ros-base
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /ws
 
-# What package.xml names, before the code, so that an edit does not install it anew.
+# The dependencies in package.xml come before the code, so that an edit of the code does not install them again.
 COPY package.xml src/sam2_ros/package.xml
 COPY sam2_ros_msgs/package.xml src/sam2_ros/sam2_ros_msgs/package.xml
 # hadolint ignore=DL3008
@@ -35,12 +35,12 @@ RUN python3 -m venv --system-site-packages /opt/venv \
         "rosbags>=0.11" backports.zstd huggingface_hub jinja2 matplotlib-fontja psutil pycocotools rich safetensors typer
 
 COPY . src/sam2_ros
-# With the environment's Python: what is installed keeps the interpreter that ran colcon.
+# With the environment's Python: installed programs start with the interpreter that ran colcon.
 RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" \
  && /opt/venv/bin/python -m colcon build --merge-install \
         --base-paths src src/sam2_ros/sam2_ros_msgs --cmake-args -DBUILD_TESTING=OFF \
  && rm -rf build log
-# An image whose tracker does not work is not built: the first frames of the demo, without ROS, on the CPU.
+# The build fails if the tracker does not work: runs the first frames of the demo, without ROS, on the CPU.
 RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" && . install/setup.bash \
  && mkdir /tmp/smoke \
  && HOME=/tmp/smoke ros2 run sam2_ros sam2-ros demo --direct --device cpu --frames 20 --out /tmp/smoke/demo \
@@ -56,6 +56,6 @@ COPY --chmod=755 docker/entrypoint.sh docker/healthcheck.sh /
 ENV SAM2_ROS_MODELS=/models
 USER ${UID}
 ENTRYPOINT ["/entrypoint.sh"]
-# Seldom, since each check starts a Python. It is meant for the command below; for others: --no-healthcheck.
+# Once a minute, since each check starts a Python. For the command below; for others: --no-healthcheck.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=180s CMD ["/healthcheck.sh"]
 CMD ["ros2", "launch", "sam2_ros", "sam2.launch.py"]

@@ -7,7 +7,7 @@
 #       ros2 launch sam2_ros sam2.launch.py image:=/camera/image_raw params_file:=/ws/src/sam2_ros/config/jetson.yaml
 #   docker run --rm --no-healthcheck --runtime nvidia sam2_ros ros2 run sam2_ros sam2-ros demo --out /tmp/demo     # checked
 #
-# --ipc host: images travel through /dev/shm, and 64 MB, Docker's own, are too few (or --shm-size 1g). Shared memory works
+# --ipc host: images travel through /dev/shm, and Docker's default of 64 MB is too small (or --shm-size 1g). Shared memory works
 # only between processes of one user: build with --build-arg UID="$(id -u)" when the camera runs on the host.
 # L4T_TAG goes with the release on the Jetson: r36.4.0 for JetPack 6.1 and 6.2.
 ARG L4T_TAG=r36.4.0
@@ -28,7 +28,7 @@ RUN apt-get update \
         python3-colcon-common-extensions python3-rosdep python3-venv ros-humble-ros-base \
  && rm -rf /var/lib/apt/lists/*
 
-# What package.xml names, before the code, so that an edit does not install it anew.
+# The dependencies in package.xml come before the code, so that an edit of the code does not install them again.
 COPY package.xml src/sam2_ros/package.xml
 COPY sam2_ros_msgs/package.xml src/sam2_ros/sam2_ros_msgs/package.xml
 RUN echo 'APT::Install-Recommends "false";' > /etc/apt/apt.conf.d/90no-recommends \
@@ -38,8 +38,8 @@ RUN echo 'APT::Install-Recommends "false";' > /etc/apt/apt.conf.d/90no-recommend
  && DEBIAN_FRONTEND=noninteractive rosdep install -y --ignore-src --from-paths src src/sam2_ros/sam2_ros_msgs \
  && rm -rf /var/lib/apt/lists/* /root/.ros
 
-# PyTorch alone from NVIDIA's index: with PyPI beside it, pip might take PyPI's wheel, which knows no Tegra. What it
-# depends on therefore comes first. numpy<2: apt's cv_bridge and OpenCV are built against NumPy 1.
+# PyTorch alone from NVIDIA's index: with PyPI beside it, pip might take PyPI's wheel, which does not support Tegra.
+# Its dependencies therefore come first. numpy<2: apt's cv_bridge and OpenCV are built against NumPy 1.
 ARG TORCH=torch==2.8.0
 ARG TORCH_INDEX=https://pypi.jetson-ai-lab.io/jp6/cu126
 RUN python3 -m venv --system-site-packages /opt/venv \
@@ -49,12 +49,12 @@ RUN python3 -m venv --system-site-packages /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --no-deps --index-url "${TORCH_INDEX}" "${TORCH}"
 
 COPY . src/sam2_ros
-# With the environment's Python: what is installed keeps the interpreter that ran colcon.
+# With the environment's Python: installed programs start with the interpreter that ran colcon.
 RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" \
  && /opt/venv/bin/python -m colcon build --merge-install \
         --base-paths src src/sam2_ros/sam2_ros_msgs --cmake-args -DBUILD_TESTING=OFF \
  && rm -rf build log
-# An image whose tracker does not work is not built: the first frames of the demo, without ROS, on the CPU.
+# The build fails if the tracker does not work: runs the first frames of the demo, without ROS, on the CPU.
 RUN . "/opt/ros/${ROS_DISTRO}/setup.bash" && . install/setup.bash \
  && mkdir /tmp/smoke \
  && HOME=/tmp/smoke ros2 run sam2_ros sam2-ros demo --direct --device cpu --frames 20 --out /tmp/smoke/demo \
@@ -69,6 +69,6 @@ COPY --chmod=755 docker/entrypoint.sh docker/healthcheck.sh /
 ENV SAM2_ROS_MODELS=/models
 USER ${UID}
 ENTRYPOINT ["/entrypoint.sh"]
-# Seldom, since each check starts a Python. It is meant for the command below; for others: --no-healthcheck.
+# Once a minute, since each check starts a Python. For the command below; for others: --no-healthcheck.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=180s CMD ["/healthcheck.sh"]
 CMD ["ros2", "launch", "sam2_ros", "sam2.launch.py"]

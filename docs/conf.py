@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration of the documentation site. `make docs` builds it strictly; rosdoc2 builds it by rosdoc2.yaml.
 
-Knows nothing of what the pages say.
+Knows nothing of the contents of the pages.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sam2_ros
 
-# rosdoc2 builds a copy of this folder: the repository is where the package is.
+# rosdoc2 builds a copy of this folder, so the repository is found by the package.
 ROOT = Path(sam2_ros.__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -38,8 +38,8 @@ included_pages = {
     "models/nano/README.md": "reference/nano",
     "CONTRIBUTING.md": "contributing",
 }  # files outside docs/ that a page includes
-nitpicky = True  # a reference that leads nowhere is an error
-nitpick_ignore_regex = [(r"py:.*", r"(?!sam2_ros\.).*")]  # types of other packages: their sites are not asked
+nitpicky = True  # a broken reference is an error
+nitpick_ignore_regex = [(r"py:.*", r"(?!sam2_ros\.).*")]  # types of other packages: not linked
 
 # Text
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepares docstrings and signatures for autodoc, where Sphinx would misread them.
 
-Knows nothing of what they say.
+Knows nothing of their contents.
 """
 
 from __future__ import annotations

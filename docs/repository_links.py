@@ -58,7 +58,7 @@ class RepositoryLinks(SphinxTransform):
             self._lead_to_repository(node, path, name, heading)
 
     def _in_repository(self, target: str) -> Path | None:
-        """The file or folder that a link means, counted from the page, or from the file that the page includes."""
+        """The file or folder of a link, relative to the page or to the file that the page includes, or None."""
         root = Path(self.config.repository_root)
         bases = [(root / "docs" / self.env.docname).parent, Path(self.env.doc2path(self.env.docname)).parent]
         bases += [
@@ -106,7 +106,7 @@ def headings(markdown: Path) -> set[str]:
 
 
 def resolve_includes(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Paths of included files count from the page in the repository, wherever the site is built."""
+    """Makes the paths of included files relative to the page in the repository, wherever the site is built."""
     folder = (Path(app.srcdir) / docname).parent
     source[0] = INCLUDES.sub(f"{os.path.relpath(app.config.repository_root, folder)}/", source[0])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segments what was clicked in one image: one click can mean several things, and the model answers with three masks.
+"""Segments the object at a click in one image: a click can mean several things, so the model returns three masks.
 
 Without an image it renders one, with a cup on a saucer.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segments everything in one image: a grid of clicks, of whose masks the good, stable and distinct ones are kept.
+"""Segments everything in one image: prompts a grid of clicks, and keeps the good, stable and distinct masks.
 
 Without an image it renders one. nano is meant for tracking: take a larger model for photographs.
 """

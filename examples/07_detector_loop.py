@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector beside the tracker: finds an orange thing with OpenCV in every image, and sends its box to the node.
+"""Runs a detector beside the tracker: finds an orange thing with OpenCV in every image, and sends its box to the node.
 
 With vision_msgs the box goes to ~/detections, and the node decides whether it needs it; without, to ~/prompts while the
 node does not track the object. Start a node and a camera first, as for 06_ros_client.py.

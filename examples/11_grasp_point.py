@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns positions into a grasp point for a gripper, and says when there is none to trust.
+"""Turns positions into a grasp point for a gripper, and prints a reason to wait when there is none.
 
 Needs a node with use_3d and target_frame, and depth; docs/tutorials/robot-arm-with-depth.md shows how to start them.
 With --check the point is compared with the true one of the can of 10_depth_camera.py.
@@ -58,9 +58,7 @@ class Gripper(Node):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--node", default="sam2", help="name of the node")
-    parser.add_argument(
-        "--class-id", default="orange", help="class of the object, as its prompt or detection said"
-    )
+    parser.add_argument("--class-id", default="orange", help="class of the object in its prompt or detection")
     parser.add_argument(
         "--eye", type=float, nargs=3, default=(0, 0, 0.35), help="camera in target_frame, metres"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An open-vocabulary detector tells the tracker what to track: `... text:="a cup, a red box" image:=/camera/image_raw`.
+"""Starts the tracker beside an open-vocabulary detector: `... text:="a cup, a red box" image:=/camera/image_raw`.
 
 Starts the detector where its package is installed and it is one node; sends it the text. All of sam2.launch.py's
 arguments work. Knows topics, services and packages of the detectors; see docs/how-to/detectors.md.
@@ -154,13 +154,13 @@ def start_detector(context: LaunchContext) -> Entities:
 
 
 def send_text(context: LaunchContext) -> Entities:
-    """The text for a detector that is there, and the newest text for one that comes back."""
+    """Sends the text to a detector that is running, and the newest text to one that is restarted."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if given["detector"] == "grounding_dino":
         return by_service(context, given["text"], given["prompt_service"])
     if given["text_topic"]:
         return by_topic(context, given["text"], given["text_topic"])
-    return [LogInfo(msg="text_topic is empty: the detector is not told the text")]
+    return [LogInfo(msg="text_topic is empty: the text is not sent to the detector")]
 
 
 def by_topic(context: LaunchContext, text: str, topic: str) -> Entities:
@@ -182,9 +182,9 @@ def by_topic(context: LaunchContext, text: str, topic: str) -> Entities:
         if listeners <= before:
             return later(look)
         publisher.publish(newest)
-        return [LogInfo(msg=f"the detector on {topic} is told: {newest.data}"), *later(look)]
+        return [LogInfo(msg=f"text sent to the detector on {topic}: {newest.data}"), *later(look)]
 
-    # A text that somebody else sent meanwhile is what a detector gets that comes back.
+    # A restarted detector gets the newest text, also one that another node sent.
     node.create_subscription(String, topic, hear, 1)
     return look(context)
 
@@ -208,8 +208,12 @@ def by_service(context: LaunchContext, text: str, service: str) -> Entities:
         if not reply.done():
             return later(look)
         done, reply = bool(reply.result().success), None
-        said = f"is told: {text}" if done else "did not take the text; it is asked again"
-        return [LogInfo(msg=f"the detector behind {service} {said}"), *later(look)]
+        outcome = (
+            f"text accepted by {service}: {text}"
+            if done
+            else f"text refused by {service}, sent again: {text}"
+        )
+        return [LogInfo(msg=outcome), *later(look)]
 
     return look(context)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the files of the package into docs/explanation/architecture.md: for each the first line of its docstring.
+"""Writes the table of files in docs/explanation/architecture.md: for each the first line of its docstring.
 
     python scripts/architecture_tree.py
 
-Knows nothing of what the files do; a test compares the page with what this would write.
+Knows nothing of what the files do. A test compares the page with the output of this script.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def packages(folder: Path) -> list[Path]:
 
 
 def rows(folder: Path, within: Path) -> Iterator[tuple[str, str]]:
-    """Modules, then packages with theirs, in the order of their names."""
+    """The modules of a folder, then its packages with their modules, sorted by name."""
     for source in modules(folder):
         yield f"`{source.relative_to(within).as_posix()}`", first_line(source)
     for package in packages(folder):
@@ -44,7 +44,7 @@ def rows(folder: Path, within: Path) -> Iterator[tuple[str, str]]:
 
 
 def tree() -> str:
-    """One table for each package, and one for the files beside them."""
+    """One table for the modules of sam2_ros itself, and one for each package."""
     head = ("file", "what it does")
     parts = [
         f"### sam2_ros/\n\n{table(head, [(f'`{one.name}`', first_line(one)) for one in modules(PACKAGE)])}"
@@ -56,7 +56,7 @@ def tree() -> str:
 
 
 def with_tree(page: str) -> str:
-    """The page with its tree as the files have it now."""
+    """The page with the current tree."""
     return with_generated(page, tree())
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how long a training clip takes to make, drawn by a worker or on a device: `python scripts/clip_cost.py`.
+"""Measures the time to make a training clip, drawn by a worker or on a device: `python scripts/clip_cost.py`.
 
-Knows one thread of one process; says nothing of what learns from the clips.
+Uses one thread of one process. Knows nothing of training on the clips.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sam2_ros.train.nano.device_clips import on_device
 
 
 def clip_cost(clips: int, size: int, frames: int, objects: int, device: torch.device) -> dict[str, float]:
-    """Mean milliseconds per clip, textures made before, and what goes from worker to learner, in MB."""
+    """Mean milliseconds per clip, with textures made before, and MB sent from worker to learner per clip."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     there = on_device(device)
     shape = (size, frames, objects)
-    for seed in range(clips, 11 * clips):  # other clips make the textures that all share
+    for seed in range(clips, 11 * clips):  # other clips, to make the textures that all clips share
         description = there.work(seed, *shape)
     there.draw(description)
     _wait(device)
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=20, help="(20)")
     parser.add_argument("--size", type=int, default=384, help="side of the frames in pixels (384)")
-    parser.add_argument("--frames", type=int, default=8, help="drawn of each clip (8)")
+    parser.add_argument("--frames", type=int, default=8, help="frames drawn of each clip (8)")
     parser.add_argument("--objects", type=int, default=3, help="(3)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="(cpu)")
     print(json.dumps(clip_cost(**vars(parser.parse_args()))))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the animated picture of the README and of the documentation's first page from what `sam2-ros demo` leaves.
+"""Makes the animated picture of the README and of docs/index.md from the results of `sam2-ros demo`.
 
     python scripts/demo_picture.py out/demo docs/pictures/demo.webp
 
-Does not draw: it shrinks overlay.mp4, keeps every second frame and writes an animated WebP that plays in real time.
+Shrinks overlay.mp4, keeps every second frame and writes an animated WebP that plays in real time. Does not draw.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def frames_of(video: Path) -> tuple[list[Image.Image], float]:
         index += 1
     capture.release()
     if not frames:
-        raise SystemExit(f"{video} has no frames: run `make demo` first, and name its folder")
+        raise SystemExit(f"{video} has no frames: run `make demo` first, and give its folder")
     return frames, 1000 * EVERY / rate
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     size = args.picture.stat().st_size
     print(f"{args.picture}: {len(frames)} frames, {size / 1e6:.2f} MB")
     if size > LIMIT_BYTES:
-        raise SystemExit(f"that is more than {LIMIT_BYTES / 1e6:.0f} MB: lower WIDTH_PX or QUALITY")
+        raise SystemExit(f"at most {LIMIT_BYTES / 1e6:.0f} MB expected: lower WIDTH_PX or QUALITY")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the environment that `make` works in: dependencies, ROS 2 from wheels, sam2_ros_msgs, sam2_ros.
+"""Builds the environment of `make`: dependencies, ROS 2 from wheels, sam2_ros_msgs, sam2_ros.
 
 Knows nothing of what the package does. Standard library only: it runs before anything is installed. Each step
 leaves a stamp with a digest of its inputs: a second run does nothing, a changed input redoes its step and
@@ -31,14 +31,14 @@ SUPPORTED = ((3, 10), (3, 13))
 
 
 class EnvironmentProblem(Exception):
-    """The machine lacks something; one line with the remedy."""
+    """The machine lacks something: one line with the remedy."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, default=Path(".venv"), help="folder of the environment")
     parser.add_argument(
-        "--torch", default="", help="requirement or wheel for PyTorch; empty: not installed here"
+        "--torch", default="", help="requirement or wheel for PyTorch; empty: do not install it"
     )
     parser.add_argument("--torch-pip-args", default="", help="pip options for PyTorch alone")
     parser.add_argument("--ros", choices=["auto", "none"], default="auto", help="none: no ROS graph")
@@ -55,19 +55,19 @@ def main() -> int:
 
 
 def why_no_ros() -> str:
-    """Why the ROS 2 wheels cannot be used on this machine; empty when they can."""
+    """The reason why the ROS 2 wheels cannot be used on this machine; empty if they can."""
     if sys.platform != "linux" or platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc":
         return f"the wheels are for Linux x86-64 with glibc, this is {sys.platform} {platform.machine()}"
     return ""
 
 
 def check_machine(with_ros: bool) -> None:
-    """Raises EnvironmentProblem naming the first thing that is missing, before anything is downloaded."""
+    """Raises EnvironmentProblem with the first requirement that is missing, before anything is downloaded."""
     low, high = SUPPORTED
     if not low <= sys.version_info[:2] <= high:
         raise EnvironmentProblem(
-            f"Python {platform.python_version()} was given ({sys.executable}), 3.{low[1]} to 3.{high[1]} is "
-            f"needed: make env PYTHON=python3.{high[1]}"
+            f"Python {platform.python_version()} given ({sys.executable}), 3.{low[1]} to 3.{high[1]} "
+            f"expected: make env PYTHON=python3.{high[1]}"
         )
     try:
         import ensurepip  # noqa: F401  Debian leaves it out of python3
@@ -80,19 +80,19 @@ def check_machine(with_ros: bool) -> None:
     for tool in ("g++", "make"):
         if shutil.which(tool) is None:
             raise EnvironmentProblem(
-                f"{tool} is missing, it builds sam2_ros_msgs: apt install {tool}, "
+                f"{tool} is missing, which builds sam2_ros_msgs: apt install {tool}, "
                 "or without ROS: make env ROS=none"
             )
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.is_file():
         raise EnvironmentProblem(
-            f"{header} is missing, it builds sam2_ros_msgs: apt install python3-dev, "
+            f"{header} is missing, which builds sam2_ros_msgs: apt install python3-dev, "
             "or without ROS: make env ROS=none"
         )
 
 
 def digest_of(*parts: "str | Path") -> str:
-    """SHA-256 over strings and over the names and contents of files; folders are walked in order."""
+    """SHA-256 of strings, and of the names and contents of files; the files of a folder in sorted order."""
     sha = hashlib.sha256()
     for part in parts:
         paths = []
@@ -106,7 +106,7 @@ def digest_of(*parts: "str | Path") -> str:
 
 
 class Environment:
-    """A virtual environment and the stamps of the steps it has been through."""
+    """A virtual environment, with a stamp for each step that is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,7 +126,9 @@ class Environment:
             self.step("requirements", "venv", lambda: self.install_pinned(REQUIREMENTS), REQUIREMENTS),
         ]
         if no_ros:
-            print(f"make env: no ROS graph, {no_ros}. Everything that needs none works.")
+            print(
+                f"make env: without a ROS graph: {no_ros}. The live node and its tests need one; the rest works."
+            )
         else:
             done.append(self.step("ros", "venv", self.install_ros, REQUIREMENTS_ROS))
             done.append(self.step("sam2_ros_msgs", "ros", self.build_messages, MESSAGES))
@@ -135,13 +137,13 @@ class Environment:
             print(f"make env: {self.path} is ready ({time.monotonic() - started:.0f} s)")
 
     def step(self, name: str, base: str, action: "Callable[[], None]", *inputs: "str | Path") -> bool:
-        """Runs action unless it ran with these inputs on this base (a step before); returns whether it ran."""
+        """Runs an action unless it ran before with these inputs on this base (an earlier step). True if it ran."""
         self.digests[name] = digest_of(self.digests[base], name, *inputs)
         stamp = self.stamps / name
         if stamp.is_file() and stamp.read_text() == self.digests[name]:
             return False
         print(f"make env: {name}", flush=True)
-        stamp.unlink(missing_ok=True)  # an interrupted step is not a finished one
+        stamp.unlink(missing_ok=True)  # an interrupted step must run again
         action()
         self.stamps.mkdir(exist_ok=True)
         stamp.write_text(self.digests[name])
@@ -151,11 +153,11 @@ class Environment:
         self.call(sys.executable, "-m", "venv", "--clear", str(self.path))
 
     def install_torch(self, requirement: str, pip_args: "list[str]") -> None:
-        if requirement:  # not quiet: it may be gigabytes, and the progress bar says so
+        if requirement:  # not quiet: it may be gigabytes, so the progress bar is useful
             self.call(str(self.python), "-m", "pip", "install", *pip_args, requirement)
 
     def install_pinned(self, requirements: Path) -> None:
-        """Refuses whatever has no hash in the file. PyTorch has none: its build depends on the machine.
+        """Installs pinned packages; pip refuses one without a hash. PyTorch has none: its build depends on the machine.
 
         --no-deps: the file is complete, and pip 23.2 takes an extra of a pinned package for one that is not pinned.
         """
@@ -166,7 +168,7 @@ class Environment:
         self.repair_cmake_exports()
 
     def repair_cmake_exports(self) -> None:
-        """The wheels' CMake exports carry their builder's paths; ours are put in their place."""
+        """Replaces the paths of the wheels' builder in their CMake exports by those of this environment."""
         script = "import numpy, pathlib; print(pathlib.Path(numpy.__file__).parent)"
         numpy = subprocess.run(
             [str(self.python), "-c", script], check=True, capture_output=True, text=True
@@ -181,13 +183,13 @@ class Environment:
                 export.write_text(text)
 
     def build_messages(self) -> None:
-        """Into the environment itself, beside the other messages: Python and the loader look there."""
+        """Builds sam2_ros_msgs into the environment itself, where Python and the loader look for messages."""
         for pattern in (
             "share/sam2_ros_msgs",
             "include/sam2_ros_msgs",
             "lib/python3.*/site-packages/sam2_ros_msgs",
         ):
-            for old in self.path.glob(pattern):  # a message that is gone must not live on
+            for old in self.path.glob(pattern):  # removes messages that no longer exist
                 shutil.rmtree(old)
         build = ROOT / "build" / "ros"
         shutil.rmtree(build, ignore_errors=True)
@@ -204,7 +206,7 @@ class Environment:
         self.pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
     def pip(self, *arguments: str) -> None:
-        """Errors only: an index of the machine's own may warn about each package it lacks."""
+        """Runs pip install. Shows errors only: a private index may warn about each package that it lacks."""
         self.call(str(self.python), "-m", "pip", "install", "--quiet", "--quiet", *arguments)
 
     def call(self, *command: str, env: "dict[str, str] | None" = None) -> None:

@@ -3,7 +3,7 @@
 
     python scripts/reference_pages.py
 
-Knows which generators there are; a test compares the files with what this would write.
+Knows only the list of generators. A test compares the files with the output of this script.
 """
 
 from __future__ import annotations

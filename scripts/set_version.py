@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepares a release: writes a version to every file that has it, and its date to both changelogs.
 
-Does not run git. catkin_prepare_release cannot be used: it does not see a package inside a package.
+Does not run git. catkin_prepare_release cannot be used: it does not find a package inside a package.
 """
 
 import argparse
@@ -22,12 +22,12 @@ FORTHCOMING = "Forthcoming\n-----------\n"
 
 
 class NotPrepared(Exception):
-    """One line: what is wrong, and the remedy. Nothing has been written."""
+    """A release cannot be prepared: one line with the reason and the remedy. Nothing has been written."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("version", help="MAJOR.MINOR.PATCH, greater than the present one")
+    parser.add_argument("version", help="MAJOR.MINOR.PATCH, greater than the current one")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the clone")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="YYYY-MM-DD (today)")
     args = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def prepared(root: Path, version: str, date: str) -> "dict[Path, str]":
-    """The files of the release with their new text. Raises NotPrepared."""
+    """The files to write with their new text. Raises NotPrepared."""
     if not re.fullmatch(VERSION, version):
         raise NotPrepared(f"version '{version}': expected MAJOR.MINOR.PATCH, such as 0.2.0")
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
@@ -52,7 +52,7 @@ def prepared(root: Path, version: str, date: str) -> "dict[Path, str]":
         text = (root / name).read_text("utf-8")
         found = re.findall(pattern.replace(VERSION, f"({VERSION})"), text)
         if len(found) != 1:
-            raise NotPrepared(f"{name}: has {len(found)} versions, expected 1 like {pattern}")
+            raise NotPrepared(f"{name}: {len(found)} versions found, 1 expected that matches {pattern}")
         present = found[0][1]
         if numbers(version) <= numbers(present):
             raise NotPrepared(f"version {version}: {name} has {present} already, expected a greater one")
@@ -67,14 +67,14 @@ def numbers(version: str) -> "tuple[int, ...]":
 
 
 def released(changelog: str, version: str, date: str) -> str:
-    """With "Forthcoming" named after the release; without one, with a section that says that nothing changed."""
+    """The changelog with "Forthcoming" renamed to the release; without one, with a section that has no changes."""
     title = f"{version} ({date})"
     heading = f"{title}\n{'-' * len(title)}\n"
     if FORTHCOMING in changelog:
         return changelog.replace(FORTHCOMING, heading, 1)
     top = re.match(r"\^+\n.+\n\^+\n\n", changelog)
     if top is None:
-        raise NotPrepared("a changelog begins without its title between two lines of ^")
+        raise NotPrepared("a changelog must begin with its title between two lines of ^")
     return f"{top[0]}{heading}* No changes: released with the other package.\n\n{changelog[top.end() :]}"
 
 

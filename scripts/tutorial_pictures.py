@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the pictures of docs/tutorials from what their commands leave: `python scripts/tutorial_pictures.py FOLDER`.
+"""Makes the pictures of docs/tutorials from what their commands write: `python scripts/tutorial_pictures.py FOLDER`.
 
 FOLDER is where the commands ran, with `out/` and `my_objects/` in it. Runs no command itself.
 """
@@ -50,7 +50,7 @@ def first_bag(folder: Path) -> None:
 
 
 def corrected(folder: Path) -> None:
-    """The same image, tracked from a click on the wheels, and from that and a click on the body later."""
+    """One image, tracked from a click on the wheels, and with a later second click on the body."""
     with open_source(folder / "out/demo/camera") as source:
         images = {frame.index: frame for frame in source if frame.index < 40}
     by_stamp = {frame.stamp_ns: index for index, frame in images.items()}
@@ -95,7 +95,7 @@ def grasp_error(folder: Path) -> None:
 
 
 def rings(folder: Path) -> None:
-    """The drawn mask of frame 0, the draft of frame 2, and a held-out ring before and after."""
+    """The drawn mask of frame 0, the tracked mask of frame 2, and a held-out ring before and after training."""
     clip = folder / "my_objects/ring_0"
     pictures = []
     for name, title in (("00000", "drawn"), ("00002", "tracked from it")):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all tests: an isolated ROS domain, set before all imports; the folder of evaluation data; a small disk.
+"""Fixtures and settings for all tests: a ROS domain of their own, the folder of evaluation data, a small disk.
 
-Knows nothing of the tests.
+Sets the domain before anything else is imported. Knows nothing of the tests.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ros_domains import next_domain
 
-with contextlib.suppress(ImportError):  # some environments for a part of the tests do not have it
+with contextlib.suppress(ImportError):  # not in environments for a part of the tests
     import hypothesis
 
     # The same cases in every run; HYPOTHESIS_SEARCH=1 searches for new ones.
@@ -28,7 +28,7 @@ os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(next_domain()))
 
-# Tests that run beside each other share the cores: with a thread each they do not wait for each other.
+# Parallel tests share the cores: with one thread each, they do not wait for each other.
 if os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -65,6 +65,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here, which needs root: {mounted.stderr.strip()}")
+        pytest.skip(f"needs root, to mount a file system: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/command-line.md, from the commands and options of `sam2-ros`.
+"""Generates docs/reference/command-line.md from the commands and options of `sam2-ros`.
 
 Reads the commands' signatures, so that every version of typer gives the same page. Knows nothing of what they do.
 """
@@ -47,12 +47,12 @@ class Parameter:
         return self.name in _MODEL_OPTIONS and self.help == _MODEL_OPTIONS[self.name][1]
 
     def row(self) -> tuple[str, str]:
-        said = plain(self.help)
+        meaning = plain(self.help)
         if self.required and not self.is_argument:
-            said = f"**Required.** {said}"
+            meaning = f"**Required.** {meaning}"
         elif self.default not in (..., inspect.Parameter.empty, None, False, "", ()):
-            said += f" Default: `{self.default}`."
-        return f"`{self.shown}`", said
+            meaning += f" Default: `{self.default}`."
+        return f"`{self.shown}`", meaning
 
 
 def generated_files() -> dict[Path, str]:
@@ -101,20 +101,20 @@ def shown_name(name: str, kind: Any, info: OptionInfo | ArgumentInfo, is_argumen
 def blocks() -> Iterator[str]:
     of_model: dict[str, Parameter] = {}
     for name, function in sorted(commands()):
-        all_of_it = parameters(function)
-        shared = [each for each in all_of_it if each.of_model]
+        own = parameters(function)
+        shared = [each for each in own if each.of_model]
         if len(shared) < len(_MODEL_OPTIONS):
-            shared = []  # some options alone: said with the command
+            shared = []  # only some of them: listed with the command
         of_model |= {each.name: each for each in shared}
         yield f"## sam2-ros {name}"
-        yield usage(name, all_of_it)
+        yield usage(name, own)
         yield "\n\n".join(map(plain, inspect.cleandoc(function.__doc__ or "").split("\n\n")))
-        if rows := [each.row() for each in all_of_it if each not in shared]:
+        if rows := [each.row() for each in own if each not in shared]:
             yield table(HEAD, rows)
         if shared:
             yield "And the [options of the model](#options-of-the-model)."
     yield "## Options of the model"
-    yield "Of every command that opens a model."
+    yield "Every command that opens a model has these."
     yield table(HEAD, [each.row() for each in of_model.values()])
 
 

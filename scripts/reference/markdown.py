@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown for generated pages: tables, and the part of a page that is generated.
+"""Writes Markdown for generated pages: tables, and the generated part of a page.
 
-Tables have two columns, so that they fit a telephone. Knows nothing of the contents.
+Tables have two columns, so that they fit a phone. Knows nothing of the contents.
 """
 
 from __future__ import annotations
@@ -20,18 +20,23 @@ def table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text for a cell of a table: nothing in it is markup; names and options become code, pages of docs/ links."""
+    """Text for a table cell: escapes markup, shows names and options as code, and links pages of docs/."""
     text = re.sub(
         r"(?<![\w`/.-])(~/[\w/<>]+|[a-z]\w*_\w+)(?![\w`./*-]*[\w`/*])", r"`\1`", " ".join(text.split())
     )
     text = re.sub(r"(?<![\w`-])(--[a-z][a-z-]*)(?![\w`])(?=[^`]*(?:`[^`]*`[^`]*)*$)", r"`\1`", text)
     parts = re.split(r"(`[^`]*`)", text)
     shown = [part if part.startswith("`") else re.sub(r"([*<>\[\]])", r"\\\1", part) for part in parts]
-    return re.sub(r"\bdocs/([\w/-]+\.md)", r"[\1](../\1)", "".join(shown)).replace("|", r"\|")
+    return re.sub(r"\bdocs/([\w/-]+\.md)", link, "".join(shown)).replace("|", r"\|")
+
+
+def link(page: re.Match[str]) -> str:
+    """A link to a page of docs/, with the page's name as its text: `how-to/train-nano.md` becomes `train nano`."""
+    return f"[{Path(page[1]).stem.replace('-', ' ')}](../{page[1]})"
 
 
 def with_generated(page: str, block: str) -> str:
-    """The page with its generated part replaced. ValueError where a page has none."""
+    """The page with its generated part replaced. ValueError if it has none."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config/desktop.yaml and docs/reference/parameters.md, from the parameters that the node declares.
+"""Generates config/desktop.yaml and docs/reference/parameters.md from the parameters that the node declares.
 
 Knows nothing of what the parameters do.
 """
@@ -48,7 +48,7 @@ def bounds(spec: ParameterSpec) -> str:
 
 
 def as_yaml(spec: ParameterSpec) -> str:
-    """The default as YAML; text in quotes where YAML would read it otherwise."""
+    """The default as YAML; text in quotes where YAML would not read it as text."""
     value = list(spec.default) if isinstance(spec.default, tuple) else spec.default
     if isinstance(value, str) and value and yaml.safe_load(value) == value:
         return value
@@ -84,5 +84,5 @@ def row(spec: ParameterSpec) -> tuple[str, str]:
     meaning = plain(spec.description)
     words = [word for word in spec.choices if not re.search(rf"\b{word}\b", spec.description)]
     choices = f"One of {', '.join(spec.choices)}." if words else ""
-    said = " ".join(filter(None, (meaning, choices, bounds(spec), EFFECT[spec.when])))
-    return f"`{spec.name}`<br>`{as_yaml(spec)}`", said
+    cell = " ".join(filter(None, (meaning, choices, bounds(spec), EFFECT[spec.when])))
+    return f"`{spec.name}`<br>`{as_yaml(spec)}`", cell

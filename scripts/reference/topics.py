@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/topics-and-services.md: topics and services as the node's code creates them, and all message types.
+"""Generates docs/reference/topics-and-services.md: topics and services as the node's code creates them, and messages.
 
 Reads sources only: it needs neither ROS nor the message packages.
 """
@@ -16,7 +16,10 @@ from .markdown import REFERENCE, ROOT, plain, table, with_generated
 
 PAGE = REFERENCE / "topics-and-services.md"
 NODE, MESSAGES = ROOT / "sam2_ros" / "node", ROOT / "sam2_ros_msgs"
-PACKAGES = {"interfaces": "sam2_ros_msgs", "messages": "vision_msgs"}  # that the node imports by other names
+PACKAGES = {
+    "interfaces": "sam2_ros_msgs",
+    "messages": "vision_msgs",
+}  # the node imports them under these names
 RELIABLE, BEST_EFFORT = "reliable", "best effort"
 
 
@@ -30,22 +33,25 @@ class Endpoint:
     qos: str = ""
 
 
-# Where the code has no literal name.
+# Topics without a literal name in the code.
 COMPUTED = [
-    Endpoint("in", "image_raw", "sensor_msgs/Image", "as `image_reliability` says, depth 1"),
+    Endpoint("in", "image_raw", "sensor_msgs/Image", "reliability: `image_reliability`, depth 1"),
     Endpoint(
-        "in", "image_raw/compressed", "sensor_msgs/CompressedImage", "as `image_reliability` says, depth 1"
+        "in",
+        "image_raw/compressed",
+        "sensor_msgs/CompressedImage",
+        "reliability: `image_reliability`, depth 1",
     ),
-    Endpoint("in", "/tf, /tf_static", "tf2_msgs/TFMessage", "as tf2 has it"),
+    Endpoint("in", "/tf, /tf_static", "tf2_msgs/TFMessage", "the QoS of tf2"),
     Endpoint("out", "~/mask/<id>", "sensor_msgs/Image", f"{RELIABLE}, depth 1"),
 ]
 MEANINGS = {
     "image_raw": "The camera's images, with `image_transport: raw` (the default). [Encodings](images.md#encodings).",
     "image_raw/compressed": "The same with `image_transport: compressed`: JPEG or PNG.",
     "depth_image": "With `use_3d`: depth, registered to the colour image; 16UC1 or 32FC1.",
-    "camera_info": "With `use_3d`: the camera's intrinsics. One that was published once, transient local, counts too.",
+    "camera_info": "With `use_3d`: the camera's intrinsics. A transient local message from before is received, too.",
     "/tf, /tf_static": "With `use_3d` and `target_frame`: where the camera is.",
-    "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image that the header names.",
+    "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image of the header.",
     "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, for the next image. A new object, or a "
     "refinement of the object that the parameter `active_id` names.",
     "~/clicked_point": "The same with a header: the click is for the image of that stamp; `frame_id` is the image's.",
@@ -66,7 +72,7 @@ MEANINGS = {
     "~/remove_objects": "",
     "~/segment": "",
     "~/reset": "Forgets all objects. Labels are not reused.",
-    "~/enable": "Whether images are processed, as the parameter `enable`.",
+    "~/enable": "Switches the processing of images on or off, as the parameter `enable` does.",
 }
 
 
@@ -100,7 +106,7 @@ def row(endpoint: Endpoint) -> tuple[str, str]:
 
 
 def endpoints() -> list[Endpoint]:
-    """What the node's code creates, each once. SystemExit where the page would have no meaning for one, or too many."""
+    """Topics and services that the node's code creates, each once. SystemExit if MEANINGS does not have the same."""
     found = [*COMPUTED]
     for source in sorted(NODE.rglob("*.py")):
         module = ast.parse(source.read_text("utf-8"))
@@ -108,9 +114,7 @@ def endpoints() -> list[Endpoint]:
         for call in ast.walk(module):
             if isinstance(call, ast.Call):
                 found += created_by(call, types)
-    unique = {
-        each.name: each for each in reversed(found)
-    }  # depth's second look at camera_info is not the first
+    unique = {each.name: each for each in reversed(found)}  # the first subscription to a topic is shown
     if unknown := set(unique) ^ set(MEANINGS):
         raise SystemExit(
             f"{Path(__file__).name}: MEANINGS and the node's code differ in {', '.join(sorted(unknown))}"
@@ -160,7 +164,7 @@ def created_by(call: ast.Call, types: dict[str, str]) -> list[Endpoint]:
 
 
 def qos_in_words(expression: ast.expr | None) -> str:
-    """`QoSProfile(depth=10)`, `sensor_qos(depth=5)` or a depth alone, in words; None: that of every output."""
+    """`QoSProfile(depth=10)`, `sensor_qos(depth=5)` or a depth alone, in words; None: the QoS of outputs."""
     if expression is None:
         return f"{RELIABLE}, depth 1"
     if isinstance(expression, ast.Constant):
@@ -171,7 +175,7 @@ def qos_in_words(expression: ast.expr | None) -> str:
 
 
 def head_comment(path: Path) -> str:
-    """What a message or a service is, as its file's first comment says, without the licence."""
+    """The first comment of a message or service file, without the licence."""
     lines = []
     for line in path.read_text("utf-8").splitlines():
         if not line.startswith("#"):
@@ -182,7 +186,7 @@ def head_comment(path: Path) -> str:
 
 
 def interface(path: Path) -> Iterator[str]:
-    """A message or a service: its comment, constants and fields."""
+    """The section of a message or a service: its comment, constants and fields."""
     yield f"### {path.stem}"
     yield head_comment(path)
     parts = path.read_text("utf-8").split("\n---\n")

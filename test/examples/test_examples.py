@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every example runs as a user runs it, in a process of its own, and what it leaves is compared with the truth."""
+"""Runs every example in its own process, and compares its results with the ground truth."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ from sam2_ros.media.files.video import VideoFrames
 from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.synthetic.tabletop import Tabletop
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATHS = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS, "PYTHONUNBUFFERED": "1"}
+SECONDS = "25"  # of the ROS examples: enough on two cores that other tests share
 CUP, ROBOT = 0, 1  # the demo clip's masks
 Box = tuple[int, int, int, int]
 
@@ -198,9 +201,9 @@ def live(tmp_path_factory) -> dict[str, Any]:
             graph.wait_until_active(180.0)
             started = {}
             for name, options in (
-                ("07_detector_loop.py", ["--seconds", "10"]),
-                ("06_ros_client.py", ["--seconds", "10"]),
-                ("11_grasp_point.py", ["--seconds", "10", "--check"]),
+                ("07_detector_loop.py", ["--seconds", SECONDS]),
+                ("06_ros_client.py", ["--seconds", SECONDS]),
+                ("11_grasp_point.py", ["--seconds", SECONDS, "--check"]),
             ):
                 started[name] = subprocess.Popen(
                     command(name, *options), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True

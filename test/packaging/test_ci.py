@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of CI hosts and of pre-commit run the commands that everybody runs, by their names, and no others.
+"""CI hosts and pre-commit run the documented commands and no others.
 
-Starts no job: the hosts do. Where actionlint, yamllint or pre-commit are installed, they read the files too.
+Starts no job. Where actionlint, yamllint or pre-commit are installed, they check the files, too.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def test_both_take_a_pytorch_without_cuda() -> None:
     arguments = [loaded(GITHUB)["env"]["TORCH_PIP_ARGS"], loaded(GITLAB)["variables"]["TORCH_PIP_ARGS"]]
     assert arguments[0] == arguments[1]
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    assert re.search(r"^TORCH_PIP_ARGS \?=", makefile, re.MULTILINE)  # the environment's value counts
+    assert re.search(
+        r"^TORCH_PIP_ARGS \?=", makefile, re.MULTILINE
+    )  # the environment's value takes precedence
 
 
 def test_the_hooks_are_programs_of_the_environment() -> None:
@@ -78,12 +80,12 @@ def test_the_hooks_are_programs_of_the_environment() -> None:
         assert f"\n{Path(entry).name}==" in pins
 
 
-def test_actionlint_has_nothing_to_say() -> None:
+def test_actionlint_finds_nothing() -> None:
     run(program("actionlint"), str(GITHUB))
 
 
 @pytest.mark.parametrize("path", [GITHUB, GITLAB, HOOKS], ids=lambda path: path.name)
-def test_yamllint_has_nothing_to_say(path: Path) -> None:
+def test_yamllint_finds_nothing(path: Path) -> None:
     rules = "{extends: default, rules: {line-length: {max: 140}, document-start: disable, truthy: {check-keys: false}}}"
     run(program("yamllint"), "--strict", "-d", rules, str(path))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command lines that the pages show are ones that the commands take: each is parsed, none is run."""
+"""Command lines on the pages are valid: each is parsed, none is run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NUMBERS = {
     "POINTS": "1",
     "SIZE": "256",
     "RATE": "24",
-}  # what a page writes for a number of the reader's
-NO_WORD = re.compile(r"[\[\].]*|\$[a-z]+")  # "...", and a loop's variable that stands for options
-END = re.compile(r"\s(?:#|\||&&|\|\||;|>|&)(?:\s|$)")  # what follows is not of this command
+}  # placeholders for numbers on the pages
+NO_WORD = re.compile(r"[\[\].]*|\$[a-z]+")  # "...", and a loop variable in place of options
+END = re.compile(r"\s(?:#|\||&&|\|\||;|>|&)(?:\s|$)")  # the end of a command
 
 
 def command_lines(page: Path, program: str) -> list[tuple[list[str], bool]]:
-    """Arguments of every call of a program in a page, and whether it stands in a code block: there it is complete."""
+    """Arguments of every call of a program on a page, and True if it is complete: in a code block, with arguments."""
     text = page.read_text()
     blocks = re.findall(r"^[ ]*(?:```|:::)[^\n]*\n(.*?)^[ ]*(?:```|:::)", text, re.MULTILINE | re.DOTALL)
     spans = re.findall(
@@ -46,13 +46,13 @@ def command_lines(page: Path, program: str) -> list[tuple[list[str], bool]]:
             for call in re.findall(rf"(?:^|[\s/]){re.escape(program)}((?:\s.*)?)$", line):
                 words = shlex.split(END.split(f"{call} ")[0])
                 words = [word.strip("[]") for word in words if not NO_WORD.fullmatch(word)]
-                # A command's name alone is the heading of what it printed, or a mention.
+                # A command's name alone is the heading of its output, or a mention.
                 found.append(([NUMBERS.get(word, word) for word in words], whole and len(words) > 1))
     return found
 
 
 def parsed(arguments: list[str], whole: bool) -> None:
-    """Raises what the command line would raise for these arguments; a part of a line may lack what is required."""
+    """Raises the errors of the command line for these arguments; a part of a line may lack required ones."""
     command = typer.main.get_command(app)
     words = list(arguments)
     name = "sam2-ros"

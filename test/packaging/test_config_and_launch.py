@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameter files name exactly the node's parameters, the RViz view its topics, the launch files what is there.
+"""Parameter files name the node's parameters, the RViz view its topics, launch files existing files.
 
-Knows no ROS: test_launch.py gives the launch files to launch, test_launch_live.py starts them.
+Needs no ROS: test_launch.py gives the launch files to launch, test/ros/test_launch.py starts them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def parameters_in(profile: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """As the dataclass has it: lists as tuples."""
+    """The value as in the dataclass: lists as tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -106,7 +106,7 @@ def test_the_rviz_view_is_one_that_rviz_2_loads() -> None:
     assert set(displays) == {"Grid", "TF", "Image", "MarkerArray", "PointCloud2"}
     assert all(display["Class"].startswith("rviz_default_plugins/") for display in view["Displays"])
     assert displays["PointCloud2"]["Color Transformer"] == "RGB8"
-    # No output is made that nobody looks at: the labels cost nothing until they are switched on.
+    # Displays that are off subscribe to nothing, so the node does not compute these outputs.
     shown = {topic: enabled for topic, enabled in topics_in_rviz() if not enabled}
     assert set(shown) == {"/sam2/label_image"}
 

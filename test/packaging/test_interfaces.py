@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sam2_ros_msgs says what the ROS interface promises, field by field, and parses without ROS.
+"""sam2_ros_msgs has exactly the fields of the public interface, and parses without ROS.
 
 Does not compile the messages: `make env` does, and test/ros uses them.
 """
@@ -16,7 +16,7 @@ from sam2_ros.media.messages.message_types import definitions
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What robots are written against: a change here is a migration note in the CHANGELOG.
+# The public interface: a change here needs a migration note in the CHANGELOG.
 MESSAGES = {
     "PromptPoint": "float32 x, float32 y, bool positive",
     "Prompt": (

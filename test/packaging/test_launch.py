@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the launch files make of their arguments: processes, parameters, remappings, errors.
+"""Launch files turn their arguments into processes, parameters, remappings and errors.
 
-Starts no process: test_launch_live.py does. Packages that only have to be found are empty folders of the test's own.
+Starts no process: test/ros/test_launch.py does. Packages that only have to be found are empty folders of the test.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def words_of(node: Any, context: LaunchContext) -> list[str]:
 
 
 def parameters_of(node: Any, context: LaunchContext) -> dict[str, Any]:
-    """What the node's parameter files say together, the last one first."""
+    """Merged values of the node's parameter files; the last file takes precedence."""
     import yaml
 
     words = words_of(node, context)

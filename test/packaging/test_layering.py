@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom: data flows one way, and the engine runs without ROS, files or the web.
+"""Checks the imports between layers: data flows one way, and the engine runs without ROS, files or the web.
 
-Knows only import statements, those inside functions included; what runs is the other tests' business.
+Reads import statements only, those inside functions included. Runs nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sam2_ros"
 
-BASE = {"errors", "text", "atomic_write", "share_folder"}  # files that every layer may know
-# layer -> the other layers it may know, each above those that it names
+BASE = {"errors", "text", "atomic_write", "share_folder"}  # files that every layer may import
+# layer -> the layers that it may import; each stands above those
 MAY_IMPORT: dict[str, set[str]] = {
     "host_memory": set(),
     "result_folder": set(),

@@ -102,13 +102,18 @@ def test_a_release_is_prepared_by_one_command(versioned: Path) -> None:
         text = (folder / "CHANGELOG.rst").read_text("utf-8")
         assert text.split("\n", 4)[4].startswith("98.7.6 (2031-02-03)\n-------------------\n")
         assert "Forthcoming" not in text
-    # The next one, without anything under "Forthcoming".
+    # The next release, with nothing under "Forthcoming".
     assert prepare_release(versioned, "98.8.0").returncode == 0
     text = (versioned / "CHANGELOG.rst").read_text("utf-8")
     assert (
         "\n\n98.8.0 (2031-02-03)\n-------------------\n* No changes: released with the other package.\n\n98.7.6"
         in text
     )
+
+
+def test_one_description_everywhere(setup_keywords: dict[str, Any]) -> None:
+    description = ET.parse(ROOT / "package.xml").getroot().findtext("description", "")
+    assert setup_keywords["description"] == description
 
 
 @pytest.mark.parametrize(
@@ -118,7 +123,7 @@ def test_a_release_is_prepared_by_one_command(versioned: Path) -> None:
         ("1.2", "version '1.2': expected MAJOR.MINOR.PATCH"),
     ],
 )
-def test_a_release_that_is_none_writes_nothing(versioned: Path, version: str, said: str) -> None:
+def test_an_invalid_release_writes_nothing(versioned: Path, version: str, said: str) -> None:
     before = {path: path.read_bytes() for path in versioned.rglob("*") if path.is_file()}
     done = prepare_release(versioned, version)
     assert done.returncode == 2
@@ -141,7 +146,7 @@ def test_one_address_everywhere(setup_keywords: dict[str, Any]) -> None:
     assert emails == {setup_keywords["maintainer_email"]}
 
 
-def test_the_readme_on_a_package_index_has_no_link_that_leads_nowhere(setup_keywords: dict[str, Any]) -> None:
+def test_the_readme_on_a_package_index_has_no_broken_link(setup_keywords: dict[str, Any]) -> None:
     assert setup_keywords["long_description_content_type"] == "text/markdown"
     assert setup_keywords["long_description"].startswith("# sam2_ros\n")
     targets = re.findall(r"\]\(([^)]+)\)", setup_keywords["long_description"])
@@ -280,7 +285,7 @@ def test_both_executables_are_declared_for_pip_and_for_ros2_run(setup_keywords: 
 
 
 def test_every_folder_with_code_is_a_package() -> None:
-    """find_packages skips a folder without __init__.py without a word, and the wheel lacks it."""
+    """find_packages skips a folder without __init__.py silently, and the wheel lacks it."""
     folders = {source.parent for source in (ROOT / "sam2_ros").rglob("*.py")}
     assert not [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
 

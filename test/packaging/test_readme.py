@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README and the documents: their program runs, and every file, test, module and page that they name exists."""
+"""The program of the README runs, and every file, test, module and page that documents name exists."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting is quick: what takes long to import, or to make, is left to those who need it.
+"""Programs start quickly: they import slow modules, and make slow objects, only when needed.
 
-Knows no times: a machine's load would decide; it looks at what was imported and made.
+Measures no times, which depend on the load of the machine; checks what was imported and made.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def imported_by(program: str) -> str:
 def test_tracking_starts_without_pytorchs_compiler_and_without_plots() -> None:
     """torch._dynamo alone takes as long to import as the rest of PyTorch."""
     assert imported_by(TRACK) == "[]"
-    assert imported_by("import sys, torch._dynamo") != "[]"  # it would be seen
+    assert imported_by("import sys, torch._dynamo") != "[]"  # the check works
 
 
 def test_a_bag_of_known_types_needs_no_message_classes_of_its_own(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages split into a tree of their own: catkin_pkg, which bloom asks, and colcon find both packages.
+"""After the messages are split into a branch, catkin_pkg (used by bloom) and colcon find both packages.
 
-Builds nothing: test_install_spaces.py does. Sees what is committed.
+Builds nothing: test_install_spaces.py does. Uses committed files only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def test_the_split_messages_are_found_beside_the_package_that_hides_them(tmp_pat
     messages = split_messages(clone)
     tree = run("git", "rev-parse", "messages^{tree}", "HEAD:sam2_ros_msgs", cwd=clone).split()
     assert tree[0] == tree[1]
-    # A crawler stops at the first package.xml, and so does bloom.
+    # The search stops at the first package.xml, also in bloom.
     assert named(clone) == {".": "sam2_ros"}
     assert named(messages) == {".": "sam2_ros_msgs"}
     src = tmp_path / "ws" / "src"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building this clone elsewhere: a copy of it, a colcon workspace around the copy, commands that see no caller's ROS.
+"""Builds a copy of this clone in a colcon workspace, without the Python and ROS paths of the caller.
 
-Knows nothing of what is tested there.
+Knows nothing of the tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEFT_BEHIND = shutil.ignore_patterns(
 
 
 def run(*command: object, cwd: Path, **variables: str) -> str:
-    """Standard output of a command that must succeed; the caller's Python and ROS paths do not leak in."""
+    """Standard output of a command that must succeed. It runs without the Python and ROS paths of the caller."""
     keep = {
         k: v
         for k, v in os.environ.items()
@@ -40,12 +40,12 @@ def run(*command: object, cwd: Path, **variables: str) -> str:
 
 
 def copy_of_clone(folder: Path) -> Path:
-    """folder/sam2_ros, so that building leaves nothing in the clone."""
+    """A copy of the clone as folder/sam2_ros, so that building writes nothing into the clone."""
     return Path(shutil.copytree(ROOT, folder / "sam2_ros", ignore=LEFT_BEHIND))
 
 
 def need_colcon() -> None:
-    """Skip where this interpreter has no colcon or no ROS beside it."""
+    """Skips the test if this interpreter has no colcon or no ROS beside it."""
     if shutil.which("colcon", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("needs colcon beside this interpreter: make env")
     pytest.importorskip("rclpy", reason="needs rosidl and ament: make env, or a sourced ROS 2")
@@ -54,7 +54,7 @@ def need_colcon() -> None:
 def colcon_build(
     ws: Path, *options: str, base_paths: tuple[str, ...] = ("src", "src/sam2_ros/sam2_ros_msgs")
 ) -> None:
-    """All packages below the base paths, into ws/install."""
+    """Builds all packages below the base paths into ws/install."""
     prefix = os.environ.get("AMENT_PREFIX_PATH") or sys.prefix
     colcon = Path(sys.executable).parent / "colcon"
     command = [colcon, "build", "--base-paths", *base_paths, *options]
@@ -62,7 +62,7 @@ def colcon_build(
 
 
 def packages_found(folder: Path) -> set[str]:
-    """Names of the packages that colcon finds by itself below a folder, which is not one itself."""
+    """Names of the packages that colcon finds without options below a folder that is not a package."""
     colcon = Path(sys.executable).parent / "colcon"
     command = [colcon, "--log-base", os.devnull, "list", "--names-only", "--base-paths", folder]
     return set(run(*command, cwd=folder.parent).split())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of compiled and of captured models share: the smallest model, and a stream with everything in it.
+"""For tests of compiled models and CUDA graphs: the smallest model, and a stream with all kinds of events.
 
 Knows no device.
 """
@@ -40,7 +40,7 @@ def compiled_graphs() -> int:
 
 
 def follow(model, config: TrackerConfig, frames: np.ndarray) -> list[dict[str, np.ndarray]]:
-    """Logits of objects that come one after another, are corrected, lose their recent memories and go."""
+    """Logits of objects that are added one after another, corrected, lose their recent memories, and are removed."""
     tracker, answers = Tracker(model, config), []
     for index, frame in enumerate(frames):
         prompts = []

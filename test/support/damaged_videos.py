@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small videos whose frames say their number, and what can be wrong with them. Knows nothing of what is tested."""
+"""Writes small videos whose frames show their number, and damages them. Knows nothing of the tests."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def set_times(path: Path, times_ms: Sequence[int]) -> None:
 
 
 def cut_by_edit_list(path: Path, first: int, frames: int, fps: int = 25) -> None:
-    """Shows `frames` frames from `first` on, as `ffmpeg -ss -c copy` cuts: the others stay in the file."""
+    """Cuts the clip to `frames` frames from `first` on, as `ffmpeg -ss -c copy` does: the others stay in the file."""
     content = path.read_bytes()
     (scale,) = struct.unpack_from(">I", content, content.index(b"mdhd") + 16)
     path.write_bytes(_with_edit(content, first * scale // fps, frames * 1000 // fps))
@@ -95,7 +95,7 @@ def _with_edit(content: bytes, start: int, shown_ms: int) -> bytes:
 
 
 def _replaced(content: bytes, path: Sequence[bytes], inside: bytes) -> bytes:
-    """The MP4 with the first box of that path filled anew; `moov` is behind the frames, whose places stay."""
+    """The MP4 with new content of the first box of that path; `moov` is behind the frames, so their offsets stay."""
     name, *rest = path
     at = 0
     while content[at + 4 : at + 8] != name:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth images of simple bodies at known metres, as pinhole, wide and fisheye cameras see them.
+"""Depth images of simple bodies at known distances, for pinhole, wide-angle and fisheye cameras.
 
-Knows geometry only; nothing of the code that reads the depth back. Fields have the names of the ROS messages.
+Knows geometry only, not the code under test. Fields have the names of the ROS messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAMP = SimpleNamespace(sec=100, nanosec=0)
 
 
 def camera_info(**changes: Any) -> SimpleNamespace:
-    """A CameraInfo of the pinhole above."""
+    """The CameraInfo of the pinhole camera above."""
     projection = np.hstack([MATRIX, np.zeros((3, 1))])
     info = SimpleNamespace(
         header=SimpleNamespace(stamp=STAMP, frame_id="camera"),
@@ -49,7 +49,7 @@ def depth_message(
     padding: int = 0,
     divisor: int = 1000,
 ) -> SimpleNamespace:
-    """[H, W] metres, NaN without a reading, as an Image whose rows have `padding` more bytes."""
+    """An Image of depth [H, W] in metres, NaN without a reading; rows have `padding` more bytes."""
     order = ">" if bigendian else "<"
     if encoding == "16UC1":
         raw = np.round(np.nan_to_num(depth_m) * divisor).astype(order + "u2")
@@ -76,7 +76,7 @@ def pinhole_slopes(matrix: np.ndarray = MATRIX, height: int = HEIGHT_PX, width: 
 
 
 def distorted_slopes(model: str, distortion: list[float], reach: float) -> np.ndarray:
-    """[H, W, 2] as `pinhole_slopes`, through a lens: found by projecting a fine grid and interpolating back.
+    """[H, W, 2] as `pinhole_slopes`, through a lens: projects a fine grid and interpolates back.
 
     The grid reaches as far as `reach` in x / z; NaN beyond.
     """
@@ -93,7 +93,7 @@ def distorted_slopes(model: str, distortion: list[float], reach: float) -> np.nd
 
 
 def plane(slopes: np.ndarray, point: tuple, normal: tuple) -> np.ndarray:
-    """[H, W] depth of an endless plane."""
+    """[H, W] depth of an infinite plane."""
     rays = np.dstack([slopes, np.ones(slopes.shape[:2])])
     return np.dot(point, normal) / (rays @ np.array(normal, float))
 
@@ -103,7 +103,7 @@ def wall(slopes: np.ndarray, z_m: float) -> np.ndarray:
 
 
 def card(slopes: np.ndarray, centre: tuple, size: tuple, tilt_rad: float = 0.0) -> np.ndarray:
-    """[H, W] depth of a flat rectangle `size` = (w, h) metres, turned by `tilt_rad` about y; inf beside it."""
+    """[H, W] depth of a flat rectangle `size` = (w, h) metres, rotated by `tilt_rad` about y; inf beside it."""
     across = np.array([np.cos(tilt_rad), 0, np.sin(tilt_rad)])
     normal = np.array([-np.sin(tilt_rad), 0, np.cos(tilt_rad)])
     depth = plane(slopes, centre, tuple(normal))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things, the boxes a detector draws around them, and a node that does what the detector's association says.
+"""Simulates things, a detector's boxes around them, and a node that executes the prompts of the association.
 
-Knows the association's inputs and outputs; starts no node and asserts nothing.
+Knows the association's inputs and outputs. Starts no node and asserts nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def shaken(box: Box, share: float, chance: random.Random) -> Box:
 
 
 def run(associator: Associator, messages, known, start_s: float = 1.0) -> list[list[BoxPrompt]]:
-    """Messages PERIOD_S apart, the objects all the while the same."""
+    """Passes messages to the associator, PERIOD_S apart; the objects stay the same."""
     return [
         associator.take(message, known, start_s + number * PERIOD_S)
         for number, message in enumerate(messages)
@@ -73,7 +73,7 @@ def run(associator: Associator, messages, known, start_s: float = 1.0) -> list[l
 
 @dataclass
 class Obj:
-    thing: str  # what its mask is on
+    thing: str  # the thing under its mask
     class_id: str
     asked: Box
     due_s: float
@@ -83,7 +83,7 @@ class Obj:
 
 
 class Robot:
-    """A node that carries prompts out: an object is on the thing its box showed, after `latency` messages."""
+    """A node that executes prompts: after `latency` messages, the object is on the thing in its box."""
 
     def __init__(
         self, mode: str = "track_all", latency: int = 1, max_objects: int = 8, period_s: float = PERIOD_S
@@ -98,7 +98,7 @@ class Robot:
         self.objects[object_id] = Obj(thing, class_id, box, self.now_s, box, self.now_s)
 
     def see(self, things: dict[str, Box], detections: list[Detection]) -> list[BoxPrompt]:
-        """One image with the visible `things`, and the message about it."""
+        """Processes one image with the visible `things`, and the detector's message about it."""
         self.now_s += self._period_s
         prompts = self.associator.take(detections, self.known(things), self.now_s)
         for prompt in prompts:

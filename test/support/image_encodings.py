@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as cameras send them, from the definition of each encoding.
+"""Encodes images as cameras do, from the definition of each encoding.
 
 Knows nothing of the code that reads them.
 """
@@ -14,10 +14,10 @@ PATTERNS = {"rggb": ("rg", "gb"), "bggr": ("bg", "gr"), "gbrg": ("gb", "rg"), "g
 
 
 def encoded(image_rgb: np.ndarray, encoding: str) -> np.ndarray:
-    """[H, row bytes] of `image_rgb` as a camera of that encoding sends it, from the definition."""
+    """[H, row bytes] of `image_rgb` in that encoding, from its definition."""
     height, width = image_rgb.shape[:2]
     if encoding.endswith("16"):
-        # A low byte that is not 0: the high one must be told from it.
+        # The low byte is not 0, so that reading it instead of the high one is noticed.
         eight = encoded(image_rgb, f"{encoding[:-2]}8")
         return (eight.astype("<u2") * 256 + 77).view(np.uint8)
     if encoding in PLANAR:
@@ -72,7 +72,7 @@ def _planes(image_rgb: np.ndarray, encoding: str) -> np.ndarray:
 
 
 def padded(rows: np.ndarray, padding: int, encoding: str = "") -> tuple[int, bytes]:
-    """(step, data) with `padding` bytes of rubbish after each row; of planes as their encoding has it."""
+    """(step, data) with `padding` random bytes after each row; for planes as the encoding defines it."""
     parts = [rows]
     if encoding in PLANAR and padding:
         full = encoding in ("nv24", "nv42")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention by the Triton kernel against float64, on a GPU or, without one, in Triton's interpreter.
+"""Compares the Triton attention kernel with float64, on a GPU or in Triton's interpreter.
 
-The interpreter has to be switched on before Triton is imported: `in_interpreter` does it in a process of its own.
+The interpreter must be switched on before Triton is imported: `in_interpreter` does it in a new process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def in_interpreter() -> Iterator[Executor]:
 
 
 def largest_error(case: Case, device: str = "cpu") -> float:
-    """Of the kernel's answer, in units of the largest number in float64's."""
+    """Largest error of the kernel, relative to the largest number of the float64 result."""
     from sam2_ros.engine.kernels.triton_attention import triton_attention
 
     draw = torch.Generator().manual_seed(case.queries * case.keys)
@@ -73,13 +73,13 @@ def largest_error(case: Case, device: str = "cpu") -> float:
 
 
 def timed_beside_projected_values(shape: Shape) -> Measured:
-    """What would happen when a model is loaded onto a GPU, of which the answers are of interest here."""
+    """Runs the kernel choice as loading a model onto a GPU would; the answers are compared, the times ignored."""
     kernels, cpu = [PROJECTED, Kernel(TRITON, SMALL_TILES)], torch.device("cpu")
     return time_kernels(shape, kernels, None, cpu, torch.float16, lambda call: 1.0)
 
 
 def _repair_interpreter() -> None:
-    """It keeps bfloat16 as 16 bits of an integer, and multiplies matrices of those integers."""
+    """Repairs the interpreter: it stores bfloat16 as 16-bit integers, and multiplies matrices of those integers."""
     import numpy as np
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips as a user would bring them: written to disk in both layouts, of things that nano takes for something else.
+"""Writes clips as users have them, in both layouts, with objects that nano segments wrongly.
 
-Each thing is a ring of coloured beads; what is between the beads is ground. Knows nothing of training.
+Each object is a ring of coloured beads; the ground shows between the beads. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def write_palette(path: Path, labels: np.ndarray) -> None:
 
 
 def write_clip(folder: Path, frames: np.ndarray, labels: np.ndarray, davis: str = "") -> None:
-    """As ``folder/frames`` and ``folder/masks``; with `davis`, as that sequence of JPEGImages and Annotations."""
+    """Writes ``folder/frames`` and ``folder/masks``; with `davis`, a sequence of JPEGImages and Annotations."""
     pictures, masks = folder / "frames", folder / "masks"
     if davis:
         pictures, masks = folder / "JPEGImages" / davis, folder / "Annotations" / davis
@@ -57,7 +57,7 @@ def write_clip(folder: Path, frames: np.ndarray, labels: np.ndarray, davis: str 
 def write_beads(
     folder: Path, clips: int, frames: int, size: int, things: int = 1, first_seed: int = 0
 ) -> Path:
-    """Sequences clip_0, clip_1, ... in the folder layout."""
+    """Writes sequences clip_0, clip_1, ... in the folder layout."""
     for number in range(clips):
         write_clip(folder / f"clip_{number}", *beads(first_seed + number, frames, size, things))
     return folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a report as a browser would: tags, headings, tables, links, pictures."""
+"""Parses a report: tags, headings, tables, links, pictures."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Page(HTMLParser):
 
 
 def check(path: Path) -> Page:
-    """What must hold for every report; returns it read."""
+    """Asserts what holds for every report, and returns the parsed page."""
     page = Page(path)
     assert page.open == []
     assert page.unbalanced == []

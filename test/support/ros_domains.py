@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses ROS domains for the graphs that tests start, so that tests that run beside each other never share one.
+"""Chooses ROS domains for the graphs that tests start, so that parallel tests never share one.
 
 Knows the worker of pytest-xdist that it runs in, and nothing of the graphs.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 
-# Beyond 101 the ports of a domain reach into those that the system hands out; from 50 on, `sam2-ros` chooses its own.
+# Above 101 the ports of a domain overlap the ephemeral ports of the system; from 50 on, `sam2-ros` chooses its own.
 FIRST, LAST = 1, 49
 
 
@@ -23,10 +23,10 @@ def domains_of_this_process() -> range:
 
 
 _domains = domains_of_this_process()
-# Another run of the tests on this machine has another process id, and most likely begins elsewhere.
+# Another run of the tests on this machine has another process id, and so most likely another start.
 _next = itertools.cycle([*_domains[os.getpid() % len(_domains) :], *_domains[: os.getpid() % len(_domains)]])
 
 
 def next_domain() -> int:
-    """A ROS_DOMAIN_ID that no other graph of this run of the tests has at this time."""
+    """A ROS_DOMAIN_ID that no other graph of this test run uses at this time."""
     return next(_next)

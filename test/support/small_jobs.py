@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs for tests of the ways to run jobs: they square, wait, fail, or kill the process they run in.
+"""Jobs for tests of the job runners: they square a number, wait, fail, or kill the process they run in.
 
-In a module of its own, so that other processes can import it. Knows nothing of sequences.
+A module of its own, so that other processes can import it. Knows nothing of sequences.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sam2_ros.eval.jobs.process_pool import ProcessPool
 
 @dataclass(frozen=True)
 class Squares:
-    """Makes work on payloads `(kind, value)`; leaves a line `pid kind value` in a file for everything it starts."""
+    """Works on payloads `(kind, value)`; writes a line `pid kind value` into a file for each job that it starts."""
 
     log: Path
     broken: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that run beside a test: waiting for what they do, and finding one below them to kill.
+"""For commands that run beside a test: waits for a condition, and finds a child process to kill.
 
 Knows nothing of what they run.
 """
@@ -16,7 +16,7 @@ WAIT_S = 90
 
 
 def wait_for(what: Callable[[], object], process: subprocess.Popen) -> None:
-    """Until it is so, while the process runs."""
+    """Waits until the condition holds; fails if the process ends, or after WAIT_S seconds."""
     until = time.monotonic() + WAIT_S
     while not what():
         assert process.poll() is None, process.communicate()
@@ -25,7 +25,7 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen) -> None:
 
 
 def child_named(pid: int, name: str) -> int:
-    """The first descendant of a process whose command line has these words."""
+    """Process id of the first descendant whose command line contains `name`."""
     for process in psutil.Process(pid).children(recursive=True):
         if name in " ".join(process.cmdline()):
             return process.pid

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a few frames with known masks in the layouts that video sets are published in.
+"""Writes a few frames with known masks in the layouts of published video data sets.
 
-Knows nothing of what reads them.
+Knows nothing of the code that reads them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def write_frames(folder: Path, images: Sequence[np.ndarray]) -> None:
 
 
 def grey_frames(count: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> list[np.ndarray]:
-    """Frames whose brightness tells which one they are."""
+    """Frames whose brightness is 10 times their number."""
     return [np.full((*size, 3), 10 * index, np.uint8) for index in range(count)]
 
 
 def write_masks(folder: Path, labels: dict[int, np.ndarray]) -> None:
-    """Palette images by frame."""
+    """Writes a palette image for each frame."""
     folder.mkdir(parents=True)
     for index, image in labels.items():
         write_label_png(folder / f"{index:05d}.png", image)
 
 
 def write_sequence(folder: Path, images: Sequence[np.ndarray], labels: dict[int, np.ndarray]) -> Path:
-    """frames/ and masks/ of one sequence in our own layout."""
+    """Writes frames/ and masks/ of one sequence in the project's own layout."""
     write_frames(folder / "frames", images)
     write_masks(folder / "masks", labels)
     return folder

@@ -138,7 +138,7 @@ class NodeParams:
     depth_slop: float = parameter(
         0.05,
         "Maximum difference in seconds between the stamps of an image and its depth image. Without a depth image that "
-        "near, objects have no position in this image; tracking goes on. Raise it if depth is slower than colour.",
+        "near, objects have no position in this image; tracking continues. Raise it if depth is slower than colour.",
         range=(0.0, 10.0),
     )
     target_frame: str = parameter(
@@ -148,8 +148,8 @@ class NodeParams:
     )
     tf_timeout: float = parameter(
         0.2,
-        "Maximum seconds a result waits for the transform at its image's stamp; tracking goes on meanwhile. Then it is "
-        "published without positions. Raise it if /diagnostics reports that tf is late.",
+        "Maximum seconds a result waits for the transform at its image's stamp; tracking continues meanwhile. Then it "
+        "is published without positions. Raise it if /diagnostics reports that tf is late.",
         range=(0.0, 10.0),
         when="now",
     )

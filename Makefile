@@ -52,10 +52,11 @@ lint: env
 	$(BIN)/mypy
 
 check: lint
-	$(PYTEST) -m "not slow and not gpu and not live and not long"
+	$(BESIDE) -m "not slow and not gpu and not live and not long"
 
 test: lint
-	$(PYTEST)
+	$(BESIDE) -m "not slow and not gpu and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow and not gpu"
 
 docs: env
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d out/doctrees docs out/docs

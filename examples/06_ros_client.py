@@ -25,18 +25,19 @@ STATES = ("PENDING", "TRACKING", "OCCLUDED", "LOST")
 class Client(Node):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__("sam2_client")
-        self.args, self.prompted, self.lines = args, False, []
+        self.args, self.asked_s, self.seen, self.lines = args, 0.0, False, []
         self.add_objects = self.create_client(AddObjects, f"/{args.node}/add_objects")
         self.create_subscription(ObjectStatusArray, f"/{args.node}/status", self.on_status, 10)
         self.create_subscription(Image, args.image, self.on_image, qos_profile_sensor_data)
 
     def on_image(self, image: Image) -> None:
-        if self.prompted or not self.add_objects.service_is_ready():
+        # Again while the object is not there: a best-effort image that came here may not have reached the node.
+        if self.seen or time.monotonic() < self.asked_s + 2 or not self.add_objects.service_is_ready():
             return
         # The header names the image on which the box was drawn: a prompt that comes late is applied there, too.
         prompt = Prompt(header=image.header, id=self.args.id, box=self.args.box)
         self.add_objects.call_async(AddObjects.Request(prompts=[prompt])).add_done_callback(self.on_reply)
-        self.prompted = True
+        self.asked_s = time.monotonic()
 
     def on_reply(self, future: rclpy.task.Future) -> None:
         reply = future.result()
@@ -45,6 +46,7 @@ class Client(Node):
     def on_status(self, message: ObjectStatusArray) -> None:
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
         for obj in message.objects:
+            self.seen |= obj.id == self.args.id
             roi = obj.roi
             line = {"stamp": round(stamp_s, 3), "id": obj.id, "state": STATES[obj.state]}
             line["box"] = [roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height]
@@ -60,9 +62,7 @@ def main() -> None:
     parser.add_argument("--node", default="sam2", help="name of the node")
     parser.add_argument("--image", default="/camera/image_raw", help="topic of the camera")
     parser.add_argument("--id", default="ball", help="name of the object")
-    parser.add_argument(
-        "--box", type=float, nargs=4, default=[343.0, 139.0, 393.0, 186.0], help="X0 Y0 X1 Y1"
-    )
+    parser.add_argument("--box", type=float, nargs=4, default=[343.0, 139.0, 393.0, 186.0], help="in pixels")
     parser.add_argument("--seconds", type=float, default=10, help="how long to listen")
     args = parser.parse_args()
     rclpy.init()

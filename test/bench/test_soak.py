@@ -45,6 +45,7 @@ def readings(seconds: int = 600, growth_mb_per_s: float = 0.0, last_rate_hz: flo
     return made
 
 
+@pytest.mark.alone
 @needs_ros
 @needs_proc
 def test_a_short_run_of_the_live_node_is_measured_and_not_judged_by_its_memory(tmp_path: Path) -> None:

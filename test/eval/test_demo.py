@@ -54,6 +54,7 @@ def check_outputs(out: Path, summary: dict[str, object]) -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', report)  # no external resources
 
 
+@pytest.mark.alone
 @needs_ros
 def test_demo_through_the_live_node(tmp_path: Path) -> None:
     config = DemoConfig(

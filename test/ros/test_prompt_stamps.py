@@ -68,6 +68,7 @@ def test_a_prompt_waits_for_its_image_pending_under_the_label_it_keeps(robot):
     assert (found.id, found.label, found.state) == ("cup", waiting.label, TRACKING)
 
 
+@pytest.mark.alone
 def test_a_late_box_on_a_fast_object_finds_it_where_it_is_now(robot):
     stamps = [
         stamp_ns(robot.process(run_of(frame), stamp_ns=robot._stamp_ns + PERIOD_NS)) for frame in range(12)

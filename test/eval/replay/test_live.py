@@ -30,6 +30,7 @@ CUT_OFF_AFTER = 2  # a message that ends early follows this image
 LATER = 6  # the cup is prompted on this image
 
 
+@pytest.mark.alone
 @needs_ros
 def test_a_live_replay_in_real_time_and_its_recording_scored_afterwards(
     demo_bag: DemoBag, tmp_path: Path

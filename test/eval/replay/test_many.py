@@ -299,6 +299,7 @@ def test_a_changed_setting_or_input_replays_a_bag_again(
     assert notes(*changed) == ["b runs again: summary.json is not from a complete run", f"1 {taken}"]
 
 
+@pytest.mark.alone
 @needs_ros
 def test_live_nodes_run_one_after_the_other(
     bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -37,6 +37,7 @@ def folder(nano_export: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(nano_export, tmp_path / "copy"))
 
 
+@pytest.mark.long
 def test_an_export_opens_and_knows_what_it_is(nano_export: Path) -> None:
     model = open_export(nano_export, device="cpu", precision="fp32", image_size=384)
     assert (model.config.name, model.config.image_size, model.parameter_count) == ("nano", 384, 5677490)
@@ -104,6 +105,7 @@ def test_a_missing_and_a_broken_graph(stage: str, folder: Path) -> None:
     assert_one_line(lambda: open_export(folder), f"{stage}.onnx is missing: export the model again")
 
 
+@pytest.mark.long
 def test_files_of_two_exports_are_not_mixed(folder: Path, tmp_path: Path) -> None:
     """The same model, size and precision; only the number of objects differs."""
     export_nano(ExportConfig(tmp_path / "other", objects=1, conditioning_frames=2, points=5))

@@ -211,6 +211,7 @@ def test_a_value_that_is_not_an_image_is_refused(model):
         segment_everything(model, np.zeros((32, 32), np.uint8))
 
 
+@pytest.mark.long
 def test_the_candidates_of_a_large_image_do_not_fill_the_memory(model, image):
     large = np.ascontiguousarray(image.repeat(10, axis=0).repeat(10, axis=1))
     settings = EverythingConfig(points_per_side=12, box_nms_thresh=0.3, **LENIENT)

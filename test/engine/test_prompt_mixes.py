@@ -49,6 +49,7 @@ def prompts(draw: st.DrawFn) -> Prompt:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(first=prompts(), correction=prompts())
 def test_a_tracker_answers_any_legal_mix(first: Prompt, correction: Prompt) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.messages.message_types import standard_types, types_of_bag
@@ -35,6 +36,7 @@ def imported_by(program: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
 
 
+@pytest.mark.long
 def test_tracking_starts_without_pytorchs_compiler_and_without_plots() -> None:
     """torch._dynamo alone takes as long to import as the rest of PyTorch."""
     assert imported_by(TRACK) == "[]"

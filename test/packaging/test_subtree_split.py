@@ -23,6 +23,7 @@ def named(folder: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.long
 def test_the_split_messages_are_found_beside_the_package_that_hides_them(tmp_path: Path) -> None:
     need_colcon()
     pytest.importorskip("catkin_pkg", reason="needs catkin_pkg: make env")

@@ -325,6 +325,7 @@ def test_bfloat16_needs_a_cpu_that_multiplies_it(kernels: Kernels, monkeypatch) 
     assert not without.takes(q, q, q)
 
 
+@pytest.mark.long
 def test_an_installation_without_a_compiler_goes_on_without_kernels(tmp_path: Path) -> None:
     build = [
         sys.executable,

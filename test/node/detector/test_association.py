@@ -106,6 +106,7 @@ def sequences(draw):
     return messages
 
 
+@pytest.mark.long
 @given(
     sequences(),
     st.sampled_from(["reseed", "track_all"]),

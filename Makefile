@@ -34,7 +34,7 @@ endif
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 
 # One process for each core, at most 4. The tests of one file run in one process, as they share a model or a node.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+BESIDE := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help env demo lint check test docs pins clean
 help:

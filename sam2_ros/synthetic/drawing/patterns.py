@@ -111,7 +111,7 @@ def cells(rng: Rng, size_px: int) -> np.ndarray:
     points[rng.integers(0, size_px, count), rng.integers(0, size_px, count)] = 0
     distance, label = cv2.distanceTransformWithLabels(points, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     base, spread = random_colour(rng), rng.uniform(10, 60)
-    tile = (base + rng.standard_normal((label.max() + 1, 3)) * spread)[label]
+    tile = (base + rng.standard_normal((int(label.max()) + 1, 3)) * spread)[label]
     if rng.random() < 0.6:
         tile = tile * (1.15 - rng.uniform(0.2, 0.8) * _unit(distance))[..., None]
     return tile

@@ -132,7 +132,8 @@ class Prompt:
                 f"labels [{listed}]" if labels.size <= 16 else f"{labels.size:,} labels", expected
             )
         labels = labels.astype(np.int64)
-        for x, y in points.tolist():
+        pixels: Any = points.tolist()  # [[x, y], ...]
+        for x, y in pixels:
             if not (np.isfinite(x) and np.isfinite(y)):
                 raise self._error(f"point ({x}, {y}) is not finite", "pixel coordinates")
             if not (0 <= x < width_px and 0 <= y < height_px):

@@ -64,8 +64,8 @@ class Tabletop:
         self._eye = CAMERA_IN_BASE[:3, 3]
         # Each ray advances by 1 m along the optical axis: the distance along it is the depth.
         self._rays = np.dstack([slopes, np.ones(slopes.shape[:2])]) @ CAMERA_IN_BASE[:3, :3].T
-        self._depth = np.full((HEIGHT_PX, WIDTH_PX), np.inf)
-        self._colour = np.zeros((HEIGHT_PX, WIDTH_PX, 3))
+        self._depth: np.ndarray = np.full((HEIGHT_PX, WIDTH_PX), np.inf)
+        self._colour: np.ndarray = np.zeros((HEIGHT_PX, WIDTH_PX, 3))
         self._draw_table()
         self._draw(*self._box_hit(), np.array([150.0, 120, 90]))
         self._draw(*self._ball_hit(), np.array([40.0, 90, 190]))

@@ -143,7 +143,7 @@ def histogram_svg(times_ms: Sequence[float], percentiles: Mapping[str, float], c
     with matplotlib.rc_context(_LOOK):
         figure, (axes,) = _figure(1, (_WIDTH_IN, 2.2))
         values = np.asarray(times_ms, dtype=np.float64)
-        end = max(np.percentile(values, 99.5) * 1.08, 1e-3)
+        end = max(float(np.percentile(values, 99.5)) * 1.08, 1e-3)
         axes.hist(
             np.minimum(values, end), bins=min(40, max(8, len(values) // 4)), range=(0, end), color="#8fb6bc"
         )

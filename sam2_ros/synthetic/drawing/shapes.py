@@ -44,7 +44,7 @@ def blob(rng: Rng, roughness: float | None = None) -> np.ndarray:
     """Draw a smooth closed outline whose radius is a random Fourier series of the angle."""
     roughness = float(rng.uniform(0.05, 0.45)) if roughness is None else roughness
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
-    radius = np.ones(96)
+    radius: np.ndarray = np.ones(96)
     for order in range(1, 9):
         amount = roughness * order**-0.9 * rng.standard_normal(2)
         radius += amount[0] * np.cos(order * angle) + amount[1] * np.sin(order * angle)

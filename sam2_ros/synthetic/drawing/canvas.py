@@ -70,9 +70,8 @@ class Canvas:
 
     def _cover(self, alpha: np.ndarray, paint: np.ndarray | None) -> None:
         x, y, width, height = cv2.boundingRect(alpha)
-        if (
-            self.texture is None
-        ):  # the first paint fills the whole sprite, so that edges do not blend with black
+        if self.texture is None:
+            # The first paint fills the whole sprite, so that edges do not blend with black.
             self.texture = self._painted() if paint is None else paint[: self.size_px, : self.size_px].copy()
         elif width:
             region = slice(y, y + height), slice(x, x + width)

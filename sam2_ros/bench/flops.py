@@ -89,7 +89,7 @@ def encoder_flops(config: ModelConfig, padded: bool = True) -> int:
     """
     size, d = config.image_size, config.d_model
     sides = [size // stride for stride in STRIDES]
-    neck = sum(linear_flops(side**2, c, d) for side, c in zip(sides, config.encoder.channels, strict=True))
+    neck = sum(linear_flops(side**2, c, d) for side, c in zip(sides, config.encoder.channels, strict=False))
     return (
         config.encoder.flops(size, padded)
         + neck

@@ -79,7 +79,7 @@ def encode_frames(
     if not frame_by_frame:
         return model.encode_image(images)
     each = [_recomputed(lambda image=image: model.encode_image(image)) for image in images.split(1)]  # type: ignore[misc]
-    return ImageFeatures(*(torch.cat(level) for level in zip(*each, strict=True)))
+    return ImageFeatures(*(None if level[0] is None else torch.cat(level) for level in zip(*each, strict=True)))
 
 
 def roll_out(
@@ -151,7 +151,7 @@ class _Frame:
 
 def features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
     """Selects from `encode_frames` the features of each object's clip on one frame: ``[m, c, h, w]`` each."""
-    return ImageFeatures(*(level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame] for level in features))
+    return features.each(lambda level: level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame])
 
 
 def _recomputed(compute: Callable[[], R]) -> R:

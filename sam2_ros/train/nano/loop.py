@@ -29,7 +29,7 @@ from sam2_ros.train.rollout import encode_frames, roll_out
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import read_state, save_model
 
-from .clips import IN_WORKERS, clip_batches, rendered_batch
+from .clips import check_photographs, clip_batches, in_workers, rendered_batch
 from .device_clips import on_device
 from .grouping_loss import GroupingLoss
 from .initial_values import initialise
@@ -82,10 +82,13 @@ def train_nano(
 
     Raises:
         ValueError: `config` has no phases.
-        UserError: the checkpoint in `out_dir` cannot be read or is of another model, or `out_dir` has other files.
+        UserError: the checkpoint in `out_dir` cannot be read or is of another model, `out_dir` has other files, or
+            `config.photographs` cannot be read.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")
+    if config.photographs:
+        check_photographs(config.photographs)
     torch.set_num_threads(config.threads)
     begin = 0
     with ResultFolder(out_dir, "train", OWN, called="out") as folder:
@@ -125,6 +128,7 @@ def _train_phase(
         phase.image_size,
         config.objects,
         config.validation_frames,
+        config.photographs,
     ).to(device)
     batches = clip_batches(
         # A resumed run skips more clip numbers than were used: it gets new clips.
@@ -135,7 +139,10 @@ def _train_phase(
         repeat(phase.frames, end - start),
         config.render_workers,
         1 if phase.fresh else config.reuse,
-        on_device(device) if device.type == "cuda" else IN_WORKERS,
+        # A device draws no photographs.
+        on_device(device)
+        if device.type == "cuda" and not config.photographs
+        else in_workers(config.photographs),
     )
     for name, parameter in state.model.named_parameters():
         parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))

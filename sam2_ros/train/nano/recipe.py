@@ -53,6 +53,8 @@ class NanoConfig:
         model: family member to train.
         start: initial weights, a name or path for `weights.load_model`; empty: from scratch.
         objects: labelled objects per clip.
+        photographs: folder of photographs with instance masks in COCO's layout, from which most clips are made, see
+            `clips.natural_clips`; empty: none. On a GPU too, worker processes then draw the clips.
         still_objects: objects per step that are prompted and corrected on a single frame without memory, see `stills`.
         reuse: number of uses of a rendered clip in phases that are not `fresh`, see `clips.clip_batches`.
         matrix_rate: factor of Muon's learning rate for matrices over AdamW's for the rest.
@@ -69,6 +71,7 @@ class NanoConfig:
     model: str = "nano"
     start: str = ""
     objects: int = 3
+    photographs: str = ""
     still_objects: int = 24
     reuse: int = 4
     matrix_rate: float = 3.0

@@ -86,7 +86,9 @@ class ImageSegmenter:
         pixels = [preprocess(image, model.config.image_size, self.resize, model.device) for image in checked]
         with model.precision():
             together = model.encode_image(torch.cat(pixels))
-        self._features = [together.each(lambda level, i=index: level[i, None]) for index in range(len(checked))]  # type: ignore[misc]
+        self._features = [
+            together.each(lambda level, i=index: level[i, None]) for index in range(len(checked))
+        ]  # type: ignore[misc]
         self._hw = [(image.shape[0], image.shape[1]) for image in checked]
 
     def predict(

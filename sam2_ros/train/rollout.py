@@ -79,7 +79,9 @@ def encode_frames(
     if not frame_by_frame:
         return model.encode_image(images)
     each = [_recomputed(lambda image=image: model.encode_image(image)) for image in images.split(1)]  # type: ignore[misc]
-    return ImageFeatures(*(None if level[0] is None else torch.cat(level) for level in zip(*each, strict=True)))
+    return ImageFeatures(
+        *(None if level[0] is None else torch.cat(level) for level in zip(*each, strict=True))
+    )
 
 
 def roll_out(

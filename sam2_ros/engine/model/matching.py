@@ -116,7 +116,9 @@ class Matching(nn.Module):
         evidence = [both, far / (far_weight + NOTHING), near / (near_weight + NOTHING), _rivals(both)]
         amounts = [LOG_SCALE * (weight + NOTHING).log() for weight in (far_weight, near_weight)]
         side = _side(len(keys_nc))
-        return torch.stack([*(2 * share - 1 for share in evidence), *amounts], dim=1).unflatten(2, (side, side))
+        return torch.stack([*(2 * share - 1 for share in evidence), *amounts], dim=1).unflatten(
+            2, (side, side)
+        )
 
     def embedding(self, evidence_b6hw: torch.Tensor) -> DenseEvidence:
         """What the mask decoder adds to its inputs at strides 16, 8 and 4."""

@@ -42,7 +42,9 @@ class ImageFeatures(NamedTuple):
     s4: torch.Tensor  # [b, d_model / 8, 4 side, 4 side] at stride 4, after the decoder's conv_s0
     s8: torch.Tensor  # [b, d_model / 4, 2 side, 2 side] at stride 8, after the decoder's conv_s1
     s16: torch.Tensor  # [b, d_model, side, side] at stride 16
-    keys: torch.Tensor | None = None  # [b, 4 side * side, c] of the matching memory; None = the model has none
+    keys: torch.Tensor | None = (
+        None  # [b, 4 side * side, c] of the matching memory; None = the model has none
+    )
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> ImageFeatures:
         """The features after `change` of every tensor."""
@@ -184,9 +186,7 @@ class Sam2Model(nn.Module):
         maps = self.trunk(image_b3hw)
         s4, s8, s16 = self.image_encoder["neck"](maps)
         keys = None if self.config.matching is None else self.matching.keys(maps)
-        return ImageFeatures(
-            self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16, keys
-        )
+        return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16, keys)
 
     def without_memory(self, s16_bchw: torch.Tensor) -> torch.Tensor:
         """Features for an object without memory, in place of `fuse_memory`; ``[b, d_model, side, side]`` in and out."""

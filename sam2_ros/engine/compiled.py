@@ -162,10 +162,14 @@ class CompiledModel(Sam2Model):
         points_bn2: torch.Tensor | None = None,
         labels_bn: torch.Tensor | None = None,
         mask_logits_b1hw: torch.Tensor | None = None,
+        evidence_b6hw: torch.Tensor | None = None,
     ) -> DecodedMasks:
         if points_bn2 is not None or mask_logits_b1hw is not None:
-            return super().decode(fused_bchw, features, points_bn2, labels_bn, mask_logits_b1hw)
-        inputs = (*self._padded(fused_bchw), *features)
+            return super().decode(
+                fused_bchw, features, points_bn2, labels_bn, mask_logits_b1hw, evidence_b6hw
+            )
+        evidence = () if evidence_b6hw is None else self._padded(evidence_b6hw)
+        inputs = (*self._padded(fused_bchw), *features[:3], *evidence)
         return DecodedMasks(*(x[: len(fused_bchw)] for x in self._run("decode", self._decode, inputs)))
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
@@ -240,7 +244,7 @@ class CompiledModel(Sam2Model):
         return partial(_with_any_batch, torch.compile(function, fullgraph=True))
 
     def _encode_function(self, image_13hw: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(Sam2Model.encode_image(self, image_13hw))
+        return tuple(level for level in Sam2Model.encode_image(self, image_13hw) if level is not None)
 
     def _fuse_function(
         self,
@@ -272,9 +276,15 @@ class CompiledModel(Sam2Model):
         return (self.memory_attention(s16_1chw, tokens, position, pointers_bnc.shape[1]),)
 
     def _decode_function(
-        self, fused_bchw: torch.Tensor, s4: torch.Tensor, s8: torch.Tensor, s16: torch.Tensor
+        self,
+        fused_bchw: torch.Tensor,
+        s4: torch.Tensor,
+        s8: torch.Tensor,
+        s16: torch.Tensor,
+        evidence_b6hw: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        return tuple(Sam2Model.decode(self, fused_bchw, ImageFeatures(s4, s8, s16)))
+        features = ImageFeatures(s4, s8, s16)
+        return tuple(Sam2Model.decode(self, fused_bchw, features, evidence_b6hw=evidence_b6hw))
 
     def _choose_function(self, *decoded_b: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(Sam2Model.predict(self, DecodedMasks(*decoded_b), True, False))

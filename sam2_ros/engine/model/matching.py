@@ -1,27 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dense matching memory: copies an object's mask from past frames to the cells that look alike, at stride 8.
 
-Reading is attention of one head with masks as values. Cells of prompted frames are matched everywhere, cells of recent
-frames within a window. Does not know how frames are stored. (Matching of pixels for video segmentation: STM, arXiv
-1904.00607; the mask as value: arXiv 2004.07193.)
+Reading is attention of one head with masks as values: everywhere in prompted frames, within windows in recent ones.
+Does not know how frames are stored. (Matching of all cells in video segmentation: STM, arXiv 1904.00607.)
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sam2_ros.engine.kernels.attention import NOT_THERE
+from sam2_ros.engine.kernels.cell_matching import Falloff, matching_sums
 from sam2_ros.engine.kernels.layers import LayerNorm2d
 
 FIRST_SCALE = 20.0  # initial factor from cosine to logit
 FIRST_FALLOFF = 0.005  # initial loss of a logit per square cell of distance, within the window
-QUERY_ROWS = 8  # rows of the grid that are matched at a time: their scores stay in the cache
 NOTHING = 1e-9  # added to sums of weights: where no frame is there, the mask is empty
 LOG_SCALE = 0.125  # brings logarithms of sums of weights into the range of the other evidence
 EVIDENCE = 6  # channels of `Matching.read`
@@ -34,7 +32,7 @@ class MatchingConfig:
     Attributes:
         channels: of a key.
         recents: recent frames that are kept, in addition to the prompted ones.
-        radius: of the window in which recent frames are searched, cells in each direction.
+        radius: of the windows in which recent frames are searched, see `kernels.cell_matching.Falloff`.
         hidden: channels between the evidence and the mask decoder.
     """
 
@@ -77,7 +75,7 @@ class Matching(nn.Module):
         self.key_s8 = nn.Conv2d(channels[1], config.channels, 1)
         self.key_s16 = nn.Conv2d(channels[2], config.channels, 1)
         self.scale = nn.Parameter(torch.full((2,), FIRST_SCALE))  # of prompted and of recent frames
-        self.falloff = nn.Parameter(torch.tensor(FIRST_FALLOFF))
+        self.log_falloff = nn.Parameter(torch.tensor(math.log(FIRST_FALLOFF)))
         self.embed = nn.Sequential(
             nn.Conv2d(EVIDENCE, config.hidden, 3, padding=1),
             LayerNorm2d(config.hidden),
@@ -110,8 +108,9 @@ class Matching(nn.Module):
             strongest mask of another object, -1..1 each, and how much of the prompted and of the recent frames looks
             like the cell.
         """
+        window = Falloff(self.log_falloff.exp(), self.radius)
         far, far_weight = self._mix(keys_nc, view.prompted, self.scale[0], None)
-        near, near_weight = self._mix(keys_nc, view.recent, self.scale[1], self.falloff)
+        near, near_weight = self._mix(keys_nc, view.recent, self.scale[1], window)
         both = (far + near) / (far_weight + near_weight + NOTHING)
         evidence = [both, far / (far_weight + NOTHING), near / (near_weight + NOTHING), _rivals(both)]
         amounts = [LOG_SCALE * (weight + NOTHING).log() for weight in (far_weight, near_weight)]
@@ -127,68 +126,14 @@ class Matching(nn.Module):
         return DenseEvidence(self.to_s16(x), self.to_s8(x), s4)
 
     def _mix(
-        self,
-        keys_nc: torch.Tensor,
-        frames: MatchFrames,
-        scale: torch.Tensor,
-        falloff: torch.Tensor | None,
+        self, keys_nc: torch.Tensor, frames: MatchFrames, scale: torch.Tensor, falloff: Falloff | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sums over cells of past frames of weight x mask, and of the weights, ``[b, n]`` float32 each.
-
-        A weight is ``exp(scale * (cosine - 1))``: at most 1, so that no maximum has to be found, and frames add up.
-
-        Args:
-            falloff: of a logit with the square of the distance; None = search the whole frame.
-        """
-        n, side = len(keys_nc), _side(len(keys_nc))
-        one = keys_nc.new_ones(n, 1)
-        queries = torch.cat([scale * keys_nc, -scale * one], dim=1)
-        of_frames = []
-        for f, keys in enumerate(frames.keys_fnc):
-            valid = frames.valid_bf[:, f].to(keys_nc.dtype)
-            values = torch.cat([(frames.values_bfn[:, f].t() * valid).to(one), one], dim=1)
-            of_frames.append((torch.cat([keys.to(one), one], dim=1), values, valid))
-        b = len(frames.valid_bf)
-        mixed, weighed = [], []
-        for first in range(0, side, QUERY_ROWS):
-            rows = slice(first * side, min(first + QUERY_ROWS, side) * side)
-            columns, bias = slice(0, n), None
-            if falloff is not None:
-                window = _window(side, self.radius, first, keys_nc.device)
-                columns = slice(*window.columns)
-                bias = window.outside - falloff * window.squares
-            mix = keys_nc.new_zeros(len(queries[rows]), b)
-            weight = torch.zeros_like(mix)
-            for keys, values, valid in of_frames:
-                scores = queries[rows] @ keys[columns].t()
-                shares = (scores if bias is None else scores + bias).exp() @ values[columns]
-                mix = mix + shares[:, :b]
-                weight = weight + shares[:, b:] * valid
-            mixed.append(mix)
-            weighed.append(weight)
-        return torch.cat(mixed).t(), torch.cat(weighed).t()
-
-
-class _Window(NamedTuple):
-    """For some rows of queries: the cells that may be in their windows, and where they are."""
-
-    columns: tuple[int, int]  # first cell, and the one after the last
-    squares: torch.Tensor  # [queries, cells] squared distance, cells
-    outside: torch.Tensor  # [queries, cells] 0 within the window, else `NOT_THERE`
-
-
-@lru_cache(64)
-@torch.inference_mode(False)
-def _window(side: int, radius: int, first_row: int, device: torch.device) -> _Window:
-    rows = torch.arange(first_row, min(first_row + QUERY_ROWS, side), device=device)
-    first, last = max(0, int(rows[0]) - radius), min(side, int(rows[-1]) + radius + 1)
-    every = torch.arange(side, device=device)
-    dy = (rows[:, None, None, None] - every[first:last, None]).expand(-1, side, -1, side)
-    dx = (every[:, None, None] - every).expand(len(rows), side, last - first, side)
-    shape = (len(rows) * side, (last - first) * side)
-    squares = (dy**2 + dx**2).reshape(shape).float()
-    outside = NOT_THERE * ((dy.abs() > radius) | (dx.abs() > radius)).reshape(shape).float()
-    return _Window((first * side, last * side), squares, outside)
+        """Sums over cells of past frames of weight x mask, and of the weights, ``[b, n]`` float32 each."""
+        b, f, n = frames.values_bfn.shape
+        valid = frames.valid_bf[..., None].to(keys_nc.dtype).expand(b, f, n)
+        columns = torch.cat([frames.values_bfn.to(keys_nc.dtype) * valid, valid]).permute(1, 2, 0)
+        sums = matching_sums(keys_nc, frames.keys_fnc, columns, scale, falloff)
+        return sums[:, :b].t(), sums[:, b:].t()
 
 
 def _rivals(share_bn: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,8 @@ an argument and a result. Does not know frames, ids, or time beyond the distance
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -227,7 +227,7 @@ class Sam2Model(nn.Module):
         return self.matching.read(features.keys[0], view)
 
     def match_values(self, logits_b1hw: torch.Tensor) -> torch.Tensor:
-        """The mask that the matching memory keeps: ``[b, 1, 4 side, 4 side]`` logits -> ``[b, 4 side * side]``, 0..1."""
+        """Masks for the matching memory: ``[b, 1, 4 side, 4 side]`` logits -> ``[b, 4 side * side]``, 0..1."""
         return F.avg_pool2d(logits_b1hw.float().sigmoid(), 2).flatten(1)
 
     def decode(

@@ -125,11 +125,14 @@ def _walls(rng: Rng, half_3: np.ndarray, folder: Path) -> list[Look]:
         normal[axis] = -side
         lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in corners]
         lines += ["vt 0 0", "vt 0.99 0", "vt 0.99 0.99", "vt 0 0.99", "vn {} {} {}".format(*normal)]
-        lines += ["f 1/1/1 2/2/1 3/3/1", "f 1/1/1 3/3/1 4/4/1"]
+        # Both windings: the renderer draws only one side of a face.
+        lines += [
+            f"f {i}/{i}/1 {j}/{j}/1 {k}/{k}/1" for i, j, k in ((1, 2, 3), (1, 3, 4), (3, 2, 1), (4, 3, 1))
+        ]
         mesh = folder / f"wall-{number}.obj"
         mesh.write_text("\n".join(lines) + "\n", "ascii")
         texture = None
-        if rng.random() < 0.5:
+        if rng.random() < 0.65:
             texture = folder / f"wall-{number}.png"
             Image.fromarray(TextureBank("train").crop(rng, WALL_PX, WALL_PX, upright=True)).save(texture)
         colour = (
@@ -140,17 +143,14 @@ def _walls(rng: Rng, half_3: np.ndarray, folder: Path) -> list[Look]:
 
 
 def random_light(rng: Rng, indoors: bool = False) -> Light:
-    """A light from above or from a side, sometimes coloured. Indoors, the ambient light is stronger."""
+    """A light from above or from a side, sometimes coloured."""
     direction = rng.standard_normal(3) + np.array([0, 0, 1.5] if indoors else [0, 1, 1.2])
     tint = rng.uniform(0.75, 1, 3) if rng.random() < 0.4 else np.ones(3)
     x, y, z = (float(v) for v in direction / np.linalg.norm(direction))
-    ambient = float(rng.uniform(0.45, 0.75) if indoors else rng.uniform(0.3, 0.7))
     red, green, blue = (float(v) for v in tint)
-    return Light(
-        (x, y, z),
-        (red, green, blue),
-        ambient,
-        float(rng.uniform(0.35, 0.8)),
-        float(rng.uniform(0, 0.5)),
-        False,
+    # Walls face the light as a whole: with a strong one they would be white.
+    ambient, diffuse, specular = (
+        ((0.35, 0.55), (0.2, 0.45), 0.1) if indoors else ((0.3, 0.6), (0.35, 0.7), 0.4)
     )
+    strengths = float(rng.uniform(*ambient)), float(rng.uniform(*diffuse)), float(rng.uniform(0, specular))
+    return Light((x, y, z), (red, green, blue), *strengths, shadow=False)

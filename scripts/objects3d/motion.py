@@ -39,7 +39,7 @@ class _Path:
 
 def plan_motions(rng: Rng, labelled: int, others: int, frames: int, tangent: float) -> list[ObjectMotion]:
     """Motions of the labelled objects, then of the others. `tangent`: of half the field of view."""
-    knots = max(3, round(frames / rng.uniform(*FRAMES_PER_KNOT)))
+    knots = max(4, round(frames / rng.uniform(*FRAMES_PER_KNOT)))
     starts = _apart(rng, labelled + others)
     paths = [_path(rng, knots, start, i < labelled) for i, start in enumerate(starts)]
     scales = np.exp(rng.uniform(np.log(0.6), np.log(1.6), len(paths)))

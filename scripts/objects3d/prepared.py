@@ -95,8 +95,12 @@ def _record(file: Path, folder: Path) -> dict[str, object]:
 
 
 def _write_obj(path: Path, part: Part) -> None:
+    """Every face twice, once for each side, because the renderer draws only one side of a face."""
+    normals = np.asarray(part.normals_n3)
     lines = [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in np.asarray(part.vertices_n3)]
     lines += [f"vt {u:.6g} {v:.6g}" for u, v in np.asarray(part.uv_n2)]
-    lines += [f"vn {x:.4g} {y:.4g} {z:.4g}" for x, y, z in np.asarray(part.normals_n3)]
-    lines += [f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in np.asarray(part.faces_m3) + 1]
+    lines += [f"vn {x:.4g} {y:.4g} {z:.4g}" for x, y, z in np.concatenate([normals, -normals])]
+    faces, n = np.asarray(part.faces_m3) + 1, len(normals)
+    lines += [f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in faces]
+    lines += [f"f {a}/{a}/{a + n} {b}/{b}/{b + n} {c}/{c}/{c + n}" for c, b, a in faces]
     path.write_text("\n".join(lines) + "\n", "ascii")

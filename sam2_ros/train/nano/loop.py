@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from torch import nn
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import load_strictly
+from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.train.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
 from sam2_ros.train.data.batch import ClipBatch
@@ -29,14 +31,15 @@ from sam2_ros.train.rollout import encode_frames, roll_out
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import read_state, save_model
 
-from .clips import IN_WORKERS, clip_batches, rendered_batch
-from .device_clips import on_device
+from .clips import IN_WORKERS, ClipMaker, clip_batches, rendered_batch
+from .device_clips import on_device, upload
 from .grouping_loss import GroupingLoss
 from .initial_values import initialise
 from .optimisers import make_optimisers
 from .recipe import NanoConfig
 from .simulate import SimulatedMemory, draw_corruption, draw_kind, draw_occlusion
 from .stills import stills_loss
+from .stored_clips import StoredClips, with_stored
 
 MEMORY = (  # prefixes of the parameters that clips of one frame do not train
     "memory_",
@@ -82,10 +85,15 @@ def train_nano(
 
     Raises:
         ValueError: `config` has no phases.
-        UserError: the checkpoint in `out_dir` cannot be read or is of another model, or `out_dir` has other files.
+        UserError: the checkpoint in `out_dir` cannot be read or is of another model, `out_dir` has other files, or
+            `config.sequences` cannot be used.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")
+    if not 0 <= config.sequences_share <= 1:
+        raise UserError(f"sequences_share: {config.sequences_share} given, 0..1 expected")
+    if config.sequences:
+        StoredClips(config.sequences).check(config.objects)
     torch.set_num_threads(config.threads)
     begin = 0
     with ResultFolder(out_dir, "train", OWN, called="out") as folder:
@@ -135,7 +143,7 @@ def _train_phase(
         repeat(phase.frames, end - start),
         config.render_workers,
         1 if phase.fresh else config.reuse,
-        on_device(device) if device.type == "cuda" else IN_WORKERS,
+        _maker(config, device),
     )
     for name, parameter in state.model.named_parameters():
         parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))
@@ -165,6 +173,17 @@ def _train_phase(
             save_checkpoint(folder.stage("checkpoint.pt"), config, done, state._asdict())
             folder.put("checkpoint.pt")
     return state.averaged
+
+
+def _maker(config: NanoConfig, device: torch.device) -> ClipMaker:
+    on_gpu = device.type == "cuda"
+    maker = on_device(device) if on_gpu else IN_WORKERS
+    if not config.sequences:
+        return maker
+    stored = StoredClips(config.sequences)
+    return with_stored(
+        maker, stored, config.sequences_share, partial(upload, device=device) if on_gpu else None
+    )
 
 
 def _descend(state: NanoState, loss: torch.Tensor, rate: float, clip_gradient: float) -> None:

@@ -62,6 +62,8 @@ class NanoConfig:
         balance_steps: over these steps, the balance of object pixels falls from 1 to `balance_floor`, see
             `train.losses.weighted_cross_entropy`: the model learns locations first, then outlines.
         first_clip_seed: clip k of phase p is rendered from seed `first_clip_seed` * (p + 1) + k.
+        sequences: datasets of stored sequences to mix with rendered clips, see `stored_clips`; empty: none.
+        sequences_share: share of the clips that come from them, 0..1.
         validation_clips: number of held-out clips, rendered from the seeds just below `first_clip_seed`.
     """
 
@@ -85,6 +87,8 @@ class NanoConfig:
     first_clip_seed: int = 1_000_000
     validation_clips: int = 8
     validation_frames: int = 8
+    sequences: tuple[str, ...] = ()
+    sequences_share: float = 0.3
     checkpoint_every: int = 100
     log_every: int = 20
     threads: int = 2

@@ -29,7 +29,7 @@ COPY_SHARE = 0.4  # of the unlabelled objects: another copy of a labelled model;
 SENSOR_SHARE, SHADOW_SHARE = 0.6, 0.5
 FIRST_AREA_SHARE = 0.003  # of the image: the least that each labelled object shows on frame 0
 PLANS, CASTS = 12, 20  # attempts to find motions, then other models, that show all of them
-CHECK_PX = 128
+CHECK_PX = 128  # side of the picture in which most plans that do not show all objects are recognised
 SUPERSAMPLING = 2
 
 
@@ -66,7 +66,7 @@ def render_clip(
             angle_deg = float(rng.uniform(30, 60))
             camera, light = Camera(np.eye(4), angle_deg), random_light(rng)
             with Stage() as stage:
-                motions = _visible_motions(rng, stage, cast, labelled, count, camera, light)
+                motions = _visible_motions(rng, stage, cast, labelled, count, size, camera, light)
                 if motions is not None:
                     return _composited(rng, stage, motions, labelled, camera, light, backdrop, names)
     raise RuntimeError(
@@ -94,7 +94,14 @@ def _cast(
 
 
 def _visible_motions(
-    rng: Rng, stage: Stage, cast: list[list[Look]], labelled: int, frames: int, camera: Camera, light: Light
+    rng: Rng,
+    stage: Stage,
+    cast: list[list[Look]],
+    labelled: int,
+    frames: int,
+    size: int,
+    camera: Camera,
+    light: Light,
 ) -> list[ObjectMotion] | None:
     """Motions with which every labelled object shows on frame 0; bodies with the radii of the last plan are added."""
     tangent = float(np.tan(np.deg2rad(camera.field_of_view_deg / 2)))
@@ -106,7 +113,11 @@ def _visible_motions(
         _pose(stage, motions, 0)
         _, bodies = stage.draw(CHECK_PX, camera, light)
         shares = np.bincount(bodies[bodies >= 0], minlength=labelled)[:labelled] / bodies.size
-        if (shares >= 1.2 * FIRST_AREA_SHARE).all():
+        if (shares < FIRST_AREA_SHARE).any():
+            continue
+        _, bodies = stage.draw(SUPERSAMPLING * size, camera, light)
+        shares = np.bincount(_labels(bodies, labelled, size).ravel(), minlength=labelled + 1)[1:] / size**2
+        if (shares >= FIRST_AREA_SHARE).all():
             return motions
     return None
 

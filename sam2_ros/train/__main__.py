@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from sam2_ros.errors import UserError
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
 from .nano.loop import train_nano
@@ -28,7 +29,10 @@ def main() -> None:
         "(default: the phases that trained nano)",
     )
     for field in fields(NanoConfig):
-        if field.name != "phases":
+        if field.name == "sequences":
+            help = "folders of stored sequences to mix with rendered clips (default: none)"
+            parser.add_argument("--sequences", nargs="+", default=(), help=help)
+        elif field.name != "phases":
             kind = type(field.default)
             parser.add_argument(
                 "--" + field.name.replace("_", "-"),
@@ -41,8 +45,12 @@ def main() -> None:
     device = options.pop("device")
     if not keep_freed_pages():
         print(f"{RETURNED}: steps may take several times as long")
+    options["sequences"] = tuple(options["sequences"])
     config = NanoConfig(phases=tuple(phases or NANO_PHASES), **options)
-    train_nano(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    try:
+        train_nano(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def _phase(text: str) -> Phase:

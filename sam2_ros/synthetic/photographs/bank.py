@@ -118,9 +118,15 @@ class PhotographBank:
         return self._records[photograph].hw
 
     def check(self) -> None:
-        """Decode every photograph once. Raises UserError for one that cannot be read."""
+        """Decode every photograph once. Raises UserError for one that cannot be read, or a mask of another size."""
         for record in self._records:
-            record.image()
+            size = record.image().shape[:2]
+            for mask in record.masks():
+                if mask.shape != size:
+                    raise UserError(
+                        f"a mask of photograph '{record.name}' is {mask.shape[1]} x {mask.shape[0]} px, the "
+                        f"{size[1]} x {size[0]} px of the photograph expected"
+                    )
 
     def pixels(self, photograph: int) -> Pixels:
         """Return a photograph and its masks, decoded now or before. Raises UserError."""

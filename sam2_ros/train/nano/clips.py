@@ -141,10 +141,26 @@ class Variation(NamedTuple):
         tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
         return Variation(mirrored, turns, tables, rng.permutation(3))
 
+    @staticmethod
+    def natural(rng: np.random.Generator) -> Variation:
+        """A variation of real-looking clips: upright, with nearly the same colours."""
+        gain, offset = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, 3), rng.uniform(-15, 15)
+        tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
+        return Variation(bool(rng.random() < 0.5), 0, tables, np.arange(3))
+
 
 def variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     """A random `Variation` of the clip."""
-    frames, masks, new = clip.frames_thwc, clip.masks_tnhw, Variation.random(rng)
+    return _varied(clip, Variation.random(rng))
+
+
+def natural_variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """A `Variation.natural` of the clip."""
+    return _varied(clip, Variation.natural(rng))
+
+
+def _varied(clip: TrainingClip, new: Variation) -> TrainingClip:
+    frames, masks = clip.frames_thwc, clip.masks_tnhw
     assert frames is not None
     if new.mirrored:
         frames, masks = frames[:, :, ::-1], masks[..., ::-1]
@@ -207,7 +223,11 @@ def check_photographs(photographs: str) -> None:
 
 def in_workers(photographs: str) -> ClipMaker:
     """Clips drawn by the workers, with the photographs of a folder if one is given."""
-    return IN_WORKERS._replace(work=partial(_render, photographs=photographs)) if photographs else IN_WORKERS
+    if not photographs:
+        return IN_WORKERS
+    return ClipMaker(
+        partial(_render, photographs=photographs), IN_WORKERS.draw, natural_variation, IN_WORKERS.stack
+    )
 
 
 def _render(seed: int, size: int, frames: int, objects: int, photographs: str = "") -> TrainingClip:

@@ -181,10 +181,13 @@ def clip_config(seed: int, size: int, frames: int, objects: int, photographs: st
 
     `VARIED`, or with a folder of photographs `NATURAL` and its shares of clips that show them.
     """
-    rng = np.random.default_rng(seed)
+    # With photographs not the renderer's own stream: its first number decides the kind of the clip.
+    rng = np.random.default_rng((seed, 1) if photographs else seed)
     length = int(rng.integers(frames, LONGEST_CLIP)) if rng.random() < LONG_PROBABILITY else frames
+    if photographs and frames == 1:
+        length = 1  # a photograph as it is
     return replace(
-        natural_clips(photographs, length) if photographs else VARIED,
+        natural_clips(photographs, frames) if photographs else VARIED,
         height_px=size,
         width_px=size,
         frames=length,

@@ -75,6 +75,19 @@ def test_another_instance_of_the_same_class_is_chosen_as_a_look_alike(bank: Phot
         assert other != one
 
 
+def test_the_least_blurred_instances_are_chosen_and_rare_classes_more_often_than_by_chance() -> None:
+    class Rare(OwnPhotograph):
+        @property
+        def categories(self) -> tuple[int, ...]:
+            return (-1, -1, -1, -1, -1) if self.seed else (-1, 7, -1, -1, -1)
+
+    bank, rng = PhotographBank([Rare(seed) for seed in range(5)], "rare"), np.random.default_rng(0)
+    chosen = [bank.choose(rng, 60.0) for _ in range(300)]
+    rare = np.mean([one.category == 7 for one in chosen])
+    assert 0.12 < rare < 0.35  # by chance 1 of 10
+    assert {bank.choose(rng, 250.0).number for _ in range(30)} == {BAR}  # the discs would be too blurred
+
+
 def test_memory_for_decoded_photographs_is_bounded_and_the_pixels_stay_the_same() -> None:
     tight, wide = PhotographBank(own_records(6), "own", cache_mb=1), PhotographBank(own_records(6), "own")
     for number in (0, 1, 2, 3, 4, 5, 0):

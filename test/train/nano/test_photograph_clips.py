@@ -16,6 +16,8 @@ from sam2_ros.train.data.batch import TrainingClip
 from sam2_ros.train.nano.clips import (
     COMPOSITES,
     NATURAL,
+    STILL_COMPOSITES,
+    STILL_PHOTOGRAPHS,
     VARIED,
     check_photographs,
     clip_batches,
@@ -60,11 +62,19 @@ def test_clips_have_the_shares_of_natural_with_photographs_and_are_as_before_wit
     before = clip_config(3, 96, 4, 2)
     assert (before.photographs, before.composites, before.growing) == (None, 0.0, 0.0)
     assert before.size_range == VARIED.size_range
-    assert (before.frames, before.times, before.motion_scale) == (
-        config.frames,
-        config.times,
-        config.motion_scale,
-    )
+    assert config.times[0] == 0
+    assert len(config.times) == 4
+    still = clip_config(3, 96, 1, 2, folder)
+    assert (still.frames, still.photo_camera, still.composites) == (1, STILL_PHOTOGRAPHS, STILL_COMPOSITES)
+
+
+def test_the_kind_of_a_clip_does_not_depend_on_its_length(folder: str) -> None:
+    lengths: dict[bool, list[int]] = {True: [], False: []}
+    for seed in range(200):
+        first = np.random.default_rng(seed).random()  # the renderer's, which decides the kind
+        lengths[bool(first < COMPOSITES)].append(clip_config(seed, 96, 8, 2, folder).frames)
+    for some in lengths.values():
+        assert 0.05 < np.mean(np.array(some) == 8) < 0.3
 
 
 @with_textures

@@ -117,7 +117,7 @@ def _parts(rng: Rng, config: ClipConfig, look: Look) -> tuple[Part, ...]:
 
 
 def _add_twin(
-    rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, kinds: Mapping[int, Instance]
+    rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, kinds: dict[int, Instance]
 ) -> None:
     """Add a look-alike that crosses an object in view: replaces another labelled object, or is an unlabelled thing."""
     seen = [label for label in range(config.objects) if label != hidden]
@@ -131,6 +131,7 @@ def _add_twin(
         twin = _of_the_same_class(rng, config, config.photographs, kinds[first], twin.motion, label)
     if label >= 0:
         things[label] = twin
+        kinds.pop(label, None)
     else:
         things.append(twin)
 

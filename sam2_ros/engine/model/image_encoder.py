@@ -69,6 +69,10 @@ class ImageEncoder(nn.Module, ABC):
     def prepare(self, image_size: int) -> None:
         """Precompute what depends only on weights and image size; called on a copy, see `kernels.prepare`."""
 
+    def is_pretrained(self, name: str) -> bool:
+        """True for parameters that a training starts with weights of another task: they learn more slowly."""
+        return False
+
     def initialise(self) -> None:
         """Set initial weights for training from scratch, where the constructor's are not good. Without gradients."""
 

@@ -153,6 +153,9 @@ class Lite(ImageEncoder):
             return len(self.blocks) + int(name.split(".")[1])
         return -1 if name.startswith("stem.") else len(self.blocks)
 
+    def is_pretrained(self, name: str) -> bool:
+        return name.startswith(("stem.", "blocks."))
+
     def initialise(self) -> None:
         self.pos_embed.copy_(smooth_waves(self.pos_embed.shape[1], self.pos_embed.shape[2]))
 

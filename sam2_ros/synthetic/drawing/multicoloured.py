@@ -20,9 +20,7 @@ from .things import Look
 Rng = np.random.Generator
 COLOURS = (3, 6)  # of a thing, from .. to
 LEAST_APART = 110.0  # distance of any two of them in RGB
-TURNED_PARTS = (
-    0.35  # share of the parts of a tower, and of balls, whose back has another colour than their front
-)
+TURNED_PARTS, LEAST_TURNED = 0.35, 0.3  # share of the parts that turn another side forward; their least scale
 
 
 def make_multicoloured(rng: Rng, look: Look, frames: int) -> tuple[Part, ...]:
@@ -38,7 +36,7 @@ def make_multicoloured(rng: Rng, look: Look, frames: int) -> tuple[Part, ...]:
         made = kinds[int(rng.choice(len(kinds), p=(0.3, 0.2, 0.15, 0.15, 0.1, 0.1)))](rng, look)
     if isinstance(made, Canvas):
         return (_two_faced(rng, made, frames),)
-    return tuple(_loose(rng, part, frames) for part in made)
+    return tuple(_loose(rng, part, look, frames) for part in made)
 
 
 def palette(rng: Rng, count: int) -> np.ndarray:
@@ -98,28 +96,33 @@ def _ball(rng: Rng, look: Look, frames: int) -> tuple[Part, ...]:
 
 
 def _two_faced(rng: Rng, canvas: Canvas, frames: int) -> Part:
-    """Return a thing as one part whose surface turns by a quarter to two turns; its back has other colours."""
-    look, part = canvas.look, canvas.part()
+    """Return a thing as one part whose surface turns; its back has other colours."""
+    return _turning(rng, canvas.part(), canvas.look, canvas.look.shade(canvas.alpha), frames)
+
+
+def _turning(rng: Rng, part: Part, look: Look, shade: np.ndarray, frames: int) -> Part:
+    """Let the surface of a part turn by a quarter to two turns; its back shows one to three colours."""
     front = np.ascontiguousarray(part.sprite[..., :3])
-    back = material(rng, look, canvas.size_px, canvas.size_px)
+    side = len(front)
+    back = material(rng, look, side, side)
     for _ in range(int(rng.integers(0, 3))):
-        x = int(rng.integers(canvas.size_px))
-        back[:, x : x + canvas.size_px // 4] = material(rng, look, canvas.size_px, canvas.size_px)[
-            :, x : x + canvas.size_px // 4
-        ]
+        x = int(rng.integers(side))
+        back[:, x : x + side // 4] = material(rng, look, side, side)[:, x : x + side // 4]
     turns = float(rng.choice([-1, 1]) * np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
     strip = np.concatenate([front, back], axis=1)
-    return replace(part, surface=ScrollingTexture(strip, look.shade(canvas.alpha), turns / max(8, frames)))
+    return replace(part, surface=ScrollingTexture(strip, shade, turns / max(8, frames)))
 
 
-def _loose(rng: Rng, part: Part, frames: int) -> Part:
-    """Let a part move a little against the others, and change its size, so that it covers more or less of them."""
+def _loose(rng: Rng, part: Part, look: Look, frames: int) -> Part:
+    """Let a part move a little against the others, change its size, and maybe turn another side to the camera."""
 
     def wave(amplitude: float) -> Wave:
         return Wave(float(rng.normal(0, amplitude)), _frequency(rng, frames), float(rng.uniform(0, 6.3)))
 
+    if part.surface is None and part.scale >= LEAST_TURNED and rng.random() < TURNED_PARTS:
+        part = _turning(rng, part, look, np.full((*part.sprite.shape[:2], 3), 128, np.uint8), frames)
     share = min(part.scale, 0.5)
-    return replace(part, shift_x=wave(0.08 * share), shift_y=wave(0.08 * share), grow=wave(0.1))
+    return replace(part, shift_x=wave(0.12 * share), shift_y=wave(0.12 * share), grow=wave(0.18))
 
 
 def _frequency(rng: Rng, frames: int) -> float:

@@ -118,9 +118,15 @@ class PhotographBank:
         return self._records[photograph].hw
 
     def check(self) -> None:
-        """Decode every photograph once. Raises UserError for one that cannot be read."""
+        """Decode every photograph once. Raises UserError for one that cannot be read, or a mask of another size."""
         for record in self._records:
-            record.image()
+            size = record.image().shape[:2]
+            for mask in record.masks():
+                if mask.shape != size:
+                    raise UserError(
+                        f"a mask of photograph '{record.name}' is {mask.shape[1]} x {mask.shape[0]} px, the "
+                        f"{size[1]} x {size[0]} px of the photograph expected"
+                    )
 
     def pixels(self, photograph: int) -> Pixels:
         """Return a photograph and its masks, decoded now or before. Raises UserError."""
@@ -139,7 +145,7 @@ class PhotographBank:
         front: bool = False,
         other_than: Instance | None = None,
     ) -> Instance:
-        """Choose an instance that is sharp enough at `length_px`, all classes equally likely.
+        """Choose an instance that is sharp enough at `length_px`, if there is one.
 
         Args:
             category: choose from this class, if it has another instance than `other_than`.
@@ -152,9 +158,11 @@ class PhotographBank:
             if same:
                 return same[int(rng.integers(len(same)))]
         choices = sharp or sorted(pool, key=lambda one: -one.length_px)[:8]
-        # By the root of the class's size: people are a third of COCO's instances.
-        counts = np.bincount([one.category for one in choices])
-        weight = np.array([counts[one.category] ** -0.5 for one in choices])
+        # Rare classes are chosen more often than by chance: people are a third of COCO's instances.
+        _, kind, counts = np.unique(
+            [one.category for one in choices], return_inverse=True, return_counts=True
+        )
+        weight = counts[kind] ** -0.35
         return choices[int(rng.choice(len(choices), p=weight / weight.sum()))]
 
     def cutout(self, instance: Instance) -> Cutout:

@@ -141,10 +141,26 @@ class Variation(NamedTuple):
         tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
         return Variation(mirrored, turns, tables, rng.permutation(3))
 
+    @staticmethod
+    def natural(rng: np.random.Generator) -> Variation:
+        """A variation of real-looking clips: upright, with nearly the same colours."""
+        gain, offset = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, 3), rng.uniform(-15, 15)
+        tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
+        return Variation(bool(rng.random() < 0.5), 0, tables, np.arange(3))
+
 
 def variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     """A random `Variation` of the clip."""
-    frames, masks, new = clip.frames_thwc, clip.masks_tnhw, Variation.random(rng)
+    return _varied(clip, Variation.random(rng))
+
+
+def natural_variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """A `Variation.natural` of the clip."""
+    return _varied(clip, Variation.natural(rng))
+
+
+def _varied(clip: TrainingClip, new: Variation) -> TrainingClip:
+    frames, masks = clip.frames_thwc, clip.masks_tnhw
     assert frames is not None
     if new.mirrored:
         frames, masks = frames[:, :, ::-1], masks[..., ::-1]
@@ -165,10 +181,13 @@ def clip_config(seed: int, size: int, frames: int, objects: int, photographs: st
 
     `VARIED`, or with a folder of photographs `NATURAL` and its shares of clips that show them.
     """
-    rng = np.random.default_rng(seed)
+    # With photographs not the renderer's own stream: its first number decides the kind of the clip.
+    rng = np.random.default_rng((seed, 1) if photographs else seed)
     length = int(rng.integers(frames, LONGEST_CLIP)) if rng.random() < LONG_PROBABILITY else frames
+    if photographs and frames == 1:
+        length = 1  # a photograph as it is
     return replace(
-        natural_clips(photographs, length) if photographs else VARIED,
+        natural_clips(photographs, frames) if photographs else VARIED,
         height_px=size,
         width_px=size,
         frames=length,
@@ -207,7 +226,11 @@ def check_photographs(photographs: str) -> None:
 
 def in_workers(photographs: str) -> ClipMaker:
     """Clips drawn by the workers, with the photographs of a folder if one is given."""
-    return IN_WORKERS._replace(work=partial(_render, photographs=photographs)) if photographs else IN_WORKERS
+    if not photographs:
+        return IN_WORKERS
+    return ClipMaker(
+        partial(_render, photographs=photographs), IN_WORKERS.draw, natural_variation, IN_WORKERS.stack
+    )
 
 
 def _render(seed: int, size: int, frames: int, objects: int, photographs: str = "") -> TrainingClip:

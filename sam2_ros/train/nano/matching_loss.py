@@ -37,7 +37,8 @@ def matching_loss(
         frames: number of frames of each clip that are matched.
         balance: see `losses.weighted_cross_entropy`.
     """
-    assert features.keys is not None and model.config.matching is not None
+    assert features.keys is not None
+    assert model.config.matching is not None
     keys_btnc = features.keys.unflatten(0, (-1, batch.frames))
     cover_tmhw = F.avg_pool2d(batch.cover_tmhw, 2)
     losses = []

@@ -6,9 +6,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matching_loops import loops
 
 from sam2_ros.engine.kernels import cell_matching
-from sam2_ros.engine.kernels.cell_matching import BLOCK_SIDE, Falloff, matching_sums
+from sam2_ros.engine.kernels.cell_matching import Falloff, matching_sums
 from sam2_ros.engine.kernels.cpu import NEEDED, Kernels, cpu_flags
 from sam2_ros.engine.kernels.layers import plain_operators
 
@@ -35,38 +36,14 @@ def drawn(side: int, frames: int, values: int, channels: int = 64) -> tuple[torc
     return *unit, torch.rand(frames, side**2, values, generator=generator)
 
 
-def loops(queries, keys, values, scale: float, falloff: Falloff | None) -> np.ndarray:
-    """`matching_sums` as its documentation says it, one query at a time, in float64."""
-    side = round(len(queries) ** 0.5)
-    sums = np.zeros((len(queries), values.shape[2]))
-    for at, query in enumerate(queries.double().numpy()):
-        y, x = divmod(at, side)
-        for frame_keys, frame_values in zip(keys.double().numpy(), values.double().numpy(), strict=True):
-            for cell, (key, value) in enumerate(zip(frame_keys, frame_values, strict=True)):
-                cell_y, cell_x = divmod(cell, side)
-                exponent = scale * (query @ key - 1)
-                if falloff is not None:
-                    if not (in_window(y, cell_y, side, falloff) and in_window(x, cell_x, side, falloff)):
-                        continue
-                    exponent -= float(falloff.per_square) * ((y - cell_y) ** 2 + (x - cell_x) ** 2)
-                sums[at] += np.exp(exponent) * value
-    return sums
-
-
-def in_window(at: int, cell: int, side: int, falloff: Falloff) -> bool:
-    """True if a cell is at most `radius` beyond the block of `BLOCK_SIDE` cells that holds the query."""
-    first = at // BLOCK_SIDE * BLOCK_SIDE
-    last = min(first + BLOCK_SIDE, side) - 1
-    return first - falloff.radius <= cell <= last + falloff.radius
-
-
 @pytest.mark.parametrize("falloff", [None, Falloff(torch.tensor(0.02), 3)], ids=[ALL, "windows"])
 def test_sums_are_those_of_loops(falloff: Falloff | None) -> None:
     """A grid of two blocks in each direction, the second one cut off; windows do not reach everything."""
     queries, keys, values = drawn(side=17, frames=2, values=3, channels=8)
     with plain_operators():
         found = matching_sums(queries, keys, values, SCALE, falloff)
-    expected = loops(queries, keys, values, float(SCALE), falloff)
+    window = () if falloff is None else (float(falloff.per_square), falloff.radius)
+    expected = loops(queries.numpy(), keys.numpy(), values.numpy(), float(SCALE), *window)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
     if falloff is not None:
         assert (found < matching_sums(queries, keys, values, SCALE)).all()

@@ -263,10 +263,8 @@ def _frames_of(
 ) -> MatchFrames:
     b = int(own_m.sum())
     if not frames:
-        none = keys_nc.new_zeros(b, 0)
-        return MatchFrames(
-            keys_nc[None, :0].expand(0, *keys_nc.shape), none[..., None].expand(b, 0, len(keys_nc)), none
-        )
+        n, c = keys_nc.shape
+        return MatchFrames(keys_nc.new_zeros(0, n, c), keys_nc.new_zeros(b, 0, n), keys_nc.new_zeros(b, 0))
     return MatchFrames(
         torch.stack([frame.keys_bnc[clip] for frame in frames]),
         torch.stack([frame.values_mn[own_m] for frame in frames], dim=1),

@@ -40,7 +40,7 @@ class OnnxMatching(nn.Module):
         b, _, n = frames.values_bfn.shape
         covered, total = torch.zeros(b, n), torch.zeros(b, n)
         for f, past_keys in enumerate(frames.keys_fnc):
-            masks = pad_with_zeros(frames.values_bfn[:, f], self._objects)
+            masks = pad_with_zeros(frames.values_bfn[:, f].float(), self._objects)
             found, weights = self._sessions[stage](
                 {"keys": keys_nc, "past_keys": past_keys.float(), "masks": masks}
             )

@@ -6,6 +6,7 @@ Attention without division by the sum of weights: sums of several searches can b
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -114,6 +115,17 @@ class _Block(NamedTuple):
         windows = [slice(max(0, s.start - radius), min(side, s.stop + radius)) for s in cells]
         return _Block(*cells, *windows)
 
+    @staticmethod
+    def all(side: int, radius: int) -> list[_Block]:
+        """The blocks of a grid, row by row."""
+        starts = range(0, side, BLOCK_SIDE)
+        return [_Block.at(top, left, side, radius) for top in starts for left in starts]
+
+
+def cells_in_windows(side: int, radius: int) -> int:
+    """Number of cells with which all queries of a grid are compared, in one frame."""
+    return sum(math.prod(part.stop - part.start for part in block) for block in _Block.all(side, radius))
+
 
 @lru_cache(64)
 @torch.inference_mode(False)
@@ -192,12 +204,7 @@ def _places(side: int, device: torch.device) -> torch.Tensor:
 def _window_rows(side: int, radius: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the queries of each block, ``[w, BLOCK_SIDE^2]``, and of the keys of its window in all frames, int32;
     -1 = padding."""
-    cells = torch.arange(side * side).view(side, side)
-    blocks = [
-        _Block.at(top, left, side, radius)
-        for top in range(0, side, BLOCK_SIDE)
-        for left in range(0, side, BLOCK_SIDE)
-    ]
+    cells, blocks = torch.arange(side * side).view(side, side), _Block.all(side, radius)
     queries = [cells[block.rows, block.columns].flatten() for block in blocks]
     keys = [cells[block.window_rows, block.window_columns].flatten() for block in blocks]
     keys = [torch.cat([each + f * side**2 for f in range(frames)]) for each in keys]

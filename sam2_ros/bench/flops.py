@@ -64,7 +64,10 @@ class FrameFlops:
 
 
 def official_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
-    """Operations of the official code: every object separately, keys and values projected on every frame."""
+    """Operations of the official code: every object separately, keys and values projected on every frame.
+
+    The matching memory, which official models do not have, compares cells once for all objects.
+    """
     return FrameFlops(
         encoder_flops(config),
         memory_attention_flops(config, bank),

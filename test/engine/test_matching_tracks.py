@@ -20,6 +20,7 @@ from sam2_ros.engine import (
     segment_everything,
 )
 from sam2_ros.engine.adoption import adopt
+from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.preprocess import preprocess
 from sam2_ros.engine.warm_up import warm_up
 
@@ -250,3 +251,20 @@ def test_images_are_segmented(model, scene) -> None:
         EverythingConfig(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0),
     )
     assert found
+
+
+def test_half_precision_and_a_prepared_model_find_the_same(model, scene) -> None:
+    """Evidence on the last of four frames, of which all before have true masks."""
+    found = []
+    for each in (
+        model,
+        prepare(model),
+        prepare(matching_model(SIZE, rivals=False).for_inference(torch.bfloat16)),
+    ):
+        tracker = make(each)
+        prompts = {t: [mask(scene, t, 0), mask(scene, t, 1)] for t in range(3)}
+        follow(tracker, scene, range(4), prompts)
+        found.append(torch.cat(list(tracker._last.evidence.values())))
+    assert found[0].std() > 0.1
+    assert (found[1] - found[0]).abs().max() < 1e-2
+    assert (found[2] - found[0]).abs().mean() < 2e-2

@@ -285,11 +285,11 @@ class MemoryBank:
             source[:, f] = found[0]  # of objects that do not have it: never used
             for row, slot in found:
                 held[order[row], f], source[order[row], f] = 1.0, (row, slot)
-        row, slot = upload(source[..., 0], keys.device), upload(source[..., 1], keys.device)
-        first = [found[0] for found in holders.values()]
-        frames = [keys[r, s] for r, s in first]
+        row_bf, slot_bf = (upload(source[..., axis], keys.device) for axis in range(2))
+        frames = [keys[found[0]] for found in holders.values()]
         keys_fnc = torch.stack(frames) if frames else keys.new_zeros(0, *keys.shape[2:])
-        return MatchFrames(keys_fnc, values[row, slot], valid[row, slot] * upload(held, keys.device))
+        valid_bf = valid[row_bf, slot_bf] * upload(held, keys.device)
+        return MatchFrames(keys_fnc, values[row_bf, slot_bf], valid_bf)
 
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""

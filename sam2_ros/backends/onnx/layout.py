@@ -158,8 +158,13 @@ class ExportLayout:
         c, n = self.config, self.objects
         d, g = c.d_model, c.grid
         if stage == "image_encoder":
-            maps = {"s4": (1, d // 8, 4 * g, 4 * g), "s8": (1, d // 4, 2 * g, 2 * g), "s16": (1, d, g, g)}
-            return maps if c.matching is None else {**maps, "keys": (1, 4 * g * g, c.matching.channels)}
+            keys = {} if c.matching is None else {"keys": (1, 4 * g * g, c.matching.channels)}
+            return {
+                "s4": (1, d // 8, 4 * g, 4 * g),
+                "s8": (1, d // 4, 2 * g, 2 * g),
+                "s16": (1, d, g, g),
+                **keys,
+            }
         if stage == "matching_embedding":
             return {"s16": (n, d, g, g), "s8": (n, d // 4, 2 * g, 2 * g), "s4": (n, d // 8, 4 * g, 4 * g)}
         if stage in MATCHING_STAGES:

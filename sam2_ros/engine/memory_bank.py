@@ -6,7 +6,6 @@ Knows slots, frame numbers and validity. Does not know what a memory means or ho
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +16,6 @@ from .device.transfer import upload
 from .memory_slots import EMPTY, MemorySlots
 from .model.matching import MatchFrames, MatchView
 from .model.sam2 import MemoryView
-
-_key_ids = itertools.count()
 
 
 class MemoryBank:
@@ -84,11 +81,9 @@ class MemoryBank:
             cells, slots = 4 * config.grid**2, conditioning + config.matching.recents
             keys = torch.zeros(objects, slots, cells, config.matching.channels, device=device, dtype=dtype)
             values = torch.zeros(objects, slots, cells, device=device, dtype=dtype)
-            # Equal ids are equal keys: the same frame, in the slots of several objects.
-            ids = torch.zeros(objects, slots, dtype=torch.int64)
-            self._matched = MemorySlots([keys, values, ids], conditioning)
+            valid = torch.zeros(objects, slots, device=device)
+            self._matched = MemorySlots([keys, values, valid], conditioning)
             self._stores.append(self._matched)
-        self._key_id = (EMPTY, 0)  # of the newest frame that was written: its number, and the id of its keys
 
     @property
     def bytes(self) -> int:
@@ -135,27 +130,43 @@ class MemoryBank:
         self._pointers.write_recent(rows, frame, pointers_bd)
 
     def write_matched(
-        self, rows: Sequence[int], frame: int, keys_nc: torch.Tensor, values_bn: torch.Tensor
+        self,
+        rows: Sequence[int],
+        frame: int,
+        keys_nc: torch.Tensor,
+        values_bn: torch.Tensor,
+        valid_b: torch.Tensor,
+        keys_id: int,
     ) -> None:
         """Keep the keys of a frame and the masks of several objects for the matching memory, see `MatchFrames`.
 
         An object's mask goes to a conditioning slot if `write_conditioning` has made this frame one of its prompted
         frames, else to the ring of recent frames.
+
+        Args:
+            rows: b objects.
+            frame: its number.
+            keys_nc: of the frame.
+            values_bn: mask of each object.
+            valid_b: 1 = the object is visible, else 0.
+            keys_id: `LastFrame.keys_id`: frames of equal ids have equal keys, in the slots of several objects, too.
         """
         assert self._matched is not None, "the model has no matching memory"
-        if self._key_id[0] != frame:
-            self._key_id = (frame, next(_key_ids))
-        id_1 = torch.tensor(self._key_id[1])
         recent = []
         for index, row in enumerate(rows):
             slots = np.flatnonzero(self.spatial_frame[row, : self.conditioning] == frame)
             if len(slots):
-                self._matched.write_prompted(row, int(slots[0]), frame, keys_nc, values_bn[index], id_1)
+                self._matched.write_prompted(
+                    row, int(slots[0]), frame, keys_nc, values_bn[index], valid_b[index], id=keys_id
+                )
             else:
                 recent.append(index)
         if recent:
-            chosen = values_bn[upload(recent, values_bn.device)]
-            self._matched.write_recent([rows[i] for i in recent], frame, keys_nc[None], chosen, id_1)
+            chosen = upload(recent, values_bn.device)
+            values, valid = values_bn[chosen], valid_b[chosen]
+            self._matched.write_recent(
+                [rows[i] for i in recent], frame, keys_nc[None], values, valid, id=keys_id
+            )
 
     def write_conditioning(
         self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor
@@ -255,40 +266,30 @@ class MemoryBank:
         A frame that several objects have in common is there once.
         """
         assert self._matched is not None, "the model has no matching memory"
-        used = [self._matched.in_use(row, now) for row in rows]
-        prompted = [
-            (row, slot)
-            for row, slots in zip(rows, used, strict=True)
-            for slot in slots
-            if slot < self.conditioning
-        ]
-        recent = [
-            (row, slot)
-            for row, slots in zip(rows, used, strict=True)
-            for slot in slots
-            if slot >= self.conditioning
-        ]
+        used = [(row, int(slot)) for row in rows for slot in self._matched.in_use(row, now)]
+        prompted = [place for place in used if place[1] < self.conditioning]
+        recent = [place for place in used if place[1] >= self.conditioning]
         return MatchView(self._match_frames(rows, prompted), self._match_frames(rows, recent))
 
     def _match_frames(self, rows: Sequence[int], places: Sequence[tuple[int, int]]) -> MatchFrames:
         """The frames of some rows and slots, each distinct one once."""
         assert self._matched is not None
-        keys, values, ids = self._matched.tensors
+        keys, values, valid = self._matched.tensors
         holders: dict[int, list[tuple[int, int]]] = {}
         for row, slot in places:
-            holders.setdefault(int(ids[row, slot]), []).append((row, slot))
+            holders.setdefault(int(self._matched.ids[row, slot]), []).append((row, slot))
         order = {row: index for index, row in enumerate(rows)}
-        valid = torch.zeros(len(rows), len(holders))
+        held = np.zeros((len(rows), len(holders)), np.float32)
         source = np.zeros((len(rows), len(holders), 2), np.int64)
         for f, found in enumerate(holders.values()):
             source[:, f] = found[0]  # of objects that do not have it: never used
             for row, slot in found:
-                valid[order[row], f], source[order[row], f] = 1.0, (row, slot)
-        row, slot = upload(source[..., 0], keys.device), upload(source[..., 1], keys.device)
-        first = [found[0] for found in holders.values()]
-        frames = [keys[r, s] for r, s in first]
+                held[order[row], f], source[order[row], f] = 1.0, (row, slot)
+        row_bf, slot_bf = (upload(source[..., axis], keys.device) for axis in range(2))
+        frames = [keys[found[0]] for found in holders.values()]
         keys_fnc = torch.stack(frames) if frames else keys.new_zeros(0, *keys.shape[2:])
-        return MatchFrames(keys_fnc, values[row, slot], upload(valid, keys.device))
+        valid_bf = valid[row_bf, slot_bf] * upload(held, keys.device)
+        return MatchFrames(keys_fnc, values[row_bf, slot_bf], valid_bf)
 
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""

@@ -25,6 +25,7 @@ class MemorySlots:
     Attributes:
         tensors: ``[objects, conditioning + ring, ...]`` each, allocated once.
         frames: ``[objects, conditioning + ring]`` int64, frame number of each slot; `EMPTY` = none.
+        ids: likewise, a number that its writer gave to the frame; 0 by default.
         conditioning: number of slots for prompted frames.
         ring: number of slots for recent frames; 0 = none.
     """
@@ -33,12 +34,13 @@ class MemorySlots:
         objects, slots = tensors[0].shape[:2]
         self.tensors = tuple(tensors)
         self.frames = np.full((objects, slots), EMPTY, np.int64)
+        self.ids = np.zeros((objects, slots), np.int64)
         self.conditioning, self.ring = conditioning, slots - conditioning
 
     @property
     def bytes(self) -> int:
         """Size in bytes; constant."""
-        return sum(t.numel() * t.element_size() for t in self.tensors) + self.frames.nbytes
+        return sum(t.numel() * t.element_size() for t in self.tensors) + self.frames.nbytes + self.ids.nbytes
 
     def clear(self, row: int) -> None:
         """Forget every frame of one object."""
@@ -53,7 +55,7 @@ class MemorySlots:
         recents = self.frames[row, self.conditioning :]
         recents[recents == frame] = EMPTY
 
-    def write_recent(self, rows: Sequence[int], frame: int, *values_b: torch.Tensor) -> None:
+    def write_recent(self, rows: Sequence[int], frame: int, *values_b: torch.Tensor, id: int = 0) -> None:
         """Keep a tracked frame of several objects; each value is ``[b, ...]``, or ``[1, ...]`` for all of them."""
         if not self.ring:
             return
@@ -61,14 +63,14 @@ class MemorySlots:
         index = upload(list(rows), self.tensors[0].device)
         for tensor, value in zip(self.tensors, values_b, strict=True):
             tensor[index, slot] = value.to(tensor.dtype)
-        self.frames[list(rows), slot] = frame
+        self.frames[list(rows), slot], self.ids[list(rows), slot] = frame, id
 
-    def write_prompted(self, row: int, slot: int, frame: int, *values: torch.Tensor) -> None:
+    def write_prompted(self, row: int, slot: int, frame: int, *values: torch.Tensor, id: int = 0) -> None:
         """Write a prompted frame of one object to a conditioning slot."""
         self.forget_recent(row, frame)
         for tensor, value in zip(self.tensors, values, strict=True):
             tensor[row, slot] = value.to(tensor.dtype)
-        self.frames[row, slot] = frame
+        self.frames[row, slot], self.ids[row, slot] = frame, id
 
     def copy_row(self, row: int, source: MemorySlots, source_row: int, now: int, source_now: int) -> None:
         """Replace the memories of one object by those of another store, see `MemoryBank.copy_row`."""
@@ -84,7 +86,7 @@ class MemorySlots:
                 continue
             for tensor, other in zip(self.tensors, source.tensors, strict=True):
                 tensor[row, slot] = other[source_row, old]
-            self.frames[row, slot] = frame
+            self.frames[row, slot], self.ids[row, slot] = frame, source.ids[source_row, old]
 
     def downgrade(self, row: int, frame: int) -> None:
         """Turn a conditioning frame of an object into a recent one, unless a newer frame has its slot."""
@@ -94,7 +96,7 @@ class MemorySlots:
             if self.ring and self.frames[row, slot] < frame:
                 for tensor in self.tensors:
                     tensor[row, slot] = tensor[row, int(old)]
-                self.frames[row, slot] = frame
+                self.frames[row, slot], self.ids[row, slot] = frame, self.ids[row, old]
 
     def in_use(self, row: int, now: int) -> np.ndarray:
         """Filled conditioning slots, then slots of recent frames at most `ring` frames old on frame `now`, oldest

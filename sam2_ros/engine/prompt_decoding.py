@@ -6,6 +6,7 @@ Knows the model and a frame's features. Does not know the memory bank or ids of 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,7 @@ class LastFrame:
         evidence: by row: ``[1, 6, 2 side, 2 side]``, what the matching memory found, if the model has one.
         outputs: by row: the mask of each object, holes filled.
         prompts: by row: the prompt of each object on this frame.
+        keys_id: of its keys in the matching memory; no other frame of this process has it.
     """
 
     index: int
@@ -44,6 +46,7 @@ class LastFrame:
     evidence: dict[int, torch.Tensor] = field(default_factory=dict)
     outputs: dict[int, MaskOutput] = field(default_factory=dict)
     prompts: dict[int, Prompt] = field(default_factory=dict)
+    keys_id: int = field(default_factory=itertools.count().__next__)
 
     def evidence_of(self, rows: Sequence[int]) -> torch.Tensor | None:
         """The evidence of several rows in one batch; None if the model has no matching memory."""

@@ -296,8 +296,11 @@ class Tracker:
         if outputs:
             self._write_spatial(last, outputs, prompted)
         if last.features.keys is not None and admitted:
-            values = self.model.match_values(batched(list(admitted.values())).logits_b1hw)
-            self.bank.write_matched(list(admitted), last.index, last.features.keys[0], values)
+            output = batched(list(admitted.values()))
+            values, visible = self.model.match_values(output.logits_b1hw), (output.presence_b > 0).float()
+            self.bank.write_matched(
+                list(admitted), last.index, last.features.keys[0], values, visible, last.keys_id
+            )
 
     def _write_spatial(
         self, last: LastFrame, outputs: Mapping[int, MaskOutput], prompted: Sequence[int]

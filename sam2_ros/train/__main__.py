@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ def _phase(text: str) -> Phase:
         ) from None
 
 
-def _switches(words: list[str]) -> dict[str, bool]:
+def _switches(words: list[str]) -> dict[str, Any]:
     for word in words:
         if word not in ("decays", "memory_alone", "fresh"):
             raise ValueError(f"unknown word {word!r}")

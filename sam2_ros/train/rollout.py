@@ -89,9 +89,9 @@ def encode_frames(
     if not frame_by_frame:
         return model.encode_image(images)
     each = [_recomputed(lambda image=image: model.encode_image(image)) for image in images.split(1)]  # type: ignore[misc]
-    return ImageFeatures(
-        *(None if level[0] is None else torch.cat(level) for level in zip(*each, strict=True))
-    )
+    keys = [features.keys for features in each if features.keys is not None]
+    s4, s8, s16 = (torch.cat(level) for level in zip(*(features[:3] for features in each), strict=True))
+    return ImageFeatures(s4, s8, s16, torch.cat(keys) if keys else None)
 
 
 def roll_out(

@@ -6,6 +6,7 @@ Attention without division by the sum of weights: sums of several searches can b
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -48,7 +49,8 @@ def matching_sums(
     if not len(keys_fnc):
         return queries_nc.new_zeros(len(queries_nc), values_fnv.shape[2], dtype=torch.float32)
     dtype = computed_dtype(queries_nc)
-    kernels = cpu_kernels() if eager_on_cpu(queries_nc, keys_fnc, values_fnv, scale) else None
+    learned = [scale] if falloff is None else [scale, falloff.per_square]
+    kernels = cpu_kernels() if eager_on_cpu(queries_nc, keys_fnc, values_fnv, *learned) else None
     if kernels is not None and dtype in kernels.types:
         return _by_kernels(kernels, queries_nc, keys_fnc, values_fnv, scale, falloff, dtype)
     if falloff is None:
@@ -65,7 +67,10 @@ def _sums(
     scale: torch.Tensor,
     distance_nm: torch.Tensor | None,
 ) -> torch.Tensor:
-    exponent = (q_nc * scale) @ k_mc.to(q_nc.dtype).t() - scale
+    # The scale is subtracted within the product: bfloat16 rounds exponents near 0 less than those near the scale.
+    ones = k_mc.new_ones(1).expand(len(k_mc), 2).to(q_nc.dtype)
+    queries = torch.cat([q_nc * scale, *_halves(-scale.expand(len(q_nc), 1))], dim=1)
+    exponent = queries @ torch.cat([k_mc.to(q_nc.dtype), ones], dim=1).t()
     if distance_nm is not None:
         exponent = exponent - distance_nm
     return (exponent.exp() @ v_mv.to(exponent.dtype)).float()
@@ -110,20 +115,37 @@ class _Block(NamedTuple):
         windows = [slice(max(0, s.start - radius), min(side, s.stop + radius)) for s in cells]
         return _Block(*cells, *windows)
 
+    @staticmethod
+    def all(side: int, radius: int) -> list[_Block]:
+        """The blocks of a grid, row by row."""
+        starts = range(0, side, BLOCK_SIDE)
+        return [_Block.at(top, left, side, radius) for top in starts for left in starts]
+
+
+def cells_in_windows(side: int, radius: int) -> int:
+    """Number of cells with which all queries of a grid are compared, in one frame."""
+    return sum(math.prod(part.stop - part.start for part in block) for block in _Block.all(side, radius))
+
 
 @lru_cache(64)
 @torch.inference_mode(False)
-def _squares_of(bounds: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    y, x, window_y, window_x = (
-        torch.arange(*bounds[i : i + 2], dtype=torch.float32, device=device) for i in range(0, 8, 2)
+def _squares_along(
+    first: int, stop: int, window_first: int, window_stop: int, device: torch.device
+) -> torch.Tensor:
+    at, window = (
+        torch.arange(*ends, dtype=torch.float32, device=device)
+        for ends in ((first, stop), (window_first, window_stop))
     )
-    dy, dx = (y[:, None] - window_y) ** 2, (x[:, None] - window_x) ** 2
-    return (dy[:, None, :, None] + dx[None, :, None, :]).flatten(2).flatten(0, 1)
+    return (at[:, None] - window) ** 2
 
 
 def _squares(block: _Block, device: torch.device) -> torch.Tensor:
     """Squared distances of the cells of a block to those of its window, ``[queries, cells]``."""
-    return _squares_of(tuple(bound for part in block for bound in (part.start, part.stop)), device)
+    dy, dx = (
+        _squares_along(own.start, own.stop, window.start, window.stop, device)
+        for own, window in ((block.rows, block.window_rows), (block.columns, block.window_columns))
+    )
+    return (dy[:, None, :, None] + dx[None, :, None, :]).flatten(2).flatten(0, 1)
 
 
 def _by_kernels(
@@ -147,12 +169,13 @@ def _by_kernels(
     side = _side(n)
     place = _places(side, queries_nc.device)
     own = (place**2).sum(dim=1, keepdim=True)
-    per_square = falloff.per_square
+    # Rounded once, so that the terms of a square of distance, which are rounded one by one, still cancel.
+    per_square = falloff.per_square.to(dtype).float()
     constant = -scale - per_square * own
-    queries = torch.cat(
-        [queries_nc * scale, *_halves(constant), *[-per_square * ones] * 2, 2 * per_square * place], dim=1
-    ).to(dtype)
-    of_keys = torch.cat([ones, ones, *_halves(own), place], dim=1).to(dtype)
+    products = 2 * per_square * place
+    channels = [queries_nc * scale, *_halves(constant), *[-per_square * ones] * 2, *_halves(products)]
+    queries = torch.cat(channels, dim=1).to(dtype)
+    of_keys = torch.cat([ones, ones, *_halves(own), place, place], dim=1).to(dtype)
     keys = torch.cat([keys_fnc.to(dtype), of_keys.expand(len(keys_fnc), -1, -1)], dim=2).flatten(0, 1)
     rows, windows = _window_rows(side, falloff.radius, len(keys_fnc))
     padding = torch.zeros(3, max(queries.shape[1], values_fnv.shape[2]), dtype=dtype)
@@ -181,12 +204,7 @@ def _places(side: int, device: torch.device) -> torch.Tensor:
 def _window_rows(side: int, radius: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the queries of each block, ``[w, BLOCK_SIDE^2]``, and of the keys of its window in all frames, int32;
     -1 = padding."""
-    cells = torch.arange(side * side).view(side, side)
-    blocks = [
-        _Block.at(top, left, side, radius)
-        for top in range(0, side, BLOCK_SIDE)
-        for left in range(0, side, BLOCK_SIDE)
-    ]
+    cells, blocks = torch.arange(side * side).view(side, side), _Block.all(side, radius)
     queries = [cells[block.rows, block.columns].flatten() for block in blocks]
     keys = [cells[block.window_rows, block.window_columns].flatten() for block in blocks]
     keys = [torch.cat([each + f * side**2 for f in range(frames)]) for each in keys]

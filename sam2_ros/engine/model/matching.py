@@ -57,6 +57,13 @@ class MatchView(NamedTuple):
     recent: MatchFrames
 
 
+class Found(NamedTuple):
+    """Sums over the cells of past frames, for b objects and each of n cells."""
+
+    covered_bn: torch.Tensor  # [b, n] float32, of weight x mask
+    weights_bn: torch.Tensor  # [b, n] float32, of the weights
+
+
 class DenseEvidence(NamedTuple):
     """What the mask decoder adds to its inputs, for b objects."""
 
@@ -87,8 +94,8 @@ class Matching(nn.Module):
         self.to_s8 = nn.Conv2d(config.hidden, d_model // 4, 1)
         self.to_s4 = nn.Conv2d(config.hidden, d_model // 8, 1)
         for last in (self.to_s16, self.to_s8, self.to_s4):  # a model without it decodes the same at first
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def keys(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Keys of the cells, unit vectors ``[b, n, c]``, from the encoder's maps at strides 8 and 16."""
@@ -108,15 +115,8 @@ class Matching(nn.Module):
             strongest mask of another object, -1..1 each, and how much of the prompted and of the recent frames looks
             like the cell.
         """
-        window = Falloff(self.log_falloff.exp(), self.radius)
-        far, far_weight = self._mix(keys_nc, view.prompted, self.scale[0], None)
-        near, near_weight = self._mix(keys_nc, view.recent, self.scale[1], window)
-        both = (far + near) / (far_weight + near_weight + NOTHING)
-        evidence = [both, far / (far_weight + NOTHING), near / (near_weight + NOTHING), _rivals(both)]
-        amounts = [LOG_SCALE * (weight + NOTHING).log() for weight in (far_weight, near_weight)]
-        side = _side(len(keys_nc))
-        return torch.stack([*(2 * share - 1 for share in evidence), *amounts], dim=1).unflatten(
-            2, (side, side)
+        return evidence_from(
+            self._mix(keys_nc, view.prompted, recent=False), self._mix(keys_nc, view.recent, recent=True)
         )
 
     def embedding(self, evidence_b6hw: torch.Tensor) -> DenseEvidence:
@@ -125,15 +125,30 @@ class Matching(nn.Module):
         s4 = F.interpolate(self.to_s4(x).float(), scale_factor=2.0, mode="bilinear", align_corners=False)
         return DenseEvidence(self.to_s16(x), self.to_s8(x), s4)
 
-    def _mix(
-        self, keys_nc: torch.Tensor, frames: MatchFrames, scale: torch.Tensor, falloff: Falloff | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sums over cells of past frames of weight x mask, and of the weights, ``[b, n]`` float32 each."""
+    def sums(
+        self, keys_nc: torch.Tensor, past_keys_fnc: torch.Tensor, values_fnv: torch.Tensor, recent: bool
+    ) -> torch.Tensor:
+        """Sums of weight x value over the cells of past frames, see `matching_sums`: ``[n, v]`` float32."""
+        window = Falloff(self.log_falloff.float().exp(), self.radius) if recent else None
+        return matching_sums(keys_nc, past_keys_fnc, values_fnv, self.scale[int(recent)].float(), window)
+
+    def _mix(self, keys_nc: torch.Tensor, frames: MatchFrames, recent: bool) -> Found:
         b, f, n = frames.values_bfn.shape
         valid = frames.valid_bf[..., None].to(keys_nc.dtype).expand(b, f, n)
         columns = torch.cat([frames.values_bfn.to(keys_nc.dtype) * valid, valid]).permute(1, 2, 0)
-        sums = matching_sums(keys_nc, frames.keys_fnc, columns, scale, falloff)
-        return sums[:, :b].t(), sums[:, b:].t()
+        sums = self.sums(keys_nc, frames.keys_fnc, columns, recent)
+        return Found(sums[:, :b].t(), sums[:, b:].t())
+
+
+def evidence_from(far: Found, near: Found) -> torch.Tensor:
+    """The result of `Matching.read` from what was found in prompted and in recent frames."""
+    weights = far.weights_bn, near.weights_bn
+    both = (far.covered_bn + near.covered_bn) / (sum(weights) + NOTHING)
+    each = [found.covered_bn / (found.weights_bn + NOTHING) for found in (far, near)]
+    shares = [2 * share - 1 for share in (both, *each, _rivals(both))]
+    amounts = [LOG_SCALE * (weight + NOTHING).log() for weight in weights]
+    side = math.isqrt(both.shape[1])
+    return torch.stack([*shares, *amounts], dim=1).unflatten(2, (side, side))
 
 
 def _rivals(share_bn: torch.Tensor) -> torch.Tensor:
@@ -144,7 +159,3 @@ def _rivals(share_bn: torch.Tensor) -> torch.Tensor:
     own = owner == torch.arange(len(share_bn), device=share_bn.device)[:, None]
     second = share_bn.masked_fill(own, 0.0).amax(dim=0)
     return torch.where(own, second, largest)
-
-
-def _side(n: int) -> int:
-    return int(n**0.5 + 0.5)

@@ -30,7 +30,8 @@ def matching_loss(
 ) -> torch.Tensor:
     """Mean loss over some frames of every clip, and over their visible objects.
 
-    The first frame is the prompted one; the frames before the current one are recent.
+    The first frame is the prompted one; the frames before the current one are recent. As in the tracker, an object is
+    not searched on frames on which it is not visible.
 
     Args:
         features: `rollout.encode_frames` of the batch.
@@ -43,8 +44,9 @@ def matching_loss(
     cover_tmhw = F.avg_pool2d(batch.cover_tmhw, 2)
     losses = []
     for clip, keys_tnc in enumerate(keys_btnc):
-        cover = cover_tmhw[:, batch.clip_m == clip]
-        flat, known = cover.flatten(2).transpose(0, 1), cover.new_ones(cover.shape[1], batch.frames)
+        own = batch.clip_m == clip
+        cover, known = cover_tmhw[:, own], batch.visible_tm[:, own].t().float()
+        flat = cover.flatten(2).transpose(0, 1)
         later = rng.permutation(np.arange(1, batch.frames))[:frames]
         for frame in map(int, later):
             before = slice(max(0, frame - model.config.matching.recents), frame)

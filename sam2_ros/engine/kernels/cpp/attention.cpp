@@ -8,7 +8,8 @@
 //     answers += weights values,   sums += weights        in float32
 // The result of a softmax does not depend on the shift, which keeps powers in the range of float32. The shift is 0 at
 // first, so that no tile depends on another. If a sum is out of range, the rows are computed again, shifted by their
-// largest score. Answers may also be left undivided by `sums`; the shift is 0 then. Rotary embedding, if any, is applied while queries and keys are packed for the tiles.
+// largest score. Answers may also be left undivided by `sums`; the shift is 0 then. Rotary embedding, if any, is applied
+// while queries and keys are packed for the tiles.
 
 #include <algorithm>
 #include <limits>

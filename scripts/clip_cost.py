@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import resource
 import time
 
 import cv2
 import torch
 
-from sam2_ros.train.nano.clips import IN_WORKERS
+from sam2_ros.train.nano.clips import IN_WORKERS, in_workers
 from sam2_ros.train.nano.device_clips import on_device
 
 
@@ -47,6 +48,29 @@ def clip_cost(clips: int, size: int, frames: int, objects: int, device: torch.de
     }
 
 
+def photograph_clip_cost(
+    photographs: str, clips: int, size: int, frames: int, objects: int
+) -> dict[str, float]:
+    """Milliseconds per clip of training with photographs, which only workers draw; some are procedural."""
+    cv2.setNumThreads(1)
+    worker, shape, times = in_workers(photographs), (size, frames, objects), []
+    start = time.perf_counter()
+    worker.work(0, *shape)
+    first = time.perf_counter() - start
+    for seed in range(clips, 11 * clips):  # other clips, to make the textures and decode the photographs
+        worker.work(seed, *shape)
+    for seed in range(clips):
+        start = time.perf_counter()
+        worker.work(seed, *shape)
+        times.append(time.perf_counter() - start)
+    return {
+        "worker_draws_ms": round(sum(times) / clips * 1e3, 1),
+        "slowest_ms": round(max(times) * 1e3, 1),
+        "first_ms": round(first * 1e3, 1),
+        "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+    }
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -59,7 +83,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="frames drawn of each clip (8)")
     parser.add_argument("--objects", type=int, default=3, help="(3)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="(cpu)")
-    print(json.dumps(clip_cost(**vars(parser.parse_args()))))
+    parser.add_argument("--photographs", help="folder of photographs in COCO's layout (none)")
+    options = vars(parser.parse_args())
+    photographs = options.pop("photographs")
+    if photographs:
+        del options["device"]
+        print(json.dumps(photograph_clip_cost(photographs, **options)))
+    else:
+        print(json.dumps(clip_cost(**options)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam2_ros.engine.config import ModelConfig
+from sam2_ros.engine.kernels.cell_matching import cells_in_windows
 from sam2_ros.engine.model.image_encoder import STRIDES, attention_flops, linear_flops
+from sam2_ros.engine.model.matching import EVIDENCE
 
 PROMPT_TOKENS = 8
 """Tokens of the mask decoder on a frame without prompts: object score, IoU, four masks, two of padding."""
@@ -53,20 +55,26 @@ class FrameFlops:
     decoder: int
     memory_encoder: int
     shared_by_objects: int = 0  # part of the per-object operations that is done once for all objects
+    matching: int = 0  # reading of the matching memory
 
     def of(self, objects: int) -> int:
         """Operations of a frame with `objects` objects."""
-        each = self.memory_attention + self.decoder + self.memory_encoder
+        each = self.memory_attention + self.matching + self.decoder + self.memory_encoder
         return self.encoder + objects * each - (objects - 1) * self.shared_by_objects
 
 
 def official_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
-    """Operations of the official code: every object separately, keys and values projected on every frame."""
+    """Operations of the official code: every object separately, keys and values projected on every frame.
+
+    The matching memory, which official models do not have, compares cells once for all objects.
+    """
     return FrameFlops(
         encoder_flops(config),
         memory_attention_flops(config, bank),
         decoder_flops(config),
         memory_encoder_flops(config) // bank.every,
+        shared_by_objects=matching_flops(config, bank, objects=0),
+        matching=matching_flops(config, bank),
     )
 
 
@@ -78,21 +86,31 @@ def rewritten_flops(config: ModelConfig, bank: BankSize) -> FrameFlops:
         decoder_flops(config),
         memory_encoder_flops(config) // bank.every,
         shared_by_objects=_self_attention(config)
-        + linear_flops(config.grid**2, config.d_model, config.d_model),
+        + linear_flops(config.grid**2, config.d_model, config.d_model)
+        + matching_flops(config, bank, objects=0),
+        matching=matching_flops(config, bank),
     )
 
 
 def encoder_flops(config: ModelConfig, padded: bool = True) -> int:
-    """The encoder, the neck on all four maps, and the decoder's two convolutions on the two finest maps.
+    """The encoder, the neck on all of its maps, the decoder's two convolutions on the two finest maps, and the keys of
+    the matching memory.
 
     `padded`: see `EncoderConfig.flops`.
     """
     size, d = config.image_size, config.d_model
     sides = [size // stride for stride in STRIDES]
-    neck = sum(linear_flops(side**2, c, d) for side, c in zip(sides, config.encoder.channels, strict=True))
+    channels = config.encoder.channels
+    neck = sum(linear_flops(side**2, c, d) for side, c in zip(sides, channels, strict=False))
+    keys = 0
+    if config.matching is not None:
+        keys = sum(
+            linear_flops(sides[level] ** 2, channels[level], config.matching.channels) for level in (1, 2)
+        )
     return (
         config.encoder.flops(size, padded)
         + neck
+        + keys
         + linear_flops(sides[0] ** 2, d, d // 8)
         + linear_flops(sides[1] ** 2, d, d // 4)
     )
@@ -124,8 +142,33 @@ def rewritten_memory_attention_flops(config: ModelConfig, bank: BankSize, axial_
     return config.memory_attention_layers * (_self_attention(config) + cross + _feed_forward(config))
 
 
+def matching_flops(config: ModelConfig, bank: BankSize, objects: int = 1) -> int:
+    """Comparison of all cells at stride 8 with prompted frames, and within windows with recent frames.
+
+    Args:
+        config: of a model with or without a matching memory.
+        bank: of it, `conditioning` prompted frames count; recent ones are as many as the model keeps.
+        objects: with a mask on all of these frames; 0 = only what is the same for any number of objects.
+    """
+    if config.matching is None:
+        return 0
+    cells, c = 4 * config.grid**2, config.matching.channels
+    pairs = bank.conditioning * cells**2
+    pairs += config.matching.recents * cells_in_windows(2 * config.grid, config.matching.radius)
+    return linear_flops(pairs, c + 2, 1) + linear_flops(pairs, 1, 2 * objects)
+
+
+def _evidence_flops(config: ModelConfig) -> int:
+    """Embedding of what the matching memory has found."""
+    if config.matching is None:
+        return 0
+    n, d, hidden = config.grid**2, config.d_model, config.matching.hidden
+    narrow = linear_flops(4 * n, 9 * EVIDENCE, hidden) + linear_flops(4 * n, 9 * hidden, hidden)
+    return narrow + linear_flops(n, 4 * hidden, d) + linear_flops(4 * n, hidden, d // 4 + d // 8)
+
+
 def decoder_flops(config: ModelConfig) -> int:
-    """Two-way transformer, up-scaling and heads, on a frame without prompts."""
+    """Two-way transformer, up-scaling and heads, on a frame without prompts, and the embedding of evidence."""
     n, t, d = config.grid**2, PROMPT_TOKENS, config.d_model
     half = d // 2
     to_image = 2 * linear_flops(t, d, half) + 2 * linear_flops(n, d, half) + attention_flops(t, n, half)
@@ -141,7 +184,8 @@ def decoder_flops(config: ModelConfig) -> int:
     hidden = config.head_hidden
     iou = linear_flops(1, d, hidden) + linear_flops(1, hidden, hidden) + linear_flops(1, hidden, 4)
     presence, pointer = 2 * linear_flops(1, d, d) + linear_flops(1, d, 1), 3 * linear_flops(1, d, d)
-    return 2 * layer + to_image + upscale + weights + iou + presence + pointer
+    heads = weights + iou + presence + pointer
+    return 2 * layer + to_image + upscale + heads + _evidence_flops(config)
 
 
 def memory_encoder_flops(config: ModelConfig) -> int:

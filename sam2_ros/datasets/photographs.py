@@ -30,6 +30,7 @@ class Photograph:
     path: Path
     hw: tuple[int, int]  # height, width in pixels
     segmentations: tuple[Any, ...]  # polygons or run lengths, as in the file
+    categories: tuple[int, ...] = ()  # `category_id` of each, -1 if the file has none
 
     def image(self) -> np.ndarray:
         """``[H, W, 3]`` uint8 RGB. Raises SourceError."""
@@ -66,15 +67,18 @@ def open_photographs(path: Path) -> list[Photograph]:
     try:
         record = read_json(file)
         segmentations: dict[Any, list[Any]] = {}
+        categories: dict[Any, list[int]] = {}
         for one in record["annotations"]:
             if not one.get("iscrowd"):
                 segmentations.setdefault(one["image_id"], []).append(one["segmentation"])
+                categories.setdefault(one["image_id"], []).append(int(one.get("category_id", -1)))
         found = [
             Photograph(
                 str(one["file_name"]),
                 _where(path, str(one["file_name"])),
                 (int(one["height"]), int(one["width"])),
                 tuple(segmentations.get(one["id"], ())),
+                tuple(categories.get(one["id"], ())),
             )
             for one in record["images"]
         ]

@@ -25,6 +25,7 @@ from .kernels.attention import LARGE_ATTENTION
 from .kernels.prepare import prepare
 from .kernels.rope import axial_rope, sine_grid
 from .model.mask_decoder import DecodedMasks
+from .model.matching import EVIDENCE
 from .model.sam2 import ImageFeatures, MaskOutput, MemoryView, Sam2Model
 from .tracker import Tracker
 from .tracker_config import TrackerConfig
@@ -162,10 +163,14 @@ class CompiledModel(Sam2Model):
         points_bn2: torch.Tensor | None = None,
         labels_bn: torch.Tensor | None = None,
         mask_logits_b1hw: torch.Tensor | None = None,
+        evidence_b6hw: torch.Tensor | None = None,
     ) -> DecodedMasks:
         if points_bn2 is not None or mask_logits_b1hw is not None:
-            return super().decode(fused_bchw, features, points_bn2, labels_bn, mask_logits_b1hw)
-        inputs = (*self._padded(fused_bchw), *features)
+            return super().decode(
+                fused_bchw, features, points_bn2, labels_bn, mask_logits_b1hw, evidence_b6hw
+            )
+        evidence = () if evidence_b6hw is None else self._padded(evidence_b6hw)
+        inputs = (*self._padded(fused_bchw), *features[:3], *evidence)
         return DecodedMasks(*(x[: len(fused_bchw)] for x in self._run("decode", self._decode, inputs)))
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
@@ -199,7 +204,8 @@ class CompiledModel(Sam2Model):
                     self._capturing = is_full
                     fused = self.fuse_memory(features.s16, view)
                 self._capturing = True
-                output = self.predict(self.decode(fused, features), True, False)
+                evidence = self._no_evidence(count)
+                output = self.predict(self.decode(fused, features, evidence_b6hw=evidence), True, False)
                 binarize = torch.zeros(count, dtype=torch.bool, device=self.device)
                 self.encode_memory(
                     features.s16, output.logits_b1hw.float(), output.presence_b.float(), binarize
@@ -213,6 +219,13 @@ class CompiledModel(Sam2Model):
             sine_grid(side, c.mem_dim, self.device),
         )
         self.compile_s = time.monotonic() - begun_s
+
+    def _no_evidence(self, count: int) -> torch.Tensor | None:
+        """Zeros in the shape of `Sam2Model.match`, with which tracked frames are decoded; None without matching."""
+        if self.config.matching is None:
+            return None
+        side = 2 * self.config.grid
+        return torch.zeros(count, EVIDENCE, side, side, device=self.device)
 
     def _run(self, name: str, function: Function, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
         if self._graphs is not None:
@@ -240,7 +253,7 @@ class CompiledModel(Sam2Model):
         return partial(_with_any_batch, torch.compile(function, fullgraph=True))
 
     def _encode_function(self, image_13hw: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(Sam2Model.encode_image(self, image_13hw))
+        return tuple(level for level in Sam2Model.encode_image(self, image_13hw) if level is not None)
 
     def _fuse_function(
         self,
@@ -272,9 +285,15 @@ class CompiledModel(Sam2Model):
         return (self.memory_attention(s16_1chw, tokens, position, pointers_bnc.shape[1]),)
 
     def _decode_function(
-        self, fused_bchw: torch.Tensor, s4: torch.Tensor, s8: torch.Tensor, s16: torch.Tensor
+        self,
+        fused_bchw: torch.Tensor,
+        s4: torch.Tensor,
+        s8: torch.Tensor,
+        s16: torch.Tensor,
+        evidence_b6hw: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        return tuple(Sam2Model.decode(self, fused_bchw, ImageFeatures(s4, s8, s16)))
+        features = ImageFeatures(s4, s8, s16)
+        return tuple(Sam2Model.decode(self, fused_bchw, features, evidence_b6hw=evidence_b6hw))
 
     def _choose_function(self, *decoded_b: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(Sam2Model.predict(self, DecodedMasks(*decoded_b), True, False))

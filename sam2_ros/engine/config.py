@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from .model.hiera import HieraConfig
 from .model.image_encoder import EncoderConfig
+from .model.lite import LiteConfig
+from .model.matching import MatchingConfig
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class ModelConfig:
         mask_decoder_heads: attention heads of the mask decoder.
         mask_decoder_ffn: hidden channels of its MLPs.
         head_hidden: hidden channels of the head that predicts IoUs.
+        matching: sizes of the dense matching memory; None = the model has none, like the official ones.
 
     Raises:
         ValueError: a version or a size that is not possible.
@@ -49,6 +52,7 @@ class ModelConfig:
     mask_decoder_heads: int = 8
     mask_decoder_ffn: int = 2048
     head_hidden: int = 256
+    matching: MatchingConfig | None = None
 
     def __post_init__(self) -> None:
         if self.version not in ("2.0", "2.1"):
@@ -85,6 +89,7 @@ NANO = ModelConfig(
     mask_decoder_ffn=512,
     head_hidden=128,
 )
+NANO2 = replace(NANO, name="nano2", encoder=LiteConfig(), matching=MatchingConfig())
 TINY = ModelConfig("tiny", HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)))
 SMALL = ModelConfig("small", HieraConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)))
 BASE_PLUS = ModelConfig(
@@ -93,7 +98,7 @@ BASE_PLUS = ModelConfig(
 LARGE = ModelConfig("large", HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)))
 
 OFFICIAL = {config.name: config for config in (TINY, SMALL, BASE_PLUS, LARGE)}
-FAMILY = {"nano": NANO, **OFFICIAL}
+FAMILY = {"nano": NANO, "nano2": NANO2, **OFFICIAL}
 """Every model by name, as recognised, loaded and trained."""
 
 

@@ -7,6 +7,7 @@ Knows images and prompts. Does not know the tracker, ids or time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -86,9 +87,7 @@ class ImageSegmenter:
         pixels = [preprocess(image, model.config.image_size, self.resize, model.device) for image in checked]
         with model.precision():
             together = model.encode_image(torch.cat(pixels))
-        self._features = [
-            ImageFeatures(*(level[index, None] for level in together)) for index in range(len(checked))
-        ]
+        self._features = [together.each(partial(_entry, index)) for index in range(len(checked))]
         self._hw = [(image.shape[0], image.shape[1]) for image in checked]
 
     def predict(
@@ -265,3 +264,7 @@ class ImageSegmenter:
             return decoded.logits_b4hw[:, 1:].float(), decoded.iou_b4[:, 1:].float()
         chosen = choose_mask(decoded, multimask=False, stability_fallback=self._stability_fallback)
         return chosen.logits_b1hw.float(), chosen.iou_b[:, None].float()
+
+
+def _entry(index: int, level_bchw: torch.Tensor) -> torch.Tensor:
+    return level_bchw[index, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory bank: spatial memories and object pointers of past frames, per object, in tensors of fixed shape.
+"""The memory bank: spatial memories, object pointers and matched masks of past frames, per object, in fixed slots.
 
 Knows slots, frame numbers and validity. Does not know what a memory means or how it is made.
 """
@@ -13,17 +13,15 @@ import torch
 
 from .config import ModelConfig
 from .device.transfer import upload
+from .memory_slots import EMPTY, MemorySlots
+from .model.matching import MatchFrames, MatchView
 from .model.sam2 import MemoryView
-
-EMPTY = -(1 << 40)  # below any frame number; frames copied from another tracker may have negative ones
 
 
 class MemoryBank:
     """Conditioning memories, recent memories and object pointers of up to `objects` objects, one row each.
 
-    Everything is allocated once. After the conditioning slots, a recent frame f has slot ``f % recents`` and its
-    pointer slot ``f % (max_pointers - 1)``, so writing frame f overwrites exactly the frame that has become too old.
-    Validity follows from the frame numbers alone, which stay on the host.
+    Everything is allocated once. All kinds of memory use the same conditioning slots; recent frames are in rings.
 
     Attributes:
         spatial: ``[objects, conditioning + recents, cells, mem_dim]``, bfloat16 by default, as in the official video
@@ -73,16 +71,24 @@ class MemoryBank:
         self.pointers = torch.zeros(
             objects, conditioning + self.recent_pointers, config.d_model, device=device
         )
-        self.spatial_frame = np.full((objects, conditioning + recents), EMPTY, np.int64)
-        self.pointer_frame = np.full((objects, conditioning + self.recent_pointers), EMPTY, np.int64)
+        self._spatial = MemorySlots([self.spatial], conditioning)
+        self._pointers = MemorySlots([self.pointers], conditioning)
+        self.spatial_frame, self.pointer_frame = self._spatial.frames, self._pointers.frames
         self.first_frame = np.full(objects, EMPTY, np.int64)
+        self._stores = [self._spatial, self._pointers]
+        self._matched: MemorySlots | None = None
+        if config.matching is not None:
+            cells, slots = 4 * config.grid**2, conditioning + config.matching.recents
+            keys = torch.zeros(objects, slots, cells, config.matching.channels, device=device, dtype=dtype)
+            values = torch.zeros(objects, slots, cells, device=device, dtype=dtype)
+            valid = torch.zeros(objects, slots, device=device)
+            self._matched = MemorySlots([keys, values, valid], conditioning)
+            self._stores.append(self._matched)
 
     @property
     def bytes(self) -> int:
         """Size in bytes; constant."""
-        tensors = (self.spatial, self.pointers)
-        arrays = (self.spatial_frame, self.pointer_frame, self.first_frame)
-        return sum(t.numel() * t.element_size() for t in tensors) + sum(a.nbytes for a in arrays)
+        return sum(store.bytes for store in self._stores) + self.first_frame.nbytes
 
     def has_memory(self, row: int) -> bool:
         """True if any frame of the object is kept."""
@@ -90,8 +96,8 @@ class MemoryBank:
 
     def clear(self, row: int) -> None:
         """Forget all memories of one object."""
-        self.spatial_frame[row] = EMPTY
-        self.pointer_frame[row] = EMPTY
+        for store in self._stores:
+            store.clear(row)
         self.first_frame[row] = EMPTY
 
     def copy_row(self, row: int, source: MemoryBank, source_row: int, now: int, source_now: int) -> None:
@@ -104,44 +110,63 @@ class MemoryBank:
         shift = now - source_now
         if source.first_frame[source_row] != EMPTY:
             self.first_frame[row] = min(source.first_frame[source_row], source_now - 1) + shift
-        for frames, tensor, old_frames, old_tensor, ring in (
-            (self.spatial_frame, self.spatial, source.spatial_frame, source.spatial, self.recents),
-            (self.pointer_frame, self.pointers, source.pointer_frame, source.pointers, self.recent_pointers),
-        ):
-            for old in np.flatnonzero(old_frames[source_row] != EMPTY):
-                frame, slot = int(old_frames[source_row, old]), int(old)
-                if old < self.conditioning:
-                    frame = min(frame, source_now - 1) + shift
-                elif frame < source_now:
-                    frame += shift
-                    slot = self.conditioning + frame % ring
-                else:
-                    continue
-                tensor[row, slot] = old_tensor[source_row, old]
-                frames[row, slot] = frame
+        for store, other in zip(self._stores, source._stores, strict=True):
+            store.copy_row(row, other, source_row, now, source_now)
 
     def clear_recents(self) -> None:
         """Forget the recent frames of every object; prompted frames stay."""
-        self.spatial_frame[:, self.conditioning :] = EMPTY
-        self.pointer_frame[:, self.conditioning :] = EMPTY
+        for store in self._stores:
+            store.clear_recents()
 
     def write_recents(
         self, rows: Sequence[int], frame: int, spatial_bnc: torch.Tensor, pointers_bd: torch.Tensor
     ) -> None:
         """Keep a tracked frame of several objects: ``[b, side * side, mem_dim]`` and ``[b, d_model]``."""
         self.write_pointers(rows, frame, pointers_bd)
-        if self.recents:
-            slot = self.conditioning + frame % self.recents
-            index = upload(list(rows), self.spatial.device)
-            self.spatial[index, slot] = self._pooled(spatial_bnc).to(self.spatial.dtype)
-            self.spatial_frame[list(rows), slot] = frame
+        self._spatial.write_recent(rows, frame, self._pooled(spatial_bnc))
 
     def write_pointers(self, rows: Sequence[int], frame: int, pointers_bd: torch.Tensor) -> None:
         """Write only the object pointers of a tracked frame, of several objects: ``[b, d_model]``."""
-        slot = self.conditioning + frame % self.recent_pointers
-        index = upload(list(rows), self.spatial.device)
-        self.pointers[index, slot] = pointers_bd.to(self.pointers.dtype)
-        self.pointer_frame[list(rows), slot] = frame
+        self._pointers.write_recent(rows, frame, pointers_bd)
+
+    def write_matched(
+        self,
+        rows: Sequence[int],
+        frame: int,
+        keys_nc: torch.Tensor,
+        values_bn: torch.Tensor,
+        valid_b: torch.Tensor,
+        keys_id: int,
+    ) -> None:
+        """Keep the keys of a frame and the masks of several objects for the matching memory, see `MatchFrames`.
+
+        An object's mask goes to a conditioning slot if `write_conditioning` has made this frame one of its prompted
+        frames, else to the ring of recent frames.
+
+        Args:
+            rows: b objects.
+            frame: its number.
+            keys_nc: of the frame.
+            values_bn: mask of each object.
+            valid_b: 1 = the object is visible, else 0.
+            keys_id: `LastFrame.keys_id`: frames of equal ids have equal keys, in the slots of several objects, too.
+        """
+        assert self._matched is not None, "the model has no matching memory"
+        recent = []
+        for index, row in enumerate(rows):
+            slots = np.flatnonzero(self.spatial_frame[row, : self.conditioning] == frame)
+            if len(slots):
+                self._matched.write_prompted(
+                    row, int(slots[0]), frame, keys_nc, values_bn[index], valid_b[index], id=keys_id
+                )
+            else:
+                recent.append(index)
+        if recent:
+            chosen = upload(recent, values_bn.device)
+            values, valid = values_bn[chosen], valid_b[chosen]
+            self._matched.write_recent(
+                [rows[i] for i in recent], frame, keys_nc[None], values, valid, id=keys_id
+            )
 
     def write_conditioning(
         self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor
@@ -154,13 +179,8 @@ class MemoryBank:
         if self.first_frame[row] == EMPTY:
             self.first_frame[row] = frame
         slot = self._conditioning_slot(row, frame)
-        for frames in (self.spatial_frame[row], self.pointer_frame[row]):
-            recents = frames[self.conditioning :]
-            recents[recents == frame] = EMPTY
-        self.spatial[row, slot] = self._pooled(spatial_nc[None])[0].to(self.spatial.dtype)
-        self.pointers[row, slot] = pointer_d.to(self.pointers.dtype)
-        self.spatial_frame[row, slot] = frame
-        self.pointer_frame[row, slot] = frame
+        self._spatial.write_prompted(row, slot, frame, self._pooled(spatial_nc[None])[0])
+        self._pointers.write_prompted(row, slot, frame, pointer_d)
 
     def _pooled(self, spatial_bnc: torch.Tensor) -> torch.Tensor:
         """Means over squares of pooling x pooling cells: ``[b, grid * grid, mem_dim] -> [b, cells, mem_dim]``."""
@@ -176,19 +196,10 @@ class MemoryBank:
         Returns:
             False if the frame is not among the object's conditioning frames.
         """
-        found = np.flatnonzero(self.spatial_frame[row, : self.conditioning] == frame)
-        if not len(found):
+        if frame not in self.spatial_frame[row, : self.conditioning]:
             return False
-        old = int(found[0])
-        for frames, tensor, ring in (
-            (self.spatial_frame, self.spatial, self.recents),
-            (self.pointer_frame, self.pointers, self.recent_pointers),
-        ):
-            frames[row, old] = EMPTY
-            slot = self.conditioning + frame % ring if ring else EMPTY
-            if ring and frames[row, slot] < frame:  # else a newer frame is there: this one is too old
-                tensor[row, slot] = tensor[row, old]
-                frames[row, slot] = frame
+        for store in self._stores:
+            store.downgrade(row, frame)
         left = self.spatial_frame[row, : self.conditioning]
         left = left[left != EMPTY]
         self.first_frame[row] = left.min() if len(left) else EMPTY
@@ -249,10 +260,40 @@ class MemoryBank:
             None if pointer_valid is None else upload(pointer_valid, device),
         )
 
+    def match_view(self, rows: Sequence[int], now: int) -> MatchView:
+        """The frames to which the matching memory compares frame `now`, with the masks of these rows.
+
+        A frame that several objects have in common is there once.
+        """
+        assert self._matched is not None, "the model has no matching memory"
+        used = [(row, int(slot)) for row in rows for slot in self._matched.in_use(row, now)]
+        prompted = [place for place in used if place[1] < self.conditioning]
+        recent = [place for place in used if place[1] >= self.conditioning]
+        return MatchView(self._match_frames(rows, prompted), self._match_frames(rows, recent))
+
+    def _match_frames(self, rows: Sequence[int], places: Sequence[tuple[int, int]]) -> MatchFrames:
+        """The frames of some rows and slots, each distinct one once."""
+        assert self._matched is not None
+        keys, values, valid = self._matched.tensors
+        holders: dict[int, list[tuple[int, int]]] = {}
+        for row, slot in places:
+            holders.setdefault(int(self._matched.ids[row, slot]), []).append((row, slot))
+        order = {row: index for index, row in enumerate(rows)}
+        held = np.zeros((len(rows), len(holders)), np.float32)
+        source = np.zeros((len(rows), len(holders), 2), np.int64)
+        for f, found in enumerate(holders.values()):
+            source[:, f] = found[0]  # of objects that do not have it: never used
+            for row, slot in found:
+                held[order[row], f], source[order[row], f] = 1.0, (row, slot)
+        row_bf, slot_bf = (upload(source[..., axis], keys.device) for axis in range(2))
+        frames = [keys[found[0]] for found in holders.values()]
+        keys_fnc = torch.stack(frames) if frames else keys.new_zeros(0, *keys.shape[2:])
+        valid_bf = valid[row_bf, slot_bf] * upload(held, keys.device)
+        return MatchFrames(keys_fnc, values[row_bf, slot_bf], valid_bf)
+
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""
-        spatial = _slots(self.spatial_frame[row], self.conditioning, now, self.recents)
-        return spatial, _slots(self.pointer_frame[row], self.conditioning, now, self.recent_pointers)
+        return self._spatial.in_use(row, now), self._pointers.in_use(row, now)
 
 
 def time_slots(config: ModelConfig, age: np.ndarray, prompted: np.ndarray) -> np.ndarray:
@@ -265,11 +306,3 @@ def _padded(valid: Sequence[np.ndarray], capacity: int) -> tuple[np.ndarray, np.
     counts = np.array([len(slots) for slots in valid])
     filled = np.stack([np.pad(slots, (0, capacity - len(slots)), mode="edge") for slots in valid])
     return filled, np.arange(capacity) < counts[:, None]
-
-
-def _slots(frames: np.ndarray, conditioning: int, now: int, reach: int) -> np.ndarray:
-    """Indices of filled conditioning slots, then of recent slots at most `reach` frames old, oldest first."""
-    fixed = np.flatnonzero(frames[:conditioning] != EMPTY)
-    age = now - frames[conditioning:]
-    recent = np.flatnonzero((frames[conditioning:] != EMPTY) & (age >= 1) & (age <= reach))
-    return np.concatenate([fixed, conditioning + recent[np.argsort(-age[recent], kind="stable")]])

@@ -6,6 +6,7 @@ Knows the model and a frame's features. Does not know the memory bank or ids of 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,8 +32,10 @@ class LastFrame:
         features: output of the image encoder.
         fused: by row of the bank: ``[1, d_model, side, side]``, the features with memory from which the mask was
             decoded. An object without an entry was decoded without memory.
+        evidence: by row: ``[1, 6, 2 side, 2 side]``, what the matching memory found, if the model has one.
         outputs: by row: the mask of each object, holes filled.
         prompts: by row: the prompt of each object on this frame.
+        keys_id: of its keys in the matching memory; no other frame of this process has it.
     """
 
     index: int
@@ -40,17 +43,24 @@ class LastFrame:
     frame_hw: tuple[int, int]
     features: ImageFeatures
     fused: dict[int, torch.Tensor] = field(default_factory=dict)
+    evidence: dict[int, torch.Tensor] = field(default_factory=dict)
     outputs: dict[int, MaskOutput] = field(default_factory=dict)
     prompts: dict[int, Prompt] = field(default_factory=dict)
+    keys_id: int = field(default_factory=itertools.count().__next__)
+
+    def evidence_of(self, rows: Sequence[int]) -> torch.Tensor | None:
+        """The evidence of several rows in one batch; None if the model has no matching memory."""
+        return torch.cat([self.evidence[row] for row in rows]) if self.evidence else None
 
     def forget(self, row: int) -> None:
         """Drop everything of one row, which gets a new object or starts again."""
-        for part in (self.fused, self.outputs, self.prompts):
+        for part in (self.fused, self.evidence, self.outputs, self.prompts):
             part.pop(row, None)
 
     def forget_prompts(self, row: int) -> None:
         """Drop the prompts of one row. Its output stays; a new prompt is decoded without memory, as officially."""
         self.fused.pop(row, None)
+        self.evidence.pop(row, None)
         self.prompts.pop(row, None)
 
 
@@ -62,6 +72,7 @@ def decode_prompt(
     fused_1chw: torch.Tensor | None,
     earlier: MaskOutput | None,
     stability_fallback: bool,
+    evidence_16hw: torch.Tensor | None = None,
 ) -> MaskOutput:
     """The mask of one prompted object.
 
@@ -75,6 +86,7 @@ def decode_prompt(
         fused_1chw: features with memory, ``[1, d_model, side, side]``; None = decode without memory.
         earlier: the mask to correct; fed back as a dense prompt if it shows the object and `prompt` has no mask.
         stability_fallback: see `Numerics`.
+        evidence_16hw: from the matching memory, ``[1, 6, 2 side, 2 side]``; None = without.
 
     Returns:
         A batch of one.
@@ -91,7 +103,8 @@ def decode_prompt(
         dense = mask[:, None].float() * 20 - 10
     elif earlier is not None and bool(earlier.presence_b > 0):
         dense = earlier.logits_b1hw.clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
-    decoded = model.decode(fused_1chw, features, points.to(model.device), labels.to(model.device), dense)
+    given = points.to(model.device), labels.to(model.device)
+    decoded = model.decode(fused_1chw, features, *given, dense, evidence_16hw)
     return model.predict(decoded, multimask=points.shape[1] == 1, stability_fallback=stability_fallback)
 
 

@@ -83,7 +83,7 @@ class FrameResult:
         forgotten: ids of objects that were dropped on this frame: hidden for longer than
             `TrackerConfig.forget_after_s`.
         timings_ms: milliseconds by stage: preprocess, encode, memory_attention, decode, memory_write, postprocess, and
-            their total.
+            their total; of a model with a matching memory also matching.
     """
 
     frame_index: int

@@ -95,11 +95,16 @@ class Tracker:
             with clock.stage("encode"):
                 features = model.encode_image(image)
             last = LastFrame(now, result.stamp_s, (height, width), features, prompts=prompted)
-            for rows in bank.groups([t.row for t in self.tracks if bank.has_memory(t.row)], now):
+            known = [t.row for t in self.tracks if bank.has_memory(t.row)]
+            if model.config.matching is not None and known:
+                with clock.stage("matching"):
+                    evidence = model.match(features, bank.match_view(known, now))
+                    last.evidence = dict(zip(known, evidence.split(1), strict=True))
+            for rows in bank.groups(known, now):
                 with clock.stage("memory_attention"):
                     fused = model.fuse_memory(features.s16, bank.view(rows, now))
                 with clock.stage("decode"):
-                    decoded = model.decode(fused, features)
+                    decoded = model.decode(fused, features, evidence_b6hw=last.evidence_of(rows))
                     output = model.predict(decoded, multimask=True, stability_fallback=False)
                     outputs.update(zip(rows, unbatched(output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
@@ -249,6 +254,7 @@ class Tracker:
         for row, prompt in last.prompts.items():
             if not self.numerics.corrections_use_memory:
                 last.fused.pop(row, None)
+                last.evidence.pop(row, None)
             corrected = tracked.get(row) if row in last.fused and prompt.box is None else None
             outputs[row] = self._decode_prompt(prompt, last, row, corrected)
         return outputs
@@ -260,9 +266,12 @@ class Tracker:
         with its holes filled, as in the official code."""
         area, fallback = self.config.fill_hole_area, self.numerics.stability_fallback
         earlier = None if corrected is None else with_holes_filled(corrected, area)
-        fused = last.fused.get(row)
+        fused, evidence = last.fused.get(row), last.evidence.get(row)
         return with_holes_filled(
-            decode_prompt(self.model, prompt, last.frame_hw, last.features, fused, earlier, fallback), area
+            decode_prompt(
+                self.model, prompt, last.frame_hw, last.features, fused, earlier, fallback, evidence
+            ),
+            area,
         )
 
     def _write_memories(
@@ -281,10 +290,22 @@ class Tracker:
                 for (row, output), presence in zip(outputs.items(), presences, strict=True)
                 if row in prompted or admits_recent(self.config.memory_policy, presence)
             }
+        admitted = outputs
         if last.index % self.config.memory_every:
             outputs = self._write_pointers_only(last.index, outputs, prompted)
-        if not outputs:
-            return
+        if outputs:
+            self._write_spatial(last, outputs, prompted)
+        if last.features.keys is not None and admitted:
+            output = batched(list(admitted.values()))
+            values, visible = self.model.match_values(output.logits_b1hw), (output.presence_b > 0).float()
+            self.bank.write_matched(
+                list(admitted), last.index, last.features.keys[0], values, visible, last.keys_id
+            )
+
+    def _write_spatial(
+        self, last: LastFrame, outputs: Mapping[int, MaskOutput], prompted: Sequence[int]
+    ) -> None:
+        """Encode spatial memories and write them, with the object pointers."""
         rows = list(outputs)
         output = batched(list(outputs.values()))
         binarize = upload(

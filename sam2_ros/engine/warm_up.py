@@ -48,3 +48,7 @@ def _fill(tracker: Tracker, now: int) -> None:
     spatial = pointers.new_zeros(1, config.grid**2, config.mem_dim)
     for frame in range(now - bank.recent_pointers, now):
         bank.write_recents([0], frame, spatial, pointers)
+    if config.matching is not None:
+        keys, values = (pointers.new_zeros(4 * config.grid**2, c) for c in (config.matching.channels, 1))
+        for frame in range(now - config.matching.recents, now):
+            bank.write_matched([0], frame, keys, values.t(), pointers.new_ones(1), keys_id=-frame)

@@ -12,11 +12,13 @@ from itertools import pairwise
 import numpy as np
 
 from .drawing.textures import TextureBank
+from .photographs.bank import PhotographBank
 
 SHARES = (
     "assemblies", "turning", "approaching", "fast", "chasing", "rolling_shutter", "twins", "lighting", "clutter",
-    "defocus", "cuts",
+    "defocus", "cuts", "growing", "multicoloured",
 )  # fmt: skip
+PHOTOGRAPH_SHARES = ("composites", "photo_camera")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class ClipConfig:
     clutter: float = 0.0  # of the backdrops: many still things over each other
     defocus: float = 0.0  # of the backdrops: out of focus
     cuts: float = 0.0  # of the clips: from some frame on another scene, with the objects elsewhere or absent
+    growing: float = 0.0  # of the objects: start small and grow 3 to 10 times over the clip, or the reverse
+    multicoloured: float = 0.0  # of the things: parts of clearly different colours that move and turn
+    # Clips of photographs with instance masks.
+    photographs: PhotographBank | None = None
+    composites: float = 0.0  # of the clips: cut-outs of photographs move in front of a photograph
+    photo_camera: float = 0.0  # of the clips: a camera moves over a photograph with its own instances
 
     def __post_init__(self) -> None:
         if min(self.height_px, self.width_px) < 32:
@@ -71,9 +79,14 @@ class ClipConfig:
             raise ValueError(f"times {self.times}: expected 0, then later frames of {self.frames}, in order")
         if not 0 < self.size_range[0] <= self.size_range[1] <= 1:
             raise ValueError(f"size_range {self.size_range}: expected 0 < low <= high <= 1")
-        for name in (*SHARES, "leaving"):
+        for name in (*SHARES, *PHOTOGRAPH_SHARES, "leaving"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a share, 0 to 1")
+        together = self.composites + self.photo_camera
+        if together > 1:
+            raise ValueError(f"composites + photo_camera {together}: expected shares of the clips, at most 1")
+        if together and self.photographs is None:
+            raise ValueError("composites or photo_camera without photographs: expected a PhotographBank")
 
 
 @dataclass

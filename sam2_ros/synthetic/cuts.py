@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .clip import ClipConfig
+from .photographs.photo_scene import PhotoScene
 from .random_scene import in_share, random_scene
 from .scene import Layer, Scene
 
@@ -23,7 +24,7 @@ class Shot:
     """A scene, shown from frame `begin` of the clip on, beginning with its own frame `scene_begin`."""
 
     begin: int
-    scene: Scene
+    scene: Scene | PhotoScene
     scene_begin: int = 0
 
     def draw(self, t: int) -> tuple[np.ndarray, np.ndarray]:

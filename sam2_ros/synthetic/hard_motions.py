@@ -15,6 +15,8 @@ from .scene import CameraMotion, Motion, Wave
 
 Rng = np.random.Generator
 MAX_GROWTH = 4.0
+GROWTH = (3.0, 10.0)  # of a growing thing, from the first to the last frame
+SMALL_START, LARGEST = (0.08, 0.25), 1.6  # its length / shorter side of the image: at its smallest; at most
 
 
 def approaching(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
@@ -31,6 +33,30 @@ def approaching(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
     squash = replace(motion.squash, amplitude=motion.squash.amplitude * 1.8)  # as if it turned
     return replace(
         motion, half_size_px=float(start), approach=float(rate / (config.frames - 1)), squash=squash
+    )
+
+
+def growing(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
+    """Return the same motion with a size that grows 3 to 10 times over the clip from a small start, or the reverse.
+
+    At its largest the thing may be larger than the image.
+    """
+    if config.frames < 2:
+        return motion
+    side = min(config.height_px, config.width_px)
+    smallest = float(np.exp(rng.uniform(*np.log(SMALL_START))))
+    smallest = max(smallest, 2.6 * float(np.sqrt(config.min_area_share)))
+    most = max(GROWTH[0], min(GROWTH[1], LARGEST / smallest))
+    factor = float(np.exp(rng.uniform(np.log(GROWTH[0]), np.log(most))))
+    shrinks = rng.random() < 0.35
+    start = smallest * factor if shrinks else smallest
+    rate = np.log(factor) / (config.frames - 1)
+    # Waves of its size on top would change the factor.
+    return replace(
+        motion,
+        half_size_px=start * side / 2,
+        approach=float(-rate if shrinks else rate),
+        grow=replace(motion.grow, amplitude=0.3 * motion.grow.amplitude),
     )
 
 

@@ -15,13 +15,17 @@ import numpy as np
 from .clip import ClipConfig
 from .drawing.assemblies import make_assembly
 from .drawing.clutter import cluttered, defocused
+from .drawing.multicoloured import make_multicoloured
 from .drawing.textures import recolour
 from .drawing.things import Look, make_backdrop, make_parts
-from .hard_motions import approaching, chasing, crossing, fast_motion
+from .hard_motions import approaching, chasing, crossing, fast_motion, growing
 from .lighting import Lighting
+from .photographs.bank import Instance, PhotographBank
+from .photographs.things import cutout_layer, photo_backdrop
 from .scene import CameraMotion, Layer, Motion, Part, Scene, Wave
 
 Rng = np.random.Generator
+PROCEDURAL = 0.12  # share of the objects, and of the backdrops, of composites that are not out of photographs
 
 
 def in_share(rng: Rng, share: float) -> bool:
@@ -32,7 +36,9 @@ def in_share(rng: Rng, share: float) -> bool:
 def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | None = None) -> Scene:
     """Choose background, things, motions and depth order; `actors` are existing labelled objects, by label."""
     side = min(config.height_px, config.width_px)
-    background = _background(rng, config)
+    photos = config.photographs if in_share(rng, config.composites) else None
+    background = _background(rng, config, photos)
+    kinds: dict[int, Instance] = {}
     hidden = int(rng.integers(config.objects)) if rng.random() < config.hide_probability else -1
     hides_by_leaving = rng.random() < config.leaving
     light = rng.uniform(0, 2 * np.pi)
@@ -44,32 +50,42 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
         low, high = config.size_range
         if label == hidden:
             high = min(high, max(low, 0.28))
-        length_px = side * _length(rng, low, high)
+        length_px = side * random_length(rng, low, high)
         length_px = max(length_px, 2.6 * np.sqrt(config.min_area_share) * side)
-        motion = _motion(rng, config, length_px / 2, pace)
+        motion = random_motion(rng, config, length_px / 2, pace)
         if label == hidden and config.frames > 2 and hides_by_leaving:
             motion = _leaving(rng, config, motion)
         elif label != hidden:
             motion = fast_motion(rng, config, motion) if hurry else motion
             motion = approaching(rng, config, motion) if in_share(rng, config.approaching) else motion
-        if actors is None:
-            look = Look(
-                rng, config.textures, length_px, light, _colour_under(background, motion.start_xy, config)
-            )
-            thing = _make_layer(rng, _parts(rng, config, look), motion, label, pace)
-        else:
+            if in_share(rng, config.growing):
+                motion = growing(rng, config, motion)
+                length_px = 2 * motion.largest_half_size_px(config.frames)
+        if actors is not None:
             thing = replace(actors[label], motion=motion)
+        else:
+            under = _colour_under(background, motion.start_xy, config)
+            if photos is not None and rng.random() >= PROCEDURAL:
+                kinds[label] = photos.choose(rng, 2 * motion.largest_half_size_px(config.frames))
+                thing = cutout_layer(rng, photos, kinds[label], motion, config.frames, label, under)
+            else:
+                look = Look(rng, config.textures, length_px, light, under)
+                thing = _make_layer(rng, _parts(rng, config, look), motion, label, pace)
         things.append(thing)
         if label == hidden and config.frames > 2 and not hides_by_leaving:
-            fronts.append(_screen(rng, config, motion, light))
+            fronts.append(_screen(rng, config, motion, light, photos))
     if in_share(rng, config.twins):
-        _add_twin(rng, config, things, hidden, pace)
+        _add_twin(rng, config, things, hidden, kinds)
     for _ in range(int(rng.integers(config.distractors + 1))):
-        like = things[int(rng.integers(config.objects))]
-        things.append(_distractor(rng, config, like, light, pace))
+        like = int(rng.integers(config.objects))
+        things.append(_distractor(rng, config, things[like], light, pace, kinds.get(like)))
     for _ in range(int(rng.integers(config.occluders + 1))):
         length_px = side * float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
-        motion = _motion(rng, config, length_px / 2, pace * 1.5)
+        motion = random_motion(rng, config, length_px / 2, pace * 1.5)
+        if photos is not None:
+            front = photos.choose(rng, length_px, front=True)
+            fronts.append(cutout_layer(rng, photos, front, motion, config.frames))
+            continue
         parts = _parts(rng, config, Look(rng, config.textures, length_px, light))
         fronts.append(_make_layer(rng, parts, motion, -1, pace))
     seen = [thing.motion for label, thing in enumerate(things[: config.objects]) if label != hidden]
@@ -79,7 +95,10 @@ def random_scene(rng: Rng, config: ClipConfig, actors: Mapping[int, Layer] | Non
     return Scene(camera, background, tuple(things[i] for i in order) + tuple(fronts), lighting)
 
 
-def _background(rng: Rng, config: ClipConfig) -> np.ndarray:
+def _background(rng: Rng, config: ClipConfig, photos: PhotographBank | None) -> np.ndarray:
+    if photos is not None and rng.random() >= PROCEDURAL:
+        # Large, because a reflection is seen beyond its border.
+        return photo_backdrop(rng, photos, int(config.height_px * 1.7), int(config.width_px * 1.7))
     height, width = int(config.height_px * 1.3), int(config.width_px * 1.3)
     soft = in_share(rng, config.defocus)
     drawn = (height // 2, width // 2) if soft else (height, width)  # half the resolution is enough if blurred
@@ -90,12 +109,16 @@ def _background(rng: Rng, config: ClipConfig) -> np.ndarray:
 
 
 def _parts(rng: Rng, config: ClipConfig, look: Look) -> tuple[Part, ...]:
+    if in_share(rng, config.multicoloured):
+        return make_multicoloured(rng, look, config.frames)
     if in_share(rng, config.assemblies):
         return make_assembly(rng, look, config.turning)
     return make_parts(rng, look)
 
 
-def _add_twin(rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, pace: float) -> None:
+def _add_twin(
+    rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, kinds: dict[int, Instance]
+) -> None:
     """Add a look-alike that crosses an object in view: replaces another labelled object, or is an unlabelled thing."""
     seen = [label for label in range(config.objects) if label != hidden]
     if not seen:
@@ -104,13 +127,27 @@ def _add_twin(rng: Rng, config: ClipConfig, things: list[Layer], hidden: int, pa
     others = [label for label in seen if label != first]
     label = others[int(rng.integers(len(others)))] if others and rng.random() < 0.4 else -1
     twin = replace(things[first], motion=crossing(rng, config, things[first].motion), label=label)
+    if first in kinds and config.photographs is not None and rng.random() < 0.6:
+        twin = _of_the_same_class(rng, config, config.photographs, kinds[first], twin.motion, label)
     if label >= 0:
         things[label] = twin
+        kinds.pop(label, None)
     else:
         things.append(twin)
 
 
-def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: float) -> Layer:
+def _of_the_same_class(
+    rng: Rng, config: ClipConfig, photos: PhotographBank, like: Instance, motion: Motion, label: int
+) -> Layer:
+    """Make a cut-out of another instance of the class of `like`, if there is one: two persons, two cups."""
+    length_px = 2 * motion.largest_half_size_px(config.frames)
+    other = photos.choose(rng, length_px, like.category, other_than=like)
+    return cutout_layer(rng, photos, other, motion, config.frames, label)
+
+
+def _distractor(
+    rng: Rng, config: ClipConfig, like: Layer, light: float, pace: float, kind_of_like: Instance | None
+) -> Layer:
     """Make an unlabelled thing: equal to `like`, of its colour, or arbitrary; half of them start close to it."""
     side = min(config.height_px, config.width_px)
     kind = rng.random()
@@ -118,12 +155,19 @@ def _distractor(rng: Rng, config: ClipConfig, like: Layer, light: float, pace: f
         size_px = like.motion.half_size_px * float(np.exp(rng.normal(0, 0.3)))
     else:
         size_px = 0.5 * side * float(np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
-    motion = _motion(rng, config, size_px, pace)
+    motion = random_motion(rng, config, size_px, pace)
     if rng.random() < 0.5:
         angle = rng.uniform(0, 2 * np.pi)
         apart = (size_px + like.motion.half_size_px) * rng.uniform(0.7, 1.3)
         x, y = np.array(like.motion.start_xy) + apart * np.array([np.cos(angle), np.sin(angle)])
         motion = replace(motion, start_xy=(float(x), float(y)))
+    if kind_of_like is not None and config.photographs is not None:
+        if kind < 0.25:
+            return replace(like, motion=motion, label=-1)
+        if kind < 0.7:
+            return _of_the_same_class(rng, config, config.photographs, kind_of_like, motion, -1)
+        other = config.photographs.choose(rng, 2 * size_px)
+        return cutout_layer(rng, config.photographs, other, motion, config.frames)
     if kind < 0.35:
         parts = like.parts
     else:
@@ -141,7 +185,7 @@ def _colour(layer: Layer) -> np.ndarray:
     return np.array(cv2.mean(sprite, np.ascontiguousarray(sprite[..., 3]))[:3])
 
 
-def _length(rng: Rng, low: float, high: float) -> float:
+def random_length(rng: Rng, low: float, high: float) -> float:
     """Draw a length in low..high: 40 % log-uniform, the others larger, as they are more useful for learning."""
     share = rng.random() if rng.random() < 0.4 else max(rng.random(), rng.random())
     return float(low * (high / low) ** share)
@@ -162,7 +206,8 @@ def _wave(rng: Rng, amplitude: float, speed: float) -> Wave:
     return Wave(float(size), float(frequency), float(rng.uniform(0, 2 * np.pi)))
 
 
-def _motion(rng: Rng, config: ClipConfig, half_size_px: float, pace: float) -> Motion:
+def random_motion(rng: Rng, config: ClipConfig, half_size_px: float, pace: float) -> Motion:
+    """Draw a motion that starts in the image: swaying, some spinning, of changing size and shape."""
     height, width = config.height_px, config.width_px
     side = min(height, width)
     speed = pace * side * 0.012 * float(np.exp(rng.normal(0, 0.7)))  # px per frame
@@ -203,7 +248,9 @@ def _leaving(rng: Rng, config: ClipConfig, motion: Motion) -> Motion:
     )
 
 
-def _screen(rng: Rng, config: ClipConfig, motion: Motion, light: float) -> Layer:
+def _screen(
+    rng: Rng, config: ClipConfig, motion: Motion, light: float, photos: PhotographBank | None
+) -> Layer:
     """Make an occluder that starts beside an object and fully covers it in the middle of the clip."""
     radius = motion.half_size_px * 1.35
     middle = max(1.0, round(rng.uniform(0.35, 0.65) * (config.frames - 1)))
@@ -219,6 +266,8 @@ def _screen(rng: Rng, config: ClipConfig, motion: Motion, light: float) -> Layer
     velocity = speed * np.array([np.cos(heading), np.sin(heading)])
     start = np.array(motion.position(middle)) - velocity * middle
     look = Look(rng, config.textures, 2 * half_width, light)
+    if photos is not None:
+        look.texture = photo_backdrop(rng, photos, look.size_px, look.size_px)
     parts = make_parts(rng, look, kind="screen")
     # A screen is nearly square; its inscribed circle has 0.8 of its half size.
     path = Motion(

@@ -46,7 +46,7 @@ def _render(rng: np.random.Generator, description: ClipDescription, first: Drawn
         shot = shot_at(description.shots, t)
         frame, owner = first if t == 0 and first is not None else shot.draw(t)
         frames[index] = frame if sensor is None else sensor.expose(rng, frame)
-        for number, layer in enumerate(shot.scene.layers):
-            if layer.label >= 0:
-                np.equal(owner, number + 1, out=masks[index, layer.label])
+        for number, label in enumerate(shot.scene.labels):
+            if label >= 0:
+                np.equal(owner, number + 1, out=masks[index, label])
     return Clip(frames, masks)

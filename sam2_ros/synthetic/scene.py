@@ -7,11 +7,13 @@ Does not know how a scene is chosen: sprites, motions and the depth order are gi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from .lighting import Lighting
+from .warps import Warp, draw_bent, draw_warped, warped_bounds
 
 Rng = np.random.Generator
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 px, half-open
@@ -57,6 +59,10 @@ class Motion:
         y = self.start_xy[1] + self.velocity_xy[1] * t + sum(wave(t) for wave in self.sway_y)
         return x, y
 
+    def largest_half_size_px(self, frames: int) -> float:
+        """Return the larger of its half sizes on the first and the last of so many frames, without `grow`."""
+        return float(self.half_size_px * np.exp(max(0.0, self.approach * (frames - 1))))
+
     def matrix(self, t: float) -> np.ndarray:
         """Return the map from its own square to the world, [3, 3]."""
         angle = self.angle_rad + self.spin * t + self.rock(t)
@@ -71,6 +77,14 @@ class Motion:
                 [0, 0, 1],
             ]
         )
+
+
+class Surface(Protocol):
+    """Colours of a part that move within its outline."""
+
+    def at(self, t: float) -> np.ndarray:
+        """Return the visible colours at time t, [S, S, 3] uint8."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,10 @@ class Part:
     pivot_xy: tuple[float, float] = (0.0, 0.0)
     angle_rad: float = 0.0
     swing: Wave = Wave()
-    surface: ScrollingTexture | None = None
+    shift_x: Wave = Wave()  # of the pivot
+    shift_y: Wave = Wave()
+    grow: Wave = Wave()  # change of the logarithm of the scale
+    surface: Surface | None = None
     extent: Box | None = (
         None  # box of the sprite's pixels that are not fully transparent, inclusive; None: all
     )
@@ -117,8 +134,10 @@ class Part:
         """Return the map from sprite pixels (centres at integers) to the thing's square, [3, 3]."""
         to_unit = 2.0 / self.sprite.shape[0]
         angle = self.angle_rad + self.swing(t)
-        cos, sin = np.cos(angle) * self.scale, np.sin(angle) * self.scale
-        place = np.array([[cos, -sin, self.pivot_xy[0]], [sin, cos, self.pivot_xy[1]], [0, 0, 1]])
+        scale = self.scale * np.exp(self.grow(t))
+        cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+        x, y = self.pivot_xy[0] + self.shift_x(t), self.pivot_xy[1] + self.shift_y(t)
+        place = np.array([[cos, -sin, x], [sin, cos, y], [0, 0, 1]])
         pixel = np.array([[to_unit, 0, to_unit / 2 - 1], [0, to_unit, to_unit / 2 - 1], [0, 0, 1]])
         return place @ pixel
 
@@ -135,6 +154,7 @@ class Layer:
     shadow_xy: tuple[float, float] = (0.0, 0.0)  # in units of the half size
     shadow_strength: float = 0.0
     motion_blur: bool = False
+    warp: Warp | None = None  # a change of shape of a thing in one part, instead of `bend`
 
 
 @dataclass(frozen=True)
@@ -190,6 +210,11 @@ class Scene:
     lighting: Lighting | None = None
 
     @property
+    def labels(self) -> tuple[int, ...]:
+        """The label of each owner, which is -1 for a thing that is not labelled."""
+        return tuple(layer.label for layer in self.layers)
+
+    @property
     def background_place(self) -> np.ndarray:
         """The map from background pixels (centres at integers) to the world, [3, 3]."""
         height, width = self.background.shape[:2]
@@ -211,7 +236,7 @@ class Scene:
         frame = cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)
         owner = np.zeros((height, width), np.uint8)
         for index, layer in enumerate(self.layers):
-            _draw_layer(frame, owner, layer, camera, t, index + 1)
+            draw_layer(frame, owner, layer, camera, t, index + 1)
         frame = cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB)
         return (frame if self.lighting is None else self.lighting.cast(frame, camera, t)), owner
 
@@ -229,10 +254,10 @@ class Placed:
 def paste(image: np.ndarray, layer: Layer) -> None:
     """Draw a still layer into an image, [h, w, 4] uint8, in place, one world pixel per pixel."""
     camera = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-    _draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, camera, 0, 1)
+    draw_layer(image, np.zeros(image.shape[:2], np.uint8), layer, camera, 0, 1)
 
 
-def _draw_layer(
+def draw_layer(
     frame: np.ndarray,
     owner: np.ndarray,
     layer: Layer,
@@ -266,7 +291,12 @@ def place(layer: Layer, camera: np.ndarray, t: float) -> Placed:
     matrices = [world @ part.matrix(t) for part in layer.parts]
     half_size = float(np.sqrt(abs(np.linalg.det(world[:2, :2]))))
     bend_px = abs(layer.bend.amplitude) * 2 * half_size
-    boxes = [_bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)]
+    if layer.warp is not None:
+        boxes = [_corners_box(world, warped_bounds(layer.warp, t), 2)]
+    else:
+        boxes = [
+            _bounds(matrix, part, 2 + bend_px) for part, matrix in zip(layer.parts, matrices, strict=True)
+        ]
     whole = union(boxes, _MAX_BLUR_PX // 2 if layer.motion_blur else 0)
     return Placed(matrices, boxes, whole, half_size)
 
@@ -274,7 +304,12 @@ def place(layer: Layer, camera: np.ndarray, t: float) -> Placed:
 def _bounds(matrix: np.ndarray, part: Part, margin_px: float) -> Box:
     """Return the box of the pixels that a part can touch, with a margin."""
     last = part.sprite.shape[0] - 1
-    left, top, right, bottom = part.extent or (0, 0, last, last)
+    return _corners_box(matrix, part.extent or (0, 0, last, last), margin_px)
+
+
+def _corners_box(matrix: np.ndarray, source: tuple[float, float, float, float], margin_px: float) -> Box:
+    """Return the box around the image of the box `source` (inclusive), with a margin."""
+    left, top, right, bottom = source
     corners = (
         matrix[:2, :2] @ np.array([[left, right, right, left], [top, top, bottom, bottom]]) + matrix[:2, 2:]
     )
@@ -303,8 +338,11 @@ def _draw_parts(
         local = matrix.copy()
         local[:2, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
-        if layer.bend.amplitude:
-            drawn = _bent(part.picture(t), local, size, layer, t)
+        if layer.warp is not None:
+            drawn = draw_warped(part.picture(t), local, size, layer.warp, t)
+        elif layer.bend.amplitude:
+            phase = 2 * np.pi * layer.bend.frequency * t + layer.bend.phase
+            drawn = draw_bent(part.picture(t), local, size, (layer.bend.amplitude, layer.bend_waves, phase))
         else:
             # Colours are extended beyond the sprite, where alpha is 0, so that edges do not blend with black.
             drawn = cv2.warpAffine(part.picture(t), local[:2], size, borderMode=cv2.BORDER_REPLICATE)
@@ -319,22 +357,6 @@ def _draw_parts(
         below[..., 3] = alpha
     assert image is not None, "a layer has at least one part"
     return image
-
-
-def _bent(
-    sprite: np.ndarray, matrix: np.ndarray, size: tuple[int, int], layer: Layer, t: float
-) -> np.ndarray:
-    """Warp the sprite by an affine map and by a sideways bend that travels along it."""
-    inverse = np.linalg.inv(matrix)
-    x = np.arange(size[0], dtype=np.float32)[None, :]
-    y = np.arange(size[1], dtype=np.float32)[:, None]
-    u = (inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]).astype(np.float32)
-    v = (inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]).astype(np.float32)
-    side = sprite.shape[0]
-    turn = np.float32(2 * np.pi * layer.bend_waves / side)
-    phase = np.float32(2 * np.pi * layer.bend.frequency * t + layer.bend.phase)
-    u += np.float32(layer.bend.amplitude * side / 2) * np.sin(v * turn + phase)
-    return cv2.remap(sprite, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def motion_blur_kernel(motion: Motion, camera: np.ndarray, t: float) -> np.ndarray | None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from sam2_ros.errors import UserError
 from sam2_ros.host_memory import RETURNED, keep_freed_pages
 
 from .nano.loop import train_nano
@@ -28,7 +30,10 @@ def main() -> None:
         "(default: the phases that trained nano)",
     )
     for field in fields(NanoConfig):
-        if field.name != "phases":
+        if field.name == "sequences":
+            help = "folders of stored sequences to mix with rendered clips (default: none)"
+            parser.add_argument("--sequences", nargs="+", default=(), help=help)
+        elif field.name != "phases":
             kind = type(field.default)
             parser.add_argument(
                 "--" + field.name.replace("_", "-"),
@@ -41,8 +46,12 @@ def main() -> None:
     device = options.pop("device")
     if not keep_freed_pages():
         print(f"{RETURNED}: steps may take several times as long")
+    options["sequences"] = tuple(options["sequences"])
     config = NanoConfig(phases=tuple(phases or NANO_PHASES), **options)
-    train_nano(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    try:
+        train_nano(config, out_dir, torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def _phase(text: str) -> Phase:
@@ -56,7 +65,7 @@ def _phase(text: str) -> Phase:
         ) from None
 
 
-def _switches(words: list[str]) -> dict[str, bool]:
+def _switches(words: list[str]) -> dict[str, Any]:
     for word in words:
         if word not in ("decays", "memory_alone", "fresh"):
             raise ValueError(f"unknown word {word!r}")

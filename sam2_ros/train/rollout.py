@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sam2_ros.engine.memory_bank import time_slots
 from sam2_ros.engine.model.mask_decoder import choose_mask, upsample_logits
+from sam2_ros.engine.model.matching import MatchFrames, MatchView
 from sam2_ros.engine.model.sam2 import NO_OBJECT_LOGIT, ImageFeatures, MemoryView, Sam2Model
 from sam2_ros.engine.prompt_decoding import DENSE_PROMPT_LIMIT
 
@@ -27,11 +28,20 @@ from .prompts import Draws, FramePrompts, Points, PromptPlan
 R = TypeVar("R")
 
 
+class MatchedFrame(NamedTuple):
+    """One frame in the matching memory: keys of b clips, and masks of m objects, where they are visible."""
+
+    keys_bnc: torch.Tensor
+    values_mn: torch.Tensor
+    valid_m: torch.Tensor
+
+
 class FrameMemory(NamedTuple):
     """Memory of one frame for all objects: ``[m, cells, channels]`` spatial memories, ``[m, d]`` object pointers."""
 
     spatial_mlc: torch.Tensor
     pointer_md: torch.Tensor
+    matched: MatchedFrame | None = None  # None: the model has no matching memory
 
 
 class MemoryEdit(Protocol):
@@ -79,7 +89,9 @@ def encode_frames(
     if not frame_by_frame:
         return model.encode_image(images)
     each = [_recomputed(lambda image=image: model.encode_image(image)) for image in images.split(1)]  # type: ignore[misc]
-    return ImageFeatures(*(torch.cat(level) for level in zip(*each, strict=True)))
+    keys = [features.keys for features in each if features.keys is not None]
+    s4, s8, s16 = (torch.cat(level) for level in zip(*(features[:3] for features in each), strict=True))
+    return ImageFeatures(s4, s8, s16, torch.cat(keys) if keys else None)
 
 
 def roll_out(
@@ -106,13 +118,16 @@ def roll_out(
     lasting: list[int] = []  # points in time of prompted and corrected frames
     for frame in order:
         times = range(frame, frame + 1) if edit is None else edit.times(frame)
-        view = None
+        view, keys = None, None
+        if features.keys is not None:
+            keys = features.keys.unflatten(0, (-1, batch.frames))[:, frame]
+        matched: list[list[MatchedFrame]] = []
         if frame not in plan.conditioning:
             view = _memory_view(model, memories, lasting, times.start)
+            matched = _matched_frames(model, memories, lasting, times.start)
         own = (*draws, frame) if isinstance(draws, tuple) else draws
-        answering = _Frame(
-            frame, features_of(features, batch, frame), view, FramePrompts(own), frame != order[-1]
-        )
+        here = features_of(features, batch, frame)._replace(keys=None)
+        answering = _Frame(frame, here, view, FramePrompts(own), frame != order[-1], keys, matched)
 
         def run(answering: _Frame = answering) -> FrameAnswer:
             return _run_frame(model, batch, plan, loss, answering, edit)
@@ -140,6 +155,8 @@ class _Frame:
         features: features of each object's clip, ``[m, c, h, w]`` each.
         view: the memory; None on frames that are prompted from the start.
         remembered: a later frame needs this frame's memory.
+        keys_bnc: keys of b clips for the matching memory; None: the model has none.
+        matched: prompted frames, and recent ones, that these are matched to.
     """
 
     number: int
@@ -147,11 +164,13 @@ class _Frame:
     view: MemoryView | None
     prompts: FramePrompts
     remembered: bool
+    keys_bnc: torch.Tensor | None
+    matched: list[list[MatchedFrame]]
 
 
 def features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
     """Selects from `encode_frames` the features of each object's clip on one frame: ``[m, c, h, w]`` each."""
-    return ImageFeatures(*(level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame] for level in features))
+    return features.each(lambda level: level.unflatten(0, (-1, batch.frames))[batch.clip_m, frame])
 
 
 def _recomputed(compute: Callable[[], R]) -> R:
@@ -176,8 +195,9 @@ def _run_frame(
         adopted = model.mask_as_output(masks, here)
         spatial = model.encode_memory(here.s16, adopted.logits_b1hw, adopted.presence_b)
         none = masks.new_zeros(len(TERMS), dtype=torch.float32)
-        logits, remembered = adopted.logits_b1hw, FrameMemory(spatial, adopted.pointer_bd)
-        return FrameAnswer(none, 0, logits, logits[:, 0], adopted.presence_b, remembered)
+        logits, presence = adopted.logits_b1hw, adopted.presence_b
+        remembered = FrameMemory(spatial, adopted.pointer_bd, _to_match(model, frame, logits, presence))
+        return FrameAnswer(none, 0, logits, logits[:, 0], presence, remembered)
     dense = None
     points = Points(torch.zeros(len(masks), 0, 2), torch.zeros(len(masks), 0, dtype=torch.long))
     if mask_given:
@@ -188,6 +208,7 @@ def _run_frame(
         points = frame.prompts.first(plan.kind, masks.cpu().numpy())
     else:
         fused = model.fuse_memory(here.s16, frame.view)
+    evidence = _evidence(model, batch, frame)
     target = masks if loss.full_size else batch.cover_tmhw[frame.number]
     terms: list[torch.Tensor] = []
     shown = fused.new_zeros(0)
@@ -197,7 +218,7 @@ def _run_frame(
             points = points.and_more(frame.prompts.click(number - 1, predicted, masks))
             dense = shown.detach().float().clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
         given, labels = points.to(device) if points.per_object else (None, None)
-        decoded = model.decode(fused, here, given, labels, dense)
+        decoded = model.decode(fused, here, given, labels, dense, evidence)
         multimask = points.per_object <= 1 and not mask_given
         terms.append(answer_loss(decoded, target, visible, multimask, loss))
         chosen = choose_mask(decoded, multimask, stability_fallback=False)
@@ -210,9 +231,57 @@ def _run_frame(
             logits, presence = edit(frame.number, candidate, presence.float())
             logits = _blanked(logits, presence)
         spatial = model.encode_memory(here.s16, logits, presence)
-        memory = FrameMemory(spatial, model.pointer(chosen.token_bc, presence > 0))
+        pointer = model.pointer(chosen.token_bc, presence > 0)
+        memory = FrameMemory(spatial, pointer, _to_match(model, frame, logits, presence))
     summed = torch.stack(terms).sum(dim=0)
     return FrameAnswer(summed, len(terms), shown, candidate[:, 0], decoded.presence_b, memory)
+
+
+def _to_match(
+    model: Sam2Model, frame: _Frame, logits_m1hw: torch.Tensor, presence_m: torch.Tensor
+) -> MatchedFrame | None:
+    if frame.keys_bnc is None:
+        return None
+    return MatchedFrame(frame.keys_bnc, model.match_values(logits_m1hw), (presence_m > 0).float())
+
+
+def _evidence(model: Sam2Model, batch: ClipBatch, frame: _Frame) -> torch.Tensor | None:
+    """What the matching memory finds for every object, clip by clip; None where there is none."""
+    if frame.keys_bnc is None or frame.view is None:
+        return None
+    found = []
+    for clip, keys_nc in enumerate(frame.keys_bnc):
+        own = batch.clip_m == clip
+        if own.any():
+            view = MatchView(*(_frames_of(frames, clip, own, keys_nc) for frames in frame.matched))
+            found.append(model.matching.read(keys_nc, view))
+    return torch.cat(found)
+
+
+def _frames_of(
+    frames: Sequence[MatchedFrame], clip: int, own_m: torch.Tensor, keys_nc: torch.Tensor
+) -> MatchFrames:
+    b = int(own_m.sum())
+    if not frames:
+        n, c = keys_nc.shape
+        return MatchFrames(keys_nc.new_zeros(0, n, c), keys_nc.new_zeros(b, 0, n), keys_nc.new_zeros(b, 0))
+    return MatchFrames(
+        torch.stack([frame.keys_bnc[clip] for frame in frames]),
+        torch.stack([frame.values_mn[own_m] for frame in frames], dim=1),
+        torch.stack([frame.valid_m[own_m] for frame in frames], dim=1),
+    )
+
+
+def _matched_frames(
+    model: Sam2Model, memories: Mapping[int, FrameMemory], lasting: Sequence[int], now: int
+) -> list[list[MatchedFrame]]:
+    """Prompted frames, and recent ones, in the matching memory, as `MemoryBank.match_view`."""
+    if model.config.matching is None:
+        return []
+    reach = model.config.matching.recents
+    recents = [f for f in sorted(memories) if f not in lasting and 0 < now - f <= reach]
+    kept = [[memories[f].matched for f in times] for times in (lasting, recents)]
+    return [[frame for frame in frames if frame is not None] for frames in kept]
 
 
 def _blanked(logits_m1hw: torch.Tensor, presence_m: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from sam2_ros.bench.flops import (
     BankSize,
     decoder_flops,
     encoder_flops,
+    matching_flops,
     memory_attention_flops,
     memory_encoder_flops,
     official_flops,
@@ -23,6 +24,7 @@ from sam2_ros.bench.flops import (
 from sam2_ros.engine import config_for
 from sam2_ros.engine.kernels.layers import FUSED_LINEAR
 from sam2_ros.engine.kernels.prepare import prepare
+from sam2_ros.engine.model.matching import MatchFrames, MatchView
 from sam2_ros.engine.model.sam2 import MemoryView, Sam2Model
 
 SIZES = (1024, 896, 768, 672, 512, 448)
@@ -106,7 +108,7 @@ def test_axial_keys_are_counted_where_they_take_less() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "size"), [("tiny", 1024), ("large", 672), ("nano", 384)])
+@pytest.mark.parametrize(("name", "size"), [("tiny", 1024), ("large", 672), ("nano", 384), ("nano2", 384)])
 def test_counted_operations_are_those_of_the_modules(name: str, size: int) -> None:
     """Runs on the meta device, without computing. Attention uses plain products, which are counted too."""
     config = config_for(name).at_image_size(size)
@@ -121,7 +123,10 @@ def test_counted_operations_are_those_of_the_modules(name: str, size: int) -> No
             torch.zeros(1, 16),
         )
         fused, attention = counted(lambda: model.fuse_memory(features.s16, memory))
-        output, decoder = counted(lambda: model.predict(model.decode(fused, features), True, False))
+        evidence = torch.empty(1, 6, 2 * config.grid, 2 * config.grid) if config.matching else None
+        output, decoder = counted(
+            lambda: model.predict(model.decode(fused, features, evidence_b6hw=evidence), True, False)
+        )
         _, memory_encoder = counted(
             lambda: model.encode_memory(features.s16, output.logits_b1hw, output.presence_b)
         )
@@ -131,10 +136,41 @@ def test_counted_operations_are_those_of_the_modules(name: str, size: int) -> No
     assert memory_encoder == pytest.approx(memory_encoder_flops(config), rel=1e-3)
 
 
-def test_counted_operations_are_those_of_the_rewritten_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "objects", "prompted"), [(384, 1, 1), (256, 3, 2), (352, 2, 4)])
+def test_counted_operations_are_those_of_the_matching_memory(size: int, objects: int, prompted: int) -> None:
+    """At 352 the last blocks of the grid of 44 x 44 cells are cut off."""
+    config = config_for("nano2").at_image_size(size)
+    cells, channels = (size // 8) ** 2, config.matching.channels
+    with torch.device("meta"), torch.no_grad():
+        matching = Sam2Model(config).matching
+        view = MatchView(
+            *(
+                MatchFrames(
+                    torch.empty(f, cells, channels),
+                    torch.empty(objects, f, cells),
+                    torch.empty(objects, f),
+                )
+                for f in (prompted, config.matching.recents)
+            )
+        )
+        _, found = counted(lambda: matching.read(torch.empty(cells, channels), view))
+    bank = BankSize(conditioning=prompted)
+    assert found == matching_flops(config, bank, objects)
+    flops = official_flops(config, bank)
+    further = flops.of(objects) - flops.of(1) - (objects - 1) * (flops.of(2) - flops.of(1))
+    assert further == 0
+    each = flops.memory_attention + flops.decoder + flops.memory_encoder
+    assert flops.of(objects) == flops.encoder + objects * each + found
+    assert matching_flops(config_for("nano"), bank) == 0
+
+
+@pytest.mark.parametrize("name", ["nano", "nano2"])
+def test_counted_operations_are_those_of_the_rewritten_encoder(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # PyTorch's counter does not see our own kernels.
     monkeypatch.setattr("sam2_ros.engine.kernels.attention.cpu_kernels", lambda: None)
-    config = config_for("nano").at_image_size(128)
+    config = config_for(name).at_image_size(128)
     model = prepare(Sam2Model(config).eval().requires_grad_(False))
     with sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
         _, encoder = counted(lambda: model.encode_image(torch.zeros(1, 3, 128, 128)))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from compiled_streams import SMALLEST, compiled_graphs, follow, largest_difference, noise, smallest
+from matching_models import matching_model
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.engine.compiled import CompiledModel, buckets, compile_model, pad_by_last
@@ -132,6 +133,32 @@ def test_a_stream_runs_the_stages_that_were_captured(objects):
     }
 
 
+@torch.inference_mode()
+def test_a_model_with_a_matching_memory_decodes_what_was_captured():
+    """Tracked frames are decoded with evidence, for which the stage was captured; matching is not."""
+    model = CompiledModel(matching_model(64), "graphs", max_objects=3)
+    model._graphs = DirectCalls()
+    config = TrackerConfig(max_objects=3, memory_policy="official")
+    model.compile_stages(config)
+    captured = set(model._graphs.captured)
+    frames = noise(20)
+    boxes = [Prompt(f"object {n}", box=(5 + n, 5, 30 + n, 40)) for n in range(3)]
+    model._graphs.runs.clear()
+    tracker = Tracker(model, config)
+    logits = [
+        [obj.logits for obj in tracker.step(frame, boxes[:2] if not n else ()).objects]
+        for n, frame in enumerate(frames)
+    ]
+    assert model._graphs.runs == {"encode": 20, "attend": 4, "decode": 19, "choose": 19, "memorise": 20}
+    assert set(model._graphs.captured) == captured
+    tracker = Tracker(matching_model(64), config)
+    for n, frame in enumerate(frames):
+        for found, expected in zip(
+            logits[n], tracker.step(frame, boxes[:2] if not n else ()).objects, strict=True
+        ):
+            assert np.abs(found - expected.logits).max() < 1e-2
+
+
 def check_compiled(model, config: TrackerConfig, folder, monkeypatch, frames: np.ndarray) -> float:
     """Largest difference of logits. The stream runs in its own thread, as in the node."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
@@ -181,6 +208,13 @@ def test_max_with_nano(tmp_path, monkeypatch):
     config = TrackerConfig(max_objects=2, max_conditioning_frames=2, memory_policy="official")
     model = load_model("nano", device="cpu", precision="fp32")
     assert check_compiled(model, config, tmp_path, monkeypatch, noise(24)) < 1e-2
+
+
+@pytest.mark.slow
+def test_max_with_a_matching_memory(tmp_path, monkeypatch):
+    model = matching_model(96)
+    config = TrackerConfig(max_objects=2, max_conditioning_frames=1)
+    assert check_compiled(model, config, tmp_path, monkeypatch, noise(20)) < 2e-2
 
 
 @pytest.mark.slow

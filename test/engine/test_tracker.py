@@ -224,9 +224,9 @@ def test_a_correction_is_fed_the_mask_with_its_holes_filled(model, frames, monke
     shown, fed = [], []
     decode = model.decode
 
-    def recorded(fused, features, points=None, labels=None, dense=None):
+    def recorded(fused, features, points=None, labels=None, dense=None, evidence_b6hw=None):
         fed.append(dense)
-        return decode(fused, features, points, labels, dense)
+        return decode(fused, features, points, labels, dense, evidence_b6hw)
 
     visible = Sam2Model(model.config)
     visible.load_state_dict(fill_by_key(visible.state_dict(), presence_bias=100.0))

@@ -233,7 +233,7 @@ def test_the_frozen_parameters_are_those_that_compute_features(model, batch):
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     freeze(model, encoder=False)
     model.zero_grad(set_to_none=True)
-    sum(level.sum() for level in encode_frames(model, batch.images_bt3hw)).backward()
+    sum(level.sum() for level in encode_frames(model, batch.images_bt3hw)[:3]).backward()
     assert frozen == {name for name, p in model.named_parameters() if p.grad is not None}
 
 

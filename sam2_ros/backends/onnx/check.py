@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 
 from sam2_ros.engine.model.sam2 import MemoryView, Sam2Model
 
-from .layout import STAGES, ExportLayout
+from .layout import MATCHING_STAGES, STAGES, ExportLayout
 
 Inputs = dict[str, torch.Tensor]
 
 
 def example_inputs(model: Sam2Model, layout: ExportLayout, stage: str) -> Inputs:
     """Random inputs of a stage from a fixed seed, scaled as real ones; for later objects some entries are padding."""
-    generator = torch.Generator().manual_seed(STAGES.index(stage))
+    generator = torch.Generator().manual_seed((*STAGES, *MATCHING_STAGES).index(stage))
     inputs = {name: torch.randn(shape, generator=generator) for name, shape in layout.inputs(stage).items()}
     if stage == "memory_attention":
         slot = torch.arange(layout.frames)
@@ -31,6 +32,10 @@ def example_inputs(model: Sam2Model, layout: ExportLayout, stage: str) -> Inputs
     if stage == "memory_encoder":
         inputs["logits"] *= 5
         inputs["binarize"] = (torch.arange(layout.objects) % 2).float()
+    if "past_keys" in inputs:
+        keys = inputs["keys"] = F.normalize(inputs["keys"], dim=1)
+        inputs["past_keys"] = F.normalize(keys + 0.1 * inputs["past_keys"], dim=1)
+        inputs["masks"].sigmoid_()
     for name in ("spatial_valid", "pointer_valid", "token_valid"):
         if name in inputs:
             inputs[name] = _partly(inputs[name].shape)
@@ -47,11 +52,14 @@ def _partly(shape: torch.Size) -> torch.Tensor:
 def engine_outputs(model: Sam2Model, stage: str, inputs: Inputs) -> list[torch.Tensor]:
     """Outputs of the engine for the same inputs, one object at a time and without padding."""
     if stage == "image_encoder":
-        return list(model.encode_image(inputs["image"]))
+        return [level for level in model.encode_image(inputs["image"]) if level is not None]
+    if "past_keys" in inputs:
+        return _match(model, stage, inputs)
     of_object: dict[str, Callable[[Sam2Model, Inputs], Sequence[torch.Tensor]]] = {
         "memory_attention": _fuse,
         "mask_decoder": _decode,
         "memory_encoder": _remember,
+        "matching_embedding": _embed,
     }
     count = max(len(tensor) for tensor in inputs.values())
     each = [
@@ -79,6 +87,19 @@ def _decode(model: Sam2Model, one: Inputs) -> Sequence[torch.Tensor]:
 def _remember(model: Sam2Model, one: Inputs) -> Sequence[torch.Tensor]:
     presence = one.get("presence", one["binarize"])
     return [model.encode_memory(one["s16"], one["logits"], presence, one["binarize"] > 0)]
+
+
+def _match(model: Sam2Model, stage: str, inputs: Inputs) -> list[torch.Tensor]:
+    """Masks and weights of one past frame, for every object in turn."""
+    keys, past = inputs["keys"], inputs["past_keys"][None]
+    ones = torch.ones(1, len(keys), 1)
+    columns = [*(mask[None, :, None] for mask in inputs["masks"]), ones]
+    sums = [model.matching.sums(keys, past, column, stage == "matching_recent").t() for column in columns]
+    return [torch.cat(sums[:-1]), sums[-1]]
+
+
+def _embed(model: Sam2Model, one: Inputs) -> Sequence[torch.Tensor]:
+    return model.matching.embedding(one["evidence"])
 
 
 def largest_error(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a model's four stages as ONNX graphs of fixed shape, and checks each against PyTorch in onnxruntime.
+"""Writes a model's stages as ONNX graphs of fixed shape, and checks each against PyTorch in onnxruntime.
 
 Does not know command lines, or how the graphs are used.
 """
@@ -28,7 +28,7 @@ from sam2_ros.result_folder.folder import ResultFolder
 from .check import engine_outputs, example_inputs, largest_error
 from .fold_shapes import fold_shapes
 from .graphs import GRAPHS
-from .layout import FILES, MANIFEST, STAGES, TABLES, ExportLayout
+from .layout import FILES, MANIFEST, TABLES, ExportLayout
 from .sessions import IDENTITY, StageSession, import_onnxruntime, import_package
 
 OPSET = 17  # the first with LayerNormalization; TensorRT 8.6 and later read it
@@ -134,7 +134,7 @@ def export_onnx(
     stored = copy.deepcopy(model.unprepared).to(torch.float16) if layout.precision == "fp16" else model
     stored = prepare(stored, half_split=True, narrow_values=True)
     errors = {}
-    for stage in STAGES:
+    for stage in layout.stages:
         on_progress(stage)
         inputs = example_inputs(model, layout, stage)
         with plain_operators():
@@ -151,7 +151,7 @@ def export_onnx(
     tables = {key: state[key].numpy() for key in state if key.startswith(HOST_PARTS)}
     np.savez(out / TABLES, weights=np.array(layout.weights), **tables)
     manifest = layout.write(out, errors)
-    files = [*(out / f"{stage}.onnx" for stage in STAGES), out / TABLES, manifest]
+    files = [*(out / f"{stage}.onnx" for stage in layout.stages), out / TABLES, manifest]
     return {"max_error": errors, "bytes": {path.name: path.stat().st_size for path in files}}
 
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four stages of SAM 2 as modules of fixed shapes, with float32 inputs and outputs, to be traced as ONNX graphs.
+"""The stages of SAM 2 as modules of fixed shapes, with float32 inputs and outputs, to be traced as ONNX graphs.
 
 Built from a model that `kernels.prepare` prepared for a compiler. Knows which entries of a padded input are valid. Does
 not know files, ONNX or onnxruntime.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -18,14 +21,15 @@ from .layout import ExportLayout
 
 
 class ImageEncoderGraph(nn.Module):
-    """``image -> s4, s8, s16``."""
+    """``image -> s4, s8, s16[, keys]``."""
 
     def __init__(self, model: Sam2Model, layout: ExportLayout) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(level.float() for level in self.model.encode_image(image.to(self.model.dtype)))
+        features = self.model.encode_image(image.to(self.model.dtype))
+        return tuple(level.float() for level in features if level is not None)
 
 
 class MemoryAttentionGraph(nn.Module):
@@ -113,9 +117,44 @@ class MemoryEncoderGraph(nn.Module):
         return self.model.encode_memory(s16.to(self.model.dtype), logits, presence, binarize).float()
 
 
-GRAPHS: dict[str, type[nn.Module]] = {
+class MatchingGraph(nn.Module):
+    """``keys, past_keys, masks -> covered, weights``: one past frame, searched everywhere, or in windows if recent.
+
+    Sums over its cells of weight x mask, and of the weights; sums of several frames are added by the caller. Computed
+    in float32 in any case: float16 would lose the small weights.
+    """
+
+    def __init__(self, model: Sam2Model, layout: ExportLayout, recent: bool) -> None:
+        super().__init__()
+        self.matching = model.matching
+        self.recent = recent
+
+    def forward(
+        self, keys: torch.Tensor, past_keys: torch.Tensor, masks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        columns = torch.cat([masks, torch.ones_like(masks[:1])]).t()
+        sums = self.matching.sums(keys, past_keys[None], columns[None], self.recent).t()
+        return sums[:-1], sums[-1:]
+
+
+class MatchingEmbeddingGraph(nn.Module):
+    """``evidence -> s16, s8, s4``, which are added to the inputs of the mask decoder."""
+
+    def __init__(self, model: Sam2Model, layout: ExportLayout) -> None:
+        super().__init__()
+        self.matching = model.matching
+
+    def forward(self, evidence: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        dtype = self.matching.to_s16.weight.dtype
+        return tuple(part.float() for part in self.matching.embedding(evidence.to(dtype)))
+
+
+GRAPHS: dict[str, Callable[[Sam2Model, ExportLayout], nn.Module]] = {
     "image_encoder": ImageEncoderGraph,
     "memory_attention": MemoryAttentionGraph,
     "mask_decoder": MaskDecoderGraph,
     "memory_encoder": MemoryEncoderGraph,
+    "matching_prompted": partial(MatchingGraph, recent=False),
+    "matching_recent": partial(MatchingGraph, recent=True),
+    "matching_embedding": MatchingEmbeddingGraph,
 }

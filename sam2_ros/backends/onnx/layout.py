@@ -12,13 +12,17 @@ from pathlib import Path
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.engine.config import ModelConfig, config_for
+from sam2_ros.engine.model.matching import EVIDENCE
 from sam2_ros.errors import CheckpointError
 
 MANIFEST = "sam2_ros_onnx.json"
 TABLES = "tables.npz"
 FORMAT = 1
 STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
-FILES = (*(f"{stage}.onnx" for stage in STAGES), TABLES, MANIFEST)
+MATCHING_STAGES = ("matching_prompted", "matching_recent", "matching_embedding")
+"""Further stages of a model with a matching memory."""
+FILES = (*(f"{stage}.onnx" for stage in (*STAGES, *MATCHING_STAGES)), TABLES, MANIFEST)
+"""All files that an export may have."""
 EXPORT_PRECISIONS = ("fp32", "fp16")
 HALF_LIMIT = 65504
 """Most keys of one softmax in float16: a sum of so many ones is the largest number that float16 holds."""
@@ -33,7 +37,7 @@ class ExportLayout:
         version: "2.0" or "2.1".
         image_size: side of the square input, pixels.
         precision: "fp32" or "fp16": number format inside the graphs. Inputs and outputs are float32 either way.
-        objects: batch of the three stages that work per object, 1..256.
+        objects: batch of the stages that work per object, 1..256.
         conditioning_frames: spatial memories of prompted frames per object, 1..32.
         recent_frames: spatial memories of recent frames per object, 0..6.
         prompt_points: most clicks and box corners of one prompt, 2..64; a box has two.
@@ -81,6 +85,11 @@ class ExportLayout:
         return config_for(self.model, self.version).at_image_size(self.image_size)
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the graphs."""
+        return STAGES if self.config.matching is None else (*STAGES, *MATCHING_STAGES)
+
+    @property
     def frames(self) -> int:
         """Spatial memories per object."""
         return self.conditioning_frames + self.recent_frames
@@ -107,6 +116,8 @@ class ExportLayout:
         d, g, cells = c.d_model, c.grid, c.grid**2
         if stage == "image_encoder":
             return {"image": (1, 3, self.image_size, self.image_size)}
+        if stage in MATCHING_STAGES:
+            return self._matching_inputs(stage)
         if stage == "memory_attention":
             shapes = {
                 "s16": (1, d, g, g),
@@ -123,8 +134,9 @@ class ExportLayout:
         if stage == "mask_decoder":
             return {
                 "embedding": (n, d, g, g),
-                "s8": (1, d // 4, 2 * g, 2 * g),
-                "s4": (1, d // 8, 4 * g, 4 * g),
+                # The matching memory adds to them for every object by itself.
+                "s8": (1 if c.matching is None else n, d // 4, 2 * g, 2 * g),
+                "s4": (1 if c.matching is None else n, d // 8, 4 * g, 4 * g),
                 "tokens": (n, self.tokens, d),
                 "token_valid": (n, self.tokens),
             }
@@ -133,12 +145,30 @@ class ExportLayout:
             del shapes["presence"]
         return shapes
 
+    def _matching_inputs(self, stage: str) -> dict[str, tuple[int, ...]]:
+        c, cells = self.config, 4 * self.config.grid**2
+        assert c.matching is not None
+        if stage == "matching_embedding":
+            return {"evidence": (self.objects, EVIDENCE, 2 * c.grid, 2 * c.grid)}
+        keys = (cells, c.matching.channels)
+        return {"keys": keys, "past_keys": keys, "masks": (self.objects, cells)}
+
     def outputs(self, stage: str) -> dict[str, tuple[int, ...]]:
         """Names and shapes of a stage's outputs, float32."""
         c, n = self.config, self.objects
         d, g = c.d_model, c.grid
         if stage == "image_encoder":
-            return {"s4": (1, d // 8, 4 * g, 4 * g), "s8": (1, d // 4, 2 * g, 2 * g), "s16": (1, d, g, g)}
+            keys = {} if c.matching is None else {"keys": (1, 4 * g * g, c.matching.channels)}
+            return {
+                "s4": (1, d // 8, 4 * g, 4 * g),
+                "s8": (1, d // 4, 2 * g, 2 * g),
+                "s16": (1, d, g, g),
+                **keys,
+            }
+        if stage == "matching_embedding":
+            return {"s16": (n, d, g, g), "s8": (n, d // 4, 2 * g, 2 * g), "s4": (n, d // 8, 4 * g, 4 * g)}
+        if stage in MATCHING_STAGES:
+            return {"covered": (n, 4 * g * g), "weights": (1, 4 * g * g)}
         if stage == "memory_attention":
             return {"fused": (n, d, g, g)}
         if stage == "mask_decoder":
@@ -154,7 +184,7 @@ class ExportLayout:
                 "outputs": {name: list(shape) for name, shape in self.outputs(stage).items()},
                 "max_error": errors[stage],
             }
-            for stage in STAGES
+            for stage in self.stages
         }
         bank = {"frames": self.frames, "pointers": self.pointers, "keys": self.keys}
         path = folder / MANIFEST

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drop-in replacement for `Sam2Model`, whose four stages run in onnxruntime.
+"""Drop-in replacement for `Sam2Model`, whose stages run in onnxruntime.
 
 Pads inputs to the fixed shapes of the export, and removes the padding from the outputs. Does not know frames, prompts
 or how memories are stored.
@@ -20,7 +20,9 @@ from sam2_ros.engine.model.mask_decoder import DecodedMasks
 from sam2_ros.engine.model.sam2 import PRECISIONS, ImageFeatures, MemoryView, Sam2Model
 from sam2_ros.errors import CheckpointError
 
-from .layout import MANIFEST, STAGES, TABLES, ExportLayout
+from .layout import MANIFEST, TABLES, ExportLayout
+from .matching import OnnxMatching
+from .padding import pad_with_zeros
 from .sessions import StageSession
 
 REPLACED = ("image_encoder", "memory_attention", "memory_encoder", "maskmem_tpos_enc")
@@ -59,14 +61,21 @@ class OnnxMaskDecoder(nn.Module):
             answer = self.session(
                 {
                     "embedding": pad_with_zeros(embedding[chunk], self.layout.objects),
-                    "s8": s8_bchw,
-                    "s4": s4_bchw,
+                    "s8": self._of_objects("s8", s8_bchw, chunk),
+                    "s4": self._of_objects("s4", s4_bchw, chunk),
                     "tokens": pad_with_zeros(sparse[chunk], self.layout.objects),
                     "token_valid": pad_with_zeros(valid[chunk], self.layout.objects),
                 }
             )
             parts.append([output[:count] for output in answer])
         return DecodedMasks(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _of_objects(self, name: str, map_bchw: torch.Tensor, chunk: slice) -> torch.Tensor:
+        """A fine map for some of the prompts: one for all, or one for each if the graph takes them."""
+        room = self.session.inputs[name][0]
+        if len(map_bchw) == 1:
+            return map_bchw.expand(room, -1, -1, -1)
+        return pad_with_zeros(map_bchw[chunk], room)
 
 
 class OnnxModel(Sam2Model):
@@ -85,12 +94,14 @@ class OnnxModel(Sam2Model):
             CheckpointError: the export is incomplete, or onnxruntime does not have the device.
         """
         layout = ExportLayout.read(folder)
-        sessions = {stage: StageSession(folder, stage, layout, device) for stage in STAGES}
+        sessions = {stage: StageSession(folder, stage, layout, device) for stage in layout.stages}
         with torch.device("meta"):  # nothing is stored for what the graphs replace
             super().__init__(layout.config)
         for name in REPLACED:
             delattr(self, name)
         self.sam_mask_decoder = OnnxMaskDecoder(sessions["mask_decoder"], layout)  # type: ignore[assignment]
+        if layout.config.matching is not None:
+            self.matching = OnnxMatching(sessions, layout)  # type: ignore[assignment]
         for name in ("no_obj_embed_spatial", "obj_ptr_tpos_proj"):
             if layout.version == "2.1":
                 delattr(self, name)
@@ -180,14 +191,6 @@ class OnnxModel(Sam2Model):
                 f"{batch} objects at once: {self.folder} was exported for {self.layout.objects}; set max_objects to "
                 f"{self.layout.objects}, or export it again with --objects {batch}"
             )
-
-
-def pad_with_zeros(x: torch.Tensor, batch: int, length: int | None = None) -> torch.Tensor:
-    """Pad with zeros: the first axis to `batch` entries, and the second to `length` if given."""
-    sides = [0, batch - len(x)]
-    if length is not None:
-        sides = [0, length - x.shape[1], *sides]
-    return F.pad(x, [0, 0] * (x.ndim - len(sides) // 2) + sides)
 
 
 def _tables(folder: Path, layout: ExportLayout) -> dict[str, torch.Tensor]:

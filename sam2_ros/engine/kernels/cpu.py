@@ -132,7 +132,8 @@ class Kernels:
         self._call(
             (q_bhnc, k_bhmc, v_bhmc, out),
             [stride for tensor in (q_bhnc, k_bhmc, v_bhmc, out) for stride in tensor.stride()],
-            (b, h, n, k_bhmc.shape[2], c, v_bhmc.shape[3], cells, rotated_keys),
+            (b, h, n, k_bhmc.shape[2], c, v_bhmc.shape[3], cells, rotated_keys, 1),
+            scale=c**-0.5,
             ropes=(rope_2nc, key_rope_2cn),
         )
         return out
@@ -166,14 +167,48 @@ class Kernels:
         # All windows begin at row 0.
         strides = [s for x in tensors for s in (0, x.stride(1), x.stride(0), x.stride(2))]
         windows = [query_rows_wn, key_rows_wm, *filling_3hc]
-        self._call(tensors, strides, (w, h, n, m, c, c, 0, 0), windows=[x.data_ptr() for x in windows])
+        sizes = (w, h, n, m, c, c, 0, 0, 1)
+        self._call(tensors, strides, sizes, c**-0.5, windows=[x.data_ptr() for x in windows])
         return out
+
+    def weighted_sums(
+        self,
+        q_nc: torch.Tensor,
+        k_mc: torch.Tensor,
+        v_mv: torch.Tensor,
+        query_rows_wn: torch.Tensor | None = None,
+        key_rows_wm: torch.Tensor | None = None,
+        filling_3c: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """``exp(q k^T) v``, not divided by the sums of weights, with all keys or within windows.
+
+        Args:
+            q_nc: ``[n, c]``, c even.
+            k_mc: ``[m, c]``.
+            v_mv: ``[m, v]``.
+            query_rows_wn: as in `attend_in_windows`; None = no windows.
+            key_rows_wm: likewise.
+            filling_3c: query, key and value of padding, at least c and v channels.
+
+        Returns:
+            ``[n, v]``.
+        """
+        tensors = [x.contiguous() for x in (q_nc, k_mc, v_mv)] + [v_mv.new_empty(len(q_nc), v_mv.shape[1])]
+        strides = [stride for x in tensors for stride in (0, 0, x.stride(0), 1)]
+        batch, queries, keys, windows = 1, len(q_nc), len(k_mc), []
+        if query_rows_wn is not None and key_rows_wm is not None and filling_3c is not None:
+            (batch, queries), keys = query_rows_wn.shape, key_rows_wm.shape[1]
+            windows = [query_rows_wn, key_rows_wm, *filling_3c]
+        sizes = (batch, 1, queries, keys, q_nc.shape[1], v_mv.shape[1], 0, 0, 0)
+        self._call(tensors, strides, sizes, 1.0, windows=[x.data_ptr() for x in windows])
+        return tensors[3]
 
     def _call(
         self,
         tensors: Sequence[torch.Tensor],
         strides: Sequence[int],
         sizes: Sequence[int],
+        scale: float,
         ropes: Sequence[torch.Tensor | None] = (None, None),
         windows: Sequence[int] = (),
     ) -> None:
@@ -181,8 +216,8 @@ class Kernels:
         self._attend[tensors[0].dtype](
             *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
             (ctypes.c_long * 16)(*strides),
-            (ctypes.c_long * 8)(*sizes),
-            ctypes.c_float(sizes[4] ** -0.5 * math.log2(math.e)),
+            (ctypes.c_long * 9)(*sizes),
+            ctypes.c_float(scale * math.log2(math.e)),
             *(None if rope is None else ctypes.c_void_p(rope.data_ptr()) for rope in ropes),
             (ctypes.c_void_p * 5)(*windows) if windows else None,
             torch.get_num_threads(),

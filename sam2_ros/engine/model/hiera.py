@@ -337,7 +337,7 @@ class Hiera(ImageEncoder):
 
     def initialise(self) -> None:
         """Set the position table to smooth waves, so that features depend on position from the start; it was zeros."""
-        self.pos_embed.copy_(_smooth_waves(self.pos_embed.shape[1], self.pos_embed.shape[2]))
+        self.pos_embed.copy_(smooth_waves(self.pos_embed.shape[1], self.pos_embed.shape[2]))
         nn.init.trunc_normal_(self.pos_embed_window, std=0.02)
 
     def prepare(self, image_size: int) -> None:
@@ -366,7 +366,7 @@ class Hiera(ImageEncoder):
         return outputs
 
 
-def _smooth_waves(channels: int, side: int) -> torch.Tensor:
+def smooth_waves(channels: int, side: int) -> torch.Tensor:
     """Random plane waves of at most two periods over the image: ``[1, channels, side, side]``."""
     frequency_xy = 4 * torch.rand(channels, 2) - 2
     centres = (torch.arange(side) + 0.5) / side

@@ -33,8 +33,8 @@ class EncoderConfig(ABC):
 
     @property
     @abstractmethod
-    def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the four output maps, at `STRIDES`."""
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the output maps, at the first three of `STRIDES` or all four."""
 
     @abstractmethod
     def build(self) -> ImageEncoder:
@@ -54,7 +54,7 @@ class EncoderConfig(ABC):
 
 
 class ImageEncoder(nn.Module, ABC):
-    """``[b, 3, H, W] ->`` four maps ``[b, c, h, w]`` at `STRIDES`."""
+    """``[b, 3, H, W] ->`` maps ``[b, c, h, w]`` at the first three of `STRIDES` or all four."""
 
     @property
     @abstractmethod
@@ -68,6 +68,10 @@ class ImageEncoder(nn.Module, ABC):
     @abstractmethod
     def prepare(self, image_size: int) -> None:
         """Precompute what depends only on weights and image size; called on a copy, see `kernels.prepare`."""
+
+    def is_pretrained(self, name: str) -> bool:
+        """True for parameters that a training starts with weights of another task: they learn more slowly."""
+        return False
 
     def initialise(self) -> None:
         """Set initial weights for training from scratch, where the constructor's are not good. Without gradients."""

@@ -6,6 +6,7 @@ Projects features at strides 4, 8 and 16 to one width. Does not know what they a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -25,12 +26,13 @@ class Lateral(nn.Module):
 
 
 class Neck(nn.Module):
-    """Four trunk maps -> three maps of `d_model` channels at strides 4, 8, 16.
+    """Three or four trunk maps -> three maps of `d_model` channels at strides 4, 8, 16.
 
-    Stride 32 is upsampled by nearest neighbour and added to stride 16; the other maps are projected only.
+    Stride 32, if there is one, is upsampled by nearest neighbour and added to stride 16; the other maps are projected
+    only.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int], d_model: int) -> None:
+    def __init__(self, channels: Sequence[int], d_model: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList(Lateral(c, d_model) for c in reversed(channels))
 
@@ -39,7 +41,10 @@ class Neck(nn.Module):
 
     def s16(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Features at stride 16, ``[b, d_model, side, side]``, with those of stride 32 added."""
-        s16, s32 = self.lateral(2)(maps[2]), self.lateral(3)(maps[3])
+        s16 = self.lateral(2)(maps[2])
+        if len(maps) == 3:
+            return s16
+        s32 = self.lateral(3)(maps[3])
         return s16 + F.interpolate(s32.float(), scale_factor=2.0, mode="nearest").to(s16.dtype)
 
     def lateral(self, level: int) -> nn.Conv2d:

@@ -8,6 +8,7 @@ an argument and a result. Does not know frames, ids, or time beyond the distance
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -21,6 +22,7 @@ from sam2_ros.engine.kernels.rope import sine_grid, sine_time
 
 from .image_encoder import ImageEncoder
 from .mask_decoder import ChosenMask, DecodedMasks, MaskDecoder, choose_mask, upsample_logits
+from .matching import Matching, MatchView
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .neck import Neck
@@ -40,6 +42,13 @@ class ImageFeatures(NamedTuple):
     s4: torch.Tensor  # [b, d_model / 8, 4 side, 4 side] at stride 4, after the decoder's conv_s0
     s8: torch.Tensor  # [b, d_model / 4, 2 side, 2 side] at stride 8, after the decoder's conv_s1
     s16: torch.Tensor  # [b, d_model, side, side] at stride 16
+    keys: torch.Tensor | None = (
+        None  # [b, 4 side * side, c] of the matching memory; None = the model has none
+    )
+
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> ImageFeatures:
+        """The features after `change` of every tensor."""
+        return ImageFeatures(*(None if level is None else change(level) for level in self))  # type: ignore[arg-type]
 
 
 class MemoryView(NamedTuple):
@@ -98,6 +107,8 @@ class Sam2Model(nn.Module):
         self.memory_encoder = MemoryEncoder(config)
         self.sam_prompt_encoder = PromptEncoder(config)
         self.sam_mask_decoder = MaskDecoder(config)
+        if config.matching is not None:
+            self.matching = Matching(config.matching, config.encoder.channels, d)
         self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
         self.obj_ptr_proj = MLP(d, d, d, 3)
         self.maskmem_tpos_enc = nn.Parameter(0.02 * torch.randn(config.num_maskmem, 1, 1, m))
@@ -174,7 +185,8 @@ class Sam2Model(nn.Module):
         """Image encoder: normalised RGB ``[b, 3, S, S]`` -> features at strides 4, 8 and 16."""
         maps = self.trunk(image_b3hw)
         s4, s8, s16 = self.image_encoder["neck"](maps)
-        return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16)
+        keys = None if self.config.matching is None else self.matching.keys(maps)
+        return ImageFeatures(self.sam_mask_decoder.conv_s0(s4), self.sam_mask_decoder.conv_s1(s8), s16, keys)
 
     def without_memory(self, s16_bchw: torch.Tensor) -> torch.Tensor:
         """Features for an object without memory, in place of `fuse_memory`; ``[b, d_model, side, side]`` in and out."""
@@ -209,6 +221,15 @@ class Sam2Model(nn.Module):
         tokens = torch.cat([memory.spatial_bftc.reshape(b, frames * cells, c), pointers], dim=1)
         return tokens, torch.cat([spatial_pos.to(tokens.dtype), pointer_pos], dim=1)
 
+    def match(self, features: ImageFeatures, view: MatchView) -> torch.Tensor:
+        """Dense matching memory: the evidence for each of b objects on one frame, see `Matching.read`."""
+        assert features.keys is not None, "the model has no matching memory"
+        return self.matching.read(features.keys[0], view)
+
+    def match_values(self, logits_b1hw: torch.Tensor) -> torch.Tensor:
+        """Masks for the matching memory: ``[b, 1, 4 side, 4 side]`` logits -> ``[b, 4 side * side]``, 0..1."""
+        return F.avg_pool2d(logits_b1hw.float().sigmoid(), 2).flatten(1)
+
     def decode(
         self,
         fused_bchw: torch.Tensor,
@@ -216,6 +237,7 @@ class Sam2Model(nn.Module):
         points_bn2: torch.Tensor | None = None,
         labels_bn: torch.Tensor | None = None,
         mask_logits_b1hw: torch.Tensor | None = None,
+        evidence_b6hw: torch.Tensor | None = None,
     ) -> DecodedMasks:
         """Prompt encoder and mask decoder: the candidate masks of b objects or prompts.
 
@@ -227,6 +249,7 @@ class Sam2Model(nn.Module):
                 only tracked: one padding point.
             labels_bn: ``[b, n]``, see `PromptEncoder.sparse`.
             mask_logits_b1hw: dense prompt, ``[b, 1, 4 side, 4 side]`` logits; None = no mask.
+            evidence_b6hw: from `match`; None = the object has no memory, or the model no matching memory.
         """
         b = len(fused_bchw)
         if points_bn2 is None or labels_bn is None:
@@ -236,7 +259,11 @@ class Sam2Model(nn.Module):
         sparse = prompts.sparse(points_bn2, labels_bn)
         dense = prompts.dense(mask_logits_b1hw, b)
         position = prompts.dense_position().to(fused_bchw.dtype)
-        return self.sam_mask_decoder(fused_bchw, position, sparse, dense, features.s8, features.s4)
+        s8, s4 = features.s8, features.s4
+        if evidence_b6hw is not None:
+            added = self.matching.embedding(evidence_b6hw)
+            fused_bchw, s8, s4 = fused_bchw + added.s16, s8 + added.s8, s4 + added.s4.to(s4.dtype)
+        return self.sam_mask_decoder(fused_bchw, position, sparse, dense, s8, s4)
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
         """Choose one candidate per object, blank it if the object is absent, and compute its object pointer.

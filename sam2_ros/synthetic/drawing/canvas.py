@@ -89,7 +89,9 @@ def material(rng: Rng, look: Look, height_px: int = 0, width_px: int = 0) -> np.
     height, width = height_px or look.size_px, width_px or look.size_px
     own = np.ascontiguousarray(look.texture[:height, :width])
     draw = rng.random()
-    if look.under_rgb is not None and rng.random() < 0.2:
+    if look.palette is not None:
+        colour, draw = look.palette[int(rng.integers(len(look.palette)))], 0.8 * draw
+    elif look.under_rgb is not None and rng.random() < 0.2:
         colour = np.clip(look.under_rgb + rng.normal(0, 16, 3), 5, 250)
     elif rng.random() < 0.25:  # tyres, glass, white paint
         colour = rng.choice([18.0, 45, 215, 240]) + rng.normal(0, 6, 3)

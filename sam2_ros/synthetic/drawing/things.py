@@ -34,6 +34,7 @@ class Look:
         self.light_rad = light_rad
         self.under_rgb = under_rgb
         self._other: np.ndarray | None = None
+        self.palette: np.ndarray | None = None  # [n, 3] RGB: the colours of all materials, if any
         self.relief = float(rng.choice([0.0, 0.25, 0.5, 0.9]))
         self.photo_share = float(rng.choice([0.3, 0.9]))
         self.texture = bank.crop(rng, self.size_px, self.size_px, photo_share=self.photo_share)

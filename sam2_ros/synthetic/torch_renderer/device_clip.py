@@ -12,10 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from sam2_ros.errors import UserError
 from sam2_ros.synthetic.cuts import Shot, shot_at
 from sam2_ros.synthetic.description import ClipDescription
 from sam2_ros.synthetic.lighting import Lighting
-from sam2_ros.synthetic.scene import Scene
+from sam2_ros.synthetic.photographs.photo_scene import PhotoScene
+from sam2_ros.synthetic.scene import Scene, ScrollingTexture
 
 from .layers import ShotFrames, draw_layer
 from .sensor import expose
@@ -35,7 +37,10 @@ def draw_description(description: ClipDescription, sensor_seed: int, device: tor
 
     Noise and flicker have other random numbers, from `sensor_seed`. Without them frames differ by less than a grey
     level on average, and masks in pixels that an outline covers by half.
+
+    Raises UserError for a clip with photographs, which it cannot draw.
     """
+    _refuse_photographs(description)
     config, times = description.config, description.times
     frames = torch.empty(len(times), 3, config.height_px, config.width_px, dtype=torch.uint8, device=device)
     masks = torch.zeros(
@@ -50,16 +55,31 @@ def draw_description(description: ClipDescription, sensor_seed: int, device: tor
         rows = slice(own[0], own[-1] + 1)
         drawn = _draw_shot(shot, times[rows], sprites)
         frames[rows] = drawn.colour_t3hw.round_().clamp_(0, 255).to(torch.uint8)
-        for number, layer in enumerate(shot.scene.layers):
-            if layer.label >= 0:
-                masks[rows, layer.label] = drawn.owner_thw == number + 1
+        for number, label in enumerate(shot.scene.labels):
+            if label >= 0:
+                masks[rows, label] = drawn.owner_thw == number + 1
     if description.sensor is not None:
         frames = expose(description.sensor, frames, sensor_seed)
     return DeviceClip(frames, masks)
 
 
+def _refuse_photographs(description: ClipDescription) -> None:
+    for shot in description.shots:
+        scene = shot.scene
+        if isinstance(scene, PhotoScene) or any(
+            layer.warp is not None or not isinstance(part.surface, ScrollingTexture | None)
+            for layer in scene.layers
+            for part in layer.parts
+        ):
+            raise UserError(
+                "a clip with photographs was given to the device's renderer, a procedural clip expected: "
+                "let worker processes draw it"
+            )
+
+
 def _draw_shot(shot: Shot, clip_times: tuple[int, ...], sprites: Sprites) -> ShotFrames:
     scene = shot.scene
+    assert isinstance(scene, Scene), "photographs are refused before"
     times = [t - shot.begin + shot.scene_begin for t in clip_times]
     cameras = np.stack([scene.camera.matrix(t) for t in times])
     frames = _backdrop(scene, cameras, sprites)

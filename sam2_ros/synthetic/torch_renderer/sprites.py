@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sam2_ros.synthetic.scene import Box, Part
+from sam2_ros.synthetic.scene import Box, Part, ScrollingTexture
 
 Bend = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # sprite x, y [t, h, w] px -> x
 _PLACES_PER_PX = 32
@@ -37,6 +37,7 @@ class Sprites:
         sprite, surface = self.image(part.sprite), part.surface
         if surface is None:
             return sprite.expand(len(times), -1, -1, -1)
+        assert isinstance(surface, ScrollingTexture), "others are refused before"
         columns = torch.from_numpy(np.stack([surface.columns(t) for t in times])).to(self.device)
         skin = self.image(surface.strip)[0][:, :, columns].permute(2, 0, 1, 3)  # [t, 3, S, S]
         skin = (skin * (self.image(surface.shade) / 128)).clamp_(max=255)

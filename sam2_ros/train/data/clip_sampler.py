@@ -23,6 +23,10 @@ from .batch import MIN_VISIBLE_PX, ClipBatch, FeatureKey, TrainingClip, make_bat
 ATTEMPTS = 8
 
 
+class NothingVisible(UserError):
+    """No annotated frame of a sequence shows an object."""
+
+
 class ClipSampler:
     """Samples clip k of a run.
 
@@ -46,7 +50,7 @@ class ClipSampler:
         for start in range(len(sequence.truth.indices)):  # for objects that are rarely visible
             if (clip := self._clip(rng, sequence, self._from(sequence, start))) is not None:
                 return clip
-        raise UserError(
+        raise NothingVisible(
             f"sequence '{sequence.name}': no mask has an object of {MIN_VISIBLE_PX} pixels or more at "
             f"{self.size}x{self.size}"
         )

@@ -57,7 +57,11 @@ class FeatureCache:
                 )
             path = self.path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            tensors = {name: level[0].half().cpu().contiguous() for name, level in features._asdict().items()}
+            tensors = {
+                name: level[0].half().cpu().contiguous()
+                for name, level in features._asdict().items()
+                if level is not None
+            }
             # The process id in the name: another run may fill the same cache at the same time.
             with atomic_write(path, path.with_suffix(f".{os.getpid()}.partial")) as partial:
                 save_file(tensors, str(partial))
@@ -67,7 +71,7 @@ class FeatureCache:
         """Loads the features of some frames: ``[len(keys), c, h, w]`` each, float32."""
         files = [load_file(str(self.path(key))) for key in keys]
         return ImageFeatures(
-            *(torch.stack([f[name] for f in files]).to(device).float() for name in ImageFeatures._fields)
+            **{name: torch.stack([f[name] for f in files]).to(device).float() for name in files[0]}
         )
 
 

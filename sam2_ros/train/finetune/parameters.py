@@ -18,7 +18,7 @@ from sam2_ros.engine.model.sam2 import Sam2Model
 from ..train_config import SIZES, FinetuneConfig, SizeDefaults
 
 # The parameters of `Sam2Model.encode_image`: frozen together, so that features can be cached.
-ENCODER = ("image_encoder.", "sam_mask_decoder.conv_s0.", "sam_mask_decoder.conv_s1.")
+ENCODER = ("image_encoder.", "sam_mask_decoder.conv_s0.", "sam_mask_decoder.conv_s1.", "matching.key_")
 
 
 def rates_of(config: FinetuneConfig, size: str) -> SizeDefaults:

@@ -7,16 +7,22 @@ device instead.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sam2_ros.datasets.photographs import INSTANCES, is_photographs, open_photographs
+from sam2_ros.errors import UserError
 from sam2_ros.synthetic.clip import ClipConfig
+from sam2_ros.synthetic.photographs.bank import PhotographBank
 from sam2_ros.synthetic.render import render_clip
 from sam2_ros.train.data.batch import ClipBatch, TrainingClip, make_batch
 
@@ -43,6 +49,18 @@ VARIED = ClipConfig(
     defocus=0.25,
     cuts=0.12,
 )
+
+# For photographs with instance masks, see `photograph_bank`: 40 % composites, 20 % cameras over a photograph, 40 %
+# procedural clips of objects of several colours that turn and grow.
+NATURAL = replace(
+    VARIED,
+    size_range=(SIZE_RANGE[0], 0.9),
+    growing=0.25,
+    multicoloured=0.5,
+    turning=0.4,
+)
+COMPOSITES, PHOTO_CAMERA = 0.4, 0.2
+STILL_COMPOSITES, STILL_PHOTOGRAPHS = 0.25, 0.45  # of the clips of one frame
 
 POOL_BATCHES = 12
 
@@ -123,10 +141,26 @@ class Variation(NamedTuple):
         tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
         return Variation(mirrored, turns, tables, rng.permutation(3))
 
+    @staticmethod
+    def natural(rng: np.random.Generator) -> Variation:
+        """A variation of real-looking clips: upright, with nearly the same colours."""
+        gain, offset = rng.uniform(0.85, 1.15) * rng.uniform(0.93, 1.07, 3), rng.uniform(-15, 15)
+        tables = [np.clip(np.arange(256) * g + offset, 0, 255).astype(np.uint8) for g in gain]
+        return Variation(bool(rng.random() < 0.5), 0, tables, np.arange(3))
+
 
 def variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     """A random `Variation` of the clip."""
-    frames, masks, new = clip.frames_thwc, clip.masks_tnhw, Variation.random(rng)
+    return _varied(clip, Variation.random(rng))
+
+
+def natural_variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """A `Variation.natural` of the clip."""
+    return _varied(clip, Variation.natural(rng))
+
+
+def _varied(clip: TrainingClip, new: Variation) -> TrainingClip:
+    frames, masks = clip.frames_thwc, clip.masks_tnhw
     assert frames is not None
     if new.mirrored:
         frames, masks = frames[:, :, ::-1], masks[..., ::-1]
@@ -135,17 +169,25 @@ def variation(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     return TrainingClip(np.stack(channels, axis=-1), np.ascontiguousarray(masks))
 
 
-def rendered_batch(first_seed: int, clips: int, size: int, objects: int, frames: int) -> ClipBatch:
-    """One batch, rendered in this process."""
-    return make_batch([_render(first_seed + k, size, frames, objects) for k in range(clips)])
+def rendered_batch(
+    first_seed: int, clips: int, size: int, objects: int, frames: int, photographs: str = ""
+) -> ClipBatch:
+    """One batch, rendered in this process; `photographs` is the folder of `photograph_bank`."""
+    return make_batch([_render(first_seed + k, size, frames, objects, photographs) for k in range(clips)])
 
 
-def clip_config(seed: int, size: int, frames: int, objects: int) -> ClipConfig:
-    """Configuration of the training clip with this seed: `frames` frames of a clip that may be longer."""
-    rng = np.random.default_rng(seed)
+def clip_config(seed: int, size: int, frames: int, objects: int, photographs: str = "") -> ClipConfig:
+    """Configuration of the training clip with this seed: `frames` frames of a clip that may be longer.
+
+    `VARIED`, or with a folder of photographs `NATURAL` and its shares of clips that show them.
+    """
+    # With photographs not the renderer's own stream: its first number decides the kind of the clip.
+    rng = np.random.default_rng((seed, 1) if photographs else seed)
     length = int(rng.integers(frames, LONGEST_CLIP)) if rng.random() < LONG_PROBABILITY else frames
+    if photographs and frames == 1:
+        length = 1  # a photograph as it is
     return replace(
-        VARIED,
+        natural_clips(photographs, frames) if photographs else VARIED,
         height_px=size,
         width_px=size,
         frames=length,
@@ -155,8 +197,44 @@ def clip_config(seed: int, size: int, frames: int, objects: int) -> ClipConfig:
     )
 
 
-def _render(seed: int, size: int, frames: int, objects: int) -> TrainingClip:
-    clip = render_clip(seed, clip_config(seed, size, frames, objects))
+def natural_clips(photographs: str, frames: int) -> ClipConfig:
+    """`NATURAL` with the photographs of a folder. Clips of one frame have more photographs as they are."""
+    shares = (STILL_COMPOSITES, STILL_PHOTOGRAPHS) if frames == 1 else (COMPOSITES, PHOTO_CAMERA)
+    bank = photograph_bank(photographs)
+    return replace(NATURAL, photographs=bank, composites=shares[0], photo_camera=shares[1])
+
+
+@functools.lru_cache(maxsize=1)
+def photograph_bank(photographs: str) -> PhotographBank:
+    """Open a folder in COCO's layout, `images/` and `instances.json`, once per process; pixels are decoded on demand.
+
+    Raises UserError: the folder is missing or broken, or no instance can be cut out.
+    """
+    folder = Path(photographs).expanduser()
+    if not is_photographs(folder):
+        raise UserError(
+            f"photographs '{photographs}': no {INSTANCES} there; a folder with images/ and {INSTANCES} in COCO's "
+            "layout expected"
+        )
+    return PhotographBank(open_photographs(folder), photographs)
+
+
+def check_photographs(photographs: str) -> None:
+    """Read every photograph of a folder once. Raises UserError as `photograph_bank`, and for an unreadable image."""
+    photograph_bank(photographs).check()
+
+
+def in_workers(photographs: str) -> ClipMaker:
+    """Clips drawn by the workers, with the photographs of a folder if one is given."""
+    if not photographs:
+        return IN_WORKERS
+    return ClipMaker(
+        partial(_render, photographs=photographs), IN_WORKERS.draw, natural_variation, IN_WORKERS.stack
+    )
+
+
+def _render(seed: int, size: int, frames: int, objects: int, photographs: str = "") -> TrainingClip:
+    clip = render_clip(seed, clip_config(seed, size, frames, objects, photographs))
     return TrainingClip(clip.frames, clip.masks)
 
 

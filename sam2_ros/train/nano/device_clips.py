@@ -14,7 +14,7 @@ import torch
 from sam2_ros.engine.preprocess import normalize
 from sam2_ros.synthetic.description import ClipDescription, random_description
 from sam2_ros.synthetic.torch_renderer.device_clip import DeviceClip, draw_description
-from sam2_ros.train.data.batch import ClipBatch
+from sam2_ros.train.data.batch import ClipBatch, TrainingClip
 
 from .clips import ClipMaker, Variation, clip_config
 
@@ -24,6 +24,14 @@ SeededDescription = tuple[int, ClipDescription]
 def on_device(device: torch.device) -> ClipMaker:
     """Draws the clips on `device`: for a seed the same clip as from the workers, except the camera's noise."""
     return ClipMaker(_describe, partial(_draw, device=device), vary, stack_on_device)
+
+
+@torch.no_grad()
+def upload(clip: TrainingClip, device: torch.device) -> DeviceClip:
+    """A clip of frames and masks on the host, as one drawn on `device`."""
+    assert clip.frames_thwc is not None
+    frames = torch.from_numpy(clip.frames_thwc).to(device).permute(0, 3, 1, 2).contiguous()
+    return DeviceClip(frames, torch.from_numpy(clip.masks_tnhw).to(device))
 
 
 def _describe(seed: int, size: int, frames: int, objects: int) -> SeededDescription:

@@ -49,7 +49,7 @@ class GroupingLoss(nn.Module):
         """
         t, m = cover_tmhw.shape[:2]
         losses = []
-        for level, (feature, projection) in enumerate(zip(features, self.projections, strict=True)):
+        for level, (feature, projection) in enumerate(zip(features[:3], self.projections, strict=True)):
             embedding = F.normalize(projection(feature).float(), dim=1)
             embedding = embedding.unflatten(0, (b, t)).transpose(0, 1)  # [t, b, c, h, w]
             covered = F.adaptive_avg_pool2d(cover_tmhw, embedding.shape[-2:]).unflatten(1, (b, m // b))

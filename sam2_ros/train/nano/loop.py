@@ -9,6 +9,9 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +23,7 @@ from torch import nn
 from sam2_ros.engine.config import config_for
 from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import load_strictly
+from sam2_ros.errors import UserError
 from sam2_ros.result_folder.folder import ResultFolder
 from sam2_ros.train.checkpoint import TrainingLog, load_checkpoint, save_checkpoint
 from sam2_ros.train.data.batch import ClipBatch
@@ -29,14 +33,17 @@ from sam2_ros.train.rollout import encode_frames, roll_out
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import read_state, save_model
 
-from .clips import IN_WORKERS, clip_batches, rendered_batch
-from .device_clips import on_device
+from .clips import ClipMaker, check_photographs, clip_batches, in_workers, rendered_batch
+from .device_clips import on_device, upload
 from .grouping_loss import GroupingLoss
 from .initial_values import initialise
+from .lite_weights import load_imagenet_weights
+from .matching_loss import matching_loss
 from .optimisers import make_optimisers
 from .recipe import NanoConfig
 from .simulate import SimulatedMemory, draw_corruption, draw_kind, draw_occlusion
 from .stills import stills_loss
+from .stored_clips import StoredClips, with_stored
 
 MEMORY = (  # prefixes of the parameters that clips of one frame do not train
     "memory_",
@@ -82,10 +89,17 @@ def train_nano(
 
     Raises:
         ValueError: `config` has no phases.
-        UserError: the checkpoint in `out_dir` cannot be read or is of another model, or `out_dir` has other files.
+        UserError: the checkpoint in `out_dir` cannot be read or is of another model, `out_dir` has other files, or
+            `config.photographs` or `config.sequences` cannot be used.
     """
     if not config.phases:
         raise ValueError("a training run needs at least one phase")
+    if config.photographs:
+        check_photographs(config.photographs)
+    if not 0 <= config.sequences_share <= 1:
+        raise UserError(f"sequences_share: {config.sequences_share} given, 0..1 expected")
+    if config.sequences:
+        StoredClips(config.sequences).check(config.objects)
     torch.set_num_threads(config.threads)
     begin = 0
     with ResultFolder(out_dir, "train", OWN, called="out") as folder:
@@ -125,6 +139,7 @@ def _train_phase(
         phase.image_size,
         config.objects,
         config.validation_frames,
+        config.photographs,
     ).to(device)
     batches = clip_batches(
         # A resumed run skips more clip numbers than were used: it gets new clips.
@@ -135,10 +150,11 @@ def _train_phase(
         repeat(phase.frames, end - start),
         config.render_workers,
         1 if phase.fresh else config.reuse,
-        on_device(device) if device.type == "cuda" else IN_WORKERS,
+        _maker(config, device),
     )
     for name, parameter in state.model.named_parameters():
-        parameter.requires_grad_(not phase.memory_alone or name.startswith(MEMORY))
+        frozen = any(fnmatchcase(name, pattern) for pattern in phase.frozen)
+        parameter.requires_grad_(not frozen and (not phase.memory_alone or name.startswith(MEMORY)))
     began, losses, ious = time.monotonic(), [], []
     for step, batch in enumerate(batches, start):
         rate = phase.learning_rate * config.rate_share_at(phase, step - begin)
@@ -165,6 +181,17 @@ def _train_phase(
             save_checkpoint(folder.stage("checkpoint.pt"), config, done, state._asdict())
             folder.put("checkpoint.pt")
     return state.averaged
+
+
+def _maker(config: NanoConfig, device: torch.device) -> ClipMaker:
+    on_gpu = device.type == "cuda" and not config.photographs  # a device draws no photographs
+    maker = on_device(device) if on_gpu else in_workers(config.photographs)
+    if not config.sequences:
+        return maker
+    stored = StoredClips(config.sequences)
+    return with_stored(
+        maker, stored, config.sequences_share, partial(upload, device=device) if on_gpu else None
+    )
 
 
 def _descend(state: NanoState, loss: torch.Tensor, rate: float, clip_gradient: float) -> None:
@@ -197,12 +224,26 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
 
 def _first_state(config: NanoConfig, image_size: int, device: torch.device) -> NanoState:
     model = initialise(Sam2Model(config_for(config.model).at_image_size(image_size)))
+    if config.encoder_weights:
+        load_imagenet_weights(model.trunk, Path(config.encoder_weights).expanduser())
     if config.start:
-        load_strictly(model, read_state(find_checkpoint(config.start)))
+        _start_from(model, read_state(find_checkpoint(config.start)))
     model.to(device)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     grouping = GroupingLoss(model.config).to(device)
     return NanoState(model, averaged, grouping, make_optimisers(nn.ModuleList([model, grouping]), config))
+
+
+def _start_from(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
+    """Load a state dict of this model, or what fits of another one; says what does not."""
+    own = model.state_dict()
+    if own.keys() == state.keys():
+        load_strictly(model, state)
+        return
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    others = sorted({".".join(key.split(".")[:2]) for key in own.keys() - fitting.keys()})
+    print(f"start: {len(fitting)} of {len(own)} tensors; new: {', '.join(others)}", flush=True)
+    model.load_state_dict(fitting, strict=False)
 
 
 def _loss_config(balance: float, presence: float = 1.0) -> LossConfig:
@@ -234,7 +275,11 @@ def _loss(
     )
     tracked = roll_out(model, features, batch, plan, loss_config, rng, memory)
     loss = tracked.terms_4.sum() / tracked.answers
-    loss = loss + config.grouping_weight * state.grouping(features, batch.cover_tmhw, b, balance)
+    if config.grouping_weight:
+        loss = loss + config.grouping_weight * state.grouping(features, batch.cover_tmhw, b, balance)
+    if config.matching_weight and t > 1 and features.keys is not None:
+        matched = matching_loss(model, features, batch, config.matched_frames, rng, balance)
+        loss = loss + config.matching_weight * matched
     if config.still_objects and t > 1:  # clips of one frame are prompted in `roll_out` already
         loss = loss + stills_loss(model, features, batch, config.still_objects, rng, loss_config)
     with torch.no_grad():

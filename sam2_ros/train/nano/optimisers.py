@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from sam2_ros.engine.model.image_encoder import ImageEncoder
+
 from .recipe import NanoConfig
 
 
@@ -26,9 +28,17 @@ def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Op
     matrices = [
         p for p in model.parameters() if p.dim() == 2 and min(p.shape) > 1 and id(p) not in embeddings
     ]
+    slow = [
+        p
+        for encoder in model.modules()
+        if isinstance(encoder, ImageEncoder)
+        for name, p in encoder.named_parameters()
+        if encoder.is_pretrained(name)
+    ]
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)
     kernels = [m.weight for m in model.modules() if isinstance(m, convolutions)]
-    chosen = {id(p) for p in (*matrices, *kernels)}
+    kernels = [p for p in kernels if id(p) not in {id(p) for p in slow}]
+    chosen = {id(p) for p in (*matrices, *kernels, *slow)}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     muon = torch.optim.Muon(
         [{"params": matrices, "rate": config.matrix_rate}],
@@ -39,6 +49,7 @@ def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Op
         [
             {"params": kernels, "rate": 1.0, "weight_decay": config.weight_decay},
             {"params": rest, "rate": 1.0, "weight_decay": 0.0},
+            *([{"params": slow, "rate": config.pretrained_rate, "weight_decay": 0.0}] if slow else []),
         ],
         betas=(0.9, 0.95),
     )

@@ -20,6 +20,7 @@ class Phase:
         decays: the learning rate falls linearly to 2 % of its peak; otherwise it is constant after the warm-up.
         memory_alone: train only the parameters that clips of one frame do not train: an untrained memory would damage
             the trained encoder and decoder.
+        frozen: patterns of parameter names that are not trained, as in `fnmatch`.
         fresh: every clip is rendered anew instead of being used `NanoConfig.reuse` times: with long clips at a large
             input size, training takes much longer than rendering.
     """
@@ -32,6 +33,7 @@ class Phase:
     decays: bool = False
     memory_alone: bool = False
     fresh: bool = False
+    frozen: tuple[str, ...] = ()
 
 
 NANO_PHASES = (
@@ -51,28 +53,42 @@ class NanoConfig:
 
     Attributes:
         model: family member to train.
-        start: initial weights, a name or path for `weights.load_model`; empty: from scratch.
+        start: initial weights, a name or path for `weights.load_model`; empty: from scratch. Of another model, the
+            tensors that fit are used.
+        encoder_weights: ImageNet weights of the image encoder, see `lite_weights`; empty: none.
         objects: labelled objects per clip.
+        photographs: folder of photographs with instance masks in COCO's layout, from which most clips are made, see
+            `clips.natural_clips`; empty: none. On a GPU too, worker processes then draw the clips.
         still_objects: objects per step that are prompted and corrected on a single frame without memory, see `stills`.
         reuse: number of uses of a rendered clip in phases that are not `fresh`, see `clips.clip_batches`.
         matrix_rate: factor of Muon's learning rate for matrices over AdamW's for the rest.
         grouping_weight: weight of the second loss, see `grouping_loss`.
+        matching_weight: weight of the loss of the dense matching memory, see `matching_loss`; of models that have one.
+        matched_frames: frames of each clip that are matched for it.
+        pretrained_rate: factor on the learning rate of convolutions that start from ImageNet weights.
         teacher_steps: over these steps, the share of objects whose memory holds the true mask instead of the predicted
             one falls from 1 to `teacher_floor`.
         balance_steps: over these steps, the balance of object pixels falls from 1 to `balance_floor`, see
             `train.losses.weighted_cross_entropy`: the model learns locations first, then outlines.
         first_clip_seed: clip k of phase p is rendered from seed `first_clip_seed` * (p + 1) + k.
+        sequences: datasets of stored sequences to mix with rendered clips, see `stored_clips`; empty: none.
+        sequences_share: share of the clips that come from them, 0..1.
         validation_clips: number of held-out clips, rendered from the seeds just below `first_clip_seed`.
     """
 
     phases: tuple[Phase, ...] = NANO_PHASES
     model: str = "nano"
     start: str = ""
+    encoder_weights: str = ""
     objects: int = 3
+    photographs: str = ""
     still_objects: int = 24
     reuse: int = 4
     matrix_rate: float = 3.0
     grouping_weight: float = 1.0
+    matching_weight: float = 1.0
+    matched_frames: int = 3
+    pretrained_rate: float = 0.1
     weight_decay: float = 0.05
     warmup_steps: int = 40
     clip_gradient: float = 1.0
@@ -85,6 +101,8 @@ class NanoConfig:
     first_clip_seed: int = 1_000_000
     validation_clips: int = 8
     validation_frames: int = 8
+    sequences: tuple[str, ...] = ()
+    sequences_share: float = 0.3
     checkpoint_every: int = 100
     log_every: int = 20
     threads: int = 2

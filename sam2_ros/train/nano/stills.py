@@ -58,7 +58,7 @@ def _answers(
     """One loss per round for the pairs in `where_k2`, rows of frame and object."""
     device = features.s16.device
     frame, place = torch.from_numpy(where_k2).to(device).unbind(dim=1)
-    here = ImageFeatures(*(level[batch.clip_m[place] * batch.frames + frame] for level in features))
+    here = features.each(lambda level: level[batch.clip_m[place] * batch.frames + frame])
     target = batch.cover_tmhw[frame, place]
     true = target.cpu().numpy() > 0.5
     fused = model.without_memory(here.s16)

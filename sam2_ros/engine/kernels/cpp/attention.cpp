@@ -8,7 +8,8 @@
 //     answers += weights values,   sums += weights        in float32
 // The result of a softmax does not depend on the shift, which keeps powers in the range of float32. The shift is 0 at
 // first, so that no tile depends on another. If a sum is out of range, the rows are computed again, shifted by their
-// largest score. Rotary embedding, if any, is applied while queries and keys are packed for the tiles.
+// largest score. Answers may also be left undivided by `sums`; the shift is 0 then. Rotary embedding, if any, is applied
+// while queries and keys are packed for the tiles.
 
 #include <algorithm>
 #include <limits>
@@ -70,6 +71,7 @@ struct Problem {
   long rows;    // queries at a time
   Rope rope;
   Windows windows;
+  bool divides;  // answers are divided by the sums of weights
 
   Tokens<T> queries_of(long n, long head) const { return tokens(q, n, head, windows.query_rows, queries, windows.no_query); }
   Tokens<T> keys_of(long n, long head) const { return tokens(k, n, head, windows.key_rows, keys, windows.no_key); }
@@ -293,7 +295,7 @@ void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head,
     const float sum = total(w.sums.get() + row * LANES);
     out_of_range |= !(1 / SAFE < sum && sum < SAFE);
   }
-  if (out_of_range) {
+  if (out_of_range && p.divides) {
     find_shifts(p, packed, rows, w);
     weigh_and_average(p, packed, rows, w);
   }
@@ -301,7 +303,7 @@ void attend(const Problem<T>& p, const Packed<T>& packed, long batch, long head,
   for (long row = 0; row < count; row++) {
     const long at = p.windows.query_rows ? p.windows.query_rows[batch * p.queries + begin + row] : begin + row;
     if (at < 0) continue;
-    const __m512 share = _mm512_set1_ps(1 / total(w.sums.get() + row * LANES));
+    const __m512 share = _mm512_set1_ps(p.divides ? 1 / total(w.sums.get() + row * LANES) : 1.0f);
     const float* from = w.answers.get() + row * p.padded_values();
     T* to = p.out.head(batch, head) + at * p.out.token();
     for (long channel = 0; channel < p.value_channels; channel += TILE_COLUMNS) {
@@ -356,7 +358,7 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
                            {static_cast<const T*>(v), strides[2]}, {static_cast<T*>(out), strides[3]},
                            sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], scale,
                            std::min(rows, up(sizes[2], FEW_ROWS)), rope,
-                           windows ? *windows : Windows{}};
+                           windows ? *windows : Windows{}, sizes[8] != 0};
   attention(problem, threads, reinterpret_cast<Parallel>(parallel));
 }
 
@@ -364,10 +366,11 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
 
 // q, k, v, out: [batch, heads, tokens, channels] with `strides` of each. Contiguous: channels of q, v and out; of k either
 // channels or tokens.
-// sizes: batch, heads, queries, keys, channels (even), value channels, and with ropes their cells and keys, see `Rope`.
+// sizes: batch, heads, queries, keys, channels (even), value channels; with ropes their cells and keys, see `Rope`, else 0;
+// and 1 if answers are divided by the sums of weights, else 0.
 // scale: of scores, to base 2.
 // query_rope, key_rope: cosines, then sines, as in `Rope`, or null; channels of k must be contiguous then.
-// windows: null, or the batch is of windows; channels of k must be contiguous then, and as many as those of values.
+// windows: null, or the batch is of windows; channels of k must be contiguous then. Padding has as many channels as k, and as v.
 // parallel: OpenMP's GOMP_parallel, which calls on the threads of the rest of the program.
 extern "C" void sam2_attention_float32(const void* q, const void* k, const void* v, void* out, const long (*strides)[4],
                                        const long* sizes, float scale, const float* query_rope, const float* key_rope,

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slots of one kind of memory: tensors of fixed shape for prompted and recent frames of every object.
+
+Knows frame numbers and rows. Does not know what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .device.transfer import upload
+
+EMPTY = -(1 << 40)  # below any frame number; frames copied from another tracker may have negative ones
+
+
+class MemorySlots:
+    """Conditioning slots, then a ring of recent ones: a recent frame f has slot ``conditioning + f % ring``.
+
+    Writing frame f overwrites exactly the frame that has become too old. Validity follows from the frame numbers alone,
+    which stay on the host.
+
+    Attributes:
+        tensors: ``[objects, conditioning + ring, ...]`` each, allocated once.
+        frames: ``[objects, conditioning + ring]`` int64, frame number of each slot; `EMPTY` = none.
+        ids: likewise, a number that its writer gave to the frame; 0 by default.
+        conditioning: number of slots for prompted frames.
+        ring: number of slots for recent frames; 0 = none.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor], conditioning: int) -> None:
+        objects, slots = tensors[0].shape[:2]
+        self.tensors = tuple(tensors)
+        self.frames = np.full((objects, slots), EMPTY, np.int64)
+        self.ids = np.zeros((objects, slots), np.int64)
+        self.conditioning, self.ring = conditioning, slots - conditioning
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes; constant."""
+        return sum(t.numel() * t.element_size() for t in self.tensors) + self.frames.nbytes + self.ids.nbytes
+
+    def clear(self, row: int) -> None:
+        """Forget every frame of one object."""
+        self.frames[row] = EMPTY
+
+    def clear_recents(self) -> None:
+        """Forget the recent frames of every object."""
+        self.frames[:, self.conditioning :] = EMPTY
+
+    def forget_recent(self, row: int, frame: int) -> None:
+        """Forget one recent frame of an object, if it is there."""
+        recents = self.frames[row, self.conditioning :]
+        recents[recents == frame] = EMPTY
+
+    def write_recent(self, rows: Sequence[int], frame: int, *values_b: torch.Tensor, id: int = 0) -> None:
+        """Keep a tracked frame of several objects; each value is ``[b, ...]``, or ``[1, ...]`` for all of them."""
+        if not self.ring:
+            return
+        slot = self.conditioning + frame % self.ring
+        index = upload(list(rows), self.tensors[0].device)
+        for tensor, value in zip(self.tensors, values_b, strict=True):
+            tensor[index, slot] = value.to(tensor.dtype)
+        self.frames[list(rows), slot], self.ids[list(rows), slot] = frame, id
+
+    def write_prompted(self, row: int, slot: int, frame: int, *values: torch.Tensor, id: int = 0) -> None:
+        """Write a prompted frame of one object to a conditioning slot."""
+        self.forget_recent(row, frame)
+        for tensor, value in zip(self.tensors, values, strict=True):
+            tensor[row, slot] = value.to(tensor.dtype)
+        self.frames[row, slot], self.ids[row, slot] = frame, id
+
+    def copy_row(self, row: int, source: MemorySlots, source_row: int, now: int, source_now: int) -> None:
+        """Replace the memories of one object by those of another store, see `MemoryBank.copy_row`."""
+        self.clear(row)
+        for old in np.flatnonzero(source.frames[source_row] != EMPTY):
+            frame, slot = int(source.frames[source_row, old]), int(old)
+            if old < self.conditioning:
+                frame = min(frame, source_now - 1) + now - source_now
+            elif frame < source_now:
+                frame += now - source_now
+                slot = self.conditioning + frame % self.ring
+            else:
+                continue
+            for tensor, other in zip(self.tensors, source.tensors, strict=True):
+                tensor[row, slot] = other[source_row, old]
+            self.frames[row, slot], self.ids[row, slot] = frame, source.ids[source_row, old]
+
+    def downgrade(self, row: int, frame: int) -> None:
+        """Turn a conditioning frame of an object into a recent one, unless a newer frame has its slot."""
+        for old in np.flatnonzero(self.frames[row, : self.conditioning] == frame):
+            self.frames[row, old] = EMPTY
+            slot = self.conditioning + frame % self.ring if self.ring else 0
+            if self.ring and self.frames[row, slot] < frame:
+                for tensor in self.tensors:
+                    tensor[row, slot] = tensor[row, int(old)]
+                self.frames[row, slot], self.ids[row, slot] = frame, self.ids[row, old]
+
+    def in_use(self, row: int, now: int) -> np.ndarray:
+        """Filled conditioning slots, then slots of recent frames at most `ring` frames old on frame `now`, oldest
+        first."""
+        frames, conditioning = self.frames[row], self.conditioning
+        fixed = np.flatnonzero(frames[:conditioning] != EMPTY)
+        age = now - frames[conditioning:]
+        recent = np.flatnonzero((frames[conditioning:] != EMPTY) & (age >= 1) & (age <= self.ring))
+        return np.concatenate([fixed, conditioning + recent[np.argsort(-age[recent], kind="stable")]])

@@ -61,8 +61,8 @@ def test_share_and_floor_follow_from_the_peak_and_the_count(report: dict) -> Non
 def test_both_banks_are_reported(report: dict) -> None:
     one, four = report["objects"]["2"], report["objects_by_conditioning"]["4"]["2"]
     cells, pointers = 8 * 8 * 64 * 2, 128 * 4
-    numbers = 8 * 2
-    assert one["bank_bytes_per_object"] == 7 * cells + 16 * pointers + (7 + 16) * 8 + 8
+    numbers = 16 * 2
+    assert one["bank_bytes_per_object"] == 7 * cells + 16 * pointers + (7 + 16) * 16 + 8
     assert four["bank_bytes_per_object"] - one["bank_bytes_per_object"] == 3 * (cells + pointers + numbers)
     assert four["gflop"]["official"] > one["gflop"]["official"]
 

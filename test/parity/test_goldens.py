@@ -267,12 +267,12 @@ def test_both_prompts_at_once_would_be_noticed(name: str) -> None:
 
 @pytest.mark.parametrize("given", ["dense mask not filled", "first answer forgotten"])
 def test_another_input_of_a_correction_would_be_noticed(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unfilled(model, prompt, hw, features, fused, earlier, fallback):  # type: ignore[no-untyped-def]
+    def unfilled(model, prompt, hw, features, fused, earlier, *others):  # type: ignore[no-untyped-def]
         if earlier is not None and given == "dense mask not filled":
             earlier = unfilled_masks[-1]
         elif given == "first answer forgotten":
             earlier = None
-        return decode(model, prompt, hw, features, fused, earlier, fallback)
+        return decode(model, prompt, hw, features, fused, earlier, *others)
 
     def keep(output, area):  # type: ignore[no-untyped-def]
         unfilled_masks.append(output)

@@ -19,6 +19,7 @@ import torch
 from .rope import rotate
 
 LIBRARY = "_cpu_kernels"  # built by setup.py beside this file
+INTERFACE = 2  # of the library, see `sam2_kernels_interface` in attention.cpp
 NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # CPU flags, by Linux's names
 FOR_BFLOAT16 = "avx512_bf16"
 MATRIX_UNITS = "amx_bf16"  # PyTorch's attention uses them, and is faster then
@@ -76,6 +77,11 @@ class Kernels:
                 "it was not built when sam2_ros was installed; install g++ 10 or newer, then sam2_ros again"
             )
         library = ctypes.CDLL(str(found[0]))
+        built = library.sam2_kernels_interface() if hasattr(library, "sam2_kernels_interface") else 1
+        if built != INTERFACE:
+            raise OSError(
+                f"{found[0].name} has interface {built}, expected {INTERFACE}; install sam2_ros again"
+            )
         torch_library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self._parallel = ctypes.cast(torch_library.GOMP_parallel, ctypes.c_void_p)
         self._attend = {torch.float32: library.sam2_attention_float32}

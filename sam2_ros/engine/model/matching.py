@@ -19,7 +19,7 @@ from sam2_ros.engine.kernels.cell_matching import Falloff, matching_sums
 from sam2_ros.engine.kernels.layers import LayerNorm2d
 
 FIRST_SCALE = 20.0  # initial factor from cosine to logit
-FIRST_FALLOFF = 0.005  # initial loss of a logit per square cell of distance, within the window
+FIRST_FALLOFF = 0.02  # initial loss of a logit per square cell of distance, within the window
 NOTHING = 1e-9  # added to sums of weights: where no frame is there, the mask is empty
 LOG_SCALE = 0.125  # brings logarithms of sums of weights into the range of the other evidence
 EVIDENCE = 6  # channels of `Matching.read`

@@ -10,8 +10,13 @@ import torch
 from torch import nn
 
 from sam2_ros.engine.model.image_encoder import ImageEncoder
+from sam2_ros.engine.model.matching import Matching
 
 from .recipe import NanoConfig
+
+FAST_RATE = (
+    30.0  # of the scales of the matching memory: with that of weights they hardly change in a thousand steps
+)
 
 
 def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Optimizer]:
@@ -38,7 +43,8 @@ def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Op
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)
     kernels = [m.weight for m in model.modules() if isinstance(m, convolutions)]
     kernels = [p for p in kernels if id(p) not in {id(p) for p in slow}]
-    chosen = {id(p) for p in (*matrices, *kernels, *slow)}
+    fast = [p for m in model.modules() if isinstance(m, Matching) for p in (m.scale, m.log_falloff)]
+    chosen = {id(p) for p in (*matrices, *kernels, *slow, *fast)}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     muon = torch.optim.Muon(
         [{"params": matrices, "rate": config.matrix_rate}],
@@ -49,7 +55,11 @@ def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Op
         [
             {"params": kernels, "rate": 1.0, "weight_decay": config.weight_decay},
             {"params": rest, "rate": 1.0, "weight_decay": 0.0},
-            *([{"params": slow, "rate": config.pretrained_rate, "weight_decay": 0.0}] if slow else []),
+            *(
+                {"params": parameters, "rate": rate, "weight_decay": 0.0}
+                for parameters, rate in ((slow, config.pretrained_rate), (fast, FAST_RATE))
+                if parameters
+            ),
         ],
         betas=(0.9, 0.95),
     )

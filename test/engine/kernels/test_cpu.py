@@ -392,3 +392,9 @@ def test_which_kernel_computes_which_call(kernels: Kernels, monkeypatch: pytest.
         with torch.inference_mode():
             layer(q, some, some, Rope(table, table, 0, asked.memory_attention.half_split), None)  # type: ignore[operator]
         assert rotating == expected
+
+
+def test_a_library_of_another_version_is_not_used(kernels, monkeypatch):
+    monkeypatch.setattr(cpu_attention, "INTERFACE", cpu_attention.INTERFACE + 1)
+    with pytest.raises(OSError, match=rf"_cpu_kernels.* has interface {cpu_attention.INTERFACE - 1}, expected"):
+        Kernels()

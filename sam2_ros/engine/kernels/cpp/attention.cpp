@@ -364,6 +364,9 @@ void run(const void* q, const void* k, const void* v, void* out, const long (*st
 
 }  // namespace
 
+// Raised when the arguments of a function of this folder change; cpu.py expects the same number.
+extern "C" int sam2_kernels_interface() { return 2; }
+
 // q, k, v, out: [batch, heads, tokens, channels] with `strides` of each. Contiguous: channels of q, v and out; of k either
 // channels or tokens.
 // sizes: batch, heads, queries, keys, channels (even), value channels; with ropes their cells and keys, see `Rope`, else 0;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import repeat
@@ -40,7 +40,7 @@ from .initial_values import initialise
 from .lite_weights import load_imagenet_weights
 from .matching_loss import matching_loss
 from .optimisers import make_optimisers
-from .recipe import NanoConfig
+from .recipe import NanoConfig, Phase
 from .simulate import SimulatedMemory, draw_corruption, draw_kind, draw_occlusion
 from .stills import stills_loss
 from .stored_clips import StoredClips, with_stored
@@ -141,25 +141,22 @@ def _train_phase(
         config.validation_frames,
         config.photographs,
     ).to(device)
-    batches = clip_batches(
-        # A resumed run skips more clip numbers than were used: it gets new clips.
-        config.first_clip_seed * (index + 1) + (start - begin) * phase.clips,
-        phase.clips,
-        phase.image_size,
-        config.objects,
-        repeat(phase.frames, end - start),
-        config.render_workers,
-        1 if phase.fresh else config.reuse,
-        _maker(config, device),
-    )
+    first_seed = config.first_clip_seed * (index + 1)
+    batches = _batches(config, phase, first_seed, start - begin, phase.frames, phase.clips, device)
+    singles: Iterator[ClipBatch | None] = repeat(None)
+    if phase.single_frames:
+        first_seed += config.first_clip_seed // 2
+        singles = _batches(config, phase, first_seed, start - begin, 1, phase.single_frames, device)
     for name, parameter in state.model.named_parameters():
         frozen = any(fnmatchcase(name, pattern) for pattern in phase.frozen)
         parameter.requires_grad_(not frozen and (not phase.memory_alone or name.startswith(MEMORY)))
     began, losses, ious = time.monotonic(), [], []
-    for step, batch in enumerate(batches, start):
+    for step, (batch, single) in enumerate(zip(batches, singles, strict=False), start):
         rate = phase.learning_rate * config.rate_share_at(phase, step - begin)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             loss, iou = _loss(state, batch.to(device), config, step, rng)
+            if single is not None:
+                loss = loss + _single_loss(state, single.to(device), config, step, rng)
         _descend(state, loss, rate, config.clip_gradient)
         _average(state.averaged, state.model, min(config.ema, (1 + step) / (10 + step)))
         losses.append(loss.item())
@@ -181,6 +178,29 @@ def _train_phase(
             save_checkpoint(folder.stage("checkpoint.pt"), config, done, state._asdict())
             folder.put("checkpoint.pt")
     return state.averaged
+
+
+def _batches(
+    config: NanoConfig,
+    phase: Phase,
+    first_seed: int,
+    used: int,
+    frames: int,
+    clips: int,
+    device: torch.device,
+) -> Iterator[ClipBatch]:
+    """The batches of a phase after the first `used` ones. A resumed run skips more clip numbers than were used: it
+    gets new clips."""
+    return clip_batches(
+        first_seed + used * clips,
+        clips,
+        phase.image_size,
+        config.objects,
+        repeat(frames, phase.steps - used),
+        config.render_workers,
+        1 if phase.fresh else config.reuse,
+        _maker(config, device),
+    )
 
 
 def _maker(config: NanoConfig, device: torch.device) -> ClipMaker:
@@ -287,6 +307,15 @@ def _loss(
         iou_tm = logits_iou(candidates, batch.cover_tmhw)
         ious = [iou[visible].mean().item() for iou, visible in zip(iou_tm, batch.visible_tm, strict=True)]
     return loss, (ious[0], float(np.nanmean(ious[1:])) if len(ious) > 1 else 0.0)
+
+
+def _single_loss(
+    state: NanoState, batch: ClipBatch, config: NanoConfig, step: int, rng: np.random.Generator
+) -> torch.Tensor:
+    """Mean loss over prompts and corrections of all objects of one-frame clips."""
+    features = encode_frames(state.model, batch.pictures)
+    loss = _loss_config(config.balance_at(step))
+    return stills_loss(state.model, features, batch, len(batch.clip_m), rng, loss)
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ class Phase:
         decays: the learning rate falls linearly to 2 % of its peak; otherwise it is constant after the warm-up.
         memory_alone: train only the parameters that clips of one frame do not train: an untrained memory would damage
             the trained encoder and decoder.
+        single_frames: clips of one frame per step in addition, prompted and corrected as in `stills`: of photographs,
+            if they are given.
         frozen: patterns of parameter names that are not trained, as in `fnmatch`.
         fresh: every clip is rendered anew instead of being used `NanoConfig.reuse` times: with long clips at a large
             input size, training takes much longer than rendering.
@@ -33,6 +35,7 @@ class Phase:
     decays: bool = False
     memory_alone: bool = False
     fresh: bool = False
+    single_frames: int = 0
     frozen: tuple[str, ...] = ()
 
 

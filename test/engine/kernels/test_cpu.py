@@ -396,5 +396,7 @@ def test_which_kernel_computes_which_call(kernels: Kernels, monkeypatch: pytest.
 
 def test_a_library_of_another_version_is_not_used(kernels, monkeypatch):
     monkeypatch.setattr(cpu_attention, "INTERFACE", cpu_attention.INTERFACE + 1)
-    with pytest.raises(OSError, match=rf"_cpu_kernels.* has interface {cpu_attention.INTERFACE - 1}, expected"):
+    with pytest.raises(
+        OSError, match=rf"_cpu_kernels.* has interface {cpu_attention.INTERFACE - 1}, expected"
+    ):
         Kernels()

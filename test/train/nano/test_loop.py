@@ -23,6 +23,7 @@ from sam2_ros.train.nano.recipe import NanoConfig, Phase
 from sam2_ros.train.nano.simulate import LongOcclusion, SimulatedMemory
 from sam2_ros.train.prompts import PromptPlan
 from sam2_ros.train.rollout import encode_frames, roll_out
+from sam2_ros.weights.load import load_model
 
 pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
 
@@ -249,3 +250,21 @@ def test_a_run_can_start_from_weights(tmp_path):
     given = random_model(config_for("nano"), seed=5).state_dict()
     for key in ("no_obj_ptr", "memory_attention.norm.weight", "image_encoder.trunk.pos_embed"):
         torch.testing.assert_close(trained[key], given[key], atol=2e-3, rtol=1e-3)
+
+
+def test_a_model_with_matching_memory_learns_from_what_fits_and_from_single_frames(tmp_path, capsys):
+    """Frozen parameters stay; the prompt encoder learns from single frames alone, with memory frozen."""
+    phase = Phase(
+        1, SIZE, frames=2, clips=1, learning_rate=1e-3, single_frames=2, frozen=("*.trunk.stem.*", "memory_*"),
+    )  # fmt: skip
+    settings = NanoConfig(
+        (phase,), model="nano2", start="nano", objects=1, grouping_weight=0.0, still_objects=0, warmup_steps=1,
+        validation_clips=1, validation_frames=2, ema=0.0,
+    )  # fmt: skip
+    trained = train_nano(settings, tmp_path).state_dict()
+    given = load_model("nano", "cpu", "fp32").state_dict()
+    assert "start: " in capsys.readouterr().out
+    assert torch.allclose(trained["memory_attention.norm.weight"], given["memory_attention.norm.weight"])
+    for learned in ("sam_prompt_encoder.point_embeddings.0.weight", "sam_mask_decoder.iou_token.weight"):
+        assert not torch.allclose(trained[learned], given[learned], atol=1e-4), learned
+    assert trained["matching.to_s8.weight"].abs().max() > 0  # zeros at first

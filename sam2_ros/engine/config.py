@@ -33,6 +33,10 @@ class ModelConfig:
         mask_decoder_heads: attention heads of the mask decoder.
         mask_decoder_ffn: hidden channels of its MLPs.
         head_hidden: hidden channels of the head that predicts IoUs.
+        recent_memories: recent frames, of `num_maskmem` - 1 at most, whose spatial memories the model was trained with.
+        recent_pointers: likewise, recent frames of `max_pointers` - 1 whose object pointers are attended to.
+        best_of_three: True: the mask of a frame that is only tracked is the candidate of 1..3 with the highest
+            predicted IoU, as in SAM 2. False: candidate 0.
         matching: sizes of the dense matching memory; None = the model has none, like the official ones.
 
     Raises:
@@ -52,6 +56,9 @@ class ModelConfig:
     mask_decoder_heads: int = 8
     mask_decoder_ffn: int = 2048
     head_hidden: int = 256
+    recent_memories: int = 6
+    recent_pointers: int = 15
+    best_of_three: bool = True
     matching: MatchingConfig | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +96,15 @@ NANO = ModelConfig(
     mask_decoder_ffn=512,
     head_hidden=128,
 )
-NANO2 = replace(NANO, name="nano2", encoder=LiteConfig(), matching=MatchingConfig())
+NANO2 = replace(
+    NANO,
+    name="nano2",
+    encoder=LiteConfig(),
+    recent_memories=0,
+    recent_pointers=0,
+    best_of_three=False,
+    matching=MatchingConfig(),
+)
 TINY = ModelConfig("tiny", HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)))
 SMALL = ModelConfig("small", HieraConfig(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)))
 BASE_PLUS = ModelConfig(

@@ -51,7 +51,7 @@ class Tracker:
             model.config,
             objects=self.config.max_objects,
             conditioning=self.config.max_conditioning_frames,
-            recents=self.config.memory_frames - 1,
+            recents=min(self.config.memory_frames - 1, model.config.recent_memories),
             device=model.device,
             pointer_span=_pointer_span(self.config.clip_frames, model.config.max_pointers),
             pooling=self.config.memory_pooling,
@@ -105,7 +105,7 @@ class Tracker:
                     fused = model.fuse_memory(features.s16, bank.view(rows, now))
                 with clock.stage("decode"):
                     decoded = model.decode(fused, features, evidence_b6hw=last.evidence_of(rows))
-                    output = model.predict(decoded, multimask=True, stability_fallback=False)
+                    output = model.predict(decoded, model.config.best_of_three, stability_fallback=False)
                     outputs.update(zip(rows, unbatched(output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
@@ -291,7 +291,7 @@ class Tracker:
                 if row in prompted or admits_recent(self.config.memory_policy, presence)
             }
         admitted = outputs
-        if last.index % self.config.memory_every:
+        if last.index % self.config.memory_every or not self.bank.recents:
             outputs = self._write_pointers_only(last.index, outputs, prompted)
         if outputs:
             self._write_spatial(last, outputs, prompted)

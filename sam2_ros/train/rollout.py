@@ -103,6 +103,7 @@ def roll_out(
     draws: Draws,
     edit: MemoryEdit | None = None,
     frame_by_frame: bool = False,
+    unfused_m: torch.Tensor | None = None,
 ) -> RollOut:
     """Runs the model over the batch: prompted frames first, then the others in order, as the official training does.
 
@@ -111,6 +112,8 @@ def roll_out(
         draws: source of the random points.
         edit: changes of the memory; None: memory as in the tracker.
         frame_by_frame: as in `encode_frames`.
+        unfused_m: ``[m]`` bool: objects that are tracked without memory attention, by the matching memory alone, so
+            that the mask decoder learns to use it.
     """
     order = [*plan.conditioning, *(f for f in range(batch.frames) if f not in plan.conditioning)]
     results: dict[int, FrameAnswer] = {}
@@ -127,7 +130,7 @@ def roll_out(
             matched = _matched_frames(model, memories, lasting, times.start)
         own = (*draws, frame) if isinstance(draws, tuple) else draws
         here = features_of(features, batch, frame)._replace(keys=None)
-        answering = _Frame(frame, here, view, FramePrompts(own), frame != order[-1], keys, matched)
+        answering = _Frame(frame, here, view, FramePrompts(own), frame != order[-1], keys, matched, unfused_m)
 
         def run(answering: _Frame = answering) -> FrameAnswer:
             return _run_frame(model, batch, plan, loss, answering, edit)
@@ -157,6 +160,7 @@ class _Frame:
         remembered: a later frame needs this frame's memory.
         keys_bnc: keys of b clips for the matching memory; None: the model has none.
         matched: prompted frames, and recent ones, that these are matched to.
+        unfused_m: see `roll_out`.
     """
 
     number: int
@@ -166,6 +170,7 @@ class _Frame:
     remembered: bool
     keys_bnc: torch.Tensor | None
     matched: list[list[MatchedFrame]]
+    unfused_m: torch.Tensor | None = None
 
 
 def features_of(features: ImageFeatures, batch: ClipBatch, frame: int) -> ImageFeatures:
@@ -208,6 +213,9 @@ def _run_frame(
         points = frame.prompts.first(plan.kind, masks.cpu().numpy())
     else:
         fused = model.fuse_memory(here.s16, frame.view)
+        if frame.unfused_m is not None:
+            plain = model.without_memory(here.s16)
+            fused = torch.where(frame.unfused_m.view(-1, 1, 1, 1), plain.to(fused.dtype), fused)
     evidence = _evidence(model, batch, frame)
     target = masks if loss.full_size else batch.cover_tmhw[frame.number]
     terms: list[torch.Tensor] = []
@@ -219,7 +227,10 @@ def _run_frame(
             dense = shown.detach().float().clamp(-DENSE_PROMPT_LIMIT, DENSE_PROMPT_LIMIT)
         given, labels = points.to(device) if points.per_object else (None, None)
         decoded = model.decode(fused, here, given, labels, dense, evidence)
-        multimask = points.per_object <= 1 and not mask_given
+        if frame.view is None or points.per_object:
+            multimask = points.per_object <= 1 and not mask_given
+        else:
+            multimask = model.config.best_of_three
         terms.append(answer_loss(decoded, target, visible, multimask, loss))
         chosen = choose_mask(decoded, multimask, stability_fallback=False)
         shown = _blanked(chosen.logits_b1hw.float(), decoded.presence_b)
@@ -294,10 +305,10 @@ def _memory_view(
     """Memories of prompted and corrected frames and of the newest others, and past pointers, as `MemoryBank.view`."""
     config, device = model.config, model.device
     passing = sorted(f for f in memories if f not in lasting and f < now)
-    recents = [f for f in passing if now - f < config.num_maskmem]
+    recents = [f for f in passing if now - f <= config.recent_memories]
     ages = now - np.array([*lasting, *recents])
     slots = time_slots(config, ages, np.arange(len(ages)) < len(lasting))
-    pointed = [f for f in lasting if f <= now] + [f for f in passing if now - f < config.max_pointers]
+    pointed = [f for f in lasting if f <= now] + [f for f in passing if now - f <= config.recent_pointers]
     spatial = torch.stack([memories[f].spatial_mlc for f in (*lasting, *recents)], dim=1)
     m = len(spatial)
     return MemoryView(

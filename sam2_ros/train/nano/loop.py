@@ -293,7 +293,10 @@ def _loss(
         None if occlusion is None else occlusion.to(device),
         None if corruption is None else corruption.to(device),
     )
-    tracked = roll_out(model, features, batch, plan, loss_config, rng, memory)
+    unfused = None
+    if config.unfused_share:
+        unfused = torch.from_numpy(rng.random(m) < config.unfused_share).to(device)
+    tracked = roll_out(model, features, batch, plan, loss_config, rng, memory, unfused_m=unfused)
     loss = tracked.terms_4.sum() / tracked.answers
     if config.grouping_weight:
         loss = loss + config.grouping_weight * state.grouping(features, batch.cover_tmhw, b, balance)

@@ -221,8 +221,8 @@ def _share(
     memory = config.memory
     bank = BankSize(
         conditioning,
-        memory.memory_frames - 1,
-        conditioning + model.config.max_pointers - 1,
+        min(memory.memory_frames - 1, model.config.recent_memories),
+        conditioning + model.config.recent_pointers,
         memory.memory_pooling,
         memory.memory_every,
     )

@@ -63,7 +63,7 @@ class MemoryBank:
         self.pooling = pooling
         self.conditioning = conditioning
         self.recents = recents
-        self.recent_pointers = min(config.max_pointers - 1, config.recent_pointers)
+        self.recent_pointers = config.recent_pointers
         cells = (config.grid // pooling) ** 2
         self.spatial = torch.zeros(
             objects, conditioning + recents, cells, config.mem_dim, device=device, dtype=dtype

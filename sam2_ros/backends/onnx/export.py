@@ -87,7 +87,7 @@ def run_export(
         config.precision,
         config.objects,
         config.conditioning_frames,
-        config.memory_frames - 1,
+        min(config.memory_frames - 1, model.config.recent_memories),
         config.points,
         weights_digest(model),
         model.parameter_count,

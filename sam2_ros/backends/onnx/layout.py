@@ -97,7 +97,7 @@ class ExportLayout:
     @property
     def pointers(self) -> int:
         """Object pointers per object: of conditioning frames and of recent ones."""
-        return self.conditioning_frames + self.config.max_pointers - 1
+        return self.conditioning_frames + self.config.recent_pointers
 
     @property
     def tokens(self) -> int:

@@ -129,7 +129,7 @@ class OnnxModel(Sam2Model):
         for name, wanted, room, option in (
             ("objects", config.max_objects, layout.objects, "objects"),
             ("conditioning frames", config.max_conditioning_frames, layout.conditioning_frames, "conditioning-frames"),
-            ("memory frames", config.memory_frames, frames, "memory-frames"),
+            ("memory frames", min(config.memory_frames, self.config.recent_memories + 1), frames, "memory-frames"),
         ):  # fmt: skip
             if wanted > room:
                 raise CheckpointError(

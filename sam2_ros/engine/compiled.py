@@ -174,7 +174,7 @@ class CompiledModel(Sam2Model):
         return DecodedMasks(*(x[: len(fused_bchw)] for x in self._run("decode", self._decode, inputs)))
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
-        if not multimask or stability_fallback:
+        if multimask != self.config.best_of_three or stability_fallback:
             return super().predict(decoded, multimask, stability_fallback)
         outputs = self._run("choose", self._choose_function, self._padded(*decoded))
         return MaskOutput(*(x[: len(decoded.presence_b)] for x in outputs))
@@ -205,7 +205,9 @@ class CompiledModel(Sam2Model):
                     fused = self.fuse_memory(features.s16, view)
                 self._capturing = True
                 evidence = self._no_evidence(count)
-                output = self.predict(self.decode(fused, features, evidence_b6hw=evidence), True, False)
+                output = self.predict(
+                    self.decode(fused, features, evidence_b6hw=evidence), self.config.best_of_three, False
+                )
                 binarize = torch.zeros(count, dtype=torch.bool, device=self.device)
                 self.encode_memory(
                     features.s16, output.logits_b1hw.float(), output.presence_b.float(), binarize
@@ -296,7 +298,7 @@ class CompiledModel(Sam2Model):
         return tuple(Sam2Model.decode(self, fused_bchw, features, evidence_b6hw=evidence_b6hw))
 
     def _choose_function(self, *decoded_b: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(Sam2Model.predict(self, DecodedMasks(*decoded_b), True, False))
+        return tuple(Sam2Model.predict(self, DecodedMasks(*decoded_b), self.config.best_of_three, False))
 
     def _memorise_function(
         self,

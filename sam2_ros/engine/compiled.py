@@ -132,7 +132,7 @@ class CompiledModel(Sam2Model):
         on_cpu = self.device.type == "cpu"
         # Measured on a CPU: a compiled image encoder takes as long at 384 px and twice as long at 1024, as it does not
         # work on strips; large memory attention takes a fifth longer, small a fifth less.
-        large = self.config.num_maskmem * self.config.grid**4 > LARGE_ATTENTION
+        large = (1 + self.config.recent_memories) * self.config.grid**4 > LARGE_ATTENTION
         self._encode = self._encode_function if on_cpu else self._compiled(self._encode_function)
         self._attend = self._attend_function if on_cpu and large else self._compiled(self._attend_function)
         self._decode = self._compiled(self._decode_function)

@@ -68,6 +68,12 @@ class ModelConfig:
             raise ValueError(f"image_size {self.image_size}: expected a multiple of 32")
         if self.d_model % self.mem_dim:
             raise ValueError(f"d_model {self.d_model}: expected a multiple of mem_dim {self.mem_dim}")
+        for name, most in (
+            ("recent_memories", self.num_maskmem - 1),
+            ("recent_pointers", self.max_pointers - 1),
+        ):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} {getattr(self, name)}: expected 0..{most}")
 
     @property
     def grid(self) -> int:
@@ -78,6 +84,12 @@ class ModelConfig:
     def mask_side(self) -> int:
         """Side of low-resolution mask logits, at stride 4."""
         return self.image_size // 4
+
+    @property
+    def memory_tokens(self) -> int:
+        """Tokens to which memory attention attends with one prompted frame and all recent ones."""
+        pieces = self.d_model // self.mem_dim
+        return (1 + self.recent_memories) * self.grid**2 + (1 + self.recent_pointers) * pieces
 
     def at_image_size(self, image_size: int) -> ModelConfig:
         """The same model for another input size; weights fit both."""

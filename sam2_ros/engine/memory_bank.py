@@ -26,9 +26,9 @@ class MemoryBank:
     Attributes:
         spatial: ``[objects, conditioning + recents, cells, mem_dim]``, bfloat16 by default, as in the official video
             predictor. cells = (grid / pooling)^2; with `pooling` > 1 each is the mean of pooling x pooling cells.
-        pointers: ``[objects, conditioning + max_pointers - 1, d_model]`` float32.
+        pointers: ``[objects, conditioning + recent_pointers, d_model]`` float32.
         spatial_frame: ``[objects, conditioning + recents]`` int64, frame number of each slot; `EMPTY` = none.
-        pointer_frame: ``[objects, conditioning + max_pointers - 1]`` int64, likewise.
+        pointer_frame: ``[objects, conditioning + recent_pointers]`` int64, likewise.
         first_frame: ``[objects]`` int64, the first conditioning frame of each object, which is kept longest.
     """
 

@@ -56,7 +56,7 @@ class TrackerConfig:
     Attributes:
         max_objects: objects tracked at once, 1..65534; memory for all of them is allocated at the start.
         memory_frames: frames of spatial memory per object, 1..7: one conditioning frame and `memory_frames` - 1 recent
-            ones.
+            ones; fewer for a model that was trained with fewer (`ModelConfig.recent_memories`).
         max_conditioning_frames: prompted frames kept per object, at least 1. With 2 or more the first one is always
             kept, and of the others the newest.
         memory_policy: which tracked frames become memories: "official" = all, "visible" = those that show the object,

@@ -167,3 +167,21 @@ def test_a_frame_without_the_object_does_not_count(model, scene) -> None:
     assert loss_of(model, keys, batch) == pytest.approx(float(loss_of(model, other, batch)))
     other[0] = other[1]
     assert loss_of(model, keys, batch) < loss_of(model, other, batch)
+
+
+@torch.inference_mode()
+def test_an_unfused_object_is_tracked_by_the_matching_memory_alone(batch, monkeypatch) -> None:
+    model = matching_model(SIZE)
+    features = encode_frames(model, batch.images_bt3hw)
+
+    def tracked(unfused: list[bool] | None) -> torch.Tensor:
+        chosen = None if unfused is None else torch.tensor(unfused)
+        plan = PromptPlan("mask")
+        return roll_out(model, features, batch, plan, LossConfig(), (1,), unfused_m=chosen).logits_tmhw[1]
+
+    fused, first, both = tracked(None), tracked([True, False]), tracked([True, True])
+    monkeypatch.setattr(model, "fuse_memory", lambda s16, view: model.without_memory(s16))
+    without = tracked(None)
+    torch.testing.assert_close(both, without)
+    torch.testing.assert_close(first, torch.stack([without[0], fused[1]]))
+    assert (without[0] - fused[0]).abs().max() > 0.01 * fused[0].abs().max()

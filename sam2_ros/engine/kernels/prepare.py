@@ -103,7 +103,7 @@ def _copy(module: nn.Module) -> nn.Module:
 def _narrow_values_pay(model: Sam2Model) -> bool:
     """True if narrow values are faster for a full memory; the same kernels are used before it is full."""
     config = model.config
-    keys = config.num_maskmem * config.grid**2
+    keys = (1 + config.recent_memories) * config.grid**2
     with torch.inference_mode():
         queries = torch.empty(
             1, 1, config.grid**2, config.d_model, dtype=model.compute_dtype, device=model.device

@@ -14,9 +14,7 @@ from sam2_ros.engine.model.matching import Matching
 
 from .recipe import NanoConfig
 
-FAST_RATE = (
-    30.0  # of the scales of the matching memory: with that of weights they hardly change in a thousand steps
-)
+FAST_RATE = 30.0  # of the scales of the matching memory, which would hardly change in a thousand steps
 
 
 def make_optimisers(model: nn.Module, config: NanoConfig) -> list[torch.optim.Optimizer]:

@@ -327,15 +327,8 @@ def test_bfloat16_needs_a_cpu_that_multiplies_it(kernels: Kernels, monkeypatch) 
 
 @pytest.mark.long
 def test_an_installation_without_a_compiler_goes_on_without_kernels(tmp_path: Path) -> None:
-    build = [
-        sys.executable,
-        "setup.py",
-        "build_ext",
-        "--build-lib",
-        tmp_path / "lib",
-        "--build-temp",
-        tmp_path / "t",
-    ]
+    options = ["--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "t"]
+    build = [sys.executable, "setup.py", "build_ext", *options]
     for compiler, built in (("false", False), ("", True)):
         chosen = {"CC": compiler, "CXX": compiler} if compiler else {}
         subprocess.run(build, cwd=ROOT, env=os.environ | chosen, check=True, capture_output=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments everything in one image: prompts a grid of clicks, and keeps the good, stable and distinct masks.
 
-Without an image it renders one. nano is meant for tracking: take a larger model for photographs.
+Without an image it renders one. The thresholds are those that fit the model.
 """
 
 import argparse
@@ -31,11 +31,7 @@ def main() -> None:
     if args.image is not None:
         image = cv2.cvtColor(cv2.imread(args.image), cv2.COLOR_BGR2RGB)
 
-    # The default thresholds are those of the official models; nano's scores are lower.
-    thresholds = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6} if args.model == "nano" else {}
-    masks = segment_everything(
-        load_model(args.model), image, EverythingConfig(points_per_side=args.side, **thresholds)
-    )
+    masks = segment_everything(load_model(args.model), image, EverythingConfig(points_per_side=args.side))
 
     print(f"{len(masks)} masks of {args.side * args.side} clicks; the largest:")
     masks.sort(key=lambda mask: -mask.area)

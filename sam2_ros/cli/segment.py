@@ -41,15 +41,19 @@ def segment(
         ),
     ] = 32,
     pred_iou_thresh: Annotated[
-        float, typer.Option(help="With --everything: lowest predicted IoU of a kept mask, 0..1.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            help="With --everything: lowest predicted IoU of a kept mask, 0..1. By default what fits the model: 0.8 for "
+            "the official ones, 0.5 for nano."
+        ),
+    ] = None,
     stability_score_thresh: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="With --everything: lowest stability of a kept mask, 0..1: the share of its area that stays when its "
-            "edge is moved."
+            "edge is moved. By default what fits the model: 0.95 for the official ones, 0.6 for nano."
         ),
-    ] = 0.95,
+    ] = None,
     crop_n_layers: Annotated[
         int,
         typer.Option(

@@ -16,10 +16,10 @@ from .model.matching import MatchingConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of one SAM 2 model. The defaults are those of the official models; only nano has other widths.
+    """Sizes of one SAM 2 model. The defaults are those of the official models; only those of nano differ.
 
     Attributes:
-        name: nano, tiny, small, base_plus or large.
+        name: nano, nano1, tiny, small, base_plus or large.
         encoder: the image encoder, of any kind.
         version: "2.0" or "2.1". 2.1 adds a temporal encoding to object pointers, and an embedding to the memories of
             frames on which the object is absent.
@@ -96,8 +96,8 @@ class ModelConfig:
         return replace(self, image_size=image_size)
 
 
-NANO = ModelConfig(
-    name="nano",
+NANO1 = ModelConfig(
+    name="nano1",
     encoder=HieraConfig(48, 1, (1, 3, 4, 1), (4, 5, 6, 7), (8, 16, 8, 8), (8, 8)),
     image_size=384,
     d_model=128,
@@ -108,9 +108,9 @@ NANO = ModelConfig(
     mask_decoder_ffn=512,
     head_hidden=128,
 )
-NANO2 = replace(
-    NANO,
-    name="nano2",
+NANO = replace(
+    NANO1,
+    name="nano",
     encoder=LiteConfig(),
     recent_memories=0,
     recent_pointers=0,
@@ -125,8 +125,8 @@ BASE_PLUS = ModelConfig(
 LARGE = ModelConfig("large", HieraConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)))
 
 OFFICIAL = {config.name: config for config in (TINY, SMALL, BASE_PLUS, LARGE)}
-FAMILY = {"nano": NANO, "nano2": NANO2, **OFFICIAL}
-"""Every model by name, as recognised, loaded and trained."""
+FAMILY = {"nano": NANO, "nano1": NANO1, **OFFICIAL}
+"""Every model by name, as recognised, loaded and trained. nano1: nano of version 0.1.0, without weights here."""
 
 
 def config_for(name: str, version: str = "2.1") -> ModelConfig:

@@ -25,6 +25,10 @@ from .postprocess import connected_regions, measure_mask
 from .preprocess import checked_frame
 
 NEAR_EDGE_PX = 20.0  # a mask that ends this close to a crop's edge is taken as cut by it
+OFFICIAL_THRESHOLDS = (0.8, 0.95)
+"""Predicted IoU and stability of masks that are kept, as in the official generator."""
+THRESHOLDS = {"nano": (0.5, 0.6), "nano1": (0.5, 0.6)}
+"""The same for models whose predicted IoUs and outlines are not those of the official models."""
 UPSAMPLED_TOGETHER = 16  # most masks at the image's size at once: 133 MB of logits for a 1080p camera
 UPSAMPLED_PIXELS = UPSAMPLED_TOGETHER * 1920 * 1080  # of all of them: a larger image has fewer masks at once
 
@@ -39,9 +43,9 @@ class EverythingConfig:
     Attributes:
         points_per_side: clicks along each side of the image, at least 1; None with `point_grids`.
         points_per_batch: clicks that are decoded in one batch, at least 1.
-        pred_iou_thresh: predicted IoU above which a mask is kept, 0..1.
+        pred_iou_thresh: predicted IoU above which a mask is kept, 0..1; None = what fits the model, see `thresholds`.
         stability_score_thresh: least stability of a mask, 0..1: its area above `mask_threshold` +
-            `stability_score_offset` over its area above `mask_threshold` - `stability_score_offset`.
+            `stability_score_offset` over its area above `mask_threshold` - `stability_score_offset`; None likewise.
         stability_score_offset: see `stability_score_thresh`, logits.
         mask_threshold: logit above which a pixel belongs to a mask.
         box_nms_thresh: of two masks whose boxes overlap by more than this IoU, the one of lower predicted IoU is
@@ -65,8 +69,8 @@ class EverythingConfig:
 
     points_per_side: int | None = 32
     points_per_batch: int = 64
-    pred_iou_thresh: float = 0.8
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
     mask_threshold: float = 0.0
     box_nms_thresh: float = 0.7
@@ -104,6 +108,14 @@ class EverythingConfig:
                     "of crop_n_layers"
                 )
             object.__setattr__(self, "point_grids", grids)
+
+    def thresholds(self, model_name: str) -> tuple[float, float]:
+        """`pred_iou_thresh` and `stability_score_thresh`; what is not given fits the model of that name."""
+        iou, stability = THRESHOLDS.get(model_name, OFFICIAL_THRESHOLDS)
+        return (
+            iou if self.pred_iou_thresh is None else self.pred_iou_thresh,
+            stability if self.stability_score_thresh is None else self.stability_score_thresh,
+        )
 
     def clicks_of(self, layer: int) -> np.ndarray:
         """Clicks of a crop of this layer: ``[n, 2]`` float32, (x, y) in fractions 0..1 of the crop."""
@@ -277,6 +289,7 @@ def _masks_of_clicks(
     """The masks of good predicted IoU and stability for clicks ``[n, 2]`` in fractions 0..1 of the crop."""
     x0, y0, x1, y1 = crop_box
     size = segmenter.model.config.image_size
+    least_iou, least_stability = config.thresholds(segmenter.model.config.name)
     points, labels = clicks_n2[:, None] * size, torch.full((len(clicks_n2), 1), POSITIVE)
     logits, scores = segmenter.decode(points, labels, None, config.multimask_output)
     candidates = logits.shape[1]
@@ -287,7 +300,7 @@ def _masks_of_clicks(
         again, scores = segmenter.decode(points, labels, dense, multimask=False)
         logits, scores = again[:, 0], scores[:, 0]
     # Most candidates are dropped here, before anything of the image's size is allocated for them.
-    good = (scores > config.pred_iou_thresh).nonzero()[:, 0]
+    good = (scores > least_iou).nonzero()[:, 0]
     together = max(1, min(UPSAMPLED_TOGETHER, UPSAMPLED_PIXELS // ((x1 - x0) * (y1 - y0))))
     for indices in good.split(together):
         large = upsample_logits(logits[indices, None], (y1 - y0, x1 - x0))[:, 0]
@@ -296,7 +309,7 @@ def _masks_of_clicks(
         stability = (inner / outer.clamp(min=1)).cpu()
         masks = (large > config.mask_threshold).cpu().numpy()
         for index, mask, stable in zip(indices.tolist(), masks, stability.tolist(), strict=True):
-            if stable < config.stability_score_thresh:
+            if stable < least_stability:
                 continue
             whole = np.zeros((image_hw[0], image_hw[1]), bool)
             whole[y0:y1, x0:x1] = mask

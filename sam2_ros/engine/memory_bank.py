@@ -287,7 +287,8 @@ class MemoryBank:
                 held[order[row], f], source[order[row], f] = 1.0, (row, slot)
         row_bf, slot_bf = (upload(source[..., axis], keys.device) for axis in range(2))
         frames = [keys[found[0]] for found in holders.values()]
-        keys_fnc = torch.stack(frames) if frames else keys.new_zeros(0, *keys.shape[2:])
+        with torch.autocast(keys.device.type, enabled=False):  # it refuses keys that are not of its own type
+            keys_fnc = torch.stack(frames) if frames else keys.new_zeros(0, *keys.shape[2:])
         valid_bf = valid[row_bf, slot_bf] * upload(held, keys.device)
         return MatchFrames(keys_fnc, values[row_bf, slot_bf], valid_bf)
 

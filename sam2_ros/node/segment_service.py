@@ -20,7 +20,6 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 
 from sam2_ros.engine import (
-    EverythingConfig,
     FrameResult,
     ImageSegmenter,
     ObjectState,
@@ -41,8 +40,6 @@ from .loading import free_device_memory
 from .outputs.object_messages import objects_message
 from .parameters.declared import DeclaredParameters
 
-# The official thresholds fit the official models; nano's scores are lower, and it would find nothing.
-EVERYTHING = {"nano": EverythingConfig(pred_iou_thresh=0.5, stability_score_thresh=0.6)}
 PATIENCE_S = 1.5  # for one prompt or one batch of clicks; a request checks for the end after each
 WAITING_REQUESTS = 8  # besides the one in progress; a further request is refused at once
 # Depth of the request queue: a request that the middleware drops is never answered.
@@ -163,8 +160,7 @@ class SegmentService:
         height, width = image.shape[:2]
         result = FrameResult(0, 0.0, height, width)
         if not len(request.prompts):
-            config = EVERYTHING.get(model.config.name, EverythingConfig())
-            found = segment_everything(model, image, config, before_batch=self._check_stopping)
+            found = segment_everything(model, image, before_batch=self._check_stopping)
             candidates = [("", "", mask.segmentation, mask.predicted_iou) for mask in found]
         else:
             limits = self._settings.used.limits

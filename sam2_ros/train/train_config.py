@@ -28,6 +28,7 @@ class SizeDefaults:
 # the paper. Models that are not listed use tiny's.
 SIZES = {
     "nano": SizeDefaults(2e-4, 1e-4, 0.9),
+    "nano1": SizeDefaults(2e-4, 1e-4, 0.9),
     "tiny": SizeDefaults(5e-6, 3e-6, 0.8),
     "small": SizeDefaults(5e-6, 3e-6, 0.8),
     "base_plus": SizeDefaults(5e-6, 3e-6, 0.9),

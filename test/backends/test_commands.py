@@ -12,7 +12,7 @@ import pytest
 import torch
 from vos_layouts import write_sequence
 
-from sam2_ros.backends.onnx.layout import MANIFEST, STAGES
+from sam2_ros.backends.onnx.layout import MANIFEST, MATCHING_STAGES, STAGES
 from sam2_ros.backends.onnx.model import OnnxModel
 from sam2_ros.cli.main import run
 from sam2_ros.engine import Prompt
@@ -52,7 +52,7 @@ def test_export_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Capture
     assert run([*arguments, "--image-size", "96", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert (report["model"], report["objects"], report["image_size"]) == ("nano", 1, 96)
-    assert report["max_error"].keys() == set(STAGES)
+    assert report["max_error"].keys() == {*STAGES, *MATCHING_STAGES}
     assert report["bytes"] == {
         path.name: path.stat().st_size for path in out.iterdir() if path.name[0] != "."
     }
@@ -121,7 +121,7 @@ def test_the_node_loads_an_export_and_its_tracker_follows(
     )
     loaded = load(params)
     assert isinstance(loaded.model, OnnxModel)
-    assert "nano (5.7 M parameters, cpu float32" in loaded.summary
+    assert "nano (4.0 M parameters, cpu float32" in loaded.summary
     prompt = Prompt("thing", box=tight_box(clip.masks[0, 0]))
     first = loaded.tracker.step(clip.frames[0], [prompt]).objects[0]
     second = loaded.tracker.step(clip.frames[1]).objects[0]

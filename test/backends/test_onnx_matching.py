@@ -35,7 +35,7 @@ def model() -> Sam2Model:
 @pytest.fixture(scope="module")
 def folder(onnx_packages: None, model: Sam2Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For three objects, with room for two prompted frames."""
-    out = tmp_path_factory.mktemp("export") / "nano2"
+    out = tmp_path_factory.mktemp("export") / "nano"
     report = export_onnx(model, layout_of(model), out)
     assert max(report["max_error"].values()) < TOLERANCE
     assert set(report["bytes"]) == {path.name for path in out.iterdir()} == set(FILES)
@@ -93,7 +93,7 @@ def test_graphs_have_fixed_shapes_and_make_no_decisions(folder: Path) -> None:
 
 
 def test_models_without_it_are_exported_as_before() -> None:
-    for name in ("nano", "tiny"):
+    for name in ("nano1", "tiny"):
         layout = ExportLayout(name, "2.1", 256, objects=3)
         assert layout.stages == STAGES
         assert list(layout.outputs("image_encoder")) == ["s4", "s8", "s16"]
@@ -177,6 +177,6 @@ def test_without_evidence_masks_are_those_of_a_model_that_has_none(exported, mod
 
 def test_half_precision_is_close(onnx_packages: None, tmp_path: Path) -> None:
     model = matching_model(96)
-    layout = ExportLayout("nano2", "2.1", 96, "fp16", objects=1, weights=weights_digest(model))
+    layout = ExportLayout("nano", "2.1", 96, "fp16", objects=1, weights=weights_digest(model))
     errors = export_onnx(model, layout, tmp_path)["max_error"]
     assert 1e-5 < max(errors.values()) < 2e-2

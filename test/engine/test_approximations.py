@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Approximations by settings: off they change nothing; on they save what they promise, and ages of memories stay.
 
-Uses nano with random weights: does not measure quality, as `sam2-ros eval` does.
+Uses nano1 with random weights: does not measure quality, as `sam2-ros eval` does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BOX = (20.0, 30.0, 90.0, 100.0)
 
 @pytest.fixture(scope="module")
 def model() -> Sam2Model:
-    model = Sam2Model(config_for("nano").at_image_size(128)).eval().requires_grad_(False)
+    model = Sam2Model(config_for("nano1").at_image_size(128)).eval().requires_grad_(False)
     model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=6.0))
     return model
 

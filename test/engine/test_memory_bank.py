@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2_ros.engine.config import NANO
+from sam2_ros.engine.config import NANO1
 from sam2_ros.engine.memory_bank import MemoryBank
 
-CONFIG = NANO.at_image_size(32)  # 2 x 2 cells: the size does not matter to the bank
+CONFIG = NANO1.at_image_size(32)  # 2 x 2 cells: the size does not matter to the bank
 CELLS = CONFIG.grid**2
 
 

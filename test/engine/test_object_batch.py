@@ -23,7 +23,7 @@ CONFIG = TrackerConfig(max_objects=6, forget_after_s=0)
 
 @pytest.fixture(scope="module")
 def model() -> Sam2Model:
-    model = Sam2Model(config_for("nano").at_image_size(SIZE_PX)).eval()
+    model = Sam2Model(config_for("nano1").at_image_size(SIZE_PX)).eval()
     model.load_state_dict(fill_by_key(model.state_dict(), seed=1, presence_bias=3.0))
     return model
 

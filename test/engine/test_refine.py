@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from random_models import random_model
 
-from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig
+from sam2_ros.engine import ObjectState, Prompt, PromptError, Tracker, TrackerConfig, config_for
 from sam2_ros.weights.load import load_model
 
 HEIGHT, WIDTH = 120, 200
@@ -80,8 +81,9 @@ def test_a_refined_frame_is_one_conditioning_frame(model, frames):
     assert 3 not in tracker.bank.pointer_frame[0, conditioning:]
 
 
-def test_a_correction_that_is_not_conditioning_stays_a_recent_frame(model, frames):
-    tracker = Tracker(model, TrackerConfig(corrections_are_conditioning=False))
+def test_a_correction_that_is_not_conditioning_stays_a_recent_frame(frames):
+    model = random_model(config_for("nano1").at_image_size(128))
+    tracker = Tracker(model, TrackerConfig(corrections_are_conditioning=False, memory_policy="official"))
     for index, frame in enumerate(frames[:4]):
         tracker.step(frame, [click()] if index == 0 else [click(at=OTHER, label=0)] if index == 2 else ())
     tracker.refine([click(at=OTHER, label=0)])

@@ -21,7 +21,7 @@ BOX = (20.0, 30.0, 90.0, 100.0)
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(config_for("nano").at_image_size(256), seed=3)
+    return random_model(config_for("nano1").at_image_size(256), seed=3)
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import torch
 from random_models import random_model
 
 from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig
-from sam2_ros.engine.config import NANO
+from sam2_ros.engine.config import NANO1
 from sam2_ros.engine.model.sam2 import MemoryView
 from sam2_ros.engine.warm_up import warm_up
 
 
 @pytest.fixture
 def model() -> Sam2Model:
-    return random_model(NANO.at_image_size(128), seed=2)
+    return random_model(NANO1.at_image_size(128), seed=2)
 
 
 @pytest.fixture

@@ -134,7 +134,11 @@ def test_everything_has_the_options_and_defaults_of_the_official_generator() -> 
     official = json.loads(GENERATOR_OPTIONS.read_text())
     # No option here: `annotation` makes records in any of the three modes.
     assert official.pop("output_mode") == "binary_mask"
-    assert official == {option.name: option.default for option in fields(EverythingConfig)}
+    own = {option.name: option.default for option in fields(EverythingConfig)}
+    thresholds = zip(
+        ("pred_iou_thresh", "stability_score_thresh"), EverythingConfig().thresholds("tiny"), strict=True
+    )
+    assert official == own | dict(thresholds)
 
 
 def prompt_of(event: Event) -> Prompt:

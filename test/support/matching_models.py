@@ -12,8 +12,8 @@ RIVALS = 3  # channel of the evidence
 
 
 def matching_model(image_size: int = 128, presence_bias: float = 3.0, rivals: bool = True) -> Sam2Model:
-    """nano2 in evaluation mode, without gradients; without `rivals`, what other objects match does not count."""
-    model = Sam2Model(config_for("nano2").at_image_size(image_size)).eval().requires_grad_(False)
+    """nano in evaluation mode, without gradients; without `rivals`, what other objects match does not count."""
+    model = Sam2Model(config_for("nano").at_image_size(image_size)).eval().requires_grad_(False)
     first = {name: value.clone() for name, value in model.matching.state_dict().items()}
     model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=presence_bias))
     for name in ("scale", "log_falloff"):

@@ -30,7 +30,7 @@ SIZE = 96
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return initialise(Sam2Model(config_for("nano").at_image_size(SIZE))).eval().requires_grad_(False)
+    return initialise(Sam2Model(config_for("nano1").at_image_size(SIZE))).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_cache_is_filled_once_by_all_processes_together_and_of_one_encoder_onl
 def test_a_teacher_of_another_size_answers_in_its_own_pixels(model, sequences):
     """The teacher is prompted with the true box at its own input size: equal to running that model directly."""
     torch.manual_seed(1)
-    teacher = Teacher(initialise(Sam2Model(config_for("nano").at_image_size(2 * SIZE))))
+    teacher = Teacher(initialise(Sam2Model(config_for("nano1").at_image_size(2 * SIZE))))
     batch = make_batch([sampler(sequences, 2 * SIZE, 0.0)(0)])
     assert batch.images_bt3hw.shape[-1] == 2 * SIZE
     features = teacher.encode(batch.images_bt3hw)
@@ -107,8 +107,8 @@ def test_distillation_loss_is_least_for_equal_masks_and_counts_visible_objects()
 def test_features_learn_to_match_the_teachers(sequences):
     """Training bridge and encoder together reduces the difference, and does not change the teacher."""
     torch.manual_seed(2)
-    ours = initialise(Sam2Model(config_for("nano").at_image_size(SIZE)))
-    teacher = Teacher(random_model(config_for("nano").at_image_size(2 * SIZE), seed=3))
+    ours = initialise(Sam2Model(config_for("nano1").at_image_size(SIZE)))
+    teacher = Teacher(random_model(config_for("nano1").at_image_size(2 * SIZE), seed=3))
     before = [p.clone() for p in teacher.model.parameters()]
     bridge = FeatureBridge(ours.config, teacher.model.config)
     batch = make_batch([sampler(sequences, SIZE, 0.0)(0)])

@@ -29,7 +29,7 @@ def official_state(name: str, version: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("version", ["2.1", "2.0"])
 def test_every_layout_holds_the_same_model(version: str, tmp_path: Path) -> None:
-    state = official_state("nano", version)
+    state = official_state("nano1", version)
     torch.save({"model": state}, tmp_path / "official.pt")
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "official.safetensors")
     # Shared tensors are saved once: files of transformers have one of the two copies of the Fourier matrix.
@@ -37,13 +37,13 @@ def test_every_layout_holds_the_same_model(version: str, tmp_path: Path) -> None
     save_file(renamed, tmp_path / "transformers.safetensors")
     for name in ("official.pt", "official.safetensors", "transformers.safetensors"):
         model = load_model(tmp_path / name, device="cpu", precision="fp32")
-        assert (model.config.name, model.config.version) == ("nano", version)
+        assert (model.config.name, model.config.version) == ("nano1", version)
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, state[key]), f"{key} of {name}"
 
 
 def test_a_model_can_have_another_image_size(tmp_path: Path) -> None:
-    torch.save({"model": official_state("nano", "2.1")}, tmp_path / "nano.pt")
+    torch.save({"model": official_state("nano1", "2.1")}, tmp_path / "nano.pt")
     model = load_model(tmp_path / "nano.pt", device="cpu", image_size=128)
     result = Tracker(model).step(np.zeros((90, 120, 3), np.uint8), [Prompt("thing", box=(10, 10, 60, 60))])
     assert result.objects[0].logits.shape == (32, 32)
@@ -57,7 +57,7 @@ def test_a_size_that_does_not_divide_is_refused(size: int, instead: int) -> None
 
 
 def test_a_key_that_is_in_no_layout_is_named(tmp_path: Path) -> None:
-    renamed = to_transformers(official_state("nano", "2.1"))
+    renamed = to_transformers(official_state("nano1", "2.1"))
     renamed["vision_encoder.surprise"] = torch.zeros(1)
     save_file({key: value.clone() for key, value in renamed.items()}, tmp_path / "odd.safetensors")
     with pytest.raises(CheckpointError, match=r"vision_encoder\.surprise") as raised:

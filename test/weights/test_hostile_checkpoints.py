@@ -19,7 +19,7 @@ from sam2_ros.errors import CheckpointError
 from sam2_ros.weights.catalogue import find_checkpoint
 from sam2_ros.weights.load import load_model, read_state
 
-FIRST = "image_encoder.trunk.patch_embed.proj.weight"
+FIRST = "image_encoder.trunk.stem.weight"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def with_first(state: dict[str, torch.Tensor], tensor: torch.Tensor) -> dict[str
     [
         (
             lambda t: torch.zeros(1).expand(1 << 17, *t.shape[1:]),
-            r"claims a shape of \[131072, 3, 7, 7\] and has 4 bytes",
+            r"claims a shape of \[131072, 3, 3, 3\] and has 4 bytes",
         ),
         (lambda t: torch.zeros(1, dtype=torch.float16).expand(1 << 31, *t.shape[1:]), "claims a shape"),
         (lambda t: t.to(torch.int64), "holds torch.int64 and no floats"),

@@ -45,8 +45,8 @@ def test_the_large_attentions_of_a_model():
     assert named == ["96", "256", "256 to memory", "256 over 64"]
     assert attention_flops(*MEMORY[1:4]) == pytest.approx(120.5e9, rel=0.01)
     assert [shape.channels for shape in large_attentions(config_for("large"))] == [72, 256, 256, 256]
-    assert [shape.channels for shape in large_attentions(config_for("nano"))] == [48, 128, 128, 128]
-    assert [shape.name for shape in large_attentions(config_for("nano").at_image_size(320))] == [
+    assert [shape.channels for shape in large_attentions(config_for("nano1"))] == [48, 128, 128, 128]
+    assert [shape.name for shape in large_attentions(config_for("nano1").at_image_size(320))] == [
         "128 to memory",
         "128 over 64",
     ]

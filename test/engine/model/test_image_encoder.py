@@ -16,7 +16,7 @@ from torch import nn
 from sam2_ros.bench.against.reference import hiera_of
 from sam2_ros.bench.flops import BankSize, official_flops, rewritten_flops
 from sam2_ros.engine import ImageSegmenter, Prompt, Tracker, TrackerConfig
-from sam2_ros.engine.config import FAMILY, NANO, ModelConfig
+from sam2_ros.engine.config import FAMILY, NANO1, ModelConfig
 from sam2_ros.engine.model.attention_shapes import large_attentions
 from sam2_ros.engine.model.image_encoder import PREFIX, EncoderConfig, ImageEncoder, linear_flops
 from sam2_ros.errors import UserError
@@ -76,7 +76,7 @@ class Pooling(ImageEncoder):
         return maps
 
 
-POOLING = replace(NANO, name="pooling", encoder=PoolingConfig(16), image_size=128)
+POOLING = replace(NANO1, name="pooling", encoder=PoolingConfig(16), image_size=128)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from matching_models import matching_model
 
-from sam2_ros.engine.config import FAMILY, NANO, NANO2, config_for
+from sam2_ros.engine.config import FAMILY, NANO, NANO1, config_for
 from sam2_ros.engine.kernels.prepare import prepare
 from sam2_ros.engine.model.image_encoder import PREFIX
 from sam2_ros.engine.model.lite import STAGES, STEM_CHANNELS, TAPS, Lite, LiteConfig, SameConv
@@ -63,7 +63,7 @@ def test_context_reaches_across_the_image() -> None:
 def test_a_prepared_model_gives_the_same(size: int) -> None:
     model, image = matching_model(size), drawn(1, 3, size, size)
     prepared = prepare(model)
-    assert prepared.trunk.prepared_position.shape == (1, NANO2.encoder.dim, size // 16, size // 16)
+    assert prepared.trunk.prepared_position.shape == (1, NANO.encoder.dim, size // 16, size // 16)
     for found, expected in zip(prepared.encode_image(image), model.encode_image(image), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert model.trunk.prepared_position is None
@@ -98,9 +98,9 @@ def test_every_parameter_has_its_layer(encoder: Lite) -> None:
 
 def test_earlier_layers_learn_more_slowly() -> None:
     with torch.device("meta"):
-        model = Sam2Model(config_for("nano2"))
+        model = Sam2Model(config_for("nano"))
     freeze(model, encoder=False)
-    config = FinetuneConfig(data=("clips",), out="run", model="nano2")
+    config = FinetuneConfig(data=("clips",), out="run", model="nano")
     optimiser = make_optimiser(model, [], config, SizeDefaults(1.0, 0.5, 0.8))
     of = {id(p): group["peak"] for group in optimiser.param_groups for p in group["params"]}
     named = {name.removeprefix(PREFIX): of[id(p)] for name, p in model.named_parameters()}
@@ -111,21 +111,21 @@ def test_earlier_layers_learn_more_slowly() -> None:
 
 
 def test_its_model_is_recognised_and_loaded_strictly() -> None:
-    assert FAMILY["nano2"] is NANO2
+    assert FAMILY["nano"] is NANO
     model = matching_model(96)
     state = dict(model.state_dict())
-    assert (recognise(state).name, recognise(state).version) == ("nano2", "2.1")
+    assert (recognise(state).name, recognise(state).version) == ("nano", "2.1")
     assert recognise({k: v for k, v in state.items() if "obj_ptr_tpos_proj" not in k}).version == "2.0"
     load_strictly(model, state)
     without = {name: value for name, value in state.items() if name != "matching.scale"}
-    with pytest.raises(UserError, match=r"does not fit SAM 2.1 nano2: 1 missing \(matching.scale\)"):
+    with pytest.raises(UserError, match=r"does not fit SAM 2.1 nano: 1 missing \(matching.scale\)"):
         load_strictly(model, without)
     wider = LiteConfig(dim=96)
     assert not wider.matches(state)
     assert not LiteConfig(depth=2).matches(state)
-    assert not NANO2.encoder.matches({"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(1)})
+    assert not NANO.encoder.matches({"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(1)})
     with torch.device("meta"):
-        other = Sam2Model(replace(NANO2, encoder=wider)).state_dict()
+        other = Sam2Model(replace(NANO, encoder=wider)).state_dict()
     assert wider.matches(other)
 
 
@@ -140,7 +140,7 @@ def test_another_file_than_the_known_weights_is_refused_in_one_line(encoder: Lit
         assert "\n" not in str(error.value)
         wrong.write_bytes(b"other")
     with pytest.raises(CheckpointError, match=r"weights of EfficientNet-Lite0, but the model has Hiera"):
-        lite_weights.load_imagenet_weights(NANO.encoder.build(), wrong)
+        lite_weights.load_imagenet_weights(NANO1.encoder.build(), wrong)
 
 
 @torch.inference_mode()

@@ -159,7 +159,7 @@ def test_a_new_model_decodes_the_same_with_evidence_as_without() -> None:
     evidence = torch.randn(2, 6, 24, 24, generator=generator)
     image = torch.randn(1, 3, 192, 192, generator=generator)
     differences = []
-    for model in (Sam2Model(config_for("nano2").at_image_size(192)).eval(), matching_model(192)):
+    for model in (Sam2Model(config_for("nano").at_image_size(192)).eval(), matching_model(192)):
         features = model.encode_image(image)
         fused = model.without_memory(features.s16).expand(2, -1, -1, -1)
         plain, helped = (model.decode(fused, features, evidence_b6hw=x) for x in (None, evidence))

@@ -111,5 +111,5 @@ def test_a_configuration_that_cannot_work_is_refused(kwargs: dict[str, object], 
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="nano, nano2, tiny, small, base_plus, large"):
+    with pytest.raises(ValueError, match="nano, nano1, tiny, small, base_plus, large"):
         config_for("huge")

@@ -15,7 +15,7 @@ from sam2_ros.engine.model.sam2 import Sam2Model
 from sam2_ros.engine.model.state_dict import load_strictly, recognise
 from sam2_ros.errors import UserError
 
-NAMES = ("nano", "nano2", "tiny", "small", "base_plus", "large")
+NAMES = ("nano", "nano1", "tiny", "small", "base_plus", "large")
 
 
 def on_meta(name: str, version: str = "2.1") -> dict[str, torch.Tensor]:

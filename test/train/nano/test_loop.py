@@ -41,7 +41,7 @@ def batch():
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return initialise(Sam2Model(config_for("nano").at_image_size(SIZE)))
+    return initialise(Sam2Model(config_for("nano1").at_image_size(SIZE)))
 
 
 def test_targets_are_the_share_of_each_cell_that_the_object_covers(batch):
@@ -197,7 +197,7 @@ def test_a_lost_object_is_forgotten_in_memory_alone():
     batch = rendered_batch(79, clips=1, size=128, objects=2, frames=3)
     assert batch.visible_tm.all()  # hidden objects are stored as absent anyway
     torch.manual_seed(0)
-    model = initialise(Sam2Model(config_for("nano").at_image_size(128)))
+    model = initialise(Sam2Model(config_for("nano1").at_image_size(128)))
     true = torch.ones(2, dtype=torch.bool)
     occlusion = LongOcclusion(1, 1, torch.tensor([True, False]))
     with torch.inference_mode():
@@ -241,28 +241,34 @@ def test_a_run_can_start_from_weights(tmp_path):
     from sam2_ros.weights.load import save_model
 
     weights = tmp_path / "start.safetensors"
-    save_model(random_model(config_for("nano"), seed=5), weights)
+    save_model(random_model(config_for("nano1"), seed=5), weights)
     settings = NanoConfig(
-        (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), start=str(weights), objects=1,
+        (Phase(1, SIZE, frames=1, clips=1, learning_rate=5e-4),), model="nano1", start=str(weights), objects=1,
         validation_clips=1, validation_frames=2, warmup_steps=10**9,
     )  # fmt: skip
     trained = train_nano(settings, tmp_path / "run").state_dict()
-    given = random_model(config_for("nano"), seed=5).state_dict()
+    given = random_model(config_for("nano1"), seed=5).state_dict()
     for key in ("no_obj_ptr", "memory_attention.norm.weight", "image_encoder.trunk.pos_embed"):
         torch.testing.assert_close(trained[key], given[key], atol=2e-3, rtol=1e-3)
 
 
 def test_a_model_with_matching_memory_learns_from_what_fits_and_from_single_frames(tmp_path, capsys):
     """Frozen parameters stay; the prompt encoder learns from single frames alone, with memory frozen."""
+    from random_models import random_model
+
+    from sam2_ros.weights.load import save_model
+
+    older = random_model(config_for("nano1"), seed=5)
+    save_model(older, tmp_path / "nano1.safetensors")
     phase = Phase(
         1, SIZE, frames=2, clips=1, learning_rate=1e-3, single_frames=2, frozen=("*.trunk.stem.*", "memory_*"),
     )  # fmt: skip
     settings = NanoConfig(
-        (phase,), model="nano2", start="nano", objects=1, grouping_weight=0.0, still_objects=0, warmup_steps=1,
+        (phase,), start=str(tmp_path / "nano1.safetensors"), objects=1, grouping_weight=0.0, still_objects=0, warmup_steps=1,
         validation_clips=1, validation_frames=2, ema=0.0,
     )  # fmt: skip
-    trained = train_nano(settings, tmp_path).state_dict()
-    given = load_model("nano", "cpu", "fp32").state_dict()
+    trained = train_nano(settings, tmp_path / "run").state_dict()
+    given = older.state_dict()
     assert "start: " in capsys.readouterr().out
     assert torch.allclose(trained["memory_attention.norm.weight"], given["memory_attention.norm.weight"])
     for learned in ("sam_prompt_encoder.point_embeddings.0.weight", "sam_mask_decoder.iou_token.weight"):

@@ -37,6 +37,8 @@ class ModelConfig:
         recent_pointers: likewise, recent frames of `max_pointers` - 1 whose object pointers are attended to.
         best_of_three: True: the mask of a frame that is only tracked is the candidate of 1..3 with the highest
             predicted IoU, as in SAM 2. False: candidate 0.
+        prompt_maps: False: clicks and boxes are tokens alone, as in SAM 2. True: they are also drawn into the dense
+            prompt, see `PromptEncoder.drawn`.
         matching: sizes of the dense matching memory; None = the model has none, like the official ones.
 
     Raises:
@@ -59,6 +61,7 @@ class ModelConfig:
     recent_memories: int = 6
     recent_pointers: int = 15
     best_of_three: bool = True
+    prompt_maps: bool = False
     matching: MatchingConfig | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +118,7 @@ NANO = replace(
     recent_memories=0,
     recent_pointers=0,
     best_of_three=False,
+    prompt_maps=True,
     matching=MatchingConfig(),
 )
 TINY = ModelConfig("tiny", HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)))

@@ -17,6 +17,8 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.layers import LayerNorm2d
 
 NEGATIVE, POSITIVE, BOX_MIN, BOX_MAX, PADDING = 0, 1, 2, 3, -1  # labels of points
+INSIDE_BOX, OUTSIDE_BOX, CLICKED = 3.0, -10.0, 10.0  # logits of a drawn prompt; a negative click has the opposite sign
+CLICK_RADIUS = 2.0  # of a drawn click, cells at stride 4
 
 
 class FourierPosition(nn.Module):
@@ -97,6 +99,38 @@ class PromptEncoder(nn.Module):
                 logits_b1hw.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
             )
         return self.mask_downscaling(logits_b1hw)
+
+    def drawn(
+        self, points_bn2: torch.Tensor, labels_bn: torch.Tensor, logits_b1hw: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Draw clicks and boxes as mask logits at stride 4, for `dense`; small decoders locate maps better than tokens.
+
+        Args:
+            points_bn2: as for `sparse`.
+            labels_bn: as for `sparse`; at most one box per prompt.
+            logits_b1hw: ``[b, 1, 4 side, 4 side]``, an earlier mask, over which clicks are drawn; None = none.
+
+        Returns:
+            ``[b, 1, 4 side, 4 side]``. Without an earlier mask: 0, in and around a box `INSIDE_BOX` and `OUTSIDE_BOX`.
+        """
+        side = 4 * self.grid_side
+        centres = (torch.arange(side, device=points_bn2.device) + 0.5) * (self.image_size / side)
+        x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
+        points, labels = (points_bn2.float() + 0.5)[..., None, None], labels_bn[..., None, None]
+        px, py = points[:, :, 0], points[:, :, 1]
+        low, high = labels == BOX_MIN, labels == BOX_MAX
+        boxed = low.any(dim=1, keepdim=True)
+        # A corner of another label does not limit anything.
+        inside = (~low | ((x >= px) & (y >= py))) & (~high | ((x <= px) & (y <= py)))
+        within = inside.all(dim=1, keepdim=True)
+        found = torch.where(boxed, torch.where(within, INSIDE_BOX, OUTSIDE_BOX), 0.0)
+        if logits_b1hw is not None:
+            found = logits_b1hw.float()
+        radius = CLICK_RADIUS * self.image_size / side
+        near = (x - px) ** 2 + (y - py) ** 2 <= radius**2
+        for label, logit in ((NEGATIVE, -CLICKED), (POSITIVE, CLICKED)):
+            found = torch.where((near & (labels == label)).any(dim=1, keepdim=True), logit, found)
+        return found
 
     def dense_position(self) -> torch.Tensor:
         """Position encoding of the cells of the image embedding: ``[1, d_model, side, side]``."""

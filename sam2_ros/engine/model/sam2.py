@@ -252,10 +252,12 @@ class Sam2Model(nn.Module):
             evidence_b6hw: from `match`; None = the object has no memory, or the model no matching memory.
         """
         b = len(fused_bchw)
+        prompts = self.sam_prompt_encoder
+        if self.config.prompt_maps and points_bn2 is not None and labels_bn is not None and points_bn2.shape[1]:
+            mask_logits_b1hw = prompts.drawn(points_bn2, labels_bn, mask_logits_b1hw)
         if points_bn2 is None or labels_bn is None:
             points_bn2 = fused_bchw.new_zeros(b, 1, 2)
             labels_bn = torch.full((b, 1), PADDING, device=fused_bchw.device)
-        prompts = self.sam_prompt_encoder
         sparse = prompts.sparse(points_bn2, labels_bn)
         dense = prompts.dense(mask_logits_b1hw, b)
         position = prompts.dense_position().to(fused_bchw.dtype)

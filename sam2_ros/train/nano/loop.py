@@ -58,7 +58,6 @@ MEMORY = (  # prefixes of the parameters that clips of one frame do not train
 OWN = ("checkpoint.pt", "log.jsonl", "last.safetensors")
 """The files of a run, each written atomically, so that a killed run can resume."""
 FIXED = ("model",)
-EVERY_CANDIDATE = 0.25  # see `LossConfig.every_candidate`
 
 
 class NanoState(NamedTuple):
@@ -233,7 +232,7 @@ def validate(model: Sam2Model, batch: ClipBatch) -> dict[str, float]:
         Mean IoU over tracked frames with the object visible, and the share of frames with the correct presence.
     """
     features, rng = encode_frames(model, batch.pictures), np.random.default_rng(0)
-    tracked = roll_out(model, features, batch, PromptPlan("box"), _loss_config(0.0), rng)
+    tracked = roll_out(model, features, batch, PromptPlan("box"), LossConfig(full_size=False), rng)
     visible = batch.visible_tm[1:]
     ious = logits_iou(tracked.logits_tmhw, batch.cover_tmhw)[1:][visible]
     return {
@@ -266,10 +265,9 @@ def _start_from(model: Sam2Model, state: Mapping[str, torch.Tensor]) -> None:
     model.load_state_dict(fitting, strict=False)
 
 
-def _loss_config(balance: float, presence: float = 1.0) -> LossConfig:
-    return LossConfig(
-        "balanced", balance, full_size=False, every_candidate=EVERY_CANDIDATE, presence=presence
-    )
+def _loss_config(config: NanoConfig, balance: float, presence: float = 1.0) -> LossConfig:
+    every = config.every_candidate
+    return LossConfig("balanced", balance, full_size=False, every_candidate=every, presence=presence)
 
 
 def _loss(
@@ -278,9 +276,8 @@ def _loss(
     """Mean loss over the frames of a batch; mean IoU of the prompted and of the tracked frames, for the log."""
     model, device, balance = state.model, batch.masks_tmhw.device, config.balance_at(step)
     t, m, b = batch.frames, len(batch.clip_m), len(batch.pictures)
-    loss_config = _loss_config(
-        balance, float(t > 1)
-    )  # on a single frame every object is visible: no presence loss
+    # On a single frame every object is visible: no presence loss.
+    loss_config = _loss_config(config, balance, float(t > 1))
     true_memory = torch.from_numpy(rng.random(m) < config.teacher_share_at(step)).to(device)
     features = encode_frames(model, batch.pictures)
     occlusion = draw_occlusion(rng, batch.visible_tm.cpu())
@@ -317,7 +314,7 @@ def _single_loss(
 ) -> torch.Tensor:
     """Mean loss over prompts and corrections of all objects of one-frame clips."""
     features = encode_frames(state.model, batch.pictures)
-    loss = _loss_config(config.balance_at(step))
+    loss = _loss_config(config, config.balance_at(step))
     return stills_loss(state.model, features, batch, len(batch.clip_m), rng, loss)
 
 

@@ -68,6 +68,7 @@ class NanoConfig:
         grouping_weight: weight of the second loss, see `grouping_loss`.
         matching_weight: weight of the loss of the dense matching memory, see `matching_loss`; of models that have one.
         matched_frames: frames of each clip that are matched for it.
+        every_candidate: see `train.losses.LossConfig.every_candidate`.
         unfused_share: share of the objects that are tracked without memory attention, see `rollout.roll_out`.
         pretrained_rate: factor on the learning rate of convolutions that start from ImageNet weights.
         teacher_steps: over these steps, the share of objects whose memory holds the true mask instead of the predicted
@@ -92,6 +93,7 @@ class NanoConfig:
     grouping_weight: float = 1.0
     matching_weight: float = 1.0
     matched_frames: int = 3
+    every_candidate: float = 0.25
     unfused_share: float = 0.0
     pretrained_rate: float = 0.1
     weight_decay: float = 0.05

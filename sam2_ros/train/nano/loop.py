@@ -47,6 +47,7 @@ from .stored_clips import StoredClips, with_stored
 
 MEMORY = (  # prefixes of the parameters that clips of one frame do not train
     "memory_",
+    "matching.",
     "maskmem_",
     "mask_downsample",
     "obj_ptr_",

@@ -43,11 +43,13 @@ NANO_PHASES = (
     Phase(1200, 128, frames=1, clips=32, learning_rate=6e-4),
     Phase(200, 128, frames=4, clips=12, learning_rate=6e-4, memory_alone=True),
     Phase(400, 128, frames=6, clips=10, learning_rate=4e-4),
-    Phase(1400, 256, frames=5, clips=6, learning_rate=4e-4, decays=True),
-    Phase(1400, 256, frames=8, clips=4, learning_rate=2.5e-4, decays=True),
-    Phase(280, 256, frames=8, clips=4, learning_rate=2e-4, decays=True),
-    Phase(620, 384, frames=8, clips=2, learning_rate=2.5e-4, decays=True, fresh=True),
-)
+    Phase(1400, 256, frames=5, clips=6, learning_rate=4e-4, decays=True, single_frames=8),
+    Phase(1400, 256, frames=8, clips=4, learning_rate=2.5e-4, decays=True, single_frames=8),
+    Phase(
+        2000, 384, frames=8, clips=2, learning_rate=2e-4, decays=True, single_frames=8, fresh=True,
+        frozen=("*.trunk.stem.*", "*.trunk.blocks.[0-4].*", "*.depthwise.*"),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def segment(
     pred_iou_thresh: Annotated[
         float | None,
         typer.Option(
-            help="With --everything: lowest predicted IoU of a kept mask, 0..1. By default what fits the model: 0.8 for "
-            "the official ones, 0.5 for nano."
+            help="With --everything: lowest predicted IoU of a kept mask, 0..1. By default what fits the model: 0.8 "
+            "for the official ones, 0.5 for nano."
         ),
     ] = None,
     stability_score_thresh: Annotated[

@@ -23,7 +23,6 @@ from sam2_ros.train.nano.recipe import NanoConfig, Phase
 from sam2_ros.train.nano.simulate import LongOcclusion, SimulatedMemory
 from sam2_ros.train.prompts import PromptPlan
 from sam2_ros.train.rollout import encode_frames, roll_out
-from sam2_ros.weights.load import load_model
 
 pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
 
@@ -264,8 +263,8 @@ def test_a_model_with_matching_memory_learns_from_what_fits_and_from_single_fram
         1, SIZE, frames=2, clips=1, learning_rate=1e-3, single_frames=2, frozen=("*.trunk.stem.*", "memory_*"),
     )  # fmt: skip
     settings = NanoConfig(
-        (phase,), start=str(tmp_path / "nano1.safetensors"), objects=1, grouping_weight=0.0, still_objects=0, warmup_steps=1,
-        validation_clips=1, validation_frames=2, ema=0.0,
+        (phase,), start=str(tmp_path / "nano1.safetensors"), objects=1, grouping_weight=0.0, still_objects=0,
+        warmup_steps=1, validation_clips=1, validation_frames=2, ema=0.0,
     )  # fmt: skip
     trained = train_nano(settings, tmp_path / "run").state_dict()
     given = older.state_dict()

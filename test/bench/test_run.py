@@ -77,7 +77,9 @@ def test_both_banks_are_reported(report: dict) -> None:
 def test_less_memory_is_less_work(tmp_path: Path) -> None:
     options = MemoryOptions(memory_frames=7, memory_pooling=2, memory_every=2)
     save_model(random_model(config_for("nano1")), tmp_path / "nano1.safetensors")
-    settings = SMALL | {"model_options": replace(SMALL["model_options"], model=str(tmp_path / "nano1.safetensors"))}
+    settings = SMALL | {
+        "model_options": replace(SMALL["model_options"], model=str(tmp_path / "nano1.safetensors"))
+    }
     small = run_bench(BenchConfig(**settings, memory=options))
     assert small["memory"] == {"memory_frames": 7, "memory_pooling": 2, "memory_every": 2, "conditioning": 1}
     whole = run_bench(BenchConfig(**settings))

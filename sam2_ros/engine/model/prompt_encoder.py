@@ -17,7 +17,11 @@ from sam2_ros.engine.config import ModelConfig
 from sam2_ros.engine.kernels.layers import LayerNorm2d
 
 NEGATIVE, POSITIVE, BOX_MIN, BOX_MAX, PADDING = 0, 1, 2, 3, -1  # labels of points
-INSIDE_BOX, OUTSIDE_BOX, CLICKED = 3.0, -10.0, 10.0  # logits of a drawn prompt; a negative click has the opposite sign
+INSIDE_BOX, OUTSIDE_BOX, CLICKED = (
+    3.0,
+    -10.0,
+    10.0,
+)  # logits of a drawn prompt; a negative click has the opposite sign
 CLICK_RADIUS = 2.0  # of a drawn click, cells at stride 4
 
 

@@ -253,7 +253,12 @@ class Sam2Model(nn.Module):
         """
         b = len(fused_bchw)
         prompts = self.sam_prompt_encoder
-        if self.config.prompt_maps and points_bn2 is not None and labels_bn is not None and points_bn2.shape[1]:
+        if (
+            self.config.prompt_maps
+            and points_bn2 is not None
+            and labels_bn is not None
+            and points_bn2.shape[1]
+        ):
             mask_logits_b1hw = prompts.drawn(points_bn2, labels_bn, mask_logits_b1hw)
         if points_bn2 is None or labels_bn is None:
             points_bn2 = fused_bchw.new_zeros(b, 1, 2)

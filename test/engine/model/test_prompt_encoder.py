@@ -86,6 +86,8 @@ def test_only_models_that_want_it_decode_with_it(monkeypatch: pytest.MonkeyPatch
         with_box = each.decode(fused, features, points, labels).logits_b4hw
         with monkeypatch.context() as patch:
             patch.setattr(PromptEncoder, "drawn", lambda self, points, labels, logits: logits)
-            answers[each.config.name] = (with_box - each.decode(fused, features, points, labels).logits_b4hw).abs()
+            answers[each.config.name] = (
+                with_box - each.decode(fused, features, points, labels).logits_b4hw
+            ).abs()
     assert answers["nano"].max() > 1e-3
     assert answers["nano1"].max() == 0

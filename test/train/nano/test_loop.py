@@ -23,7 +23,6 @@ from sam2_ros.train.nano.recipe import NanoConfig, Phase
 from sam2_ros.train.nano.simulate import LongOcclusion, SimulatedMemory
 from sam2_ros.train.prompts import PromptPlan
 from sam2_ros.train.rollout import encode_frames, roll_out
-from sam2_ros.weights.load import load_model
 
 pytest.importorskip("skimage", reason="training clips use the pictures that come with scikit-image")
 

@@ -33,9 +33,10 @@ class Action:
         self._connection, self._source, self._by = connection, source, by
         self._replaced: list[Change] = []
         self.dropped = 0
-        if extends is None:
+        known = extends is not None and history.is_newest(connection, source, extends)
+        if not known:
             history.forget_undone(connection, source)
-        self.entry = self._new_entry(title) if extends is None else extends
+        self.entry = extends if known and extends is not None else self._new_entry(title)
 
     def new_object(self) -> int:
         """A number that no object of this source has had."""

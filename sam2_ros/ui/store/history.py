@@ -21,6 +21,12 @@ def next_entry(connection: Connection, source: int, undo: bool) -> Row[Any] | No
     return connection.execute(query.order_by(newest_first).limit(1)).first()
 
 
+def is_newest(connection: Connection, source: int, entry: int) -> bool:
+    """True if the entry is the one that an undo would undo."""
+    newest = next_entry(connection, source, undo=True)
+    return newest is not None and newest.id == entry
+
+
 def step(connection: Connection, source: int, undo: bool) -> str:
     """Undo or redo one entry; returns its title, "" if there is none.
 

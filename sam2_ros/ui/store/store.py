@@ -163,7 +163,8 @@ class Store:
         Args:
             source: the source.
             title: what was done, such as "click on cup".
-            extends: the number of an earlier entry of the history (`Action.entry`) of which this is a further part.
+            extends: the number of an earlier entry of the history (`Action.entry`) of which this is a further part; if
+                it is no longer the newest, a new one begins: later actions are undone before earlier ones.
         """
         with self.transaction() as connection:
             action = Action(connection, source, title, self.by, extends)

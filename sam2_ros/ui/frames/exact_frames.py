@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pixels of a source as `sam2-ros track` sees them, in any order: read again from the source, never from a JPEG.
 
-A folder is read by file. A video is sought, and every frame is compared with the checksum of the first pass; where
-seeking fails it is read from its start. A bag is read from its start without decoding images that are not needed. Going
-backward, a window of frames is read at a time. Does not know the tracker.
+A folder is read by file. A video is sought; where seeking fails it is read from its start. A bag is read from its start
+without decoding images that are not needed. Going backward, a window of frames is read at a time. Every frame is
+compared with the checksum of the first pass. Does not know the tracker.
 """
 
 from __future__ import annotations
@@ -73,9 +73,13 @@ class ExactFrames:
                 self.seeks = False
                 self._open_at(self._next)
                 continue
-            if found is None or found[0] > index:
+            lost = found is None or found[0] > index
+            if found is None or lost or pixel_checksum(found[1]) != self._pack.entry(found[0]).checksum:
                 self._reading = None
-                raise SourceError(f"frame {index} of '{self._spec.path}' is gone: the source has changed")
+                raise SourceError(
+                    f"frame {index} of '{self._spec.path}' is no longer what it was: the source has changed; "
+                    "restart the server to read it anew"
+                )
             self._next = found[0] + 1
             self._window[found[0]] = fitted(found[1], self._hw)
             if len(self._window) > self._window_frames:

@@ -79,7 +79,7 @@ class FramePack:
         record = (self._at, stamp_ns, len(jpeg), self._at_file, checksum, 0)
         entries = []
         if missing_before:
-            before = self.entry(self._count - 1) if self._count else Entry(*record[:5], True)
+            before = tuple(self.entry(self._count - 1)) if self._count else record
             entries = [(*before[:5], 1)] * missing_before
         records = np.array([*entries, record], _RECORD)
         os.pwrite(self._index, records.tobytes(), self._count * _RECORD.itemsize)

@@ -49,7 +49,8 @@ class SessionTracks:
         self._book, self._frames, self._worker = book, frames, worker
         self._model_name, self._emit, self._on_end = model_name, emit, on_end
         self._snapshots = {sign: Snapshots(snapshot_bytes // 2) for sign in (1, -1)}
-        self._title, self._entry, self._run_id = "", None, 0
+        self._title, self._run_id = "", 0
+        self._entry: int | None = None  # of the history
         self.run: TrackRun | None = None
 
     def begin(self, frame: int, direction: str, objects: Sequence[int] | None) -> None:
@@ -79,7 +80,7 @@ class SessionTracks:
         self._worker.begin(partial(self._made, plans, together, frame))
 
     def cancel(self) -> bool:
-        """End the run of this session; what it has tracked stays."""
+        """End the run, if one is going on; what it has tracked stays."""
         run = self.run
         return run is not None and self._worker.cancel(run)
 

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from sqlalchemy import Connection, func, insert, select, update
 
 from . import history
-from .changes import TABLES, Change, apply, key_of, packed
+from .changes import TABLES, Change, apply, insert_new, key_of, packed
 from .rows import MaskRow, ObjectRow, PromptRow
 from .schema import history as entries
 from .schema import history_parts, masks, objects, prompts, runs, sources
@@ -48,8 +48,7 @@ class Action:
     def new_run(self, kind: str, model: str) -> int:
         """The number of a new run, which its masks carry; higher than those of all earlier runs."""
         values = {"source_id": self._source, "kind": kind, "model": model}
-        inserted = self._connection.execute(insert(runs).values(**values, **self._made()))
-        return int(inserted.inserted_primary_key[0])
+        return insert_new(self._connection, runs, values | self._made())
 
     def put(self, rows: Sequence[ObjectRow | PromptRow | MaskRow]) -> None:
         """Write rows in place of those with the same keys; the keys of one call are distinct."""
@@ -84,8 +83,7 @@ class Action:
 
     def _new_entry(self, title: str) -> int:
         values = {"source_id": self._source, "title": title, "undone": False, "bytes": 0}
-        inserted = self._connection.execute(insert(entries).values(**values, **self._made()))
-        return int(inserted.inserted_primary_key[0])
+        return insert_new(self._connection, entries, values | self._made())
 
     def _made(self) -> dict[str, object]:
         return {"made_by": self._by, "made_at": datetime.now(timezone.utc)}

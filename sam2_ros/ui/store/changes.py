@@ -25,6 +25,13 @@ Change = tuple[str, Key, Row | None]
 """Table, primary key, and the row that is to be there; None = none."""
 
 
+def insert_new(connection: Connection, table: Table, values: Row) -> int:
+    """Insert a row with a number of its own; returns that."""
+    inserted = connection.execute(insert(table).values(**values)).inserted_primary_key
+    assert inserted is not None, "the table has a primary key that counts"
+    return int(inserted[0])
+
+
 def key_of(table: Table, row: Row) -> Key:
     """The primary key of a row."""
     return tuple(row[column.name] for column in table.primary_key)

@@ -110,8 +110,8 @@ class MaskRow:
             keyframe: see the class.
             run_id: see the class.
         """
-        measured = area_and_centroid(runs, width)
-        return MaskRow(*key, pack(runs), *scores, state, keyframe, *measured, run_id)
+        area, x, y = area_and_centroid(runs, width)
+        return MaskRow(*key, pack(runs), *scores, state, keyframe, area, x, y, run_id)
 
     @property
     def run_lengths(self) -> np.ndarray:

@@ -22,6 +22,7 @@ from sam2_ros.result_folder.guards import lock_folder
 
 from . import history
 from .action import Action
+from .changes import insert_new
 from .database import DATABASE_NAME, WRITES, open_database
 from .rows import MaskRow, ObjectRow, PromptRow, SourceRow
 from .schema import masks, objects, prompts, settings, sources
@@ -97,7 +98,7 @@ class Store:
         row = asdict(source) | {"next_object": 1, "added_at": datetime.now(timezone.utc)}
         del row["id"]
         with self.transaction() as connection:
-            number = connection.execute(insert(sources).values(row)).inserted_primary_key[0]
+            number = insert_new(connection, sources, row)
         return SourceRow(**(asdict(source) | {"id": number}))
 
     def update_source(self, source: int, values: Mapping[str, Any]) -> None:

@@ -121,7 +121,7 @@ def test_a_source_that_is_gone_is_refused_when_it_is_opened(tmp_path, source):
 
 
 def test_history_that_is_dropped_is_announced(tmp_path, source):
-    with workspace(tmp_path / "p", source, history_bytes=2000) as (_, session, events):
+    with workspace(tmp_path / "p", source, history_bytes=600) as (_, session, events):
         session.add_object("cup")
         for index in range(20):
             session.stroke(index, 1, [[20, 20 + index]], 9, False)
@@ -163,7 +163,7 @@ def test_a_source_that_fails_in_mid_track_ends_the_run_with_a_notice(tmp_path, s
         session.box(0, 1, *box_around(1, 0))
         (copy / "0010.png").unlink()
         tracked(session, events, 0, "forward")
-        assert "frame 10" in events.named("notice")[0]["text"]
+        assert "frame 10 of" in events.named("notice")[0]["text"]
         assert mask_of(session, 9, 1) is not None
         assert mask_of(session, 10, 1) is None
         session.click(3, 1, *inside(1, 3), 1)  # the worker lives

@@ -154,9 +154,14 @@ def test_a_new_action_forgets_what_was_undone(tmp_path):
 def test_an_action_that_fails_leaves_nothing(tmp_path):
     store = Store.open(tmp_path)
     source = new_source(store)
-    with pytest.raises(RuntimeError, match="no"), store.action(source, "half") as action:
-        action.put([cup(source)])
-        raise RuntimeError("no")
+
+    def half() -> None:
+        with store.action(source, "half") as action:
+            action.put([cup(source)])
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        half()
     assert store.objects(source) == []
     assert store.titles(source) == ("", "")
     store.close()

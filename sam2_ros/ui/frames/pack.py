@@ -62,8 +62,8 @@ class FramePack:
     def entry(self, index: int) -> Entry:
         """The record of a frame that is there."""
         data = os.pread(self._index, _RECORD.itemsize, index * _RECORD.itemsize)
-        record = np.frombuffer(data, _RECORD)[0].item()
-        return Entry(*record[:5], bool(record[5]))
+        offset, stamp_ns, length, file, checksum, missing = np.frombuffer(data, _RECORD)[0].item()
+        return Entry(offset, stamp_ns, length, file, checksum, bool(missing))
 
     def jpeg(self, index: int) -> bytes:
         """The JPEG of a frame that is there."""

@@ -6,6 +6,7 @@ Thread-safe: one change at a time, each in the caller's thread; the worker only 
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ COLOURS = (
     "#fabed4", "#469990", "#dcbeff", "#9a6324", "#ffe119", "#800000", "#aaffc3", "#000075",
 )  # fmt: skip
 _PRESENT, _ABSENT = 10.0, -10.0  # object score logits of a mask that was prompted
-_LONGEST_NAME = 200
+_LONGEST_NAME, _LONGEST_SETTINGS = 200, 20_000
 
 
 class Session:
@@ -233,12 +234,19 @@ class Session:
 
     def set_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Merge values into the settings; not part of the history."""
-        if not isinstance(settings, dict):
-            raise UserError(f"settings {readable(repr(settings))[:80]} given, an object expected")
+        if not isinstance(settings, dict) or not _is_small_json(settings):
+            raise UserError(f"settings {readable(repr(settings)[:80])} given, a small JSON object expected")
         with self._editing:
             self._book.store.put_settings(self._source.id, merged(self._book.settings(), settings))
         self._emit_state()
         return {"settings": self._book.settings()}
+
+    def all_decoded(self) -> tuple[int, str]:
+        """Called when the decoder has ended: tells it, and returns the number of frames and the error, if any."""
+        if self._frames.error:
+            self._emit({"event": "notice", "source": self._source.id, "text": self._frames.error})
+        self._emit_state()
+        return self._frames.count, self._frames.error
 
     def close(self) -> None:
         """End tracking and decoding; everything is saved already."""
@@ -342,6 +350,13 @@ class Session:
         while name in taken:
             name += "'"
         return name
+
+
+def _is_small_json(value: Any) -> bool:
+    try:
+        return len(json.dumps(value, allow_nan=False)) <= _LONGEST_SETTINGS
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _checked_text(what: str, text: Any) -> str:

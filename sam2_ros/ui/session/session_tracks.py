@@ -61,6 +61,8 @@ class SessionTracks:
         """
         if direction not in DIRECTIONS:
             raise UserError(f"direction {direction!r} given, one of {', '.join(DIRECTIONS)} expected")
+        if objects is not None and not all(type(n) is int for n in objects):
+            raise UserError("objects that are not numbers given, the numbers of objects expected")
         self.cancel()
         together = self._trackable()
         targets = [n for n in together if objects is None or n in objects]

@@ -169,12 +169,10 @@ class Workspace:
         session = self._session_when_open(source)
         if session is None:
             return
-        frames = session._frames
-        if frames.error:
-            self._emit({"event": "notice", "source": source, "text": frames.error})
-        self._store.update_source(source, {"frames": frames.count})
-        self._decoding(source, frames.count, frames.count, 0.0)
-        session._emit_state()
+        count, error = session.all_decoded()
+        if not error:
+            self._store.update_source(source, {"frames": count})
+        self._decoding(source, count, count, 0.0)
 
     def _session_when_open(self, source: int) -> Session | None:
         with self._lock:  # `open_source` holds it until the session is there
@@ -188,17 +186,22 @@ class Workspace:
 
     def _add_sources(self) -> None:
         demo = SourceSpec(self._config.project.absolute() / DEMO, demo_frames=self._config.demo_frames)
-        known = {(row.path, row.options.get("topic")): row for row in self._store.sources()}
+        known = {
+            (row.path, row.options.get("topic"), row.options.get("glob")) for row in self._store.sources()
+        }
         for spec in ([demo] if demo.demo_frames else []) + list(self._config.sources):
             path = str(spec.path.absolute())
-            if (path, spec.topic) in known:
+            key = (path, spec.topic, spec.glob)
+            if key in known:
                 continue
+            known.add(key)
             found = describe(spec)
             options = spec.options | {"stamps_known": found.stamps_known}
-            row = SourceRow(
-                found.kind, found.name, path, found.frames, found.fps, found.width, found.height, options
+            self._store.add_source(
+                SourceRow(
+                    found.kind, found.name, path, found.frames, found.fps, found.width, found.height, options
+                )
             )
-            known[path, spec.topic] = self._store.add_source(row)
 
     def _model(self) -> Sam2Model:
         """In the worker: open the model and warm it up."""

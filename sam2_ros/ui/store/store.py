@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, func, insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from sam2_ros.errors import UserError
 from sam2_ros.result_folder.guards import lock_folder
@@ -82,11 +83,22 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One writing transaction; others wait. It is undone if the block raises."""
-        with self._writing, self._engine.connect() as connection:
-            writing = connection.execution_options(**{WRITES: True})
-            with writing.begin():
-                yield writing
+        """One writing transaction; others wait. It is undone if the block raises.
+
+        Raises:
+            UserError: the database cannot be written, such as on a full disk.
+        """
+        try:
+            with self._writing, self._engine.connect() as connection:
+                writing = connection.execution_options(**{WRITES: True})
+                with writing.begin():
+                    yield writing
+        except OperationalError as error:
+            raise UserError(
+                f"{self.folder / DATABASE_NAME} cannot be written ({error.orig}): make room, and do it again; nothing "
+                "of it was stored",
+                status=1,
+            ) from error
 
     def sources(self) -> list[SourceRow]:
         """All sources, in the order in which they were added."""

@@ -174,6 +174,18 @@ def test_a_click_is_answered_between_two_frames_and_tracking_goes_on(opened):
     end = events.all.index(events.named("tracked")[0])
     assert any(isinstance(event, MaskEvent) for event in events.all[answered:end])
     assert mask_of(session, 23, 1) is not None
+    # The click is undone between the two parts of the track: in the order in which they were made.
+    made = [masks_of(session, number) for number in (1, 2)]
+    undone = []
+    while title := session.undo()["undone"]:
+        undone.append(title)
+    assert undone[0].startswith("track")
+    assert "click on later" in undone
+    assert all(mask is None for mask in masks_of(session, 1) + masks_of(session, 2))
+    while session.redo()["redone"]:
+        pass
+    for number, masks in zip((1, 2), made, strict=True):
+        assert all(same(one, other) for one, other in zip(masks_of(session, number), masks, strict=True))
 
 
 def test_cancelling_keeps_what_is_done_and_tracking_goes_on_from_there_with_equal_masks(opened):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -192,6 +193,30 @@ def test_old_history_is_dropped_at_its_limit_and_counted(tmp_path):
         undone += 1
     assert undone == 30 - dropped
     assert store.objects(source)[0].name == f"cup {dropped - 1}"
+    store.close()
+
+
+def test_a_full_disk_is_told_in_one_line_and_what_was_stored_stays(tmp_path, small_disk):
+    Store.open(tmp_path / "project").close()
+    shutil.copy(tmp_path / "project" / DATABASE_NAME, small_disk)
+    store = Store.open(small_disk)
+    source = new_source(store)
+    stored = 0
+
+    def fill() -> None:
+        nonlocal stored
+        noise = np.random.default_rng(0).random((HEIGHT, WIDTH)) > 0.5
+        while stored < 5000:
+            with store.action(source, f"mask {stored}") as action:
+                run = action.new_run("track", "nano")
+                key = (source, 1, stored)
+                action.put([MaskRow.of(key, to_runs(noise), WIDTH, (1.0, 0.5), 1, False, run)])
+            stored += 1
+
+    with pytest.raises(UserError, match=r"cannot be written .*make room") as raised:
+        fill()
+    assert "\n" not in str(raised.value)
+    assert [row.frame for row in store.masks_of(source, 1)] == list(range(stored))
     store.close()
 
 

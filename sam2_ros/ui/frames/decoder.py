@@ -53,6 +53,13 @@ class Decoder(threading.Thread):
         self.grown = threading.Condition()
         self.total, self.done, self.error = total, False, ""
 
+    def begin(self, complete: bool) -> None:
+        """Start the thread; with `complete`, every frame is in the pack already."""
+        if complete:
+            self.total, self.done = self._pack.count, True
+        else:
+            self.start()
+
     def run(self) -> None:
         """Decode until the end of the source, or until `stop`."""
         started, reported, first = time.monotonic(), 0.0, self._pack.count
@@ -78,7 +85,8 @@ class Decoder(threading.Thread):
     def stop(self) -> None:
         """End the thread; what is decoded stays."""
         self._stopping.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     def wait_for(self, index: int, timeout_s: float) -> bool:
         """Wait until a frame is in the pack; False if it is not by then, or never will be."""

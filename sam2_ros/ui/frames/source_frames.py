@@ -10,6 +10,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from .exact_frames import ExactFrames
 from .pack import FramePack
 from .source_spec import SourceSpec
 
+_NOTE = "source.json"
 _WAIT_S = 5.0  # for a frame that the decoder has not reached
 _THUMBNAILS = 512
 _MOST_THUMBNAIL_PX = 512
@@ -47,11 +49,17 @@ class SourceFrames:
     ) -> None:
         self._pack = FramePack(folder)
         self.hw = hw
-        self.changed = self._forget_another_source(spec)
+        self._spec, self._on_end = spec, on_end
+        before = self._noted()
+        self.changed = before is not None and before.get("fingerprint") != spec.fingerprint
+        if before is None or self.changed:
+            self._pack.clear()
+            self._note(None)
         self.exact = ExactFrames(spec, self._pack, hw)
-        self._decoder = Decoder(spec, self._pack, hw, announced, on_progress, on_end)
+        self._decoder = Decoder(spec, self._pack, hw, announced, on_progress, self._ended)
         self._thumbnail = functools.lru_cache(_THUMBNAILS)(self._drawn_thumbnail)
-        self._decoder.start()
+        frames = self._pack.count
+        self._decoder.begin(complete=frames > 0 and before is not None and before.get("frames") == frames)
 
     @property
     def count(self) -> int:
@@ -129,17 +137,22 @@ class SourceFrames:
                 f"frame {index} is not decoded yet ({self.decoded} of {self.count} are): ask again in a while"
             )
 
-    def _forget_another_source(self, spec: SourceSpec) -> bool:
-        """Clear the pack if it is of another state of the source."""
-        path, now = self._pack.folder / "source.json", spec.fingerprint
+    def _ended(self) -> None:
+        """In the decoder's thread: note that all frames are there, so that they are not decoded again."""
+        if not self.error:
+            self._note(self.count)
+        self._on_end()
+
+    def _noted(self) -> dict[str, Any] | None:
+        """What is noted of the source as it was decoded; None if nothing is."""
         try:
-            before = json.loads(path.read_text("utf-8"))["fingerprint"]
-        except (OSError, ValueError, KeyError):
-            before = None
-        if before != now:
-            self._pack.clear()
-            write_json(path, {"fingerprint": now})
-        return before is not None and before != now
+            noted = json.loads((self._pack.folder / _NOTE).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return noted if isinstance(noted, dict) else None
+
+    def _note(self, frames: int | None) -> None:
+        write_json(self._pack.folder / _NOTE, {"fingerprint": self._spec.fingerprint, "frames": frames})
 
 
 _REDUCED = (

@@ -127,6 +127,20 @@ def pack_of(folder: Path):
     return pack
 
 
+def test_a_source_that_is_decoded_is_not_decoded_again(tmp_path):
+    spec = video(tmp_path / "clip.mp4", 20)
+    frames = opened(spec, tmp_path / "pack")
+    all_decoded(frames)
+    frames.close()
+    ended = []
+    frames = opened(spec, tmp_path / "pack", on_end=lambda: ended.append(1))
+    assert frames.done
+    assert frames.count == 20
+    assert frames.jpeg(19)
+    frames.close()
+    assert not ended
+
+
 def test_a_torn_end_of_the_pack_is_decoded_again(tmp_path):
     spec = source_of("folder", tmp_path, 12)
     frames = opened(spec, tmp_path / "pack")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,6 @@ from PIL import Image
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("alembic")
-sys.path.insert(0, str(Path(__file__).parent))
-
 from session_clips import MODEL, box_around, clip_folder, inside, iou, mask_of, masks_of, tracked, workspace
 
 from sam2_ros.cli.prompts import PromptBook

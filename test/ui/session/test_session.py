@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,6 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("alembic")
-sys.path.insert(0, str(Path(__file__).parent))
-
 from session_clips import (
     HEIGHT,
     WIDTH,

@@ -14,8 +14,6 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("alembic")
-sys.path.insert(0, str(Path(__file__).parent))
-
 from session_clips import (
     MODEL,
     Events,
@@ -201,7 +199,7 @@ with workspace(Path(sys.argv[1]), Path(sys.argv[2])) as (_, session, events):
 
 @pytest.mark.parametrize("moment", ["box", "click", "tracked 8", "stroke", "undo"])
 def test_everything_up_to_the_last_action_survives_kill_9(tmp_path, source, moment):
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[2] / "support")
     command = [sys.executable, "-c", ACTIONS, str(tmp_path / "p"), str(source), here]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

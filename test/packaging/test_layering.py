@@ -52,6 +52,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "train": {"host_memory", "result_folder", "engine", "weights", "media", "synthetic", "datasets", "eval"},
 }
+MAY_IMPORT["ui"] = {
+    "host_memory",
+    "result_folder",
+    "engine",
+    "weights",
+    "media",
+    "synthetic",
+    "datasets",
+    "live",
+    "offline",
+}
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node", "result_folder", "synthetic"}
 for known in MAY_IMPORT.values():
     known |= BASE
@@ -109,6 +120,14 @@ def test_the_engine_imports_torch_numpy_and_cv2_only(source: Path) -> None:
     tops = {name.split(".")[0] for name in imports_of(source)}
     ours = {"triton"} if source.name == "triton_attention.py" else set()  # a kernel, imported on a GPU alone
     assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy", "cv2", "sam2_ros"} | ours
+
+
+@pytest.mark.parametrize("source", named(sorted((PACKAGE / "ui").rglob("*.py"))))
+def test_each_part_of_the_page_alone_knows_its_packages(source: Path) -> None:
+    tops = {name.split(".")[0] for name in imports_of(source)}
+    part = source.relative_to(PACKAGE / "ui").parts[0]
+    assert part == "store" or not tops & {"sqlalchemy", "alembic"}
+    assert part == "server" or not tops & {"fastapi", "uvicorn", "starlette", "websockets"}
 
 
 @pytest.mark.parametrize("source", named(SOURCES))

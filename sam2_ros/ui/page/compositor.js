@@ -12,7 +12,8 @@ import { boundsOf, edgeOf, paint, pixelsOf, rgbOf } from "./masks.js";
  *   settings: Settings, selected: number, crops: number[]}} Job
  *   `crops`: objects whose thumbnail is wanted
  * @typedef {{id: number, bitmap?: ImageBitmap, crops: {object: number, bitmap: ImageBitmap}[], error?: string}} Done
- * @typedef {{mask: Mask, bounds: import("./masks.js").Bounds, pixels: Uint8Array, colour: [number, number, number]}} Shape
+ * @typedef {{mask: Mask, bounds: import("./masks.js").Bounds, pixels: Uint8Array,
+ *   colour: [number, number, number]}} Shape
  * @typedef {{canvas: OffscreenCanvas, context: OffscreenCanvasRenderingContext2D}} Layer
  */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames and masks of the open source in memory, requests for those that are missing, playback by the clock, and the
-// queue to the compositing worker. Does not know how a frame is drawn. Everything in it can be dropped: the server has the truth.
+// queue to the compositing worker. Does not know how a frame is drawn. All of it can be dropped: the server has it.
 
 /**
  * @typedef {import("./connection.js").Mask} Mask

@@ -3,49 +3,63 @@
 // Does not know what an action does: it gives its name to the page. Space and the crosshair act on the stage.
 
 /**
- * @typedef {{group: string, keys: string[], shown: string, text: string, action: string, always?: boolean}} Binding
- *   `keys`: as `chordOf` writes them; `always`: also while a text field has the focus
+ * @typedef {{group: string, keys: string[], shown: string, text: string, action: string}} Binding
+ *   `keys`: as `chordOf` writes them
  */
 
+/** @type {Record<string, [keys: string, shown: string, text: string, action: string][]>} keys apart by spaces */
+const TABLE = {
+  Prompt: [
+    ["q", "Q", "clicks add to the object (+)", "tool-add"],
+    ["e", "E", "clicks remove from the object (−)", "tool-remove"],
+    ["b", "B", "brush", "tool-brush"],
+    ["x", "X", "eraser", "tool-eraser"],
+    ["[", "[", "smaller brush", "brush-smaller"],
+    ["]", "]", "larger brush", "brush-larger"],
+    ["k", "K", "crosshair, to click with the keyboard", "crosshair"],
+    ["shift+delete", "Shift Del", "clear its prompts in this frame", "clear"],
+  ],
+  Objects: [
+    ["n", "N", "new object", "new"],
+    ["1 2 3 4 5 6 7 8 9", "1 – 9", "select object", "select"],
+    ["delete backspace", "Del", "delete the selected object", "delete"],
+    ["h", "H", "hide or show it", "hide"],
+    ["s", "S", "show it alone", "solo"],
+    ["l", "L", "lock or unlock it", "lock"],
+  ],
+  Track: [
+    ["t", "T", "track forward from this frame", "track-forward"],
+    ["shift+t", "Shift T", "track backward from this frame", "track-backward"],
+    ["escape", "Esc", "cancel tracking, or a box or crosshair", "cancel"],
+    ["ctrl+z", "Ctrl Z", "undo", "undo"],
+    ["ctrl+shift+z ctrl+y", "Ctrl Shift Z", "redo", "redo"],
+  ],
+  Frames: [
+    ["space", "Space", "play or pause", "play"],
+    ["a arrowleft", "A  ←", "previous frame", "back"],
+    ["d arrowright", "D  →", "next frame", "forward"],
+    ["shift+a shift+arrowleft", "Shift A  ←", "10 frames back", "back-10"],
+    ["shift+d shift+arrowright", "Shift D  →", "10 frames on", "forward-10"],
+    ["home", "Home", "first frame", "first"],
+    ["end", "End", "last frame", "last"],
+    [",", ",", "previous prompted frame of the object", "keyframe-back"],
+    [".", ".", "next prompted frame of the object", "keyframe-forward"],
+    ["j", "J", "next frame worth looking at", "doubt"],
+  ],
+  View: [
+    ["m", "M", "opacity of the masks", "opacity"],
+    ["+ =", "+", "zoom in", "zoom-in"],
+    ["-", "−", "zoom out", "zoom-out"],
+    ["0", "0", "fit the frame", "fit"],
+    ["v", "V", "effects", "effects"],
+    ["g", "G", "clips", "gallery"],
+    ["?", "?", "this help", "help"],
+  ],
+};
+
 /** @type {Binding[]} */
-export const BINDINGS = [
-  { group: "Prompt", keys: ["q"], shown: "Q", text: "clicks add to the object (+)", action: "tool-add" },
-  { group: "Prompt", keys: ["e"], shown: "E", text: "clicks remove from the object (−)", action: "tool-remove" },
-  { group: "Prompt", keys: ["b"], shown: "B", text: "brush", action: "tool-brush" },
-  { group: "Prompt", keys: ["x"], shown: "X", text: "eraser", action: "tool-eraser" },
-  { group: "Prompt", keys: ["["], shown: "[", text: "smaller brush", action: "brush-smaller" },
-  { group: "Prompt", keys: ["]"], shown: "]", text: "larger brush", action: "brush-larger" },
-  { group: "Prompt", keys: ["k"], shown: "K", text: "crosshair: place clicks with the keyboard (see below)", action: "crosshair" },
-  { group: "Prompt", keys: ["shift+delete"], shown: "Shift Del", text: "clear the object's prompts in this frame", action: "clear" },
-  { group: "Objects", keys: ["n"], shown: "N", text: "new object", action: "new" },
-  { group: "Objects", keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], shown: "1 – 9", text: "select object", action: "select" },
-  { group: "Objects", keys: ["delete", "backspace"], shown: "Del", text: "delete the selected object", action: "delete" },
-  { group: "Objects", keys: ["h"], shown: "H", text: "hide or show it", action: "hide" },
-  { group: "Objects", keys: ["s"], shown: "S", text: "show it alone", action: "solo" },
-  { group: "Objects", keys: ["l"], shown: "L", text: "lock or unlock it", action: "lock" },
-  { group: "Track", keys: ["t"], shown: "T", text: "track forward from this frame", action: "track-forward" },
-  { group: "Track", keys: ["shift+t"], shown: "Shift T", text: "track backward from this frame", action: "track-backward" },
-  { group: "Track", keys: ["escape"], shown: "Esc", text: "cancel tracking, or a box or crosshair", action: "cancel", always: true },
-  { group: "Track", keys: ["ctrl+z"], shown: "Ctrl Z", text: "undo", action: "undo" },
-  { group: "Track", keys: ["ctrl+shift+z", "ctrl+y"], shown: "Ctrl Shift Z", text: "redo", action: "redo" },
-  { group: "Frames", keys: ["space"], shown: "Space", text: "play or pause", action: "play" },
-  { group: "Frames", keys: ["a", "arrowleft"], shown: "A  ←", text: "previous frame", action: "back" },
-  { group: "Frames", keys: ["d", "arrowright"], shown: "D  →", text: "next frame", action: "forward" },
-  { group: "Frames", keys: ["shift+a", "shift+arrowleft"], shown: "Shift A  ←", text: "10 frames back", action: "back-10" },
-  { group: "Frames", keys: ["shift+d", "shift+arrowright"], shown: "Shift D  →", text: "10 frames on", action: "forward-10" },
-  { group: "Frames", keys: ["home"], shown: "Home", text: "first frame", action: "first" },
-  { group: "Frames", keys: ["end"], shown: "End", text: "last frame", action: "last" },
-  { group: "Frames", keys: [","], shown: ",", text: "previous prompted frame of the object", action: "keyframe-back" },
-  { group: "Frames", keys: ["."], shown: ".", text: "next prompted frame of the object", action: "keyframe-forward" },
-  { group: "Frames", keys: ["j"], shown: "J", text: "next frame worth looking at", action: "doubt" },
-  { group: "View", keys: ["m"], shown: "M", text: "opacity of the masks", action: "opacity" },
-  { group: "View", keys: ["+", "="], shown: "+", text: "zoom in", action: "zoom-in" },
-  { group: "View", keys: ["-"], shown: "−", text: "zoom out", action: "zoom-out" },
-  { group: "View", keys: ["0"], shown: "0", text: "fit the frame", action: "fit" },
-  { group: "View", keys: ["v"], shown: "V", text: "effects", action: "effects" },
-  { group: "View", keys: ["g"], shown: "G", text: "clips", action: "gallery" },
-  { group: "View", keys: ["?"], shown: "?", text: "this help", action: "help" },
-];
+export const BINDINGS = Object.entries(TABLE).flatMap(([group, rows]) =>
+  rows.map(([keys, shown, text, action]) => ({ group, keys: keys.split(" "), shown, text, action })));
 
 /** What the mouse and a finger do; the crosshair's keys. */
 const GESTURES = [
@@ -100,11 +114,10 @@ export function belongsTo(target, chord) {
  * @param {HTMLElement} place
  */
 export function writeHelp(place) {
-  const groups = [...new Set(BINDINGS.map(({ group }) => group))];
   /** @type {[string, string[][]][]} */
-  const tables = groups.map((group) =>
-    [group, BINDINGS.filter((binding) => binding.group === group).map(({ shown, text }) => [shown, text])]);
-  tables.push(["Mouse and touch", GESTURES], ["Crosshair, while the canvas has the focus", CROSSHAIR]);
+  const tables = Object.entries(TABLE).map(([group, rows]) => [group, rows.map(([, shown, text]) => [shown, text])]);
+  tables.unshift(["Mouse and touch", GESTURES]);
+  tables.push(["Crosshair (the canvas has the focus)", CROSSHAIR]);
   place.replaceChildren(...tables.map(([title, rows]) => {
     const section = document.createElement("section");
     const heading = document.createElement("h3");
@@ -112,10 +125,15 @@ export function writeHelp(place) {
     const list = document.createElement("dl");
     for (const [shown, text] of rows) {
       const keys = document.createElement("dt");
-      for (const part of title === "Mouse and touch" ? [shown] : shown.split("  ")) {
-        const key = document.createElement("kbd");
-        key.textContent = part;
-        keys.append(key, " ");
+      if (rows === GESTURES) {
+        keys.textContent = shown;
+        list.className = "gestures";
+      } else {
+        for (const part of shown.split("  ")) {
+          const key = document.createElement("kbd");
+          key.textContent = part;
+          keys.append(key, " ");
+        }
       }
       const what = document.createElement("dd");
       what.textContent = text;
@@ -144,7 +162,7 @@ export function listen(stage, run, possible) {
     }
     const binding = bindingOf(chord);
     if (!binding || !possible(binding.action)) return;
-    if (!binding.always && belongsTo(event.target, chord)) return;
+    if (binding.action !== "cancel" && belongsTo(event.target, chord)) return;
     event.preventDefault();
     if (binding.action !== "play") run(binding.action, chord);
     else if (!event.repeat) stage.hold();

@@ -5,7 +5,7 @@
 import { Picture, Player } from "./frames.js";
 import { listen, writeHelp } from "./keys.js";
 import { boundsOf } from "./masks.js";
-import { Effects, element, ObjectList, showGallery, showProgress, showToolbar } from "./panels.js";
+import { Effects, element, ObjectList, showGallery, showHint, showProgress, showToolbar } from "./panels.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
@@ -201,8 +201,8 @@ async function track(direction) {
 
 /** @param {number} step 1 or -1 */
 function toKeyframe(step) {
-  const frames = (objectOf(view.selected)?.keyframes ?? []).map(({ frame }) => frame).sort((a, b) => (a - b) * step);
-  const next = frames.find((frame) => (frame - view.index) * step > 0);
+  const frames = (objectOf(view.selected)?.keyframes ?? []).map(({ frame }) => frame);
+  const next = frames.sort((a, b) => (a - b) * step).find((frame) => (frame - view.index) * step > 0);
   if (next === undefined) say("No other prompted frame of this object in this direction");
   else seek(next);
 }
@@ -263,13 +263,16 @@ const ACTIONS = {
   "tool-eraser": () => setTool("eraser"),
   "brush-smaller": () => resizeBrush(0.8),
   "brush-larger": () => resizeBrush(1.25),
-  crosshair: () => stage.toggleCrosshair(),
+  crosshair: () => {
+    stage.toggleCrosshair();
+    redraw();
+  },
   clear: () => session.change("clear", { frame: view.index, object: view.selected }),
   new: () => newObject(),
   select: (chord) => {
     if (objectOf(Number(chord))) select(Number(chord));
   },
-  delete: () => objectOf(view.selected) && session.change("delete_object", { object: view.selected }),
+  delete: () => objectOf(view.selected) && list.actions.remove(view.selected),
   hide: () => toggleHidden(view.selected),
   solo: () => list.actions.solo(view.selected),
   lock: () => list.actions.lock(view.selected),
@@ -318,13 +321,13 @@ function redrawNow(state) {
   if (entry) drawFrame(state, entry);
   if (!player.playing) session.frames.prefetch(view.index, 2);
   player.fps = source.fps > 0 ? source.fps : 10;
-  timeline.set({
-    frames: source.frames, fps: source.fps, aspect: source.width / source.height, index: view.index,
-    selected: view.selected, objects, lanes: session.lanes, doubts: session.doubts, tracking: state.tracking,
-  });
+  const { lanes, doubts } = session;
+  const aspect = source.width / source.height;
+  timeline.set({ frames: source.frames, aspect, ...view, objects, lanes, doubts, tracking: state.tracking });
   list.show(objects, view.selected, settings, (object) => seenOf(object, entry));
   effects.show(settings);
   showToolbar(state, view.index, session.doubts.length);
+  showHint(state, stage.crosshair !== null, session.anyTracked);
 }
 
 /**
@@ -348,7 +351,8 @@ function drawFrame({ source, objects }, entry) {
   if (!entry.jpeg) return;
   const crops = prompted.map(({ object }) => object);
   const { jpeg, masks } = entry;
-  picture.want({ id: view.index, width, height, jpeg, masks, colours, settings, selected: view.selected, crops }, key);
+  const { index: id, selected } = view;
+  picture.want({ id, width, height, jpeg, masks, colours, settings, selected, crops }, key);
 }
 
 /**

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Marks over the frame (points and boxes of the prompts, numbers, brush, crosshair) and in the lanes (hatching, doubts).
+// Marks over the frame (points and boxes of prompts, numbers, brush, crosshair) and in the lanes (hatching, doubts).
 // Does not know the pointer or the server. Marks over the frame are light on dark: visible on any image.
 
 /**
@@ -162,9 +162,11 @@ function drawCrosshair({ context, scale, left, top, canvas }, { x, y }) {
     context.lineWidth = width;
     context.strokeStyle = colour;
     context.beginPath();
-    for (const [dx, dy, length] of [[1, 0, canvas.clientWidth], [-1, 0, canvas.clientWidth], [0, 1, canvas.clientHeight], [0, -1, canvas.clientHeight]]) {
-      context.moveTo(cx + dx * 5, cy + dy * 5);
-      context.lineTo(cx + dx * length, cy + dy * length);
+    for (const side of [-1, 1]) {
+      context.moveTo(cx + side * 5, cy);
+      context.lineTo(cx + side * canvas.clientWidth, cy);
+      context.moveTo(cx, cy + side * 5);
+      context.lineTo(cx, cy + side * canvas.clientHeight);
     }
     context.stroke();
   }

@@ -102,3 +102,24 @@ export function rgbOf(colour) {
   const value = /^#[0-9a-f]{6}$/i.test(colour) ? Number.parseInt(colour.slice(1), 16) : 0x888888;
   return [value >> 16, (value >> 8) & 255, value & 255];
 }
+
+/**
+ * A mask as stripes of a colour: what a click would give, as against what is there.
+ * @param {Uint32Array} runs
+ * @param {number} width of the frame, pixels
+ * @param {[number, number, number]} rgb
+ * @returns {{image: HTMLCanvasElement, x: number, y: number} | null} null: no pixel; x, y: its place in the frame
+ */
+export function striped(runs, width, rgb) {
+  const bounds = boundsOf(runs, width);
+  if (!bounds) return null;
+  const pixels = pixelsOf(runs, width, bounds);
+  for (let at = 0; at < pixels.length; at += 1) {
+    if (((at % bounds.width) + Math.floor(at / bounds.width)) % 8 > 2) pixels[at] = 0;
+  }
+  const image = document.createElement("canvas");
+  image.width = bounds.width;
+  image.height = bounds.height;
+  image.getContext("2d")?.putImageData(paint(pixels, bounds.width, bounds.height, rgb, 0.75), 0, 0);
+  return { image, x: bounds.x, y: bounds.y };
+}

@@ -68,7 +68,8 @@ export function showGallery(place, clips, open) {
     const facts = [`${clip.frames} frames`, seconds, `${clip.width} × ${clip.height}`].filter(Boolean).join(" · ");
     const work = clip.objects ? `${clip.objects} ${clip.objects === 1 ? "object" : "objects"}` : "not started";
     card.append(icon(`i-${["video", "folder", "bag", "demo"].includes(clip.kind) ? clip.kind : "video"}`));
-    card.append(make("span", "card-name", clip.name), make("span", "card-facts", facts), make("span", "card-facts", work));
+    card.append(make("span", "card-name", clip.name), make("span", "card-facts", facts));
+    card.append(make("span", "card-facts", work));
     card.addEventListener("click", () => open(clip.source));
     item.append(card);
     return item;
@@ -299,7 +300,8 @@ export function showProgress(progress) {
   const words = { track: "Tracking", export: "Exporting", decode: "Reading" };
   const word = words[/** @type {keyof typeof words} */ (progress.what)] ?? progress.what;
   const rate = progress.fps > 0 ? ` · ${progress.fps.toFixed(1)} frames/s` : "";
-  /** @type {HTMLElement} */ (label.firstElementChild).textContent = `${word} ${progress.done} of ${progress.total}${rate}`;
+  const text = `${word} ${progress.done} of ${progress.total}${rate}`;
+  /** @type {HTMLElement} */ (label.firstElementChild).textContent = text;
   const bar = label.querySelector("progress");
   if (bar) bar.value = progress.total ? progress.done / progress.total : 0;
 }
@@ -320,7 +322,9 @@ export function showToolbar(state, index, doubts) {
     button.title = what ? `${text} ${what}` : `Nothing to ${text.toLowerCase()}`;
   }
   element("cancel", HTMLButtonElement).hidden = !tracking;
-  element("track-forward", HTMLButtonElement).disabled = Boolean(tracking) || !state.objects.length;
+  element("track-forward", HTMLButtonElement).hidden = Boolean(tracking);
+  element("track-forward", HTMLButtonElement).disabled = !state.objects.length;
+  element("track-menu", HTMLElement).hidden = Boolean(tracking);
   const seconds = source.fps > 0 ? ` · ${(index / source.fps).toFixed(2)} s` : "";
   element("position", HTMLElement).textContent = `${index + 1} / ${source.frames}${seconds}`;
   const doubt = element("doubt", HTMLButtonElement);
@@ -328,4 +332,20 @@ export function showToolbar(state, index, doubts) {
   /** @type {HTMLElement} */ (doubt.querySelector("span")).textContent = `${doubts} doubtful`;
   element("no-objects", HTMLElement).hidden = state.objects.length > 0;
   element("model", HTMLElement).textContent = `${state.model} on ${state.device}`;
+}
+
+/**
+ * The next step, over the picture.
+ * @param {import("./connection.js").State} state
+ * @param {boolean} crosshair it is on
+ * @param {boolean} tracked some object is tracked beyond its prompts
+ */
+export function showHint(state, crosshair, tracked) {
+  let text = "";
+  if (crosshair) text = "Arrows move · Enter clicks · R sets a corner of a box · K ends";
+  else if (!state.objects.length) text = "Click an object, or drag a box around it";
+  else if (!tracked && !state.tracking) text = "Click again to mend the mask · press T to track";
+  const hint = element("hint", HTMLElement);
+  hint.hidden = !text;
+  if (hint.textContent !== text) hint.textContent = text;
 }

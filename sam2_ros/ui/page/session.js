@@ -28,6 +28,7 @@ const DEFAULTS = {
   solo: null,
 };
 const LANES_EVERY_MS = 400;
+const NEVER_TRACKED = 255; // state of a frame in a lane
 
 export class Session {
   /** @param {Listener} listener */
@@ -39,6 +40,7 @@ export class Session {
     this.lanes = new Map();
     /** @type {Doubt[]} */
     this.doubts = [];
+    this.anyTracked = false; // some object has a state in more frames than those with its prompts
     /** @type {Partial<Settings>} what a slider shows before the server has confirmed it */
     this.draft = {};
     this.asking = false;
@@ -158,6 +160,7 @@ export class Session {
       this.frames.reset(state.source.number, state.source.frames);
       this.lanes.clear();
       this.doubts = [];
+      this.anyTracked = false;
       this.draft = {};
       this.listener.onProgress(null);
       this.listener.onSource();
@@ -233,6 +236,10 @@ export class Session {
     if (message.source !== this.state?.source.number) return;
     if (message.kind === "lanes") {
       this.lanes = new Map(message.lanes.map((lane) => [lane.object, lane]));
+      this.anyTracked = this.state.objects.some(({ object, keyframes }) => {
+        const frames = this.lanes.get(object)?.state.filter((state) => state !== NEVER_TRACKED).length ?? 0;
+        return frames > keyframes.length;
+      });
       this.listener.onChange();
     } else if (message.kind === "thumbnail") {
       this.listener.onThumbnail(message.index, message.jpeg);

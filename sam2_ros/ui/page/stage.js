@@ -3,7 +3,7 @@
 // Does not know the server: it reports prompts in pixels of the source, and draws what it is given.
 
 import { drawMarks } from "./marks.js";
-import { boundsOf, paint, pixelsOf, rgbOf } from "./masks.js";
+import { rgbOf, striped } from "./masks.js";
 
 /**
  * @typedef {import("./connection.js").Mask} Mask
@@ -110,22 +110,7 @@ export class Stage {
 
   /** @param {Mask | null} mask of the click that the pointer hovers over */
   setPreview(mask) {
-    const width = this.scene?.width ?? 0;
-    const bounds = mask && this.cursor && boundsOf(mask.runs, width);
-    this.preview = null;
-    if (mask && bounds) {
-      const image = document.createElement("canvas");
-      image.width = bounds.width;
-      image.height = bounds.height;
-      const pixels = pixelsOf(mask.runs, width, bounds);
-      for (let at = 0; at < pixels.length; at += 1) {
-        const stripe = ((at % bounds.width) + Math.floor(at / bounds.width)) % 8 < 3;
-        if (!stripe) pixels[at] = 0;
-      }
-      const data = paint(pixels, bounds.width, bounds.height, rgbOf(this.colour()), 0.75);
-      image.getContext("2d")?.putImageData(data, 0, 0);
-      this.preview = { image, x: bounds.x, y: bounds.y };
-    }
+    this.preview = mask && this.cursor && striped(mask.runs, this.scene?.width ?? 0, rgbOf(this.colour()));
     this.draw();
   }
 

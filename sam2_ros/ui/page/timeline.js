@@ -8,7 +8,7 @@ import { hatch, triangle } from "./marks.js";
  * @typedef {import("./connection.js").Lane} Lane
  * @typedef {import("./connection.js").SceneObject} SceneObject
  * @typedef {{object: number, frame: number, why: string}} Doubt
- * @typedef {{frames: number, fps: number, aspect: number, index: number, selected: number, objects: SceneObject[],
+ * @typedef {{frames: number, aspect: number, index: number, selected: number, objects: SceneObject[],
  *   lanes: Map<number, Lane>, doubts: Doubt[], tracking: {from: number, to: number} | null}} View
  *   `aspect`: width / height of a frame
  * @typedef {{seek: (index: number) => void, select: (object: number) => void,
@@ -108,6 +108,11 @@ export class Timeline {
     return this.gutter + (frame - this.first) * this.pixelsPerFrame;
   }
 
+  /** @param {number} x */
+  frameAt(x) {
+    return this.first + (x - this.gutter) / this.pixelsPerFrame;
+  }
+
   /** @param {number} index */
   keepVisible(index) {
     const span = this.last - this.first;
@@ -142,7 +147,7 @@ export class Timeline {
     if (!this.view || !(event.ctrlKey || event.shiftKey || event.deltaX)) return; // else the lanes scroll
     event.preventDefault();
     const delta = event.deltaY || event.deltaX;
-    if (event.ctrlKey) this.zoom(Math.exp(-delta * 0.002), this.first + (event.offsetX - this.gutter) / this.pixelsPerFrame);
+    if (event.ctrlKey) this.zoom(Math.exp(-delta * 0.002), this.frameAt(event.offsetX));
     else this.moveTo(this.first + delta / this.pixelsPerFrame, this.last - this.first);
   }
 
@@ -153,7 +158,7 @@ export class Timeline {
     const object = lane >= 0 ? this.view.objects[lane] : undefined;
     if (object) this.actions.select(object.object);
     if (event.offsetX < this.gutter) return;
-    const frame = this.first + (event.offsetX - this.gutter) / this.pixelsPerFrame;
+    const frame = this.frameAt(event.offsetX);
     const near = 8 / this.pixelsPerFrame;
     const marks = object
       ? [...object.keyframes, ...this.view.doubts.filter((doubt) => doubt.object === object.object)]
@@ -172,7 +177,7 @@ export class Timeline {
 
   /** @param {number} x css pixels of the canvas */
   seekTo(x) {
-    const frame = Math.floor(this.first + (x - this.gutter) / this.pixelsPerFrame);
+    const frame = Math.floor(this.frameAt(x));
     this.actions.seek(Math.min((this.view?.frames ?? 1) - 1, Math.max(0, frame)));
   }
 
@@ -286,16 +291,12 @@ export class Timeline {
     context.font = `${selected ? "600 " : ""}12px system-ui, sans-serif`;
     context.textAlign = "left";
     context.textBaseline = "middle";
-    const text = `${object.object} ${object.name}`;
-    context.save();
-    context.beginPath();
-    context.rect(0, top, gutter - 8, LANE_PX);
-    context.clip();
+    let text = `${object.object} ${object.name}`;
+    while (text.length > 3 && context.measureText(text).width > gutter - 22) text = `${text.slice(0, -2).trimEnd()}…`;
     context.fillText(text, 11, top + LANE_PX / 2 - 1);
-    context.restore();
     context.save();
     context.beginPath();
-    context.rect(gutter, top, width - gutter, LANE_PX);
+    context.rect(gutter - 7, top, width - gutter + 7, LANE_PX);
     context.clip();
     const lane = view.lanes.get(object.object);
     if (lane) {

@@ -47,18 +47,20 @@ class Clip:
 
 
 def drawn_clip(frames: int = 40, width: int = 320, height: int = 240) -> Clip:
-    """A cup that stays, and a robot that drives behind a post; drawn in milliseconds."""
+    """A cup that stays, and a robot that drives behind a post with a white sign; drawn in milliseconds."""
     pictures = np.empty((frames, height, width, 3), np.uint8)
     masks = np.zeros((frames, 2, height, width), bool)
     rows, columns = np.mgrid[:height, :width]
     ground = np.stack([90 + rows // 4, 100 + columns // 8, 110 + (rows + columns) // 10], -1).astype(np.uint8)
     post = (columns >= 150) & (columns < 215)
+    sign = (abs(rows - 120) < 8) & (abs(columns - 180) < 8)
     for t in range(frames):
         picture = ground.copy()
         cup = np.hypot(columns - 80 - t // 4, rows - 170) < 30
         robot_left = 20 + t * (width - 80) // frames
         robot = (abs(rows - 80) < 22) & (columns >= robot_left) & (columns < robot_left + 50)
         picture[cup], picture[robot], picture[post] = (40, 110, 200), (200, 90, 40), (70, 60, 60)
+        picture[sign] = (240, 240, 240)
         pictures[t], masks[t, 0], masks[t, 1] = picture, cup & ~post, robot & ~post
     return Clip("drawn clip", "demo", 10.0, pictures, masks)
 
@@ -119,7 +121,10 @@ class Project:
             self.work = work
 
     def object(self, number: int) -> dict[str, Any]:
-        return next(entry for entry in self.work.objects if entry["object"] == number)
+        for entry in self.work.objects:
+            if entry["object"] == number:
+                return entry
+        raise ValueError(f"object {number}: there is none")
 
     def keyframe(self, number: int, frame: int) -> dict[str, Any]:
         keyframes: list[dict[str, Any]] = self.object(number)["keyframes"]
@@ -230,8 +235,8 @@ class Socket:
             try:
                 result = await getattr(self, f"do_{command['do']}", self.edit)(command)
                 await self.websocket.send_json({"seq": command["seq"], "ok": True, "result": result or {}})
-            except (KeyError, ValueError, StopIteration) as error:
-                await self.websocket.send_json({"seq": command["seq"], "ok": False, "error": repr(error)})
+            except (KeyError, ValueError) as error:
+                await self.websocket.send_json({"seq": command["seq"], "ok": False, "error": str(error)})
 
     @property
     def here(self) -> Project:

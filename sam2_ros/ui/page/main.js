@@ -82,8 +82,8 @@ const list = new ObjectList(element("objects", HTMLElement), {
 const effects = new Effects(element("effects-form", HTMLFormElement), (settings, final) =>
   session.changeSettings(settings, final));
 
-/** @type {Set<number>} objects that have a thumbnail */
-const thumbnails = new Set();
+/** @type {Set<number>} */
+const thumbnails = new Set(); // objects that have one
 const picture = new Picture(({ bitmap, crops, error }) => {
   if (error) say(`Frame ${view.index + 1} cannot be drawn: ${error}`, true);
   if (bitmap) stage.setBitmap(bitmap);
@@ -163,7 +163,7 @@ let adding = null;
 async function newObject() {
   adding ??= session.change("add_object").finally(() => (adding = null));
   const result = await adding;
-  const number = typeof result?.object === "number" ? result.object : result?.object?.object ?? 0;
+  const number = result?.object?.object ?? 0;
   if (number) select(number);
   return number;
 }
@@ -345,11 +345,10 @@ function drawFrame({ source, objects }, entry) {
   });
   const { width, height } = source;
   stage.setScene({ index: view.index, width, height, masks: shown, objects, selected: view.selected, tags });
-  const prompted = objects.filter(({ object, keyframes }) =>
-    !thumbnails.has(object) || keyframes.some(({ frame }) => frame === view.index));
+  const crops = objects.filter(({ object, keyframes }) =>
+    !thumbnails.has(object) || keyframes.some(({ frame }) => frame === view.index)).map(({ object }) => object);
   const key = JSON.stringify([source.number, view.index, entry.version, settings, view.selected, colours]);
   if (!entry.jpeg) return;
-  const crops = prompted.map(({ object }) => object);
   const { jpeg, masks } = entry;
   const { index: id, selected } = view;
   picture.want({ id, width, height, jpeg, masks, colours, settings, selected, crops }, key);
@@ -378,7 +377,8 @@ function start() {
     if (!button) return;
     if (button.dataset.action) ACTIONS[button.dataset.action](button.dataset.action);
     if (button.dataset.track) track(button.dataset.track);
-    if (button.dataset.export) exportAs(button.dataset.export);
+    const kind = button.dataset.export;
+    if (kind) session.ask("export", { kind }).then((result) => result && say("Export started"));
     // After a click of the mouse the keys go to the stage again; after Enter or Space the focus stays.
     if (event.detail > 0 && button.closest(".toolbar, .transport, .zoom") && session.state) stage.canvas.focus();
   });
@@ -393,11 +393,6 @@ function start() {
     without.includes(action) || (session.state !== null && document.body.dataset.view === "clip"));
   setTool("add");
   session.start();
-}
-
-/** @param {string} kind */
-async function exportAs(kind) {
-  if (await session.ask("export", { kind })) say("Export started");
 }
 
 start();

@@ -47,7 +47,7 @@ export class Timeline {
     canvas.addEventListener("pointermove", (event) => {
       if (this.dragging) this.seekTo(event.offsetX);
     });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (this.dragging = false));
+    canvas.addEventListener("lostpointercapture", () => (this.dragging = false));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     new ResizeObserver(() => this.draw()).observe(/** @type {Element} */ (canvas.parentElement));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -166,13 +166,10 @@ export class Timeline {
     const hit = marks
       .filter((mark) => Math.abs(mark.frame + 0.5 - frame) < near)
       .sort((a, b) => Math.abs(a.frame + 0.5 - frame) - Math.abs(b.frame + 0.5 - frame))[0];
-    if (hit) {
-      this.actions.seek(hit.frame);
-      return;
-    }
-    this.dragging = true;
-    this.canvas.setPointerCapture(event.pointerId);
-    this.seekTo(event.offsetX);
+    this.dragging = !hit;
+    if (!hit) this.canvas.setPointerCapture(event.pointerId);
+    if (hit) this.actions.seek(hit.frame);
+    else this.seekTo(event.offsetX);
   }
 
   /** @param {number} x css pixels of the canvas */
@@ -372,8 +369,7 @@ export class Timeline {
       }
       const x = this.xOf(frame + step / 2);
       const y = top + LANE_PX - 5 - (least / 255) * (LANE_PX - 9);
-      if (pen) context.lineTo(x, y);
-      else context.moveTo(x, y);
+      context[pen ? "lineTo" : "moveTo"](x, y);
       pen = true;
     }
     context.setLineDash(dash);

@@ -56,7 +56,7 @@ class Mapping:
         pixels = canvas_pixels(page)
         ratio = page.evaluate("devicePixelRatio")
         box = page.locator("#stage").bounding_box()
-        post = near(pixels, POST) | near(pixels, SIGN)
+        post = near(pixels, POST, 32) | near(pixels, SIGN)
         columns = np.flatnonzero(post.mean(0) > 0.5 * post.mean(0).max())
         scale = (columns[-1] + 1 - columns[0]) / (POST_RIGHT - POST_LEFT)
         x = columns[0] - POST_LEFT * scale

@@ -135,6 +135,7 @@ export class Connection {
     this.waiting = new Map();
     this.seq = 0;
     this.failures = 0;
+    this.advice = ""; // shown as long as there is no connection
   }
 
   open() {
@@ -144,6 +145,7 @@ export class Connection {
     socket.onopen = () => {
       this.connected = true;
       this.failures = 0;
+      this.advice = "";
       this.listener.onStatus("Connected", true);
       this.listener.onOpen();
     };
@@ -163,9 +165,8 @@ export class Connection {
     this.waiting.clear();
     const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.failures);
     this.failures += 1;
-    const text =
-      this.failures > TRIES_BEFORE_ADVICE ? ADVICE : `Connection lost. Next try in ${(wait / 1000).toFixed(1)} s.`;
-    this.listener.onStatus(text, false);
+    const lost = `Connection lost. Next try in ${(wait / 1000).toFixed(1)} s.`;
+    this.listener.onStatus(this.advice || (this.failures > TRIES_BEFORE_ADVICE ? ADVICE : lost), false);
     setTimeout(() => this.open(), wait);
   }
 

@@ -5,14 +5,13 @@
 import { Picture, Player } from "./frames.js";
 import { listen, writeHelp } from "./keys.js";
 import { boundsOf } from "./masks.js";
-import { Effects, element, ObjectList, showGallery, showHint, showProgress, showToolbar } from "./panels.js";
+import { Effects, element, ObjectList, seenOf, showGallery, showHint, showProgress, showToolbar } from "./panels.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 
 /** @typedef {import("./connection.js").SceneObject} SceneObject */
 
-const WORDS = ["PENDING", "TRACKING", "OCCLUDED", "LOST"];
 const OPACITIES = [0, 0.25, 0.5, 0.75];
 
 const view = { index: 0, selected: 0, follow: false, due: false };
@@ -55,15 +54,15 @@ const stage = new Stage(element("stage", HTMLCanvasElement), {
   box: (x0, y0, x1, y1) => prompt("box", { x0, y0, x1, y1 }),
   stroke: (points, radius, erase) => prompt("stroke", { points, radius, erase }),
   hover: (x, y, sign) => {
-    if (!player.playing && !session.state?.tracking) {
-      session.ask("preview", { frame: view.index, x, y, sign });
-    }
+    if (!player.playing && !session.state?.tracking) session.preview({ frame: view.index, x, y, sign });
   },
 });
 const timeline = new Timeline(element("timeline", HTMLCanvasElement), {
   seek: (index) => seek(index),
   select,
-  strip: (indices, height) => session.ask("strip", { indices, height }),
+  strip: (indices, height) => {
+    session.connection.send("strip", { indices, height }).catch(() => timeline.forget(indices));
+  },
 });
 const player = new Player(session.frames, (index) => seek(index, true), (playing) => {
   const button = element("play", HTMLButtonElement);
@@ -191,12 +190,15 @@ function toggleHidden(object) {
   session.changeSettings({ hidden: without.length < hidden.length ? without : [...hidden, object] }, true);
 }
 
-/** @param {string} direction */
-async function track(direction) {
-  const only = element("only-selected", HTMLInputElement).checked && view.selected;
+/**
+ * @param {string} direction
+ * @param {boolean} [only] the selected object alone
+ */
+async function track(direction, only = false) {
   view.follow = true;
   say("Tracking");
-  await session.change("track", { frame: view.index, direction, ...(only ? { objects: [view.selected] } : {}) });
+  const objects = only && view.selected ? { objects: [view.selected] } : {};
+  await session.change("track", { frame: view.index, direction, ...objects });
 }
 
 /** @param {number} step 1 or -1 */
@@ -281,7 +283,11 @@ const ACTIONS = {
   cancel,
   undo: () => session.state?.undo && session.change("undo"),
   redo: () => session.state?.redo && session.change("redo"),
-  play: () => (player.playing ? player.stop() : player.play(view.index)),
+  play: () => {
+    view.follow = false;
+    if (player.playing) player.stop();
+    else player.play(view.index);
+  },
   back: () => seek(view.index - 1),
   forward: () => seek(view.index + 1),
   "back-10": () => seek(view.index - 10),
@@ -354,18 +360,6 @@ function drawFrame({ source, objects }, entry) {
   picture.want({ id, width, height, jpeg, masks, colours, settings, selected, crops }, key);
 }
 
-/**
- * @param {number} object
- * @param {import("./frames.js").Entry | null} entry
- * @returns {import("./panels.js").Seen}
- */
-function seenOf(object, entry) {
-  const mask = entry?.masks.find((other) => other.object === object);
-  if (!mask) return { word: "not tracked here", detail: "This frame was not tracked for the object" };
-  const word = WORDS[mask.state] ?? "LOST";
-  return { word, detail: `presence ${mask.presence.toFixed(1)}, predicted IoU ${mask.iou.toFixed(2)}` };
-}
-
 function start() {
   writeHelp(element("help-text", HTMLElement));
   document.addEventListener("click", (event) => {
@@ -376,7 +370,7 @@ function start() {
     const button = target?.closest("button");
     if (!button) return;
     if (button.dataset.action) ACTIONS[button.dataset.action](button.dataset.action);
-    if (button.dataset.track) track(button.dataset.track);
+    if (button.dataset.track) track(button.dataset.track, element("only-selected", HTMLInputElement).checked);
     const kind = button.dataset.export;
     if (kind) session.ask("export", { kind }).then((result) => result && say("Export started"));
     // After a click of the mouse the keys go to the stage again; after Enter or Space the focus stays.
@@ -388,9 +382,11 @@ function start() {
     stage.radius = Number(/** @type {HTMLInputElement} */ (event.target).value);
     stage.draw();
   });
-  const without = ["gallery", "help"]; // these work when no clip is open
-  listen(stage, (action, chord) => ACTIONS[action](chord), (action) =>
-    without.includes(action) || (session.state !== null && document.body.dataset.view === "clip"));
+  listen(stage, (action, chord) => ACTIONS[action](chord), (action) => {
+    if (["gallery", "help"].includes(action)) return true;
+    const selected = objectOf(view.selected) !== undefined;
+    return document.body.dataset.view === "clip" && (selected || !["clear", "hide", "solo", "lock"].includes(action));
+  });
   setTool("add");
   session.start();
 }

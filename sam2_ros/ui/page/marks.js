@@ -17,6 +17,11 @@ const POINT_PX = 7;
  * @param {Scene} scene
  */
 export function drawMarks(stage, scene) {
+  if (stage.preview) {
+    const { image, x, y } = stage.preview;
+    const { scale, left, top } = stage;
+    stage.context.drawImage(image, left + x * scale, top + y * scale, image.width * scale, image.height * scale);
+  }
   for (const object of scene.objects) {
     const keyframe = object.keyframes.find(({ frame }) => frame === scene.index);
     if (keyframe) drawPrompts(stage, object, keyframe, object.object === scene.selected);
@@ -170,6 +175,24 @@ function drawCrosshair({ context, scale, left, top, canvas }, { x, y }) {
     }
     context.stroke();
   }
+}
+
+/**
+ * A prompted frame in a lane.
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} x
+ * @param {number} y
+ * @param {string} fill
+ * @param {string} line
+ */
+export function dot(context, x, y, fill, line) {
+  context.beginPath();
+  context.arc(x, y, 5, 0, 7);
+  context.fillStyle = fill;
+  context.fill();
+  context.lineWidth = 2;
+  context.strokeStyle = line;
+  context.stroke();
 }
 
 /**

@@ -16,6 +16,7 @@
  *   solo: (object: number) => void, lock: (object: number) => void, remove: (object: number) => void}} ObjectActions
  */
 
+const WORDS = ["PENDING", "TRACKING", "OCCLUDED", "LOST"];
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -74,6 +75,18 @@ export function showGallery(place, clips, open) {
     item.append(card);
     return item;
   }));
+}
+
+/**
+ * @param {number} object
+ * @param {import("./frames.js").Entry | null} entry
+ * @returns {import("./panels.js").Seen}
+ */
+export function seenOf(object, entry) {
+  const mask = entry?.masks.find((other) => other.object === object);
+  if (!mask) return { word: "not tracked here", detail: "This frame was not tracked for the object" };
+  const word = WORDS[mask.state] ?? "LOST";
+  return { word, detail: `presence ${mask.presence.toFixed(1)}, predicted IoU ${mask.iou.toFixed(2)}` };
 }
 
 export class ObjectList {
@@ -344,7 +357,7 @@ export function showHint(state, crosshair, tracked) {
   let text = "";
   if (crosshair) text = "Arrows move · Enter clicks · R sets a corner of a box · K ends";
   else if (!state.objects.length) text = "Click an object, or drag a box around it";
-  else if (!tracked && !state.tracking) text = "Click again to mend the mask · press T to track";
+  else if (!tracked && !state.tracking) text = "Click again to mend the mask · N another object · T track";
   const hint = element("hint", HTMLElement);
   hint.hidden = !text;
   if (hint.textContent !== text) hint.textContent = text;

@@ -46,6 +46,9 @@ export class Session {
     this.asking = false;
     this.askAgain = false;
     this.lanesTimer = 0;
+    this.previewing = false;
+    /** @type {Record<string, unknown> | null} */
+    this.nextPreview = null;
     this.connection = new Connection({
       onEvent: (event) => this.onEvent(event),
       onBinary: (message) => this.onBinary(message),
@@ -59,9 +62,8 @@ export class Session {
   }
 
   async start() {
-    const refused = await login();
-    if (refused) this.listener.onSay(refused, true);
-    else this.connection.open();
+    this.connection.advice = await login(); // a page that was opened before has its cookie: tried all the same
+    this.connection.open();
   }
 
   /** @returns {Settings} of the server, with its defaults and the sliders that move */
@@ -110,6 +112,22 @@ export class Session {
       this.listener.onSay(error instanceof Error ? error.message : String(error), true);
       return null;
     }
+  }
+
+  /**
+   * Ask for the mask of a click that is not made; of those that wait for an answer only the newest.
+   * @param {Record<string, unknown>} fields
+   */
+  async preview(fields) {
+    this.nextPreview = fields;
+    if (this.previewing) return;
+    this.previewing = true;
+    while (this.nextPreview) {
+      const sent = this.nextPreview;
+      this.nextPreview = null;
+      await this.connection.send("preview", sent).catch(() => null);
+    }
+    this.previewing = false;
   }
 
   /**
@@ -207,7 +225,7 @@ export class Session {
       this.askLanes();
     } else if (event.event === "progress") {
       if (event.what === "track" && !this.state?.tracking) this.refresh();
-      this.listener.onProgress(event);
+      this.listener.onProgress(event.what === "decode" && event.done >= event.total ? null : event);
     } else if (event.event === "tracked") {
       this.tracked(event);
     } else if (event.event === "lanes") {
@@ -226,6 +244,7 @@ export class Session {
     this.listener.onProgress(null);
     const range = `frames ${Math.min(event.from, event.to) + 1} to ${Math.max(event.from, event.to) + 1}`;
     this.listener.onSay(event.cancelled ? `Cancelled. What was tracked is kept: ${range}` : `Tracked ${range}`);
+    this.frames.markStale(); // masks that were not pushed, or lost on a slow connection
     this.askLanes();
     await this.refresh();
     await this.askDoubts();

@@ -23,6 +23,7 @@ import { rgbOf, striped } from "./masks.js";
 
 const DRAG_PX = 6;
 const HIT_PX = 12;
+const MARGIN_PX = 12;
 const LONG_PRESS_MS = 500;
 const HOVER_MS = 70;
 
@@ -64,6 +65,7 @@ export class Stage {
     this.drag = null;
     this.press = 0;
     this.hoverTimer = 0;
+    this.hovering = false; // a preview is awaited; a click or a move gives it up
     this.due = false;
     this.listen();
     new ResizeObserver(() => this.resize()).observe(canvas);
@@ -110,7 +112,8 @@ export class Stage {
 
   /** @param {Mask | null} mask of the click that the pointer hovers over */
   setPreview(mask) {
-    this.preview = mask && this.cursor && striped(mask.runs, this.scene?.width ?? 0, rgbOf(this.colour()));
+    if (!this.hovering) return;
+    this.preview = mask && striped(mask.runs, this.scene?.width ?? 0, rgbOf(this.colour()));
     this.draw();
   }
 
@@ -138,9 +141,8 @@ export class Stage {
   fit() {
     if (!this.scene) return;
     const { clientWidth, clientHeight } = this.canvas;
-    const margin = 12;
     const { width, height } = this.scene;
-    this.scale = Math.max(0.01, Math.min((clientWidth - margin) / width, (clientHeight - margin) / height));
+    this.scale = Math.max(0.01, Math.min((clientWidth - MARGIN_PX) / width, (clientHeight - MARGIN_PX) / height));
     this.left = (clientWidth - width * this.scale) / 2;
     this.top = (clientHeight - height * this.scale) / 2;
     this.fitted = true;
@@ -198,7 +200,6 @@ export class Stage {
       }
     }
     const pan = this.panning || event.button === 1;
-    if (event.button === 1) event.preventDefault();
     const paints = !pan && event.button === 0 && (this.tool === "brush" || this.tool === "eraser");
     const negative = event.button === 2 || event.altKey || this.tool === "remove";
     const place = this.at(event);
@@ -216,8 +217,14 @@ export class Stage {
     if (event.pointerType === "touch" && this.drag.kind === "prompt") {
       this.press = window.setTimeout(() => this.longPress(), LONG_PRESS_MS);
     }
-    this.preview = null;
+    this.endHover();
     this.draw();
+  }
+
+  endHover() {
+    clearTimeout(this.hoverTimer);
+    this.hovering = false;
+    this.preview = null;
   }
 
   longPress() {
@@ -240,8 +247,7 @@ export class Stage {
     }
     const { drag } = this;
     if (drag && drag.id === event.pointerId) {
-      const dx = event.offsetX - drag.lastX;
-      const dy = event.offsetY - drag.lastY;
+      const [dx, dy] = [event.offsetX - drag.lastX, event.offsetY - drag.lastY];
       drag.moved ||= Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) > DRAG_PX;
       drag.lastX = event.offsetX;
       drag.lastY = event.offsetY;
@@ -265,11 +271,13 @@ export class Stage {
    * @param {boolean} negative
    */
   hover(place, negative) {
-    clearTimeout(this.hoverTimer);
-    if (this.preview) this.preview = null;
+    this.endHover();
     if (!this.inside(place) || this.tool === "brush" || this.tool === "eraser") return;
     const sign = negative || this.tool === "remove" ? -1 : 1;
-    this.hoverTimer = window.setTimeout(() => this.actions.hover(...this.pixel(place), sign), HOVER_MS);
+    this.hoverTimer = window.setTimeout(() => {
+      this.hovering = true;
+      this.actions.hover(...this.pixel(place), sign);
+    }, HOVER_MS);
   }
 
   /** @param {PointerEvent} event */
@@ -314,9 +322,8 @@ export class Stage {
   }
 
   leave() {
-    clearTimeout(this.hoverTimer);
+    this.endHover();
     this.cursor = null;
-    this.preview = null;
     this.draw();
   }
 
@@ -388,11 +395,6 @@ export class Stage {
     const width = scene.width * this.scale;
     const height = scene.height * this.scale;
     if (this.bitmap) context.drawImage(this.bitmap, this.left, this.top, width, height);
-    if (this.preview) {
-      const { image, x, y } = this.preview;
-      context.drawImage(image, this.left + x * this.scale, this.top + y * this.scale, image.width * this.scale,
-        image.height * this.scale);
-    }
     drawMarks(this, scene);
   }
 }

@@ -2,7 +2,7 @@
 // The timeline: ruler, filmstrip, playhead, and a lane for each object with its bars, curves, prompts and doubts.
 // Does not know the server: it reports where the user wants to go, and which thumbnails it lacks.
 
-import { hatch, triangle } from "./marks.js";
+import { dot, hatch, triangle } from "./marks.js";
 
 /**
  * @typedef {import("./connection.js").Lane} Lane
@@ -93,6 +93,11 @@ export class Timeline {
       this.asked.delete(oldest);
     }
     this.draw();
+  }
+
+  /** @param {number[]} indices of thumbnails that will not come */
+  forget(indices) {
+    for (const index of indices) this.asked.delete(index);
   }
 
   get gutter() {
@@ -305,13 +310,8 @@ export class Timeline {
       if (doubt.object === object.object) triangle(context, this.xOf(doubt.frame + 0.5), top, 5, 8, colours.warn);
     }
     for (const keyframe of object.keyframes) {
-      context.beginPath();
-      context.arc(this.xOf(keyframe.frame + 0.5), top + LANE_PX / 2 - 1, 5, 0, 7);
-      context.fillStyle = keyframe.accepted ? object.colour : colours.raised;
-      context.fill();
-      context.lineWidth = 2;
-      context.strokeStyle = colours.ink;
-      context.stroke();
+      const fill = keyframe.accepted ? object.colour : colours.raised;
+      dot(context, this.xOf(keyframe.frame + 0.5), top + LANE_PX / 2 - 1, fill, colours.ink);
     }
     context.restore();
   }

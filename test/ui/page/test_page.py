@@ -290,6 +290,45 @@ def test_tracking_is_followed_and_fills_the_lanes(open_page: Open, server: Any) 
         assert share < 0.2 if frame in hidden else share > 0.5, frame
 
 
+def test_the_timeline_is_scrubbed_and_its_dots_jump_to_prompts(open_page: Open, server: Any) -> None:
+    page = open_page()
+    with_objects(page, server, 1)
+    box = page.locator("#timeline").bounding_box()
+    frame_px = (box["width"] - 120) / 40
+    page.mouse.click(box["x"] + 120 + 24.5 * frame_px, box["y"] + 40)
+    expect(page.locator("#position")).to_have_text(re.compile("^25 /"))
+    page.mouse.down()
+    page.mouse.move(box["x"] + 120 + 9.5 * frame_px, box["y"] + 40, steps=4)
+    page.mouse.up()
+    expect(page.locator("#position")).to_have_text(re.compile("^10 /"))
+    page.mouse.click(box["x"] + 120 + 0.5 * frame_px + 5, box["y"] + 68 + 14)
+    expect(page.locator("#position")).to_have_text(re.compile("^1 /"))
+    asked = {index for strip in server.commands("strip") for index in strip["indices"]}
+    page.locator("#timeline-in").click()
+    until(
+        lambda: {index for strip in server.commands("strip") for index in strip["indices"]} > asked,
+        page,
+        "more thumbnails after zooming in",
+    )
+    page.mouse.click(box["x"] + 120 + 9.5 * frame_px * 1.6, box["y"] + 40)
+    expect(page.locator("#position")).to_have_text(re.compile("^10 /"))
+
+
+def test_a_tap_adds_and_a_long_press_removes(open_page: Open, server: Any) -> None:
+    page = open_page(390, 844, has_touch=True)
+    touch = page.context.new_cdp_session(page)
+    for count, (place, held_ms, sign) in enumerate([((95, 165), 30, 1), ((180, 130), 700, -1)], 1):
+        x, y = Mapping.find(page).in_window(*place)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        page.wait_for_timeout(held_ms)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        click = sent(server, page, "click", count=count)[-1]
+        assert (click["x"], click["y"]) == pytest.approx(place, abs=1.5)
+        assert click["sign"] == sign
+        page.wait_for_timeout(200)
+    assert len(server.commands("click")) == 2
+
+
 def test_cancel_keeps_what_was_tracked(open_page: Open, server: Any) -> None:
     server.projects[1].delay_s = 0.1
     page = open_page()

@@ -44,6 +44,7 @@ def server() -> Iterator[Any]:
 def open_page(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
     """`open_page(1280, 800, clip=True)`: a page in a context of its own; keywords go to the context."""
     from ui.page.page_server import TOKEN
+    from ui.page.stage_pixels import wait_for_picture
 
     contexts, errors = [], []
 
@@ -51,7 +52,7 @@ def open_page(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{server.address}#token={TOKEN}")
@@ -67,18 +68,3 @@ def open_page(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
         context.close()
     # A connection that a test drops is an error to the browser.
     assert not [error for error in errors if "WebSocket connection" not in error]
-
-
-def wait_for_picture(page: Any) -> None:
-    """Until the post of the drawn clip is on the canvas."""
-    for _ in range(200):
-        if page.evaluate(
-            """() => {
-            const canvas = document.getElementById("stage");
-            const data = canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1).data;
-            return data.some((value, at) => at % 4 === 3 && value === 255);
-        }"""
-        ):
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError("the canvas stayed empty")

@@ -69,3 +69,18 @@ class Mapping:
     def in_window(self, column: float, row: float) -> tuple[float, float]:
         x, y = (column + 0.5) * self.scale + self.x, (row + 0.5) * self.scale + self.y
         return x / self.ratio + self.left, y / self.ratio + self.top
+
+
+def wait_for_picture(page: Any) -> None:
+    """Until the post of the drawn clip is on the canvas."""
+    for _ in range(200):
+        if page.evaluate(
+            """() => {
+            const canvas = document.getElementById("stage");
+            const data = canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1).data;
+            return data.some((value, at) => at % 4 === 3 && value === 255);
+        }"""
+        ):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError("the canvas stayed empty")

@@ -396,6 +396,7 @@ def test_an_effect_on_the_background_leaves_the_object(open_page: Open, server: 
     page = open_page()
     with_objects(page, server, 1)
     page.mouse.move(5, 5)
+    settle(page)
     at, before = Mapping.find(page), canvas_pixels(page)
     page.keyboard.press("v")
     x, y = at.on_canvas(90, 190)  # inside the cup
@@ -415,6 +416,7 @@ def test_every_effect_on_objects_is_drawn(open_page: Open, server: Any) -> None:
     page = open_page()
     with_objects(page, server, 1)
     page.mouse.move(5, 5)
+    settle(page)
     page.keyboard.press("v")
     pictures = [canvas_pixels(page)]  # overlay
     for effect in ("cutout", "outline", "spotlight", "pixelate", "blur", "erase", "replace"):

@@ -93,7 +93,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed"], f"{NAME}.eval.report": ["templates/*"]},
+    package_data={NAME: ["py.typed"], f"{NAME}.eval.report": ["templates/*"], f"{NAME}.ui": ["page/*"]},
     # Files that are read at run time: in share/ of a wheel or an install space, in a clone beside the package.
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -52,6 +52,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "train": {"host_memory", "result_folder", "engine", "weights", "media", "synthetic", "datasets", "eval"},
 }
+MAY_IMPORT["ui"] = {
+    "result_folder", "engine", "weights", "media", "synthetic", "datasets", "offline", "live",
+}  # fmt: skip
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node", "result_folder", "synthetic"}
 for known in MAY_IMPORT.values():
     known |= BASE

@@ -138,11 +138,12 @@ def _with_background(frame: np.ndarray, objects_hw: np.ndarray, settings: Effect
     if effect == "erase":
         drawn = plain(frame, rgb_of(chosen.colours[0]))
     elif effect == "gradient":
-        drawn = vertical_gradient(frame, *map(rgb_of, chosen.colours))
+        gradient = vertical_gradient(frame, *map(rgb_of, chosen.colours))
+        drawn = cv2.addWeighted(gradient, chosen.strength, frame, 1 - chosen.strength, 0)
     elif effect == "blur":
-        drawn = blurred_around(frame, objects_hw, short_px * (0.004 + 0.046 * chosen.strength))
+        drawn = blurred_around(frame, objects_hw, max(1.0, short_px * chosen.strength / 40))
     elif effect == "pixelate":
-        drawn = pixelated(frame, max(2, round(short_px * (0.01 + 0.09 * chosen.strength))))
+        drawn = pixelated(frame, max(2, round(short_px * chosen.strength / 12)))
     else:
         drawn = desaturated(frame, chosen.strength)
     return blend(drawn, frame, soft(objects_hw, _edge_px(frame)))
@@ -192,7 +193,7 @@ def _spotlight(canvas: np.ndarray, objects_hw: np.ndarray, strength: float) -> n
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     lit = cv2.GaussianBlur(cv2.dilate(lit, disc), (2 * reach + 1, 2 * reach + 1), 0)
     lit = np.maximum(cv2.resize(lit, (width, height), interpolation=cv2.INTER_LINEAR), objects_hw)
-    return blend(np.zeros_like(canvas), canvas, lit + (1 - lit) * np.float32(1 - 0.9 * strength))
+    return blend(np.zeros_like(canvas), canvas, lit + (1 - lit) * np.float32(0.75 - 0.65 * strength))
 
 
 def _hide(canvas: np.ndarray, mask: np.ndarray, strength: float, smooth: bool) -> None:

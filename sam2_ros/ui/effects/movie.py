@@ -7,6 +7,7 @@ Knows PyAV, which is installed with the extra [ui]. Does not know where the imag
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 
 from sam2_ros.atomic_write import atomic_write
 from sam2_ros.errors import UserError
+from sam2_ros.ui.cancelled import Cancelled
 
 if TYPE_CHECKING:
     from .sound import SoundCopy
@@ -30,10 +32,6 @@ _ENCODERS = ("libx264", "libopenh264", "h264")
 _MIN_SIDE_PX = 2
 _BT709 = 1  # of H.264's tables of colour spaces, primaries and transfer functions
 _LIMITED_RANGE = 1
-
-
-class Cancelled(Exception):
-    """The export was cancelled by the user; nothing of it is left."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +189,7 @@ class _Movie:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         codec = stream.codec_context
         codec.time_base = Fraction(1, TICKS_PER_S)
+        codec.thread_count = max((os.cpu_count() or 2) // 2, 1)  # the rest is left to tracking and clicks
         codec.max_b_frames = 0  # packets come in the order of their times, whatever these are
         codec.color_primaries = codec.color_trc = codec.colorspace = _BT709
         codec.color_range = _LIMITED_RANGE

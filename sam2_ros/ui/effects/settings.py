@@ -39,14 +39,14 @@ class BackgroundSettings:
     Attributes:
         effect: one of `BACKGROUND_EFFECTS`. erase: a plain ground in the first colour; gradient: from the first colour
             at the top to the second at the bottom.
-        strength: 0..1: radius of the blur, size of the cells, share of the colour that is taken away. erase and
-            gradient do not use it.
+        strength: 0..1: radius of the blur, up to 1/40 of the frame's shorter side; size of the cells, up to 1/12 of
+            it; share of the colour that is taken away; opacity of the gradient. erase does not use it.
         colours: two of "#rrggbb". The first one is also the ground of a cut-out in a file without transparency.
     """
 
     effect: str = "original"
     strength: float = 0.5
-    colours: tuple[str, str] = ("#14181f", "#3d6fb4")
+    colours: tuple[str, str] = ("#101820", "#3f6fb5")
 
     def __post_init__(self) -> None:
         _one_of("background effect", self.effect, BACKGROUND_EFFECTS)
@@ -72,7 +72,7 @@ class ObjectSettings:
 
     effect: str = "overlay"
     strength: float = 0.5
-    emoji: str = "\N{SMILING FACE WITH SUNGLASSES}"
+    emoji: str = "\N{SLIGHTLY SMILING FACE}"
     picture: str = ""
 
     def __post_init__(self) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+_COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "flac", "alac"})
 """Codecs that an mp4 holds. Browsers play most of them in it; other players all."""
+_AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
 _log = logging.getLogger(__name__)
 
 
@@ -36,33 +37,40 @@ def open_sound(av: ModuleType, source: Path, target: Any, note: Callable[[str], 
     if track is None:
         container.close()
         return None
+    codec = track.codec_context
+    name = getattr(codec.codec, "canonical_name", codec.name)  # not that of one decoder, such as mp3float
+    copies = name in _COPIED
+    resampler = None
     try:
-        if track.codec_context.name in _COPIED:
+        if copies:
             stream = target.add_stream_from_template(track)
         else:
-            note(
-                f"sound of '{source.name}' is {track.codec_context.name}, which an mp4 cannot hold: encoded as AAC"
-            )
-            stream = target.add_stream("aac", rate=track.codec_context.sample_rate)
-            stream.codec_context.layout = track.codec_context.layout
+            note(f"sound of '{source.name}' is {name}, which an mp4 cannot hold: encoded as AAC")
+            rate = codec.sample_rate if codec.sample_rate in _AAC_RATES else max(_AAC_RATES)
+            layout = "mono" if codec.channels == 1 else "stereo"
+            stream = target.add_stream("aac", rate=rate, layout=layout)
+            resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
     except (av.FFmpegError, ValueError) as error:
         container.close()
         note(f"sound of '{source.name}' is left out: {' '.join(str(error).split())}")
         return None
-    return SoundCopy(container, track, stream, target, copies=track.codec_context.name in _COPIED)
+    return SoundCopy(container, track, stream, target, resampler)
 
 
 class SoundCopy:
-    """Copies packets up to a time, so that sound and images lie side by side in the file."""
+    """Copies packets up to a time, so that sound and images lie side by side in the file.
 
-    def __init__(self, container: Any, track: Any, stream: Any, target: Any, copies: bool) -> None:
+    With a resampler the sound is decoded, and encoded with the codec of `stream`.
+    """
+
+    def __init__(self, container: Any, track: Any, stream: Any, target: Any, resampler: Any = None) -> None:
         self._container, self._stream, self._target = container, stream, target
         images = next(iter(container.streams.video), None)
         start = Fraction(0)
         if images is not None and images.start_time is not None:
             start = images.start_time * images.time_base
         self._start_s = start
-        self._packets = self._copied(track) if copies else self._encoded(track)
+        self._packets = self._copied(track) if resampler is None else self._encoded(track, resampler)
         self._next = next(self._packets, None)
 
     def copy_until(self, time_s: float | None) -> None:
@@ -85,15 +93,15 @@ class SoundCopy:
             packet.dts = packet.pts
             yield packet
 
-    def _encoded(self, track: Any) -> Iterator[Any]:
-        shift = None
+    def _encoded(self, track: Any, resampler: Any) -> Iterator[Any]:
         for packet in self._demuxed(track):
             for frame in packet.decode():
-                if shift is None:
-                    shift = round(self._start_s / frame.time_base)
                 if frame.pts is not None:
-                    frame.pts -= shift
-                yield from self._stream.encode(frame)
+                    frame.pts -= round(self._start_s / frame.time_base)
+                for part in resampler.resample(frame):
+                    yield from self._stream.encode(part)
+        for part in resampler.resample(None):
+            yield from self._stream.encode(part)
         yield from self._stream.encode(None)
 
     def _demuxed(self, track: Any) -> Iterator[Any]:

@@ -20,8 +20,9 @@ from sam2_ros.media.messages.message_types import (
 )
 from sam2_ros.media.results import LABEL_TOPIC, OBJECTS_TOPIC
 from sam2_ros.media.ros_image import mono_to_image_fields
+from sam2_ros.ui.cancelled import Cancelled
 
-from .exported import Cancelled, Export, ExportedFrame, ExportRequest, frame_result, labels_of, unique_names
+from .exported import Export, ExportedFrame, ExportRequest, frame_result, labels_of, unique_names
 from .folder import new_export_folder, size_bytes, zip_folder
 
 MOST_ZIPPED_BYTES = 1 << 31

@@ -15,7 +15,7 @@ import numpy as np
 from sam2_ros.engine.postprocess import measure_mask
 from sam2_ros.engine.result import FrameResult, ObjectState, TrackedObject
 from sam2_ros.errors import UserError
-from sam2_ros.ui.effects.movie import Cancelled
+from sam2_ros.ui.cancelled import Cancelled
 
 NS_PER_S = 1_000_000_000
 

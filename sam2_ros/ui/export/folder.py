@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sam2_ros.atomic_write import atomic_write
 from sam2_ros.errors import UserError
-from sam2_ros.ui.effects.movie import Cancelled
+from sam2_ros.ui.cancelled import Cancelled
 
 from .file_names import safe_file_name
 
@@ -57,7 +57,7 @@ def zip_folder(folder: Path, name: str, is_cancelled: Callable[[], bool] = lambd
     """
     target = folder / f"{name}.zip"
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != target]
-    with atomic_write(target) as partial, zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
+    with atomic_write(target) as partial, zipfile.ZipFile(partial, "w", strict_timestamps=False) as archive:
         for path in files:
             inside = path.relative_to(folder)
             if path == partial or any(part.startswith(".") for part in inside.parts):

@@ -17,8 +17,9 @@ import numpy as np
 from sam2_ros.atomic_write import write_json
 from sam2_ros.errors import UserError
 from sam2_ros.text import counted, readable
+from sam2_ros.ui.cancelled import Cancelled
 
-from .exported import Cancelled, Export, ExportedKeyframe, ExportRequest, unique_names
+from .exported import Export, ExportedKeyframe, ExportRequest, unique_names
 from .file_names import unique_file_names
 from .folder import new_export_folder, zip_folder
 

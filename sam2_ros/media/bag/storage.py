@@ -216,13 +216,13 @@ class BagWriter:
                 continue
             ext = connection.ext
             services = ext.offered_qos_profiles if isinstance(ext, ConnectionExtRosbag2) else ()
-            if connection.msgdef.data and connection.digest:
-                known = {"msgdef": connection.msgdef.data, "rihs01": connection.digest}
-            elif key[1] in self._types.fielddefs:
-                known = {"typestore": self._types}
-            else:
-                known = {"msgdef": "", "rihs01": _NO_DIGEST}
-            self._connections[key] = self._writer.add_connection(*key, offered_qos_profiles=services, **known)
+            definition: str | None = connection.msgdef.data
+            digest: str | None = connection.digest
+            if not (definition and digest):  # None: taken from the types of ROS 2
+                definition, digest = (None, None) if key[1] in self._types.fielddefs else ("", _NO_DIGEST)
+            self._connections[key] = self._writer.add_connection(
+                *key, typestore=self._types, msgdef=definition, rihs01=digest, offered_qos_profiles=services
+            )
 
     def write_raw(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
         """Write a message of a known type, as an object or as CDR bytes (as in `BagReader.raw_messages`)."""

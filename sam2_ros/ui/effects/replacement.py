@@ -80,7 +80,7 @@ def read_picture(data: bytes, name: str = "picture") -> Replacement:
                     f"picture '{shown}' has {image.width} x {image.height} pixels, at most {MAX_PICTURE_PIXELS} "
                     "in all expected: reduce its size"
                 )
-            image = ImageOps.exif_transpose(image).convert("RGBA")
+            picture = ImageOps.exif_transpose(image).convert("RGBA")
     except UserError:
         raise
     except Exception as error:  # decoders raise many types
@@ -88,8 +88,8 @@ def read_picture(data: bytes, name: str = "picture") -> Replacement:
         raise UserError(
             f"picture '{shown}' cannot be read ({readable(reason)}): a PNG, JPEG, WebP, GIF or BMP expected"
         ) from None
-    image.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.LANCZOS)
-    return Replacement(np.array(image))
+    picture.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.LANCZOS)
+    return Replacement(np.array(picture))
 
 
 def _in_colour(path: Path, emoji: str) -> np.ndarray | None:

@@ -17,6 +17,8 @@ from sam2_ros.text import readable, text_problem
 
 BACKGROUND_EFFECTS = ("original", "erase", "blur", "pixelate", "desaturate", "gradient")
 OBJECT_EFFECTS = ("overlay", "cutout", "outline", "spotlight", "pixelate", "blur", "erase", "replace")
+HIDING_EFFECTS = ("pixelate", "blur", "erase", "replace")
+"""Object effects after which the object cannot be recognised."""
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_HIDDEN = 10_000
 _MAX_EMOJI = 16  # code points; a flag or a family is a sequence of several

@@ -70,8 +70,9 @@ class SoundCopy:
         if images is not None and images.start_time is not None:
             start = images.start_time * images.time_base
         self._start_s = start
+        self._last_tick: int | None = None
         self._packets = self._copied(track) if resampler is None else self._encoded(track, resampler)
-        self._next = next(self._packets, None)
+        self._next = self._following()
 
     def copy_until(self, time_s: float | None) -> None:
         """Copy what is heard before this time of the movie; None = all that is left."""
@@ -81,10 +82,18 @@ class SoundCopy:
                 return
             packet.stream = self._stream
             self._target.mux(packet)
-            self._next = next(self._packets, None)
+            self._next = self._following()
 
     def close(self) -> None:
         self._container.close()
+
+    def _following(self) -> Any:
+        """The next packet; None at the end, to which damage in the file leads, too."""
+        try:
+            return next(self._packets, None)
+        except (OSError, ValueError) as error:  # PyAV's errors are of these types
+            _log.warning("sound of '%s' ends early: %s", self._container.name, " ".join(str(error).split()))
+            return None
 
     def _copied(self, track: Any) -> Iterator[Any]:
         shift = round(self._start_s / track.time_base)
@@ -105,10 +114,10 @@ class SoundCopy:
         yield from self._stream.encode(None)
 
     def _demuxed(self, track: Any) -> Iterator[Any]:
-        """Packets with a time; a damaged end of the file ends the sound."""
-        try:
-            for packet in self._container.demux(track):
-                if packet.pts is not None and packet.size:
-                    yield packet
-        except (OSError, ValueError) as error:  # PyAV's errors are of these types
-            _log.warning("sound of '%s' ends early: %s", self._container.name, " ".join(str(error).split()))
+        """Packets whose times increase: an mp4 takes no others."""
+        for packet in self._container.demux(track):
+            if packet.pts is None or not packet.size:
+                continue
+            if self._last_tick is None or packet.pts > self._last_tick:
+                self._last_tick = packet.pts
+                yield packet

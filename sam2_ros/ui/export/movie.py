@@ -7,14 +7,16 @@ Does not know how an effect is drawn or a movie is encoded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from sam2_ros.errors import UserError
+from sam2_ros.text import counted, readable
 from sam2_ros.ui.effects.effects import ObjectLayer, apply_effects
 from sam2_ros.ui.effects.movie import TimedImage, import_av, write_movie
 from sam2_ros.ui.effects.replacement import Replacement, emoji_picture
-from sam2_ros.ui.effects.settings import EffectSettings, rgb_of
+from sam2_ros.ui.effects.settings import HIDING_EFFECTS, EffectSettings, rgb_of
 
-from .exported import NS_PER_S, Export, ExportedFrame, ExportRequest
+from .exported import NS_PER_S, Export, ExportedFrame, ExportRequest, unique_names
 from .folder import new_export_folder
 
 
@@ -25,6 +27,9 @@ def export_movie(
     picture: Replacement | None = None,
 ) -> Export:
     """Write an mp4 of the frames with effects, each at its own time; the sound of a video source is kept.
+
+    An effect that hides objects hides them where they have a mask. A note lists each object that has none on frames
+    between others, as it may be seen there.
 
     Args:
         request: what is exported.
@@ -44,10 +49,11 @@ def export_movie(
         notes += [picture.note] if picture.note else []
     with new_export_folder(request.exports, source.name) as folder:
         file = folder / f"{folder.name}.mp4"
-        images = _drawn(request, frames, settings, picture)
+        gaps = _Gaps(settings)
+        images = _drawn(request, gaps.watched(frames), settings, picture)
         sound = source.path if source.path.is_file() and not source.is_bag else None
         info = write_movie(file, images, source.fps, sound)
-        return Export(folder, file, (*notes, *info.notes))
+        return Export(folder, file, (*notes, *info.notes, *gaps.notes(unique_names(request.objects))))
 
 
 def _drawn(
@@ -67,3 +73,40 @@ def _drawn(
         yield TimedImage(
             apply_effects(frame.image_rgb, layers, settings, picture), (frame.stamp_ns - first_ns) / NS_PER_S
         )
+
+
+@dataclass
+class _Gaps:
+    """Counts the frames between others on which an object that is to be hidden has no mask."""
+
+    settings: EffectSettings
+    _last: dict[int, int] = field(default_factory=dict)  # number of the object -> position of its last mask
+    _missing: dict[int, int] = field(default_factory=dict)
+    _first: dict[int, int] = field(
+        default_factory=dict
+    )  # number of the object -> index of the first such frame
+
+    def watched(self, frames: Iterable[ExportedFrame]) -> Iterator[ExportedFrame]:
+        indices: list[int] = []
+        for position, frame in enumerate(frames):
+            indices.append(frame.index)
+            for one in frame.masks:
+                if self.settings.shows(one.number) and one.mask.any():
+                    self._seen(one.number, position, indices)
+            yield frame
+
+    def notes(self, names: dict[int, str]) -> list[str]:
+        if self.settings.object.effect not in HIDING_EFFECTS:
+            return []
+        return [
+            f"'{readable(names[number])}' has no mask on {counted(missing, 'frame')} between those on which it is "
+            f"hidden, the first is frame {self._first[number]}: it may be seen there, check them"
+            for number, missing in sorted(self._missing.items())
+        ]
+
+    def _seen(self, number: int, position: int, indices: list[int]) -> None:
+        last = self._last.get(number, position - 1)
+        if position - last > 1:
+            self._missing[number] = self._missing.get(number, 0) + position - last - 1
+            self._first.setdefault(number, indices[last + 1])
+        self._last[number] = position

@@ -172,6 +172,17 @@ def test_a_source_without_readable_sound_gives_a_movie_without(tmp_path):
     assert "left out" in broken.notes[0]
 
 
+@pytest.mark.parametrize("codec", ["mp2", "adpcm_ima_wav"])
+def test_damaged_sound_does_not_stop_the_movie(tmp_path, codec):
+    clip = clip_with_tone(tmp_path / "clip.avi", 25, codec, 1.0)
+    data = bytearray(clip.read_bytes())
+    for at in range(len(data) // 3, len(data) - 200, 97):
+        data[at : at + 40] = b"\xff" * 40
+    clip.write_bytes(data)
+    write_movie(tmp_path / "out.mp4", timed([index / 25 for index in range(25)]), 25, clip)
+    assert len(video_times_s(tmp_path / "out.mp4")) == 25
+
+
 def test_progress_counts_the_frames_and_cancelling_leaves_nothing(tmp_path):
     seen: list[int] = []
     write_movie(tmp_path / "out.mp4", timed([0, 0.1, 0.2]), 10, on_frame=seen.append)

@@ -6,6 +6,8 @@ What a movie file is, and its sound, is tested with the writer.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from exported_clips import FRAMES, frames, image_at, masks_at, request, write_video
@@ -45,6 +47,21 @@ def test_an_emoji_that_no_font_has_is_announced(tmp_path):
     settings = EffectSettings.from_settings({"object": {"effect": "replace", "emoji": "\U000f1234"}})
     export = export_movie(request(tmp_path, write_video(tmp_path / "clip.avi")), frames(True), settings)
     assert "plain shape" in export.notes[0]
+
+
+def test_frames_on_which_a_hidden_object_has_no_mask_are_announced(tmp_path):
+    given = frames(with_images=True)
+    for index in (3, 4):  # the ball is lost there, and gone from frame 6 on
+        given[index] = replace(given[index], masks=given[index].masks[:1])
+    wanted = request(tmp_path, tmp_path / "clip.avi")
+    blurred = export_movie(wanted, given, EffectSettings.from_settings({"object": {"effect": "blur"}}))
+    assert [note for note in blurred.notes if "no mask" in note] == [
+        "'../ball' has no mask on 2 frames between those on which it is hidden, the first is frame 3: it may be seen "
+        "there, check them"
+    ]
+    for settings in ({}, {"object": {"effect": "blur"}, "hidden": [5]}):
+        export = export_movie(wanted, given, EffectSettings.from_settings(settings))
+        assert not [note for note in export.notes if "no mask" in note]
 
 
 def test_a_frame_without_an_image_is_refused_and_leaves_nothing(tmp_path):

@@ -83,6 +83,11 @@ class FolderFrames(FrameSource):
         self.has_stamps = self._stamps_ns is not None
         self.fps = fps or min(NS_PER_S / median_gap_ns(self._stamps_ns or ()), 1000.0)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the files, by index of the frame."""
+        return [file.name for file in self._files]
+
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
             try:

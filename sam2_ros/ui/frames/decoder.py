@@ -83,15 +83,19 @@ class Decoder(threading.Thread):
         self._on_end()
 
     def stop(self) -> None:
-        """End the thread; what is decoded stays."""
+        """End the thread, and waiting for its frames; what is decoded stays."""
         self._stopping.set()
+        with self.grown:
+            self.grown.notify_all()
         if self.is_alive():
             self.join()
 
     def wait_for(self, index: int, timeout_s: float) -> bool:
         """Wait until a frame is in the pack; False if it is not by then, or never will be."""
         with self.grown:
-            self.grown.wait_for(lambda: self.done or self._pack.count > index, timeout_s)
+            self.grown.wait_for(
+                lambda: self.done or self._stopping.is_set() or self._pack.count > index, timeout_s
+            )
         return self._pack.count > index
 
     def _add(self, frame: Frame) -> None:

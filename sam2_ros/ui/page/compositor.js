@@ -18,6 +18,9 @@ import { boundsOf, edgeOf, paint, pixelsOf, rgbOf } from "./masks.js";
  */
 
 const CROP_PX = 72;
+const MOST_CELLS = 6; // along the longer side of a hidden object, at strength 0
+const FEWEST_CELLS = 3; // at strength 1
+const DIRECTIONS = 16; // in which a mask is shifted to grow it
 const worker = /** @type {{onmessage: ((event: MessageEvent) => void) | null,
   postMessage(message: Done, transfer: Transferable[]): void}} */ (/** @type {unknown} */ (self));
 
@@ -25,7 +28,9 @@ worker.onmessage = async (/** @type {MessageEvent} */ event) => {
   const job = /** @type {Job} */ (event.data);
   try {
     const frame = await createImageBitmap(job.jpeg);
-    const { bitmap, crops } = compose(frame, job);
+    const { effect, picture } = job.settings.object;
+    const replacement = effect === "replace" && picture ? await uploaded(picture) : null;
+    const { bitmap, crops } = compose(frame, job, replacement);
     frame.close();
     worker.postMessage({ id: job.id, bitmap, crops }, [bitmap, ...crops.map((crop) => crop.bitmap)]);
   } catch (error) {
@@ -45,11 +50,29 @@ function layer(width, height) {
   return { canvas, context };
 }
 
+/** @type {Map<string, ImageBitmap>} */
+const pictures = new Map();
+
+/**
+ * @param {string} name of an uploaded picture
+ * @returns {Promise<ImageBitmap | null>} null: the server does not have it
+ */
+async function uploaded(name) {
+  const known = pictures.get(name);
+  if (known) return known;
+  const answer = await fetch(`/pictures/${encodeURIComponent(name)}`).catch(() => null);
+  if (!answer?.ok) return null;
+  const picture = await createImageBitmap(await answer.blob());
+  pictures.set(name, picture);
+  return picture;
+}
+
 /**
  * @param {ImageBitmap} frame
  * @param {Job} job
+ * @param {ImageBitmap | null} replacement picture over the objects, instead of an emoji
  */
-function compose(frame, job) {
+function compose(frame, job, replacement) {
   const { width, height } = frame;
   const out = layer(width, height);
   const shapes = shapesOf(job, width);
@@ -59,7 +82,7 @@ function compose(frame, job) {
   if (job.settings.object.effect === "spotlight") shade(out.context, width, height, job.settings.object.strength);
   const objects = job.settings.object;
   const filled = objects.effect === "erase" || objects.effect === "replace" ? inpaint(frame, shown) : null;
-  for (const shape of shown) drawObject(out.context, frame, shape, job, filled);
+  for (const shape of shown) drawObject(out.context, frame, shape, job, filled, replacement);
   const crops = shapes.filter(({ mask }) => job.crops.includes(mask.object)).map((shape) => cropOf(frame, shape));
   return { bitmap: out.canvas.transferToImageBitmap(), crops };
 }
@@ -215,25 +238,77 @@ function cut(image, { bounds, pixels }) {
  * @param {Shape} shape
  * @param {Job} job
  * @param {OffscreenCanvas | null} filled
+ * @param {ImageBitmap | null} replacement
  */
-function drawObject(context, frame, shape, job, filled) {
+function drawObject(context, frame, shape, job, filled, replacement) {
   const { bounds, pixels, colour } = shape;
   const { effect, strength, emoji } = job.settings.object;
   const selected = shape.mask.object === job.selected;
   if (filled) {
     context.drawImage(filled, bounds.x, bounds.y, bounds.width, bounds.height, bounds.x, bounds.y, bounds.width,
       bounds.height);
-    if (effect === "replace") drawEmoji(context, emoji || "🙂", bounds);
+    if (effect === "replace" && replacement) drawPicture(context, replacement, bounds);
+    else if (effect === "replace") drawEmoji(context, emoji || "🙂", bounds);
     return;
   }
-  const detail = effect === "pixelate" || effect === "blur" ? coarse(frame, effect === "blur", strength) : frame;
-  context.drawImage(cut(detail, shape), bounds.x, bounds.y);
+  context.drawImage(cut(frame, shape), bounds.x, bounds.y);
+  if (effect === "pixelate" || effect === "blur") hide(context, shape, effect === "blur", strength);
   if (effect === "overlay") {
     context.drawImage(stamp(pixels, bounds, colour, job.settings.opacity), bounds.x, bounds.y);
     if (job.settings.opacity > 0) drawEdge(context, shape, selected ? 2 : 1);
   } else if (effect === "outline") {
     drawEdge(context, shape, 1 + Math.round(strength * 5));
   }
+}
+
+/**
+ * Hide an object as the server does: a few mean colours along its longer side, over it and a border around it.
+ * @param {OffscreenCanvasRenderingContext2D} context
+ * @param {Shape} shape
+ * @param {boolean} smooth blurred, not in squares
+ * @param {number} strength 0..1
+ */
+function hide(context, { bounds, pixels }, smooth, strength) {
+  const side = Math.max(bounds.width, bounds.height);
+  const soft = Math.max(1, Math.round(side * 0.02));
+  const border = Math.max(2, Math.round(side * 0.04)) + soft;
+  const x = Math.max(0, bounds.x - border - soft);
+  const y = Math.max(0, bounds.y - border - soft);
+  const width = Math.min(context.canvas.width, bounds.x + bounds.width + border + soft) - x;
+  const height = Math.min(context.canvas.height, bounds.y + bounds.height + border + soft) - y;
+  const cell = Math.max(width, height) / Math.round(MOST_CELLS + (FEWEST_CELLS - MOST_CELLS) * strength);
+  const cells = layer(Math.round(width / cell), Math.round(height / cell));
+  cells.context.imageSmoothingQuality = "high";
+  cells.context.drawImage(context.canvas, x, y, width, height, 0, 0, cells.canvas.width, cells.canvas.height);
+  const cover = layer(width, height); // the mask, grown by the border
+  const mask = stamp(pixels, bounds, [0, 0, 0], 1);
+  for (const radius of [0, border / 2, border]) {
+    for (let at = 0; at < (radius ? DIRECTIONS : 1); at += 1) {
+      const angle = (at * 2 * Math.PI) / DIRECTIONS;
+      const dx = Math.round(radius * Math.cos(angle));
+      cover.context.drawImage(mask, bounds.x - x + dx, bounds.y - y + Math.round(radius * Math.sin(angle)));
+    }
+  }
+  cover.context.globalCompositeOperation = "source-in";
+  cover.context.imageSmoothingEnabled = smooth;
+  cover.context.imageSmoothingQuality = "high";
+  cover.context.drawImage(cells.canvas, 0, 0, width, height);
+  context.drawImage(cover.canvas, x, y);
+}
+
+/**
+ * @param {OffscreenCanvasRenderingContext2D} context
+ * @param {ImageBitmap} picture drawn with about the area of the bounds
+ * @param {import("./masks.js").Bounds} bounds
+ */
+function drawPicture(context, picture, bounds) {
+  const scale = 1.1 * Math.sqrt((bounds.width * bounds.height) / (picture.width * picture.height));
+  const width = picture.width * scale;
+  const height = picture.height * scale;
+  const x = bounds.x + (bounds.width - width) / 2;
+  const y = bounds.y + (bounds.height - height) / 2;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(picture, x, y, width, height);
 }
 
 /**

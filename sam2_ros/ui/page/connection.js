@@ -9,7 +9,8 @@
  *   keyframes: Keyframe[]}} SceneObject
  * @typedef {{number: number, name: string, kind: string, frames: number, fps: number, width: number,
  *   height: number, stamps_known: boolean}} Source
- * @typedef {{effect: string, strength: number, colours?: string[], emoji?: string}} Effect
+ * @typedef {{effect: string, strength: number, colours?: string[], emoji?: string,
+ *   picture?: string}} Effect
  * @typedef {{background: Effect, object: Effect, opacity: number, hidden: number[], solo: number | null}} Settings
  * @typedef {{frame: number, from: number, to: number, done: number, total: number}} Tracking
  * @typedef {{source: Source, objects: SceneObject[], undo: string, redo: string, tracking: Tracking | null,
@@ -122,6 +123,21 @@ export async function login() {
   } catch {
     return ADVICE;
   }
+}
+
+/**
+ * Upload a picture to replace objects with.
+ * @param {File} file
+ * @returns {Promise<string>} its name on the server; rejects with the server's line
+ */
+export async function uploadPicture(file) {
+  const answer = await fetch(`/pictures?name=${encodeURIComponent(file.name)}`, {
+    method: "POST",
+    credentials: "same-origin",
+    body: file,
+  });
+  if (!answer.ok) throw new Error((await answer.text()).trim());
+  return (await answer.json()).picture;
 }
 
 export class Connection {

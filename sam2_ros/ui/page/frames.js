@@ -84,7 +84,9 @@ export class Frames {
       if (entry) entry.stale = false;
       this.onChange(index);
     };
-    this.send("frame", { index }).then(done, () => this.asked.delete(index));
+    // The picture of a frame never changes: of one that is here only the masks are asked for.
+    const command = this.has(index) ? "masks" : "frame";
+    this.send(command, { index }).then(done, () => this.asked.delete(index));
   }
 
   /**

@@ -30,7 +30,7 @@ const TABLE = {
   Track: [
     ["t", "T", "track forward from this frame", "track-forward"],
     ["shift+t", "Shift T", "track backward from this frame", "track-backward"],
-    ["escape", "Esc", "cancel tracking, or a box or crosshair", "cancel"],
+    ["escape", "Esc", "cancel tracking, an export, a box or the crosshair", "cancel"],
     ["ctrl+z", "Ctrl Z", "undo", "undo"],
     ["ctrl+shift+z ctrl+y", "Ctrl Shift Z", "redo", "redo"],
   ],

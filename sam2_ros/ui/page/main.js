@@ -79,7 +79,7 @@ const list = new ObjectList(element("objects", HTMLElement), {
   remove: (object) => session.change("delete_object", { object }),
 });
 const effects = new Effects(element("effects-form", HTMLFormElement), (settings, final) =>
-  session.changeSettings(settings, final));
+  session.changeSettings(settings, final), (file) => session.upload(file));
 
 /** @type {Set<number>} */
 const thumbnails = new Set(); // objects that have one
@@ -239,6 +239,7 @@ function cancel() {
   if (stage.crosshair) stage.crosshair = stage.corner = null;
   else if (stage.drag) stage.abort();
   else if (session.state?.tracking) session.change("cancel");
+  else if (session.exporting) session.ask("cancel_export", { job: session.exporting });
   else document.activeElement instanceof HTMLInputElement && document.activeElement.blur();
   for (const menu of document.querySelectorAll("details.menu")) menu.removeAttribute("open");
   redraw();

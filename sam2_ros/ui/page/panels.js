@@ -230,14 +230,24 @@ export class Effects {
   /**
    * @param {HTMLFormElement} form
    * @param {(settings: Partial<Settings>, final: boolean) => void} change `final` = false while a slider is dragged
+   * @param {(file: File) => Promise<string>} upload returns the server's name of a picture, "" if it was refused
    */
-  constructor(form, change) {
+  constructor(form, change, upload) {
     this.form = form;
+    this.picture = ""; // the uploaded one, used instead of the emoji
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("input", () => change(this.read(), false));
-    form.addEventListener("change", () => change(this.read(), true));
+    form.addEventListener("input", (event) => {
+      if (event.target === this.field("emoji")) this.picture = "";
+      if (event.target !== this.field("picture")) change(this.read(), false);
+    });
+    form.addEventListener("change", async (event) => {
+      const file = event.target === this.field("picture") ? this.field("picture").files?.[0] : null;
+      if (file) this.picture = (await upload(file)) || this.picture;
+      change(this.read(), true);
+    });
     for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll("[data-emoji]"))) {
       button.addEventListener("click", () => {
+        this.picture = "";
         this.field("emoji").value = button.dataset.emoji ?? "";
         change(this.read(), true);
       });
@@ -264,6 +274,7 @@ export class Effects {
         effect: this.field("object").value,
         strength: Number(this.field("object-strength").value),
         emoji: this.field("emoji").value,
+        picture: this.picture,
       },
       opacity: Number(this.field("opacity").value),
     };
@@ -272,6 +283,7 @@ export class Effects {
   /** @param {Settings} settings */
   show(settings) {
     const { background, object } = settings;
+    this.picture = object.picture ?? "";
     /** @type {[string, string][]} */
     const values = [
       ["background", background.effect],
@@ -293,6 +305,7 @@ export class Effects {
     this.reveal("object-strength", has(["outline", "spotlight", "pixelate", "blur"], object.effect));
     this.reveal("opacity", object.effect === "overlay");
     this.reveal("emoji", object.effect === "replace");
+    this.reveal("picture", object.effect === "replace");
   }
 
   /**

@@ -2,7 +2,7 @@
 // The open source as the server describes it: state, lanes, doubts, frames; sends commands and asks again afterwards.
 // Does not know elements or pointers. Keeps nothing that the server does not have: each state replaces the one before.
 
-import { Connection, login } from "./connection.js";
+import { Connection, login, uploadPicture } from "./connection.js";
 import { Frames } from "./frames.js";
 
 /**
@@ -22,7 +22,7 @@ import { Frames } from "./frames.js";
 /** @type {Settings} */
 const DEFAULTS = {
   background: { effect: "original", strength: 0.5, colours: ["#101820", "#3f6fb5"] },
-  object: { effect: "overlay", strength: 0.5, emoji: "🙂" },
+  object: { effect: "overlay", strength: 0.5, emoji: "🙂", picture: "" },
   opacity: 0.5,
   hidden: [],
   solo: null,
@@ -43,6 +43,7 @@ export class Session {
     this.anyTracked = false; // some object has a state in more frames than those with its prompts
     /** @type {Partial<Settings>} what a slider shows before the server has confirmed it */
     this.draft = {};
+    this.exporting = 0; // number of the export that runs
     this.asking = false;
     this.askAgain = false;
     this.lanesTimer = 0;
@@ -200,6 +201,19 @@ export class Session {
     this.listener.onChange();
   }
 
+  /**
+   * @param {File} file a picture to replace objects with
+   * @returns {Promise<string>} its name on the server, "" if it was refused
+   */
+  async upload(file) {
+    try {
+      return await uploadPicture(file);
+    } catch (error) {
+      this.listener.onSay(`Picture: ${error instanceof Error ? error.message : error}`, true);
+      return "";
+    }
+  }
+
   askLanes() {
     if (this.lanesTimer) return;
     this.lanesTimer = window.setTimeout(() => {
@@ -225,15 +239,17 @@ export class Session {
       this.askLanes();
     } else if (event.event === "progress") {
       if (event.what === "track" && !this.state?.tracking) this.refresh();
+      if (event.what === "export") this.exporting = event.job;
       this.listener.onProgress(event.what === "decode" && event.done >= event.total ? null : event);
     } else if (event.event === "tracked") {
       this.tracked(event);
     } else if (event.event === "lanes") {
       this.askLanes();
     } else if (event.event === "exported") {
+      this.exporting = 0;
       this.listener.onProgress(null);
       if (event.error) this.listener.onSay(`Export: ${event.error}`, true);
-      else this.listener.onExported(event.file, event.url);
+      else if (event.url) this.listener.onExported(event.file, event.url); // else a notice says where it is
     } else if (event.event === "notice") {
       this.listener.onSay(event.text);
     }

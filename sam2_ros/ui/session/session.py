@@ -63,6 +63,11 @@ class Session:
             book, frames, worker, self._model_name, emit, self._emit_state, snapshot_bytes
         )
 
+    @property
+    def number(self) -> int:
+        """The number of its source."""
+        return self._source.id
+
     def state(self) -> dict[str, Any]:
         """Everything but masks, as JSON: source, objects with keyframes, history, tracking, settings, model."""
         undo, redo = self._book.store.titles(self._source.id)
@@ -100,6 +105,10 @@ class Session:
     def stamp_ns(self, index: int) -> int:
         """Stamp of a frame, nanoseconds."""
         return self._frames.stamp_ns(self._checked_frame(index))
+
+    def is_missing(self, index: int) -> bool:
+        """True if the source has no such frame: it does not decode, and the one before it is shown."""
+        return self._frames.is_missing(self._checked_frame(index))
 
     def masks(self, index: int) -> list[ObjectMask]:
         """All masks of a frame, by object."""

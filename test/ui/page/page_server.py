@@ -264,6 +264,9 @@ class Socket:
         await self.websocket.send_bytes(self.here.frame(command["index"]))
         await self.websocket.send_bytes(self.here.masks(command["index"]))
 
+    async def do_masks(self, command: dict[str, Any]) -> None:
+        await self.websocket.send_bytes(self.here.masks(command["index"]))
+
     async def do_strip(self, command: dict[str, Any]) -> None:
         for index in command["indices"]:
             await self.websocket.send_bytes(self.here.thumbnail(index, command["height"]))

@@ -81,9 +81,7 @@ def _add_page(app: FastAPI) -> None:
 
 def _page_file(path: Path) -> Response:
     # Asked for again each time, so that an upgrade of the server is an upgrade of the page.
-    return FileResponse(
-        path, media_type=f"{TYPES[path.suffix]}; charset=utf-8", headers={"Cache-Control": "no-cache"}
-    )
+    return FileResponse(path, media_type=TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
 
 def _add_login(app: FastAPI, access: Access) -> None:

@@ -6,16 +6,13 @@ The model sees 128 pixels. What the server answers is tested in the files beside
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,8 @@ pytest.importorskip("uvicorn", reason="needs uvicorn (extra ui)")
 pytest.importorskip("websockets", reason="needs websockets (extra ui)")
 from session_clips import HEIGHT, WIDTH, box_around, clip_folder
 from started_processes import WAIT_S
-from ui_servers import HttpAndSocket, PageClient
+from ui_processes import QUICK, TOKEN, server_of, started
+from ui_servers import PageClient
 
 from sam2_ros.cli.main import run
 from sam2_ros.media.bag.storage import BagWriter
@@ -37,40 +35,11 @@ from sam2_ros.media.messages.message_types import standard_types
 
 pytestmark = pytest.mark.long
 HW = (HEIGHT, WIDTH)
-TOKEN = "a-token-for-the-tests"
-QUICK = ("--image-size", "128", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory) -> Path:
     return clip_folder(tmp_path_factory.mktemp("clip") / "frames", 24)
-
-
-@contextmanager
-def started(*arguments: object, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and the line that it prints."""
-    inherited = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sam2_ros.cli", "ui", *map(str, arguments), *QUICK],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        yield process, line.strip()
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def server_of(line: str) -> HttpAndSocket:
-    found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/#token=[\w-]+(&source=\d+)?", line)
-    assert found, line
-    return HttpAndSocket(int(found[1]))
 
 
 def test_it_prints_one_line_serves_and_ends_at_ctrl_c(frames: Path, tmp_path: Path):
@@ -132,7 +101,7 @@ def after_a_box(page: PageClient) -> None:
 
 def in_mid_track(page: PageClient) -> None:
     box_and_track(page)
-    page.read(lambda: any(data[0] == 2 for data in page.binaries[1:]))
+    page.read(lambda: any(data[0] == 2 for data in page.binaries))
 
 
 def after_a_correction(page: PageClient) -> None:
@@ -158,8 +127,8 @@ def test_a_killed_server_has_everything_up_to_the_last_action(
     with started(*options) as (process, line), server_of(line).client(2) as page:
         page.wait_until_decoded()
         moment(page)
+        pushed = {struct.unpack_from("<I", data, 8)[0] for data in page.binaries if data[0] == 2}
         known = page.ask("state")
-        pushed = {struct.unpack_from("<I", data, 8)[0]: data for data in page.binaries if data[0] == 2}
         masks = masks_of(page, sorted(pushed))
         process.kill()
         process.wait(WAIT_S)

@@ -107,11 +107,12 @@ def listen(host: str, port: int | None) -> socket.socket:
         UserError: the address is not one of this machine, or the port is in use.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError, OverflowError) as error:
         raise UserError(f"--host {host!r} given, an address of this machine expected ({error})") from None
     for wanted in (DEFAULT_PORT, 0) if port is None else (port,):
-        listening = socket.socket(family, kind)
+        # With its protocol, as asyncio sends small messages at once (TCP_NODELAY) only on sockets that name it.
+        listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((address[0], wanted, *address[2:]))

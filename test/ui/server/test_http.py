@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from ui_servers import TOKEN, RunningServer, running_server
 from sam2_ros.ui.effects.replacement import MAX_PICTURE_BYTES
 from sam2_ros.ui.server.app import PAGE
 from sam2_ros.ui.server.config import Limits
+from sam2_ros.ui.server.run import listen
 
 pytestmark = pytest.mark.long
 SECRET = "not for the network"
@@ -135,6 +137,27 @@ def test_a_request_under_another_name_or_from_another_site_is_refused(
         assert "set-cookie" not in found
 
 
+def test_small_messages_are_sent_at_once():
+    """Without TCP_NODELAY, an answer after a binary message waits 40 ms for the client's acknowledgement."""
+
+    async def accepted() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def on_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            found.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as listening:
+            server = await asyncio.start_server(on_client, sock=listening)
+            await asyncio.open_connection(*listening.getsockname())
+            result = await asyncio.wait_for(found, 30)
+            server.close()
+            return result
+
+    assert asyncio.run(accepted())
+
+
 def test_two_hosts_in_one_request_are_refused(server: RunningServer):
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
         raw.sendall(f"GET / HTTP/1.1\r\nHost: evil.example\r\nHost: {server.host}\r\n\r\n".encode())
@@ -164,7 +187,7 @@ def test_an_export_is_downloaded_in_parts(server: RunningServer):
         "/exports/clip-1/link.zip", "/exports/linked/secret.zip", "/exports/clip-1/.hidden.zip",
         "/exports/clip-1/prompts.json", "/exports/clip-1/%2fetc%2fpasswd", "/exports/clip-1/secret.zip%00.zip",
         "/exports/clip-1/", "/exports/", "/exports/%5c..%5c/secret.zip", "/pictures/..%2fsecret.zip",
-        "/pictures/..%2fproject.sqlite", "/pictures/.", "/pictures/..",
+        "/pictures/..%2fproject.db", "/pictures/.", "/pictures/..",
     ],
 )  # fmt: skip
 def test_no_path_leads_out_of_the_exports(server: RunningServer, path: str):

@@ -66,7 +66,7 @@ def ui(
     loses nothing.
     """
     _check_packages()
-    from sam2_ros.ui.server.config import ServerConfig, check_host
+    from sam2_ros.ui.server.config import ServerConfig, check_host, new_token
     from sam2_ros.ui.server.run import serve
     from sam2_ros.ui.session import WorkspaceConfig
 
@@ -74,7 +74,7 @@ def ui(
     workspace = WorkspaceConfig(
         project or _own_project(), _specs(sources or [], topic), model_options, by=os.environ.get("USER", "")
     )
-    config = ServerConfig(workspace, host, port, **({} if token is None else {"token": token}))
+    config = ServerConfig(workspace, host, port, new_token() if token is None else token)
     try:
         serve(config, lambda addresses: _show(addresses, no_open))
     except KeyboardInterrupt:

@@ -240,6 +240,7 @@ export class Session {
     } else if (event.event === "progress") {
       if (event.what === "track" && !this.state?.tracking) this.refresh();
       if (event.what === "export") this.exporting = event.job;
+      if (event.what === "decode") this.listener.onChange(); // what was not read yet is asked for again
       this.listener.onProgress(event.what === "decode" && event.done >= event.total ? null : event);
     } else if (event.event === "tracked") {
       this.tracked(event);

@@ -21,6 +21,7 @@ from sam2_ros.ui.session.book import merged
 from .messages import FRAME, PREVIEW, THUMBNAIL, jpeg_message, lanes_message, masks_message
 
 MOST_THUMBNAILS = 256  # of one command
+_WORTH_WAITING = 32  # frames before a frame is decoded
 _MOST_SEQ = 1 << 53  # what JavaScript counts exactly
 
 
@@ -100,6 +101,7 @@ def state(session: Session) -> Reply:
 
 
 def frame(session: Session, index: int) -> Reply:
+    _check_decoded(session, index, _WORTH_WAITING)
     jpeg = jpeg_message(FRAME, session.number, index, session.frame_jpeg(index))
     return Reply({}, (jpeg, _masks(session, index)))
 
@@ -115,6 +117,7 @@ def strip(session: Session, indices: list[Any], height: float) -> Reply:
     found: list[bytes] = []
     for index in indices:
         try:
+            _check_decoded(session, index, 0)
             jpeg = session.thumbnail(index, int(height))
         except UserError as error:
             return Reply({}, tuple(found), str(error))
@@ -252,6 +255,14 @@ def _checked(name: str, value: Any, annotation: str) -> Any:
     if not fits or (isinstance(value, int | float) and not -_MOST_SEQ < value < _MOST_SEQ):
         raise UserError(f"{name} {readable(repr(value)[:80])} given, {what} expected")
     return value
+
+
+def _check_decoded(session: Session, index: Any, ahead: int) -> None:
+    """Refuse a frame that comes late: waiting for it would hold up others. The page asks again as decoding goes on."""
+    if type(index) is int and index >= session.decoded + ahead:
+        state = session.state()["source"]
+        if index < state["frames"]:
+            raise UserError(f"frame {index} is not read yet ({state['decoded']} of {state['frames']} are)")
 
 
 def _masks(session: Session, index: int) -> bytes:

@@ -18,6 +18,11 @@ DEFAULT_PORT = 8322
 LOOPBACK = "127.0.0.1"
 
 
+def new_token() -> str:
+    """A random token, 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of one server.
@@ -64,7 +69,7 @@ class ServerConfig:
     workspace: WorkspaceConfig
     host: str = LOOPBACK
     port: int | None = None
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    token: str = field(default_factory=new_token)
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

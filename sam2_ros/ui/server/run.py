@@ -81,7 +81,7 @@ def make_server(service: Service, access: Access, config: ServerConfig) -> uvico
         uvicorn.Config(
             make_app(service, access),
             log_config=None,
-            log_level="critical",
+            log_level="error",
             access_log=False,
             lifespan="on",
             server_header=False,

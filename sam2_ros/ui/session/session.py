@@ -68,6 +68,11 @@ class Session:
         """The number of its source."""
         return self._source.id
 
+    @property
+    def decoded(self) -> int:
+        """Number of frames that are decoded: those below it."""
+        return self._frames.decoded
+
     def state(self) -> dict[str, Any]:
         """Everything but masks, as JSON: source, objects with keyframes, history, tracking, settings, model."""
         undo, redo = self._book.store.titles(self._source.id)

@@ -360,3 +360,23 @@ def test_what_is_written_is_not_the_page(server: RunningServer, page: PageClient
     hostile = "</script><img src=x onerror=alert(1)>\u2028"
     assert page.ask("rename", object=number, name=hostile)["object"]["name"] == hostile.strip()
     assert json.loads(json.dumps(page.ask("state")))["objects"][0]["name"] == hostile.strip()
+
+
+def test_a_frame_that_is_not_read_yet_is_refused_at_once_and_comes_later(tmp_path: Path):
+    path = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (320, 240))
+    for shade in range(600):
+        writer.write(np.full((240, 320, 3), shade % 256, np.uint8))
+    writer.release()
+    with running_server(tmp_path / "p", path, limits=LIMITS) as running, running.client(1) as page:
+        began = time.monotonic()
+        answer = page.answer(page.send("frame", index=599))
+        if not answer["ok"]:  # unless the machine was faster
+            assert "frame 599 is not read yet" in answer["error"]
+            assert time.monotonic() - began < 4  # it would have been waited for 5 s
+            strip = page.answer(page.send("strip", indices=[0, 599], height=30))
+            assert strip["ok"] or "not read yet" in strip["error"]
+        page.wait_until_decoded()
+        page.ask("frame", index=599)
+        assert [data[0] for data in page.binaries] == [1, 2]
+        assert page.event("progress", lambda event: event["what"] == "decode")["total"] == 600

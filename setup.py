@@ -133,11 +133,11 @@ setup(
         "ray": ["ray"],
         "ui": [
             "alembic>=1.13",
-            "av>=14",
+            "av>=15",
             "fastapi>=0.115.3",
             "sqlalchemy>=2.0",
             "uvicorn>=0.34",
-            "websockets>=14",
+            "websockets>=15",
         ],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "transformers>=4.57"],
     },

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from urllib.parse import quote
 
 import uvicorn
@@ -69,9 +72,32 @@ def serve(config: ServerConfig, on_ready: Callable[[Addresses], None]) -> None:
         )
         try:
             on_ready(Addresses(printed, opened, port))
-            server.run(sockets=[listening])
+            with _ended_by_hangup(server):
+                server.run(sockets=[listening])
         finally:
             _close(service)
+
+
+@contextmanager
+def _ended_by_hangup(server: uvicorn.Server) -> Iterator[None]:
+    """In the block, SIGHUP ends the server in order, as SIGINT and SIGTERM do; then it does what it did before."""
+    before = signal.getsignal(signal.SIGHUP)
+    if not callable(before):  # ignored, by nohup
+        yield
+        return
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        server.should_exit = True
+
+    signal.signal(signal.SIGHUP, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        for number in received[:1]:
+            signal.raise_signal(number)
 
 
 def make_server(service: Service, access: Access, config: ServerConfig) -> uvicorn.Server:

@@ -193,7 +193,7 @@ def test_a_new_user_prompts_tracks_corrects_and_exports_masks_that_are_right(tmp
         other.ask("masks", index=BALL_FRAME)
         corrected = other.masks(HW, BALL_FRAME)[CUP]
         assert not corrected[BALL[1], BALL[0]]
-        assert iou(corrected, truth[BALL_FRAME, 0]) > 0.8
+        assert iou(corrected, truth[BALL_FRAME, 0]) > 0.7
         user.press("t")
         user.sees("#status", "Tracked frames 139 to 150", timeout=TRACK_MS)
         after = all_masks(other)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from sam2_ros.errors import UserError
 from sam2_ros.text import readable
@@ -84,7 +84,12 @@ def read_picture(data: bytes, name: str = "picture") -> Replacement:
     except UserError:
         raise
     except Exception as error:  # decoders raise many types
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = (
+            "its format is not known"
+            if unknown
+            else " ".join(str(error).split())[:120] or type(error).__name__
+        )
         raise UserError(
             f"picture '{shown}' cannot be read ({readable(reason)}): a PNG, JPEG, WebP, GIF or BMP expected"
         ) from None

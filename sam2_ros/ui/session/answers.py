@@ -98,8 +98,8 @@ def _inner_click(mask_hw: np.ndarray, points: Sequence[Sequence[float]]) -> tupl
     for row, column in _pixels(points, mask_hw.shape):
         inside[row, column] = 0
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return float(column), float(row), 1
+    inner_row, inner_column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return float(inner_column), float(inner_row), 1
 
 
 def changed_at_clicks(

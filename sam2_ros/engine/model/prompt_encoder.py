@@ -23,6 +23,7 @@ INSIDE_BOX, OUTSIDE_BOX, CLICKED = (
     10.0,
 )  # logits of a drawn prompt; a negative click has the opposite sign
 CLICK_RADIUS = 2.0  # of a drawn click, cells at stride 4
+BOX_MARGIN = 0.05  # of the side of a box: so far beyond it may its mask reach
 
 
 class FourierPosition(nn.Module):
@@ -135,6 +136,29 @@ class PromptEncoder(nn.Module):
         for label, logit in ((NEGATIVE, -CLICKED), (POSITIVE, CLICKED)):
             found = torch.where((near & (labels == label)).any(dim=1, keepdim=True), logit, found)
         return found
+
+    def within_reach(self, points_bn2: torch.Tensor, labels_bn: torch.Tensor) -> torch.Tensor:
+        """Cells at stride 4 that the mask of a prompt may cover: in its box and `BOX_MARGIN` around it.
+
+        Everywhere without a box, and with a positive click beyond that.
+
+        Args:
+            points_bn2: as for `sparse`.
+            labels_bn: as for `sparse`; at most one box per prompt.
+
+        Returns:
+            ``[b, 1, 4 side, 4 side]`` bool.
+        """
+        side = 4 * self.grid_side
+        points = points_bn2.float() + 0.5
+        is_low, is_high = (labels_bn == label for label in (BOX_MIN, BOX_MAX))
+        low, high = (points.mul(which[..., None]).sum(dim=1, keepdim=True) for which in (is_low, is_high))
+        low, high = low - BOX_MARGIN * (high - low), high + BOX_MARGIN * (high - low)  # [b, 1, 2]
+        beyond = ((points < low) | (points > high)).any(dim=2) & (labels_bn == POSITIVE)
+        free = ~is_low.any(dim=1) | beyond.any(dim=1)
+        centres = (torch.arange(side, device=points.device) + 0.5) * (self.image_size / side)
+        x, y = ((centres >= low[..., axis]) & (centres <= high[..., axis]) for axis in (0, 1))  # [b, side]
+        return (free[:, None, None] | (y[:, :, None] & x[:, None, :]))[:, None]
 
     def dense_position(self) -> torch.Tensor:
         """Position encoding of the cells of the image embedding: ``[1, d_model, side, side]``."""

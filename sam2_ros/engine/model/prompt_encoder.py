@@ -98,12 +98,15 @@ class PromptEncoder(nn.Module):
             return self.no_mask_embed.weight.view(1, -1, 1, 1).expand(
                 batch, -1, self.grid_side, self.grid_side
             )
+        return self.mask_downscaling(self._at_stride_4(logits_b1hw))
+
+    def _at_stride_4(self, logits_b1hw: torch.Tensor) -> torch.Tensor:
         side = 4 * self.grid_side
-        if logits_b1hw.shape[-2:] != (side, side):
-            logits_b1hw = F.interpolate(
-                logits_b1hw.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
-            )
-        return self.mask_downscaling(logits_b1hw)
+        if logits_b1hw.shape[-2:] == (side, side):
+            return logits_b1hw
+        return F.interpolate(
+            logits_b1hw.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+        )
 
     def drawn(
         self, points_bn2: torch.Tensor, labels_bn: torch.Tensor, logits_b1hw: torch.Tensor | None
@@ -113,7 +116,7 @@ class PromptEncoder(nn.Module):
         Args:
             points_bn2: as for `sparse`.
             labels_bn: as for `sparse`; at most one box per prompt.
-            logits_b1hw: ``[b, 1, 4 side, 4 side]``, an earlier mask, over which clicks are drawn; None = none.
+            logits_b1hw: ``[b, 1, h, w]``, an earlier mask, over which clicks are drawn; None = none.
 
         Returns:
             ``[b, 1, 4 side, 4 side]``. Without an earlier mask: 0, in and around a box `INSIDE_BOX` and `OUTSIDE_BOX`.
@@ -130,7 +133,7 @@ class PromptEncoder(nn.Module):
         within = inside.all(dim=1, keepdim=True)
         found = torch.where(boxed, torch.where(within, INSIDE_BOX, OUTSIDE_BOX), 0.0)
         if logits_b1hw is not None:
-            found = logits_b1hw.float()
+            found = self._at_stride_4(logits_b1hw).float()
         radius = CLICK_RADIUS * self.image_size / side
         near = (x - px) ** 2 + (y - py) ** 2 <= radius**2
         for label, logit in ((NEGATIVE, -CLICKED), (POSITIVE, CLICKED)):

@@ -63,6 +63,13 @@ def test_an_earlier_mask_replaces_the_box_and_clicks_are_drawn_over_it(prompts: 
     assert found[16, 16] == CLICKED
 
 
+def test_an_earlier_mask_of_another_size_is_resized(prompts: PromptEncoder) -> None:
+    points, labels = torch.tensor([[[64.0, 64.0]]]), torch.tensor([[POSITIVE]])
+    found = prompts.drawn(points, labels, torch.full((1, 1, SIZE, SIZE), -4.0))
+    assert found.shape == (1, 1, SIDE, SIDE)
+    assert set(found.round(decimals=3).unique().tolist()) == {-4.0, CLICKED}
+
+
 def test_prompts_of_a_batch_are_drawn_each_on_its_own(prompts: PromptEncoder) -> None:
     points = torch.tensor([[[20.0, 40.0], [80.0, 100.0]], [[64.0, 64.0], [0.0, 0.0]]])
     labels = torch.tensor([[BOX_MIN, BOX_MAX], [POSITIVE, PADDING]])

@@ -38,7 +38,7 @@ class ModelConfig:
         best_of_three: True: the mask of a frame that is only tracked is the candidate of 1..3 with the highest
             predicted IoU, as in SAM 2. False: candidate 0.
         prompt_maps: False: clicks and boxes are tokens alone, as in SAM 2. True: they are also drawn into the dense
-            prompt, see `PromptEncoder.drawn`.
+            prompt, and a mask reaches little beyond its box, see `PromptEncoder.drawn` and `within_reach`.
         matching: sizes of the dense matching memory; None = the model has none, like the official ones.
 
     Raises:
@@ -115,6 +115,7 @@ NANO = replace(
     NANO1,
     name="nano",
     encoder=LiteConfig(),
+    image_size=448,
     recent_memories=0,
     recent_pointers=0,
     best_of_three=False,

@@ -43,8 +43,8 @@ def test_the_folder_holds_the_graphs_and_says_what_they_are(nano_export: Path, n
     import onnx
 
     held = json.loads((nano_export / MANIFEST).read_text())
-    assert (held["model"], held["version"], held["image_size"], held["objects"]) == ("nano", "2.1", 384, 2)
-    assert held["bank"] == {"frames": 2, "pointers": 2, "keys": 2 * 24 * 24 + 2 * 2}
+    assert (held["model"], held["version"], held["image_size"], held["objects"]) == ("nano", "2.1", 448, 2)
+    assert held["bank"] == {"frames": 2, "pointers": 2, "keys": 2 * 28 * 28 + 2 * 2}
     assert held["parameters"] == nano.parameter_count
     assert list(held["stages"]) == [*STAGES, *MATCHING_STAGES]
     for stage in held["stages"].values():
@@ -143,7 +143,7 @@ def test_an_export_that_differs_from_pytorch_is_an_error(
     nano_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = ExportLayout.read(nano_export)
-    other = seeded("nano", "2.1", 384)
+    other = seeded("nano", "2.1", 448)
     for stage in STAGES:
         inputs = example_inputs(other, layout, stage)
         found = StageSession(nano_export, stage, layout)(inputs)

@@ -132,7 +132,7 @@ def test_image_mode_decodes_more_prompts_than_the_graph_has_objects(
         segmenter = ImageSegmenter(model)
         segmenter.set_image(clip.frames[0])
         answers.append(segmenter.predict_batch(boxes=boxes, multimask=True))
-    assert answers[0].logits.shape == (5, 3, 96, 96)
+    assert answers[0].logits.shape == (5, 3, 112, 112)
     np.testing.assert_allclose(answers[0].logits, answers[1].logits, atol=1e-3)
     np.testing.assert_allclose(answers[0].scores, answers[1].scores, atol=1e-4)
 

@@ -39,8 +39,8 @@ def folder(nano_export: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.long
 def test_an_export_opens_and_knows_what_it_is(nano_export: Path) -> None:
-    model = open_export(nano_export, device="cpu", precision="fp32", image_size=384)
-    assert (model.config.name, model.config.image_size, model.parameter_count) == ("nano", 384, 4001317)
+    model = open_export(nano_export, device="cpu", precision="fp32", image_size=448)
+    assert (model.config.name, model.config.image_size, model.parameter_count) == ("nano", 448, 4001317)
     assert sum(p.numel() for p in model.parameters()) < 0.05 * model.parameter_count
     assert model.takes_padded_memory
 
@@ -51,7 +51,7 @@ def test_an_export_opens_and_knows_what_it_is(nano_export: Path) -> None:
         ({"backend": "tensorrt"}, "backend 'tensorrt': expected one of torch, onnx"),
         ({"backend": "torch"}, "is an ONNX export: give backend onnx"),
         ({"precision": "bf16"}, "precision 'bf16': .* exported in fp32"),
-        ({"image_size": 512}, "image size 512: .* exported for 384"),
+        ({"image_size": 512}, "image size 512: .* exported for 448"),
         ({"device": "tpu"}, "device 'tpu': backend onnx expects auto, cpu or cuda:N"),
     ],
 )

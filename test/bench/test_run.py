@@ -67,9 +67,9 @@ def test_share_and_floor_follow_from_the_peak_and_the_count(report: dict) -> Non
 def test_both_banks_are_reported(report: dict) -> None:
     one, four = report["objects"]["2"], report["objects_by_conditioning"]["4"]["2"]
     # Of each prompted frame: a spatial memory, a pointer, and keys and a mask for the matching memory, which also has
-    # three recent frames. Each has a frame number, and an age, an id or a flag.
+    # two recent frames. Each has a frame number, and an age, an id or a flag.
     spatial, pointer, matched = 8 * 8 * 64 * 2 + 16, 128 * 4 + 16, 16 * 16 * (64 + 1) * 2 + 4 + 16
-    assert one["bank_bytes_per_object"] == spatial + pointer + (1 + 3) * matched + 8
+    assert one["bank_bytes_per_object"] == spatial + pointer + (1 + 2) * matched + 8
     assert four["bank_bytes_per_object"] - one["bank_bytes_per_object"] == 3 * (spatial + pointer + matched)
     assert four["gflop"]["official"] > one["gflop"]["official"]
 

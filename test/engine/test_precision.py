@@ -41,8 +41,8 @@ def test_weights_converted_once_answer_as_weights_converted_at_every_call():
         model.compute_dtype = torch.bfloat16
         models.append(model)
     kept, converted = models
-    assert converted.image_encoder["trunk"].blocks[0].attn.qkv.weight.dtype == torch.bfloat16
-    assert converted.image_encoder["trunk"].blocks[0].norm1.weight.dtype == torch.float32
+    assert converted.image_encoder["trunk"].attention[0].attn.qkv.weight.dtype == torch.bfloat16
+    assert converted.image_encoder["trunk"].attention[0].norm1.weight.dtype == torch.float32
     frames = np.random.default_rng(0).integers(0, 255, (4, 96, 128, 3), dtype=np.uint8)
     answers = []
     for model in (kept, converted):

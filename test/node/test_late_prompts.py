@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from sam2_ros.engine import Prompt, Tracker, TrackerConfig
+from sam2_ros.bench.against.seeded_weights import fill_by_key
+from sam2_ros.engine import Prompt, Sam2Model, Tracker, TrackerConfig, config_for
+from sam2_ros.eval.metrics import mask_iou
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.node.frame_history import FrameHistory, StampedImage
 from sam2_ros.node.late_prompts import BUSY_SHARE, DEADLINE_S, MAX_CATCH_UP_IMAGES, CatchUpReport, LatePrompts
@@ -239,7 +241,22 @@ def test_a_busy_stream_gives_way_for_its_share_of_the_time_only(stream):
     assert stream.late_prompts.due(idle=False, now_s=began_s + PATIENCE_S + DEADLINE_S + 1.0)
 
 
-def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, model, monkeypatch):
+def test_a_late_correction_is_answered_with_the_memory_of_that_time(monkeypatch):
+    """Of a model that remembers six recent frames. Memories of later frames would change every logit."""
+    model = Sam2Model(config_for("nano1").at_image_size(128)).eval().requires_grad_(False)
+    model.load_state_dict(fill_by_key(model.state_dict(), presence_bias=6.0))
+    answer, in_time = late_and_in_time(Stream(model), model, monkeypatch)
+    np.testing.assert_allclose(answer.logits, in_time.logits, atol=0.05)
+
+
+def test_a_late_correction_is_much_as_it_would_have_been_in_time(stream, model, monkeypatch):
+    """nano's two recent frames are later than the click: it is answered with the prompted frame alone."""
+    answer, in_time = late_and_in_time(stream, model, monkeypatch)
+    assert mask_iou(answer.mask, in_time.mask) > 0.9
+
+
+def late_and_in_time(stream, model, monkeypatch):
+    """The answers to a click on frame 2: given after frame 5, and with its frame."""
     box = Prompt("square", box=box_at(0))
     x0, y0, x1, y1 = box_at(2)
     click = Prompt("square", points=np.array([[(x0 + x1) / 2, (y0 + y1) / 2]]))
@@ -256,8 +273,7 @@ def test_a_late_correction_is_answered_as_it_would_have_been_in_time(stream, mod
     stream.late(2, click)
     stream.late_prompts.advance(stamp_of(5))
     (answer,) = answers[0].objects
-    # With the memory of that time: memories of later frames would change every logit.
-    np.testing.assert_allclose(answer.logits, objects["square"].logits, atol=0.05)
+    return answer, objects["square"]
 
 
 def test_a_late_prompt_is_in_the_stream_within_a_second_however_much_the_stream_wants(stream):

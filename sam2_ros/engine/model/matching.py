@@ -37,8 +37,8 @@ class MatchingConfig:
     """
 
     channels: int = 64
-    recents: int = 3
-    radius: int = 10
+    recents: int = 2
+    radius: int = 8
     hidden: int = 32
 
 

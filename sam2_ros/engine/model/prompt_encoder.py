@@ -23,6 +23,7 @@ INSIDE_BOX, OUTSIDE_BOX, CLICKED = (
     10.0,
 )  # logits of a drawn prompt; a negative click has the opposite sign
 CLICK_RADIUS = 2.0  # of a drawn click, cells at stride 4
+BOX_MARGIN = 0.05  # of the side of a box: so far beyond it may its mask reach
 
 
 class FourierPosition(nn.Module):
@@ -97,12 +98,15 @@ class PromptEncoder(nn.Module):
             return self.no_mask_embed.weight.view(1, -1, 1, 1).expand(
                 batch, -1, self.grid_side, self.grid_side
             )
+        return self.mask_downscaling(self._at_stride_4(logits_b1hw))
+
+    def _at_stride_4(self, logits_b1hw: torch.Tensor) -> torch.Tensor:
         side = 4 * self.grid_side
-        if logits_b1hw.shape[-2:] != (side, side):
-            logits_b1hw = F.interpolate(
-                logits_b1hw.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
-            )
-        return self.mask_downscaling(logits_b1hw)
+        if logits_b1hw.shape[-2:] == (side, side):
+            return logits_b1hw
+        return F.interpolate(
+            logits_b1hw.float(), (side, side), mode="bilinear", align_corners=False, antialias=True
+        )
 
     def drawn(
         self, points_bn2: torch.Tensor, labels_bn: torch.Tensor, logits_b1hw: torch.Tensor | None
@@ -112,7 +116,7 @@ class PromptEncoder(nn.Module):
         Args:
             points_bn2: as for `sparse`.
             labels_bn: as for `sparse`; at most one box per prompt.
-            logits_b1hw: ``[b, 1, 4 side, 4 side]``, an earlier mask, over which clicks are drawn; None = none.
+            logits_b1hw: ``[b, 1, h, w]``, an earlier mask, over which clicks are drawn; None = none.
 
         Returns:
             ``[b, 1, 4 side, 4 side]``. Without an earlier mask: 0, in and around a box `INSIDE_BOX` and `OUTSIDE_BOX`.
@@ -129,12 +133,35 @@ class PromptEncoder(nn.Module):
         within = inside.all(dim=1, keepdim=True)
         found = torch.where(boxed, torch.where(within, INSIDE_BOX, OUTSIDE_BOX), 0.0)
         if logits_b1hw is not None:
-            found = logits_b1hw.float()
+            found = self._at_stride_4(logits_b1hw).float()
         radius = CLICK_RADIUS * self.image_size / side
         near = (x - px) ** 2 + (y - py) ** 2 <= radius**2
         for label, logit in ((NEGATIVE, -CLICKED), (POSITIVE, CLICKED)):
             found = torch.where((near & (labels == label)).any(dim=1, keepdim=True), logit, found)
         return found
+
+    def within_reach(self, points_bn2: torch.Tensor, labels_bn: torch.Tensor) -> torch.Tensor:
+        """Cells at stride 4 that the mask of a prompt may cover: in its box and `BOX_MARGIN` around it.
+
+        Everywhere without a box, and with a positive click beyond that.
+
+        Args:
+            points_bn2: as for `sparse`.
+            labels_bn: as for `sparse`; at most one box per prompt.
+
+        Returns:
+            ``[b, 1, 4 side, 4 side]`` bool.
+        """
+        side = 4 * self.grid_side
+        points = points_bn2.float() + 0.5
+        is_low, is_high = (labels_bn == label for label in (BOX_MIN, BOX_MAX))
+        low, high = (points.mul(which[..., None]).sum(dim=1, keepdim=True) for which in (is_low, is_high))
+        low, high = low - BOX_MARGIN * (high - low), high + BOX_MARGIN * (high - low)  # [b, 1, 2]
+        beyond = ((points < low) | (points > high)).any(dim=2) & (labels_bn == POSITIVE)
+        free = ~is_low.any(dim=1) | beyond.any(dim=1)
+        centres = (torch.arange(side, device=points.device) + 0.5) * (self.image_size / side)
+        x, y = ((centres >= low[..., axis]) & (centres <= high[..., axis]) for axis in (0, 1))  # [b, side]
+        return (free[:, None, None] | (y[:, :, None] & x[:, None, :]))[:, None]
 
     def dense_position(self) -> torch.Tensor:
         """Position encoding of the cells of the image embedding: ``[1, d_model, side, side]``."""

@@ -26,7 +26,7 @@ from .matching import Matching, MatchView
 from .memory_attention import MemoryAttention
 from .memory_encoder import MemoryEncoder
 from .neck import Neck
-from .prompt_encoder import PADDING, PromptEncoder
+from .prompt_encoder import OUTSIDE_BOX, PADDING, PromptEncoder
 
 if TYPE_CHECKING:
     from sam2_ros.engine.tracker_config import TrackerConfig
@@ -253,14 +253,12 @@ class Sam2Model(nn.Module):
         """
         b = len(fused_bchw)
         prompts = self.sam_prompt_encoder
-        if (
-            self.config.prompt_maps
-            and points_bn2 is not None
-            and labels_bn is not None
-            and points_bn2.shape[1]
-        ):
-            mask_logits_b1hw = prompts.drawn(points_bn2, labels_bn, mask_logits_b1hw)
-        if points_bn2 is None or labels_bn is None:
+        reach_b1hw = None
+        if points_bn2 is not None and labels_bn is not None:
+            if self.config.prompt_maps and points_bn2.shape[1]:
+                mask_logits_b1hw = prompts.drawn(points_bn2, labels_bn, mask_logits_b1hw)
+                reach_b1hw = prompts.within_reach(points_bn2, labels_bn)
+        else:
             points_bn2 = fused_bchw.new_zeros(b, 1, 2)
             labels_bn = torch.full((b, 1), PADDING, device=fused_bchw.device)
         sparse = prompts.sparse(points_bn2, labels_bn)
@@ -270,7 +268,11 @@ class Sam2Model(nn.Module):
         if evidence_b6hw is not None:
             added = self.matching.embedding(evidence_b6hw)
             fused_bchw, s8, s4 = fused_bchw + added.s16, s8 + added.s8, s4 + added.s4.to(s4.dtype)
-        return self.sam_mask_decoder(fused_bchw, position, sparse, dense, s8, s4)
+        decoded: DecodedMasks = self.sam_mask_decoder(fused_bchw, position, sparse, dense, s8, s4)
+        if reach_b1hw is None:
+            return decoded
+        logits = decoded.logits_b4hw
+        return decoded._replace(logits_b4hw=torch.where(reach_b1hw, logits, logits.clamp(max=OUTSIDE_BOX)))
 
     def predict(self, decoded: DecodedMasks, multimask: bool, stability_fallback: bool) -> MaskOutput:
         """Choose one candidate per object, blank it if the object is absent, and compute its object pointer.

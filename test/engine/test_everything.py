@@ -60,6 +60,14 @@ def test_every_disc_is_found_by_a_click_on_it(model, image):
     assert min(mask.stability_score for mask in masks) >= LENIENT["stability_score_thresh"]
 
 
+def test_what_is_not_given_fits_the_model(model, image):
+    own = segment_everything(model, image, EverythingConfig(points_per_side=8))
+    given = EverythingConfig(points_per_side=8, pred_iou_thresh=0.5, stability_score_thresh=0.6)
+    assert len(own) == len(segment_everything(model, image, given)) > 0
+    assert given.thresholds("tiny") == (0.5, 0.6)
+    assert EverythingConfig(pred_iou_thresh=0.9).thresholds("tiny") == (0.9, 0.95)
+
+
 def test_boxes_that_overlap_are_suppressed(model, image):
     many, few = (
         segment_everything(model, image, EverythingConfig(points_per_side=8, box_nms_thresh=t, **LENIENT))

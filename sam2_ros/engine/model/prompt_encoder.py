@@ -119,21 +119,20 @@ class PromptEncoder(nn.Module):
             logits_b1hw: ``[b, 1, h, w]``, an earlier mask, over which clicks are drawn; None = none.
 
         Returns:
-            ``[b, 1, 4 side, 4 side]``. Without an earlier mask: 0, in and around a box `INSIDE_BOX` and `OUTSIDE_BOX`.
+            ``[b, 1, 4 side, 4 side]``: discs of +-`CLICKED` over the earlier mask; without one over 0, or with a box
+            over `INSIDE_BOX` in it and `OUTSIDE_BOX` around it.
         """
         side = 4 * self.grid_side
         centres = (torch.arange(side, device=points_bn2.device) + 0.5) * (self.image_size / side)
         x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
-        points, labels = (points_bn2.float() + 0.5)[..., None, None], labels_bn[..., None, None]
-        px, py = points[:, :, 0], points[:, :, 1]
-        low, high = labels == BOX_MIN, labels == BOX_MAX
-        boxed = low.any(dim=1, keepdim=True)
-        # A corner of another label does not limit anything.
-        inside = (~low | ((x >= px) & (y >= py))) & (~high | ((x <= px) & (y <= py)))
-        within = inside.all(dim=1, keepdim=True)
-        found = torch.where(boxed, torch.where(within, INSIDE_BOX, OUTSIDE_BOX), 0.0)
         if logits_b1hw is not None:
             found = self._at_stride_4(logits_b1hw).float()
+        else:
+            inside = torch.where(self._near_box(points_bn2, labels_bn, 0.0), INSIDE_BOX, OUTSIDE_BOX)
+            boxed = (labels_bn == BOX_MIN).any(dim=1)[:, None, None, None]
+            found = torch.where(boxed, inside, 0.0)
+        points, labels = (points_bn2.float() + 0.5)[..., None, None], labels_bn[..., None, None]
+        px, py = points[:, :, 0], points[:, :, 1]
         radius = CLICK_RADIUS * self.image_size / side
         near = (x - px) ** 2 + (y - py) ** 2 <= radius**2
         for label, logit in ((NEGATIVE, -CLICKED), (POSITIVE, CLICKED)):
@@ -152,17 +151,32 @@ class PromptEncoder(nn.Module):
         Returns:
             ``[b, 1, 4 side, 4 side]`` bool.
         """
-        side = 4 * self.grid_side
+        low, high = _box_edges(points_bn2, labels_bn, BOX_MARGIN)
         points = points_bn2.float() + 0.5
-        is_low, is_high = (labels_bn == label for label in (BOX_MIN, BOX_MAX))
-        low, high = (points.mul(which[..., None]).sum(dim=1, keepdim=True) for which in (is_low, is_high))
-        low, high = low - BOX_MARGIN * (high - low), high + BOX_MARGIN * (high - low)  # [b, 1, 2]
         beyond = ((points < low) | (points > high)).any(dim=2) & (labels_bn == POSITIVE)
-        free = ~is_low.any(dim=1) | beyond.any(dim=1)
-        centres = (torch.arange(side, device=points.device) + 0.5) * (self.image_size / side)
+        free = ~(labels_bn == BOX_MIN).any(dim=1) | beyond.any(dim=1)
+        return free[:, None, None, None] | self._near_box(points_bn2, labels_bn, BOX_MARGIN)
+
+    def _near_box(self, points_bn2: torch.Tensor, labels_bn: torch.Tensor, margin: float) -> torch.Tensor:
+        """Cells at stride 4 whose centres are in the box, see `_box_edges`: ``[b, 1, 4 side, 4 side]`` bool."""
+        low, high = _box_edges(points_bn2, labels_bn, margin)
+        side = 4 * self.grid_side
+        centres = (torch.arange(side, device=low.device) + 0.5) * (self.image_size / side)
         x, y = ((centres >= low[..., axis]) & (centres <= high[..., axis]) for axis in (0, 1))  # [b, side]
-        return (free[:, None, None] | (y[:, :, None] & x[:, None, :]))[:, None]
+        return (y[:, :, None] & x[:, None, :])[:, None]
 
     def dense_position(self) -> torch.Tensor:
         """Position encoding of the cells of the image embedding: ``[1, d_model, side, side]``."""
         return self.pe_layer.grid(self.grid_side)
+
+
+def _box_edges(
+    points_bn2: torch.Tensor, labels_bn: torch.Tensor, margin: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Corners of each prompt's box, moved outward by `margin` of its sides: ``[b, 1, 2]`` each, (x, y) in pixels."""
+    points = points_bn2.float() + 0.5
+    low, high = (
+        points.mul((labels_bn == label)[..., None]).sum(dim=1, keepdim=True) for label in (BOX_MIN, BOX_MAX)
+    )
+    reach = margin * (high - low)
+    return low - reach, high + reach

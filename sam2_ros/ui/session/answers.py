@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from sam2_ros.engine import ImageSegmenter, Prompt, PromptError, Sam2Model
+from sam2_ros.engine import ImagePrediction, ImageSegmenter, Prompt, PromptError, Sam2Model
+
+from .click_rules import changed_at_clicks, follow_clicks, inner_pixel
 
 CLICK, BOX, STROKE, TRACKED = "click", "box", "stroke", "tracked"
 MOST_STROKE_POINTS = 10_000
@@ -77,62 +79,30 @@ def _decoded(
     corrected = earlier.mask_hw if earlier is not None and earlier.mask_hw.any() else None
     clicks = list(points)
     if corrected is not None and box is None and not any(sign for _, _, sign in points):
-        clicks.append(_inner_click(corrected, points))
-    prompt = Prompt(
-        "object",
-        points=np.array([p[:2] for p in clicks], float) if clicks else None,
-        labels=np.array([p[2] for p in clicks]) if clicks else None,
-        box=box,  # type: ignore[arg-type]
-        mask=corrected,
-    ).validated(*hw)
-    found = segmenter.answer(prompt)
+        clicks.append((*inner_pixel(corrected, points), 1))  # negative clicks alone would leave no object
+    found = _ask(segmenter, hw, clicks, box, corrected)
     mask_hw = found.masks[0]
     if corrected is not None and box is None:
         mask_hw = changed_at_clicks(corrected, mask_hw, points)
+    mask_hw = follow_clicks(mask_hw, points, lambda asked: _ask(segmenter, hw, asked).masks[0])
     return Answer(mask_hw, float(found.scores[0]))
 
 
-def _inner_click(mask_hw: np.ndarray, points: Sequence[Sequence[float]]) -> tuple[float, float, int]:
-    """A click well inside a mask and far from the clicks: negative clicks alone would leave no object."""
-    inside = mask_hw.astype(np.uint8)
-    for row, column in _pixels(points, mask_hw.shape):
-        inside[row, column] = 0
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
-    inner_row, inner_column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return float(inner_column), float(inner_row), 1
-
-
-def changed_at_clicks(
-    before_hw: np.ndarray, after_hw: np.ndarray, points: Sequence[Sequence[float]]
-) -> np.ndarray:
-    """The mask `before` with those connected parts of the change to `after` that hold a click of their sign.
-
-    The decoder draws the whole object anew, without the memory that a tracked mask comes from: what is far from the
-    clicks was better before. If no part holds a click and one is on the wrong side, the result is `after`.
-
-    Args:
-        before_hw: ``[H, W]`` bool.
-        after_hw: ``[H, W]`` bool, decoded from `before_hw` and the clicks.
-        points: clicks (x, y, sign), sign 1 = on the object, 0 = not on it.
-    """
-    result = before_hw.copy()
-    pixels = _pixels(points, before_hw.shape)
-    for wanted in (False, True):
-        changes = (after_hw & ~before_hw) if wanted else (before_hw & ~after_hw)
-        _, parts = cv2.connectedComponents(changes.astype(np.uint8))
-        hit = {
-            int(parts[at]) for at, (_, _, sign) in zip(pixels, points, strict=True) if bool(sign) == wanted
-        }
-        result[np.isin(parts, list(hit - {0}))] = wanted
-    if np.array_equal(result, before_hw):
-        wrong = [at for at, (_, _, sign) in zip(pixels, points, strict=True) if before_hw[at] != bool(sign)]
-        return after_hw if wrong else result
-    return result
-
-
-def _pixels(points: Sequence[Sequence[float]], hw: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(row, column) of each click."""
-    return [(min(max(round(y), 0), hw[0] - 1), min(max(round(x), 0), hw[1] - 1)) for x, y, *_ in points]
+def _ask(
+    segmenter: ImageSegmenter,
+    hw: tuple[int, int],
+    clicks: Sequence[Sequence[float]],
+    box: tuple[float, ...] | None = None,
+    mask_hw: np.ndarray | None = None,
+) -> ImagePrediction:
+    prompt = Prompt(
+        "object",
+        points=np.array([click[:2] for click in clicks], float) if clicks else None,
+        labels=np.array([click[2] for click in clicks]) if clicks else None,
+        box=box,  # type: ignore[arg-type]
+        mask=mask_hw,
+    )
+    return segmenter.answer(prompt.validated(*hw))
 
 
 def drawn(

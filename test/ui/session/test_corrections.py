@@ -10,7 +10,7 @@ pytest.importorskip("sqlalchemy")
 pytest.importorskip("alembic")
 from session_clips import box_around, clip, clip_folder, iou, mask_of, tracked, workspace
 
-from sam2_ros.ui.session.answers import changed_at_clicks
+from sam2_ros.ui.session.click_rules import changed_at_clicks, follow_clicks
 
 
 def squares(*places: tuple[int, int]) -> np.ndarray:
@@ -38,10 +38,41 @@ def test_a_click_that_the_mask_agrees_with_changes_nothing():
     assert np.array_equal(changed_at_clicks(before, after, [(50, 30, 0)]), before)
 
 
-def test_a_click_that_the_decoder_does_not_follow_gives_what_it_decoded():
-    before, after = squares((0, 0), (0, 20)), squares((0, 0))
-    assert np.array_equal(changed_at_clicks(before, after, [(2, 2, 0)]), after)
-    assert np.array_equal(changed_at_clicks(before, after, [(99.0, -5.0, 1)]), after)  # beyond the edge
+def test_a_negative_click_that_the_decoder_does_not_follow_takes_away_the_thing_under_it():
+    mask, thing = squares((0, 0), (0, 8), (0, 16)), squares((0, 16), (20, 20))
+    asked = []
+    result = follow_clicks(mask, [(20, 4, 0)], lambda clicks: asked.append(clicks) or thing)
+    assert np.array_equal(result, squares((0, 0), (0, 8)))
+    ((x, y, sign), (inner_x, inner_y, inner_sign)) = asked[0]
+    assert (x, y, sign) == (20, 4, 1)
+    assert mask[int(inner_y), int(inner_x)]
+    assert inner_sign == 0
+
+
+def test_a_positive_click_that_the_decoder_does_not_follow_adds_the_thing_under_it():
+    mask, thing = squares((0, 0)), squares((0, 0), (20, 20), (20, 50))
+    result = follow_clicks(mask, [(4, 4, 1), (24, 24, 1)], lambda _: thing)
+    assert np.array_equal(result, squares((0, 0), (20, 20)))
+
+
+@pytest.mark.parametrize("thing", [squares((0, 0), (0, 8)), squares((20, 20)), squares((0, 8), (0, 16))])
+def test_a_thing_that_cannot_be_meant_gives_a_disk_at_the_click(thing):
+    """Most of the mask; a thing elsewhere; a thing on which the user has clicked positively."""
+    mask = squares((0, 0), (0, 8), (0, 16))
+    result = follow_clicks(mask, [(20, 4, 1), (12, 4, 0)], lambda _: thing)
+    assert not result[4, 12]
+    assert result[4, 20]
+    assert 1 <= (mask & ~result).sum() <= 9
+    assert not (result & ~mask).any()
+
+
+def test_every_click_holds_whatever_is_decoded():
+    clicks = [(3.0, 3.0, 0), (99.0, -5.0, 1), (30.0, 20.0, 1), (30.0, 20.0, 0)]
+    for thing in (np.zeros((40, 60), bool), np.ones((40, 60), bool)):
+        result = follow_clicks(squares((0, 0)), clicks, lambda _, thing=thing: thing)
+        assert not result[3, 3]
+        assert result[0, 59]
+        assert not result[20, 30]
 
 
 @pytest.mark.long

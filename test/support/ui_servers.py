@@ -28,7 +28,7 @@ from sam2_ros.ui.session import WorkspaceConfig
 from sam2_ros.ui.store.run_lengths import to_mask
 from sam2_ros.weights.open_model import ModelOptions
 
-MODEL = ModelOptions(device="cpu", image_size=128)
+MODEL = ModelOptions(device="cpu", image_size=256)
 TOKEN = "a-token-for-the-tests"
 WAIT_S = 60.0
 

@@ -4,7 +4,7 @@
 
 import { Picture, Player } from "./frames.js";
 import { listen, writeHelp } from "./keys.js";
-import { boundsOf } from "./masks.js";
+import { anchorOf } from "./masks.js";
 import { Effects, element, ObjectList, seenOf, showGallery, showHint, showProgress, showToolbar } from "./panels.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
@@ -347,8 +347,8 @@ function drawFrame({ source, objects }, entry) {
   const shown = entry.masks.filter(({ object }) =>
     settings.solo ? object === settings.solo : !settings.hidden.includes(object));
   const tags = shown.flatMap(({ object, runs }) => {
-    const bounds = colours[object] ? boundsOf(runs, source.width) : null;
-    return bounds ? [{ object, x: bounds.x + bounds.width / 2, y: bounds.y, colour: colours[object] }] : [];
+    const anchor = colours[object] ? anchorOf(runs, source.width) : null;
+    return anchor ? [{ object, ...anchor, colour: colours[object] }] : [];
   });
   const { width, height } = source;
   stage.setScene({ index: view.index, width, height, masks: shown, objects, selected: view.selected, tags });

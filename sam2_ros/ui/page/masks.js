@@ -32,6 +32,31 @@ export function boundsOf(runs, width) {
 }
 
 /**
+ * Where the number of a mask is written: above its middle. Specks above it, less than a fiftieth of it, do not count.
+ * @param {Uint32Array} runs row-major run lengths that start with background
+ * @param {number} width of the frame, pixels
+ * @returns {{x: number, y: number} | null} null: no pixel
+ */
+export function anchorOf(runs, width) {
+  let area = 0;
+  let columns = 0;
+  let at = 0;
+  for (let run = 0; run < runs.length; at += runs[run], run += 1) {
+    if (run % 2 === 0) continue;
+    area += runs[run];
+    const left = at % width;
+    columns += runs[run] * (left + runs[run] <= width ? left + runs[run] / 2 : width / 2);
+  }
+  let above = 0;
+  at = 0;
+  for (let run = 0; run < runs.length; at += runs[run], run += 1) {
+    if (run % 2 === 1) above += runs[run];
+    if (above * 50 > area) return { x: columns / area, y: Math.floor(at / width) };
+  }
+  return null;
+}
+
+/**
  * Mask within its bounds.
  * @param {Uint32Array} runs
  * @param {number} width of the frame, pixels

@@ -66,7 +66,8 @@ export function showGallery(place, clips, open) {
     const card = make("button", "card");
     card.type = "button";
     const seconds = clip.fps > 0 ? `${(clip.frames / clip.fps).toFixed(1)} s` : "";
-    const facts = [`${clip.frames} frames`, seconds, `${clip.width}\u00a0×\u00a0${clip.height}`].filter(Boolean).join(" · ");
+    const size = `${clip.width}\u00a0×\u00a0${clip.height}`;
+    const facts = [`${clip.frames} frames`, seconds, size].filter(Boolean).join(" · ");
     const work = clip.objects ? `${clip.objects} ${clip.objects === 1 ? "object" : "objects"}` : "not started";
     card.append(icon(`i-${["video", "folder", "bag", "demo"].includes(clip.kind) ? clip.kind : "video"}`));
     card.append(make("span", "card-name", clip.name), make("span", "card-facts", facts));

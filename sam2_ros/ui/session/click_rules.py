@@ -75,8 +75,8 @@ def inner_pixel(mask_hw: np.ndarray, clicks: Clicks) -> tuple[float, float]:
     for row, column in _pixels(clicks, mask_hw.shape):
         inside[row, column] = 0
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return float(column), float(row)
+    inner_row, inner_column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return float(inner_column), float(inner_row)
 
 
 def _part_at(mask_hw: np.ndarray, at: tuple[int, int]) -> np.ndarray:

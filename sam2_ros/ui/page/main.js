@@ -4,6 +4,7 @@
 
 import { Picture, Player } from "./frames.js";
 import { listen, writeHelp } from "./keys.js";
+import { Live } from "./live.js";
 import { boundsOf } from "./masks.js";
 import { Effects, element, ObjectList, seenOf, showGallery, showHint, showProgress, showToolbar } from "./panels.js";
 import { Session } from "./session.js";
@@ -16,6 +17,8 @@ const OPACITIES = [0, 0.25, 0.5, 0.75];
 
 const view = { index: 0, selected: 0, follow: false, due: false };
 const status = element("status", HTMLElement);
+/** @type {Live | null} */
+let live = null; // the view of a running node, once the server has said that it shows one
 
 const session = new Session({
   onChange: () => redraw(),
@@ -36,6 +39,11 @@ const session = new Session({
     element("no-clips", HTMLElement).hidden = clips.length > 0;
   },
   onProgress: showProgress,
+  onLive: () => {
+    live ??= new Live(session.connection, stage, say);
+    writeHelp(element("help-text", HTMLElement), can);
+    live.open();
+  },
   onExported: (file, url) => {
     const link = element("download", HTMLAnchorElement);
     const address = new URL(url, location.href);
@@ -310,6 +318,26 @@ const ACTIONS = {
   help: toggleHelp,
 };
 
+/**
+ * Do what a key or a button means in the view that is shown.
+ * @param {string} action
+ * @param {string} chord
+ */
+function act(action, chord) {
+  const own = live?.actions[action];
+  if (own) own(chord);
+  else ACTIONS[action](chord);
+}
+
+/** @param {string} action */
+function can(action) {
+  if (live) return live.can(action);
+  if (!(action in ACTIONS)) return false;
+  if (["gallery", "help"].includes(action)) return true;
+  const selected = objectOf(view.selected) !== undefined;
+  return document.body.dataset.view === "clip" && (selected || !["clear", "hide", "solo", "lock"].includes(action));
+}
+
 function redraw() {
   if (view.due) return;
   view.due = true;
@@ -362,7 +390,7 @@ function drawFrame({ source, objects }, entry) {
 }
 
 function start() {
-  writeHelp(element("help-text", HTMLElement));
+  writeHelp(element("help-text", HTMLElement), (action) => action in ACTIONS);
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
     for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -370,12 +398,12 @@ function start() {
     }
     const button = target?.closest("button");
     if (!button) return;
-    if (button.dataset.action) ACTIONS[button.dataset.action](button.dataset.action);
+    if (button.dataset.action) act(button.dataset.action, button.dataset.action);
     if (button.dataset.track) track(button.dataset.track, element("only-selected", HTMLInputElement).checked);
     const kind = button.dataset.export;
     if (kind) session.ask("export", { kind }).then((result) => result && say("Export started"));
     // After a click of the mouse the keys go to the stage again; after Enter or Space the focus stays.
-    if (event.detail > 0 && button.closest(".toolbar, .transport, .zoom") && session.state) stage.canvas.focus();
+    if (event.detail > 0 && button.closest(".toolbar, .transport, .zoom") && (session.state || live)) stage.canvas.focus();
   });
   element("timeline-in", HTMLButtonElement).addEventListener("click", () => timeline.zoom(1.6));
   element("timeline-out", HTMLButtonElement).addEventListener("click", () => timeline.zoom(1 / 1.6));
@@ -383,11 +411,7 @@ function start() {
     stage.radius = Number(/** @type {HTMLInputElement} */ (event.target).value);
     stage.draw();
   });
-  listen(stage, (action, chord) => ACTIONS[action](chord), (action) => {
-    if (["gallery", "help"].includes(action)) return true;
-    const selected = objectOf(view.selected) !== undefined;
-    return document.body.dataset.view === "clip" && (selected || !["clear", "hide", "solo", "lock"].includes(action));
-  });
+  listen(stage, act, can);
   setTool("add");
   session.start();
 }

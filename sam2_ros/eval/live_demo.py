@@ -34,14 +34,13 @@ def live_demo(
     """
     assert config.node_command is not None
     options = config.opened.resolved()
-    clip = demo_clip()
-    frames, masks = clip.frames[: config.frames], clip.masks[: config.frames]
-    prompts = [Prompt(id, box=tight_box(mask)) for id, mask in zip(OBJECT_IDS, masks[0], strict=True)]
+    clip = demo_clip() if config.frames is None else demo_clip(config.frames)
+    prompts = [Prompt(id, box=tight_box(mask)) for id, mask in zip(OBJECT_IDS, clip.masks[0], strict=True)]
     player = LivePlayerConfig(
         node_command=config.node_command,
         parameters=dataclasses.asdict(config.opened),
         profiles_file=config.profiles_file,
         start_timeout_s=options.patience_s,
     )
-    with CameraLoop(player, frames, prompts, IMAGE_TOPIC, FRAME_ID, RATE_HZ, log_path, on_end) as camera:
+    with CameraLoop(player, clip.frames, prompts, IMAGE_TOPIC, FRAME_ID, RATE_HZ, log_path, on_end) as camera:
         yield camera

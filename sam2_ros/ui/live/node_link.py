@@ -258,7 +258,7 @@ class NodeLink:
         """Send a prompt; returns the id of its object. Raises UserError with the node's reason."""
         from sam2_ros_msgs.srv import AddObjects
 
-        reply = self._call("add", AddObjects.Request(prompts=[_message(prompt)]))
+        reply = self._call("add", AddObjects.Request(prompts=[message_of(prompt)]))
         if not reply.success:
             raise UserError(f"{self._config.node} refused: {one_line(reply.message)}")
         return str(reply.ids[0])
@@ -297,7 +297,8 @@ class NodeLink:
         return reply.result()
 
 
-def _message(prompt: LivePrompt) -> Any:
+def message_of(prompt: LivePrompt) -> Any:
+    """A prompt as a sam2_ros_msgs/Prompt, which carries the header of its image."""
     from sam2_ros_msgs.msg import Prompt, PromptPoint
 
     message = Prompt(id=prompt.id)

@@ -75,7 +75,7 @@ def masks_of(message: Any, shown: Shown) -> list[ObjectMask]:
     height, width = shown.picture_height, shown.picture_width
     found = []
     for one in message.objects:
-        mask = np.zeros((int(message.image_height), int(message.image_width)), np.uint8)
+        mask: np.ndarray = np.zeros((int(message.image_height), int(message.image_width)), np.uint8)
         roi = one.roi
         if one.mask.height and one.mask.width:
             crop = as_uint8(one.mask.data).reshape(one.mask.height, one.mask.step or one.mask.width)

@@ -57,7 +57,7 @@ export class Live {
     /** @type {Mark[]} */
     this.marks = [];
     /** @type {Map<string, string>} */
-    this.words = new Map(); // id > state that was seen last
+    this.words = new Map(); // id > state that was announced last
     this.announcedMs = 0;
     /** @type {Mask[]} */
     this.masks = [];
@@ -113,7 +113,6 @@ export class Live {
     this.arriving.clear();
     const state = await this.ask("live");
     if (state) this.accept(state);
-    this.stage.canvas.focus();
   }
 
   /**
@@ -158,6 +157,8 @@ export class Live {
 
   /** @param {LiveState} state */
   accept(state) {
+    const before = this.state?.problem ?? "";
+    if (state.problem !== before) this.say(state.problem || `${state.node} is tracking`, Boolean(state.problem));
     this.state = state;
     element("title", HTMLElement).textContent = `${state.node} live`;
     document.title = `${state.node} · sam2_ros`;
@@ -215,13 +216,13 @@ export class Live {
       this.awaited = "";
     }
     if (this.selected && !this.objectOf(this.selected)) this.selected = 0;
-    const changed = objects.filter(({ id, state }) => this.words.has(id) && this.words.get(id) !== state);
+    this.words = new Map(objects.map(({ id, state }) => [id, this.words.get(id) ?? state]));
+    const changed = objects.filter(({ id, state }) => this.words.get(id) !== state);
     const now = performance.now();
-    if (changed.length && now - this.announcedMs > ANNOUNCE_MS) {
-      this.announcedMs = now;
-      this.say(changed.map(({ id, state }) => `${id}: ${state}`).join(", "));
-    }
-    this.words = new Map(objects.map(({ id, state }) => [id, state]));
+    if (!changed.length || now - this.announcedMs < ANNOUNCE_MS) return;
+    this.announcedMs = now;
+    this.say(changed.map(({ id, state }) => `${id}: ${state}`).join(", "));
+    for (const { id, state } of changed) this.words.set(id, state);
   }
 
   showScene() {

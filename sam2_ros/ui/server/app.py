@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
 }
-_DOWNLOADS = {".zip": "application/zip", ".mp4": "video/mp4", ".json": "application/json"}
+_OF_CLIPS = {".zip": "application/zip", ".mp4": "video/mp4"}
+_OF_NODE = {".json": "application/json"}
 _MOST_LOGIN_BYTES = 4096
 _READ = ["GET", "HEAD"]
 
@@ -52,9 +53,11 @@ def make_app(service: Service | LiveService, access: Access) -> Guard:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     _add_page(app)
     _add_login(app, access)
-    _add_exports(app, service.exports, access)
     if isinstance(service, Service):
+        _add_exports(app, service.exports, _OF_CLIPS, access)
         _add_pictures(app, service.pictures, access)
+    else:
+        _add_exports(app, service.exports, _OF_NODE, access)
 
     @app.websocket("/socket")
     async def socket(websocket: WebSocket) -> None:
@@ -109,16 +112,18 @@ def _is_logged_in(access: Access, request: Request) -> bool:
     return access.is_logged_in(request.headers.get("cookie", ""))
 
 
-def _add_exports(app: FastAPI, exports: Path, access: Access) -> None:
+def _add_exports(app: FastAPI, exports: Path, kinds: Mapping[str, str], access: Access) -> None:
+    """Downloads. `kinds`: suffix of a file that may be downloaded -> its media type."""
+
     @app.api_route("/exports/{folder}/{name}", methods=_READ)
     async def exported(request: Request, folder: str, name: str) -> Response:
         if not _is_logged_in(access, request):
             return _login_first()
         place = find_folder(exports, folder)
-        path = find_file(place, name, tuple(_DOWNLOADS)) if place is not None else None
+        path = find_file(place, name, tuple(kinds)) if place is not None else None
         if path is None:
             return _nothing()
-        return FileResponse(path, media_type=_DOWNLOADS[path.suffix.lower()], filename=path.name)
+        return FileResponse(path, media_type=kinds[path.suffix.lower()], filename=path.name)
 
 
 def _add_pictures(app: FastAPI, pictures: Pictures, access: Access) -> None:

@@ -17,14 +17,13 @@ import numpy as np
 
 from sam2_ros.engine import Prompt
 from sam2_ros.errors import UserError
-from sam2_ros.media.frame_source import NS_PER_S
 
 from .graph import LiveGraph, dds_environment, environment_set, own_domain_id, ros_arguments
 from .node_process import NodeProcess
 from .player import DISCOVERY_PATIENCE_S, NODE_NAME, LivePlayerConfig
 from .ros_messages import camera_image, prompt_message
 
-PROMPT_LEAD_S = 0.1  # messages of two topics may arrive in any order
+STILL_IMAGES = 5  # of the first image after the prompts, which are for the next image that the node takes
 
 
 class CameraLoop:
@@ -36,7 +35,7 @@ class CameraLoop:
     Args:
         config: how to start the node.
         images_thwc: ``[T, H, W, 3]`` uint8 RGB.
-        prompts: sent once, on the first image (the first of `images_thwc`) that the ready node gets.
+        prompts: on the first image; sent once, when the node is ready.
         topic, frame_id, rate_hz: of the camera.
         log_path: file for the node's output.
         on_end: called from another thread if the node ends or does not start, with the reason.
@@ -99,8 +98,11 @@ class CameraLoop:
             while not self._ready.is_set():
                 if not self._publish(self._images[0]):
                     return
-            for number, index in enumerate(_back_and_forth(len(self._images))):
-                if not self._publish(self._images[index], () if number else self._prompts):
+            if self._prompts:
+                self._prompts_out.publish(prompt_message(self._prompts, 0, self._frame_id))
+            first = itertools.repeat(0, STILL_IMAGES)
+            for index in itertools.chain(first, _back_and_forth(len(self._images))):
+                if not self._publish(self._images[index]):
                     return
         except UserError as error:
             self._end(error)
@@ -129,15 +131,11 @@ class CameraLoop:
             self._closing.set()
             self._on_end(error)
 
-    def _publish(self, image_hw3: np.ndarray, prompts: Sequence[Prompt] = ()) -> bool:
-        """Publish an image, the prompts on it first, and wait until the next one is due; False: the end."""
+    def _publish(self, image_hw3: np.ndarray) -> bool:
+        """Publish an image, and wait until the next one is due; False: the end."""
         due_s = time.monotonic() + 1 / self._rate_hz
-        stamp_ns = self._graph.node.get_clock().now().nanoseconds
-        if prompts:
-            self._prompts_out.publish(prompt_message(prompts, stamp_ns, self._frame_id))
-            time.sleep(PROMPT_LEAD_S)
         message = camera_image(image_hw3, self._frame_id)
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, NS_PER_S)
+        message.header.stamp = self._graph.node.get_clock().now().to_msg()
         self._images_out.publish(message)
         self._process.check()
         return not self._closing.wait(max(0.0, due_s - time.monotonic()))

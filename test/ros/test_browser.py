@@ -7,6 +7,7 @@ A real node with nano at 256 pixels, fed with the demo's rendered frames, and cl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,10 +22,11 @@ pytest.importorskip("alembic", reason="needs alembic (extra ui)")
 pytest.importorskip("fastapi", reason="needs fastapi (extra ui)")
 pytest.importorskip("uvicorn", reason="needs uvicorn (extra ui)")
 pytest.importorskip("websockets", reason="needs websockets (extra ui)")
+from live_chromium import live_page
 from live_pages import Camera, Seen, Watcher, index_of, live_server
 from ros.conftest import Robot
 from ros_domains import next_domain
-from ui_servers import HttpAndSocket
+from ui_servers import TOKEN, HttpAndSocket
 
 from sam2_ros.cli.prompts import PromptBook, stamps_of
 from sam2_ros.media.bag.storage import BagWriter
@@ -148,7 +150,7 @@ def test_a_box_becomes_an_object_and_it_can_be_removed(page: Watcher, clip: Any)
 def test_what_the_node_refuses_is_said_in_its_words(page: Watcher):
     seen = page.see("a picture")
     line = page.client.refused("box", frame=seen.index, object=0, x0=5, y0=5, x1=5, y1=5)
-    assert line.startswith("/sam2 refused: ")
+    assert line.startswith("/sam2 refused: prompt ")
     assert "box" in line
     assert "too old" in page.client.refused("click", frame=10**6, object=0, x=1, y=1, sign=1)
     assert "expected" in page.client.refused("track", frame=0, direction="forward")
@@ -206,14 +208,84 @@ def test_a_client_that_shows_nothing_gets_a_few_pictures_and_slows_no_other(
     page: Watcher, server: HttpAndSocket
 ):
     with server.client() as slow:
+        slow.ask("live")
         before = page.see("a picture").index
         page.see("many pictures", lambda seen: seen.index >= before + 12)
-        slow.ask("live")
-        assert len(slow.named("live")) <= 3
+        slow.ask("gallery")
+        assert 1 <= len(slow.named("live")) <= 3
         newest = slow.named("live")[-1]["index"]
         slow.ask("shown", index=newest)
         slow.event("live", lambda event: event["index"] > newest + 5)  # the newest, none of those between
         assert len({index_of(data) for data in slow.binaries}) <= 3
+
+
+def test_a_user_clicks_the_cup_in_a_browser(page: Watcher, server: HttpAndSocket, camera: Camera, clip: Any):
+    with live_page(f"{server.origin}/#token={TOKEN}") as user:
+        user.sees("#title", "/sam2 live")
+        before = user.picture()
+        camera.moving = True
+        page.see("the last image", lambda seen: camera.image_of(seen) == FRAMES - 1)
+        user.page.wait_for_timeout(300)
+        still = user.picture()
+        assert (abs(still.astype(int) - before)[..., :3].max(-1) > 40).mean() > 0.01  # the camera has moved
+        user.click(*middle(clip.masks[-1][CUP]), (480, 640))
+        user.counts("#live-objects .object", 1)
+        id = user.page.locator("#live-objects .name").inner_text()
+        user.sees("#live-objects .seen", "TRACKING")
+        user.page.locator("#live-objects .object[data-selected]").wait_for()  # the next click corrects it
+        rows, columns = np.nonzero(clip.masks[-1][CUP])
+        scale = still.shape[0] / 480
+        region = np.s_[
+            int(rows.min() * scale) : int(rows.max() * scale),
+            int(columns.min() * scale) : int(columns.max() * scale),
+        ]
+        coloured = abs(user.picture()[region].astype(int) - still[region])[..., :3].max(-1) > 20
+        assert coloured.mean() > 0.3
+        user.page.get_by_label(f"Hide {id}").click()
+        user.page.wait_for_timeout(300)
+        assert (abs(user.picture()[region].astype(int) - still[region])[..., :3].max(-1) > 20).mean() < 0.05
+        user.page.locator("#record").click()
+        user.click(20, 20, (480, 640), button="right")
+        user.sees("#record span", "Recording (1)")
+        with user.page.expect_download() as download:
+            user.page.locator("#download").click()
+        assert json.loads(download.value.path().read_text())[0]["points"][0][2] == 0
+        user.page.keyboard.press("r")
+        user.sees("#record span", "Record prompts")
+        user.page.keyboard.press("Delete")
+        user.counts("#live-objects .object", 0)
+
+
+def test_the_keyboard_alone_prompts_and_resets(page: Watcher, server: HttpAndSocket):
+    with live_page(f"{server.origin}/#token={TOKEN}", width=390) as user:
+        user.picture()
+        user.page.keyboard.press("k")
+        user.sees("#hint", re.compile("Arrows move"))
+        user.page.keyboard.press("r")
+        for key in [*["ArrowRight"] * 5, *["ArrowDown"] * 5]:
+            user.page.keyboard.press(key)
+        user.page.keyboard.press("r")
+        user.counts("#live-objects .object", 1)
+        user.page.keyboard.press("Escape")
+        user.page.locator("#reset").press("Enter")
+        user.page.keyboard.press("Escape")  # the question is not answered: nothing is removed
+        user.page.wait_for_timeout(300)
+        user.counts("#live-objects .object", 1)
+        user.page.locator("#reset").press("Enter")
+        user.page.locator("#reset-all").press("Enter")
+        user.counts("#live-objects .object", 0)
+        user.sees("#status", "1 objects forgotten")
+        assert user.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_has_no_serious_finding_of_accessibility(page: Watcher, server: HttpAndSocket, clip: Any):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    click(page, page.see("a picture"), *middle(clip.masks[0][CUP]))
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        with live_page(f"{server.origin}/#token={TOKEN}", width, color_scheme=scheme) as user:
+            user.counts("#live-objects .object", 1)
+            found = axe.Axe().run(user.page).response["violations"]
+            assert not [one for one in found if one["impact"] in ("serious", "critical")]
 
 
 def test_positions_are_told_with_their_distance():
@@ -242,6 +314,7 @@ def test_a_node_that_is_absent_is_said_and_one_that_comes_back_is_found(
     ):
         page = Watcher(client)
         client.event("live_state", lambda event: event["problem"].startswith(line))
+        assert line in client.ask("live")["problem"]
         assert line in client.refused("reset")
         for start in ("first", "second"):
             node = Robot(tmp_path / f"{start}.log", {"model": model}, name="late")

@@ -73,13 +73,17 @@ class Watcher:
 
     def __init__(self, client: PageClient) -> None:
         self.client = client
+        client.ask("live")
 
     def see(
         self, what: str, fits: Callable[[Seen], Any] = lambda seen: True, timeout_s: float = 20.0
     ) -> Seen:
         """Show pictures until one fits. Those that came before are too old to count."""
         ends = time.monotonic() + timeout_s
-        newest = self._newest()
+        newest = 0
+        while newest != self._newest():  # those that came beside answers
+            newest = self._newest()
+            self.client.ask("shown", index=newest)
         while True:
             assert time.monotonic() < ends, what
             self.client.read(lambda before=newest: self._newest() > before, ends - time.monotonic())

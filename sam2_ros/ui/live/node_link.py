@@ -15,6 +15,7 @@ from typing import Any
 
 from sam2_ros.errors import UserError, one_line
 from sam2_ros.media.messages.diagnostics import SEPARATOR, TRACKING
+from sam2_ros.text import readable
 
 from .config import LiveConfig
 from .names import NodeNames, names_of, nodes_that_track
@@ -248,7 +249,7 @@ class NodeLink:
 
         def take(message: Any) -> None:
             if message.name == logger and message.level >= WARN:
-                self._on_log(one_line(message.msg))
+                self._on_log(_line(message.msg))
 
         self._node.create_subscription(Log, "/rosout", take, QoSProfile(depth=10))
 
@@ -260,7 +261,7 @@ class NodeLink:
 
         reply = self._call("add", AddObjects.Request(prompts=[message_of(prompt)]))
         if not reply.success:
-            raise UserError(f"{self._config.node} refused: {one_line(reply.message)}")
+            raise UserError(f"{self._config.node} refused: {_line(reply.message)}")
         return str(reply.ids[0])
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -269,7 +270,7 @@ class NodeLink:
 
         reply = self._call("remove", RemoveObjects.Request(ids=list(ids)))
         if not reply.success:
-            raise UserError(f"{self._config.node} refused: {one_line(reply.message)}")
+            raise UserError(f"{self._config.node} refused: {_line(reply.message)}")
 
     def reset(self) -> str:
         """Remove all objects; returns the node's word. Raises UserError with its reason."""
@@ -277,7 +278,7 @@ class NodeLink:
 
         reply = self._call("reset", Trigger.Request())
         if not reply.success:
-            raise UserError(f"{self._config.node} refused: {one_line(reply.message)}")
+            raise UserError(f"{self._config.node} refused: {_line(reply.message)}")
         return str(reply.message)
 
     def _call(self, what: str, request: Any) -> Any:
@@ -295,6 +296,10 @@ class NodeLink:
             reply.cancel()
             raise UserError(f"{node} did not answer within {REPLY_S:.0f} s: it hangs, or has ended")
         return reply.result()
+
+
+def _line(text: str) -> str:
+    return readable(" ".join(text.split()))
 
 
 def message_of(prompt: LivePrompt) -> Any:

@@ -98,7 +98,10 @@ export class Live {
       },
       cancel: () => this.cancel(),
       record: () => this.record(),
-      reset: () => dialog.showModal(),
+      reset: () => {
+        dialog.returnValue = ""; // Esc leaves the answer of the time before
+        dialog.showModal();
+      },
     };
   }
 
@@ -239,10 +242,10 @@ export class Live {
     const scene = objects.map(({ object, id, colour }) => ({
       object, name: id, class: "", colour, locked: false, keyframes: [],
     }));
-    const keyframes = this.marks.map(({ points, box }) => ({ frame: index, points, box, mask: false, accepted: false }));
     // One object for each mark: the stage draws one keyframe of an object in a frame.
-    const marked = keyframes.map((keyframe) => ({
-      object: MARKS, name: "", class: "", colour: this.stage.colour(), locked: false, keyframes: [keyframe],
+    const marked = this.marks.map(({ points, box }) => ({
+      object: MARKS, name: "", class: "", colour: this.stage.colour(), locked: false,
+      keyframes: [{ frame: index, points, box, mask: false, accepted: false }],
     }));
     const all = [...scene, ...marked];
     this.stage.setScene({ index, width, height, masks: shown, objects: all, selected: this.selected, tags });

@@ -10,6 +10,7 @@ import { Effects, element, ObjectList, seenOf, showGallery, showHint, showProgre
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
+import { resizeBrush, setTool, toggleEffects, toggleHelp } from "./tools.js";
 
 /** @typedef {import("./connection.js").SceneObject} SceneObject */
 
@@ -226,23 +227,6 @@ function toDoubt() {
   say(`Frame ${next.frame + 1}, ${objectOf(next.object)?.name || `object ${next.object}`}: ${next.why}`);
 }
 
-/** @param {import("./stage.js").Tool} tool */
-function setTool(tool) {
-  stage.setTool(tool);
-  for (const name of ["add", "remove", "brush", "eraser"]) {
-    element(`tool-${name}`, HTMLButtonElement).setAttribute("aria-pressed", String(name === tool));
-  }
-  element("size", HTMLElement).hidden = tool !== "brush" && tool !== "eraser";
-}
-
-/** @param {number} factor */
-function resizeBrush(factor) {
-  const field = element("radius", HTMLInputElement);
-  field.value = String(Math.round(factor > 1 ? stage.radius * factor + 1 : stage.radius * factor - 1));
-  stage.radius = Number(field.value);
-  stage.draw();
-}
-
 function cancel() {
   if (stage.crosshair) stage.crosshair = stage.corner = null;
   else if (stage.drag) stage.abort();
@@ -253,27 +237,14 @@ function cancel() {
   redraw();
 }
 
-function toggleEffects() {
-  const panel = element("effects-panel", HTMLElement);
-  panel.hidden = !panel.hidden;
-  element("effects", HTMLButtonElement).setAttribute("aria-expanded", String(!panel.hidden));
-  if (!panel.hidden) panel.scrollIntoView({ block: "nearest" });
-}
-
-function toggleHelp() {
-  const dialog = element("help-dialog", HTMLDialogElement);
-  if (dialog.open) dialog.close();
-  else dialog.showModal();
-}
-
 /** @type {Record<string, (chord: string) => void>} */
 const ACTIONS = {
-  "tool-add": () => setTool("add"),
-  "tool-remove": () => setTool("remove"),
-  "tool-brush": () => setTool("brush"),
-  "tool-eraser": () => setTool("eraser"),
-  "brush-smaller": () => resizeBrush(0.8),
-  "brush-larger": () => resizeBrush(1.25),
+  "tool-add": () => setTool(stage, "add"),
+  "tool-remove": () => setTool(stage, "remove"),
+  "tool-brush": () => setTool(stage, "brush"),
+  "tool-eraser": () => setTool(stage, "eraser"),
+  "brush-smaller": () => resizeBrush(stage, 0.8),
+  "brush-larger": () => resizeBrush(stage, 1.25),
   crosshair: () => {
     stage.toggleCrosshair();
     redraw();
@@ -403,7 +374,8 @@ function start() {
     const kind = button.dataset.export;
     if (kind) session.ask("export", { kind }).then((result) => result && say("Export started"));
     // After a click of the mouse the keys go to the stage again; after Enter or Space the focus stays.
-    if (event.detail > 0 && button.closest(".toolbar, .transport, .zoom") && (session.state || live)) stage.canvas.focus();
+    const tool = event.detail > 0 && button.closest(".toolbar, .transport, .zoom");
+    if (tool && (session.state || live)) stage.canvas.focus();
   });
   element("timeline-in", HTMLButtonElement).addEventListener("click", () => timeline.zoom(1.6));
   element("timeline-out", HTMLButtonElement).addEventListener("click", () => timeline.zoom(1 / 1.6));
@@ -412,7 +384,7 @@ function start() {
     stage.draw();
   });
   listen(stage, act, can);
-  setTool("add");
+  setTool(stage, "add");
   session.start();
 }
 

@@ -47,7 +47,10 @@ class LiveService:
         assert config.live is not None
         self.exports = config.workspace.project / "exports"
         self._limits = config.limits
-        self._clients: dict[Client, list[int]] = {}  # indices of the pictures that are under way to it
+        self._clients: list[Client] = []
+        self._under_way: dict[
+            Client, list[int]
+        ] = {}  # of those that watch: indices of the pictures sent to it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._newest: tuple[int, tuple[Message, ...]] | None = None
         self._commands = ThreadPoolExecutor(_THREADS, "command")
@@ -72,14 +75,12 @@ class LiveService:
         """Serve one client until its socket closes."""
         limits = replace(self._limits, pushed_bytes=_PUSHED_BYTES)
         client = Client(websocket, self._carry_out, limits, _BESIDE)
-        self._clients[client] = []
-        if self._newest is not None:  # a camera that stands still sends nothing new
-            self._push(client, *self._newest)
-        self._update_wanted()
+        self._clients.append(client)
         try:
             await client.serve()
         finally:
-            del self._clients[client]
+            self._clients.remove(client)
+            self._under_way.pop(client, None)
             self._update_wanted()
 
     # From the node to the clients
@@ -99,18 +100,18 @@ class LiveService:
         jpeg = jpeg_message(FRAME, _SOURCE, event.index, event.jpeg)
         masks = masks_message(_SOURCE, event.index, event.masks)
         self._newest = (event.index, (jpeg, masks, json.dumps(event.event)))
-        for client, under_way in self._clients.items():
+        for client, under_way in self._under_way.items():
             if len(under_way) < _UNDER_WAY:
                 self._push(client, *self._newest)
         self._update_wanted()
 
     def _push(self, client: Client, index: int, messages: tuple[Message, ...]) -> None:
-        self._clients[client].append(index)
+        self._under_way[client].append(index)
         client.outbox.push("live", *messages)
 
     def _update_wanted(self) -> None:
         """Pictures are made only if a client can take one."""
-        if any(len(under_way) < _UNDER_WAY for under_way in self._clients.values()):
+        if any(len(under_way) < _UNDER_WAY for under_way in self._under_way.values()):
             self._view.wanted.set()
         else:
             self._view.wanted.clear()
@@ -138,10 +139,14 @@ class LiveService:
         return {"sources": [], "live": True}
 
     def _live(self, client: Client) -> dict[str, Any]:
+        self._under_way[client] = []
+        if self._newest is not None:  # a camera that stands still sends nothing new
+            self._push(client, *self._newest)
+        self._update_wanted()
         return self._view.state()
 
     def _shown(self, client: Client, index: int) -> dict[str, Any]:
-        under_way = self._clients.get(client, [])
+        under_way = self._under_way.get(client, [])
         under_way[:] = [sent for sent in under_way if sent > index]
         self._update_wanted()
         return {}
@@ -152,7 +157,7 @@ def _gallery() -> None:
 
 
 def _live() -> None:
-    """The state of the view."""
+    """The state of the view; pictures come from now on."""
 
 
 def _shown(index: int) -> None:

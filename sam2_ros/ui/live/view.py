@@ -95,12 +95,14 @@ class LiveView:
 
     def state(self) -> dict[str, Any]:
         """The event `live_state`: node, camera, what is wrong, and the recording."""
-        problem = self._link.problem(self._stream.silent_s < ALONE_S)
+        results_come = self._stream.silent_s < ALONE_S
+        problem = self._link.problem(results_come)
         return {
             "event": "live_state",
             "node": self._config.node,
             "topic": self._link.image_topic,
             "problem": problem,
+            "results": results_come,
             "recording": self._recorder.state(),
         }
 

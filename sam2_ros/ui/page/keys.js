@@ -30,7 +30,6 @@ const TABLE = {
   Track: [
     ["t", "T", "track forward from this frame", "track-forward"],
     ["shift+t", "Shift T", "track backward from this frame", "track-backward"],
-    ["escape", "Esc", "cancel tracking, an export, a box or the crosshair", "cancel"],
     ["ctrl+z", "Ctrl Z", "undo", "undo"],
     ["ctrl+shift+z ctrl+y", "Ctrl Shift Z", "redo", "redo"],
   ],
@@ -55,6 +54,7 @@ const TABLE = {
     ["-", "−", "zoom out", "zoom-out"],
     ["0", "0", "fit the frame", "fit"],
     ["v", "V", "effects", "effects"],
+    ["escape", "Esc", "cancel what is under way: tracking, an export, a box, the crosshair", "cancel"],
     ["g", "G", "clips", "gallery"],
     ["?", "?", "this help", "help"],
   ],
@@ -67,6 +67,7 @@ export const BINDINGS = Object.entries(TABLE).flatMap(([group, rows]) =>
 const MOUSE = "Mouse and touch";
 /** What the mouse and a finger do, with the action that it belongs to; the crosshair's keys. */
 const GESTURES = [
+  ["Click", "a new object, or add to the selected one (+)", "record"],
   ["Click", "add (+); on a point of the selected object: take it back", "clear"],
   ["Right click, Alt click, long press", "remove (−)"],
   ["Drag", "box around an object"],

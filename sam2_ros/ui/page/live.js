@@ -16,8 +16,8 @@ import { element, showText } from "./panels.js";
  * @typedef {{index: number, stamp: string, width: number, height: number, result: boolean, objects: LiveObject[],
  *   results_hz: number, camera_hz: number | null, latency_ms: number | null, latency_from: "stamp" | "arrival",
  *   dropped: number | null, images: number | null}} LiveFrame
- * @typedef {{node: string, topic: string, problem: string, recording: {on: boolean, prompts: number, file: string,
- *   url: string}}} LiveState
+ * @typedef {{node: string, topic: string, problem: string, results: boolean, recording: {on: boolean,
+ *   prompts: number, file: string, url: string}}} LiveState
  * @typedef {{points: [number, number, number][], box: [number, number, number, number] | null, untilMs: number}} Mark
  */
 
@@ -167,6 +167,7 @@ export class Live {
     document.title = `${state.node} · sam2_ros`;
     element("model", HTMLElement).textContent = state.topic;
     showRecording(state.recording);
+    if (!state.results) showGauges(null);
     this.showHint();
   }
 

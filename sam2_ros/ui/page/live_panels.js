@@ -142,11 +142,15 @@ function placeOf({ position, distance_m: distance, position_frame: frame, state,
   return (state === "OCCLUDED" || state === "LOST") && age > 0 ? `last seen ${age.toFixed(0)} s ago` : "";
 }
 
-/** @param {import("./live.js").LiveFrame} frame */
+/** @param {import("./live.js").LiveFrame | null} frame null: no results come */
 export function showGauges(frame) {
+  if (!frame) {
+    for (const name of ["results", "camera", "latency", "dropped"]) gauge(name, "–");
+    return;
+  }
   const number = (/** @type {number | null} */ value, digits = 0) => (value === null ? "–" : value.toFixed(digits));
   gauge("results", `${number(frame.results_hz, 1)} Hz`);
-  gauge("camera", `${number(frame.camera_hz, 1)} Hz`);
+  gauge("camera", frame.camera_hz === null ? "–" : `${number(frame.camera_hz, 1)} Hz`);
   gauge("latency", frame.latency_ms === null ? "–" : `${number(frame.latency_ms)} ms`);
   const { dropped, images } = frame;
   gauge("dropped", dropped === null ? "–" : `${number(dropped)} of ${number(images)}`);

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,11 +30,11 @@ from ros_domains import next_domain
 from ui_servers import TOKEN, HttpAndSocket
 
 from sam2_ros.cli.prompts import PromptBook, stamps_of
+from sam2_ros.live.ros_messages import camera_image
 from sam2_ros.media.bag.storage import BagWriter
 from sam2_ros.synthetic.render import demo_clip
 from sam2_ros.ui.live.config import LiveConfig
 from sam2_ros.ui.live.node_link import message_of
-from sam2_ros.ui.live.picture import objects_of
 from sam2_ros.ui.live.recording import LivePrompt
 
 FRAMES, RATE_HZ = 30, 8.0
@@ -288,25 +289,72 @@ def test_the_page_has_no_serious_finding_of_accessibility(page: Watcher, server:
             assert not [one for one in found if one["impact"] in ("serious", "critical")]
 
 
-def test_positions_are_told_with_their_distance():
-    from geometry_msgs.msg import Point
-    from sam2_ros_msgs.msg import TrackedObject, TrackedObjectArray
+def test_positions_are_told_with_their_distance_whatever_the_topics_are_called(clip: Any, tmp_path: Path):
+    domain_id = next_domain()
+    with (
+        in_domain(domain_id),
+        published_positions(domain_id, clip.frames[0]),
+        live_server(tmp_path, LiveConfig("/arm/eye")) as server,
+        server.client() as client,
+    ):
+        seen = Watcher(client).see("both objects", lambda seen: len(seen.event["objects"]) == 2, 60.0)
+        cup, box = seen.event["objects"]
+        assert (cup["position"], cup["distance_m"], cup["position_frame"]) == ([1, 2, 2], 3, "base")
+        assert "position" not in box
+        assert cup["iou"] == 0  # it was not a number
+        assert client.ask("live")["topic"] == "/left/image"
+        rows, columns = np.nonzero(seen.masks[3])
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 29, 10, 14)
+        assert not seen.masks[4].any()
+        with live_page(f"{server.origin}/#token={TOKEN}") as user:
+            user.counts("#live-objects .object", 2)
+            user.sees("#live-objects li:first-child .place", "3.00 m away · 1.00, 2.00, 2.00 m in base")
 
-    there = TrackedObject(
-        id="cup", label=3, state=1, has_position=True, position=Point(x=1.0, y=2.0, z=2.0), score=float("nan")
-    )
-    message = TrackedObjectArray(position_frame_id="base", objects=[there, TrackedObject(id="box", label=4)])
-    cup, box = objects_of(message)
-    assert (cup["position"], cup["distance_m"], cup["position_frame"]) == ([1, 2, 2], 3, "base")
-    assert "position" not in box
-    assert json.dumps([cup, box], allow_nan=False)
+
+@contextmanager
+def published_positions(domain_id: int, image: np.ndarray) -> Iterator[None]:
+    """A node /arm/eye that publishes a result with positions five times a second, on remapped topics."""
+    import rclpy
+    from geometry_msgs.msg import Point
+    from rclpy.executors import SingleThreadedExecutor
+    from sam2_ros_msgs.msg import TrackedObject, TrackedObjectArray
+    from sensor_msgs.msg import Image, RegionOfInterest
+
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain_id)
+    node = rclpy.create_node("eye", namespace="/arm", context=context)
+    images = node.create_publisher(Image, "/left/image", 1)
+    node.create_subscription(Image, "/left/image", lambda message: None, 1)  # as a tracker does
+    results = node.create_publisher(TrackedObjectArray, "/found", 1)
+    picture = camera_image(image, "left")
+    mask = Image(height=10, width=5, step=5, encoding="mono8", data=bytes([255] * 50))
+    roi = RegionOfInterest(x_offset=10, y_offset=20, width=5, height=10)
+    cup = TrackedObject(id="cup", label=3, state=1, has_position=True, score=float("nan"), roi=roi, mask=mask)
+    cup.position = Point(x=1.0, y=2.0, z=2.0)
+    found = TrackedObjectArray(position_frame_id="base", objects=[cup, TrackedObject(id="box", label=4)])
+    found.image_height, found.image_width = image.shape[:2]
+
+    def publish() -> None:
+        picture.header.stamp = found.header.stamp = node.get_clock().now().to_msg()
+        images.publish(picture)
+        results.publish(found)
+
+    node.create_timer(0.2, publish)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    spinner = threading.Thread(target=executor.spin, daemon=True)
+    spinner.start()
+    yield
+    executor.shutdown(timeout_sec=2.0)
+    context.try_shutdown()
+    spinner.join(5.0)
 
 
 def test_a_node_that_is_absent_is_said_and_one_that_comes_back_is_found(
     tmp_path: Path, model: str, clip: Any
 ):
     domain_id = next_domain()
-    line = "no node /late yet: start one with `ros2 launch"
+    line = "no node /late yet: start one with `ros2 launch sam2_ros sam2.launch.py image:=/your/camera/topic name:=late`"
     with (
         in_domain(domain_id),
         live_server(tmp_path, LiveConfig("/late")) as server,

@@ -26,7 +26,6 @@ REPLY_S = 10.0
 STALE_S = 4.0  # a node publishes diagnostics once a second
 NS_PER_S = 1_000_000_000
 WARN = 30  # of rcl_interfaces/Log, and above
-START = "ros2 launch sam2_ros sam2.launch.py image:=/your/camera/topic"
 
 
 class NodeLink:
@@ -111,7 +110,7 @@ class NodeLink:
         node = self._config.node
         if not self._present:
             here = f"; {', '.join(self._others)} is here: give it as --node" if self._others else ""
-            return f"no node {node} yet: start one with `{START}`{here}"
+            return f"no node {node} yet: start one with `{start_command(self._config)}`{here}"
         if not results_come and not self._is_heard():
             if time.monotonic() - self._found_s < STALE_S:
                 return f"{node} is here, waiting for its first word"
@@ -296,6 +295,13 @@ class NodeLink:
             reply.cancel()
             raise UserError(f"{node} did not answer within {REPLY_S:.0f} s: it hangs, or has ended")
         return reply.result()
+
+
+def start_command(config: LiveConfig) -> str:
+    """The command that starts the node under its name."""
+    name = "" if config.name == "sam2" else f" name:={config.name}"
+    namespace = "" if config.namespace == "/" else f" namespace:={config.namespace}"
+    return f"ros2 launch sam2_ros sam2.launch.py image:=/your/camera/topic{name}{namespace}"
 
 
 def _line(text: str) -> str:

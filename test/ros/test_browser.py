@@ -29,6 +29,7 @@ from ros.conftest import Robot
 from ros_domains import next_domain
 from ui_servers import TOKEN, HttpAndSocket
 
+from sam2_ros.cli.main import run
 from sam2_ros.cli.prompts import PromptBook, stamps_of
 from sam2_ros.live.ros_messages import camera_image
 from sam2_ros.media.bag.storage import BagWriter
@@ -148,13 +149,26 @@ def test_a_box_becomes_an_object_and_it_can_be_removed(page: Watcher, clip: Any)
     assert "no object" in page.client.refused("remove", object=seen.object(id)["object"])
 
 
-def test_what_the_node_refuses_is_said_in_its_words(page: Watcher):
+def test_what_the_node_refuses_is_said_in_its_words(page: Watcher, robot: Robot):
     seen = page.see("a picture")
     line = page.client.refused("box", frame=seen.index, object=0, x0=5, y0=5, x1=5, y1=5)
     assert line.startswith("/sam2 refused: prompt ")
     assert "box" in line
     assert "too old" in page.client.refused("click", frame=10**6, object=0, x=1, y=1, sign=1)
     assert "expected" in page.client.refused("track", frame=0, direction="forward")
+    robot.send_prompts(robot.prompt("nothing"))  # of somebody else: the node says it in its log alone
+    page.client.event("notice", lambda event: event["text"].startswith("/sam2: rejected: prompt 'nothing'"))
+
+
+def test_a_node_computes_nothing_for_a_page_that_nobody_looks_at(robot: Robot, server: HttpAndSocket):
+    def subscribers() -> int:
+        return len(robot.node.get_subscriptions_info_by_topic("/sam2/objects"))
+
+    robot.wait_for("the end of the subscription", lambda: subscribers() == 0)
+    with server.client() as client:
+        Watcher(client).see("a result", lambda seen: seen.event["result"])
+        robot.wait_for("the subscription", lambda: subscribers() == 1)
+    robot.wait_for("the end of the subscription", lambda: subscribers() == 0)
 
 
 def test_a_click_on_an_older_picture_finds_the_object_where_it_is_now(
@@ -186,14 +200,16 @@ def test_recorded_prompts_are_read_by_replay(
     file = Path(recorded["file"])
     assert file.parent.parent == project / "exports"
     assert "sam2-ros replay" in (file.parent / "README.txt").read_text()
+    stamps = [stamp_ns for stamp_ns, image in sorted(camera.stamps.items()) if image >= at]
     with BagWriter(tmp_path / "bag", storage="mcap") as writer:
-        for stamp_ns, image in sorted(camera.stamps.items()):
-            writer.write_image("/camera/image_raw", stamp_ns, "camera", clip.frames[image][::8, ::8])
+        for stamp_ns in stamps:
+            writer.write_image("/camera/image_raw", stamp_ns, "camera", clip.frames[camera.stamps[stamp_ns]])
+    options = "--direct", "--image-size", "128", "--out", str(tmp_path / "replayed")
+    assert run(["replay", str(tmp_path / "bag"), "--prompts", str(file), *options]) == 0
     book = PromptBook()
     book.add_file(file)
-    images = [image for _, image in sorted(camera.stamps.items())]
     prompts = book.prompts(stamps_of(tmp_path / "bag", None, file))
-    assert [images[frame] for frame in prompts] == [at, camera.image_of(seen)]
+    assert [camera.stamps[stamps[frame]] for frame in prompts] == [at, camera.image_of(seen)]
     one, two = (given for (given,) in prompts.values())
     assert (one.id, two.id) == (id, id)
     assert np.allclose(one.points, [middle(clip.masks[at][CUP])], atol=0.01)
@@ -354,7 +370,8 @@ def test_a_node_that_is_absent_is_said_and_one_that_comes_back_is_found(
     tmp_path: Path, model: str, clip: Any
 ):
     domain_id = next_domain()
-    line = "no node /late yet: start one with `ros2 launch sam2_ros sam2.launch.py image:=/your/camera/topic name:=late`"
+    line = "no node /late yet: start one with `ros2 launch sam2_ros sam2.launch.py image:=/your/camera/topic "
+    line += "name:=late`"
     with (
         in_domain(domain_id),
         live_server(tmp_path, LiveConfig("/late")) as server,

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sam2_ros.errors import UserError, one_line
@@ -36,7 +37,12 @@ class NodeLink:
         on_image: called on the link's thread with each serialized image, and whether it is a CompressedImage.
         on_objects: with each serialized TrackedObjectArray, and the ROS time in nanoseconds.
         on_log: with each warning of the node, one line.
-        on_look: after each look at the graph, twice a second; True if another node or camera was found.
+        on_look: after each look at the graph, twice a second; True if images of another camera, or after a pause, come
+            from now on.
+
+    Attributes:
+        watched: somebody looks. Otherwise nothing is subscribed to but diagnostics: a node does not compute what has no
+            subscriber.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class NodeLink:
         self._names = NodeNames()
         self._others: list[str] = []
         self._present = False
+        self.watched = self._was_watched = False
         self._subscriptions: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
         self._values: dict[str, str] = {}
@@ -149,9 +156,10 @@ class NodeLink:
         if not here:
             return False
         names = names_of(node, config.name, config.namespace, self.values.get("topic", ""), self._names)
-        changed = names.image != self._names.image
-        self._names = names
-        self._listen_to_node(names)
+        watched = self.watched
+        changed = names.image != self._names.image or (watched and not self._was_watched)
+        self._names, self._was_watched = names, watched
+        self._listen_to_node(names if watched else replace(names, image="", objects=""))
         self._make_clients(names)
         return changed
 

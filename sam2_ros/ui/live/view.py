@@ -28,6 +28,7 @@ from .stream import ALONE_S, Moment, Stream
 
 _KEPT = 600  # pictures whose prompts are still understood: 40 s at 15 Hz
 _IDLE_S = 0.5
+_LOG_EVERY_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class LiveView:
         self._shown: OrderedDict[int, Shown] = OrderedDict()
         self._ids: dict[int, str] = {}  # label -> id
         self._told: dict[str, Any] = {}
+        self._told_log_s = float("-inf")
         self._ending = threading.Event()
         self.wanted = threading.Event()
         self._thread = threading.Thread(target=self._make_pictures, name="pictures", daemon=True)
@@ -90,6 +92,12 @@ class LiveView:
         self.wanted.set()
         self._thread.join(5.0)
         self._link.close()
+
+    def watch(self, on: bool) -> None:
+        """Somebody looks from now on, or nobody."""
+        if on and not self._link.watched:
+            self._stream.reset()  # what came before is too old
+        self._link.watched = on
 
     # What the page sees
 
@@ -110,6 +118,11 @@ class LiveView:
         self._stream.add_objects(cdr, clock_ns)
 
     def _tell_log(self, line: str) -> None:
+        """Tell a warning of the node: what it says of a prompt always, others not more often than can be read."""
+        now_s = time.monotonic()
+        if not line.startswith("rejected") and now_s - self._told_log_s < _LOG_EVERY_S:
+            return
+        self._told_log_s = now_s
         self._on_event({"event": "notice", "text": f"{self._config.node}: {line}"})
 
     def _on_look(self, changed: bool) -> None:

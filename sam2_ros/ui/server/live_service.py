@@ -81,6 +81,9 @@ class LiveService:
         finally:
             self._clients.remove(client)
             self._under_way.pop(client, None)
+            self._view.watch(bool(self._under_way))
+            if not self._under_way:
+                self._newest = None  # too old for the next one who looks
             self._update_wanted()
 
     # From the node to the clients
@@ -96,6 +99,8 @@ class LiveService:
             text = json.dumps(event)
             for client in self._clients:
                 client.outbox.event(event["event"], text)
+            return
+        if not self._under_way:  # the last one who looked has gone meanwhile
             return
         jpeg = jpeg_message(FRAME, _SOURCE, event.index, event.jpeg)
         masks = masks_message(_SOURCE, event.index, event.masks)
@@ -140,6 +145,7 @@ class LiveService:
 
     def _live(self, client: Client) -> dict[str, Any]:
         self._under_way[client] = []
+        self._view.watch(True)
         if self._newest is not None:  # a camera that stands still sends nothing new
             self._push(client, *self._newest)
         self._update_wanted()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -366,6 +367,10 @@ def published_positions(domain_id: int, image: np.ndarray) -> Iterator[None]:
     spinner.join(5.0)
 
 
+def is_result_since(begun_s: float, seen: Seen) -> bool:
+    return bool(seen.event["result"]) and float(seen.event["stamp"]) > begun_s
+
+
 def test_a_node_that_is_absent_is_said_and_one_that_comes_back_is_found(
     tmp_path: Path, model: str, clip: Any
 ):
@@ -385,8 +390,9 @@ def test_a_node_that_is_absent_is_said_and_one_that_comes_back_is_found(
             node = Robot(tmp_path / f"{start}.log", {"model": model}, name="late")
             node.domain_id = domain_id
             client.events.clear()
+            begun_s = time.time()
             with node, Camera(partial(send_to, node), clip.frames, RATE_HZ):
-                seen = page.see("a result", lambda seen: seen.event["result"], 90.0)
+                seen = page.see("its result", partial(is_result_since, begun_s), 90.0)
                 id = click(page, seen, *middle(clip.masks[0][CUP]))
                 page.see("the cup", lambda seen, id=id: seen.mask(id) is not None)
             if start == "first":

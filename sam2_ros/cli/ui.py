@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sam2_ros.errors import UserError
+from sam2_ros.text import readable
 
 from . import output as show
-from .options import opens_model
+from .options import NoOpenOption, PortOption, opens_model
 
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.ui.frames import SourceSpec
@@ -45,43 +46,77 @@ def ui(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Another than this machine's own needs --token.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            help="Port to listen on; 0: any free one. Default: 8322, or any free one if it is in use.",
-        ),
-    ] = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the browser.")] = False,
+    port: PortOption = None,
+    no_open: NoOpenOption = False,
     token: Annotated[
         str | None,
         typer.Option(help="Secret of the address, 16 or more characters. Default: a new random one."),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Show the camera of a running ROS 2 node, with its masks; clicks prompt the node."
+        ),
+    ] = False,
+    node: Annotated[
+        str, typer.Option(help="Fully qualified name of that node, such as /robot1/sam2.")
+    ] = "/sam2",
 ) -> None:
     """Open a page in the browser: click on objects, track them, correct, export. Ends with Ctrl-C.
 
     Prints one line, the address with its token: whoever has it can use the
     page. Everything is saved after every action; an ended or killed server
-    loses nothing.
+    loses nothing. With --live the page shows a running node instead; only
+    --project (for recorded prompts), --host, --port, --token, --no-open and
+    --node apply then.
     """
-    _check_packages()
+    check_packages()
+    if live:
+        _check_live(sources or [], topic, model_options)
+    from sam2_ros.ui.live.config import LiveConfig
     from sam2_ros.ui.server.config import ServerConfig, check_host, new_token
     from sam2_ros.ui.server.run import serve
     from sam2_ros.ui.session import WorkspaceConfig
 
     check_host(host, token)
+    if not live and node != "/sam2":
+        raise UserError(f"--node {readable(node)} given without --live: add it, or leave --node out")
     workspace = WorkspaceConfig(
-        project or _own_project(), _specs(sources or [], topic), model_options, by=os.environ.get("USER", "")
+        project or own_project(), _specs(sources or [], topic), model_options, by=os.environ.get("USER", "")
     )
-    config = ServerConfig(workspace, host, port, new_token() if token is None else token)
+    config = ServerConfig(
+        workspace,
+        host,
+        port,
+        new_token() if token is None else token,
+        live=LiveConfig(node) if live else None,
+    )
     try:
-        serve(config, lambda addresses: _show(addresses, no_open))
+        serve(config, lambda addresses: show_address(addresses, no_open))
     except KeyboardInterrupt:
-        show.note("ended; everything is saved")
+        show.note("ended" if live else "ended; everything is saved")
 
 
-def _check_packages() -> None:
+def _check_live(sources: list[Path], topic: str | None, model_options: ModelOptions) -> None:
+    """Raises UserError for what does not go together with --live, and without ROS."""
+    from sam2_ros.live.player import missing_ros
+
+    if sources:
+        raise UserError(
+            f"--live shows a running node, and {readable(str(sources[0]))} is a source: give one or the other"
+        )
+    if topic is not None:
+        raise UserError(f"--topic {readable(topic)} given with --live: the node knows its camera; use --node")
+    if model_options != type(model_options)():
+        raise UserError(
+            "--live shows a node, which has its own model: set it there, and leave --model etc. out"
+        )
+    if (reason := missing_ros()) is not None:
+        raise UserError(f"--live needs ROS 2, and {reason}", status=1)
+
+
+def check_packages() -> None:
+    """Raises UserError if the extra `ui` is not installed."""
     try:
         import alembic  # noqa: F401
         import fastapi  # noqa: F401
@@ -104,8 +139,8 @@ def _specs(sources: list[Path], topic: str | None) -> tuple[SourceSpec, ...]:
     return tuple(SourceSpec(path, topic if path in bags else None) for path in sources)
 
 
-def _own_project() -> Path:
-    """The project of this user that is used when none is named; only the user may read it."""
+def own_project() -> Path:
+    """The project of this user that is used when none is named; only the user may read it. Raises UserError."""
     home = os.environ.get("XDG_STATE_HOME", "")
     folder = (
         (Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "state") / "sam2_ros" / "ui"
@@ -117,7 +152,8 @@ def _own_project() -> Path:
     return folder
 
 
-def _show(addresses: Addresses, no_open: bool) -> None:
+def show_address(addresses: Addresses, no_open: bool) -> None:
+    """Print the address of a server, and open it in the browser if there is a display."""
     print(addresses.printed, flush=True)
     if no_open:
         return

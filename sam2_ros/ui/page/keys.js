@@ -30,9 +30,11 @@ const TABLE = {
   Track: [
     ["t", "T", "track forward from this frame", "track-forward"],
     ["shift+t", "Shift T", "track backward from this frame", "track-backward"],
-    ["escape", "Esc", "cancel tracking, an export, a box or the crosshair", "cancel"],
     ["ctrl+z", "Ctrl Z", "undo", "undo"],
     ["ctrl+shift+z ctrl+y", "Ctrl Shift Z", "redo", "redo"],
+  ],
+  Node: [
+    ["r", "R", "record prompts, or end the recording", "record"],
   ],
   Frames: [
     ["space", "Space", "play or pause", "play"],
@@ -52,6 +54,7 @@ const TABLE = {
     ["-", "−", "zoom out", "zoom-out"],
     ["0", "0", "fit the frame", "fit"],
     ["v", "V", "effects", "effects"],
+    ["escape", "Esc", "cancel what is under way: tracking, an export, a box, the crosshair", "cancel"],
     ["g", "G", "clips", "gallery"],
     ["?", "?", "this help", "help"],
   ],
@@ -61,14 +64,17 @@ const TABLE = {
 export const BINDINGS = Object.entries(TABLE).flatMap(([group, rows]) =>
   rows.map(([keys, shown, text, action]) => ({ group, keys: keys.split(" "), shown, text, action })));
 
-/** What the mouse and a finger do; the crosshair's keys. */
+const MOUSE = "Mouse and touch";
+/** What the mouse and a finger do, with the action that it belongs to; the crosshair's keys. */
 const GESTURES = [
-  ["Click", "add (+); on a point of the selected object: take it back"],
+  ["Click", "a new object, or add to the selected one (+)", "record"],
+  ["Click", "add (+); on a point of the selected object: take it back", "clear"],
   ["Right click, Alt click, long press", "remove (−)"],
-  ["Drag", "box around an object; with brush or eraser: a stroke"],
+  ["Drag", "box around an object"],
+  ["Drag with brush or eraser", "a stroke", "tool-brush"],
   ["Space drag, middle drag, two fingers", "move the picture"],
   ["Wheel, pinch", "zoom"],
-  ["Timeline: Ctrl wheel, Shift wheel", "zoom, scroll"],
+  ["Timeline: Ctrl wheel, Shift wheel", "zoom, scroll", "first"],
 ];
 const CROSSHAIR = [
   ["Arrows", "move the crosshair; with Shift by one pixel"],
@@ -112,20 +118,23 @@ export function belongsTo(target, chord) {
 
 /**
  * @param {HTMLElement} place
+ * @param {(action: string) => boolean} [possible] actions that the page has now; all if it is left out
  */
-export function writeHelp(place) {
+export function writeHelp(place, possible = () => true) {
   /** @type {[string, string[][]][]} */
-  const tables = Object.entries(TABLE).map(([group, rows]) => [group, rows.map(([, shown, text]) => [shown, text])]);
-  tables.unshift(["Mouse and touch", GESTURES]);
+  const tables = Object.entries(TABLE).map(([group, rows]) =>
+    [group, rows.filter(([, , , action]) => possible(action)).map(([, shown, text]) => [shown, text])]);
+  tables.unshift([MOUSE, GESTURES.filter(([, , action]) => !action || possible(action))]);
   tables.push(["Crosshair (the canvas has the focus)", CROSSHAIR]);
-  place.replaceChildren(...tables.map(([title, rows]) => {
+  const filled = tables.filter(([, rows]) => rows.length > 0);
+  place.replaceChildren(...filled.map(([title, rows]) => {
     const section = document.createElement("section");
     const heading = document.createElement("h3");
     heading.textContent = title;
     const list = document.createElement("dl");
     for (const [shown, text] of rows) {
       const keys = document.createElement("dt");
-      if (rows === GESTURES) {
+      if (title === MOUSE) {
         keys.textContent = shown;
         list.className = "gestures";
       } else {

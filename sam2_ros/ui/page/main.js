@@ -4,11 +4,13 @@
 
 import { Picture, Player } from "./frames.js";
 import { listen, writeHelp } from "./keys.js";
+import { Live } from "./live.js";
 import { anchorOf } from "./masks.js";
 import { Effects, element, ObjectList, seenOf, showGallery, showHint, showProgress, showToolbar } from "./panels.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
+import { resizeBrush, setTool, toggleEffects, toggleHelp } from "./tools.js";
 
 /** @typedef {import("./connection.js").SceneObject} SceneObject */
 
@@ -16,6 +18,8 @@ const OPACITIES = [0, 0.25, 0.5, 0.75];
 
 const view = { index: 0, selected: 0, follow: false, due: false };
 const status = element("status", HTMLElement);
+/** @type {Live | null} */
+let live = null; // the view of a running node, once the server has said that it shows one
 
 const session = new Session({
   onChange: () => redraw(),
@@ -36,6 +40,11 @@ const session = new Session({
     element("no-clips", HTMLElement).hidden = clips.length > 0;
   },
   onProgress: showProgress,
+  onLive: () => {
+    live ??= new Live(session.connection, stage, say);
+    writeHelp(element("help-text", HTMLElement), can);
+    live.open();
+  },
   onExported: (file, url) => {
     const link = element("download", HTMLAnchorElement);
     const address = new URL(url, location.href);
@@ -218,23 +227,6 @@ function toDoubt() {
   say(`Frame ${next.frame + 1}, ${objectOf(next.object)?.name || `object ${next.object}`}: ${next.why}`);
 }
 
-/** @param {import("./stage.js").Tool} tool */
-function setTool(tool) {
-  stage.setTool(tool);
-  for (const name of ["add", "remove", "brush", "eraser"]) {
-    element(`tool-${name}`, HTMLButtonElement).setAttribute("aria-pressed", String(name === tool));
-  }
-  element("size", HTMLElement).hidden = tool !== "brush" && tool !== "eraser";
-}
-
-/** @param {number} factor */
-function resizeBrush(factor) {
-  const field = element("radius", HTMLInputElement);
-  field.value = String(Math.round(factor > 1 ? stage.radius * factor + 1 : stage.radius * factor - 1));
-  stage.radius = Number(field.value);
-  stage.draw();
-}
-
 function cancel() {
   if (stage.crosshair) stage.crosshair = stage.corner = null;
   else if (stage.drag) stage.abort();
@@ -245,27 +237,14 @@ function cancel() {
   redraw();
 }
 
-function toggleEffects() {
-  const panel = element("effects-panel", HTMLElement);
-  panel.hidden = !panel.hidden;
-  element("effects", HTMLButtonElement).setAttribute("aria-expanded", String(!panel.hidden));
-  if (!panel.hidden) panel.scrollIntoView({ block: "nearest" });
-}
-
-function toggleHelp() {
-  const dialog = element("help-dialog", HTMLDialogElement);
-  if (dialog.open) dialog.close();
-  else dialog.showModal();
-}
-
 /** @type {Record<string, (chord: string) => void>} */
 const ACTIONS = {
-  "tool-add": () => setTool("add"),
-  "tool-remove": () => setTool("remove"),
-  "tool-brush": () => setTool("brush"),
-  "tool-eraser": () => setTool("eraser"),
-  "brush-smaller": () => resizeBrush(0.8),
-  "brush-larger": () => resizeBrush(1.25),
+  "tool-add": () => setTool(stage, "add"),
+  "tool-remove": () => setTool(stage, "remove"),
+  "tool-brush": () => setTool(stage, "brush"),
+  "tool-eraser": () => setTool(stage, "eraser"),
+  "brush-smaller": () => resizeBrush(stage, 0.8),
+  "brush-larger": () => resizeBrush(stage, 1.25),
   crosshair: () => {
     stage.toggleCrosshair();
     redraw();
@@ -309,6 +288,26 @@ const ACTIONS = {
   gallery: () => showView(document.body.dataset.view === "gallery" && session.state ? "clip" : "gallery"),
   help: toggleHelp,
 };
+
+/**
+ * Do what a key or a button means in the view that is shown.
+ * @param {string} action
+ * @param {string} chord
+ */
+function act(action, chord) {
+  const own = live?.actions[action];
+  if (own) own(chord);
+  else ACTIONS[action](chord);
+}
+
+/** @param {string} action */
+function can(action) {
+  if (live) return live.can(action);
+  if (!(action in ACTIONS)) return false;
+  if (["gallery", "help"].includes(action)) return true;
+  const selected = objectOf(view.selected) !== undefined;
+  return document.body.dataset.view === "clip" && (selected || !["clear", "hide", "solo", "lock"].includes(action));
+}
 
 function redraw() {
   if (view.due) return;
@@ -362,7 +361,7 @@ function drawFrame({ source, objects }, entry) {
 }
 
 function start() {
-  writeHelp(element("help-text", HTMLElement));
+  writeHelp(element("help-text", HTMLElement), (action) => action in ACTIONS);
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
     for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -370,12 +369,13 @@ function start() {
     }
     const button = target?.closest("button");
     if (!button) return;
-    if (button.dataset.action) ACTIONS[button.dataset.action](button.dataset.action);
+    if (button.dataset.action) act(button.dataset.action, button.dataset.action);
     if (button.dataset.track) track(button.dataset.track, element("only-selected", HTMLInputElement).checked);
     const kind = button.dataset.export;
     if (kind) session.ask("export", { kind }).then((result) => result && say("Export started"));
     // After a click of the mouse the keys go to the stage again; after Enter or Space the focus stays.
-    if (event.detail > 0 && button.closest(".toolbar, .transport, .zoom") && session.state) stage.canvas.focus();
+    const tool = event.detail > 0 && button.closest(".toolbar, .transport, .zoom");
+    if (tool && (session.state || live)) stage.canvas.focus();
   });
   element("timeline-in", HTMLButtonElement).addEventListener("click", () => timeline.zoom(1.6));
   element("timeline-out", HTMLButtonElement).addEventListener("click", () => timeline.zoom(1 / 1.6));
@@ -383,12 +383,8 @@ function start() {
     stage.radius = Number(/** @type {HTMLInputElement} */ (event.target).value);
     stage.draw();
   });
-  listen(stage, (action, chord) => ACTIONS[action](chord), (action) => {
-    if (["gallery", "help"].includes(action)) return true;
-    const selected = objectOf(view.selected) !== undefined;
-    return document.body.dataset.view === "clip" && (selected || !["clear", "hide", "solo", "lock"].includes(action));
-  });
-  setTool("add");
+  listen(stage, act, can);
+  setTool(stage, "add");
   session.start();
 }
 

@@ -24,7 +24,8 @@ export function drawMarks(stage, scene) {
   }
   for (const object of scene.objects) {
     const keyframe = object.keyframes.find(({ frame }) => frame === scene.index);
-    if (keyframe) drawPrompts(stage, object, keyframe, object.object === scene.selected);
+    // Below 0: prompts that were just sent to a node.
+    if (keyframe) drawPrompts(stage, object, keyframe, object.object === scene.selected || object.object < 0);
   }
   for (const tag of scene.tags) drawTag(stage, tag, tag.object === scene.selected);
   const { drag, corner, crosshair, cursor, context, tool } = stage;

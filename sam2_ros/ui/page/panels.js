@@ -32,7 +32,7 @@ export function element(id, type) {
 }
 
 /** @param {string} name of a symbol in index.html */
-function icon(name) {
+export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
@@ -48,11 +48,20 @@ function icon(name) {
  * @param {string} [text]
  * @returns {HTMLElementTagNameMap[T]}
  */
-function make(tag, className = "", text = "") {
+export function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
   if (text) element.textContent = text;
   return element;
+}
+
+/**
+ * Set a text, only if it differs: what is announced is announced once.
+ * @param {Element} element
+ * @param {string} text
+ */
+export function showText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 /**

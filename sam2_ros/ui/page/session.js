@@ -16,7 +16,8 @@ import { Frames } from "./frames.js";
  *   onTracked: (index: number) => void, onThumbnail: (index: number, jpeg: Blob) => void,
  *   onPreview: (message: Binary) => void, onSay: (text: string, bad?: boolean) => void,
  *   onGallery: (clips: import("./panels.js").Clip[]) => void, onProgress: (progress: Progress | null) => void,
- *   onExported: (file: string, url: string) => void}} Listener
+ *   onExported: (file: string, url: string) => void, onLive: () => void}} Listener
+ *   `onLive`: the server shows a running node instead of clips
  */
 
 /** @type {Settings} */
@@ -86,7 +87,8 @@ export class Session {
 
   async gallery() {
     const result = await this.ask("gallery");
-    if (result) this.listener.onGallery(Array.isArray(result) ? result : result.sources ?? []);
+    if (result?.live) this.listener.onLive();
+    else if (result) this.listener.onGallery(Array.isArray(result) ? result : result.sources ?? []);
   }
 
   /** @param {number} source */

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from sam2_ros.ui.effects.replacement import MAX_PICTURE_BYTES
 from .access import Access
 from .client import refuse
 from .guard import Guard
-from .pictures import find_file, find_folder
+from .live_service import LiveService
+from .pictures import Pictures, find_file, find_folder
 from .service import Service
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
@@ -31,7 +32,8 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
 }
-_DOWNLOADS = (".zip", ".mp4")
+_OF_CLIPS = {".zip": "application/zip", ".mp4": "video/mp4"}
+_OF_NODE = {".json": "application/json"}
 _MOST_LOGIN_BYTES = 4096
 _READ = ["GET", "HEAD"]
 
@@ -40,7 +42,7 @@ class TooLargeError(Exception):
     """A body is larger than its route takes."""
 
 
-def make_app(service: Service, access: Access) -> Guard:
+def make_app(service: Service | LiveService, access: Access) -> Guard:
     """The application of one server."""
 
     @asynccontextmanager
@@ -51,7 +53,11 @@ def make_app(service: Service, access: Access) -> Guard:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     _add_page(app)
     _add_login(app, access)
-    _add_files(app, service, access)
+    if isinstance(service, Service):
+        _add_exports(app, service.exports, _OF_CLIPS, access)
+        _add_pictures(app, service.pictures, access)
+    else:
+        _add_exports(app, service.exports, _OF_NODE, access)
 
     @app.websocket("/socket")
     async def socket(websocket: WebSocket) -> None:
@@ -102,33 +108,39 @@ def _add_login(app: FastAPI, access: Access) -> None:
         return response
 
 
-def _add_files(app: FastAPI, service: Service, access: Access) -> None:
-    def is_logged_in(request: Request) -> bool:
-        return access.is_logged_in(request.headers.get("cookie", ""))
+def _is_logged_in(access: Access, request: Request) -> bool:
+    return access.is_logged_in(request.headers.get("cookie", ""))
+
+
+def _add_exports(app: FastAPI, exports: Path, kinds: Mapping[str, str], access: Access) -> None:
+    """Downloads. `kinds`: suffix of a file that may be downloaded -> its media type."""
 
     @app.api_route("/exports/{folder}/{name}", methods=_READ)
     async def exported(request: Request, folder: str, name: str) -> Response:
-        if not is_logged_in(request):
+        if not _is_logged_in(access, request):
             return _login_first()
-        place = find_folder(service.exports, folder)
-        path = find_file(place, name, _DOWNLOADS) if place is not None else None
-        kind = "video/mp4" if name.endswith(".mp4") else "application/zip"
-        return FileResponse(path, media_type=kind, filename=path.name) if path is not None else _nothing()
+        place = find_folder(exports, folder)
+        path = find_file(place, name, tuple(kinds)) if place is not None else None
+        if path is None:
+            return _nothing()
+        return FileResponse(path, media_type=kinds[path.suffix.lower()], filename=path.name)
 
+
+def _add_pictures(app: FastAPI, pictures: Pictures, access: Access) -> None:
     @app.api_route("/pictures/{name}", methods=_READ)
     async def picture(request: Request, name: str) -> Response:
-        if not is_logged_in(request):
+        if not _is_logged_in(access, request):
             return _login_first()
-        path = service.pictures.find(name)
+        path = pictures.find(name)
         return FileResponse(path, media_type="image/png") if path is not None else _nothing()
 
     @app.post("/pictures")
     async def upload(request: Request, name: str = "picture") -> Response:
-        if not is_logged_in(request):
+        if not _is_logged_in(access, request):
             return _login_first()
         try:
             data = await _body(request, MAX_PICTURE_BYTES)
-            return JSONResponse({"picture": await asyncio.to_thread(service.pictures.add, data, name)})
+            return JSONResponse({"picture": await asyncio.to_thread(pictures.add, data, name)})
         except TooLargeError:
             return _line(f"a picture of more than {MAX_PICTURE_BYTES} bytes: reduce its size", 413)
         except UserError as error:

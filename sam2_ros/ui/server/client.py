@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 from fastapi import WebSocket, WebSocketDisconnect
 
@@ -36,12 +36,16 @@ class Client:
     """
 
     def __init__(
-        self, websocket: WebSocket, carry_out: Callable[[Client, Command], Awaitable[Reply]], limits: Limits
+        self,
+        websocket: WebSocket,
+        carry_out: Callable[[Client, Command], Awaitable[Reply]],
+        limits: Limits,
+        beside: Container[str] = BESIDE,
     ) -> None:
         self.source = 0
         self.session: Session | None = None
         self.outbox = Outbox(limits.pushed_bytes)
-        self._websocket, self._carry_out = websocket, carry_out
+        self._websocket, self._carry_out, self._runs_beside = websocket, carry_out, beside
         self._room = asyncio.Semaphore(limits.in_flight)
         self._rate = TokenBucket(limits.commands_per_s, limits.burst)
         self._ordered: asyncio.Queue[Command] = asyncio.Queue()
@@ -78,7 +82,7 @@ class Client:
             except MalformedError as error:
                 self._reply(error.seq, Reply({}, error=str(error)))
                 continue
-            if command.do in BESIDE:
+            if command.do in self._runs_beside:
                 task = asyncio.create_task(self._answer(command))
                 self._beside.add(task)
                 task.add_done_callback(self._beside.discard)

@@ -11,6 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from sam2_ros.errors import UserError
+from sam2_ros.ui.live.config import LiveConfig
 from sam2_ros.ui.session import WorkspaceConfig
 
 LEAST_TOKEN = 16
@@ -61,6 +62,7 @@ class ServerConfig:
         port: port to listen on; None = `DEFAULT_PORT`, or any free one if that is in use; 0 = any free one.
         token: the secret that opens the page.
         limits: of the clients.
+        live: a running node that is shown, instead of the clips of the project; recorded prompts go to its `exports/`.
 
     Raises:
         UserError: a token that is too short to be a secret.
@@ -71,6 +73,7 @@ class ServerConfig:
     port: int | None = None
     token: str = field(default_factory=new_token)
     limits: Limits = field(default_factory=Limits)
+    live: LiveConfig | None = None
 
     def __post_init__(self) -> None:
         if len(self.token) < LEAST_TOKEN or not (self.token.isascii() and self.token.isprintable()):

@@ -48,13 +48,14 @@ class Outbox:
         self._waiting.pop(("event", key), None)
         self._add(("event", key), Outgoing([text]))
 
-    def push(self, key: Hashable, data: bytes) -> None:
-        """Add masks, in place of those with an equal key that wait; the oldest ones make room."""
+    def push(self, key: Hashable, *messages: Message) -> None:
+        """Add masks, or a picture with all that belongs to it, in place of those with an equal key that wait; the
+        oldest ones make room."""
         own = ("push", key)
         self._forget(own)
-        self._add(own, Outgoing([data]))
-        self._pushed[own] = len(data)
-        self._bytes += len(data)
+        self._add(own, Outgoing(messages))
+        self._pushed[own] = sum(map(len, messages))
+        self._bytes += self._pushed[own]
         while self._bytes > self._most_bytes:
             self._forget(next(iter(self._pushed)))
             self.dropped += 1

@@ -27,6 +27,7 @@ from sam2_ros.ui.frames import SourceSpec
 from .access import Access
 from .app import make_app
 from .config import DEFAULT_PORT, ServerConfig
+from .live_service import LiveService
 from .service import Service
 
 _END_S = 5.0  # for clients, exports and a frame that is being tracked; all is saved at any moment
@@ -63,7 +64,7 @@ def serve(config: ServerConfig, on_ready: Callable[[Addresses], None]) -> None:
     listening = listen(config.host, config.port)
     with listening:
         port = listening.getsockname()[1]
-        service = Service(config)
+        service = Service(config) if config.live is None else LiveService(config)
         access = Access(config.token, config.host, port, config.limits.logins_per_s)
         server = make_server(service, access, config)
         base, rest = f"http://{_shown(config.host)}:{port}/#token=", _opens(service, config)
@@ -100,7 +101,7 @@ def _ended_by_hangup(server: uvicorn.Server) -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def make_server(service: Service, access: Access, config: ServerConfig) -> uvicorn.Server:
+def make_server(service: Service | LiveService, access: Access, config: ServerConfig) -> uvicorn.Server:
     """The web server, which is not started yet."""
     limits = config.limits
     return uvicorn.Server(
@@ -169,9 +170,9 @@ def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _opens(service: Service, config: ServerConfig) -> str:
+def _opens(service: Service | LiveService, config: ServerConfig) -> str:
     """The end of the address that opens a source at once: the only one that was named."""
-    if len(config.workspace.sources) != 1:
+    if isinstance(service, LiveService) or len(config.workspace.sources) != 1:
         return ""
     (named,) = config.workspace.sources
     there = [row["source"] for row in service.workspace.gallery()]
@@ -186,7 +187,7 @@ def _is_same(one: SourceSpec, other: SourceSpec) -> bool:
     )
 
 
-def _close(service: Service) -> None:
+def _close(service: Service | LiveService) -> None:
     """Close the project; end the process if that takes too long, such as while a large model is loaded."""
     closing = threading.Thread(target=service.close, daemon=True)
     closing.start()

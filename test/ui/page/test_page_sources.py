@@ -51,6 +51,9 @@ def test_every_button_of_the_page_has_an_action_and_every_key_too() -> None:
     main = (PAGE / "main.js").read_text("utf-8")
     table = main[main.index("const ACTIONS = {") :]
     actions = set(re.findall(r'^  "?([\w-]+)"?[:,]', table, re.M))
+    live = (PAGE / "live.js").read_text("utf-8")
+    table = live[live.index("this.actions = {") : live.index("  can(action)")]
+    actions |= set(re.findall(r"^      (\w+): \(", table, re.M))
     html, keys = (PAGE / "index.html").read_text("utf-8"), (PAGE / "keys.js").read_text("utf-8")
     wanted = set(re.findall(r'data-action="([\w-]+)"', html)) | set(
         re.findall(r'^    \[.*"([\w-]+)"\],$', keys, re.M)

@@ -196,9 +196,12 @@ def test_a_second_server_takes_another_port_but_not_the_same_project(
                 assert server_of(other).port not in (port, 8322)
 
 
-def assert_refused(capsys: pytest.CaptureFixture[str], line: str, *arguments: object) -> None:
+def assert_refused(
+    capsys: pytest.CaptureFixture[str], line: str, *arguments: object, status: int = 2
+) -> None:
     capsys.readouterr()
-    assert run(["ui", *map(str, arguments), *QUICK]) == 2
+    model = () if "--live" in arguments else QUICK
+    assert run(["ui", *map(str, arguments), *model]) == status
     found = capsys.readouterr()
     assert found.out == ""
     assert len(found.err.strip().splitlines()) == 1, found.err
@@ -239,6 +242,11 @@ def two_cameras(folder: Path) -> Path:
         ("no address", "an address of this machine expected"),
         ("no model", "no-such-model"),
         ("project is a file", "expected a folder that can be written"),
+        ("live and a source", "--live shows a running node, and "),
+        ("live and a topic", "--topic /camera given with --live"),
+        ("live and a model", "--live shows a node, which has its own model"),
+        ("no name of a node", "--node 'sam2' given, a fully qualified name such as /sam2"),
+        ("a node without live", "--node /arm/sam2 given without --live"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(
@@ -257,6 +265,11 @@ def test_what_cannot_be_served_is_refused_in_one_line(
         "no address": ("--host", "no address", "--token", TOKEN),
         "no model": ("--model", "no-such-model"),
         "project is a file": ("--project", tmp_path / "broken.mp4"),
+        "live and a source": ("--live", frames),
+        "live and a topic": ("--live", "--topic", "/camera"),
+        "live and a model": ("--live", "--model", "tiny"),
+        "no name of a node": ("--live", "--node", "sam2"),
+        "a node without live": ("--node", "/arm/sam2"),
     }
     if case == "empty bag":
         given[case] = (bag_of(tmp_path / "bag"),)
@@ -275,6 +288,13 @@ def test_a_missing_package_is_named_with_the_remedy(
 ):
     monkeypatch.setitem(sys.modules, "fastapi", None)  # its import then fails
     assert_refused(capsys, "`pip install 'sam2_ros[ui]'`", "--project", tmp_path)
+
+
+def test_without_ros_the_live_view_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    assert_refused(capsys, "--live needs ROS 2, and rclpy cannot", "--live", "--project", tmp_path, status=1)
 
 
 def test_the_project_of_the_user_is_below_the_state_folder_and_private(frames: Path, tmp_path: Path):

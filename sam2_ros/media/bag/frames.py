@@ -166,7 +166,8 @@ def choose_topic(bag: str, reader: BagReader, wanted: str | None) -> TopicInfo:
             raise SourceError(
                 f"bag '{bag}' has {len(recorded)} image topics: {listed}; choose one with --topic"
             )
-        there = f"image topics without messages: {listed}" if images else f"only {_names(topics)}"
+        other = f"only {_names(topics)}" if topics else _names(topics)
+        there = f"image topics without messages: {listed}" if images else other
         raise SourceError(
             f"bag '{bag}' has no images, {there}; expected a sensor_msgs Image or CompressedImage topic"
         )

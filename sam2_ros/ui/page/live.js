@@ -4,7 +4,7 @@
 
 import { Picture } from "./frames.js";
 import { LiveList, showGauges, showRecording } from "./live_panels.js";
-import { boundsOf } from "./masks.js";
+import { anchorOf } from "./masks.js";
 import { element, showText } from "./panels.js";
 
 /**
@@ -236,9 +236,9 @@ export class Live {
     this.marks = this.marks.filter(({ untilMs }) => untilMs > now);
     const shown = this.masks.filter(({ object }) => !this.settings.hidden.includes(object));
     const tags = shown.flatMap(({ object, runs }) => {
-      const bounds = boundsOf(runs, width);
+      const anchor = anchorOf(runs, width);
       const colour = this.objectOf(object)?.colour ?? "#ffffff";
-      return bounds ? [{ object, x: bounds.x + bounds.width / 2, y: bounds.y, colour }] : [];
+      return anchor ? [{ object, ...anchor, colour }] : [];
     });
     const scene = objects.map(({ object, id, colour }) => ({
       object, name: id, class: "", colour, locked: false, keyframes: [],

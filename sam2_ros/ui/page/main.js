@@ -24,9 +24,7 @@ let live = null; // the view of a running node, once the server has said that it
 const session = new Session({
   onChange: () => redraw(),
   onSource: () => startSource(),
-  onFrame: (index) => {
-    if (index === view.index) redraw();
-  },
+  onFrame: (index) => index === view.index && redraw(),
   onTracked: (index) => {
     if (view.follow) seek(index, true);
   },
@@ -35,6 +33,7 @@ const session = new Session({
     if (message.kind === "preview" && message.index === view.index) stage.setPreview(message.masks[0] ?? null);
   },
   onSay: say,
+  onDone: () => status.hasAttribute("data-bad") && say(""), // what went wrong before is over
   onGallery: (clips) => {
     showGallery(element("clips", HTMLElement), clips, (source) => openSource(source));
     element("no-clips", HTMLElement).hidden = clips.length > 0;
@@ -130,13 +129,18 @@ async function openSource(source) {
   stage.canvas.focus();
 }
 
+/** Show no picture, rather than another one than the frame's: a click on it would go to the wrong frame. */
+function blank() {
+  picture.sent = "";
+  stage.clear();
+}
+
 function startSource() {
   view.index = 0;
   view.selected = session.state?.objects[0]?.object ?? 0;
   view.follow = false;
-  picture.sent = "";
   thumbnails.clear();
-  stage.clear();
+  blank();
   timeline.reset();
   list.clear();
   element("download", HTMLAnchorElement).hidden = true;
@@ -184,11 +188,9 @@ async function newObject() {
 async function prompt(command, fields) {
   const frame = view.index;
   player.stop();
-  if (objectOf(view.selected)?.locked) {
-    say(`Object ${view.selected} is locked. Unlock it (L) or select another.`, true);
-    return;
-  }
-  const object = objectOf(view.selected) ? view.selected : await newObject();
+  const selected = objectOf(view.selected);
+  if (selected?.locked) return say(`${selected.name} is locked. Unlock it (L) or select another.`, true);
+  const object = selected ? view.selected : await newObject();
   if (object) await session.change(command, { frame, object, ...fields });
 }
 
@@ -204,6 +206,8 @@ function toggleHidden(object) {
  * @param {boolean} [only] the selected object alone
  */
 async function track(direction, only = false) {
+  const prompted = session.state?.objects.some(({ keyframes }) => keyframes.length);
+  if (!prompted) return say("Nothing to track yet: click an object, or drag a box around it", true);
   view.follow = true;
   say("Tracking");
   const objects = only && view.selected ? { objects: [view.selected] } : {};
@@ -251,9 +255,7 @@ const ACTIONS = {
   },
   clear: () => session.change("clear", { frame: view.index, object: view.selected }),
   new: () => newObject(),
-  select: (chord) => {
-    if (objectOf(Number(chord))) select(Number(chord));
-  },
+  select: (chord) => (objectOf(Number(chord)) ? select(Number(chord)) : say(`There is no object ${chord}`, true)),
   delete: () => objectOf(view.selected) && list.actions.remove(view.selected),
   hide: () => toggleHidden(view.selected),
   solo: () => list.actions.solo(view.selected),
@@ -324,7 +326,9 @@ function redrawNow(state) {
   if (!objectOf(view.selected)) view.selected = objects.at(-1)?.object ?? 0;
   const entry = session.frames.get(view.index);
   const { settings } = session;
-  if (entry) drawFrame(state, entry);
+  const read = session.isRead(view.index);
+  if (!read) blank();
+  else if (entry) drawFrame(state, entry);
   if (!player.playing) session.frames.prefetch(view.index, 2);
   player.fps = source.fps > 0 ? source.fps : 10;
   const { lanes, doubts } = session;
@@ -333,7 +337,7 @@ function redrawNow(state) {
   list.show(objects, view.selected, settings, (object) => seenOf(object, entry));
   effects.show(settings);
   showToolbar(state, view.index, session.doubts.length);
-  showHint(state, stage.crosshair !== null, session.anyTracked);
+  showHint(state, view.selected, { read, crosshair: stage.crosshair !== null, tracked: session.anyTracked });
 }
 
 /**

@@ -359,7 +359,7 @@ export function showToolbar(state, index, doubts) {
   }
   element("cancel", HTMLButtonElement).hidden = !tracking;
   element("track-forward", HTMLButtonElement).hidden = Boolean(tracking);
-  element("track-forward", HTMLButtonElement).disabled = !state.objects.length;
+  element("track-forward", HTMLButtonElement).disabled = !state.objects.some(({ keyframes }) => keyframes.length);
   element("track-menu", HTMLElement).hidden = Boolean(tracking);
   const seconds = source.fps > 0 ? ` · ${(index / source.fps).toFixed(2)} s` : "";
   element("position", HTMLElement).textContent = `${index + 1} / ${source.frames}${seconds}`;
@@ -373,14 +373,18 @@ export function showToolbar(state, index, doubts) {
 /**
  * The next step, over the picture.
  * @param {import("./connection.js").State} state
- * @param {boolean} crosshair it is on
- * @param {boolean} tracked some object is tracked beyond its prompts
+ * @param {number} selected object
+ * @param {{read: boolean, crosshair: boolean, tracked: boolean}} now the server has read the frame; the crosshair is
+ *   on; some object is tracked beyond its prompts
  */
-export function showHint(state, crosshair, tracked) {
+export function showHint(state, selected, { read, crosshair, tracked }) {
+  const prompted = state.objects.some(({ object, keyframes }) => object === selected && keyframes.length);
   let text = "";
-  if (crosshair) text = "Arrows move · Enter clicks · R sets a corner of a box · K ends";
-  else if (!state.objects.length) text = "Click an object, or drag a box around it";
-  else if (!tracked && !state.tracking) text = "Click again to mend the mask · N another object · T track";
+  if (!read) text = "This frame is not read yet";
+  else if (crosshair) text = "Arrows move · Enter clicks · R sets a corner of a box · K ends";
+  else if (state.tracking) text = "";
+  else if (!prompted) text = "Click an object, or drag a box around it";
+  else if (!tracked) text = "Click again to mend the mask · N another object · T track";
   const hint = element("hint", HTMLElement);
   hint.hidden = !text;
   if (hint.textContent !== text) hint.textContent = text;

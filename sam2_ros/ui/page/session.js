@@ -14,7 +14,7 @@ import { Frames } from "./frames.js";
  * @typedef {{what: string, done: number, total: number, fps: number}} Progress
  * @typedef {{onChange: () => void, onSource: () => void, onFrame: (index: number) => void,
  *   onTracked: (index: number) => void, onThumbnail: (index: number, jpeg: Blob) => void,
- *   onPreview: (message: Binary) => void, onSay: (text: string, bad?: boolean) => void,
+ *   onPreview: (message: Binary) => void, onSay: (text: string, bad?: boolean) => void, onDone: () => void,
  *   onGallery: (clips: import("./panels.js").Clip[]) => void, onProgress: (progress: Progress | null) => void,
  *   onExported: (file: string, url: string) => void, onLive: () => void}} Listener
  *   `onLive`: the server shows a running node instead of clips
@@ -45,6 +45,7 @@ export class Session {
     /** @type {Partial<Settings>} what a slider shows before the server has confirmed it */
     this.draft = {};
     this.exporting = 0; // number of the export that runs
+    this.read = Infinity; // frames that the server has read from the source, as far as is known
     this.asking = false;
     this.askAgain = false;
     this.lanesTimer = 0;
@@ -141,6 +142,7 @@ export class Session {
    */
   async change(command, fields) {
     const result = await this.ask(command, fields);
+    if (result) this.listener.onDone();
     const object = result?.object;
     if (this.state && object?.keyframes) {
       const others = this.state.objects.filter((other) => other.object !== object.object);
@@ -150,6 +152,11 @@ export class Session {
     if (["undo", "redo", "delete_object"].includes(command)) this.markStale();
     await this.refresh();
     return result;
+  }
+
+  /** @param {number} index */
+  isRead(index) {
+    return index < this.read || this.frames.has(index);
   }
 
   markStale() {
@@ -182,6 +189,7 @@ export class Session {
       this.lanes.clear();
       this.doubts = [];
       this.anyTracked = false;
+      this.read = Infinity;
       this.draft = {};
       this.listener.onProgress(null);
       this.listener.onSource();
@@ -242,7 +250,10 @@ export class Session {
     } else if (event.event === "progress") {
       if (event.what === "track" && !this.state?.tracking) this.refresh();
       if (event.what === "export") this.exporting = event.job;
-      if (event.what === "decode") this.listener.onChange(); // what was not read yet is asked for again
+      if (event.what === "decode" && event.source === this.state?.source.number) {
+        this.read = event.done < event.total ? event.done : Infinity;
+        this.listener.onChange(); // what was not read yet is asked for again
+      }
       this.listener.onProgress(event.what === "decode" && event.done >= event.total ? null : event);
     } else if (event.event === "tracked") {
       this.tracked(event);

@@ -73,8 +73,8 @@ class SessionTracks:
         ]
         if not plans:
             raise UserError(
-                f"nothing to track {direction} from frame {frame}: prompt an object that is not locked on a frame "
-                "before its end, or unlock one"
+                f"nothing to track {direction} from this frame: prompt an object, unlock one, or go to a frame "
+                "that has others in this direction"
             )
         names = [self._book.objects[n].name for n in targets]
         self._title = f"track {names[0] if len(names) == 1 else f'{len(names)} objects'} {direction}"

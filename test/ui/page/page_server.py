@@ -94,6 +94,7 @@ class Project:
         self.tracking: dict[str, int] | None = None
         self.task: asyncio.Task[None] | None = None
         self.next_object = 1
+        self.read = len(clip.frames)  # frames that can be asked for
 
     def state(self) -> dict[str, Any]:
         frames, height, width = self.clip.frames.shape[:3]
@@ -261,6 +262,8 @@ class Socket:
         return self.here.state()
 
     async def do_frame(self, command: dict[str, Any]) -> None:
+        if command["index"] >= self.here.read:
+            raise ValueError(f"frame {command['index']} is not read yet")
         await self.websocket.send_bytes(self.here.frame(command["index"]))
         await self.websocket.send_bytes(self.here.masks(command["index"]))
 
@@ -462,6 +465,11 @@ class PageServer:
         for websocket in self.sockets:
             asyncio.run_coroutine_threadsafe(websocket.close(1012), self.loop).result(5)
         self.sockets.clear()
+
+    def push(self, event: dict[str, Any]) -> None:
+        """Send an event to every page."""
+        for websocket in self.sockets:
+            asyncio.run_coroutine_threadsafe(websocket.send_json(event), self.loop).result(5)
 
     def commands(self, *names: str) -> list[dict[str, Any]]:
         return [command for command in self.log if command["do"] in names]

@@ -448,6 +448,45 @@ def test_an_error_of_the_server_is_one_line_in_the_status(open_page: Open, serve
     page.keyboard.press("l")
     expect(page.locator("#status[data-bad]")).to_have_text("object 1: there is none")
     expect(page.locator(".object")).to_have_count(0)
+    click_on(page, CUP)
+    expect(page.locator(".seen")).to_have_text("TRACKING")
+    expect(page.locator("#status")).to_have_text("")  # what went wrong is over
+
+
+def test_the_next_step_is_said_for_the_object_that_is_selected(open_page: Open, server: Any) -> None:
+    page = open_page()
+    hint, status = page.locator("#hint"), page.locator("#status[data-bad]")
+    page.keyboard.press("t")
+    expect(status).to_have_text(re.compile("^Nothing to track yet: click an object"))
+    page.keyboard.press("7")
+    expect(status).to_have_text("There is no object 7")
+    page.keyboard.press("n")
+    expect(hint).to_have_text("Click an object, or drag a box around it")
+    expect(page.locator("#track-forward")).to_be_disabled()
+    click_on(page, CUP)
+    expect(hint).to_have_text(re.compile("^Click again to mend the mask"))
+    page.keyboard.press("n")
+    expect(hint).to_have_text("Click an object, or drag a box around it")
+    assert not server.commands("track")
+
+
+def test_a_frame_that_is_not_read_yet_shows_no_other_frame_to_click_on(open_page: Open, server: Any) -> None:
+    page = open_page()
+    progress = {"event": "progress", "source": 1, "what": "decode", "fps": 5.0, "total": 40}
+    server.projects[1].read = 10
+    server.push(progress | {"done": 10})
+    expect(page.locator("#progress")).to_be_visible()
+    place = Mapping.find(page).in_window(*CUP)
+    page.keyboard.press("End")
+    expect(page.locator("#hint")).to_have_text("This frame is not read yet")
+    until(lambda: not canvas_pixels(page)[..., 3].any(), page, "an empty stage")
+    page.mouse.click(*place)
+    server.projects[1].read = 40
+    server.push(progress | {"done": 40})
+    wait_for_picture(page)
+    expect(page.locator("#hint")).to_have_text("Click an object, or drag a box around it")
+    assert shown_frame(page) == 40
+    assert not server.commands("click", "add_object")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -231,7 +231,7 @@ def two_cameras(folder: Path) -> Path:
         ("unreadable video", "does not open as a video"),
         ("no source", "does not exist"),
         ("empty folder", "is empty"),
-        ("empty bag", "has no images, only no topics at all"),
+        ("empty bag", "has no images, no topics at all"),
         ("bag without images", "has no images, only /chatter"),
         ("topic without images", "/chatter"),
         ("two cameras", "--topic"),

@@ -262,7 +262,7 @@ def test_clearing_a_corrected_frame_brings_the_tracked_mask_back(opened):
         (lambda s: s.stroke(0, 1, [["a", 1]], 3, False), "not numbers"),
         (lambda s: s.unclick(0, 1, 0), "click 0 given"),
         (lambda s: s.track(0, "sideways"), "direction 'sideways' given"),
-        (lambda s: s.track(0, "forward"), "nothing to track forward from frame 0"),
+        (lambda s: s.track(0, "forward"), "nothing to track forward from this frame"),
         (lambda s: s.track(0, "forward", ["a"]), "objects that are not numbers given"),
         (lambda s: s.set_settings({"opacity": float("nan")}), "a small JSON object expected"),
         (lambda s: s.set_settings({"object": {"emoji": "x" * 30_000}}), "a small JSON object expected"),

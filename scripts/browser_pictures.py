@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the pictures of docs/how-to/browser.md from the page: `python scripts/browser_pictures.py docs/pictures`.
 
-Starts `sam2-ros ui` on the demo clip and shows its page in Chromium. Prompts are sent by the page's socket, as a second
-tab would: the pixels of the clip are known, their places in the window are not.
+Starts `sam2-ros ui` on the demo clip, then `sam2-ros demo --ui`, and shows their pages in Chromium. Prompts are sent by
+the page's socket, as a second tab would: the pixels of the clip are known, their places in the window are not.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from ui_latency import TOKEN, Page
 
 from sam2_ros.synthetic.render import demo_clip
 
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WIDE = {"width": 1280, "height": 800}
 WITH_MASKS = 138  # the ball is behind the cup
 QUALITY = 80
 
@@ -77,10 +80,27 @@ def take(browser: Any, address: str, folder: Path, work: Path) -> None:
         tab.keyboard.press("Shift+A")
     tab.wait_for_timeout(1000)
     save(tab, folder / "browser-effects.webp", work)
-    tab.locator("[name=background][value=original]").check()
-    tab = browser.new_page(viewport=NARROW, color_scheme="dark", has_touch=True)
-    show_clip(tab, address, 20)
-    save(tab, folder / "browser-narrow.webp", work)
+
+
+def take_live(browser: Any, address: str, folder: Path, work: Path) -> None:
+    tab = browser.new_page(viewport=WIDE, color_scheme="dark")
+    tab.goto(address)
+    tab.locator(".object").nth(1).wait_for()
+    tab.wait_for_timeout(4000)  # rate and latency are medians
+    save(tab, folder / "browser-live.webp", work)
+
+
+@contextmanager
+def started(*command: str) -> Iterator[str]:
+    """In the block `sam2-ros` runs with these arguments; gives the address that it printed."""
+    arguments = [sys.executable, "-m", "sam2_ros.cli", *command, "--port", "0", "--no-open"]
+    server = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield next(word for line in server.stdout for word in line.split() if word.startswith("http"))
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
 
 
 def main() -> None:
@@ -88,21 +108,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where browser*.webp are written")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="default: the one in PATH")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work, sync_playwright() as playwright:
-        command = [sys.executable, "-m", "sam2_ros.cli", "ui", "--project", f"{work}/project", "--port", "0"]
-        command += ["--no-open", "--token", TOKEN]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            address = server.stdout.readline().strip()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        work = Path(folder)
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
+        with started("ui", "--project", str(work / "project"), "--token", TOKEN) as address:
             with Page.open(int(address.split(":")[2].split("/")[0])) as page:
                 prompt_and_track(page)
-            browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
-            take(browser, address, options.folder, Path(work))
-            browser.close()
-        finally:
-            server.terminate()
-            server.wait(30)
+            take(browser, address, options.folder, work)
+        with started("demo", "--ui") as address:
+            take_live(browser, address, options.folder, work)
+        browser.close()
 
 
 if __name__ == "__main__":

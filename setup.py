@@ -93,7 +93,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed"], f"{NAME}.eval.report": ["templates/*"]},
+    package_data={NAME: ["py.typed"], f"{NAME}.eval.report": ["templates/*"], f"{NAME}.ui": ["page/*"]},
     # Files that are read at run time: in share/ of a wheel or an install space, in a clone beside the package.
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -131,6 +131,14 @@ setup(
         "docs": ["furo", "myst-parser", "sphinx", "sphinx-copybutton"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "ray": ["ray"],
+        "ui": [
+            "alembic>=1.13",
+            "av>=15",
+            "fastapi>=0.115.3",
+            "sqlalchemy>=2.0",
+            "uvicorn>=0.34",
+            "websockets>=15",
+        ],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", "transformers>=4.57"],
     },
     ext_modules=[CPU_KERNELS] if ON_LINUX_X86 else [],

@@ -29,20 +29,21 @@ from .segment import segment
 from .soak import soak
 from .track import track
 from .train import train
+from .ui import ui
 
 # The base of BadParameter is click's usage error, whether typer bundles click or uses the installed one.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="sam2-ros",
-    help="SAM 2 as a stream: track objects in videos and rosbags, segment images, run the demo, measure, train, "
-    "export.",
+    help="SAM 2 as a stream: track objects in videos and rosbags, in the browser too, segment images, run the demo, "
+    "measure, train, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models", no_args_is_help=True)
-for command in (soak, replay, train, evaluate, compare, export, demo, track, segment, bench):
+for command in (soak, replay, train, evaluate, compare, export, demo, track, segment, ui, bench):
     app.command("eval" if command is evaluate else command.__name__)(command)
 
 

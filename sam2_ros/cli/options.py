@@ -84,6 +84,15 @@ RayOption = Annotated[
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="Do not reuse what an earlier run completed in --out: run everything.")
 ]
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of the page; 0: any free one. Default: 8322, or any free one if it is in use.",
+    ),
+]
+NoOpenOption = Annotated[bool, typer.Option("--no-open", help="Do not open the browser.")]
 OUT_HELP = (
     "Folder for the results: new, empty, or of an earlier run of this command, whose results are replaced."
 )

@@ -7,7 +7,7 @@ Does not know the size of the frames: the engine checks whether a box lies in th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sam2_ros.engine import Prompt
 from sam2_ros.errors import UserError
 from sam2_ros.media.json_yaml import read_json
 from sam2_ros.media.mask_file import read_mask
+from sam2_ros.media.messages.cdr_header import is_valid_stamp
 from sam2_ros.text import readable, text_problem
 
 _SPEC = re.compile(r"(?P<id>.+?)@(?P<frame>[0-9]+):(?P<value>.+)", re.DOTALL)
@@ -29,11 +30,21 @@ _FORMS = {
 }
 _JSON_FORM = (
     '[{"id": "cup", "frame": 0, "box": [100, 80, 260, 300], "points": [[180, 150, 1], [20, 20, 0]], '
-    '"mask": "cup.png"}], with at least one of box, points and mask'
+    '"mask": "cup.png"}], with at least one of box, points and mask; of a bag also stamp_ns instead of frame'
 )
 _MOST_BYTES = 1 << 26
 _LAST_FRAME = 1 << 53
-_JSON_KEYS = {"id", "frame", "box", "points", "mask", "class_id", "replace", "truth"}
+_JSON_KEYS = {"id", "frame", "stamp_ns", "box", "points", "mask", "class_id", "replace", "truth"}
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """Stands for the frame of a bag whose header has this stamp."""
+
+    ns: int
+
+    def __str__(self) -> str:
+        return f"of stamp_ns {self.ns}"
 
 
 @dataclass
@@ -54,7 +65,7 @@ class PromptBook:
 
     def __init__(self, of_image: bool = False) -> None:
         self._of_image = of_image
-        self._drafts: dict[int, dict[str, _Draft]] = {}
+        self._drafts: dict[int | _Stamp, dict[str, _Draft]] = {}
         self.truth_values: dict[str, int] = {}
         """Object -> its value in the label images of the truth, where a JSON file gives one (`"truth": 3`)."""
         self.files: list[Path] = []
@@ -109,8 +120,28 @@ class PromptBook:
                     f"expected {_JSON_FORM}"
                 ) from error
 
-    def prompts(self) -> dict[int, list[Prompt]]:
-        """Frame index -> its prompts, objects in the order they were first named."""
+    @property
+    def has_stamps(self) -> bool:
+        """True if an image is named by its stamp, as in prompts that were recorded live."""
+        return any(isinstance(place, _Stamp) for place in self._drafts)
+
+    def prompts(self, index_by_stamp: Mapping[int, int] | None = None) -> dict[int, list[Prompt]]:
+        """Frame index -> its prompts, objects in the order they were first named.
+
+        Args:
+            index_by_stamp: stamps of a bag's images, nanoseconds -> frame index. None: the source has no stamps.
+
+        Raises:
+            UserError: a stamp that no image has, or an object prompted twice on one image, by frame and by stamp.
+        """
+        found: dict[int, dict[str, _Draft]] = {}
+        for place, drafts in self._drafts.items():
+            of_frame = found.setdefault(_frame_of(place, index_by_stamp), {})
+            if both := sorted(set(of_frame) & set(drafts)):
+                raise UserError(
+                    f"'{both[0]}' is prompted on one image by frame and by stamp_ns: use one of them"
+                )
+            of_frame |= drafts
         return {
             frame: [
                 Prompt(
@@ -124,7 +155,7 @@ class PromptBook:
                 )
                 for object_id, draft in drafts.items()
             ]
-            for frame, drafts in sorted(self._drafts.items())
+            for frame, drafts in sorted(found.items())
         }
 
     def _add_entry(self, entry: Any, folder: Path) -> None:
@@ -132,11 +163,9 @@ class PromptBook:
             raise TypeError(f"{_shown(entry)} is not an object with keys")
         if unknown := set(entry) - _JSON_KEYS:
             raise ValueError(f"unknown key {sorted(unknown)}, known are {sorted(_JSON_KEYS)}")
-        object_id, frame = _name("id", entry["id"]), entry.get("frame", 0)
-        if not object_id or type(frame) is not int or not 0 <= frame < _LAST_FRAME:
-            raise ValueError(
-                f"id {object_id!r} on frame {_shown(frame)}, a name and a whole number of 0 or more expected"
-            )
+        object_id, frame = _name("id", entry["id"]), _place(entry)
+        if not object_id:
+            raise ValueError("an empty id, a name expected")
         if entry.get("truth") is not None:
             self._set_truth(object_id, entry["truth"])
         draft = self._draft(object_id, frame)
@@ -170,22 +199,22 @@ class PromptBook:
                 f"truth {_shown(value)} of '{object_id}', one whole number of 1 or more expected"
             )
 
-    def _draft(self, object_id: str, frame: int) -> _Draft:
+    def _draft(self, object_id: str, frame: int | _Stamp) -> _Draft:
         return self._drafts.setdefault(frame, {}).setdefault(object_id, _Draft())
 
-    def _add_point(self, object_id: str, frame: int, x: float, y: float, label: int) -> None:
+    def _add_point(self, object_id: str, frame: int | _Stamp, x: float, y: float, label: int) -> None:
         draft = self._draft(object_id, frame)
         draft.points.append((x, y))
         draft.labels.append(label)
 
-    def _set_box(self, object_id: str, frame: int, numbers: Sequence[float]) -> None:
+    def _set_box(self, object_id: str, frame: int | _Stamp, numbers: Sequence[float]) -> None:
         draft = self._draft(object_id, frame)
         if draft.box is not None:
             raise UserError(f"two boxes for '{object_id}' on frame {frame}, one expected: leave one out")
         x0, y0, x1, y1 = numbers
         draft.box = (x0, y0, x1, y1)
 
-    def _set_mask(self, object_id: str, frame: int, folder: Path, name: str) -> None:
+    def _set_mask(self, object_id: str, frame: int | _Stamp, folder: Path, name: str) -> None:
         draft = self._draft(object_id, frame)
         if draft.mask is not None:
             raise UserError(f"two masks for '{object_id}' on frame {frame}, one expected: leave one out")
@@ -228,6 +257,33 @@ class PromptBook:
         return UserError(f"{option} {_shown(spec)} cannot be read: expected {form}")
 
 
+def _place(entry: dict[str, Any]) -> int | _Stamp:
+    """The image of a prompt: its frame, 0 if none is given, or its stamp. Raises ValueError."""
+    frame, stamp_ns = entry.get("frame", 0), entry.get("stamp_ns")
+    if stamp_ns is not None:
+        if "frame" in entry or type(stamp_ns) is not int or not is_valid_stamp(stamp_ns):
+            raise ValueError(
+                f"stamp_ns {_shown(stamp_ns)}, the nanoseconds of an image's stamp expected, without a frame beside it"
+            )
+        return _Stamp(stamp_ns)
+    if type(frame) is not int or not 0 <= frame < _LAST_FRAME:
+        raise ValueError(f"frame {_shown(frame)}, a whole number of 0 or more expected")
+    return frame
+
+
+def _frame_of(place: int | _Stamp, index_by_stamp: Mapping[int, int] | None) -> int:
+    if not isinstance(place, _Stamp):
+        return place
+    if index_by_stamp is None:
+        raise UserError("the prompts name images by stamp_ns, which only a rosbag2 has: give frame instead")
+    if place.ns not in index_by_stamp:
+        raise UserError(
+            f"a prompt was made on the image of stamp_ns {place.ns}, which the bag does not hold: record the camera's "
+            "topic while prompts are recorded"
+        )
+    return index_by_stamp[place.ns]
+
+
 def _name(what: str, given: Any) -> str:
     """The given text; an integer becomes its digits, because JSON writers often leave out the quotes."""
     if type(given) is int:
@@ -242,6 +298,13 @@ def _number(given: Any) -> float:
     if type(given) not in (int, float) or (type(given) is int and abs(given) >= _LAST_FRAME):
         raise ValueError(f"{_shown(given)} given, a number of pixels expected")
     return float(given)
+
+
+def stamps_of(bag: Path, topic: str | None, prompts: Path) -> dict[int, int]:
+    """Stamp of each image of a bag's topic, nanoseconds -> frame index. Raises SourceError."""
+    from sam2_ros.media.bag.timeline import read_timeline
+
+    return read_timeline(bag, topic).index_by_header(str(prompts))
 
 
 def _shown(given: Any) -> str:

@@ -51,8 +51,9 @@ def replay(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="JSON list of prompts: {id, frame, box, points [[180, 150, 1], ...], mask, class_id, truth}; of a "
-            "point, 1: on the object, 0: off it. Required for a single bag; in a list of bags each entry names its own."
+            help="JSON list of prompts: {id, frame or stamp_ns, box, points [[180, 150, 1], ...], mask, class_id, "
+            "truth}; of a point, 1: on the object, 0: off it. Required for a single bag; in a list of bags each entry "
+            "names its own."
         ),
     ] = None,
     node: Annotated[
@@ -215,14 +216,15 @@ def _config(
     from sam2_ros.eval.replay.replay_config import ReplayConfig
     from sam2_ros.live.player import fastdds_profile
 
-    from .prompts import PromptBook
+    from .prompts import PromptBook, stamps_of
 
     book = PromptBook()
     book.add_file(prompts)
     for line in book.notes:
         show.note(line)
+    stamps = stamps_of(given["bag"], given.get("topic"), prompts) if book.has_stamps else None
     return ReplayConfig(
-        prompts=book.prompts(),
+        prompts=book.prompts(stamps),
         prompts_file=str(prompts),
         prompt_files=tuple(book.files),
         truth_ids=truth_ids or book.truth_values,

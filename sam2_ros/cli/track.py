@@ -80,10 +80,11 @@ def track(
     Writes to --out: masks/NNNNN.png (of a folder: masks/NAME.png, named as its
     files), objects.json, overlay.mp4, tracked/ (rosbag2) and summary.json.
     """
+    from sam2_ros.media.bag.storage import is_bag
     from sam2_ros.media.pixels.image_reader import PixelConfig
     from sam2_ros.offline.track import TrackConfig, run_track
 
-    from .prompts import PromptBook
+    from .prompts import PromptBook, stamps_of
 
     book = PromptBook()
     book.add_specs(box, point, mask)
@@ -91,10 +92,13 @@ def track(
         book.add_file(prompts)
     for line in book.notes:
         show.note(line)
+    stamps = None
+    if prompts is not None and book.has_stamps and is_bag(source):
+        stamps = stamps_of(source, topic, prompts)
     config = TrackConfig(
         source=source,
         out=out,
-        prompts=book.prompts(),
+        prompts=book.prompts(stamps),
         model_options=model_options,
         topic=topic,
         glob=glob,

@@ -30,6 +30,7 @@ class MemoryBank:
         spatial_frame: ``[objects, conditioning + recents]`` int64, frame number of each slot; `EMPTY` = none.
         pointer_frame: ``[objects, conditioning + recent_pointers]`` int64, likewise.
         first_frame: ``[objects]`` int64, the first conditioning frame of each object, which is kept longest.
+        stores: the slots of every kind of memory.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class MemoryBank:
         self._pointers = MemorySlots([self.pointers], conditioning)
         self.spatial_frame, self.pointer_frame = self._spatial.frames, self._pointers.frames
         self.first_frame = np.full(objects, EMPTY, np.int64)
-        self._stores = [self._spatial, self._pointers]
+        self.stores: list[MemorySlots] = [self._spatial, self._pointers]
         self._matched: MemorySlots | None = None
         if config.matching is not None:
             cells, slots = 4 * config.grid**2, conditioning + config.matching.recents
@@ -83,12 +84,12 @@ class MemoryBank:
             values = torch.zeros(objects, slots, cells, device=device, dtype=dtype)
             valid = torch.zeros(objects, slots, device=device)
             self._matched = MemorySlots([keys, values, valid], conditioning)
-            self._stores.append(self._matched)
+            self.stores.append(self._matched)
 
     @property
     def bytes(self) -> int:
         """Size in bytes; constant."""
-        return sum(store.bytes for store in self._stores) + self.first_frame.nbytes
+        return sum(store.bytes for store in self.stores) + self.first_frame.nbytes
 
     def has_memory(self, row: int) -> bool:
         """True if any frame of the object is kept."""
@@ -96,7 +97,7 @@ class MemoryBank:
 
     def clear(self, row: int) -> None:
         """Forget all memories of one object."""
-        for store in self._stores:
+        for store in self.stores:
             store.clear(row)
         self.first_frame[row] = EMPTY
 
@@ -110,12 +111,12 @@ class MemoryBank:
         shift = now - source_now
         if source.first_frame[source_row] != EMPTY:
             self.first_frame[row] = min(source.first_frame[source_row], source_now - 1) + shift
-        for store, other in zip(self._stores, source._stores, strict=True):
+        for store, other in zip(self.stores, source.stores, strict=True):
             store.copy_row(row, other, source_row, now, source_now)
 
     def clear_recents(self) -> None:
         """Forget the recent frames of every object; prompted frames stay."""
-        for store in self._stores:
+        for store in self.stores:
             store.clear_recents()
 
     def write_recents(
@@ -198,7 +199,7 @@ class MemoryBank:
         """
         if frame not in self.spatial_frame[row, : self.conditioning]:
             return False
-        for store in self._stores:
+        for store in self.stores:
             store.downgrade(row, frame)
         left = self.spatial_frame[row, : self.conditioning]
         left = left[left != EMPTY]

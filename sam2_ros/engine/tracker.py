@@ -21,6 +21,7 @@ from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .prompt_decoding import LastFrame, check_clicks_in_all, decode_prompt, with_earlier_clicks
 from .result import FrameResult, TrackedObject
+from .snapshot import TrackerSnapshot
 from .track_state import Tracks
 from .tracker_config import NUMERICS, TrackerConfig
 
@@ -224,6 +225,22 @@ class Tracker:
         """Forget recent memories after a jump of the stream (a bag loops, another camera); prompted frames stay."""
         self._last = None
         self.bank.clear_recents()
+
+    def snapshot(self) -> TrackerSnapshot:
+        """Copy the memories and states as of the newest frame, see `restore`."""
+        return TrackerSnapshot.of(self)
+
+    def restore(self, snapshot: TrackerSnapshot) -> None:
+        """Return to the state of a snapshot of this tracker, or of one of the same model and settings.
+
+        The next `step` then gives the result that it gave, or would have given, after the snapshot. `refine` needs a
+        `step` first.
+
+        Raises:
+            ValueError: the snapshot is of a tracker of another shape; this tracker is unchanged.
+        """
+        snapshot.write_to(self)
+        self._last = None
 
     def discard_output(self, row: int) -> None:
         """Drop the newest frame's output of one object, so that `refine` does not start from it."""

@@ -80,6 +80,7 @@ class FrameSource(ABC):
         length: announced number of frames, with damaged ones; None = unknown.
         topic: image topic of a bag, else None.
         frame_id: camera frame of a bag's images, else empty.
+        has_stamps: False if the stamps are only index / fps.
         skipped: number of frames of the last pass that did not decode.
         missing: the numbers of these frames, the first thousand.
     """
@@ -90,6 +91,7 @@ class FrameSource(ABC):
     length: int | None
     topic: str | None = None
     frame_id: str = ""
+    has_stamps: bool = True
     skipped: int = 0
     missing: tuple[int, ...] = ()
     _next_index: int = 0
@@ -121,6 +123,13 @@ class FrameSource(ABC):
                     ", ".join(skips.named),
                     ", ..." if skips.more > len(skips.named) else "",
                 )
+
+    def frames_from(self, first: int) -> Iterator[Frame]:
+        """Yield the frames from number `first` on. Damaged ones are left out and not counted.
+
+        The frames before it are decoded and dropped, unless the format has a shorter way.
+        """
+        return (frame for frame in self if frame.index >= first)
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:

@@ -112,3 +112,38 @@ def test_unreadable_json_is_one_line_with_the_form_expected(content: str, tmp_pa
         PromptBook().add_file(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_an_image_of_a_bag_may_be_named_by_its_stamp(tmp_path: Path) -> None:
+    stamp_ns = 1_700_000_000_123_456_789
+    file = tmp_path / "prompts.json"
+    entries = [
+        {"id": "cup", "stamp_ns": stamp_ns, "points": [[5, 6, 1]]},
+        {"id": "cup", "stamp_ns": stamp_ns, "points": [[7, 8, 0]]},
+        {"id": "box", "frame": 4, "box": [1, 2, 3, 4]},
+    ]
+    file.write_text(json.dumps(entries))
+    book = PromptBook()
+    book.add_file(file)
+    assert book.has_stamps
+    prompts = book.prompts({stamp_ns - 1: 3, stamp_ns: 4})
+    (cup, box) = prompts[4]
+    assert (cup.id, cup.points.tolist(), cup.labels.tolist()) == ("cup", [[5, 6], [7, 8]], [1, 0])
+    assert box.box == (1, 2, 3, 4)
+    with pytest.raises(UserError, match="the bag does not hold"):
+        book.prompts({stamp_ns - 1: 3})
+    with pytest.raises(UserError, match="only a rosbag2 has"):
+        book.prompts()
+    book.add_box("cup@4:0,0,5,5")
+    with pytest.raises(UserError, match="by frame and by stamp_ns"):
+        book.prompts({stamp_ns: 4})
+
+
+@pytest.mark.parametrize(
+    "wrong", ['"stamp_ns": 1.5', '"stamp_ns": -1', '"stamp_ns": 7, "frame": 0', '"stamp_ns": true']
+)
+def test_a_stamp_that_is_none_is_refused(tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "prompts.json"
+    file.write_text(f'[{{"id": "cup", {wrong}, "box": [1, 2, 3, 4]}}]')
+    with pytest.raises(UserError, match="stamp_ns"):
+        PromptBook().add_file(file)

@@ -52,6 +52,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "train": {"host_memory", "result_folder", "engine", "weights", "media", "synthetic", "datasets", "eval"},
 }
+MAY_IMPORT["ui"] = {
+    "host_memory",
+    "result_folder",
+    "engine",
+    "weights",
+    "media",
+    "synthetic",
+    "datasets",
+    "live",
+    "offline",
+}
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"node", "result_folder", "synthetic"}
 for known in MAY_IMPORT.values():
     known |= BASE
@@ -111,11 +122,24 @@ def test_the_engine_imports_torch_numpy_and_cv2_only(source: Path) -> None:
     assert tops - set(sys.stdlib_module_names) <= {"torch", "numpy", "cv2", "sam2_ros"} | ours
 
 
+@pytest.mark.parametrize("source", named(sorted((PACKAGE / "ui").rglob("*.py"))))
+def test_each_part_of_the_page_alone_knows_its_packages(source: Path) -> None:
+    tops = {name.split(".")[0] for name in imports_of(source)}
+    part = source.relative_to(PACKAGE / "ui").parts[0]
+    assert part == "store" or not tops & {"sqlalchemy", "alembic"}
+    assert part == "server" or not tops & {"fastapi", "uvicorn", "starlette", "websockets"}
+
+
 @pytest.mark.parametrize("source", named(SOURCES))
 def test_ros_is_imported_only_where_a_graph_may_be(source: Path) -> None:
     ros = {name for name in imports_of(source) if is_ros(name)}
     live_test = source == PACKAGE / "bench" / "soak.py"
-    allowed = live_test or layer_of(source.relative_to(ROOT).with_suffix("").parts) in {"node", "live"}
+    beside_a_node = source.is_relative_to(PACKAGE / "ui" / "live")
+    allowed = (
+        live_test
+        or beside_a_node
+        or layer_of(source.relative_to(ROOT).with_suffix("").parts) in {"node", "live"}
+    )
     assert allowed or not ros
 
 

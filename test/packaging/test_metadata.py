@@ -267,7 +267,7 @@ def test_what_pip_installs_is_pinned_for_the_environment_of_make(setup_keywords:
     wanted = {
         re.split(r"[<>=!\[ ;]", line)[0].replace("_", "-").replace(".", "-").lower()
         for line in sum(
-            (setup_keywords["extras_require"][extra] for extra in ("docs", "onnx", "test")),
+            (setup_keywords["extras_require"][extra] for extra in ("docs", "onnx", "test", "ui")),
             setup_keywords["install_requires"],
         )
     }

@@ -48,7 +48,7 @@ def test_a_bag_of_known_types_needs_no_message_classes_of_its_own(tmp_path: Path
         for index in range(2):
             writer.write_image("/camera", index * 10**8 + 10**9, "cam", np.zeros((4, 6, 3), np.uint8))
     reader = BagReader(tmp_path / "bag")
-    connections = list(reader._connections())
+    connections = list(reader.connections())
     assert connections
     assert all(connection.msgdef.data for connection in connections)  # the definitions are in the bag
     assert types_of_bag(connections) is standard_types()

@@ -6,6 +6,7 @@ Knows how a topic is chosen and which stamp is used; `storage.py` reads the bag,
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from itertools import islice
@@ -70,6 +71,15 @@ class BagFrames(FrameSource):
             before_ns = at_ns
             yield Frame(index, at_ns, image_rgb, message.header.frame_id)
         self._warn_backwards(backwards)
+
+    def frames_from(self, first: int) -> Iterator[Frame]:
+        for index, raw in enumerate(self._messages):
+            if index < first:
+                continue
+            with contextlib.suppress(ImageError, SourceError):
+                message = self._reader.decode(raw)
+                stamp_ns = message_stamp_ns(message, raw.stamp_ns)
+                yield Frame(index, stamp_ns, self._images.message(message), message.header.frame_id)
 
     def _warn_backwards(self, messages: list[int]) -> None:
         """Warn, once per source, that images are used in the order received although their stamps go back."""
@@ -156,7 +166,8 @@ def choose_topic(bag: str, reader: BagReader, wanted: str | None) -> TopicInfo:
             raise SourceError(
                 f"bag '{bag}' has {len(recorded)} image topics: {listed}; choose one with --topic"
             )
-        there = f"image topics without messages: {listed}" if images else f"only {_names(topics)}"
+        other = f"only {_names(topics)}" if topics else _names(topics)
+        there = f"image topics without messages: {listed}" if images else other
         raise SourceError(
             f"bag '{bag}' has no images, {there}; expected a sensor_msgs Image or CompressedImage topic"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, ConnectionExtRosbag2
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, ReaderError, StoragePlugin, Writer
 from rosbags.typesys import TypesysError
 
@@ -37,6 +37,7 @@ from .mcap_recovery import RecoveredMcap, recover_mcap
 from .zstd_storage import ZSTD_MAGIC, is_compressed, unpack_file, unpack_message
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
+_NO_DIGEST = "RIHS01_" + "0" * 64  # of a message type without a known definition
 _MAX_MESSAGES = 10**12  # a higher count in metadata.yaml is wrong: a thousand years of a camera at 30 Hz
 
 _log = logging.getLogger(__name__)
@@ -82,12 +83,12 @@ class BagReader:
         except BaseException:
             self._unpacked.close()
             raise
-        self._types = types_of_bag(self._connections())
+        self._types = types_of_bag(self.connections())
 
     def topics(self) -> list[TopicInfo]:
         """Return all topics by name, with types as `pkg/msg/Type`, even from old bags."""
         counts: dict[tuple[str, str], int] = {}
-        for connection in self._connections():
+        for connection in self.connections():
             key = (connection.topic, normalised_type(connection.msgtype))
             counts[key] = counts.get(key, 0) + connection.msgcount
         return [TopicInfo(topic, type_name, count) for (topic, type_name), count in sorted(counts.items())]
@@ -154,7 +155,8 @@ class BagReader:
         except SourceError:
             return cdr
 
-    def _connections(self) -> Iterator[Connection]:
+    def connections(self) -> Iterator[Connection]:
+        """Yield the topics as rosbags describes them; a topic in several storage files comes several times."""
         for reader in self._readers:
             yield from reader.connections
 
@@ -202,6 +204,25 @@ class BagWriter:
         """Write a [H, W] uint16 label image (`FrameResult.label_image()`) as a mono16 Image."""
         message = recorded_image(self._types, stamp_ns, frame_id, mono_to_image_fields(labels_hw))
         self.write_raw(topic, IMAGE_TYPE, stamp_ns, message)
+
+    def declare(self, reader: BagReader) -> None:
+        """Add the topics of another bag, with its definitions and qualities of service, so that `write_raw` copies any.
+
+        Call it before the first message. A type without a definition in the bag or in ROS 2 is written without one.
+        """
+        for connection in reader.connections():
+            key = (connection.topic, normalised_type(connection.msgtype))
+            if key in self._connections:
+                continue
+            ext = connection.ext
+            services = ext.offered_qos_profiles if isinstance(ext, ConnectionExtRosbag2) else ()
+            definition: str | None = connection.msgdef.data
+            digest: str | None = connection.digest
+            if not (definition and digest):  # None: taken from the types of ROS 2
+                definition, digest = (None, None) if key[1] in self._types.fielddefs else ("", _NO_DIGEST)
+            self._connections[key] = self._writer.add_connection(
+                *key, typestore=self._types, msgdef=definition, rihs01=digest, offered_qos_profiles=services
+            )
 
     def write_raw(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
         """Write a message of a known type, as an object or as CDR bytes (as in `BagReader.raw_messages`)."""

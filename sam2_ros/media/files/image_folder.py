@@ -6,6 +6,7 @@ A folder has no frame rate, and has time stamps only if its file names are stamp
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Iterator
@@ -79,7 +80,13 @@ class FolderFrames(FrameSource):
                 raise SourceError(f"folder '{folder}' {mixed.line}")
             _log.warning("folder '%s' %s", folder, mixed.line)
         self._stamps_ns = order.stamps_ns if fps is None else None
+        self.has_stamps = self._stamps_ns is not None
         self.fps = fps or min(NS_PER_S / median_gap_ns(self._stamps_ns or ()), 1000.0)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files, by index of the frame."""
+        return [file.name for file in self._files]
 
     def _frames(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
@@ -89,6 +96,14 @@ class FolderFrames(FrameSource):
                 self._skip(file.name, error)
                 continue
             yield Frame(index, self._stamp_ns(index), image_rgb, name=file.name)
+
+    def frames_from(self, first: int) -> Iterator[Frame]:
+        for index in range(first, len(self._files)):
+            file = self._files[index]
+            with contextlib.suppress(ImageError, OSError):
+                yield Frame(
+                    index, self._stamp_ns(index), self._images.file(file.read_bytes()), name=file.name
+                )
 
     def _stamp_ns(self, index: int) -> int:
         if self._stamps_ns is not None:

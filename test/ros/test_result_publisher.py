@@ -102,9 +102,9 @@ class Bench:
         self.spinner = threading.Thread(target=self._spin, daemon=True)
         self.spinner.start()
         self.statistics = Statistics()
-        self.outputs = Outputs(self.node, self.statistics, [], use_3d=True)
         self.spatial = ObjectLocator(self.node, 1000, 0.05, "odom", rectified=False)
         self.used = NodeParams(use_3d=True, target_frame="odom", tf_timeout=tf_timeout)
+        self.outputs = Outputs(self.node, self.statistics, self.used)
         self.registry = ObjectRegistry(8)
         self.publisher = ResultPublisher(
             self.outputs,

@@ -3,13 +3,13 @@
 
 Knows points only: no messages, no tf, and not what the object is.
 
-Principal axes alone are wrong for a body that shows two faces: they lie between the faces. The sum of the edges of the box
-around the points is smallest where the box is parallel to the faces, for one face, two or three. The principal axes are
-where the search begins.
+Principal axes alone are wrong for a body that shows two faces: they lie between the faces. The sum of the edges of the
+box around the points is smallest where the box is parallel to the faces, for one face, two or three. The principal axes
+are where the search begins.
 
-Convention: x is the longest edge, z the shortest, y completes a right-handed frame. z points to the side of the camera and x
-to the positive side of that axis of the frame to which it is nearest. `OrientationTracker` then keeps names and directions
-of an object's axes from image to image.
+Convention: x is the longest edge, z the shortest, y completes a right-handed frame. z points to the side of the camera
+and x to the positive side of that axis of the frame to which it is nearest. `OrientationTracker` then keeps names and
+directions of an object's axes from image to image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COARSE_RAD = np.deg2rad(np.arange(-45.0, 45.0, 7.5))
 FINE_RAD = np.deg2rad(np.arange(-6.0, 6.5, 1.0))
 ROUNDS = 2
 FULL_CONTRAST = 1 - 1 / math.sqrt(2)  # of a rectangle: at 45 degrees its box has sqrt(2) times the edges
-MIN_QUALITY = 0.2  # below, the points look alike from all sides
+MIN_QUALITY = 0.24  # below, the points look alike from all sides
 LONG = 1.6  # an edge that exceeds the second one so much is an axis by itself
 UNKNOWN_STDDEV_RAD = math.pi / math.sqrt(3)  # of an angle that may be anything
 LEAST_STDDEV_RAD = math.radians(2.0)  # measured on rendered boxes with the noise of a depth camera
@@ -151,8 +151,8 @@ _SAME_BOX = _same_box()
 class OrientationTracker:
     """Keeps the names and directions of each object's axes, by label. Not thread-safe.
 
-    Of the 24 ways to name the axes of a box, an image gets the one nearest to the last image's. So a box that turns by less
-    than 45 degrees between two images keeps its axes, also where two of its edges are equally long.
+    Of the 24 ways to name the axes of a box, an image gets the one nearest to the last image's. So a box that turns by
+    less than 45 degrees between two images keeps its axes, also where two of its edges are equally long.
     """
 
     def __init__(self) -> None:

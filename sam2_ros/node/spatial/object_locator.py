@@ -162,9 +162,6 @@ class ObjectLocator:
                 overdue(transform, waited_s) if isinstance(transform, NotYetError) else str(transform)
             )
             self._log.warning(missing[-1], throttle_duration_sec=WARNING_PERIOD_S)
-        found: dict[str, Location] = {}
-        if isinstance(transform, Transform):
-            found = {each: points.located(transform, oriented) for each, points in observed.surfaces.items()}
         with self._lock:
             if frame_id != self._frame_id:
                 self._velocities.clear()
@@ -172,9 +169,11 @@ class ObjectLocator:
                 self._frame_id = frame_id
             self._velocities.keep(set(observed.labels.values()))
             self._orientations.keep(set(observed.labels.values()))
-            for object_id, location in found.items():
-                label = observed.labels[object_id]
-                locations[object_id] = self._followed(label, observed.stamp_s, location)
+            if isinstance(transform, Transform):
+                for object_id, points in observed.surfaces.items():
+                    label = observed.labels[object_id]
+                    location = points.located(transform, oriented, self._orientations.last(label))
+                    locations[object_id] = self._followed(label, observed.stamp_s, location)
             reason = "; ".join(missing)
             self._reasons.append(reason)
             self._counts.update(

@@ -39,11 +39,13 @@ class ObjectPoints:
     pixels: np.ndarray
     focal_px: float
 
-    def located(self, transform: Transform, oriented: bool = False) -> Location:
+    def located(
+        self, transform: Transform, oriented: bool = False, start: np.ndarray | None = None
+    ) -> Location:
         """The object's location in the transform's target frame, with unknown velocity.
 
         The position is the median of the points along each axis of the camera, the size their extent along each axis of
-        the target frame. `oriented`: find the object's own axes, too.
+        the target frame. `oriented`: find the object's own axes, too; `start`: as `find_axes`.
         """
         points, middle = transform.apply(self.points_camera), np.median(self.points_camera, axis=0)
         low, high = np.percentile(points, SIZE_PERCENTILES, axis=0)
@@ -53,7 +55,7 @@ class ObjectPoints:
             velocity_xyz=UNKNOWN,
             points=points.astype(np.float32),
             pixels=self.pixels,
-            axes=find_axes(points, transform.translation) if oriented else None,
+            axes=find_axes(points, transform.translation, start) if oriented else None,
             stddev_m=self._stddev_m(float(middle[2])),
         )
 

@@ -14,6 +14,7 @@ directions of an object's axes from image to image.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ import numpy as np
 SAMPLES = 400  # points of the search
 TRIMMED = 0.015  # share of the points beyond each side of the box: mask edges and stray readings
 COARSE_RAD = np.deg2rad(np.arange(-45.0, 45.0, 7.5))
-FINE_RAD = np.deg2rad(np.arange(-6.0, 6.5, 1.0))
-ROUNDS = 2
+REACH_RAD = math.radians(5.9)  # of a search that begins at the last rotation
+FINE_RAD = np.deg2rad(
+    [-6, -4.5, -3, -2, -1, 0, 1, 2, 3, 4.5, 6, -45, -22.5, 22.5]
+)  # the last three for the contrast
 FULL_CONTRAST = 1 - 1 / math.sqrt(2)  # of a rectangle: at 45 degrees its box has sqrt(2) times the edges
 MIN_QUALITY = 0.24  # below, the points look alike from all sides
 LONG = 1.6  # an edge that exceeds the second one so much is an axis by itself
@@ -54,16 +57,16 @@ class Axes:
         return LEAST_STDDEV_RAD / max(self.quality, 0.1) if self.distinct else UNKNOWN_STDDEV_RAD
 
 
-def find_axes(points: np.ndarray, camera_xyz: np.ndarray) -> Axes:
-    """The axes of ``[n, 3]`` points (n >= 3, metres), by the convention above; `camera_xyz`: the camera's place."""
-    sample = points[np.random.default_rng(0).permutation(len(points))[:SAMPLES]]
-    centre = np.median(points, axis=0)
+def find_axes(points: np.ndarray, camera_xyz: np.ndarray, start: np.ndarray | None = None) -> Axes:
+    """The axes of ``[n, 3]`` points (n >= 3, metres), by the convention above.
+
+    camera_xyz: the camera's place in the frame of the points. start: the rotation of the last image; the search begins
+    there, and is repeated from the principal axes if the object has turned much.
+    """
+    sample = points[_chosen(len(points))]
+    centre = np.median(sample, axis=0)
     sample = sample - centre
-    rotation = np.linalg.eigh(sample.T @ sample)[1]
-    contrast = np.zeros(3)
-    for _ in range(ROUNDS):
-        for axis in range(3):
-            rotation, contrast[axis] = _turned(sample, rotation, axis)
+    rotation, contrast = _search(sample, start)
     edges = _edges(sample @ rotation)
     order = np.argsort(-edges, kind="stable")
     rotation, edges, contrast = rotation[:, order], edges[order], contrast[order]
@@ -81,18 +84,42 @@ def find_axes(points: np.ndarray, camera_xyz: np.ndarray) -> Axes:
     return Axes(np.eye(3), _edges(sample), float(quality.min()), False)
 
 
-def _turned(sample: np.ndarray, rotation: np.ndarray, axis: int) -> tuple[np.ndarray, float]:
-    """The rotation about one of its axes whose box has the shortest edges, and the contrast: 1 - shortest / longest."""
+@functools.cache
+def _chosen(count: int) -> np.ndarray:
+    """Indices of at most SAMPLES of `count` points, in no order: every n-th pixel would be stripes of the image."""
+    return np.random.default_rng(0).permutation(count)[:SAMPLES]
+
+
+def _search(sample: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The rotation with the shortest edges, and the contrast of each of its axes."""
+    contrast, angle = np.zeros(3), np.zeros(3)
+    if start is not None:
+        rotation = start
+        for axis in range(3):
+            rotation, contrast[axis], angle[axis] = _turned(sample, rotation, axis, FINE_RAD)
+        if np.abs(angle).max() < REACH_RAD:
+            return rotation, contrast
+    rotation = np.linalg.eigh(sample.T @ sample)[1]
+    for angles in (COARSE_RAD, FINE_RAD, FINE_RAD):
+        for axis in range(3):
+            rotation, contrast[axis], _ = _turned(sample, rotation, axis, angles)
+    return rotation, contrast
+
+
+def _turned(
+    sample: np.ndarray, rotation: np.ndarray, axis: int, angles: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """The rotation about one of its axes whose box has the shortest edges, its contrast and angle.
+
+    The contrast is 1 - shortest / longest of the sums of edges.
+    """
     first, second = rotation[:, (axis + 1) % 3], rotation[:, (axis + 2) % 3]
-    plane = sample @ np.stack([first, second], axis=1)
-    coarse = _perimeters(plane, COARSE_RAD)
-    angle = float(COARSE_RAD[np.argmin(coarse)])
-    fine = _perimeters(plane, angle + FINE_RAD)
-    angle += float(FINE_RAD[np.argmin(fine)])
+    perimeters = _perimeters(sample @ np.stack([first, second], axis=1), angles)
+    angle = float(angles[np.argmin(perimeters)])
     turned = rotation.copy()
     turned[:, (axis + 1) % 3] = math.cos(angle) * first + math.sin(angle) * second
     turned[:, (axis + 2) % 3] = math.cos(angle) * second - math.sin(angle) * first
-    return turned, 1 - float(fine.min()) / max(float(coarse.max()), 1e-9)
+    return turned, 1 - float(perimeters.min()) / max(float(perimeters.max()), 1e-9), angle
 
 
 def _perimeters(plane: np.ndarray, angles: np.ndarray) -> np.ndarray:
@@ -100,7 +127,7 @@ def _perimeters(plane: np.ndarray, angles: np.ndarray) -> np.ndarray:
     directions = np.concatenate(
         [np.stack([np.cos(angles), np.sin(angles)]), np.stack([-np.sin(angles), np.cos(angles)])], axis=1
     )
-    edges: np.ndarray = _edges(plane @ directions)
+    edges = _edges(plane @ directions)
     return edges[: len(angles)] + edges[len(angles) :]
 
 
@@ -108,8 +135,9 @@ def _edges(projected: np.ndarray) -> np.ndarray:
     """[k] extent of each column of [n, k], without the outermost TRIMMED of the points on each side."""
     last = len(projected) - 1
     low = min(round(TRIMMED * last), last // 2)
-    parted = np.partition(projected, (low, last - low), axis=0)
-    extent: np.ndarray = parted[last - low] - parted[low]
+    rows = np.ascontiguousarray(projected.T)
+    rows.partition((low, last - low), axis=1)
+    extent: np.ndarray = rows[:, last - low] - rows[:, low]
     return extent
 
 
@@ -162,7 +190,7 @@ class OrientationTracker:
         """The axes named as in the object's last image; by convention if there was none."""
         if not axes.distinct:
             return axes
-        last = self._last.get(label)
+        last = self.last(label)
         if last is not None:
             # trace(last^T rotation same) is 1 + 2 cos(angle between the two)
             nearness = np.einsum("ij,ik,nkj->n", last, axes.rotation, _SAME_BOX)
@@ -170,6 +198,10 @@ class OrientationTracker:
             axes = Axes(axes.rotation @ same, axes.size_xyz @ np.abs(same), axes.quality, True)
         self._last[label] = axes.rotation
         return axes
+
+    def last(self, label: int) -> np.ndarray | None:
+        """The rotation in the object's last image with distinct axes; None if there was none."""
+        return self._last.get(label)
 
     def keep(self, labels: set[int]) -> None:
         """Drop all objects except these."""

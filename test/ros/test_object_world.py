@@ -19,7 +19,7 @@ from sam2_ros_msgs.srv import ObjectCloud, PublishMask
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from .conftest import HEIGHT_PX, WIDTH_PX, stamp_ns
+from .conftest import FRAME_NS, HEIGHT_PX, WIDTH_PX, stamp_ns
 from .test_positions import header
 
 FOCAL_PX = 200.0
@@ -51,15 +51,21 @@ def camera_info(focal_px: float = FOCAL_PX) -> CameraInfo:
     return info
 
 
-def see(robot, body, focal_px: float = FOCAL_PX):
-    """Send one image with its depth and camera_info, and return its objects."""
+def send(robot, body, focal_px: float = FOCAL_PX) -> int:
+    """Send one image, after its depth and camera_info; returns its stamp."""
     stamp = robot.next_stamp_ns()
     pixels = np.rint(np.minimum(body, WALL_M) * 1000).astype("<u2")
     depth = Image(height=HEIGHT_PX, width=WIDTH_PX, encoding="16UC1", step=pixels.strides[0])
     depth.data = array.array("B", pixels.tobytes())
     robot.publisher(Image, "/depth_image").publish(header(depth, stamp))
     robot.publisher(CameraInfo, "/camera_info").publish(header(camera_info(focal_px), stamp))
-    return robot.process(picture(body), stamp_ns=stamp)
+    return robot.send_image(picture(body), stamp_ns=stamp)
+
+
+def see(robot, body, focal_px: float = FOCAL_PX):
+    """Send one image as `send`, and return its objects."""
+    stamp = send(robot, body, focal_px)
+    return robot.wait_for("its objects", lambda: robot.objects_at(stamp))
 
 
 NOTHING = np.full((HEIGHT_PX, WIDTH_PX), np.inf)
@@ -324,3 +330,55 @@ def test_boxes_of_vision_msgs_are_oriented_and_say_how_sure_they_are(robot):
     covariance = np.array(found.results[0].pose.covariance).reshape(6, 6)
     assert np.sqrt(covariance[:3, :3].diagonal()) == pytest.approx([status.position_stddev] * 3)
     assert (np.degrees(np.sqrt(covariance[3:, 3:].diagonal())) < 10).all()
+
+
+def test_topics_are_switched_while_images_stream_and_no_message_is_lost(robot):
+    assert robot.set_parameter("mask_topics", ["brick"]).successful
+    robot.listen(Image, "/sam2/mask/brick")
+    lost = robot.diagnostics()["messages_not_published"]
+    for number in range(30):
+        ids = ["brick", "left cup"] if number % 2 else [""]
+        robot.send_image(picture(brick()[1]))
+        for parameter in ("mask_topics", "pose_topics", "cloud_topics"):
+            assert robot.set_parameter(parameter, ids).successful
+    stamp = robot.send_image(picture(brick()[1]))
+    robot.wait_for("the last image", lambda: robot.objects_at(stamp))
+    assert robot.diagnostics()["messages_not_published"] == lost
+    assert "Traceback" not in robot.log()
+    robot.deafen("/sam2/mask/brick")
+    assert robot.set_parameter("mask_topics", [""]).successful
+
+
+def test_a_cloud_waits_for_the_transform_at_the_stamp_of_its_image(make_robot):
+    pytest.importorskip("tf2_ros", reason="needs tf2_ros, which has no wheel")
+    from geometry_msgs.msg import TransformStamped
+    from tf2_msgs.msg import TFMessage
+
+    robot = make_robot(use_3d=True, target_frame="base", tf_timeout=5.0)
+    transforms = robot.publisher(TFMessage, "/tf")
+
+    def camera_at(stamp):
+        moved = header(TransformStamped(child_frame_id="camera"), stamp, "base")
+        moved.transform.translation.x, moved.transform.rotation.w = 2.0, 1.0
+        transforms.publish(TFMessage(transforms=[moved]))
+
+    robot.listen_to_outputs()
+    robot.add(robot.prompt("brick", box=BOX))
+    rotation, body = brick()
+    for _ in range(3):  # the objects of an image come with its transform
+        stamp = robot.next_stamp_ns()
+        camera_at(stamp - 1), camera_at(stamp + 1)
+        robot._stamp_ns = stamp - FRAME_NS
+        see(robot, body)
+    robot.deafen("/sam2/objects")
+    stamp = send(robot, body)
+    robot.wait_for("its labels", lambda: robot.label_image_at(stamp))
+    waiting = robot.client(ObjectCloud, "cloud").call_async(ObjectCloud.Request(id="brick"))
+    assert not waiting.done()
+    camera_at(stamp)
+    reply = robot.wait_for("the cloud", waiting.done) and waiting.result()
+    assert reply.success, reply.message
+    assert (reply.cloud.header.frame_id, stamp_ns(reply.cloud)) == ("base", stamp)
+    points = points_of(reply.cloud)[0].copy()
+    points["x"] -= 2.0
+    assert np.percentile(off_the_box_m(points, rotation), 95) < 0.01

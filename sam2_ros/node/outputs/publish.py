@@ -195,7 +195,7 @@ class Outputs:
             publisher.publish(make())
             self._statistics.sent()
         except (RCLError, InvalidHandle) as error:
-            if not self._node.context.ok():
+            if not self._node.context.ok() or publisher not in self._made:  # destroyed as it was publishing
                 return
             self._statistics.lost("not_published")
             self._node.get_logger().warning(

@@ -7,7 +7,6 @@ Counts the node's own endpoints: on the graph, an undiscovered endpoint looks li
 from __future__ import annotations
 
 import importlib.util
-import sys
 
 import pytest
 from ros_domains import next_domain
@@ -81,19 +80,3 @@ def test_the_reason_of_a_failed_configure_is_one_line(make_node):
     assert "topic length should not exceed" in fault
     assert TOO_LONG in fault
     assert len(fault.splitlines()) == 1
-
-
-def test_without_tf2_msgs_there_are_no_tf_frames_and_everything_else_works(make_node, monkeypatch, capfd):
-    pytest.importorskip("message_filters", reason="needs message_filters, which has no wheel")
-    monkeypatch.setitem(sys.modules, "tf2_msgs.msg", None)
-    node = make_node(use_3d=True, publish_tf=True, pose_topics=["cup"])
-    assert node.trigger_configure() == SUCCESS
-    made = endpoints(node)
-    assert "publisher /sam2/pose/cup" in made
-    assert "publisher /tf" not in made
-    node.set_parameters([Parameter("pose_topics", value=["cup", "box"])])
-    said = [
-        line for line in capfd.readouterr().err.splitlines() if "publish_tf needs the ROS package" in line
-    ]
-    assert len(said) == 1
-    assert "tf2_msgs" in said[0]

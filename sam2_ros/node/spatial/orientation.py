@@ -213,7 +213,7 @@ class OrientationTracker:
 
 
 def quaternion_of(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """[3, 3] rotation -> (x, y, z, w), w >= 0 (Shepperd 1978: divides by the largest component)."""
+    """[3, 3] rotation -> (x, y, z, w), w >= 0. Divides by the largest component, which is never near zero."""
     m = rotation
     squares = np.array(
         [

@@ -123,9 +123,8 @@ class CloudService:
 
     def _on_cloud(self, request: Any, response: Any) -> Any:
         try:
-            source, obj = self._asked(request.id)
-            _, image_rgb, header = source.newest or (None, np.empty(0), None)
-            response.cloud = self._cloud(source.locator, obj, image_rgb, header, bool(request.organized))
+            locator, obj, image_rgb, header = self._asked(request.id)
+            response.cloud = self._cloud(locator, obj, image_rgb, header, bool(request.organized))
             response.success = True
         except NoPositionError as error:
             response.message = str(error)
@@ -135,8 +134,11 @@ class CloudService:
             self._log.warning(f"~/cloud: {response.message}")
         return response
 
-    def _asked(self, object_id: str) -> tuple[_Source, TrackedObject]:
-        """The source and the visible object of this id. Raises NoPositionError with the reason if there is none."""
+    def _asked(self, object_id: str) -> tuple[ObjectLocator, TrackedObject, np.ndarray, Any]:
+        """The visible object of this id, and what its cloud is made of: locator, pixels and header of the newest image.
+
+        Raises NoPositionError with the reason if there is none.
+        """
         source, name = self._source, shown(object_id)
         if source is None:
             why = (
@@ -147,16 +149,16 @@ class CloudService:
             raise NoPositionError(f"no cloud of '{name}': {why}")
         if source.newest is None:
             raise NoPositionError(f"no cloud of '{name}': no image has been tracked yet; start the camera")
-        objects = source.newest[0].objects
-        obj = next((each for each in objects if each.id == object_id), None)
+        result, image_rgb, header = source.newest
+        obj = next((each for each in result.objects if each.id == object_id), None)
         if obj is None:
-            there = listed([shown(each.id) for each in objects]) or "none"
+            there = listed([shown(each.id) for each in result.objects]) or "none"
             raise NoPositionError(f"no object '{name}' in the newest image; there are: {there}")
         if not obj.visible:
             raise NoPositionError(
                 f"no cloud of '{name}': it is {obj.state.name}, expected TRACKING; ask again when it is visible"
             )
-        return source, obj
+        return source.locator, obj, image_rgb, header
 
     def _cloud(
         self, locator: ObjectLocator, obj: TrackedObject, image_rgb: np.ndarray, header: Any, organized: bool

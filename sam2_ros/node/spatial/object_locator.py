@@ -12,6 +12,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sam2_ros.engine import FrameResult, TrackedObject
@@ -172,7 +173,8 @@ class ObjectLocator:
             if isinstance(transform, Transform):
                 for object_id, points in observed.surfaces.items():
                     label = observed.labels[object_id]
-                    location = points.located(transform, oriented, self._orientations.last(label))
+                    find = partial(self._orientations.find, label) if oriented else None
+                    location = points.located(transform, find)
                     locations[object_id] = self._followed(label, observed.stamp_s, location)
             reason = "; ".join(missing)
             self._reasons.append(reason)
@@ -185,12 +187,11 @@ class ObjectLocator:
         return ObjectLocations(frame_id, locations, "" if locations else reason)
 
     def _followed(self, label: int, stamp_s: float, location: Location) -> Location:
-        """The location with what needs earlier images: velocity, names of the axes, scatter of the position."""
+        """The location with what needs earlier images: its velocity, and the scatter of its position."""
         velocity = self._velocities.update(label, stamp_s, location.position_xyz)
         return replace(
             location,
             velocity_xyz=velocity,
-            axes=None if location.axes is None else self._orientations.update(label, location.axes),
             stddev_m=max(location.stddev_m, self._velocities.scatter_m(label)),
         )
 

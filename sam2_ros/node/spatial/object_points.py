@@ -8,6 +8,7 @@ later, because the transform may come later than the image.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from sam2_ros.engine import TrackedObject
 from .depth import DepthImage
 from .intrinsics import Intrinsics
 from .location import Location, NoPositionError, Vector
-from .orientation import find_axes
+from .orientation import Axes
 from .surface import MAX_SAMPLES, MIN_SAMPLES, find_surface, noise_m
 from .transform import Transform
 from .velocity import UNKNOWN
@@ -40,12 +41,13 @@ class ObjectPoints:
     focal_px: float
 
     def located(
-        self, transform: Transform, oriented: bool = False, start: np.ndarray | None = None
+        self, transform: Transform, axes_of: Callable[[np.ndarray, np.ndarray], Axes] | None = None
     ) -> Location:
         """The object's location in the transform's target frame, with unknown velocity.
 
         The position is the median of the points along each axis of the camera, the size their extent along each axis of
-        the target frame. `oriented`: find the object's own axes, too; `start`: as `find_axes`.
+        the target frame. `axes_of`: finds the object's own axes from its points and the camera's
+        place, as `find_axes`.
         """
         points, middle = transform.apply(self.points_camera), np.median(self.points_camera, axis=0)
         low, high = np.percentile(points, SIZE_PERCENTILES, axis=0)
@@ -55,7 +57,7 @@ class ObjectPoints:
             velocity_xyz=UNKNOWN,
             points=points.astype(np.float32),
             pixels=self.pixels,
-            axes=find_axes(points, transform.translation, start) if oriented else None,
+            axes=None if axes_of is None else axes_of(points, transform.translation),
             stddev_m=self._stddev_m(float(middle[2])),
         )
 

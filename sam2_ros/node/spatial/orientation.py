@@ -30,6 +30,7 @@ FINE_RAD = np.deg2rad(
 )  # the last three for the contrast
 FULL_CONTRAST = 1 - 1 / math.sqrt(2)  # of a rectangle: at 45 degrees its box has sqrt(2) times the edges
 MIN_QUALITY = 0.24  # below, the points look alike from all sides
+KEPT_QUALITY = 0.16  # the same for an object that had axes in the last image, so that they do not flicker
 LONG = 1.6  # an edge that exceeds the second one so much is an axis by itself
 UNKNOWN_STDDEV_RAD = math.pi / math.sqrt(3)  # of an angle that may be anything
 LEAST_STDDEV_RAD = math.radians(2.0)  # measured on rendered boxes with the noise of a depth camera
@@ -57,11 +58,17 @@ class Axes:
         return LEAST_STDDEV_RAD / max(self.quality, 0.1) if self.distinct else UNKNOWN_STDDEV_RAD
 
 
-def find_axes(points: np.ndarray, camera_xyz: np.ndarray, start: np.ndarray | None = None) -> Axes:
+def find_axes(
+    points: np.ndarray,
+    camera_xyz: np.ndarray,
+    start: np.ndarray | None = None,
+    min_quality: float = MIN_QUALITY,
+) -> Axes:
     """The axes of ``[n, 3]`` points (n >= 3, metres), by the convention above.
 
     camera_xyz: the camera's place in the frame of the points. start: the rotation of the last image; the search begins
-    there, and is repeated from the principal axes if the object has turned much.
+    there, and is repeated from the principal axes if the object has turned much. min_quality: axes of a lower quality
+    are not distinct.
     """
     sample = points[_chosen(len(points))]
     centre = np.median(sample, axis=0)
@@ -71,9 +78,9 @@ def find_axes(points: np.ndarray, camera_xyz: np.ndarray, start: np.ndarray | No
     order = np.argsort(-edges, kind="stable")
     rotation, edges, contrast = rotation[:, order], edges[order], contrast[order]
     quality = np.clip(contrast / FULL_CONTRAST, 0.0, 1.0)
-    if quality.min() >= MIN_QUALITY:
+    if quality.min() >= min_quality:
         return Axes(_directed(rotation, camera_xyz - centre), edges, float(quality.min()), True)
-    if edges[0] >= LONG * edges[1] and quality[1:].min() >= MIN_QUALITY:  # a pen: round, but long
+    if edges[0] >= LONG * edges[1] and quality[1:].min() >= min_quality:  # a pen: round, but long
         rotation = _completed(rotation[:, 0], camera_xyz - centre)
         return Axes(
             _directed(rotation, camera_xyz - centre),
@@ -185,12 +192,20 @@ class OrientationTracker:
 
     def __init__(self) -> None:
         self._last: dict[int, np.ndarray] = {}
+        self._distinct: set[int] = set()  # in their last image
+
+    def find(self, label: int, points: np.ndarray, camera_xyz: np.ndarray) -> Axes:
+        """The axes of an object's points, as `find_axes`, named as in its last image."""
+        floor = KEPT_QUALITY if label in self._distinct else MIN_QUALITY
+        return self.update(label, find_axes(points, camera_xyz, self._last.get(label), floor))
 
     def update(self, label: int, axes: Axes) -> Axes:
         """The axes named as in the object's last image; by convention if there was none."""
         if not axes.distinct:
+            self._distinct.discard(label)
             return axes
-        last = self.last(label)
+        self._distinct.add(label)
+        last = self._last.get(label)
         if last is not None:
             # trace(last^T rotation same) is 1 + 2 cos(angle between the two)
             nearness = np.einsum("ij,ik,nkj->n", last, axes.rotation, _SAME_BOX)
@@ -199,17 +214,15 @@ class OrientationTracker:
         self._last[label] = axes.rotation
         return axes
 
-    def last(self, label: int) -> np.ndarray | None:
-        """The rotation in the object's last image with distinct axes; None if there was none."""
-        return self._last.get(label)
-
     def keep(self, labels: set[int]) -> None:
         """Drop all objects except these."""
         for label in self._last.keys() - labels:
             del self._last[label]
+        self._distinct &= labels
 
     def clear(self) -> None:
         self._last.clear()
+        self._distinct.clear()
 
 
 def quaternion_of(rotation: np.ndarray) -> tuple[float, float, float, float]:

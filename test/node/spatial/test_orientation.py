@@ -81,7 +81,7 @@ def test_a_box_that_turns_keeps_the_names_and_directions_of_its_axes():
     for number in range(60):
         true = rotation_about(0, 0.6) @ rotation_about(1, np.radians(6 * number))
         surface = seen(cuboid(SLOPES, CENTRE, (0.16, 0.12, 0.12), true), number)
-        axes = tracker.update(1, find_axes(surface.points_camera, CAMERA, tracker.last(1)))
+        axes = tracker.find(1, surface.points_camera, CAMERA)
         assert axes.distinct
         if last is not None:
             steps.append(apart_deg(last, axes.rotation))
@@ -99,7 +99,7 @@ def test_the_axes_of_a_box_that_stands_still_do_not_tremble():
         [],
     )
     for number in range(20):
-        axes = tracker.update(1, find_axes(seen(body, number).points_camera, CAMERA, tracker.last(1)))
+        axes = tracker.find(1, seen(body, number).points_camera, CAMERA)
         turns.append(axes.rotation)
     assert max(apart_deg(turns[0], each) for each in turns) < 6
 
@@ -134,7 +134,7 @@ def test_axes_turn_with_the_target_frame():
     body = cuboid(SLOPES, CENTRE, BRICK, rotation_about(0, 0.5) @ rotation_about(2, 0.4))
     surface = seen(body)
     turn = Transform(rotation_about(2, 0.7) @ rotation_about(0, -1.2), np.array([1.0, 2.0, 3.0]))
-    here, there = surface.located(IDENTITY, oriented=True).axes, surface.located(turn, oriented=True).axes
+    here, there = surface.located(IDENTITY, find_axes).axes, surface.located(turn, find_axes).axes
     for axis in range(3):
         assert line_deg(turn.rotation @ here.rotation[:, axis], there.rotation[:, axis]) < 1
     assert surface.located(turn).axes is None  # not asked for, not computed

@@ -277,8 +277,8 @@ def test_latency_is_until_the_positions_are_out(bench):
     time.sleep(0.3)
     bench.transforms.newest_ns = sent
     bench.wait(lambda: bench.objects)
-    _, _, longest_ms = bench.statistics.percentiles_ms()["latency"]
-    assert longest_ms > 250
+    # Recorded after the last output is sent, so possibly after the first has arrived.
+    bench.wait(lambda: bench.statistics.percentiles_ms()["latency"][2] > 250)
 
 
 def test_without_tf2_msgs_there_are_no_tf_frames_and_everything_else_works(monkeypatch, capfd):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import List, NamedTuple  # noqa: UP035
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, TextSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
@@ -86,6 +86,7 @@ OVERRIDES = {
         ("", "off", "reseed", "track_all"),
     ),
     "min_detection_score": Argument("", f"Boxes with a smaller score are ignored, 0 to 1. {AS_FILE}"),
+    "mask_topics": Argument("", f"Ids whose masks are published, separated by commas: cup,gear. {AS_FILE}"),
     "autostart": Argument("", f"false: wait for a lifecycle manager. {AS_FILE}", ("", *YES_OR_NO)),
 }
 
@@ -101,6 +102,9 @@ def node_parameters(given: dict[str, str]) -> dict[str, object]:
             parameters[name] = is_yes(given[name])
         elif given[name] and name == "min_detection_score":
             parameters[name] = as_number(name, given[name])
+        elif given[name] and name == "mask_topics":
+            ids = [[TextSubstitution(text=each.strip())] for each in given[name].split(",")]
+            parameters[name] = ParameterValue(ids, value_type=List[str])  # noqa: UP006 (not list: launch)
         elif given[name]:
             # As string: launch would convert a model named 1 to a number, and off to false.
             parameters[name] = ParameterValue(given[name], value_type=str)

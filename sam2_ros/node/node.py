@@ -41,6 +41,7 @@ from .frame_history import FrameHistory, StampedImage
 from .late_prompts import LatePrompts
 from .loading import Loaded, free_device_memory, load, tracker_config
 from .object_registry import ObjectRegistry
+from .outputs.clouds import CloudService
 from .outputs.publish import Outputs
 from .outputs.result_publisher import ResultPublisher
 from .parameters.declared import DeclaredParameters
@@ -80,6 +81,7 @@ class Sam2Node(LifecycleNode):
     # rclpy also calls destroy_node() on a node whose constructor failed half way.
     _configured: Configured | None = None
     _segment_service: SegmentService | None = None
+    _cloud_service: CloudService | None = None
     configuring = False  # a model is being loaded, which may take long
     hanging = False  # after destroy_node: a thread is still inside the model
 
@@ -100,6 +102,7 @@ class Sam2Node(LifecycleNode):
 
         self._requests = Requests(self, self._statistics, queue=self._queue, settings=self._declared)
         self._segment_service = SegmentService(self, self._model, self._declared)
+        self._cloud_service = CloudService(self, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: diagnostics continue while a simulation (use_sim_time) is paused.
@@ -155,7 +158,7 @@ class Sam2Node(LifecycleNode):
                     self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
                 )
                 made.callback(spatial.destroy)
-            outputs = Outputs(self, self._statistics, params.mask_topics, params.use_3d)
+            outputs = Outputs(self, self._statistics, params)
             made.callback(outputs.destroy)
             return Configured(
                 loaded=loaded,
@@ -180,6 +183,7 @@ class Sam2Node(LifecycleNode):
             settings=self._declared,
             clock=self.get_clock(),
             log=self.get_logger(),
+            clouds=self._cloud_service,
         )
         self._worker = Worker(
             configured.loaded.tracker,
@@ -223,8 +227,9 @@ class Sam2Node(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop everything within a few seconds; `hanging` is then True if a thread has not ended."""
         self.hanging = not self._stop_work(END_PATIENCE_S)
-        if self._segment_service is not None:
-            self.hanging |= not self._segment_service.destroy()
+        for service in (self._segment_service, self._cloud_service):
+            if service is not None:
+                self.hanging |= not service.destroy()
         super().destroy_node()
 
     def _autostart(self) -> None:
@@ -309,6 +314,9 @@ class Sam2Node(LifecycleNode):
         return self._declared.set(parameter_list, super().set_parameters_atomically)
 
     def _apply(self, params: NodeParams) -> None:
+        """Raises UserError for values that cannot take effect; nothing has changed then."""
+        if self._configured is not None:
+            self._configured.outputs.follow(params)
         self._camera.enable(params.enable)
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history

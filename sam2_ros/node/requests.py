@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped
 from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
@@ -21,8 +22,9 @@ from sam2_ros.engine import Prompt, PromptError
 
 from .convert import prompt_request, stamp_to_ns
 from .diagnostics import Statistics
-from .interfaces import AddObjects, PromptArray, RemoveObjects
+from .interfaces import AddObjects, PromptArray, PublishMask, RemoveObjects
 from .limits import listed, shown
+from .outputs.topic_names import topic_names
 from .parameters.declared import DeclaredParameters
 from .prompt_queue import PromptQueue, PromptRequest
 from .qos import subscribe
@@ -43,6 +45,7 @@ class Requests:
         queue: Callable[[], PromptQueue],
         settings: DeclaredParameters,
     ) -> None:
+        self._node = node
         self._log = node.get_logger()
         self._statistics = statistics
         self._queue = queue
@@ -52,6 +55,7 @@ class Requests:
         subscribe(node, Point, "~/clicked_pixel", self._on_clicked_pixel, QoSProfile(depth=10))
         node.create_service(AddObjects, "~/add_objects", self._on_add_objects)
         node.create_service(RemoveObjects, "~/remove_objects", self._on_remove_objects)
+        node.create_service(PublishMask, "~/publish_mask", self._on_publish_mask)
         node.create_service(Trigger, "~/reset", self._on_reset)
 
     def submit(self, requests: Sequence[Callable[[], PromptRequest]]) -> tuple[list[str], list[str]]:
@@ -142,3 +146,30 @@ class Requests:
             count = 0  # not configured: there are no objects
         response.success, response.message = True, f"{count} objects forgotten"
         return response
+
+    def _on_publish_mask(self, request: Any, response: Any) -> Any:
+        """Sets the parameter mask_topics, so that there is one list of mask topics."""
+        object_id = request.id
+        ids = [each for each in self._settings.wanted.mask_topics if each and each != object_id]
+        try:
+            self._settings.used.limits.check_size(object_id, "", 0)
+            if not object_id:
+                raise PromptError("the request has no id: name the object whose mask is wanted")
+        except PromptError as error:
+            response.message = str(error)
+            return response
+        wanted = [*ids, object_id] if request.on else ids
+        result = self._node.set_parameters([Parameter("mask_topics", value=wanted or [""])])[0]
+        response.success, response.message = result.successful, result.reason
+        if response.success and request.on:
+            response.topic = self._node.resolve_topic_name(topic_names([object_id])[object_id])
+            response.message = self._what_to_know(object_id)
+        return response
+
+    def _what_to_know(self, object_id: str) -> str:
+        """Why the mask topic of this object is silent now; empty if it is not."""
+        try:
+            known = object_id in self._queue().objects.ids
+        except PromptError as error:
+            return f"{error}; the topic comes then"
+        return "" if known else f"no object '{shown(object_id)}' yet: prompt it under this id"

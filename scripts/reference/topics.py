@@ -44,6 +44,10 @@ COMPUTED = [
     ),
     Endpoint("in", "/tf, /tf_static", "tf2_msgs/TFMessage", "the QoS of tf2"),
     Endpoint("out", "~/mask/<id>", "sensor_msgs/Image", f"{RELIABLE}, depth 1"),
+    Endpoint("out", "~/first_mask/<id>", "sensor_msgs/Image", f"{RELIABLE}, depth 1, transient local"),
+    Endpoint("out", "~/pose/<id>", "geometry_msgs/PoseStamped", f"{RELIABLE}, depth 1"),
+    Endpoint("out", "~/cloud/<id>", "sensor_msgs/PointCloud2", f"{RELIABLE}, depth 1"),
+    Endpoint("out", "/tf", "tf2_msgs/TFMessage", f"{RELIABLE}, depth 100"),
 ]
 MEANINGS = {
     "image_raw": "The camera's images, with `image_transport: raw` (the default). [Encodings](images.md#encodings).",
@@ -62,15 +66,24 @@ MEANINGS = {
     "~/status": "The same without pixels, for `ros2 topic echo`, logs and plots.",
     "~/label_image": "mono16: 0 is background, else the label of the object.",
     "~/mask/<id>": "For the ids in `mask_topics`: the object's mask, mono8 at full size.",
+    "~/first_mask/<id>": "For the ids in `mask_topics`: the mask of the first image that shows the object after it was "
+    "created, or after it came back from LOST. Late subscribers get it, too.",
     "~/debug_image": "With `use_debug`: the image with masks, ids and states drawn in.",
     "~/detections_2d": "Boxes of the visible objects; needs vision_msgs.",
-    "~/detections_3d": "With `use_3d`: positions and sizes of the visible objects; needs vision_msgs.",
+    "~/detections_3d": "With `use_3d`: poses, oriented boxes, covariances of the visible objects; needs vision_msgs.",
     "~/object_cloud": "With `use_3d`: the points of the visible objects, coloured.",
+    "~/pose/<id>": "With `use_3d`, for the ids in `pose_topics`: position and orientation of the object, in the frame "
+    "of the positions, for each image in which it is visible and located.",
+    "~/cloud/<id>": "With `use_3d`, for the ids in `cloud_topics`: every point of the object in the newest image.",
+    "/tf": "With `use_3d` and `publish_tf`: the frame `<tf_prefix><id>` (`sam2/cup`) of each visible and located "
+    "object, in the frame of the positions, under the image's stamp. None while it is hidden: look-ups then fail.",
     "~/markers": "With `use_3d`: positions for RViz.",
     "/diagnostics": "Stage times, rates, drops, prompts, objects by state, memory; once a second.",
     "~/add_objects": "",
     "~/remove_objects": "",
     "~/segment": "",
+    "~/cloud": "",
+    "~/publish_mask": "",
     "~/reset": "Forgets all objects. Labels are not reused.",
     "~/enable": "Switches the processing of images on or off, as the parameter `enable` does.",
 }

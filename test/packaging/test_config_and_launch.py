@@ -124,7 +124,13 @@ def test_the_rviz_view_asks_for_what_the_node_offers() -> None:
 
 
 def test_the_launch_files_are_there() -> None:
-    names = ["realsense_detector.launch.py", "replay.launch.py", "sam2.launch.py", "text_detector.launch.py"]
+    names = [
+        "foundationpose.launch.py",
+        "realsense_detector.launch.py",
+        "replay.launch.py",
+        "sam2.launch.py",
+        "text_detector.launch.py",
+    ]
     assert [launch_file.name for launch_file in LAUNCH_FILES] == names
 
 

@@ -44,6 +44,11 @@ MESSAGES = {
 }
 SERVICES = {
     "AddObjects": ("Prompt[] prompts", "bool success, string message, string[] ids"),
+    "ObjectCloud": (
+        "string id, bool organized",
+        "bool success, string message, sensor_msgs/PointCloud2 cloud",
+    ),
+    "PublishMask": ("string id, bool on", "bool success, string message, string topic"),
     "RemoveObjects": ("string[] ids", "bool success, string message, string[] ids"),
     "Segment": (
         "sensor_msgs/Image image, Prompt[] prompts, bool multimask",

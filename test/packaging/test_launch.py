@@ -92,7 +92,7 @@ def parameters_of(node: Any, context: LaunchContext) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.parametrize("name", ["sam2", "replay", "realsense_detector", "text_detector"])
+@pytest.mark.parametrize("name", ["sam2", "replay", "realsense_detector", "text_detector", "foundationpose"])
 def test_launch_accepts_a_launch_file_and_every_argument_is_described(name: str) -> None:
     description = get_launch_description_from_python_launch_file(str(LAUNCH / f"{name}.launch.py"))
     arguments = description.get_launch_arguments()
@@ -115,7 +115,13 @@ def test_the_commands_in_the_documents_use_arguments_that_exist() -> None:
             page.read_text("utf-8").replace("\\\n#", "\\\n"),
         )
     ]
-    assert {name for name, _ in commands} == {"sam2", "replay", "realsense_detector", "text_detector"}
+    assert {name for name, _ in commands} == {
+        "sam2",
+        "replay",
+        "realsense_detector",
+        "text_detector",
+        "foundationpose",
+    }
     for name, rest in commands:
         path = str(LAUNCH / f"{name}.launch.py")
         known = {a.name for a in get_launch_description_from_python_launch_file(path).get_launch_arguments()}
@@ -168,6 +174,7 @@ def test_arguments_go_before_the_file_with_the_types_that_the_node_declares(pack
         "detection_mode": "off",
         "target_frame": "base",
         "min_detection_score": "0",
+        "mask_topics": "cup, 5",
     }
     context = context_of("sam2", rviz="true", params_file=str(CONFIG / "cpu.yaml"), **given)
     (node,) = load("sam2").start_node(context)
@@ -179,6 +186,7 @@ def test_arguments_go_before_the_file_with_the_types_that_the_node_declares(pack
         "detection_mode": "off",
         "target_frame": "base",
         "min_detection_score": 0.0,
+        "mask_topics": ["cup", "5"],
     }
     assert {name: parameters[name] for name in expected} == expected
     assert isinstance(parameters["min_detection_score"], float)  # the node takes no other type
@@ -378,6 +386,56 @@ class SetPromptClient:
         self.asked.append(request.prompt)
         success = self.replies[len(self.asked) - 1]
         return SimpleNamespace(done=lambda: True, result=lambda: SimpleNamespace(success=success))
+
+
+def with_object(**given: str) -> LaunchContext:
+    """A context as foundationpose.launch.py leaves it for the tracker and the estimator."""
+    context = context_of("foundationpose", **given)
+    for action in load("foundationpose").fill_in(context):
+        action.execute(context)
+    return context_of("sam2", **context.launch_configurations)
+
+
+def text_of(line: Any, context: LaunchContext) -> str:
+    return "".join(part.perform(context) for part in line.msg)
+
+
+def test_foundationpose_gets_the_mask_of_the_object_from_the_tracker(packages: Path) -> None:
+    add_package(packages, "isaac_ros_foundationpose")
+    add_package(packages, "rclcpp_components", "component_container_mt")
+    context = with_object(id="left gear", mesh="/m/gear.obj", image="/c/image", name="sam2", namespace="arm")
+    (node,) = load("sam2").start_node(context)
+    assert parameters_of(node, context)["mask_topics"] == ["left gear"]
+    line, container = load("foundationpose").hand_over(context)
+    assert "/arm/sam2/first_mask/left_gear (the first, latched)" in text_of(line, context)
+    (estimator,) = container._ComposableNodeContainer__composable_node_descriptions
+    remapped = {
+        "".join(part.perform(context) for part in source): "".join(part.perform(context) for part in target)
+        for source, target in estimator.remappings
+    }
+    assert remapped["pose_estimation/segmentation"] == "/arm/sam2/mask/left_gear"
+    assert remapped["pose_estimation/image"] == "/c/image"
+
+
+def test_without_a_mesh_only_the_tracker_is_started_and_the_topics_are_named(packages: Path) -> None:
+    context = with_object(id="gear")
+    (line,) = load("foundationpose").hand_over(context)
+    assert "masks of 'gear': /sam2/mask/gear (every image)" in text_of(line, context)
+    assert "no estimator is started here" in text_of(line, context)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "id: nothing was given"),
+        ({"id": "gear", "mesh": "/m/gear.obj"}, "is not installed or not sourced"),
+    ],
+)
+def test_a_hand_over_that_cannot_work_says_so_before_anything_is_started(
+    given: dict[str, str], said: str, packages: Path
+) -> None:
+    with pytest.raises(RuntimeError, match=re.escape(said)):
+        with_object(**given)
 
 
 def test_the_player_and_the_recorder_get_what_was_said() -> None:

@@ -14,6 +14,7 @@ from depth_scenes import frame, tracked
 from geometry_msgs.msg import Point
 from rclpy.serialization import deserialize_message, serialize_message
 from sam2_ros_msgs.msg import ObjectStatusArray
+from sam2_ros_msgs.srv import ObjectCloud
 from std_msgs.msg import Header
 
 from sam2_ros.node.outputs.object_messages import objects_message, status_message
@@ -51,7 +52,7 @@ def assert_agree(status, objects):
         for name in SAME:
             assert getattr(light, name) == getattr(full, name), name
         assert light.pose.position == full.position
-        turned = light.pose.orientation
+        turned = light.pose.orientation  # no axes were asked for, or there is no position
         assert (turned.x, turned.y, turned.z, turned.w) == (0.0, 0.0, 0.0, 1.0)
         assert math.isnan(light.position_stddev)
 
@@ -137,3 +138,9 @@ def test_a_whole_number_is_enough_when_a_float_is_set_at_run_time(robot):
     refused = robot.set_parameter("camera_timeout", "soon")
     assert not refused.successful
     assert "got the text 'soon', expected a number" in refused.reason
+
+
+def test_a_cloud_without_depth_is_refused_with_the_remedy(robot):
+    reply = robot.call(ObjectCloud, "cloud", ObjectCloud.Request(id="box"))
+    assert not reply.success
+    assert reply.message == "no cloud of 'box': use_3d is false: set it to true, and configure the node again"

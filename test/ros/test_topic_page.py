@@ -39,9 +39,11 @@ def resolved(name: str) -> str:
 
 
 def test_the_page_lists_what_a_running_node_has(make_robot) -> None:
-    parameters = {"mask_topics": "[cup]"}
+    parameters = {"mask_topics": "[cup]", "pose_topics": "[cup]", "cloud_topics": "[cup]"}
     if importlib.util.find_spec("message_filters"):
         parameters["use_3d"] = True
+        if importlib.util.find_spec("tf2_msgs"):
+            parameters["publish_tf"] = True
     if importlib.util.find_spec("vision_msgs"):
         parameters["detection_mode"] = "reseed"
     robot = make_robot(**parameters)
@@ -67,6 +69,7 @@ def test_the_page_lists_what_a_running_node_has(make_robot) -> None:
         unless = {"/tf", "/tf_static"}  # no target_frame
         if "use_3d" not in parameters:
             unless |= {"/depth_image", "/camera_info", "/sam2/object_cloud", "/sam2/markers"}
+            unless |= {"/sam2/pose/cup", "/sam2/cloud/cup"}
         if "use_3d" not in parameters or "detection_mode" not in parameters:
             unless |= {"/sam2/detections", "/sam2/detections_2d", "/sam2/detections_3d"}
         assert absent <= unless, heading

@@ -121,6 +121,24 @@ def sphere(slopes: np.ndarray, centre: tuple, radius_m: float) -> np.ndarray:
         return np.where(root > 0, (b - np.sqrt(root)) / a, np.inf)
 
 
+def cuboid(slopes: np.ndarray, centre: tuple, size: tuple, rotation: np.ndarray) -> np.ndarray:
+    """[H, W] depth of a box with edges `size` along the columns of `rotation` [3, 3]; inf beside it."""
+    rays = np.dstack([slopes, np.ones(slopes.shape[:2])]) @ rotation
+    eye, half = -np.array(centre, float) @ rotation, np.array(size, float) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sides = (-half - eye) / rays, (half - eye) / rays
+    near, far = np.minimum(*sides).max(-1), np.maximum(*sides).min(-1)
+    return np.where((near < far) & (near > 0), near, np.inf)
+
+
+def rotation_about(axis: int, angle_rad: float) -> np.ndarray:
+    """[3, 3] rotation about the x (0), y (1) or z (2) axis."""
+    rotation, first, second = np.eye(3), (axis + 1) % 3, (axis + 2) % 3
+    rotation[[first, second], [first, second]] = np.cos(angle_rad)
+    rotation[first, second], rotation[second, first] = -np.sin(angle_rad), np.sin(angle_rad)
+    return rotation
+
+
 def tracked(mask: np.ndarray, object_id: str = "cup", label: int = 1, presence: float = 7.0) -> TrackedObject:
     box, area_px, centroid_xy = measure_mask(mask)
     return TrackedObject(

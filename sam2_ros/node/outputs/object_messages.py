@@ -21,6 +21,7 @@ from sam2_ros.media.messages.tracked_object import cropped_mask, roi_of, state_f
 from sam2_ros.media.ros_image import ImageFields, mono_to_image_fields
 from sam2_ros.node.interfaces import ObjectStatus, ObjectStatusArray, TrackedObject, TrackedObjectArray
 from sam2_ros.node.spatial.location import Location, ObjectLocations
+from sam2_ros.node.spatial.location_messages import orientation_of
 
 
 def objects_message(
@@ -64,8 +65,10 @@ def _tracked_object(obj: EngineObject, header: Header, location: Location | None
 def _object_status(obj: EngineObject, location: Location | None) -> ObjectStatus:
     """Without a location, pose, size and velocity are zero and `has_position` is false."""
     roi = RegionOfInterest(**roi_of(obj)._asdict())
-    message = ObjectStatus(**state_fields(obj), roi=roi, position_stddev=math.nan)  # not estimated
-    message.pose.orientation.w = 1.0
+    message = ObjectStatus(**state_fields(obj), roi=roi, position_stddev=math.nan)
+    message.pose.orientation = orientation_of(location)
+    if location is not None:
+        message.position_stddev = location.stddev_m
     _set_location(message, message.pose.position, location)
     return message
 

@@ -25,6 +25,7 @@ from sam2_ros.node.spatial.object_locator import ObjectLocator, ObservedImage
 from sam2_ros.node.spatial.transform import IDENTITY, Transform
 from sam2_ros.node.spatial.waiting import WaitingQueue
 
+from .clouds import CloudService
 from .publish import Outputs
 
 PLAUSIBLE_AGE_S = 10.0  # an older image is from a bag, and its stamp says nothing about delay
@@ -67,6 +68,7 @@ class ResultPublisher:
         settings: DeclaredParameters,
         clock: Clock,
         log: RcutilsLogger,
+        clouds: CloudService | None = None,
     ) -> None:
         self._outputs = outputs
         self._spatial = spatial
@@ -76,6 +78,9 @@ class ResultPublisher:
         self._settings = settings
         self._clock = clock
         self._log = log
+        self._clouds = clouds
+        if clouds is not None:
+            clouds.use(spatial, outputs)
         self._queue: WaitingQueue[_Waiting, Transform] = WaitingQueue(
             ask=self._transform,
             release=self._publish,
@@ -92,6 +97,8 @@ class ResultPublisher:
             height_px, width_px = image_rgb.shape[:2]
             observed = self._spatial.observe(result, height_px, width_px, header)
         self._outputs.publish_masks(result, image_rgb, header, self._settings.used.use_debug)
+        if self._clouds is not None:
+            self._clouds.offer(result, image_rgb, header)
         waiting = _Waiting(result, image_rgb, image, observed)
         for _ in range(self._queue.put(waiting, waiting.size_bytes)):
             self._statistics.lost("not_published")
@@ -104,6 +111,8 @@ class ResultPublisher:
 
     def stop(self) -> bool:
         """Publish the waiting results and stop. False if a message is stuck in the middleware."""
+        if self._clouds is not None:
+            self._clouds.forget()
         return self._queue.stop()
 
     def _transform(self, waiting: _Waiting) -> Transform:
@@ -121,7 +130,8 @@ class ResultPublisher:
             waiting = waiting.existing(self._objects)
         image, located = waiting.image, None
         if self._spatial is not None and waiting.observed is not None:
-            located = self._spatial.locate(waiting.observed, transform, waited_s)
+            oriented = self._outputs.want_axes
+            located = self._spatial.locate(waiting.observed, transform, waited_s, oriented)
         self._outputs.publish_objects(waiting.result, waiting.image_rgb, image.message.header, located)
         self._statistics.timed("latency", (time.monotonic() - image.received_s) * 1e3)
         age_s = (self._clock.now().nanoseconds - image.stamp_ns) / 1e9

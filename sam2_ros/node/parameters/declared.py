@@ -32,7 +32,7 @@ class DeclaredParameters:
     Args:
         node: the parameters are declared on it, with the description, type and range that `ros2 param describe`
             shows. Logs a warning for each given name that is not a parameter.
-        on_change: called with the values in effect after each change.
+        on_change: called with the values in effect after each change; raises UserError to refuse it.
 
     Attributes:
         wanted: the values as set; what `ros2 param get` shows.
@@ -93,12 +93,17 @@ class DeclaredParameters:
         return result
 
     def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        own = _own(parameters)
+        if not own:  # such as the QoS of a topic that is being made, from within on_change
+            return SetParametersResult(successful=True)
+        before = self.wanted, self.used
         try:
-            self.wanted = self.wanted.changed(_own(parameters))
+            self.wanted = self.wanted.changed(own)
+            self.used = self.used.following(self.wanted) if self._held else self.wanted
+            self._on_change(self.used)
         except UserError as error:
+            self.wanted, self.used = before
             return SetParametersResult(successful=False, reason=str(error))
-        self.used = self.used.following(self.wanted) if self._held else self.wanted
-        self._on_change(self.used)
         return SetParametersResult(successful=True)
 
 

@@ -212,8 +212,33 @@ class NodeParams:
     mask_topics: tuple[str, ...] = parameter(
         ("",),
         "Ids of objects whose full-size mask is published on ~/mask/<id> (mono8, the image's header); empty strings "
-        "are ignored. Characters that topic names do not allow become _; two ids must not give the same topic.",
+        "are ignored, and whose first mask is latched on ~/first_mask/<id>. Characters that topic names do not allow "
+        "become _; two ids must not give the same topic. Also set by the service ~/publish_mask.",
+        when="now",
         heading="Outputs and running",
+    )
+    pose_topics: tuple[str, ...] = parameter(
+        ("",),
+        "With use_3d: ids of objects whose position and orientation are published on ~/pose/<id>; names as those of "
+        "mask_topics.",
+        when="now",
+    )
+    cloud_topics: tuple[str, ...] = parameter(
+        ("",),
+        "With use_3d: ids of objects of which every point is published on ~/cloud/<id>; names as those of mask_topics. "
+        "A thread of its own makes them, of the newest image.",
+        when="now",
+    )
+    publish_tf: bool = parameter(
+        False,
+        "With use_3d: publish a tf frame for each object while it is visible and located, under the image's stamp. "
+        "Needs tf2_msgs.",
+        when="now",
+    )
+    tf_prefix: str = parameter(
+        "sam2/",
+        "Name of an object's tf frame before its id. Two nodes whose objects have the same ids need different ones.",
+        when="now",
     )
     use_debug: bool = parameter(
         False,
@@ -279,6 +304,11 @@ class NodeParams:
             self.pixels  # noqa: B018 (created only to validate it)
         except UserError as error:
             raise UserError(f"parameter mono16_range: {error}") from error
+        if self.tf_prefix.startswith("/"):
+            raise UserError(
+                f"parameter tf_prefix: got '{self.tf_prefix}', expected a name that does not begin with /: tf2 refuses "
+                f"such frames; write '{self.tf_prefix.lstrip('/')}'"
+            )
         if self.present_off > self.present_on:
             raise UserError(
                 f"parameter present_off: got {self.present_off}, expected at most present_on = "

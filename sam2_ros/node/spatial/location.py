@@ -6,9 +6,12 @@ Plain numbers and NumPy arrays; does not know how they are computed or published
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from .orientation import Axes
 
 Vector = tuple[float, float, float]
 
@@ -39,6 +42,8 @@ class Location:
         velocity_xyz: m/s, zeros if unknown.
         points: ``[n, 3]`` float32, metres, a sample of the visible surface.
         pixels: ``[n, 2]`` int, column and row of each point in the image.
+        axes: the object's own axes and its size along them; None if nobody asked for them.
+        stddev_m: standard deviation of the position, metres; NaN: not estimated.
     """
 
     position_xyz: Vector
@@ -46,6 +51,8 @@ class Location:
     velocity_xyz: Vector
     points: np.ndarray
     pixels: np.ndarray
+    axes: Axes | None = None
+    stddev_m: float = math.nan
 
 
 @dataclass(frozen=True)

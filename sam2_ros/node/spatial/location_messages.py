@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes messages of locations: a point cloud, markers for RViz, vision_msgs boxes.
+"""Makes messages of locations: point clouds, poses, tf frames, markers for RViz, vision_msgs boxes.
 
 Knows message layouts only. All messages have the stamp of the image and the frame of the positions.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Vector3
+from geometry_msgs.msg import Point, PoseStamped, Quaternion, TransformStamped, Vector3
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -22,6 +22,7 @@ from sam2_ros.media.overlay import colour_of
 from sam2_ros.node.packages import require
 
 from .location import Location, ObjectLocations, Vector
+from .orientation import UNKNOWN_STDDEV_RAD, quaternion_of
 
 MARKER_LIFETIME_NS = 500_000_000
 MIN_SHOWN_SPEED_MPS = 0.05  # a lower speed is likely noise
@@ -46,24 +47,84 @@ def cloud_message(
     begin = 0
     for obj, location in located:
         part = points[begin : begin + len(location.points)]
-        part["x"], part["y"], part["z"] = location.points.T
-        red, green, blue = image_rgb[location.pixels[:, 1], location.pixels[:, 0]].T.astype(np.uint32)
-        part["rgb"] = red << 16 | green << 8 | blue
-        part["label"] = obj.label
+        part[:] = _cloud_points(location.points, location.pixels, image_rgb, obj.label)
         begin += len(part)
+    return _cloud(points[None], _header(spatial, header), is_dense=True)
+
+
+def object_cloud_message(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    label: int,
+    image_rgb: np.ndarray,
+    header: Header,
+    organized: bool,
+) -> PointCloud2:
+    """[n, 3] points of one object at [n, 2] pixels as a cloud, fields as those of `cloud_message`.
+
+    organized: one point per pixel of the [H, W, 3] image; NaN and the label 0 outside the object.
+    """
+    listed = _cloud_points(points, pixels, image_rgb, label)
+    if not organized:
+        return _cloud(listed[None], header, is_dense=True)
+    grid = np.zeros(image_rgb.shape[:2], CLOUD_DTYPE)
+    for name in ("x", "y", "z"):
+        grid[name] = np.nan
+    grid[pixels[:, 1], pixels[:, 0]] = listed
+    return _cloud(grid, header, is_dense=False)
+
+
+def _cloud_points(points: np.ndarray, pixels: np.ndarray, image_rgb: np.ndarray, label: int) -> np.ndarray:
+    made = np.empty(len(points), CLOUD_DTYPE)
+    made["x"], made["y"], made["z"] = points.T
+    red, green, blue = image_rgb[pixels[:, 1], pixels[:, 0]].T.astype(np.uint32)
+    made["rgb"] = red << 16 | green << 8 | blue
+    made["label"] = label
+    return made
+
+
+def _cloud(points_hw: np.ndarray, header: Header, is_dense: bool) -> PointCloud2:
     message = PointCloud2(
-        header=_header(spatial, header),
-        height=1,
-        width=len(points),
+        header=header,
+        height=points_hw.shape[0],
+        width=points_hw.shape[1],
         fields=_CLOUD_FIELDS,
         is_bigendian=False,
         point_step=CLOUD_DTYPE.itemsize,
-        row_step=CLOUD_DTYPE.itemsize * len(points),
-        is_dense=True,
+        row_step=CLOUD_DTYPE.itemsize * points_hw.shape[1],
+        is_dense=is_dense,
     )
     data = array("B")
-    data.frombytes(points.view(np.uint8).data)
+    data.frombytes(points_hw.tobytes())
     message.data = data  # as an array: a list, or the constructor, takes 100 times longer
+    return message
+
+
+def orientation_of(location: Location | None) -> Quaternion:
+    """The object's axes as a quaternion; the identity if they are not known."""
+    if location is None or location.axes is None or not location.axes.distinct:
+        return Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
+    x, y, z, w = quaternion_of(location.axes.rotation)
+    return Quaternion(x=x, y=y, z=z, w=w)
+
+
+def pose_message(location: Location, frame_id: str, header: Header) -> PoseStamped:
+    message = PoseStamped(header=Header(stamp=header.stamp, frame_id=frame_id))
+    message.pose.position = _point(location.position_xyz)
+    message.pose.orientation = orientation_of(location)
+    return message
+
+
+def tf_message(spatial: ObjectLocations, result: FrameResult, header: Header, prefix: str) -> Any:
+    """A tf2_msgs/TFMessage with a frame `<prefix><id>` per located object; UserError if tf2_msgs is not installed."""
+    tf2 = require("tf2_msgs.msg", "tf2_msgs", "publish_tf")
+    message = tf2.TFMessage()
+    for obj, location in _located(spatial, result):
+        made = TransformStamped(header=_header(spatial, header), child_frame_id=f"{prefix}{obj.id}")
+        x, y, z = location.position_xyz
+        made.transform.translation = Vector3(x=x, y=y, z=z)
+        made.transform.rotation = orientation_of(location)
+        message.transforms.append(made)
     return message
 
 
@@ -117,9 +178,19 @@ def detections_3d_message(spatial: ObjectLocations, result: FrameResult, header:
         hypothesis.pose.pose.position = _point(location.position_xyz)
         detection = vision.Detection3D(header=_header(spatial, header), id=obj.id, results=[hypothesis])
         detection.bbox.center.position = _point(location.position_xyz)
-        detection.bbox.size = Vector3(x=location.size_xyz[0], y=location.size_xyz[1], z=location.size_xyz[2])
+        detection.bbox.center.orientation = hypothesis.pose.pose.orientation = orientation_of(location)
+        hypothesis.pose.covariance = _covariance(location)
+        size = location.size_xyz if location.axes is None else location.axes.size_xyz
+        detection.bbox.size = Vector3(x=float(size[0]), y=float(size[1]), z=float(size[2]))
         message.detections.append(detection)
     return message
+
+
+def _covariance(location: Location) -> np.ndarray:
+    """[36] of x, y, z and the rotations about them, row by row: what stddev_m and the axes' quality say."""
+    angle = UNKNOWN_STDDEV_RAD if location.axes is None else location.axes.stddev_rad
+    distance = location.stddev_m if math.isfinite(location.stddev_m) else 0.0
+    return np.diag([distance**2] * 3 + [angle**2] * 3).ravel()
 
 
 def _located(spatial: ObjectLocations, result: FrameResult) -> list[tuple[TrackedObject, Location]]:

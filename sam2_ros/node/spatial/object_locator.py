@@ -7,13 +7,15 @@ position; tracking is not affected, and /diagnostics reports the reason.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from sam2_ros.engine import FrameResult
+from sam2_ros.engine import FrameResult, TrackedObject
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, StatusLine
 
@@ -22,6 +24,7 @@ from .depth_subscriptions import DepthSubscriptions
 from .intrinsics import Intrinsics
 from .location import Location, NoPositionError, NotYetError, ObjectLocations
 from .object_points import ObjectPoints, measure_points
+from .orientation import OrientationTracker
 from .transform import IDENTITY, Transform, Transforms, overdue
 from .velocity import VelocityEstimator
 
@@ -94,6 +97,7 @@ class ObjectLocator:
             raise
         self._lock = threading.Lock()  # guards the attributes below
         self._velocities = VelocityEstimator()
+        self._orientations = OrientationTracker()
         self._frame_id = ""
         self._reasons: deque[str] = deque(maxlen=JUDGED_IMAGES)  # one per image; "" = nothing missing
         self._counts = Counter(
@@ -106,12 +110,13 @@ class ObjectLocator:
             self._transforms.destroy()
 
     def discontinuity(self) -> None:
-        """Time or the camera jumped: drop velocities, depth images and transforms."""
+        """Time or the camera jumped: drop velocities, axes, depth images and transforms."""
         self._sources.discontinuity()
         if self._transforms is not None:
             self._transforms.forget()
         with self._lock:
             self._velocities.clear()
+            self._orientations.clear()
 
     def observe(self, result: FrameResult, height_px: int, width_px: int, header: Any) -> ObservedImage:
         """The visible surfaces of the objects of one image, given its result, size (px) and header."""
@@ -139,11 +144,16 @@ class ObjectLocator:
         return self._transforms.at(observed.header)
 
     def locate(
-        self, observed: ObservedImage, transform: Transform | NoPositionError, waited_s: float = 0.0
+        self,
+        observed: ObservedImage,
+        transform: Transform | NoPositionError,
+        waited_s: float = 0.0,
+        oriented: bool = False,
     ) -> ObjectLocations:
         """The locations of the observed surfaces, given the transform or the reason why there is none.
 
         Call in the order of the images, because of the velocities. `waited_s`: seconds waited for the transform.
+        `oriented`: find the objects' own axes, too, which takes 1 to 2 ms an object.
         """
         frame_id = self._target_frame or observed.header.frame_id
         missing = list(observed.missing)
@@ -156,15 +166,16 @@ class ObjectLocator:
         with self._lock:
             if frame_id != self._frame_id:
                 self._velocities.clear()
+                self._orientations.clear()
                 self._frame_id = frame_id
             self._velocities.keep(set(observed.labels.values()))
+            self._orientations.keep(set(observed.labels.values()))
             if isinstance(transform, Transform):
                 for object_id, points in observed.surfaces.items():
-                    location = points.located(transform)
-                    velocity = self._velocities.update(
-                        observed.labels[object_id], observed.stamp_s, location.position_xyz
-                    )
-                    locations[object_id] = replace(location, velocity_xyz=velocity)
+                    label = observed.labels[object_id]
+                    find = partial(self._orientations.find, label) if oriented else None
+                    location = points.located(transform, find)
+                    locations[object_id] = self._followed(label, observed.stamp_s, location)
             reason = "; ".join(missing)
             self._reasons.append(reason)
             self._counts.update(
@@ -174,6 +185,27 @@ class ObjectLocator:
                 images_waited_for_tf=waited_s > 0,
             )
         return ObjectLocations(frame_id, locations, "" if locations else reason)
+
+    def _followed(self, label: int, stamp_s: float, location: Location) -> Location:
+        """The location with what needs earlier images: its velocity, and the scatter of its position."""
+        velocity = self._velocities.update(label, stamp_s, location.position_xyz)
+        return replace(
+            location,
+            velocity_xyz=velocity,
+            stddev_m=max(location.stddev_m, self._velocities.scatter_m(label)),
+        )
+
+    def whole_surface(
+        self, obj: TrackedObject, height_px: int, width_px: int, header: Any
+    ) -> tuple[str, ObjectPoints, Transform]:
+        """Frame, every point of a visible object's surface in the camera's frame, and the transform to the frame.
+
+        Raises NoPositionError, or NotYetError while tf does not reach the stamp.
+        """
+        transform = IDENTITY if self._transforms is None else self._transforms.at(header)
+        depth, intrinsics = self._view(height_px, width_px, header)
+        points = measure_points(obj, depth, intrinsics, max_samples=math.inf)
+        return self._target_frame or header.frame_id, points, transform
 
     def _view(self, height_px: int, width_px: int, header: Any) -> tuple[DepthImage, Intrinsics]:
         """The depth image and the intrinsics of an image. Raises NoPositionError."""

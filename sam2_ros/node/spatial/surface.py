@@ -45,9 +45,13 @@ class Surface:
 
 
 def find_surface(
-    mask_hw: np.ndarray, box: tuple[int, int, int, int], depth: DepthImage, focal_px: float
+    mask_hw: np.ndarray,
+    box: tuple[int, int, int, int],
+    depth: DepthImage,
+    focal_px: float,
+    max_samples: float = MAX_SAMPLES,
 ) -> Surface:
-    """A sample of at most about MAX_SAMPLES pixels of the object's visible surface.
+    """A sample of at most about `max_samples` pixels of the object's visible surface.
 
     Args:
         mask_hw: ``[H, W]`` bool at the size of the depth image.
@@ -57,7 +61,7 @@ def find_surface(
     """
     x0, y0, x1, y1 = box
     area_px = int(np.count_nonzero(mask_hw[y0:y1, x0:x1]))
-    stride = max(1, math.ceil(math.sqrt(area_px / MAX_SAMPLES)))
+    stride = max(1, math.ceil(math.sqrt(area_px / max_samples)))
     inside = mask_hw[y0:y1:stride, x0:x1:stride]
     rows, columns = np.nonzero(inside)
     pixels_xy = np.stack([columns * stride + x0, rows * stride + y0], axis=1).astype(np.int32)
@@ -80,7 +84,7 @@ def find_surface(
         inlier = (depth_m >= near_m) & (depth_m <= far_m)
         # Edge pixels are added only if their depth continues the core's: otherwise flying pixels stretch the object.
         low_m, high_m = np.percentile(depth_m[core & inlier], (1, 99))
-        margin_m = BIN_NOISE * _noise_m(high_m) + 0.15 * (high_m - low_m)
+        margin_m = BIN_NOISE * noise_m(high_m) + 0.15 * (high_m - low_m)
         inlier &= core | ((depth_m >= low_m - margin_m) & (depth_m <= high_m + margin_m))
     if np.count_nonzero(inlier) < MIN_SAMPLES:
         raise NoPositionError(
@@ -111,7 +115,8 @@ def _core(inside: np.ndarray, edge: float, open_sides: tuple[bool, bool, bool, b
     return distance > min(edge, float(distance.max()) / 2)
 
 
-def _noise_m(depth_m: float) -> float:
+def noise_m(depth_m: float) -> float:
+    """Standard deviation of one depth reading in metres."""
     return NOISE_M * (1 + depth_m * depth_m)
 
 
@@ -128,7 +133,7 @@ def _interval(depth_m: np.ndarray, reach_per_m: float) -> tuple[float, float]:
     median_m = float(
         np.partition(own, middle)[middle]
     )  # one of the readings, so no spread excludes all of them
-    least_m = SPREAD * _noise_m(median_m)
+    least_m = SPREAD * noise_m(median_m)
     most_m = max(REACH * reach_per_m * median_m, least_m)
 
     def half(deviations_m: np.ndarray) -> float:

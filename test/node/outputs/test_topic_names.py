@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam2_ros.errors import UserError
-from sam2_ros.node.outputs.mask_topics import mask_topics
+from sam2_ros.node.outputs.topic_names import MAX_TOPICS, topic_names
 
 PREFIX = "~/mask/"
 
@@ -32,13 +32,13 @@ PREFIX = "~/mask/"
     ],
 )
 def test_a_mask_topic_is_named_after_its_object(object_id, name):
-    assert mask_topics([object_id]) == {object_id: PREFIX + name}
+    assert topic_names([object_id]) == {object_id: PREFIX + name}
 
 
 @given(st.lists(st.text(max_size=12), max_size=4))
 def test_no_topic_is_hidden_or_shared_whatever_the_ids_are(object_ids):
     try:
-        topics = mask_topics(object_ids)
+        topics = topic_names(object_ids)
     except UserError:
         return  # refused with an error
     assert list(topics) == [each for each in dict.fromkeys(object_ids) if each]
@@ -55,10 +55,23 @@ def test_no_topic_is_hidden_or_shared_whatever_the_ids_are(object_ids):
 def test_two_ids_of_one_topic_are_refused_and_both_named(pair):
     for first, second in itertools.permutations(pair):
         with pytest.raises(UserError) as error:
-            mask_topics(["other", first, second])
+            topic_names(["other", first, second])
         for words in (f"'{first}'", f"'{second}'", PREFIX, "rename one"):
             assert words in str(error.value)
 
 
 def test_the_same_id_twice_and_an_empty_one_are_no_fault():
-    assert mask_topics(["cup", "", "cup"]) == {"cup": "~/mask/cup"}
+    assert topic_names(["cup", "", "cup"]) == {"cup": "~/mask/cup"}
+
+
+def test_each_output_has_topics_of_its_own_and_names_its_parameter():
+    assert topic_names(["a b"], "pose") == {"a b": "~/pose/a_b"}
+    with pytest.raises(
+        UserError, match="parameter cloud_topics: the clouds of 'a b' and 'a_b' would both be on"
+    ):
+        topic_names(["a b", "a_b"], "cloud")
+
+
+def test_more_topics_than_there_may_be_objects_are_refused():
+    with pytest.raises(UserError, match=f"parameter pose_topics: got {MAX_TOPICS + 1} ids, expected at most"):
+        topic_names([f"cup{number}" for number in range(MAX_TOPICS + 1)], "pose")

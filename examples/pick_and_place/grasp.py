@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans a top grasp: footprint of the seen points, inverse kinematics of the arm, joint targets from above to lifted.
 
-Knows the arm's model and points in the arm's base frame; does not know the simulated world, ROS or where points are from.
+Knows the arm's model and points in the arm's base frame; does not know the simulated world or ROS.
 """
 
 from __future__ import annotations

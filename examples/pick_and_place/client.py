@@ -7,12 +7,14 @@ Knows the node by its topics and services alone, and its own arm; does not know 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections import deque
 from typing import Any
 
 import numpy as np
 import rclpy
 from grasp import HOME, OPEN_M, Arm, NoGraspError, plan_grasp, trajectory
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sam2_ros_msgs.msg import ObjectStatus, ObjectStatusArray, PromptArray, TrackedObject
 from sam2_ros_msgs.srv import RemoveObjects
@@ -168,7 +170,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="images per second of the camera")
     args = parser.parse_args()
     rclpy.init()
-    rclpy.spin(Picker(args.node, args.rate))
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(Picker(args.node, args.rate))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from camera import View, surface_median
 from sam2_ros_msgs.msg import TrackedObject
 from world import World
 
-from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.media.label_text import put_text
 from sam2_ros.media.overlay import draw_masks, write_png
 
@@ -45,7 +44,6 @@ class TrialRecord:
         self.trial, self.thing, self.rate_hz = trial, thing, rate_hz
         self.images: list[dict[str, Any]] = []
         self.unanswered, self.ended, self.lifted, self.wall_s, self.last_ns = 0, "time is up", False, 0.0, 0
-        self.first_box = (0, 0, 0, 0)
         self._mask = np.zeros((1, 1), bool)
         self._rgb = np.zeros((1, 1, 3), np.uint8)
         self._found: np.ndarray | None = None
@@ -57,8 +55,6 @@ class TrialRecord:
         """Takes the state of the world in one image, and what the client was doing."""
         self._mask, self._rgb, self.last_ns = view.bodies == world.wanted, view.rgb, stamp_ns
         self._median, self._centre = surface_median(view, world.wanted), world.centre()
-        if not self.images:
-            self.first_box = tight_box(self._mask)
         pixels = int(self._mask.sum())
         first = self.images[0]["pixels"] if self.images else pixels
         self.images.append(

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros demo`: tracks a rendered robot-camera clip with the live node, and scores the result.
+"""`sam2-ros demo`: runs the live node on a rendered clip, or with a simulated arm at a table, and scores the result.
 
-Does not render or score: reads arguments, shows progress and a table.
+Does not render, simulate or score: reads arguments, shows progress and a table.
 """
 
 from __future__ import annotations
 
+import enum
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+
+from sam2_ros.errors import UserError
 
 from . import output as show
 from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
@@ -19,27 +22,65 @@ from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
+NODE_COMMAND = (sys.executable, "-m", "sam2_ros.node.node")
+
+
+class Scene(str, enum.Enum):
+    """What the node sees."""
+
+    CLIP = "clip"
+    TABLETOP = "tabletop"
+
 
 @opens_model
 def demo(
     model_options: ModelOptions,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/demo"),
+    scene: Annotated[
+        Scene,
+        typer.Option(
+            help="clip: a rendered robot's camera. tabletop: a simulated arm grasps what is tracked (needs pybullet)."
+        ),
+    ] = Scene.CLIP,
+    out: Annotated[Path | None, typer.Option(help=OUT_HELP, show_default="out/demo, or out/tabletop")] = None,
     frames: Annotated[
-        int | None, typer.Option(min=2, help="Number of frames, from the clip's start. Default: all 150.")
+        int | None, typer.Option(min=2, help="clip: number of frames, from its start. Default: all 150.")
     ] = None,
     direct: Annotated[
-        bool, typer.Option("--direct", help="Track without ROS, even if ROS 2 is installed.")
+        bool, typer.Option("--direct", help="clip: track without ROS, even if ROS 2 is installed.")
+    ] = False,
+    trials: Annotated[int, typer.Option(min=1, help="tabletop: number of objects to grasp.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="tabletop: the same seed gives the same tables.")] = 0,
+    moving_camera: Annotated[
+        bool, typer.Option("--moving-camera", help="tabletop: the camera swings around the table.")
     ] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Render a robot-camera clip, play it to the live ROS 2 node as a rosbag2, and score the published masks.
 
-    Writes to --out: the clip (camera/, truth/, prompts.json), overlay.mp4,
+    With --scene tabletop a simulated arm asks the node for objects and grasps
+    them; positions and grasps are scored by the simulator's truth. Writes
+    overlay.mp4, pictures/, trials.jsonl, report.html and summary.json.
+
+    The clip writes to --out: the clip (camera/, truth/, prompts.json), overlay.mp4,
     node/tracked/ (rosbag2), report.html and summary.json. Without rclpy the
     command reports so, tracks the clip directly, and writes direct/tracked/
     instead. nano runs at 256 px here unless --image-size is given.
     """
+    if scene is Scene.TABLETOP:
+        if frames is not None or direct:
+            raise UserError("--frames and --direct were given, but belong to --scene clip: leave them out")
+        summary = _tabletop(
+            model_options, out or Path("out/tabletop"), trials, seed, moving_camera, overwrite
+        )
+    else:
+        summary = _clip(model_options, out or Path("out/demo"), frames, direct, overwrite)
+    show.print_json(as_json, summary)
+
+
+def _clip(
+    model_options: ModelOptions, out: Path, frames: int | None, direct: bool, overwrite: bool
+) -> dict[str, Any]:
     from sam2_ros.eval.demo import DemoConfig, run_demo
     from sam2_ros.live.player import fastdds_profile, missing_ros
 
@@ -49,7 +90,7 @@ def demo(
     config = DemoConfig(
         out=out,
         model_options=model_options,
-        node_command=None if reason else (sys.executable, "-m", "sam2_ros.node.node"),
+        node_command=None if reason else NODE_COMMAND,
         direct_because=reason or "",
         profiles_file=None if reason else fastdds_profile(),
         frames=frames,
@@ -60,4 +101,28 @@ def demo(
     show.print_table("sam2-ros demo", {key: value for key, value in summary.items() if key != "per_object"})
     for name in ("report.html", "overlay.mp4", f"{'direct' if reason else 'node'}/tracked", "summary.json"):
         show.path(out / name)
-    show.print_json(as_json, summary)
+    return summary
+
+
+def _tabletop(
+    model_options: ModelOptions, out: Path, trials: int, seed: int, moving_camera: bool, overwrite: bool
+) -> dict[str, Any]:
+    from sam2_ros.eval.tabletop import TabletopConfig, run_tabletop
+    from sam2_ros.live.player import fastdds_profile
+
+    config = TabletopConfig(
+        out, NODE_COMMAND, model_options, fastdds_profile(), trials, seed, moving_camera, overwrite
+    )
+    with show.progress_bar("starting") as bar:
+        summary = run_tabletop(config, bar.show)
+    hidden = ("by_scenario", "per_trial", "failures", "versions", "created", "command")
+    show.print_table(
+        "sam2-ros demo --scene tabletop", {key: value for key, value in summary.items() if key not in hidden}
+    )
+    for failure in summary["failures"]:
+        show.note(
+            f"trial {failure['trial'] + 1} failed: {failure['scenario']}, {failure['thing']}: {failure['ended']}"
+        )
+    for name in ("report.html", "overlay.mp4", "summary.json"):
+        show.path(out / name)
+    return summary

@@ -15,9 +15,8 @@ import pybullet
 
 WIDTH_PX, HEIGHT_PX = 320, 240
 FOCAL_PX = 420.0
-MATRIX = np.array(
-    [[FOCAL_PX, 0, (WIDTH_PX - 1) / 2], [0, FOCAL_PX, (HEIGHT_PX - 1) / 2], [0, 0, 1]], np.float64
-)
+# The renderer samples column u at u, counted from the left border, and row v at HEIGHT_PX - 1 - v from the lower one.
+MATRIX = np.array([[FOCAL_PX, 0, WIDTH_PX / 2], [0, FOCAL_PX, HEIGHT_PX / 2 - 1], [0, 0, 1]], np.float64)
 NEAR_M, FAR_M = 0.1, 4.0
 TARGET_XYZ = (0.52, 0.0, 0.03)  # the camera looks at the middle of the table
 DISTANCE_M, ELEVATION = 0.98, math.radians(52)

@@ -26,16 +26,7 @@ from .fingerprint import made_with
 from .metrics import mean, rounded, spread
 from .report.tabletop_page import write_tabletop_page
 
-RESULT_NAMES = (
-    "trials.jsonl",
-    "overlay.mp4",
-    "pictures/",
-    "client.log",
-    "simulator.log",
-    "node.log",
-    "summary.json",
-    "report.html",
-)
+RESULT_NAMES = ("trials.jsonl", "overlay.mp4", "pictures/", "summary.json", "report.html")
 BEFORE_GRASP = ("wait", "approach", "descend")
 """Phases of the client in which the gripper does not hold the object: those of the position error."""
 MAX_OBJECTS = 4
@@ -80,9 +71,7 @@ def run_tabletop(
     ) as folder:
         on_progress("starting the node", 0, config.trials)
         work = folder.scratch("tabletop")
-        play_tabletop(
-            play, work, folder.live("node.log"), lambda done: on_progress("trials", done, config.trials)
-        )
+        play_tabletop(play, work, folder.live, lambda done: on_progress("trials", done, config.trials))
         for made in sorted(work.rglob("*")):
             if made.is_file():
                 shutil.copy2(made, folder.stage(made.relative_to(work).as_posix()))

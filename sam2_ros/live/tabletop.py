@@ -54,12 +54,20 @@ def missing_for_tabletop() -> str | None:
 
 
 def play_tabletop(
-    play: TabletopPlay, out: Path, node_log: Path, on_trials: Callable[[int], None] = lambda done: None
+    play: TabletopPlay,
+    out: Path,
+    log: Callable[[str], Path],
+    on_trials: Callable[[int], None] = lambda done: None,
 ) -> int | None:
-    """Plays all trials; `on_trials` is called with the number of complete ones. Returns the node's exit status.
+    """Plays all trials. Returns the node's exit status.
 
-    The simulator writes trials.jsonl, overlay.mp4 and pictures/ into `out`. Raises UserError if a process does not
-    start or ends early.
+    The simulator writes trials.jsonl, overlay.mp4 and pictures/ into `out`.
+
+    Args:
+        log: returns the file for the output of a process: node.log, client.log, simulator.log.
+        on_trials: called with the number of complete trials.
+
+    Raises UserError if a process does not start or ends early.
     """
     programs = shared_folder(PROGRAMS, "simulator.py", in_clone=f"examples/{PROGRAMS}")
     domain_id = own_domain_id()
@@ -72,12 +80,12 @@ def play_tabletop(
     simulator += ["--moving-camera"] if play.moving_camera else []
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment_set(environment))
-        node = stack.enter_context(NodeProcess(command, node_log, environment))
+        node = stack.enter_context(NodeProcess(command, log("node.log"), environment))
         with LiveGraph("sam2_ros_tabletop", domain_id, node, NODE_NAME) as graph:
             graph.wait_until_active(play.start_timeout_s)
         client = [sys.executable, str(programs / "client.py")]
-        picker = stack.enter_context(NodeProcess(client, out / "client.log", environment))
-        table = stack.enter_context(NodeProcess(simulator, out / "simulator.log", environment))
+        picker = stack.enter_context(NodeProcess(client, log("client.log"), environment))
+        table = stack.enter_context(NodeProcess(simulator, log("simulator.log"), environment))
         lines = out / "trials.jsonl"
         while table.running:
             node.check()

@@ -41,7 +41,7 @@ BETWEEN_S = 5.0  # of simulated time between trials
 LONGEST_S = 30.0  # of simulated time for a trial
 PATIENCE_S = 5.0  # for the answer to an image, in real time
 START_PATIENCE_S = 180.0
-SHOWN_AT_MOST = 10
+SHOWN_AT_MOST = 10  # images without an answer
 
 
 class Link(Node):
@@ -165,7 +165,7 @@ def play(link: Link, trial: Trial, video: VideoWriter, start_ns: int, rate_hz: f
     record = TrialRecord(trial, world.name, rate_hz)
     noise = np.random.default_rng((trial.seed, trial.number))
     period_ns = round(1e9 / rate_hz)
-    began_s, targets, doing = time.monotonic(), world.targets, ""
+    began_s, targets, doing, silent = time.monotonic(), world.targets, "", 0
     try:
         first = world.view()
         stamp_ns = link.show_until_seen(start_ns, period_ns, first, noise)
@@ -179,8 +179,12 @@ def play(link: Link, trial: Trial, video: VideoWriter, start_ns: int, rate_hz: f
             commanded, phase, status, objects = link.answers(stamp_ns)
             record.result(stamp_ns, status, objects)
             video.write(record.picture())
-            if commanded is None or phase is None:
+            silent = silent + 1 if commanded is None or phase is None else 0
+            if silent:
                 record.unanswered += 1
+                if silent == SHOWN_AT_MOST:
+                    record.ended = "node or client stopped answering"
+                    break
             elif phase[0] == trial.object_id:
                 targets, doing = commanded, phase[1]
                 if doing.startswith(("done", "gave up")):

@@ -89,7 +89,6 @@ def tabletop_numbers(
     scenarios = dict.fromkeys(trial["scenario"] for trial in trials)
     return {
         "command": "sam2-ros demo --scene tabletop",
-        "trials": len(trials),
         "seed": config.seed,
         "camera": "moving" if config.moving_camera else "static",
         "model": opened.model,
@@ -115,7 +114,8 @@ def _measures(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     visible = [image for image in images if image["visible"]]
     located = [image for image in visible if image["error_mm"] is not None]
     return {
-        "grasped": f"{sum(trial['lifted'] for trial in trials)} of {len(trials)}",
+        "trials": len(trials),
+        "grasped": sum(bool(trial["lifted"]) for trial in trials),
         "position_error_mm": _percentiles(image["error_mm"] for image in located),
         "distance_to_centre_mm": _percentiles(image["centre_mm"] for image in located),
         "position_stddev_mm": _percentiles(image["stddev_mm"] for image in located),

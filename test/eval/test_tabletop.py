@@ -60,12 +60,12 @@ def test_the_error_counts_images_before_the_grasp_that_show_the_object():
     bad = [image("wait", True, 5.0), image("wait", False, None)]
     trials = [trial(0, "still", True, good), trial(1, "hidden", False, bad)]
     numbers = tabletop_numbers(TabletopConfig(Path("out"), NODE, seed=7), ModelOptions(), trials)
-    assert numbers["grasped"] == "1 of 2"
+    assert (numbers["grasped"], numbers["trials"]) == (1, 2)
     assert numbers["position_error_mm"]["p50"] == 3.0
     assert (numbers["visible_images"], numbers["without_position"]) == (4, 1)
     assert numbers["position_stddev_mm"]["p50"] == 2.0  # the unknown one is left out
     assert numbers["mean_iou"] == pytest.approx(0.9)
-    assert numbers["by_scenario"]["still"]["grasped"] == "1 of 1"
+    assert numbers["by_scenario"]["still"]["grasped"] == 1
     assert numbers["by_scenario"]["hidden"]["prompt_to_grasp_s"] is None
     assert [failure["ended"] for failure in numbers["failures"]] == ["gave up: LOST"]
     assert "images" not in numbers["per_trial"][0]
@@ -84,6 +84,17 @@ def test_without_pybullet_one_line_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.live
+@pytest.mark.long
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_a_node_that_ends_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    node = (sys.executable, "-c", "raise SystemExit('no more memory')")
+    with pytest.raises(UserError, match="the node ended with exit status 1") as error:
+        run_tabletop(TabletopConfig(tmp_path / "out", node, profiles_file=fastdds_profile()))
+    assert "no more memory" in str(error.value)
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
 @pytest.mark.alone
 @pytest.mark.live
 @pytest.mark.long
@@ -99,7 +110,7 @@ def test_two_live_trials_lift_both_things_and_leave_report_and_video(tmp_path: P
     )
     summary = run_tabletop(config)
     assert summary == json.loads((tmp_path / "summary.json").read_text())
-    assert summary["grasped"] == "2 of 2", (tmp_path / "simulator.log").read_text()
+    assert summary["grasped"] == 2, (tmp_path / "simulator.log").read_text()
     assert summary["position_error_mm"]["p95"] < 20
     assert summary["mean_iou"] > 0.7
     trials = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]

@@ -34,7 +34,7 @@ def write_tabletop_page(
         title=f"{summary['model']} and an arm at a table, {summary['camera']} camera",
         headlines=_headlines(summary),
         summary=summary,
-        scenarios=[(name, one) for name, one in summary["by_scenario"].items()],
+        scenarios=list(summary["by_scenario"].items()),
         pictures=[picture for trial in shown for picture in _pictures(trial, pictures)],
         failed=len(failed),
         made=facts_of(summary, {"seed": "Seed", "camera": "Camera"}),
@@ -42,7 +42,7 @@ def write_tabletop_page(
 
 
 def _headlines(summary: Mapping[str, Any]) -> list[Headline]:
-    found = [Headline(summary["grasped"].replace(" of ", "/"), "", "objects lifted")]
+    found = [Headline(f"{summary['grasped']}/{summary['trials']}", "", "objects lifted")]
     if error := summary["position_error_mm"]:
         found.append(Headline(f"{error['p50']:.1f}", "mm", "position error, p50"))
         found.append(Headline(f"{error['p95']:.1f}", "mm", "position error, p95"))

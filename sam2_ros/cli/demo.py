@@ -6,7 +6,6 @@ Does not render, simulate or score: reads arguments, shows progress and a table.
 
 from __future__ import annotations
 
-import enum
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,26 +21,20 @@ from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
 
+CLIP, TABLETOP = "clip", "tabletop"  # values of --scene
 NODE_COMMAND = (sys.executable, "-m", "sam2_ros.node.node")
-
-
-class Scene(str, enum.Enum):
-    """What the node sees."""
-
-    CLIP = "clip"
-    TABLETOP = "tabletop"
 
 
 @opens_model
 def demo(
     model_options: ModelOptions,
     scene: Annotated[
-        Scene,
+        str,
         typer.Option(
             help="clip: a rendered robot's camera. tabletop: a simulated arm grasps what is tracked (needs pybullet)."
         ),
-    ] = Scene.CLIP,
-    out: Annotated[Path | None, typer.Option(help=OUT_HELP, show_default="out/demo, or out/tabletop")] = None,
+    ] = CLIP,
+    out: Annotated[Path | None, typer.Option(help=f"{OUT_HELP} Default: out/demo, or out/tabletop.")] = None,
     frames: Annotated[
         int | None, typer.Option(min=2, help="clip: number of frames, from its start. Default: all 150.")
     ] = None,
@@ -58,16 +51,18 @@ def demo(
 ) -> None:
     """Render a robot-camera clip, play it to the live ROS 2 node as a rosbag2, and score the published masks.
 
-    With --scene tabletop a simulated arm asks the node for objects and grasps
-    them; positions and grasps are scored by the simulator's truth. Writes
-    overlay.mp4, pictures/, trials.jsonl, report.html and summary.json.
-
-    The clip writes to --out: the clip (camera/, truth/, prompts.json), overlay.mp4,
+    Writes to --out: the clip (camera/, truth/, prompts.json), overlay.mp4,
     node/tracked/ (rosbag2), report.html and summary.json. Without rclpy the
     command reports so, tracks the clip directly, and writes direct/tracked/
     instead. nano runs at 256 px here unless --image-size is given.
+
+    With --scene tabletop a simulated arm asks the node for objects and grasps
+    them, and the simulator scores positions and grasps. Writes overlay.mp4,
+    pictures/, trials.jsonl, report.html and summary.json.
     """
-    if scene is Scene.TABLETOP:
+    if scene not in (CLIP, TABLETOP):
+        raise UserError(f"--scene '{scene}' given, expected {CLIP} or {TABLETOP}")
+    if scene == TABLETOP:
         if frames is not None or direct:
             raise UserError("--frames and --direct were given, but belong to --scene clip: leave them out")
         summary = _tabletop(

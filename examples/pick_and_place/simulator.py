@@ -161,7 +161,7 @@ def transform(camera_in_base: np.ndarray, stamp_ns: int) -> TransformStamped:
 
 def play(link: Link, trial: Trial, video: VideoWriter, start_ns: int, rate_hz: float) -> TrialRecord:
     """Plays one trial until the client says that it ended, or for `LONGEST_S`."""
-    world = World(trial.seed, trial.scenario, link.moving_camera)
+    world = World(trial.seed, trial.scenario, link.moving_camera, trial.twins)
     record = TrialRecord(trial, world.name, rate_hz)
     noise = np.random.default_rng((trial.seed, trial.number))
     period_ns = round(1e9 / rate_hz)
@@ -217,7 +217,8 @@ def main() -> None:
     stamp_ns = FIRST_S * 1_000_000_000
     with (args.out / "trials.jsonl").open("w") as lines:
         for number in range(args.trials):
-            trial = Trial(number, args.seed * 1000 + number, args.scenario[number % len(args.scenario)])
+            scenario = args.scenario[number % len(args.scenario)]
+            trial = Trial(number, args.seed * 1000 + number, scenario, args.twins)
             record = play(link, trial, video, stamp_ns, args.rate)
             record.write_pictures(args.out / "pictures")
             lines.write(json.dumps(record.summary()) + "\n")
@@ -238,6 +239,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=SCENARIOS, help="played in turns")
     parser.add_argument("--moving-camera", action="store_true", help="the camera swings around the table")
+    parser.add_argument(
+        "--twins", action="store_true", help="the other things are of the same kind as the wanted one"
+    )
     parser.add_argument("--rate", type=float, default=10.0, help="images per simulated second")
     parser.add_argument("--node", default="sam2_node", help="name of the node")
     parser.add_argument("--out", type=Path, default=Path("out/examples/pick_and_place"))

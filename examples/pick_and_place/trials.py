@@ -26,11 +26,12 @@ SCALE = 2  # of the video, over the camera's image
 
 @dataclass(frozen=True)
 class Trial:
-    """number: in the run; seed: of the table; scenario: see `world.SCENARIOS`."""
+    """number: in the run; seed: of the table; scenario: see `world.SCENARIOS`; twins: two more of the same kind."""
 
     number: int
     seed: int
     scenario: str
+    twins: bool = False
 
     @property
     def object_id(self) -> str:

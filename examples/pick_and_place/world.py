@@ -39,7 +39,7 @@ class World:
         time_s: simulated seconds since the first image.
     """
 
-    def __init__(self, seed: int, scenario: str, moving_camera: bool = False) -> None:
+    def __init__(self, seed: int, scenario: str, moving_camera: bool = False, twins: bool = False) -> None:
         if scenario not in SCENARIOS:
             raise ValueError(f"scenario '{scenario}' given, expected one of {', '.join(SCENARIOS)}")
         self.scenario, self.moving_camera, self.time_s = scenario, moving_camera, 0.0
@@ -58,7 +58,7 @@ class World:
         self.targets = np.array([*HOME, OPEN_M])
         self._set_up_arm()
         self._side = float(self.random.choice((-1, 1)))
-        self._place_things()
+        self._place_things(twins)
         for _ in range(2 * PHYSICS_HZ):  # until everything rests
             self._substep(self.targets)
 
@@ -72,8 +72,8 @@ class World:
             pybullet.resetJointState(self.arm, joint, OPEN_M, **self._call)
             pybullet.changeDynamics(self.arm, joint, lateralFriction=1.5, spinningFriction=0.01, **self._call)
 
-    def _place_things(self) -> None:
-        """Puts the wanted thing and two others on the table, the others away from its way."""
+    def _place_things(self, twins: bool) -> None:
+        """Puts the wanted thing and two others, or two of its kind, on the table, away from its way."""
         choices = ROLLING if self.scenario == "rolls" else SHAPES
         if self.scenario == "pushed":
             choices = [shape for shape in SHAPES if shape.rest_m < 0.036]  # a push topples what is taller
@@ -99,6 +99,7 @@ class World:
         self.wanted = self._put(wanted, x, y, 0.0 if wanted.lying else self.random.uniform(-math.pi, math.pi))
         others = [shape for shape in SHAPES if shape.name != wanted.name]
         self.random.shuffle(others)
+        others = [wanted, wanted] if twins else others
         for other in others[:2]:
             for _ in range(60):
                 x, y = self.random.uniform(0.36, 0.64), self.random.uniform(-0.26, 0.26)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sam2-ros demo`: tracks a rendered robot-camera clip with the live node, and scores the result.
+"""`sam2-ros demo`: runs the live node on a rendered clip, or with a simulated arm at a table, and scores the result.
 
-Does not render or score: reads arguments, shows progress and a table.
+Does not render, simulate or score: reads arguments, shows progress and a table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,16 +25,30 @@ if TYPE_CHECKING:  # imported only by the command that runs, so that start-up st
     from sam2_ros.eval.demo import DemoConfig
     from sam2_ros.weights.open_model import ModelOptions
 
+CLIP, TABLETOP = "clip", "tabletop"  # values of --scene
+NODE_COMMAND = (sys.executable, "-m", "sam2_ros.node.node")
+
 
 @opens_model
 def demo(
     model_options: ModelOptions,
-    out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/demo"),
+    scene: Annotated[
+        str,
+        typer.Option(
+            help="clip: a rendered robot's camera. tabletop: a simulated arm grasps what is tracked (needs pybullet)."
+        ),
+    ] = CLIP,
+    out: Annotated[Path | None, typer.Option(help=f"{OUT_HELP} Default: out/demo, or out/tabletop.")] = None,
     frames: Annotated[
-        int | None, typer.Option(min=2, help="Number of frames, from the clip's start. Default: all 150.")
+        int | None, typer.Option(min=2, help="clip: number of frames, from its start. Default: all 150.")
     ] = None,
     direct: Annotated[
-        bool, typer.Option("--direct", help="Track without ROS, even if ROS 2 is installed.")
+        bool, typer.Option("--direct", help="clip: track without ROS, even if ROS 2 is installed.")
+    ] = False,
+    trials: Annotated[int, typer.Option(min=1, help="tabletop: number of objects to grasp.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="tabletop: the same seed gives the same tables.")] = 0,
+    moving_camera: Annotated[
+        bool, typer.Option("--moving-camera", help="tabletop: the camera swings around the table.")
     ] = False,
     ui: Annotated[
         bool,
@@ -56,39 +70,68 @@ def demo(
     instead. nano runs at 256 px here unless --image-size is given. With --ui
     the clip is played back and forth, and a click prompts the node; --out is
     not written.
+
+    With --scene tabletop a simulated arm asks the node for objects and grasps
+    them, and the simulator scores positions and grasps. Writes overlay.mp4,
+    pictures/, trials.jsonl, report.html and summary.json.
     """
-    from sam2_ros.eval.demo import DemoConfig, run_demo
+    if scene not in (CLIP, TABLETOP):
+        raise UserError(f"--scene '{scene}' given, expected {CLIP} or {TABLETOP}")
+    if not ui and (port is not None or no_open):
+        raise UserError("--port and --no-open are of the page: add --ui, or leave them out")
+    if scene == TABLETOP:
+        if frames is not None or direct or ui:
+            raise UserError("--frames, --direct and --ui belong to --scene clip: leave them out")
+        summary = _tabletop(
+            model_options, out or Path("out/tabletop"), trials, seed, moving_camera, overwrite
+        )
+    else:
+        config = _clip_config(model_options, out or Path("out/demo"), frames, direct, overwrite)
+        if ui:
+            _show_demo(config, port, no_open)
+            return
+        summary = _clip(config)
+    show.print_json(as_json, summary)
+
+
+def _clip_config(
+    model_options: ModelOptions, out: Path, frames: int | None, direct: bool, overwrite: bool
+) -> DemoConfig:
+    from sam2_ros.eval.demo import DemoConfig
     from sam2_ros.live.player import fastdds_profile, missing_ros
 
     reason = "--direct was given" if direct else missing_ros()
-    if ui and reason is not None:
-        raise UserError(f"--ui shows the live node, and {reason}: leave one of them out", status=1)
-    if not ui and (port is not None or no_open):
-        raise UserError("--port and --no-open are of the page: add --ui, or leave them out")
-    if reason is not None:
-        show.err.print(f"No live ROS 2 node: {escape(reason)}. Tracking directly instead.", soft_wrap=True)
-    config = DemoConfig(
+    return DemoConfig(
         out=out,
         model_options=model_options,
-        node_command=None if reason else (sys.executable, "-m", "sam2_ros.node.node"),
+        node_command=None if reason else NODE_COMMAND,
         direct_because=reason or "",
         profiles_file=None if reason else fastdds_profile(),
         frames=frames,
         overwrite=overwrite,
     )
-    if ui:
-        _show_demo(config, port, no_open)
-        return
+
+
+def _clip(config: DemoConfig) -> dict[str, Any]:
+    from sam2_ros.eval.demo import run_demo
+
+    reason = config.direct_because
+    if reason:
+        show.err.print(f"No live ROS 2 node: {escape(reason)}. Tracking directly instead.", soft_wrap=True)
     with show.progress_bar("starting") as bar:
         summary = run_demo(config, bar.show)
     show.print_table("sam2-ros demo", {key: value for key, value in summary.items() if key != "per_object"})
     for name in ("report.html", "overlay.mp4", f"{'direct' if reason else 'node'}/tracked", "summary.json"):
-        show.path(out / name)
-    show.print_json(as_json, summary)
+        show.path(config.out / name)
+    return summary
 
 
 def _show_demo(config: DemoConfig, port: int | None, no_open: bool) -> None:
     """Serve the live view of the demo until Ctrl-C. Raises UserError if the node ends before."""
+    if config.direct_because:
+        raise UserError(
+            f"--ui shows the live node, and {config.direct_because}: leave one of them out", status=1
+        )
     from .ui import check_packages, own_project, show_address
 
     check_packages()
@@ -120,3 +163,27 @@ def _show_demo(config: DemoConfig, port: int | None, no_open: bool) -> None:
         if ended:
             raise ended[0] from None
         show.note("ended")
+
+
+def _tabletop(
+    model_options: ModelOptions, out: Path, trials: int, seed: int, moving_camera: bool, overwrite: bool
+) -> dict[str, Any]:
+    from sam2_ros.eval.tabletop import TabletopConfig, run_tabletop
+    from sam2_ros.live.player import fastdds_profile
+
+    config = TabletopConfig(
+        out, NODE_COMMAND, model_options, fastdds_profile(), trials, seed, moving_camera, overwrite
+    )
+    with show.progress_bar("starting") as bar:
+        summary = run_tabletop(config, bar.show)
+    hidden = ("by_scenario", "per_trial", "failures", "versions", "created", "command")
+    show.print_table(
+        "sam2-ros demo --scene tabletop", {key: value for key, value in summary.items() if key not in hidden}
+    )
+    for failure in summary["failures"]:
+        show.note(
+            f"trial {failure['trial'] + 1} failed: {failure['scenario']}, {failure['thing']}: {failure['ended']}"
+        )
+    for name in ("report.html", "overlay.mp4", "summary.json"):
+        show.path(out / name)
+    return summary

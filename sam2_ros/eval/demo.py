@@ -65,9 +65,13 @@ class DemoConfig:
     @property
     def opened(self) -> ModelOptions:
         """The model options in effect: image size 0 becomes `NANO_IMAGE_SIZE` for nano, else the model's default."""
-        given = self.model_options
-        smaller = given.model == "nano" and not given.image_size
-        return replace(given, image_size=NANO_IMAGE_SIZE) if smaller else given
+        return smaller_nano(self.model_options)
+
+
+def smaller_nano(given: ModelOptions) -> ModelOptions:
+    """The options with image size `NANO_IMAGE_SIZE` instead of 0 for nano."""
+    smaller = given.model == "nano" and not given.image_size
+    return replace(given, image_size=NANO_IMAGE_SIZE) if smaller else given
 
 
 def run_demo(

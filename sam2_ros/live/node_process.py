@@ -58,6 +58,11 @@ class NodeProcess:
             raise RuntimeError("the node was not started yet: enter the context first")
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """True between the start of the process and its end."""
+        return self._process is not None and self._process.poll() is None
+
     def check(self) -> None:
         """Raise UserError if the node is no longer running."""
         if self._process is not None and (status := self._process.poll()) is not None:

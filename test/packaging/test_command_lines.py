@@ -13,6 +13,7 @@ import typer
 
 from sam2_ros.cli.main import _UsageError, app
 from sam2_ros.node.parameters.params import NodeParams
+from sam2_ros.node.parameters.yaml_values import ROS_OWN
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -110,6 +111,7 @@ def test_parameters_given_to_the_node_on_a_page_exist(page):
         given = [right for left, right in pairwise(arguments) if left == "-p" and whole]
         for name in (each.partition(":=")[0] for each in given):
             known = name in NodeParams.__dataclass_fields__ or name.startswith("qos_overrides.")
+            known |= name in ROS_OWN
             assert known, f"{page.name}: -p {name}"
 
 

@@ -169,6 +169,7 @@ def test_a_source_that_fails_in_mid_track_ends_the_run_with_a_notice(tmp_path, s
 
 ACTIONS = """
 import sys
+import time
 sys.path.insert(0, sys.argv[3])
 from pathlib import Path
 from session_clips import Events, box_around, inside, workspace
@@ -177,6 +178,8 @@ from threading import Event as Flag
 
 def say(line):
     print(line, flush=True)
+    if line == sys.argv[4] and not line.startswith("tracked"):
+        time.sleep(100)  # until it is killed: nothing more may happen
 
 with workspace(Path(sys.argv[1]), Path(sys.argv[2])) as (_, session, events):
     session.add_object("cup")
@@ -200,7 +203,7 @@ with workspace(Path(sys.argv[1]), Path(sys.argv[2])) as (_, session, events):
 @pytest.mark.parametrize("moment", ["box", "click", "tracked 8", "stroke", "undo"])
 def test_everything_up_to_the_last_action_survives_kill_9(tmp_path, source, moment):
     here = str(Path(__file__).parents[2] / "support")
-    command = [sys.executable, "-c", ACTIONS, str(tmp_path / "p"), str(source), here]
+    command = [sys.executable, "-c", ACTIONS, str(tmp_path / "p"), str(source), here, moment]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     said = []

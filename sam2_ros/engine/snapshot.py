@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from .memory_bank import MemoryBank
 from .memory_slots import MemorySlots
 from .track_state import Tracks
-
-if TYPE_CHECKING:
-    from .tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -70,30 +67,28 @@ class TrackerSnapshot:
 
     @staticmethod
     @torch.inference_mode()
-    def of(tracker: Tracker) -> TrackerSnapshot:
+    def of(frame_index: int, tracks: Tracks, bank: MemoryBank) -> TrackerSnapshot:
         """Copy the state of a tracker."""
-        stores = tuple(StoredSlots.of(store) for store in tracker.bank.stores)
-        return TrackerSnapshot(
-            tracker.frame_index, deepcopy(tracker.tracks), tracker.bank.first_frame.copy(), stores
-        )
+        stores = tuple(StoredSlots.of(store) for store in bank.stores)
+        return TrackerSnapshot(frame_index, deepcopy(tracks), bank.first_frame.copy(), stores)
 
     @torch.inference_mode()
-    def write_to(self, tracker: Tracker) -> None:
-        """Give a tracker this state; `Tracker.restore` is the public call.
+    def write_to(self, bank: MemoryBank) -> Tracks:
+        """Overwrite a tracker's bank; return a copy of the tracks. `Tracker.restore` is the public call.
 
         Raises:
-            ValueError: the tracker's bank has another shape; it is unchanged.
+            ValueError: the bank has another shape; it is unchanged.
         """
-        theirs = [[tuple(t.shape) for t in store.tensors] for store in tracker.bank.stores]
+        theirs = [[tuple(t.shape) for t in store.tensors] for store in bank.stores]
         if [store.shapes for store in self.stores] != theirs:
             raise ValueError(
                 f"a snapshot of a memory bank of shapes {[s.shapes for s in self.stores]} for one of {theirs}: "
                 "expected a tracker of the same model and settings"
             )
-        for store, target in zip(self.stores, tracker.bank.stores, strict=True):
+        for store, target in zip(self.stores, bank.stores, strict=True):
             store.write_to(target)
-        tracker.bank.first_frame[:] = self.first_frame
-        tracker.tracks, tracker.frame_index = deepcopy(self.tracks), self.frame_index
+        bank.first_frame[:] = self.first_frame
+        return deepcopy(self.tracks)
 
     @property
     def bytes(self) -> int:

@@ -228,7 +228,7 @@ class Tracker:
 
     def snapshot(self) -> TrackerSnapshot:
         """Copy the memories and states as of the newest frame, see `restore`."""
-        return TrackerSnapshot.of(self)
+        return TrackerSnapshot.of(self.frame_index, self.tracks, self.bank)
 
     def restore(self, snapshot: TrackerSnapshot) -> None:
         """Return to the state of a snapshot of this tracker, or of one of the same model and settings.
@@ -239,7 +239,8 @@ class Tracker:
         Raises:
             ValueError: the snapshot is of a tracker of another shape; this tracker is unchanged.
         """
-        snapshot.write_to(self)
+        self.tracks = snapshot.write_to(self.bank)
+        self.frame_index = snapshot.frame_index
         self._last = None
 
     def discard_output(self, row: int) -> None:

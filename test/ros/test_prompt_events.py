@@ -20,7 +20,7 @@ from sam2_ros_msgs.action import TrackUntil
 from sam2_ros_msgs.msg import PromptArray, PromptEvent
 from std_msgs.msg import Header
 
-from sam2_ros.cli.main import main
+from sam2_ros.cli import main as cli
 from sam2_ros.media.bag.storage import BagReader, BagWriter
 from sam2_ros.media.messages.tracked_object import read_objects
 
@@ -276,7 +276,7 @@ def test_prompts_recorded_from_the_events_are_replayed_to_the_same_masks(
         for cdr in events.cdr:
             bag.write_raw("/sam2/prompt_events", "sam2_ros_msgs/msg/PromptEvent", 1, cdr)
     command = ["replay", str(tmp_path / "camera"), "--prompts", str(tmp_path / "events"), "--direct"]
-    status = main([*command, "--image-size", "256", "--model", model, "--out", str(tmp_path / "out")])
+    status = cli.run([*command, "--image-size", "256", "--model", model, "--out", str(tmp_path / "out")])
     assert status == 0, capsys.readouterr().err
     with BagReader(tmp_path / "out/direct/tracked") as reader:
         replayed = {

@@ -13,6 +13,8 @@ from typing import Any
 
 from sam2_ros.engine import ObjectState, PromptError
 
+STAMP_PRECISION_S = 1e-5  # of a stamp of today as a float of seconds, with room
+
 
 class Until(IntEnum):
     """The constants of sam2_ros_msgs/TrackUntil."""
@@ -89,7 +91,9 @@ class Condition:
             self._still_at, self._still_since_s = here, stamp_s
             return ""
         still_s = stamp_s - self._still_since_s
-        return f"still for {still_s:.2f} s within {within_m:g} m" if still_s >= self.stable_for_s else ""
+        if still_s < self.stable_for_s - STAMP_PRECISION_S:
+            return ""
+        return f"still for {still_s:.2f} s within {within_m:g} m"
 
     def timed_out(self, object_id: str, last: Any | None) -> str:
         """Why the goal ends at its time; `last`: the newest ObjectStatus, None if no image has shown the object."""

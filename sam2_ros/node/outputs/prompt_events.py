@@ -27,9 +27,8 @@ from sam2_ros.node.interfaces import PromptEvent, PromptPoint
 from sam2_ros.node.prompt_outcome import Outcome, PromptOutcome
 from sam2_ros.node.qos import OVERRIDABLE
 
-DEPTH = 100  # events that a late subscriber gets
 # In a burst, the publisher waits for its subscribers before it replaces events that they may not have yet.
-BURST = DEPTH // 2
+BURST = 50
 BURST_PATIENCE_S = 0.02
 
 RCLError = rclpy_implementation.RCLError
@@ -43,9 +42,11 @@ class PromptEvents:
         self._statistics = statistics
         self._newest = newest
         self._waiting: deque[tuple[PromptOutcome, Header]] = deque()
-        qos = QoSProfile(depth=DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = node.create_publisher(
-            PromptEvent, "~/prompt_events", qos, qos_overriding_options=OVERRIDABLE
+            PromptEvent,
+            "~/prompt_events",
+            QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),  # 100: for late subscribers
+            qos_overriding_options=OVERRIDABLE,
         )
         self._wake = node.create_guard_condition(self.flush)
 

@@ -48,13 +48,5 @@ def read_prompt(message: Any) -> Prompt:
                 f"mask of {image.width}x{image.height} with {data.size} bytes, expected one byte a pixel"
             )
         mask = data[: image.step * image.height].reshape(image.height, image.step)[:, : image.width] != 0
-    box = tuple(float(edge) for edge in message.box) or None
-    return Prompt(
-        str(message.id),
-        points,
-        labels,
-        box,
-        mask,
-        str(message.class_id),
-        bool(message.replace),  # type: ignore[arg-type]
-    )
+    box: Any = tuple(float(edge) for edge in message.box) or None
+    return Prompt(str(message.id), points, labels, box, mask, str(message.class_id), bool(message.replace))

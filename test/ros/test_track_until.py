@@ -176,7 +176,7 @@ def test_more_goals_than_max_goals_are_aborted_and_a_place_is_free_again_after_o
 
 def test_a_client_that_is_killed_leaves_goals_that_end_by_their_time_and_the_node_works_on(robot, send):
     robot.process()
-    command = [sys.executable, str(ORPHAN), str(robot.domain_id)]
+    command = [sys.executable, str(ORPHAN), str(robot.domain_id), "2"]
     orphan = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
     assert orphan.stdout.readline() == "accepted\n"  # five goals of 2 s, on one object
     orphan.kill()
@@ -194,6 +194,26 @@ def test_a_client_that_is_killed_leaves_goals_that_end_by_their_time_and_the_nod
     robot.wait_for("the end of the orphans", accepted, 30.0)
     robot.set_parameter("max_goals", 64)
     assert "Traceback" not in robot.log()
+
+
+@pytest.mark.slow
+def test_goals_without_a_limit_end_when_their_client_was_killed_and_no_other_listens(make_robot):
+    robot = make_robot(max_goals=5)
+    robot.listen_to_outputs()
+    command = [sys.executable, str(ORPHAN), str(robot.domain_id), "0"]
+    orphan = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+    assert orphan.stdout.readline() == "accepted\n"
+    orphan.kill()
+    orphan.wait()
+
+    def logged() -> bool:  # DDS notices a killed process after 20 s
+        robot.process()
+        return "5 goals of ~/track_until aborted: no action client has listened for 10 s" in robot.log()
+
+    robot.wait_for("the end of the goals", logged, 60.0)
+    robot.action = ActionClient(robot.node, TrackUntil, "/sam2/track_until")
+    robot.wait_for("the action server", robot.action.server_is_ready)
+    assert Goal(robot, robot.action, DURATION, 0.1, id="orphan").ended()[1].success
 
 
 def test_deactivating_ends_every_goal_and_refuses_new_ones_until_the_node_is_active_again(robot, send):

@@ -116,6 +116,8 @@ class TrackUntilServer:
 
     def abort_all(self, reason: str) -> None:
         """End every goal. Called by the executor's thread."""
+        if self._goals:
+            self._log.warning(f"{len(self._goals)} goals of ~/track_until aborted: {reason}")
         for goal in list(self._goals):
             self._end(goal, "abort", reason)
         self._results.clear()

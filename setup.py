@@ -106,6 +106,7 @@ setup(
         (f"share/{NAME}/models/nano", files("models/nano/*")),
         (f"share/{NAME}/msgs/msg", files("sam2_ros_msgs/msg/*.msg")),
         (f"share/{NAME}/msgs/srv", files("sam2_ros_msgs/srv/*.srv")),
+        (f"share/{NAME}/msgs/action", files("sam2_ros_msgs/action/*.action")),
     ],
     # The lower bounds are tested: CONTRIBUTING.md has the command.
     install_requires=[

@@ -52,8 +52,8 @@ def replay(
         Path | None,
         typer.Option(
             help="JSON list of prompts: {id, frame or stamp_ns, box, points [[180, 150, 1], ...], mask, class_id, "
-            "truth}; of a point, 1: on the object, 0: off it. Required for a single bag; in a list of bags each entry "
-            "names its own."
+            "truth}; of a point, 1: on the object, 0: off it. Or a bag with a node's ~/prompt_events: its prompts, on "
+            "their images. Required for a single bag; in a list of bags each entry names its own."
         ),
     ] = None,
     node: Annotated[
@@ -129,7 +129,10 @@ def replay(
     listed = read_bag_list(bag) if is_bag_list(bag) else None
     _check_options(bag, of_list if listed is None else of_one, listed is not None)
     if listed is None and prompts is None:
-        raise UserError(f"--prompts is missing: expected a JSON file with the objects to track in {bag}")
+        raise UserError(
+            f"--prompts is missing: expected a JSON file with the objects to track in {bag}, or a bag with prompt "
+            "events"
+        )
     without = recorded is None if listed is None else any(one.recorded is None for one in listed)
     if node and (reason := missing_ros()) is not None:
         raise UserError(f"--node needs a live ROS 2 graph, and {reason}", status=1)
@@ -212,19 +215,27 @@ def _replay_list(
 def _config(
     node: bool, direct: bool, prompts: Path, truth_ids: Mapping[str, int], **given: Any
 ) -> ReplayConfig:
-    """Settings of one replay: prompts read from the file, the other fields as given. Raises UserError."""
+    """Settings of one replay: prompts read from the file or the bag, the other fields as given. Raises UserError."""
     from sam2_ros.eval.replay.replay_config import ReplayConfig
     from sam2_ros.live.player import fastdds_profile
+    from sam2_ros.media.bag.prompt_events import recorded_prompts
+    from sam2_ros.media.bag.storage import is_bag
+    from sam2_ros.media.bag.timeline import read_timeline
 
     from .prompts import PromptBook, stamps_of
 
     book = PromptBook()
-    book.add_file(prompts)
-    for line in book.notes:
+    if is_bag(prompts):
+        by_image, notes = recorded_prompts(prompts, read_timeline(given["bag"], given.get("topic")))
+        book.files.append(prompts)
+    else:
+        book.add_file(prompts)
+        stamps = stamps_of(given["bag"], given.get("topic"), prompts) if book.has_stamps else None
+        by_image, notes = book.prompts(stamps), book.notes
+    for line in notes:
         show.note(line)
-    stamps = stamps_of(given["bag"], given.get("topic"), prompts) if book.has_stamps else None
     return ReplayConfig(
-        prompts=book.prompts(stamps),
+        prompts=by_image,
         prompts_file=str(prompts),
         prompt_files=tuple(book.files),
         truth_ids=truth_ids or book.truth_values,

@@ -14,6 +14,7 @@ import numpy as np
 
 from sam2_ros.engine import Prompt
 from sam2_ros.media.frame_source import NS_PER_S
+from sam2_ros.media.messages.prompt import fill_prompt
 from sam2_ros.media.ros_image import rgb_to_image_fields
 
 
@@ -36,21 +37,8 @@ def prompt_message(prompts: Sequence[Prompt], stamp_ns: int, frame_id: str) -> A
     array_message = PromptArray()
     _fill_header(array_message.header, stamp_ns, frame_id)
     for prompt in prompts:
-        message = PromptMessage(id=prompt.id, class_id=prompt.class_id, replace=prompt.replace)
+        message = fill_prompt(PromptMessage(), prompt, PromptPoint)
         _fill_header(message.header, stamp_ns, frame_id)
-        if prompt.box is not None:
-            message.box = array.array("f", prompt.box)
-        if prompt.points is not None:
-            labels = [1] * len(prompt.points) if prompt.labels is None else prompt.labels
-            message.points = [
-                PromptPoint(x=float(x), y=float(y), positive=bool(label))
-                for (x, y), label in zip(prompt.points, labels, strict=True)
-            ]
-        if prompt.mask is not None:
-            height_px, width_px = prompt.mask.shape
-            message.mask.height, message.mask.width, message.mask.step = height_px, width_px, width_px
-            message.mask.encoding = "mono8"
-            message.mask.data = array.array("B", (prompt.mask > 0).astype("u1").tobytes())
         array_message.prompts.append(message)
     return array_message
 

@@ -18,10 +18,14 @@ except ImportError as error:
     ) from error
 
 try:
+    from sam2_ros_msgs.action import TrackUntil
     from sam2_ros_msgs.msg import (
         ObjectStatus,
         ObjectStatusArray,
+        Prompt,
         PromptArray,
+        PromptEvent,
+        PromptPoint,
         TrackedObject,
         TrackedObjectArray,
     )

@@ -33,15 +33,18 @@ from sam2_ros.engine import PromptError, Sam2Model
 from sam2_ros.errors import one_line
 from sam2_ros.media.pixels.image_reader import ImageReader
 
+from .actions.track_until import TrackUntilServer
 from .camera import CameraSubscription
 from .convert import ImageDecoder
 from .detector.detector import Detector
 from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
 from .frame_history import FrameHistory, StampedImage
+from .introspection import ServiceIntrospection
 from .late_prompts import LatePrompts
 from .loading import Loaded, free_device_memory, load, tracker_config
 from .object_registry import ObjectRegistry
 from .outputs.clouds import CloudService
+from .outputs.prompt_events import PromptEvents
 from .outputs.publish import Outputs
 from .outputs.result_publisher import ResultPublisher
 from .parameters.declared import DeclaredParameters
@@ -82,6 +85,8 @@ class Sam2Node(LifecycleNode):
     _configured: Configured | None = None
     _segment_service: SegmentService | None = None
     _cloud_service: CloudService | None = None
+    _introspection: ServiceIntrospection | None = None
+    _track_until: TrackUntilServer | None = None
     configuring = False  # a model is being loaded, which may take long
     hanging = False  # after destroy_node: a thread is still inside the model
 
@@ -93,17 +98,26 @@ class Sam2Node(LifecycleNode):
         self._fault = ""
         self._worker: Worker | None = None
         self._results: ResultPublisher | None = None
-        self._objects = ObjectRegistry(self._params.max_objects)
         self._statistics = Statistics()
         self._camera = CameraSubscription(self, self._statistics, self._params.image_transport)
         self._camera.enable(self._params.enable)
+        self._prompt_events = PromptEvents(self, self._statistics, self._newest)
+        report = self._prompt_events.report
+        self._objects = ObjectRegistry(self._params.max_objects, report)
         # The last image of the previous activation, to detect a jump of the stream between two activations.
         self._last_image: StampedImage | None = None
 
-        self._requests = Requests(self, self._statistics, queue=self._queue, settings=self._declared)
+        self._requests = Requests(self, self._statistics, self._queue, self._declared, report)
+        self._track_until = TrackUntilServer(
+            self, self._requests.submit_message, self._objects, self._declared, lambda: self._state
+        )
         self._segment_service = SegmentService(self, self._model, self._declared)
         self._cloud_service = CloudService(self, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
+        self._introspection = ServiceIntrospection(
+            self, [self._segment_service.node], [self._track_until.server]
+        )
+        self._introspection.set(self._params.service_introspection)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: diagnostics continue while a simulation (use_sim_time) is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -184,6 +198,7 @@ class Sam2Node(LifecycleNode):
             clock=self.get_clock(),
             log=self.get_logger(),
             clouds=self._cloud_service,
+            goals=self._track_until,
         )
         self._worker = Worker(
             configured.loaded.tracker,
@@ -206,6 +221,7 @@ class Sam2Node(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop_work()
+        self._abort_goals(self._fault or "the node was deactivated")
         self._state = "inactive"
         return super().on_deactivate(state)
 
@@ -227,6 +243,9 @@ class Sam2Node(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop everything within a few seconds; `hanging` is then True if a thread has not ended."""
         self.hanging = not self._stop_work(END_PATIENCE_S)
+        if self._track_until is not None:
+            self._prompt_events.flush()
+            self._track_until.destroy()
         for service in (self._segment_service, self._cloud_service):
             if service is not None:
                 self.hanging |= not service.destroy()
@@ -255,12 +274,14 @@ class Sam2Node(LifecycleNode):
 
     def _release(self) -> None:
         self._stop_work()
+        self._abort_goals(self._fault or "the node was shut down")
+        self._objects.clear()
         if self._configured is not None:
             self._configured.queue.close()
+            self._configured.queue.drop_ended()
             self._configured.on_graph.close()
         self._configured = None
         self._declared.release()
-        self._objects.clear()
         self._last_image = None
         self._state = "unconfigured"
         gc.collect()
@@ -283,6 +304,13 @@ class Sam2Node(LifecycleNode):
     def _is_active(self) -> bool:
         """True while images are tracked."""
         return self._state == "active"
+
+    def _newest(self) -> StampedImage | None:
+        return self._configured.history.newest if self._configured is not None else None
+
+    def _abort_goals(self, reason: str) -> None:
+        if self._track_until is not None:
+            self._track_until.abort_all(reason)
 
     def _queue(self) -> PromptQueue:
         """The prompt queue; PromptError if the node is not configured."""
@@ -317,6 +345,8 @@ class Sam2Node(LifecycleNode):
         """Raises UserError for values that cannot take effect; nothing has changed then."""
         if self._configured is not None:
             self._configured.outputs.follow(params)
+        if self._introspection is not None:
+            self._introspection.set(params.service_introspection)
         self._camera.enable(params.enable)
         if self._configured is not None:
             self._configured.history.seconds = params.prompt_history

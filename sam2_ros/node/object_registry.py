@@ -16,6 +16,11 @@ import numpy as np
 from sam2_ros.engine import FrameResult, ObjectState, PromptError, TrackedObject
 from sam2_ros.engine.result import MAX_LABEL
 
+from .prompt_outcome import SERVICE, Outcome, PromptOutcome, Report, ignore
+
+FORGOTTEN = "hidden for longer than forget_after"
+DROPPED = "dropped: out of device memory"
+
 
 @dataclass(eq=False)
 class ObjectEntry:
@@ -30,7 +35,9 @@ class ObjectEntry:
         announced: an image began after the object was requested, so the result of that image shows it (PENDING until
             it is tracked).
         open_prompts: number of accepted prompts that are neither applied nor rejected yet.
+        was_tracked: the tracker has held the object at some time.
         exists: False once the object has ended; never True again.
+        end_reason: why it ended.
     """
 
     id: str
@@ -40,7 +47,9 @@ class ObjectEntry:
     tracked: bool = False
     announced: bool = False
     open_prompts: int = 0
+    was_tracked: bool = False
     exists: bool = True
+    end_reason: str = ""
 
 
 class ObjectRegistry:
@@ -49,12 +58,17 @@ class ObjectRegistry:
     Attributes:
         max_objects: maximum number of objects at the same time, including those that wait for their image.
         resets: number of calls of `reset`.
+        lock: while it is held, no object begins or ends. Inner to the lock of the prompt queue.
+
+    Args:
+        report: called, under the lock, with the end of each object and the outcome of each prompt; must not block.
     """
 
-    def __init__(self, max_objects: int) -> None:
+    def __init__(self, max_objects: int, report: Report = ignore) -> None:
         self.max_objects = max_objects
+        self.report = report
         self.resets = 0
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._entries: dict[str, ObjectEntry] = {}  # in order of their first prompts
         self._labels = 0  # last label given
         self._names = 0  # number of the last generated name
@@ -62,23 +76,28 @@ class ObjectRegistry:
     @property
     def ids(self) -> list[str]:
         """Ids of the existing objects, in order of their first prompts."""
-        with self._lock:
+        with self.lock:
             return list(self._entries)
 
     def states(self) -> Counter[ObjectState]:
         """Number of objects in each state, without those that no result has shown yet."""
-        with self._lock:
+        with self.lock:
             return Counter(entry.state for entry in self._entries.values() if entry.state is not None)
 
     def is_tracked(self, object_id: str) -> bool:
         """True if the tracker must hold an object of this id; any other object it holds has ended."""
-        with self._lock:
+        with self.lock:
             return object_id in self._entries and self._entries[object_id].tracked
 
     def has_label(self, label: int) -> bool:
         """True if the object of this label still exists."""
-        with self._lock:
+        with self.lock:
             return any(entry.label == label for entry in self._entries.values())
+
+    def entry(self, object_id: str) -> ObjectEntry | None:
+        """The existing object of this id."""
+        with self.lock:
+            return self._entries.get(object_id)
 
     # Requests of users.
 
@@ -92,7 +111,7 @@ class ObjectRegistry:
         Raises:
             PromptError: there is no room for another object, or no label is left.
         """
-        with self._lock:
+        with self.lock:
             entry = self._entries.get(name) if named else None
             if entry is None:
                 self._check_room(name)
@@ -104,23 +123,25 @@ class ObjectRegistry:
 
     def remove(self, ids: Iterable[str] = ()) -> tuple[list[str], list[str]]:
         """Remove objects and their open prompts; no ids = all. Returns (unknown ids, ids left)."""
-        with self._lock:
+        with self.lock:
             asked = dict.fromkeys(ids) or dict.fromkeys(self._entries)
             unknown = [object_id for object_id in asked if object_id not in self._entries]
-            self._end([object_id for object_id in asked if object_id in self._entries])
+            self._end(
+                [each for each in asked if each in self._entries], "removed by ~/remove_objects", SERVICE
+            )
             return unknown, list(self._entries)
 
     def reset(self) -> int:
         """Remove all objects. Returns their number."""
-        with self._lock:
+        with self.lock:
             self.resets += 1
-            return self._end(list(self._entries))
+            return self._end(list(self._entries), "removed by ~/reset", SERVICE)
 
     # Results of the tracker.
 
     def announce(self) -> None:
         """An image begins: its result must show every object requested until now."""
-        with self._lock:
+        with self.lock:
             for entry in self._entries.values():
                 entry.announced = True
 
@@ -134,15 +155,16 @@ class ObjectRegistry:
             prompted: the object of each prompt that was applied to the image.
         """
         found = {obj.id: obj for obj in result.objects}
-        with self._lock:
+        with self.lock:
             for entry in prompted:
                 entry.open_prompts -= 1
-                entry.tracked = True
+                entry.tracked = entry.was_tracked = True
             result.objects = []
             for entry in list(self._entries.values()):
                 entry.tracked = entry.tracked and entry.id in found
                 if not entry.tracked and not entry.open_prompts:
-                    self._end([entry.id])
+                    forgotten = entry.id in result.forgotten
+                    self._end_by_node(entry, FORGOTTEN if forgotten else DROPPED)
                 elif entry.tracked or entry.announced:
                     entry.label = entry.label or self._new_label()
                     if entry.tracked:
@@ -156,20 +178,31 @@ class ObjectRegistry:
 
     def close(self, entry: ObjectEntry, tracked: bool = False) -> None:
         """Close a prompt that was not part of an image's result: rejected, or its object was adopted by the tracker."""
-        with self._lock:
+        with self.lock:
             entry.open_prompts -= 1
             entry.tracked = entry.tracked or tracked
+            entry.was_tracked = entry.was_tracked or tracked
             if entry.exists and not entry.tracked and not entry.open_prompts:
-                self._end([entry.id])
+                self._end_by_node(entry, DROPPED)
 
-    def clear(self) -> None:
+    def clear(self, reason: str = "the node was cleaned up") -> None:
         """Remove all objects because the tracker is gone; labels and names continue."""
-        with self._lock:
-            self._end(list(self._entries))
+        with self.lock:
+            self._end(list(self._entries), reason)
 
-    def _end(self, ids: Sequence[str]) -> int:
+    def _end_by_node(self, entry: ObjectEntry, reason: str) -> None:
+        """End an object that the tracker does not hold. One that never was an object ends without a report."""
+        if entry.was_tracked:
+            self._end([entry.id], reason)
+        else:
+            entry.exists, entry.end_reason = False, "its prompts were rejected"
+            del self._entries[entry.id]
+
+    def _end(self, ids: Sequence[str], reason: str, source: str = "") -> int:
         for object_id in ids:
-            self._entries.pop(object_id).exists = False
+            entry = self._entries.pop(object_id)
+            entry.exists, entry.end_reason = False, reason
+            self.report(PromptOutcome(Outcome.REMOVED, entry.id, source, entry.class_id, reason=reason))
         return len(ids)
 
     def _check_room(self, name: str) -> None:

@@ -8,14 +8,16 @@ worker takes them between two images, so a slow image never delays a reply.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sam2_ros.engine import FrameResult, Prompt, PromptError
 
 from .frame_history import FrameHistory, StampedImage
 from .limits import Limits, point_count, shown
 from .object_registry import ObjectEntry, ObjectRegistry
+from .prompt_outcome import DETECTOR, TOPIC, Outcome, PromptOutcome
 
 UNKNOWN_SIZE_PX = 1 << 24  # larger than any image: stands for the image size before the first image
 FUTURE_PATIENCE_S = 1.0  # a prompt waits at least this long for an image that has not come yet
@@ -28,14 +30,29 @@ class PromptRequest:
     Attributes:
         named: False if the node chooses the id.
         stamp_ns: stamp of the image it was made on; 0 = the next image.
-        by_detector: made from a detector's box, not by a user.
+        source: one of the sources in `prompt_outcome`.
     """
 
     prompt: Prompt
     named: bool
     stamp_ns: int = 0
     frame_id: str = ""
-    by_detector: bool = False
+    source: str = TOPIC
+
+    def rejected(self, reason: str) -> PromptOutcome:
+        """Its outcome if it is not accepted: without a mask, and without a box that is none; either may be large."""
+        object_id = self.prompt.id if self.named else ""
+        box = self.prompt.box if self.prompt.box is not None and len(self.prompt.box) == 4 else None
+        return PromptOutcome(
+            Outcome.REJECTED,
+            object_id,
+            self.source,
+            self.prompt.class_id,
+            replace(self.prompt, id=object_id, box=box, mask=None),
+            self.stamp_ns,
+            shown(self.frame_id),
+            reason,
+        )
 
 
 @dataclass(eq=False)
@@ -47,14 +64,28 @@ class QueuedPrompt:
         stamp_ns: stamp of the image it was made on; 0 = any image.
         submitted_s: time of acceptance on the steady clock.
         image: the image it was made on, once known.
+        outcome: what became of it; None until then. `reason` says why if it was rejected.
+        applied_s: time of receipt of the first image whose result can show it, steady clock; set with APPLIED and LATE.
     """
 
     prompt: Prompt
     object: ObjectEntry
     stamp_ns: int
     submitted_s: float
-    by_detector: bool = False
+    source: str = TOPIC
     image: StampedImage | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    applied_s: float = 0.0
+
+    def is_shown(self, received_s: float) -> bool:
+        """True if the result of an image received then, on the steady clock, can show this prompt."""
+        return self.outcome in (Outcome.APPLIED, Outcome.LATE) and received_s >= self.applied_s
+
+    @property
+    def by_detector(self) -> bool:
+        """Made from a detector's box, not by a user."""
+        return self.source == DETECTOR
 
     @property
     def id(self) -> str:
@@ -142,22 +173,72 @@ class PromptQueue:
             )
 
     def submit(self, request: PromptRequest, now_s: float) -> str:
-        """Check a prompt and queue it for its image. Returns the object's id; raises PromptError."""
+        """As `enqueue`; returns the object's id."""
+        return self.enqueue(request, now_s).id
+
+    def enqueue(self, request: PromptRequest, now_s: float) -> QueuedPrompt:
+        """Check a prompt and queue it for its image. Raises PromptError, which the caller reports."""
         with self._lock:
             prompt, image = self._checked(request)
             entry = self.objects.admit(prompt.id, request.named, prompt.class_id)
             if not request.named:
                 prompt = prompt.renamed(entry.id)
-            self._waiting.append(
-                QueuedPrompt(prompt, entry, request.stamp_ns, now_s, request.by_detector, image)
+            queued = QueuedPrompt(prompt, entry, request.stamp_ns, now_s, request.source, image)
+            self._waiting.append(queued)
+            return queued
+
+    def remove(self, ids: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+        """As `ObjectRegistry.remove`; their waiting prompts are rejected at once."""
+        answer = self.objects.remove(ids)
+        self.drop_ended()
+        return answer
+
+    def reset(self) -> int:
+        """As `ObjectRegistry.reset`; all waiting prompts are rejected at once."""
+        count = self.objects.reset()
+        self.drop_ended()
+        return count
+
+    def drop_ended(self) -> None:
+        """Reject the prompts whose objects have ended."""
+        with self._lock:
+            self._open()
+
+    def conclude(
+        self, queued: QueuedPrompt, outcome: Outcome, image: StampedImage | None = None, reason: str = ""
+    ) -> None:
+        """Report a prompt's outcome; only the first one counts.
+
+        Args:
+            image: the image it was applied to; default: the image it was made on.
+        """
+        image = image or queued.image
+        with self.objects.lock:
+            if queued.outcome is not None:
+                return
+            if (
+                outcome != Outcome.REJECTED and not queued.object.exists
+            ):  # it ended while its image was tracked
+                outcome, reason = Outcome.REJECTED, _ended(queued)
+            queued.reason = reason
+            if outcome == Outcome.APPLIED and image is not None:
+                queued.applied_s = image.received_s
+            elif outcome == Outcome.LATE:
+                queued.applied_s = time.monotonic()
+            queued.outcome = outcome
+            prompt = queued.prompt if outcome != Outcome.REJECTED else replace(queued.prompt, mask=None)
+            stamp_ns, frame_id = (image.stamp_ns, image.frame_id) if image else (queued.stamp_ns, "")
+            self.objects.report(
+                PromptOutcome(
+                    outcome, queued.id, queued.source, prompt.class_id, prompt, stamp_ns, frame_id, reason
+                )
             )
-            return entry.id
 
     def take(self, image: StampedImage, now_s: float) -> ImagePrompts:
         """The prompts that are due with `image`. End it with `settle` or `abandon`."""
         tolerance_ns = self._history.tolerance_ns()
         due, still_waiting = ImagePrompts(), []
-        self.abandon()  # prompts of an image that a stopped worker did not finish
+        self.abandon("the node was deactivated before its image was done")
         with self._lock:
             self._open()
             for queued in self._waiting:
@@ -185,9 +266,11 @@ class PromptQueue:
             taken, self._taken = self._taken, []
             self.objects.confirm(result, [queued.object for queued in taken])
 
-    def abandon(self) -> list[QueuedPrompt]:
-        """The image of the last `take` failed: close its prompts and return them; they are lost."""
+    def abandon(self, reason: str = "its image failed") -> list[QueuedPrompt]:
+        """The image of the last `take` failed: reject its prompts and return them."""
         with self._lock:
+            for queued in self._taken:
+                self.conclude(queued, Outcome.REJECTED, reason=f"prompt '{queued.id}': {reason}")
             lost = [queued for queued in self._taken if queued.object.exists]
             for queued in self._taken:
                 self.objects.close(queued.object)
@@ -209,8 +292,11 @@ class PromptQueue:
 
     def _open(self) -> list[QueuedPrompt]:
         """Late and waiting prompts, in this order. Drops those of objects that have ended."""
-        self._waiting = [queued for queued in self._waiting if queued.object.exists]
-        self._late = [queued for queued in self._late if queued.object.exists]
+        for queued in (*self._late, *self._waiting):
+            if not queued.object.exists:
+                self.conclude(queued, Outcome.REJECTED, reason=_ended(queued))
+        self._waiting = [queued for queued in self._waiting if queued.outcome is None]
+        self._late = [queued for queued in self._late if queued.outcome is None]
         return [*self._late, *self._waiting]
 
     def _checked(self, request: PromptRequest) -> tuple[Prompt, StampedImage | None]:
@@ -269,6 +355,10 @@ class PromptQueue:
                 f"prompt '{prompt.id}': the images of all late prompts are {held / 1e6:.0f} MB with its own; expected "
                 f"at most history_bytes = {self._history.max_bytes / 1e6:.0f} MB; wait until some are done"
             )
+
+
+def _ended(queued: QueuedPrompt) -> str:
+    return f"prompt '{queued.id}': the object ended before the prompt was applied: {queued.object.end_reason}"
 
 
 def _is_of(queued: QueuedPrompt, image: StampedImage, tolerance_ns: float) -> bool:

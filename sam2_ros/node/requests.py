@@ -6,8 +6,10 @@ Knows messages and the prompt queue; does not know when or how a prompt is proce
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,16 +28,16 @@ from .interfaces import AddObjects, PromptArray, PublishMask, RemoveObjects
 from .limits import listed, shown
 from .outputs.topic_names import topic_names
 from .parameters.declared import DeclaredParameters
-from .prompt_queue import PromptQueue, PromptRequest
+from .prompt_outcome import CLICK, SERVICE, TOPIC, Outcome, PromptOutcome, Report
+from .prompt_queue import PromptQueue, PromptRequest, QueuedPrompt
 from .qos import subscribe
-
-CLICK = "click"  # names a click without an id in messages
 
 
 class Requests:
     """The subscriptions and services of one node, for its whole life.
 
-    `queue` returns the prompt queue, or raises PromptError with the reason if there is none.
+    `queue` returns the prompt queue, or raises PromptError with the reason if there is none. `report` is called with
+    each prompt that is not accepted.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Requests:
         statistics: Statistics,
         queue: Callable[[], PromptQueue],
         settings: DeclaredParameters,
+        report: Report,
     ) -> None:
         self._node = node
+        self._report = report
         self._log = node.get_logger()
         self._statistics = statistics
         self._queue = queue
@@ -58,43 +62,63 @@ class Requests:
         node.create_service(PublishMask, "~/publish_mask", self._on_publish_mask)
         node.create_service(Trigger, "~/reset", self._on_reset)
 
-    def submit(self, requests: Sequence[Callable[[], PromptRequest]]) -> tuple[list[str], list[str]]:
-        """Submit prompts to the queue, each made by a function that may raise PromptError.
+    def submit(self, make: Callable[[], PromptRequest], source: str, message: Any = None) -> QueuedPrompt:
+        """Submit a prompt to the queue, made by a function that may raise PromptError.
 
-        Returns one id per prompt ("" = rejected), and the reasons of the rejected ones, which are logged too.
+        Args:
+            message: the Prompt message that it is made from, if there is one.
+
+        Raises:
+            PromptError: it is rejected; that is logged, counted and reported.
         """
-        ids, reasons = [], []
-        for make in requests:
-            try:
-                ids.append(self._queue().submit(make(), time.monotonic()))
-                self._statistics.prompts_accepted += 1
-            except PromptError as error:
-                ids.append("")
-                reasons.append(str(error))
-                self._statistics.prompts["rejected"] += 1
-                self._log.warning(f"rejected: {error}")
-        return ids, reasons
+        request = None
+        try:
+            request = replace(make(), source=source)
+            queued = self._queue().enqueue(request, time.monotonic())
+        except PromptError as error:
+            self._statistics.prompts["rejected"] += 1
+            self._log.warning(f"rejected: {error}")
+            self._report(
+                _unreadable(message, source, error) if request is None else request.rejected(str(error))
+            )
+            raise
+        self._statistics.prompts_accepted += 1
+        return queued
+
+    def submit_message(self, message: Any, source: str) -> QueuedPrompt:
+        """As `submit`, of a Prompt message."""
+        return self.submit(
+            lambda: prompt_request(message, "#1", limits=self._queue().limits), source, message
+        )
 
     def _submit_messages(
-        self, messages: Sequence[Any], default_header: Any = None
+        self, messages: Sequence[Any], source: str, default_header: Any = None
     ) -> tuple[list[str], list[str]]:
-        """As `submit`; a message with too many prompts is rejected as a whole, with one reason."""
+        """One id per prompt ("" = rejected), and the reasons of the rejected ones.
+
+        A message with too many prompts is rejected as a whole, with one reason and one report.
+        """
         try:
             limits = self._queue().limits
             limits.check_count(len(messages))
         except PromptError as error:
             self._statistics.prompts["rejected"] += len(messages)
             self._log.warning(f"rejected: {error}")
+            if len(messages):
+                self._report(_unreadable(None, source, error))
             return [""] * len(messages), [str(error)] if len(messages) else []
-        return self.submit(
-            [
-                partial(prompt_request, message, f"#{number}", default_header, limits)
-                for number, message in enumerate(messages, start=1)
-            ]
-        )
+        ids, reasons = [], []
+        for number, message in enumerate(messages, start=1):
+            make = partial(prompt_request, message, f"#{number}", default_header, limits)
+            try:
+                ids.append(self.submit(make, source, message).id)
+            except PromptError as error:
+                ids.append("")
+                reasons.append(str(error))
+        return ids, reasons
 
     def _on_prompts(self, message: Any) -> None:
-        self._submit_messages(message.prompts, message.header)
+        self._submit_messages(message.prompts, TOPIC, message.header)
 
     def _on_clicked_point(self, message: Any) -> None:
         """A click in pixels; z is ignored."""
@@ -110,10 +134,14 @@ class Requests:
                 )
             return self._click(message.point, stamp_to_ns(message.header.stamp), frame_id)
 
-        self.submit([make])
+        self._submit_click(make)
 
     def _on_clicked_pixel(self, message: Any) -> None:
-        self.submit([lambda: self._click(message)])
+        self._submit_click(lambda: self._click(message))
+
+    def _submit_click(self, make: Callable[[], PromptRequest]) -> None:
+        with contextlib.suppress(PromptError):  # it is logged and reported
+            self.submit(make, CLICK)
 
     def _click(self, point: Any, stamp_ns: int = 0, frame_id: str = "") -> PromptRequest:
         """One positive point, for the object `active_id` or a new one."""
@@ -124,14 +152,14 @@ class Requests:
         return PromptRequest(prompt, named=bool(active_id), stamp_ns=stamp_ns, frame_id=frame_id)
 
     def _on_add_objects(self, request: Any, response: Any) -> Any:
-        response.ids, reasons = self._submit_messages(request.prompts)
+        response.ids, reasons = self._submit_messages(request.prompts, SERVICE)
         response.success = not reasons
         response.message = listed(reasons, "; ")
         return response
 
     def _on_remove_objects(self, request: Any, response: Any) -> Any:
         try:
-            unknown, response.ids = self._queue().objects.remove(request.ids)
+            unknown, response.ids = self._queue().remove(request.ids)
         except PromptError as error:
             response.success, response.message = False, str(error)
             return response
@@ -141,7 +169,7 @@ class Requests:
 
     def _on_reset(self, request: Any, response: Any) -> Any:
         try:
-            count = self._queue().objects.reset()
+            count = self._queue().reset()
         except PromptError:
             count = 0  # not configured: there are no objects
         response.success, response.message = True, f"{count} objects forgotten"
@@ -173,3 +201,19 @@ class Requests:
         except PromptError as error:
             return f"{error}; the topic comes then"
         return "" if known else f"no object '{shown(object_id)}' yet: prompt it under this id"
+
+
+def _unreadable(message: Any, source: str, error: PromptError) -> PromptOutcome:
+    """The outcome of a prompt that could not be read, or of a message with too many: what is known of it."""
+    if message is None:
+        return PromptOutcome(Outcome.REJECTED, "", source, reason=str(error))
+    stamp_ns = stamp_to_ns(message.header.stamp)
+    return PromptOutcome(
+        Outcome.REJECTED,
+        shown(message.id),
+        source,
+        shown(message.class_id),
+        stamp_ns=stamp_ns,
+        frame_id=shown(message.header.frame_id),
+        reason=str(error),
+    )

@@ -68,7 +68,7 @@ class SegmentService:
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
         # Command line names (__node:=) belong to the main node; a leading underscore hides this one.
-        self._node = rclpy.create_node(
+        self.node = rclpy.create_node(
             f"_{node.get_name()}_single_shot",
             namespace=node.get_namespace(),
             context=node.context,
@@ -76,7 +76,7 @@ class SegmentService:
             enable_rosout=False,
             start_parameter_services=False,
         )
-        self._node.create_service(
+        self.node.create_service(
             Segment,
             node.resolve_service_name("~/segment"),
             self._on_segment,
@@ -85,7 +85,7 @@ class SegmentService:
         )
         # One thread per request, and one that refuses further requests.
         self._executor = MultiThreadedExecutor(2 + WAITING_REQUESTS, context=node.context)
-        self._executor.add_node(self._node)
+        self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="sam2-single-shot", daemon=True)
         self._thread.start()
 
@@ -100,7 +100,7 @@ class SegmentService:
         if ended:
             self._in_hand.release()
             self._thread.join(PATIENCE_S)
-        self._node.destroy_node()
+        self.node.destroy_node()
         return ended and not self._thread.is_alive()
 
     def _check_stopping(self) -> None:
@@ -112,7 +112,7 @@ class SegmentService:
             with contextlib.suppress(ExternalShutdownException):
                 self._executor.spin()
         except Exception:
-            if not self._stopping.is_set() and self._node.context.ok():
+            if not self._stopping.is_set() and self.node.context.ok():
                 raise  # otherwise ROS shut down before the reply was sent
 
     def _on_segment(self, request: Any, response: Any) -> Any:

@@ -26,6 +26,8 @@ from .late_prompts import LatePrompts
 from .limits import listed, shown
 from .loading import free_device_memory, out_of_memory
 from .mailbox import Mailbox
+from .object_registry import DROPPED
+from .prompt_outcome import Outcome
 from .prompt_queue import PromptQueue, QueuedPrompt, usable_prompts
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ class Worker:
         merged = merge_prompts([queued.prompt for queued in prompts], on_conflict=self._log.warning)
         result = self._step(image, merged, _seconds(stamped))
         self._history.mark_tracked(stamped.stamp_ns, result.frame_index)
-        self._count_answers(prompts, result)
+        self._count_answers(prompts, result, stamped)
         self._queue.settle(result)
         if result.forgotten:
             self._log.warning(f"hidden for longer than forget_after and removed: {listed(result.forgotten)}")
@@ -164,13 +166,18 @@ class Worker:
             self._reject(queued, reason)
         return usable
 
-    def _count_answers(self, prompts: Iterable[QueuedPrompt], result: FrameResult) -> None:
+    def _count_answers(
+        self, prompts: Iterable[QueuedPrompt], result: FrameResult, image: StampedImage
+    ) -> None:
         tracked = {obj.id for obj in result.objects}
         for queued in prompts:
             if reason := result.rejected.get(queued.id):
                 self._reject(queued, reason)
-            elif queued.id in tracked:  # otherwise dropped for lack of memory
+            elif queued.id in tracked:
                 self._statistics.prompted("applied", [queued])
+                self._queue.conclude(queued, Outcome.APPLIED, image)
+            else:
+                self._queue.conclude(queued, Outcome.REJECTED, image, f"prompt '{queued.id}': {DROPPED}")
 
     def _step(self, image: np.ndarray, prompts: list[Prompt], stamp_s: float) -> FrameResult:
         """Track one image. If device memory is full, drop the newest object and try again."""
@@ -196,6 +203,8 @@ class Worker:
         self._queue.finish(report.ended, report.arrived)
         self._statistics.prompted("late", report.arrived)
         self._statistics.prompted("applied", report.arrived)
+        for queued in report.arrived:
+            self._queue.conclude(queued, Outcome.LATE)
         for queued, reason in report.rejected.items():
             self._reject(queued, f"prompt '{queued.id}': {reason}")
         for line in report.messages:
@@ -203,6 +212,7 @@ class Worker:
 
     def _reject(self, queued: QueuedPrompt, reason: str) -> None:
         self._statistics.prompted("rejected", [queued])
+        self._queue.conclude(queued, Outcome.REJECTED, reason=reason)
         self._log.warning(f"rejected: {reason}")
 
     def _warn_seldom(self, kind: str, message: str) -> None:
@@ -213,7 +223,7 @@ class Worker:
             self._log.warning(message)
 
     def _failed(self, error: Exception) -> None:
-        lost = self._queue.abandon()
+        lost = self._queue.abandon(f"its image failed: {one_line(error)}; send it again")
         self._failures += 1
         self._statistics.lost("failed")
         self._statistics.prompted("rejected", lost)

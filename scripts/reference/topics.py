@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generates docs/reference/topics-and-services.md: topics and services as the node's code creates them, and messages.
+"""Generates docs/reference/topics-and-services.md: topics, services, actions as the node's code has them; messages.
 
 Reads sources only: it needs neither ROS nor the message packages.
 """
@@ -25,9 +25,9 @@ RELIABLE, BEST_EFFORT = "reliable", "best effort"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A topic or a service of the node."""
+    """A topic, a service or an action of the node."""
 
-    kind: str  # "in", "out" or "service"
+    kind: str  # "in", "out", "service" or "action"
     name: str
     type: str
     qos: str = ""
@@ -78,7 +78,10 @@ MEANINGS = {
     "/tf": "With `use_3d` and `publish_tf`: the frame `<tf_prefix><id>` (`sam2/cup`) of each visible and located "
     "object, in the frame of the positions, under the image's stamp. None while it is hidden: look-ups then fail.",
     "~/markers": "With `use_3d`: positions for RViz.",
+    "~/prompt_events": "What became of each prompt, whoever sent it: applied, late, or rejected with the reason; and "
+    "the end of each object. A late subscriber gets the last hundred.",
     "/diagnostics": "Stage times, rates, drops, prompts, objects by state, memory; once a second.",
+    "~/track_until": "",
     "~/add_objects": "",
     "~/remove_objects": "",
     "~/segment": "",
@@ -95,9 +98,18 @@ def generated_files() -> dict[Path, str]:
 
 def blocks() -> Iterator[str]:
     found = endpoints()
-    for kind, heading in (("in", "Topics in"), ("out", "Topics out"), ("service", "Services")):
+    for kind, heading in (
+        ("in", "Topics in"),
+        ("out", "Topics out"),
+        ("service", "Services"),
+        ("action", "Actions"),
+    ):
         of_kind = {each.name: each for each in found if each.kind == kind}
-        head = ("service", "type and meaning") if kind == "service" else ("topic", "type, QoS and meaning")
+        head = (
+            (kind, "type and meaning")
+            if kind in ("service", "action")
+            else ("topic", "type, QoS and meaning")
+        )
         rows = [row(of_kind[name]) for name in MEANINGS if name in of_kind]
         yield f"## {heading}\n\n{table(head, rows)}"
     yield "## Messages\n\nOf the package `sam2_ros_msgs`."
@@ -106,13 +118,17 @@ def blocks() -> Iterator[str]:
     yield "## Service types"
     for path in sorted((MESSAGES / "srv").glob("*.srv")):
         yield from interface(path)
+    yield "## Action types"
+    for path in sorted((MESSAGES / "action").glob("*.action")):
+        yield from interface(path)
 
 
 def row(endpoint: Endpoint) -> tuple[str, str]:
     package, _, name = endpoint.type.partition("/")
     own = package == "sam2_ros_msgs"
     shown = f"[`{endpoint.type}`](#{name.lower()})" if own else f"`{endpoint.type}`"
-    meaning = MEANINGS[endpoint.name] or head_comment(MESSAGES / "srv" / f"{name}.srv")
+    folder = "action" if endpoint.kind == "action" else "srv"
+    meaning = MEANINGS[endpoint.name] or head_comment(MESSAGES / folder / f"{name}.{folder}")
     return f"`{endpoint.name}`", "<br>".join(
         filter(None, (f"{shown}{endpoint.qos and ', '}{endpoint.qos}", meaning))
     )
@@ -153,6 +169,7 @@ CREATORS = {  # function: kind, and which arguments are type, name and QoS
     "create_publisher": ("out", 0, 1, 2),
     "_publisher": ("out", 0, 1, None),
     "create_service": ("service", 0, 1, None),
+    "DeferredActionServer": ("action", 1, 2, None),
 }
 
 
@@ -172,7 +189,7 @@ def created_by(call: ast.Call, types: dict[str, str]) -> list[Endpoint]:
     else:
         name = expression.id  # type: ignore[attr-defined]
         package = types[name]
-    qos = "" if kind == "service" else qos_in_words(call.args[qos_at] if qos_at else None)
+    qos = "" if kind in ("service", "action") else qos_in_words(call.args[qos_at] if qos_at else None)
     return [Endpoint(kind, names[0], f"{package}/{name}", qos)]
 
 
@@ -184,7 +201,8 @@ def qos_in_words(expression: ast.expr | None) -> str:
         return f"{RELIABLE}, depth {expression.value}"
     text = ast.unparse(expression)
     depth = re.search(r"depth=(\d+)", text)
-    return f"{BEST_EFFORT if text.startswith('sensor_qos') else RELIABLE}, depth {depth[1] if depth else '?'}"
+    latched = ", transient local" if "TRANSIENT_LOCAL" in text else ""
+    return f"{BEST_EFFORT if text.startswith('sensor_qos') else RELIABLE}, depth {depth[1] if depth else '?'}{latched}"
 
 
 def head_comment(path: Path) -> str:
@@ -203,7 +221,8 @@ def interface(path: Path) -> Iterator[str]:
     yield f"### {path.stem}"
     yield head_comment(path)
     parts = path.read_text("utf-8").split("\n---\n")
-    for title, part in zip(("Request", "Response") if len(parts) == 2 else ("",), parts, strict=True):
+    titles = {1: ("",), 2: ("Request", "Response"), 3: ("Goal", "Result", "Feedback")}[len(parts)]
+    for title, part in zip(titles, parts, strict=True):
         constants, fields = [], []
         for line in part.splitlines():
             code, _, comment = line.partition("#")

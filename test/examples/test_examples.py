@@ -172,7 +172,7 @@ def importable(*modules: str) -> bool:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory) -> dict[str, Any]:
-    """What the examples 06, 07 and 11 print and write, together: starting a node for each would take minutes."""
+    """What the examples 06, 07, 11 and 12 print and write, together: starting a node for each would take minutes."""
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
     pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
     from sam2_ros.live.graph import LiveGraph, own_domain_id, ros_arguments
@@ -181,7 +181,7 @@ def live(tmp_path_factory) -> dict[str, Any]:
     folder, domain_id = tmp_path_factory.mktemp("live"), own_domain_id()
     environment = {**ENVIRONMENT, "ROS_DOMAIN_ID": str(domain_id)}
     in_space = importable("message_filters", "tf2_ros")
-    parameters = {"image_size": 256, "max_objects": 2, "use_3d": in_space}
+    parameters = {"image_size": 256, "max_objects": 4, "use_3d": in_space, "lost_after": 0.5}
     if in_space:
         parameters["target_frame"] = "base_link"
     if importable("vision_msgs"):
@@ -210,6 +210,8 @@ def live(tmp_path_factory) -> dict[str, Any]:
                 )
             printed = {name: example.communicate(timeout=120)[0] for name, example in started.items()}
             assert {example.returncode for example in started.values()} == {0}, process.last_words()
+            tree = command("12_track_until.py")  # alone: its can must be tracked well
+            subprocess.run(tree, cwd=folder, env=environment, timeout=120, check=True)
     finally:
         camera.send_signal(signal.SIGINT)
         assert camera.wait(30) == 0
@@ -220,6 +222,7 @@ def live(tmp_path_factory) -> dict[str, Any]:
         "in_space": in_space,
         "statuses": [json.loads(line) for line in lines],
         "points": [json.loads(line) for line in points],
+        "goals": json.loads((folder / "out/examples/12_track_until/goals.json").read_text()),
     }
 
 
@@ -259,3 +262,11 @@ def test_11_a_grasp_point_is_within_millimetres_of_the_true_one(live):
     assert len(errors) > 3
     assert np.median(errors) < 8
     assert all("wait" in line or "grasp_m" in line for line in live["points"])
+
+
+@pytest.mark.alone
+def test_12_of_three_actions_two_succeed_and_one_is_cancelled(live):
+    visible, hidden, watch = live["goals"].values()
+    assert visible == "SUCCESS: visible"
+    assert re.fullmatch(r"SUCCESS: lost: not visible for \d\.\d s", hidden)
+    assert watch == "CANCELLED: cancelled; 'ball' remains"

@@ -17,6 +17,7 @@ from sam2_ros.node.diagnostics import (
     tracking_line,
 )
 from sam2_ros.node.object_registry import ObjectEntry
+from sam2_ros.node.prompt_outcome import DETECTOR, TOPIC
 from sam2_ros.node.prompt_queue import QueuedPrompt
 
 
@@ -91,7 +92,7 @@ def test_a_rate_is_of_the_last_seconds_and_falls_when_nothing_comes():
 
 
 def queued(object_id: str, by_detector: bool = False) -> QueuedPrompt:
-    return QueuedPrompt(Prompt(object_id), ObjectEntry(object_id), 0, 0.0, by_detector)
+    return QueuedPrompt(Prompt(object_id), ObjectEntry(object_id), 0, 0.0, DETECTOR if by_detector else TOPIC)
 
 
 def test_prompts_of_users_and_of_a_detector_are_counted_apart():

@@ -23,6 +23,10 @@ MESSAGES = {
         "std_msgs/Header header, string id, string class_id, PromptPoint[] points, float32[] box, "
         "sensor_msgs/Image mask, bool replace"
     ),
+    "PromptEvent": (
+        "uint8 APPLIED=0, uint8 LATE=1, uint8 REJECTED=2, uint8 REMOVED=3, std_msgs/Header header, string id, "
+        "string source, Prompt prompt, uint8 outcome, string reason"
+    ),
     "PromptArray": "std_msgs/Header header, Prompt[] prompts",
     "TrackedObject": (
         "uint8 PENDING=0, uint8 TRACKING=1, uint8 OCCLUDED=2, uint8 LOST=3, string id, uint16 label, "
@@ -56,6 +60,15 @@ SERVICES = {
     ),
 }
 
+ACTIONS = {
+    "TrackUntil": (
+        "uint8 VISIBLE=0, uint8 LOST=1, uint8 STABLE=2, uint8 DURATION=3, Prompt prompt, string id, uint8 until, "
+        "builtin_interfaces/Duration timeout, builtin_interfaces/Duration stable_for",
+        "bool success, string message, ObjectStatus status",
+        "ObjectStatus status",
+    ),
+}
+
 
 def fields_of(text: str) -> str:
     """The declarations of a definition in order, without comments and spacing."""
@@ -66,6 +79,7 @@ def fields_of(text: str) -> str:
 def test_nothing_is_missing_and_nothing_is_extra() -> None:
     assert set(definitions()) == {f"sam2_ros_msgs/msg/{name}" for name in MESSAGES}
     assert set(definitions("srv")) == {f"sam2_ros_msgs/srv/{name}" for name in SERVICES}
+    assert set(definitions("action")) == {f"sam2_ros_msgs/action/{name}" for name in ACTIONS}
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -77,6 +91,12 @@ def test_a_message_has_exactly_the_promised_fields(name: str) -> None:
 def test_a_service_has_exactly_the_promised_fields(name: str) -> None:
     request, response = definitions("srv")[f"sam2_ros_msgs/srv/{name}"].split("\n---\n")
     assert (fields_of(request), fields_of(response)) == SERVICES[name]
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_an_action_has_exactly_the_promised_fields(name: str) -> None:
+    parts = definitions("action")[f"sam2_ros_msgs/action/{name}"].split("\n---\n")
+    assert tuple(fields_of(part) for part in parts) == ACTIONS[name]
 
 
 def test_the_messages_parse_and_survive_a_round_trip_without_ros() -> None:
@@ -91,9 +111,9 @@ def test_the_messages_parse_and_survive_a_round_trip_without_ros() -> None:
     assert (tracked.PENDING, tracked.TRACKING, tracked.OCCLUDED, tracked.LOST) == (0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("name", [*definitions(), *definitions("srv")])
+@pytest.mark.parametrize("name", [*definitions(), *definitions("srv"), *definitions("action")])
 def test_every_field_is_explained_beside_it(name: str) -> None:
-    text = {**definitions(), **definitions("srv")}[name]
+    text = {**definitions(), **definitions("srv"), **definitions("action")}[name]
     assert text.startswith("# ")
     declared = [line for line in text.splitlines() if line and not line.startswith("#") and line != "---"]
     assert [line for line in declared if not re.search(r"# \S", line)] == []
@@ -101,8 +121,9 @@ def test_every_field_is_explained_beside_it(name: str) -> None:
 
 def test_cmake_generates_every_definition() -> None:
     text = (ROOT / "sam2_ros_msgs" / "CMakeLists.txt").read_text("utf-8")
-    listed = re.findall(r'"((?:msg|srv)/\w+\.(?:msg|srv))"', text)
+    listed = re.findall(r'"((?:msg|srv|action)/\w+\.(?:msg|srv|action))"', text)
+    package = ROOT / "sam2_ros_msgs"
     present = [
-        path.relative_to(ROOT / "sam2_ros_msgs") for path in (ROOT / "sam2_ros_msgs").glob("*/*.[ms][sr]*")
+        path.relative_to(package) for kind in ("msg", "srv", "action") for path in package.glob(f"*/*.{kind}")
     ]
     assert sorted(listed) == sorted(path.as_posix() for path in present)

@@ -12,10 +12,13 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
+from rclpy.action import get_action_server_names_and_types_by_node
+
 from .conftest import START_TIMEOUT_S
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "topics-and-services.md"
 EVERY_NODE = {"/rosout", "/parameter_events", "/clock", "/sam2/transition_event"}
+OF_ACTIONS = "/_action/"
 EVERY_NODE_SERVES = r"/sam2/(\w*(parameter|state|transition)\w*|get_type_description)"
 
 
@@ -25,7 +28,7 @@ def listed(heading: str) -> dict[str, tuple[str, str]]:
     rows = re.findall(
         r"^\| `([^`]+)` \| \[?`(\w+)/(\w+)`\]?(?:\(#\w+\))?(?:, ([^<]+))?<br>", table, re.MULTILINE
     )
-    kind = "srv" if heading == "Services" else "msg"
+    kind = {"Services": "srv", "Actions": "action"}.get(heading, "msg")
     return {
         resolved(name): (f"{package}/{kind}/{message}", qos)
         for names, package, message, qos in rows
@@ -56,6 +59,7 @@ def test_the_page_lists_what_a_running_node_has(make_robot) -> None:
         page = listed(heading)
         assert len(page) >= 9
         here = {name: types for name, types in of_node("sam2", "/") if name not in EVERY_NODE}
+        here = {name: types for name, types in here.items() if OF_ACTIONS not in name}
         assert set(here) <= set(page), heading
         for name, types in here.items():
             kind, qos = page[name]
@@ -73,7 +77,10 @@ def test_the_page_lists_what_a_running_node_has(make_robot) -> None:
         if "use_3d" not in parameters or "detection_mode" not in parameters:
             unless |= {"/sam2/detections", "/sam2/detections_2d", "/sam2/detections_3d"}
         assert absent <= unless, heading
+    actions = dict(get_action_server_names_and_types_by_node(node, "sam2", "/"))
+    assert {name: [kind] for name, (kind, _) in listed("Actions").items()} == actions
     page = listed("Services")
     here = {name: types for name, types in node.get_service_names_and_types() if name.startswith("/sam2/")}
+    here = {name: types for name, types in here.items() if OF_ACTIONS not in name}
     here = {name: types for name, types in here.items() if not re.fullmatch(EVERY_NODE_SERVES, name)}
     assert {name: [kind] for name, (kind, _) in page.items()} == here

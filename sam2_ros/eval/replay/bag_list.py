@@ -30,7 +30,7 @@ class ListedBag:
 
     Attributes:
         name: name of the bag's result folder, unique in the list.
-        prompts: path of the JSON file.
+        prompts: path of the JSON file, or of a bag with prompt events.
         rate: None if the entry gives none.
     """
 

@@ -38,8 +38,8 @@ def normalised_type(name: str) -> str:
     return f"{package}/msg/{rest}" if rest and "/" not in rest else name
 
 
-@lru_cache(maxsize=2)
-def definitions(kind: Literal["msg", "srv"] = "msg") -> dict[str, str]:
+@lru_cache(maxsize=3)
+def definitions(kind: Literal["msg", "srv", "action"] = "msg") -> dict[str, str]:
     """Read the definitions of sam2_ros_msgs: `sam2_ros_msgs/msg/Prompt` -> content of Prompt.msg. Raises UserError."""
     # Searched by *.msg: the generated Python package sam2_ros_msgs has a folder msg/, too, without definitions.
     folder = shared_folder("msgs", "msg/*.msg", in_clone="sam2_ros_msgs") / kind

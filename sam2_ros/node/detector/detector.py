@@ -17,6 +17,7 @@ from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, Statistics, StatusLine
 from sam2_ros.node.limits import listed
 from sam2_ros.node.parameters.declared import DeclaredParameters
+from sam2_ros.node.prompt_outcome import DETECTOR
 from sam2_ros.node.prompt_queue import PromptQueue, PromptRequest
 from sam2_ros.node.qos import sensor_qos, subscribe
 
@@ -123,11 +124,12 @@ class Detector:
         """Submit box prompts for the image of the detections."""
         for box_prompt in prompts:
             prompt = Prompt(box_prompt.id or "detection", box=box_prompt.box, class_id=box_prompt.class_id)
-            request = PromptRequest(prompt, bool(box_prompt.id), stamp_ns, frame_id, by_detector=True)
+            request = PromptRequest(prompt, bool(box_prompt.id), stamp_ns, frame_id, DETECTOR)
             try:
                 object_id = self._queue.submit(request, time.monotonic())
             except PromptError as error:
                 self._rejected += 1
+                self._objects.report(request.rejected(str(error)))
                 self._log.warning(f"detection rejected: {error}", throttle_duration_sec=1.0)
                 continue
             self._statistics.detector_prompts["accepted"] += 1

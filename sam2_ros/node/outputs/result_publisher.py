@@ -15,6 +15,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from sam2_ros.engine import FrameResult
 from sam2_ros.errors import one_line
+from sam2_ros.node.actions.track_until import TrackUntilServer
 from sam2_ros.node.detector.detector import Detector
 from sam2_ros.node.diagnostics import Statistics
 from sam2_ros.node.frame_history import StampedImage
@@ -26,6 +27,7 @@ from sam2_ros.node.spatial.transform import IDENTITY, Transform
 from sam2_ros.node.spatial.waiting import WaitingQueue
 
 from .clouds import CloudService
+from .object_messages import status_message
 from .publish import Outputs
 
 PLAUSIBLE_AGE_S = 10.0  # an older image is from a bag, and its stamp says nothing about delay
@@ -69,6 +71,7 @@ class ResultPublisher:
         clock: Clock,
         log: RcutilsLogger,
         clouds: CloudService | None = None,
+        goals: TrackUntilServer | None = None,
     ) -> None:
         self._outputs = outputs
         self._spatial = spatial
@@ -81,6 +84,7 @@ class ResultPublisher:
         self._clouds = clouds
         if clouds is not None:
             clouds.use(spatial, outputs)
+        self._goals = goals
         self._queue: WaitingQueue[_Waiting, Transform] = WaitingQueue(
             ask=self._transform,
             release=self._publish,
@@ -93,7 +97,7 @@ class ResultPublisher:
         if self._detector is not None:
             self._detector.add_result(result)
         header, observed = image.message.header, None
-        if self._spatial is not None and self._outputs.want_positions:
+        if self._spatial is not None and (self._outputs.want_positions or self._has_goals):
             height_px, width_px = image_rgb.shape[:2]
             observed = self._spatial.observe(result, height_px, width_px, header)
         self._outputs.publish_masks(result, image_rgb, header, self._settings.used.use_debug)
@@ -102,6 +106,10 @@ class ResultPublisher:
         waiting = _Waiting(result, image_rgb, image, observed)
         for _ in range(self._queue.put(waiting, waiting.size_bytes)):
             self._statistics.lost("not_published")
+
+    @property
+    def _has_goals(self) -> bool:
+        return self._goals is not None and self._goals.wanted
 
     def discontinuity(self) -> None:
         """Time or the camera jumped: waiting results get no transform any more, so they are published now."""
@@ -133,6 +141,9 @@ class ResultPublisher:
             oriented = self._outputs.want_axes
             located = self._spatial.locate(waiting.observed, transform, waited_s, oriented)
         self._outputs.publish_objects(waiting.result, waiting.image_rgb, image.message.header, located)
+        if self._goals is not None and self._goals.wanted:
+            statuses = status_message(waiting.result, image.message.header, located)
+            self._goals.offer(statuses, image.received_s)
         self._statistics.timed("latency", (time.monotonic() - image.received_s) * 1e3)
         age_s = (self._clock.now().nanoseconds - image.stamp_ns) / 1e9
         if 0 <= age_s < PLAUSIBLE_AGE_S:

@@ -256,6 +256,22 @@ class NodeParams:
         when="start",
     )
 
+    stable_within: float = parameter(
+        0.01,
+        "Metres. For goals of ~/track_until with until STABLE: an object is still while its position stays within this "
+        "distance of where it came to rest. Raise it if positions are noisy.",
+        range=(0.0, 100.0),
+        when="now",
+        heading="Actions and introspection",
+    )
+    service_introspection: str = parameter(
+        "off",
+        "Publish what the node's services are asked and reply, on <service>/_service_event: off, metadata (who called "
+        "which service when) or contents (also the messages, masks included). Needs ROS Iron or later.",
+        choices=("off", "metadata", "contents"),
+        when="now",
+    )
+
     history_bytes: int = parameter(
         Limits.history_bytes,
         "Maximum bytes of camera images kept for late prompts, whatever prompt_history is; 2 s of raw 1080p at 30 Hz "
@@ -287,6 +303,12 @@ class NodeParams:
         Limits.max_pending_bytes,
         "Maximum bytes of masks in prompts that wait for their images (one byte per pixel); a mask beyond is rejected.",
         range=(1_000_000, MOST_BYTES),
+        when="now",
+    )
+    max_goals: int = parameter(
+        64,
+        "Maximum goals of ~/track_until that run at the same time; one more is aborted with the reason.",
+        range=(1, 4096),
         when="now",
     )
     max_id_bytes: int = parameter(

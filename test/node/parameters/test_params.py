@@ -45,11 +45,14 @@ INTERFACE = [
     "use_debug",
     "enable",
     "autostart",
+    "stable_within",
+    "service_introspection",
     "history_bytes",
     "max_points",
     "max_message_prompts",
     "max_pending_prompts",
     "max_pending_bytes",
+    "max_goals",
     "max_id_bytes",
 ]
 

@@ -114,9 +114,8 @@ class Sam2Node(LifecycleNode):
         self._segment_service = SegmentService(self, self._model, self._declared)
         self._cloud_service = CloudService(self, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self._introspection = ServiceIntrospection(
-            self, [self._segment_service.node], [self._track_until.server]
-        )
+        others = [self._segment_service.node, self._cloud_service.node]
+        self._introspection = ServiceIntrospection(self, others, [self._track_until.server])
         self._introspection.set(self._params.service_introspection)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         # Steady timers: diagnostics continue while a simulation (use_sim_time) is paused.

@@ -53,7 +53,7 @@ class CloudService:
         self._settings = settings
         self._source: _Source | None = None  # replaced as a whole
         self._stopping = threading.Event()
-        self._node = rclpy.create_node(
+        self.node = rclpy.create_node(
             f"_{node.get_name()}_clouds",
             namespace=node.get_namespace(),
             context=node.context,
@@ -61,10 +61,10 @@ class CloudService:
             enable_rosout=False,
             start_parameter_services=False,
         )
-        self._node.create_service(ObjectCloud, node.resolve_service_name("~/cloud"), self._on_cloud)
-        self._new_result = self._node.create_guard_condition(self._publish)
+        self.node.create_service(ObjectCloud, node.resolve_service_name("~/cloud"), self._on_cloud)
+        self._new_result = self.node.create_guard_condition(self._publish)
         self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self._node)
+        self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="sam2-clouds", daemon=True)
         self._thread.start()
 
@@ -73,7 +73,7 @@ class CloudService:
         self._stopping.set()
         self._executor.shutdown(timeout_sec=0.0)
         self._thread.join(PATIENCE_S)
-        self._node.destroy_node()
+        self.node.destroy_node()
         return not self._thread.is_alive()
 
     def use(self, locator: ObjectLocator | None, outputs: Outputs) -> None:
@@ -98,7 +98,7 @@ class CloudService:
             with contextlib.suppress(ExternalShutdownException):
                 self._executor.spin()
         except Exception:
-            if not self._stopping.is_set() and self._node.context.ok():
+            if not self._stopping.is_set() and self.node.context.ok():
                 raise
 
     def _publish(self) -> None:

@@ -138,7 +138,7 @@ class ResultPublisher:
             waiting = waiting.existing(self._objects)
         image, located = waiting.image, None
         if self._spatial is not None and waiting.observed is not None:
-            oriented = self._outputs.want_axes
+            oriented = self._outputs.want_axes or self._has_goals
             located = self._spatial.locate(waiting.observed, transform, waited_s, oriented)
         self._outputs.publish_objects(waiting.result, waiting.image_rgb, image.message.header, located)
         if self._goals is not None and self._goals.wanted:

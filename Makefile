@@ -3,7 +3,7 @@
 #
 #   make env     .venv with pinned dependencies, ROS 2 from wheels (Linux x86-64) and sam2_ros_msgs; seconds if nothing changed
 #   make demo    the tracker and the live node on a rendered clip: writes out/demo
-#   make check   lint, types and the quick tests: while you work, 90 seconds
+#   make check   lint, types and the quick tests: while you work, under 2 minutes
 #   make test    lint, types and all tests, with a live ROS graph: before a change request, 12 minutes on 2 cores
 #   make docs    the documentation site: writes out/docs; a broken link is an error
 #   make pins    scripts/requirements*.txt from the *.in beside them, with hashes; UV_ARGS=--upgrade: newer versions

@@ -7,16 +7,15 @@ Knows messages and image mode. Runs beside the stream in a hidden node with its 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from sam2_ros.engine import (
@@ -35,6 +34,7 @@ from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .convert import ImageDecoder, prompt_request
 from .frame_history import FrameHistory
+from .hidden_node import HiddenNode
 from .interfaces import Segment
 from .loading import free_device_memory
 from .outputs.object_messages import objects_message
@@ -64,56 +64,41 @@ class SegmentService:
         self._log = node.get_logger()
         self._model = model
         self._settings = settings
-        self._stopping = threading.Event()
         self._in_hand = threading.Lock()
         self._places = threading.BoundedSemaphore(1 + WAITING_REQUESTS)
-        # Command line names (__node:=) belong to the main node; a leading underscore hides this one.
-        self.node = rclpy.create_node(
-            f"_{node.get_name()}_single_shot",
-            namespace=node.get_namespace(),
-            context=node.context,
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self.node.create_service(
+        # One thread per request, and one that refuses further requests.
+        executor = MultiThreadedExecutor(2 + WAITING_REQUESTS, context=node.context)
+        self._hidden = HiddenNode(node, "single_shot", executor)
+        self._hidden.node.create_service(
             Segment,
             node.resolve_service_name("~/segment"),
             self._on_segment,
             qos_profile=QoSProfile(depth=BURST_REQUESTS),
             callback_group=ReentrantCallbackGroup(),
         )
-        # One thread per request, and one that refuses further requests.
-        self._executor = MultiThreadedExecutor(2 + WAITING_REQUESTS, context=node.context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, name="sam2-single-shot", daemon=True)
-        self._thread.start()
+        self._hidden.start()
+
+    @property
+    def node(self) -> Node:
+        """The node that holds the service."""
+        return self._hidden.node
 
     def destroy(self) -> bool:
         """Stop after the current prompt or batch of clicks; the request in progress gets no reply.
 
         Returns False if that takes too long: its thread is still inside the model then.
         """
-        self._stopping.set()
-        self._executor.shutdown(timeout_sec=0.0)
+        self._hidden.stop()
         ended = self._in_hand.acquire(timeout=PATIENCE_S)
         if ended:
             self._in_hand.release()
-            self._thread.join(PATIENCE_S)
-        self.node.destroy_node()
-        return ended and not self._thread.is_alive()
+            ended = self._hidden.join(PATIENCE_S)
+        self._hidden.node.destroy_node()
+        return ended
 
     def _check_stopping(self) -> None:
-        if self._stopping.is_set():
+        if self._hidden.stopping.is_set():
             raise UserError("the node is ending")
-
-    def _spin(self) -> None:
-        try:
-            with contextlib.suppress(ExternalShutdownException):
-                self._executor.spin()
-        except Exception:
-            if not self._stopping.is_set() and self.node.context.ok():
-                raise  # otherwise ROS shut down before the reply was sent
 
     def _on_segment(self, request: Any, response: Any) -> Any:
         if not self._places.acquire(blocking=False):
@@ -151,7 +136,7 @@ class SegmentService:
             # An error of the model, the driver or memory fails this request only.
             free_device_memory()
             response.message = f"segmenting failed: {one_line(error)}"
-        if response.message and not self._stopping.is_set():
+        if response.message and not self._hidden.stopping.is_set():
             self._log.warning(f"~/segment: {response.message}")
         return response
 

@@ -16,13 +16,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from ui_servers import TOKEN, WAIT_S, HttpAndSocket, PageClient, read_masks
+from ui_servers import TOKEN, HttpAndSocket, PageClient, read_masks, serving
 
 from sam2_ros.ui.live.config import LiveConfig
-from sam2_ros.ui.server.access import Access
 from sam2_ros.ui.server.config import Limits, ServerConfig
 from sam2_ros.ui.server.live_service import LiveService
-from sam2_ros.ui.server.run import listen, make_server
 from sam2_ros.ui.session import WorkspaceConfig
 
 
@@ -32,19 +30,8 @@ def live_server(project: Path, config: LiveConfig) -> Iterator[HttpAndSocket]:
     settings = ServerConfig(
         WorkspaceConfig(project), port=0, token=TOKEN, limits=Limits(logins_per_s=1000), live=config
     )
-    with listen(settings.host, settings.port) as listening:
-        port = listening.getsockname()[1]
-        service = LiveService(settings)
-        access = Access(settings.token, settings.host, port, settings.limits.logins_per_s)
-        server = make_server(service, access, settings)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
-            yield HttpAndSocket(port)
-        finally:
-            server.should_exit = True
-            thread.join(WAIT_S)
-            service.close()
+    with serving(LiveService(settings), settings) as port:
+        yield HttpAndSocket(port)
 
 
 @dataclass(frozen=True)

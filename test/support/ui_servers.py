@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from sam2_ros.ui.frames import SourceSpec
 from sam2_ros.ui.server.access import Access
 from sam2_ros.ui.server.config import Limits, ServerConfig
+from sam2_ros.ui.server.live_service import LiveService
 from sam2_ros.ui.server.run import listen, make_server
 from sam2_ros.ui.server.service import Service
 from sam2_ros.ui.session import WorkspaceConfig
@@ -206,15 +207,22 @@ def running_server(
     specs = tuple(SourceSpec(source) for source in sources)
     workspace = WorkspaceConfig(project, specs, MODEL, demo_frames=demo_frames)
     config = ServerConfig(workspace, port=0, token=TOKEN, limits=limits or Limits(logins_per_s=1000))
+    service = Service(config)
+    with serving(service, config) as port:
+        yield RunningServer(port, service)
+
+
+@contextmanager
+def serving(service: Service | LiveService, config: ServerConfig) -> Iterator[int]:
+    """Serves in a thread of this process; gives the port. The service is closed at the end."""
     with listen(config.host, config.port) as listening:
         port = listening.getsockname()[1]
-        service = Service(config)
         access = Access(config.token, config.host, port, config.limits.logins_per_s)
         server = make_server(service, access, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
-            yield RunningServer(port, service)
+            yield port
         finally:
             server.should_exit = True
             thread.join(WAIT_S)

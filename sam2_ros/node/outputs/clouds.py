@@ -8,21 +8,20 @@ results that come meanwhile only the newest is used.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from sam2_ros.engine import FrameResult, TrackedObject
 from sam2_ros.errors import one_line
+from sam2_ros.node.hidden_node import HiddenNode
 from sam2_ros.node.interfaces import ObjectCloud
 from sam2_ros.node.limits import listed, shown
 from sam2_ros.node.parameters.declared import DeclaredParameters
@@ -36,7 +35,7 @@ POLL_S = 0.005  # of tf, while a cloud waits for it
 PATIENCE_S = 1.5  # for the cloud in progress, when the node ends
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Source:
     """What clouds are made of while the node is active; `newest` is the last image's result, pixels and header."""
 
@@ -52,29 +51,22 @@ class CloudService:
         self._log = node.get_logger()
         self._settings = settings
         self._source: _Source | None = None  # replaced as a whole
-        self._stopping = threading.Event()
-        self.node = rclpy.create_node(
-            f"_{node.get_name()}_clouds",
-            namespace=node.get_namespace(),
-            context=node.context,
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self.node.create_service(ObjectCloud, node.resolve_service_name("~/cloud"), self._on_cloud)
-        self._new_result = self.node.create_guard_condition(self._publish)
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, name="sam2-clouds", daemon=True)
-        self._thread.start()
+        self._hidden = HiddenNode(node, "clouds", SingleThreadedExecutor(context=node.context))
+        self._hidden.node.create_service(ObjectCloud, node.resolve_service_name("~/cloud"), self._on_cloud)
+        self._new_result = self._hidden.node.create_guard_condition(self._publish)
+        self._hidden.start()
+
+    @property
+    def node(self) -> Node:
+        """The node that holds the service."""
+        return self._hidden.node
 
     def destroy(self) -> bool:
         """End the thread; False if the cloud in progress takes too long."""
-        self._stopping.set()
-        self._executor.shutdown(timeout_sec=0.0)
-        self._thread.join(PATIENCE_S)
-        self.node.destroy_node()
-        return not self._thread.is_alive()
+        self._hidden.stop()
+        ended = self._hidden.join(PATIENCE_S)
+        self._hidden.node.destroy_node()
+        return ended
 
     def use(self, locator: ObjectLocator | None, outputs: Outputs) -> None:
         """Called at activation; without a locator there are no clouds."""
@@ -89,17 +81,9 @@ class CloudService:
         source = self._source
         if source is None:
             return
-        self._source = _Source(source.locator, source.outputs, (result, image_rgb, header))
+        source.newest = (result, image_rgb, header)  # not a new source: `forget` may have come meanwhile
         if source.outputs.wanted_clouds():
             self._new_result.trigger()
-
-    def _spin(self) -> None:
-        try:
-            with contextlib.suppress(ExternalShutdownException):
-                self._executor.spin()
-        except Exception:
-            if not self._stopping.is_set() and self.node.context.ok():
-                raise
 
     def _publish(self) -> None:
         """The clouds of the newest result, for each topic with subscribers; a hidden object has none."""
@@ -130,7 +114,7 @@ class CloudService:
             response.message = str(error)
         except Exception as error:  # fails this request only
             response.message = f"no cloud of '{shown(request.id)}': {one_line(error)}"
-        if response.message and not self._stopping.is_set():
+        if response.message and not self._hidden.stopping.is_set():
             self._log.warning(f"~/cloud: {response.message}")
         return response
 
@@ -171,7 +155,7 @@ class CloudService:
                 frame_id, surface, transform = locator.whole_surface(obj, height_px, width_px, header)
                 break
             except NotYetError:
-                if time.monotonic() > deadline_s or self._stopping.is_set():
+                if time.monotonic() > deadline_s or self._hidden.stopping.is_set():
                     raise
                 time.sleep(POLL_S)
         points = transform.apply(surface.points_camera).astype(np.float32)

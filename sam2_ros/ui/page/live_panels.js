@@ -3,6 +3,7 @@
 // Does not know the server. Every name is set as text, never as HTML.
 
 import { element, icon, make, showText } from "./panels.js";
+import { showRows } from "./rows.js";
 
 /**
  * @typedef {import("./live.js").LiveObject} LiveObject
@@ -38,21 +39,8 @@ export class LiveList {
    * @param {number[]} hidden
    */
   show(objects, selected, hidden) {
-    const numbers = new Set(objects.map(({ object }) => object));
-    for (const [number, row] of this.rows) {
-      if (numbers.has(number)) continue;
-      row.root.remove();
-      this.rows.delete(number);
-    }
-    for (const object of objects) {
-      let row = this.rows.get(object.object);
-      if (!row) {
-        row = this.makeRow(object.object);
-        this.rows.set(object.object, row);
-        this.place.append(row.root);
-      }
-      fill(row, object, object.object === selected, hidden.includes(object.object));
-    }
+    showRows(this.rows, this.place, objects, (object) => this.makeRow(object), (row, object) =>
+      fill(row, object, object.object === selected, hidden.includes(object.object)));
   }
 
   /**

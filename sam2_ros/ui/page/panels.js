@@ -2,6 +2,8 @@
 // The parts of the page that are ordinary elements: gallery, list of objects, effects, toolbar.
 // Does not know the server. Every name is set as text or value, never as HTML.
 
+import { showRows } from "./rows.js";
+
 /**
  * @typedef {import("./connection.js").SceneObject} SceneObject
  * @typedef {import("./connection.js").Settings} Settings
@@ -124,21 +126,8 @@ export class ObjectList {
    * @param {(object: number) => Seen} seenOf
    */
   show(objects, selected, settings, seenOf) {
-    const numbers = new Set(objects.map(({ object }) => object));
-    for (const [number, row] of this.rows) {
-      if (numbers.has(number)) continue;
-      row.root.remove();
-      this.rows.delete(number);
-    }
-    for (const object of objects) {
-      let row = this.rows.get(object.object);
-      if (!row) {
-        row = this.makeRow(object.object);
-        this.rows.set(object.object, row);
-        this.place.append(row.root);
-      }
-      this.fill(row, object, selected, settings, seenOf(object.object));
-    }
+    showRows(this.rows, this.place, objects, (object) => this.makeRow(object), (row, object) =>
+      this.fill(row, object, selected, settings, seenOf(object.object)));
   }
 
   /**

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import uuid
 from collections import Counter
 
 import numpy as np
@@ -83,9 +84,10 @@ def events(robot):
     robot.reset()
     robot.process()
     events = Events(robot)
-    # What late subscribers get has come when the event of a prompt sent now has come.
-    robot.add(robot.prompt("marker", box=(900.0, 900.0, 950.0, 950.0)))
-    robot.wait_for("the marker", lambda: any(each.id == "marker" for each in events.all()[-1:]))
+    # What late subscribers get has come when the event of a prompt sent now has come; no earlier one has its name.
+    marker = f"marker {uuid.uuid4()}"
+    robot.add(robot.prompt(marker, box=(900.0, 900.0, 950.0, 950.0)))
+    robot.wait_for("the marker", lambda: any(each.id == marker for each in events.all()[-1:]))
     events.cdr.clear()
     yield events
     events.close()

@@ -52,12 +52,14 @@ class FrameHistory:
     Attributes:
         cut: number of images dropped early, to stay within `max_bytes` or `MAX_IMAGES`.
         newest: the newest image that was not late.
+        restarts: number of times that it began anew, after a jump in time or a change of the camera.
     """
 
     def __init__(self, seconds: float, max_bytes: int = Limits.history_bytes) -> None:
         self.seconds = seconds
         self.max_bytes = max_bytes
         self.cut = 0
+        self.restarts = 0
         self._lock = threading.Lock()
         self._images: list[StampedImage] = []  # each newer than the one before
         self._bytes = 0
@@ -126,6 +128,7 @@ class FrameHistory:
             self._tracked.popleft()
 
     def _forget(self) -> None:
+        self.restarts += 1
         self._images.clear()
         self._tracked.clear()
         self._bytes = self._cut_until_ns = 0

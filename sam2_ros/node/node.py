@@ -35,6 +35,7 @@ from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .actions.track_until import TrackUntilServer
 from .camera import CameraSubscription
+from .clicks import Clicks
 from .convert import ImageDecoder
 from .detector.detector import Detector
 from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
@@ -55,6 +56,7 @@ from .qos import check_overrides, unused_overrides
 from .requests import Requests
 from .segment_service import SegmentService
 from .spatial.object_locator import ObjectLocator
+from .spatial.point_projector import PointProjector
 from .worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -74,6 +76,7 @@ class Configured:
     late_prompts: LatePrompts
     outputs: Outputs
     spatial: ObjectLocator | None
+    projector: PointProjector
     detector: Detector | None
     on_graph: contextlib.ExitStack  # closing it destroys the subscriptions and publishers
 
@@ -108,6 +111,9 @@ class Sam2Node(LifecycleNode):
         self._last_image: StampedImage | None = None
 
         self._requests = Requests(self, self._statistics, self._queue, self._declared, report)
+        self._clicks = Clicks(
+            self, self._requests, self._queue, lambda: self._at_work().projector, self._declared
+        )
         self._track_until = TrackUntilServer(
             self, self._requests.submit_message, self._objects, self._declared, lambda: self._state
         )
@@ -164,13 +170,15 @@ class Sam2Node(LifecycleNode):
             if params.detection_mode != "off":
                 detector = Detector(self, self._declared, queue, self._statistics, is_active=self._is_active)
                 made.callback(detector.destroy)
+            # Known by the topic's name: image_proc publishes rectified images on image_rect, image_rect_color, ...
+            rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
             if params.use_3d:
-                # Known by the topic's name: image_proc publishes rectified images on image_rect, image_rect_color, ...
-                rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
                 spatial = ObjectLocator(
                     self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
                 )
                 made.callback(spatial.destroy)
+            projector = PointProjector(self, history, spatial, rectified)
+            made.callback(projector.destroy)
             outputs = Outputs(self, self._statistics, params)
             made.callback(outputs.destroy)
             return Configured(
@@ -181,6 +189,7 @@ class Sam2Node(LifecycleNode):
                 late_prompts=LatePrompts(loaded.tracker, loaded.catch_up_tracker, history, decoder),
                 outputs=outputs,
                 spatial=spatial,
+                projector=projector,
                 detector=detector,
                 on_graph=made.pop_all(),
             )

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""User requests: prompts and clicks on topics; services that add, remove and reset objects.
+"""User requests: prompts on a topic; services that add, remove and reset objects.
 
 Knows messages and the prompt queue; does not know when or how a prompt is processed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from geometry_msgs.msg import Point, PointStamped
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
-from sam2_ros.engine import Prompt, PromptError
+from sam2_ros.engine import PromptError
 
 from .convert import prompt_request, stamp_to_ns
 from .diagnostics import Statistics
@@ -28,7 +25,7 @@ from .interfaces import AddObjects, PromptArray, PublishMask, RemoveObjects
 from .limits import listed, shown
 from .outputs.topic_names import topic_names
 from .parameters.declared import DeclaredParameters
-from .prompt_outcome import CLICK, SERVICE, TOPIC, Outcome, PromptOutcome, Report
+from .prompt_outcome import SERVICE, TOPIC, Outcome, PromptOutcome, Report
 from .prompt_queue import PromptQueue, PromptRequest, QueuedPrompt
 from .qos import subscribe
 
@@ -55,8 +52,6 @@ class Requests:
         self._queue = queue
         self._settings = settings
         subscribe(node, PromptArray, "~/prompts", self._on_prompts, QoSProfile(depth=10))
-        subscribe(node, PointStamped, "~/clicked_point", self._on_clicked_point, QoSProfile(depth=10))
-        subscribe(node, Point, "~/clicked_pixel", self._on_clicked_pixel, QoSProfile(depth=10))
         node.create_service(AddObjects, "~/add_objects", self._on_add_objects)
         node.create_service(RemoveObjects, "~/remove_objects", self._on_remove_objects)
         node.create_service(PublishMask, "~/publish_mask", self._on_publish_mask)
@@ -76,14 +71,18 @@ class Requests:
             request = replace(make(), source=source)
             queued = self._queue().enqueue(request, time.monotonic())
         except PromptError as error:
-            self._statistics.prompts["rejected"] += 1
-            self._log.warning(f"rejected: {error}")
-            self._report(
+            self.reject(
                 _unreadable(message, source, error) if request is None else request.rejected(str(error))
             )
             raise
         self._statistics.prompts_accepted += 1
         return queued
+
+    def reject(self, outcome: PromptOutcome) -> None:
+        """Count, log and report a prompt that is not accepted."""
+        self._statistics.prompts["rejected"] += 1
+        self._log.warning(f"rejected: {outcome.reason}")
+        self._report(outcome)
 
     def submit_message(self, message: Any, source: str) -> QueuedPrompt:
         """As `submit`, of a Prompt message."""
@@ -119,37 +118,6 @@ class Requests:
 
     def _on_prompts(self, message: Any) -> None:
         self._submit_messages(message.prompts, TOPIC, message.header)
-
-    def _on_clicked_point(self, message: Any) -> None:
-        """A click in pixels; z is ignored."""
-        frame_id = message.header.frame_id
-
-        def make() -> PromptRequest:
-            camera_frame_id = self._queue().camera_frame_id
-            if frame_id != camera_frame_id:
-                raise PromptError(
-                    f"click in frame '{shown(frame_id)}': expected pixels in the image's frame "
-                    f"'{camera_frame_id}'. RViz's Publish Point sends metres in its fixed frame, not pixels: "
-                    "click in an image view, e.g. rqt_image_view on ~/clicked_pixel"
-                )
-            return self._click(message.point, stamp_to_ns(message.header.stamp), frame_id)
-
-        self._submit_click(make)
-
-    def _on_clicked_pixel(self, message: Any) -> None:
-        self._submit_click(lambda: self._click(message))
-
-    def _submit_click(self, make: Callable[[], PromptRequest]) -> None:
-        with contextlib.suppress(PromptError):  # it is logged and reported
-            self.submit(make, CLICK)
-
-    def _click(self, point: Any, stamp_ns: int = 0, frame_id: str = "") -> PromptRequest:
-        """One positive point, for the object `active_id` or a new one."""
-        active_id = self._settings.used.active_id
-        prompt = Prompt(
-            active_id or CLICK, points=np.array([[point.x, point.y]], np.float32), labels=np.array([1])
-        )
-        return PromptRequest(prompt, named=bool(active_id), stamp_ns=stamp_ns, frame_id=frame_id)
 
     def _on_add_objects(self, request: Any, response: Any) -> Any:
         response.ids, reasons = self._submit_messages(request.prompts, SERVICE)

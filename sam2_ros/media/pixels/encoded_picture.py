@@ -55,6 +55,23 @@ def decode_picture(encoded: np.ndarray, what: str, upright: bool, values: ValueR
     return _rgb(image_bgr, values)
 
 
+def encoded_size(encoded: bytes | memoryview) -> tuple[int, int]:
+    """(height, width) in pixels of an encoded image, from its header alone; EXIF orientation is not applied.
+
+    Raises ImageError if it has none.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return image.height, image.width
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:  # Pillow raises all of them
+        raise ImageError("the image has no readable header, expected JPEG or PNG") from error
+
+
 def _without_padding(jpeg: np.ndarray) -> np.ndarray:
     """Remove zeros after the data of a JPEG, whose last byte is filled up with ones."""
     used = int(jpeg.size - np.argmax(jpeg[::-1] != 0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribes to depth_image and camera_info, and finds the message that belongs to a stamp.
+"""Subscribes to depth_image beside camera_info, and finds the message that belongs to a stamp.
 
 Knows topics and QoS; does not know what is in an image. Filled by the executor's thread, read by the worker's; no call
 waits for a message.
@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.clock import ClockType
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -19,20 +18,18 @@ from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.packages import require
 from sam2_ros.node.qos import sensor_qos, subscribe
 
+from .camera_infos import CameraInfos, nearest_message
 from .location import NoPositionError
 
-INFOS_KEPT = 30
 # Depth images wait until their image is tracked: for seconds with a large model on a small computer.
 DEPTH_BUDGET_BYTES = 64_000_000
 DEPTHS_KEPT = (15, 120)  # at least and at most, whatever their size
-LOOK_OUT_PERIOD_S = 0.5
-_LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _OLDEST = Time(nanoseconds=0, clock_type=ClockType.ROS_TIME)
 _NEWEST = Time(nanoseconds=2**63 - 1, clock_type=ClockType.ROS_TIME)
 
 
 class DepthSubscriptions:
-    """The subscriptions of `depth_image` and `camera_info`, each with a message_filters cache.
+    """The subscriptions of `depth_image`, with a message_filters cache, and of `camera_info`.
 
     Raises UserError if message_filters is not installed.
     """
@@ -44,46 +41,21 @@ class DepthSubscriptions:
         self._lock = threading.Lock()
         self._new_cache = lambda size: filters.Cache(filters.SimpleFilter(), size)
         self._depth_bytes = 0  # of each depth image in the cache
-        self._depths, self._infos = self._new_cache(DEPTHS_KEPT[0]), self._new_cache(INFOS_KEPT)
-        self._last_info: CameraInfo | None = None
+        self._depths = self._new_cache(DEPTHS_KEPT[0])
         self._depths_in = subscribe(node, Image, "depth_image", self._on_depth, sensor_qos(depth=5))
-        self._infos_in = subscribe(node, CameraInfo, "camera_info", self._on_info, sensor_qos(depth=5))
+        self.infos = CameraInfos(node)
         self.depth_topic: str = node.resolve_topic_name("depth_image")
-        self.info_topic: str = node.resolve_topic_name("camera_info")
-        self._latched: Any = None
-        self._look_out = node.create_timer(
-            LOOK_OUT_PERIOD_S, self._look_for_latched, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self.info_topic: str = self.infos.topic
 
     def destroy(self) -> None:
-        self._node.destroy_timer(self._look_out)
-        for subscription in (self._depths_in, self._infos_in, self._latched):
-            if subscription is not None:
-                self._node.destroy_subscription(subscription)
-
-    def _look_for_latched(self) -> None:
-        """Subscribe with transient_local if camera_info was published once, before this node subscribed.
-
-        Not from the start: most publishers are volatile, and each would log a warning about the incompatible
-        subscription.
-        """
-        if self._last_info is None:
-            publishers = self._node.get_publishers_info_by_topic(self.info_topic)
-            kept = (publisher.qos_profile.durability for publisher in publishers)
-            if DurabilityPolicy.TRANSIENT_LOCAL not in kept:
-                return
-            self._latched = self._node.create_subscription(
-                CameraInfo, "camera_info", self._on_info, _LATCHED_QOS
-            )
-        self._look_out.cancel()
+        self.infos.destroy()
+        self._node.destroy_subscription(self._depths_in)
 
     def discontinuity(self) -> None:
-        """Clear the caches after a jump in time. The last camera_info stays: it may be sent only once."""
+        """Forget all after a jump in time. The last camera_info stays: it may be sent only once."""
+        self.infos.discontinuity()
         with self._lock:
             self._depths = self._new_cache(depths_kept(self._depth_bytes))
-            self._infos = self._new_cache(INFOS_KEPT)
-            if self._last_info is not None:
-                self._infos.add(self._last_info)
 
     def _on_depth(self, message: Image) -> None:
         with self._lock:
@@ -92,18 +64,13 @@ class DepthSubscriptions:
                 self._depths = self._new_cache(depths_kept(self._depth_bytes))
             self._depths.add(message)
 
-    def _on_info(self, message: CameraInfo) -> None:
-        with self._lock:
-            self._last_info = message
-            self._infos.add(message)
-
     def depth_at(self, stamp_ns: int) -> Image:
         """The depth image nearest to the stamp; NoPositionError if none is within `slop_s`."""
         with self._lock:
             kept, room = self._depths.getInterval(_OLDEST, _NEWEST), self._depths.cache_size
         if not kept:
             raise NoPositionError(f"no depth image has come on {self.depth_topic}")
-        message = _nearest(kept, stamp_ns)
+        message = nearest_message(kept, stamp_ns)
         difference_s = (stamp_to_ns(message.header.stamp) - stamp_ns) / 1e9
         if abs(difference_s) <= self._slop_s:
             return message
@@ -120,29 +87,13 @@ class DepthSubscriptions:
         )
 
     def info_at(self, stamp_ns: int, frame_id: str) -> CameraInfo:
-        """The camera_info of the image's frame nearest to the stamp, at any distance: intrinsics change rarely.
-
-        Raises NoPositionError if there is none.
-        """
-        with self._lock:
-            kept = self._infos.getInterval(_OLDEST, _NEWEST)
-        if not kept:
-            raise NoPositionError(f"no camera_info has come on {self.info_topic}")
-        own = [info for info in kept if not frame_id or info.header.frame_id in ("", frame_id)]
-        if not own:
-            raise NoPositionError(
-                f"camera_info is of frame '{kept[-1].header.frame_id}', expected the image's '{frame_id}': "
-                "remap camera_info to the one that is published beside the image"
-            )
-        return _nearest(own, stamp_ns)
+        """As `CameraInfos.at`."""
+        return self.infos.at(stamp_ns, frame_id)
 
     def silence(self) -> str:
         """Likely cause, if a topic has never had a message; empty if both had one."""
         with self._lock:
-            silent = (
-                not self._depths.getInterval(_OLDEST, _NEWEST),
-                not self._infos.getInterval(_OLDEST, _NEWEST),
-            )
+            silent = (not self._depths.getInterval(_OLDEST, _NEWEST), self.infos.silent)
         topics = {"depth_image": self.depth_topic, "camera_info": self.info_topic}
         for (name, topic), nothing in zip(topics.items(), silent, strict=True):
             if nothing and (count := self._node.count_publishers(topic)):
@@ -160,8 +111,3 @@ def depths_kept(size_bytes: int) -> int:
     """Number of depth images of this size that are kept."""
     fewest, most = DEPTHS_KEPT
     return min(max(DEPTH_BUDGET_BYTES // max(size_bytes, 1), fewest), most)
-
-
-def _nearest(messages: list[Any], stamp_ns: int) -> Any:
-    """The message with the stamp nearest to `stamp_ns`; of equal ones, the last received."""
-    return min(reversed(messages), key=lambda message: abs(stamp_to_ns(message.header.stamp) - stamp_ns))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera's intrinsics: converts pixels to undistorted viewing directions.
+"""A camera's intrinsics: converts pixels to undistorted viewing directions, and points to pixels.
 
 Knows the field names of sensor_msgs/CameraInfo, imports no ROS, and does not know what is in the image.
 """
@@ -75,6 +75,25 @@ class Intrinsics:
         # or backwards. Projecting back detects both.
         error_px = np.abs(back - pixels).max(axis=(1, 2))
         return np.where(error_px[:, None] < _TOLERANCE_PX, slopes.reshape(-1, 2), np.nan)
+
+    def pixels(self, points_xyz: np.ndarray) -> np.ndarray:
+        """[n, 3] points in the camera's frame, metres -> [n, 2] float64 pixels, also outside the image.
+
+        NaN for points that are not in front of the camera, and for those so far aside that the distortion does not
+        describe them: its polynomial would fold them back into the image.
+        """
+        points = np.asarray(points_xyz, dtype=np.float64).reshape(-1, 3)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            slopes = np.where(points[:, 2:] > 0, points[:, :2] / points[:, 2:], np.nan)
+        if not len(points) or not self._model:
+            return slopes * self.matrix[[0, 1], [0, 1]] + self.matrix[:2, 2]
+        zero = np.zeros(3)
+        project = cv2.fisheye.projectPoints if self._model == "equidistant" else cv2.projectPoints
+        pixels = project(_in_front(slopes[:, None]), zero, zero, self.matrix, self._distortion)[0].reshape(
+            -1, 2
+        )
+        error = np.abs(self.slopes(pixels) - slopes).max(axis=1)
+        return np.where(error[:, None] * self.focal_px < _TOLERANCE_PX, pixels, np.nan)
 
 
 def _in_front(slopes: np.ndarray) -> np.ndarray:

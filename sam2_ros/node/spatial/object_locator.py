@@ -19,13 +19,14 @@ from sam2_ros.engine import FrameResult, TrackedObject
 from sam2_ros.node.convert import stamp_to_ns
 from sam2_ros.node.diagnostics import OK, WARN, StatusLine
 
+from .camera_infos import CameraInfos
 from .depth import DepthImage, check_registered
 from .depth_subscriptions import DepthSubscriptions
 from .intrinsics import Intrinsics
 from .location import Location, NoPositionError, NotYetError, ObjectLocations
 from .object_points import ObjectPoints, measure_points
 from .orientation import OrientationTracker
-from .transform import IDENTITY, Transform, Transforms, overdue
+from .transform import IDENTITY, TfBuffer, Transform, Transforms, overdue
 from .velocity import VelocityEstimator
 
 JUDGED_IMAGES = 30  # the status covers this many last images ...
@@ -103,6 +104,16 @@ class ObjectLocator:
         self._counts = Counter(
             images=0, images_lacking_positions=0, images_lacking_transform=0, images_waited_for_tf=0
         )
+
+    @property
+    def camera_infos(self) -> CameraInfos:
+        """The subscription of camera_info."""
+        return self._sources.infos
+
+    @property
+    def tf(self) -> TfBuffer | None:
+        """The tf listener; None without a target frame."""
+        return self._transforms.tf if self._transforms is not None else None
 
     def destroy(self) -> None:
         self._sources.destroy()

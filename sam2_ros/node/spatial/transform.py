@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transforms from the camera's frame to a target frame, looked up in tf2 without waiting.
+"""Transforms between frames, and from the camera's frame to a target frame, looked up in tf2 without waiting.
 
 Knows the fields of a TransformStamped; does not know what is transformed. Its errors say whether a later look-up may
-succeed; callers repeat it. Only `Transforms` imports tf2_ros.
+succeed; callers repeat it. Only `TfBuffer` imports tf2_ros.
 """
 
 from __future__ import annotations
@@ -59,23 +59,60 @@ def transform_of(message: Any) -> Transform:
     return Transform(rotation, translation)
 
 
-class Transforms:
-    """A tf2 listener for one target frame. Raises UserError if tf2_ros is not installed."""
+class TfBuffer:
+    """A tf2 listener. Raises UserError if tf2_ros is not installed; `wanted_by` names the feature that needs it."""
 
-    def __init__(self, node: Any, target_frame: str) -> None:
-        self._tf2 = require("tf2_ros", "tf2_ros", f"target_frame = '{target_frame}'")
-        self._target_frame = target_frame
-        self._buffer = self._tf2.Buffer()
-        self._listener = self._tf2.TransformListener(self._buffer, node)
-        # Stamp of the newest transform, and when it was first seen as the newest.
-        self._newest: tuple[int | None, float] | None = None
+    def __init__(self, node: Any, wanted_by: str) -> None:
+        self.tf2 = require("tf2_ros", "tf2_ros", wanted_by)
+        self._buffer = self.tf2.Buffer()
+        self._listener = self.tf2.TransformListener(self._buffer, node)
 
     def destroy(self) -> None:
         self._listener.unregister()
 
     def forget(self) -> None:
-        """Clear the tf2 buffer after a jump in time; static transforms stay."""
+        """Clear the buffer after a jump in time; static transforms stay."""
         self._buffer.clear()
+
+    def look_up(self, target_frame: str, source_frame: str, stamp_ns: int) -> Transform:
+        """The transform from one frame to another at a stamp; 0 = the newest.
+
+        Raises tf2's TransformException if it is not there, NoPositionError if it is no transform.
+        """
+        from rclpy.clock import ClockType
+        from rclpy.time import Time
+
+        stamp = Time(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
+        found = self._buffer.lookup_transform(target_frame, source_frame, stamp)
+        return transform_of(found.transform)
+
+    def newest_ns(self, target_frame: str, source_frame: str) -> int | None:
+        """Stamp of the newest transform between the frames, 0 if all are static; None if tf does not connect them."""
+        try:
+            return int(self._buffer.get_latest_common_time(target_frame, source_frame).nanoseconds)
+        except self.tf2.TransformException:
+            return None
+
+
+class Transforms:
+    """Transforms to one target frame. Raises UserError if tf2_ros is not installed.
+
+    Attributes:
+        tf: the listener.
+    """
+
+    def __init__(self, node: Any, target_frame: str) -> None:
+        self.tf = TfBuffer(node, f"target_frame = '{target_frame}'")
+        self._target_frame = target_frame
+        # Stamp of the newest transform, and when it was first seen as the newest.
+        self._newest: tuple[int | None, float] | None = None
+
+    def destroy(self) -> None:
+        self.tf.destroy()
+
+    def forget(self) -> None:
+        """Clear the tf2 buffer after a jump in time; static transforms stay."""
+        self.tf.forget()
         self._newest = None
 
     def at(self, header: Any) -> Transform:
@@ -87,20 +124,21 @@ class Transforms:
         """
         if header.frame_id == self._target_frame:
             return IDENTITY
+        tf, frame_id, stamp_ns = self.tf, header.frame_id, stamp_to_ns(header.stamp)
         try:
-            return self._look_up(header)
-        except self._tf2.TransformException:
-            newest_ns = self._newest_ns(header.frame_id)
+            return tf.look_up(self._target_frame, frame_id, stamp_ns)
+        except tf.tf2.TransformException:
+            newest_ns = tf.newest_ns(self._target_frame, frame_id)
         try:
-            return self._look_up(header)  # again: it may have come between the two calls
-        except self._tf2.TransformException as error:
-            stamp_ns = stamp_to_ns(header.stamp)
+            # Again: it may have come between the two calls.
+            return tf.look_up(self._target_frame, frame_id, stamp_ns)
+        except tf.tf2.TransformException as error:
             reason = (
-                f"tf has no transform from '{header.frame_id}' to target_frame '{self._target_frame}' at the "
+                f"tf has no transform from '{frame_id}' to target_frame '{self._target_frame}' at the "
                 f"image's stamp: {str(error).strip()}"
             )
             past = newest_ns is not None and newest_ns >= stamp_ns
-            if past or isinstance(error, self._tf2.InvalidArgumentException):
+            if past or isinstance(error, tf.tf2.InvalidArgumentException):
                 raise NoPositionError(reason) from error
             if (silent_s := self._silent_s(newest_ns)) > SILENCE_S:
                 raise NoPositionError(
@@ -109,21 +147,6 @@ class Transforms:
                 ) from error
             behind_s = (stamp_ns - newest_ns) / 1e9 if newest_ns is not None else None
             raise NotYetError(reason, behind_s) from error
-
-    def _look_up(self, header: Any) -> Transform:
-        from rclpy.time import Time
-
-        found = self._buffer.lookup_transform(
-            self._target_frame, header.frame_id, Time.from_msg(header.stamp)
-        )
-        return transform_of(found.transform)
-
-    def _newest_ns(self, frame_id: str) -> int | None:
-        """Stamp of the newest transform between the frames; None if tf does not connect them."""
-        try:
-            return int(self._buffer.get_latest_common_time(self._target_frame, frame_id).nanoseconds)
-        except self._tf2.TransformException:
-            return None
 
     def _silent_s(self, newest_ns: int | None) -> float:
         """Seconds since this stamp was first seen as the newest."""

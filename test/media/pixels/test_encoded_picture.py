@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from sam2_ros.media.pixels.encoded_picture import encoded_size
 from sam2_ros.media.pixels.image_error import ImageError
 from sam2_ros.media.pixels.picture_end import picture_end
 from sam2_ros.media.ros_image import compressed_to_rgb
@@ -146,3 +147,13 @@ def test_a_photograph_is_rotated_as_in_viewers(photo, format, orientation):
     assert np.abs(read - shown).mean() < 2
     if format != "TIFF":
         assert compressed_to_rgb(file.getvalue()).shape == photo.shape  # a camera's message stays as stored
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_size_of_an_image_is_read_from_its_header_alone(suffix):
+    encoded = cv2.imencode(suffix, np.zeros((37, 53, 3), np.uint8))[1].tobytes()
+    assert encoded_size(encoded) == (37, 53)
+    assert encoded_size(encoded[:-20]) == (37, 53)
+    for nothing in (b"", b"no image", encoded[:5]):
+        with pytest.raises(ImageError, match="no readable header"):
+            encoded_size(nothing)

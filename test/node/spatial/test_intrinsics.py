@@ -42,6 +42,31 @@ def test_a_direction_projects_back_to_its_pixel(model):
     assert np.abs(slopes - pinhole_slopes().reshape(-1, 2)).max() > 0.01  # the lens distorts
 
 
+@pytest.mark.parametrize("model", [*LENSES, "none"])
+def test_a_point_is_seen_at_the_pixel_that_looks_at_it(model):
+    made = camera(distortion_model=model, d=LENSES.get(model, []))
+    slopes = made.slopes(EVERY_PIXEL[::7])
+    depth_m = np.linspace(0.1, 30, len(slopes))[:, None]
+    pixels = made.pixels(np.hstack([slopes * depth_m, depth_m]))
+    assert np.abs(pixels - EVERY_PIXEL[::7]).max() < 0.01
+    assert made.pixels(np.zeros((0, 3))).shape == (0, 2)
+
+
+@pytest.mark.parametrize("model", [*LENSES, "none"])
+def test_a_point_behind_the_camera_or_in_its_plane_has_no_pixel(model):
+    made = camera(distortion_model=model, d=LENSES.get(model, []))
+    pixels = made.pixels([[0.1, 0.1, -1.0], [0.1, 0.1, 0.0], [0.0, 0.0, 0.0], [0.1, 0.1, 1.0]])
+    assert np.isnan(pixels).all(axis=1).tolist() == [True, True, True, False]
+
+
+def test_a_point_far_aside_is_not_folded_back_into_the_image_by_the_lens():
+    lens = camera(distortion_model="plumb_bob", d=LENSES["plumb_bob"])
+    aside = np.array([[2.2, 0.0, 1.0]])  # 66 degrees: the polynomial has turned back
+    folded, _ = cv2.projectPoints(aside, np.zeros(3), np.zeros(3), MATRIX, np.array(LENSES["plumb_bob"]))
+    assert 150 < folded[0, 0, 0] < 160
+    assert np.isnan(lens.pixels(aside)).all()
+
+
 def test_what_a_fisheye_sees_beside_or_behind_it_has_no_direction():
     narrow = MATRIX.copy()
     narrow[0, 0] = narrow[1, 1] = 60.0  # 320 px are more than 180 degrees

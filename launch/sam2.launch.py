@@ -91,7 +91,7 @@ OVERRIDES = {
 }
 
 # Topics of the node in config/sam2.rviz, which has them under /sam2.
-SHOWN = ("debug_image", "label_image", "markers", "object_cloud")
+SHOWN = ("debug_image", "label_image", "markers", "object_cloud", "clicked_point")
 
 
 def node_parameters(given: dict[str, str]) -> dict[str, object]:

@@ -19,6 +19,7 @@ NODE, MESSAGES = ROOT / "sam2_ros" / "node", ROOT / "sam2_ros_msgs"
 PACKAGES = {
     "interfaces": "sam2_ros_msgs",
     "messages": "vision_msgs",
+    "foxglove": "foxglove_msgs",
 }  # the node imports them under these names
 RELIABLE, BEST_EFFORT = "reliable", "best effort"
 
@@ -53,12 +54,15 @@ MEANINGS = {
     "image_raw": "The camera's images, with `image_transport: raw` (the default). [Encodings](images.md#encodings).",
     "image_raw/compressed": "The same with `image_transport: compressed`: JPEG or PNG.",
     "depth_image": "With `use_3d`: depth, registered to the colour image; 16UC1 or 32FC1.",
-    "camera_info": "With `use_3d`: the camera's intrinsics. A transient local message from before is received, too.",
-    "/tf, /tf_static": "With `use_3d` and `target_frame`: where the camera is.",
+    "camera_info": "With `use_3d`, and from the first click in metres: the camera's intrinsics. A transient local "
+    "message from before is received, too.",
+    "/tf, /tf_static": "With `use_3d` and `target_frame`, and from the first click in metres: where the camera is.",
     "~/prompts": "Objects to create or refine: points, a box, a mask, or a mix, on the image of the header.",
     "~/clicked_pixel": "A click as rqt_image_view sends it: x and y in pixels, for the next image. A new object, or a "
     "refinement of the object that the parameter `active_id` names.",
-    "~/clicked_point": "The same with a header: the click is for the image of that stamp; `frame_id` is the image's.",
+    "~/clicked_point": "A click with a header. Pixels, where `frame_id` is empty, or the image's with z = 0: for the "
+    "image of that stamp. Else metres in that frame, as RViz's Publish Point sends them: "
+    "[click in RViz and Foxglove](../how-to/click-in-rviz-and-foxglove.md).",
     "~/detections": "With `detection_mode`: boxes of a detector. `reseed` brings hidden objects back, `track_all` also "
     "starts an object for each box that fits none.",
     "~/objects": "Id, label, state, scores, box, mask and position of every object: one message per processed image, "
@@ -71,6 +75,7 @@ MEANINGS = {
     "~/debug_image": "With `use_debug`: the image with masks, ids and states drawn in.",
     "~/detections_2d": "Boxes of the visible objects; needs vision_msgs.",
     "~/detections_3d": "With `use_3d`: poses, oriented boxes, covariances of the visible objects; needs vision_msgs.",
+    "~/annotations": "Outlines, boxes, names and states for Foxglove's image panel; needs foxglove_msgs.",
     "~/object_cloud": "With `use_3d`: the points of the visible objects, coloured.",
     "~/pose/<id>": "With `use_3d`, for the ids in `pose_topics`: position and orientation of the object, in the frame "
     "of the positions, for each image in which it is visible and located.",

@@ -186,7 +186,7 @@ def test_rviz_looks_at_the_node_wherever_it_is(
     words = words_of(rviz, context)
     assert words[words.index("-d") + 1] == str(CONFIG / "sam2.rviz")
     assert words[words.index("-f") + 1] == "base_link"
-    topics = ("debug_image", "label_image", "markers", "object_cloud")
+    topics = ("debug_image", "label_image", "markers", "object_cloud", "clicked_point")
     rules = {(f"/sam2/{topic}", f"{expected}/{topic}") for topic in topics} if expected else set()
     assert set(rviz.expanded_remapping_rules or ()) == rules
 

@@ -17,6 +17,7 @@ from rclpy.action import get_action_server_names_and_types_by_node
 from .conftest import START_TIMEOUT_S
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "topics-and-services.md"
+FOXGLOVE = PAGE.parents[2] / "config" / "foxglove.json"
 EVERY_NODE = {"/rosout", "/parameter_events", "/clock", "/sam2/transition_event"}
 OF_ACTIONS = "/_action/"
 EVERY_NODE_SERVES = r"/sam2/(\w*(parameter|state|transition)\w*|get_type_description)"
@@ -76,7 +77,19 @@ def test_the_page_lists_what_a_running_node_has(make_robot) -> None:
             unless |= {"/sam2/pose/cup", "/sam2/cloud/cup"}
         if "use_3d" not in parameters or "detection_mode" not in parameters:
             unless |= {"/sam2/detections", "/sam2/detections_2d", "/sam2/detections_3d"}
+        if not importlib.util.find_spec("foxglove_msgs"):
+            unless |= {"/sam2/annotations"}
         assert absent <= unless, heading
+    layout = set(re.findall(r'"(/sam2/[a-z0-9_]+)', FOXGLOVE.read_text("utf-8")))
+    out, to = (
+        {name for name, _ in of_node("sam2", "/")}
+        for of_node in (
+            node.get_publisher_names_and_types_by_node,
+            node.get_subscriber_names_and_types_by_node,
+        )
+    )
+    assert layout & to == {"/sam2/clicked_point"}
+    assert layout - to - out <= unless
     actions = dict(get_action_server_names_and_types_by_node(node, "sam2", "/"))
     assert {name: [kind] for name, (kind, _) in listed("Actions").items()} == actions
     page = listed("Services")

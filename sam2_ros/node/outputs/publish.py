@@ -39,6 +39,7 @@ from sam2_ros.node.spatial.location_messages import (
     tf_message,
 )
 
+from .annotations import annotations_message, import_foxglove_msgs
 from .first_masks import FirstMasks
 from .object_messages import image_message, mono_message, objects_message, status_message
 from .object_topics import ObjectTopics
@@ -68,20 +69,26 @@ class Outputs:
         self._first_masks = FirstMasks()
         self._of_objects = ObjectTopics(self._publisher_with, self._destroy, use_3d, node.get_logger())
         self._tf_prefix = params.tf_prefix
-        self._boxes = self._boxes_3d = None
+        self._boxes = self._boxes_3d = self._annotations = None
         try:
             self._of_objects.follow(params)
         except UserError:
             self.destroy()
             raise
+        if messages := self._optional(import_vision_msgs, "~/detections_2d and ~/detections_3d are"):
+            self._boxes = self._publisher(messages.Detection2DArray, "~/detections_2d")
+            if use_3d:
+                self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
+        if foxglove := self._optional(import_foxglove_msgs, "~/annotations is"):
+            self._annotations = self._publisher(foxglove.ImageAnnotations, "~/annotations")
+
+    def _optional(self, imported: Callable[[], Any], outputs: str) -> Any:
+        """The messages of a package that may be absent; None, and one line in the log, if it is."""
         try:
-            messages = import_vision_msgs()
+            return imported()
         except UserError as error:
-            node.get_logger().info(f"~/detections_2d and ~/detections_3d are not offered: {error}")
-            return
-        self._boxes = self._publisher(messages.Detection2DArray, "~/detections_2d")
-        if use_3d:
-            self._boxes_3d = self._publisher(messages.Detection3DArray, "~/detections_3d")
+            self._node.get_logger().info(f"{outputs} not offered: {error}")
+            return None
 
     def follow(self, params: NodeParams) -> None:
         """Make and destroy the topics of single objects. Raises UserError, and changes nothing then."""
@@ -153,6 +160,7 @@ class Outputs:
             if first is not None and self._first_masks.is_first(obj, first):
                 self._send(first, partial(mono_message, obj.mask, header))
         self._send(self._boxes, lambda: detections_2d_message(result, header))
+        self._send(self._annotations, lambda: annotations_message(result, header))
         if use_debug:
             self._send(
                 self._debug_image,

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
-from geometry_msgs.msg import PointStamped, TransformStamped
+from geometry_msgs.msg import PointStamped
 from sam2_ros_msgs.msg import PromptEvent
 from sensor_msgs.msg import CameraInfo
 
@@ -40,15 +40,6 @@ def seen_at(pixel: tuple[float, float], z_m: float = 0.8) -> tuple[float, float,
     return x, y, z_m
 
 
-def moved(frame_id: str, stamp: int, x_m: float) -> TransformStamped:
-    """The camera at x in a frame."""
-    made = TransformStamped(child_frame_id="camera")
-    made.header.frame_id = frame_id
-    made.header.stamp.sec, made.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
-    made.transform.translation.x, made.transform.rotation.w = x_m, 1.0
-    return made
-
-
 def click(robot, xyz, frame_id: str, stamp: int = 0) -> None:
     message = PointStamped()
     message.point.x, message.point.y, message.point.z = map(float, xyz)
@@ -71,14 +62,19 @@ def outcome(robot, before: int):
     return robot.wait_for("the event of the click", lambda: (see(robot), events[before:])[1])[0]
 
 
-@pytest.fixture(scope="module")
-def node(make_robot):
-    robot = make_robot(max_objects=4, tf_timeout=1.0)
+def clickable(make_robot, **parameters):
+    """A node, and a camera that also publishes camera_info."""
+    robot = make_robot(max_objects=4, tf_timeout=1.0, **parameters)
     # Without waiting for its subscription: the node makes it with the first click in metres.
     robot.infos = robot.node.create_publisher(CameraInfo, "/camera_info", 10)
     robot.listen_to_outputs()
     robot.listen(PromptEvent, "/sam2/prompt_events")
     return robot
+
+
+@pytest.fixture(scope="module")
+def node(make_robot):
+    return clickable(make_robot)
 
 
 @pytest.fixture
@@ -121,64 +117,6 @@ def test_a_click_in_metres_refines_the_active_object(robot):
     assert clicked(robot, seen_at(BOX_PX), "camera").id == "cup"
     (obj,) = robot.process().objects
     assert (obj.id, obj.class_id) == ("cup", "mug")
-
-
-def test_a_click_in_another_frame_is_seen_by_the_camera_as_it_stood_when_the_image_was_taken(robot):
-    tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros, which has no wheel")
-    broadcaster = tf2_ros.TransformBroadcaster(robot.node)
-    step_m, start = 0.004, robot.next_stamp_ns()
-
-    def camera_at(stamp: int) -> float:
-        """x of the camera in the map at a stamp: it moves by a pixel an image."""
-        return (stamp - start) / FRAME_NS * step_m
-
-    before = len(robot.received["/sam2/prompt_events"])
-    x, y, z = seen_at(BOX_PX)
-    click(robot, (x, y, z), "map", start + 3_600_000_000_000)
-    stamps: list[int] = []
-
-    def told() -> bool:
-        stamps.append(see(robot))
-        for late in stamps[-4:-2]:  # tf is two images late
-            broadcaster.sendTransform(moved("map", late, camera_at(late)))
-        return len(robot.received["/sam2/prompt_events"]) > before
-
-    robot.wait_for("the event of the click", told)
-    event = robot.received["/sam2/prompt_events"][before]
-    assert event.outcome in (APPLIED, LATE), event.reason
-    assert stamp_ns(event) in stamps
-    (point,) = event.prompt.points
-    assert point.x == pytest.approx(50 - camera_at(stamp_ns(event)) / 0.8 * FOCAL_PX, abs=0.01)
-    assert point.y == pytest.approx(50, abs=0.01)
-
-    fixed = stamps[-4]  # an image that tf has reached: the click is for it
-    event = clicked(robot, (x, y, z), "map", fixed)
-    assert stamp_ns(event) == fixed
-    assert event.prompt.points[0].x == pytest.approx(50 - camera_at(fixed) / 0.8 * FOCAL_PX, abs=0.01)
-
-
-def test_after_a_jump_back_in_time_a_click_uses_the_tf_of_now(robot):
-    tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros, which has no wheel")
-    broadcaster = tf2_ros.TransformBroadcaster(robot.node)
-    events, (x, y, z) = robot.received["/sam2/prompt_events"], seen_at(BOX_PX)
-
-    def pixel_of_a_click(shift_m: float) -> float:
-        before = len(events)
-        click(robot, (x, y, z), "loop")
-
-        def told() -> bool:
-            stamp = see(robot)
-            broadcaster.sendTransform(moved("loop", stamp, shift_m))
-            return len(events) > before
-
-        robot.wait_for("the event of the click", told)
-        assert events[before].outcome in (APPLIED, LATE), events[before].reason
-        return events[before].prompt.points[0].x
-
-    assert pixel_of_a_click(0.0) == pytest.approx(50, abs=0.01)
-    robot.next_stamp_ns(-100_000_000_000)  # tf2 refuses what is that much older than what it has
-    see(robot)
-    assert pixel_of_a_click(0.04) == pytest.approx(40, abs=0.01)
 
 
 @pytest.mark.parametrize(

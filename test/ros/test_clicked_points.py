@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points in metres on ~/clicked_point, as RViz's Publish Point and Foxglove's 3D panel send them, on a live graph."""
 
+import contextlib
 import sys
 import time
 
+import cv2
 import pytest
+from ros_domains import next_domain
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
 
+import rclpy
 from geometry_msgs.msg import PointStamped
+from rclpy.executors import SingleThreadedExecutor
 from sam2_ros_msgs.msg import PromptEvent
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from sam2_ros.engine import PromptError
 from sam2_ros.media.messages.tracked_object import read_objects
+from sam2_ros.node.frame_history import FrameHistory, StampedImage
+from sam2_ros.node.spatial.location import NoPositionError
+from sam2_ros.node.spatial.point_projector import PointProjector, WorldPoint
 
-from .conftest import FRAME_NS, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
+from .conftest import FRAME_NS, HEIGHT_PX, TIMEOUT_S, WIDTH_PX, scene, stamp_ns
 
 FOCAL_PX = 200.0
 CENTRE_PX = (WIDTH_PX / 2, HEIGHT_PX / 2)
@@ -70,6 +79,15 @@ def clickable(make_robot, **parameters):
     robot.listen_to_outputs()
     robot.listen(PromptEvent, "/sam2/prompt_events")
     return robot
+
+
+@contextlib.contextmanager
+def context_of_a_domain():
+    """A graph of its own in this process."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=next_domain())
+    yield context
+    context.try_shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +196,32 @@ def test_without_camera_info_or_tf2_a_click_in_metres_is_refused_and_cleanup_end
     robot.wait_for("the end of the subscription", lambda: not robot.node.count_subscribers("/camera_info"))
     click(robot, seen_at(BOX_PX), "camera")
     robot.wait_for("the rejection", lambda: events[-1].reason.startswith("the node is unconfigured"))
+
+
+def test_a_point_is_found_in_compressed_images_whose_size_is_in_their_header(monkeypatch):
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    image = CompressedImage(format="jpeg", data=cv2.imencode(".jpg", scene())[1].tobytes())
+    history = FrameHistory(2.0)
+    history.add(StampedImage(image, FRAME_NS, "camera", time.monotonic()))
+    point = WorldPoint(seen_at(BOX_PX), "camera", 0)
+    with context_of_a_domain() as context:
+        node = rclpy.create_node("projects", context=context)
+        infos = node.create_publisher(CameraInfo, "camera_info", 1)
+        projector = PointProjector(node, history, None, rectified=False)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        found, deadline_s = None, time.monotonic() + TIMEOUT_S
+        while found is None and time.monotonic() < deadline_s:
+            with contextlib.suppress(NoPositionError):  # no camera_info has come
+                found = projector.pixel(point)
+            infos.publish(camera_info(FRAME_NS))
+            executor.spin_once(timeout_sec=0.05)
+        assert (found.x, found.y) == pytest.approx(BOX_PX)
+        history.add(StampedImage(CompressedImage(data=b"no image"), 2 * FRAME_NS, "camera", time.monotonic()))
+        with pytest.raises(
+            PromptError, match="m in frame 'camera': its image cannot be read: .*expected JPEG or PNG"
+        ):
+            projector.pixel(point)
+        projector.destroy()
+        assert not [each for each in node.subscriptions if each.topic_name == "/camera_info"]
+        executor.shutdown()

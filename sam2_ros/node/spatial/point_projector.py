@@ -96,7 +96,10 @@ class PointProjector:
         image, fixed = self._image(point)
         infos = self._infos()
         to_camera, image = self._to_camera(point, image, fixed)
-        size_hw = _size_hw(image.message)
+        try:
+            size_hw = _size_hw(image.message)
+        except ImageError as error:
+            raise PromptError(f"{point}: its image cannot be read: {error}") from error
         info = infos.at(image.stamp_ns, image.frame_id)
         xyz = to_camera.apply(np.array(point.xyz))
         ((x, y),) = Intrinsics(info, *size_hw, self._rectified).pixels(xyz).tolist()
@@ -192,10 +195,7 @@ class PointProjector:
 
 
 def _size_hw(message: Any) -> tuple[int, int]:
-    """(height, width) of an Image or a CompressedImage. Raises PromptError."""
+    """(height, width) of an Image or a CompressedImage. Raises ImageError."""
     if hasattr(message, "encoding"):
         return message.height, message.width
-    try:
-        return encoded_size(message.data)
-    except ImageError as error:
-        raise PromptError(f"the newest image cannot be read: {error}") from error
+    return encoded_size(message.data)

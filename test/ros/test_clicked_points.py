@@ -219,7 +219,7 @@ def test_a_point_is_found_in_compressed_images_whose_size_is_in_their_header(mon
         assert (found.x, found.y) == pytest.approx(BOX_PX)
         history.add(StampedImage(CompressedImage(data=b"no image"), 2 * FRAME_NS, "camera", time.monotonic()))
         with pytest.raises(
-            PromptError, match="m in frame 'camera': its image cannot be read: .*expected JPEG or PNG"
+            PromptError, match=r"m in frame 'camera': its image cannot be read: .*expected JPEG or PNG"
         ):
             projector.pixel(point)
         projector.destroy()

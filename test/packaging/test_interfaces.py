@@ -48,12 +48,18 @@ MESSAGES = {
 }
 SERVICES = {
     "AddObjects": ("Prompt[] prompts", "bool success, string message, string[] ids"),
+    "Enroll": (
+        "sensor_msgs/Image[] images, Prompt[] prompts, string id, string class_id, string path",
+        "bool success, string message, string id",
+    ),
+    "LoadState": ("string path, string[] ids, bool merge", "bool success, string message, string[] ids"),
     "ObjectCloud": (
         "string id, bool organized",
         "bool success, string message, sensor_msgs/PointCloud2 cloud",
     ),
     "PublishMask": ("string id, bool on", "bool success, string message, string topic"),
     "RemoveObjects": ("string[] ids", "bool success, string message, string[] ids"),
+    "SaveState": ("string path, string[] ids", "bool success, string message, string[] ids"),
     "Segment": (
         "sensor_msgs/Image image, Prompt[] prompts, bool multimask",
         "bool success, string message, TrackedObjectArray result",

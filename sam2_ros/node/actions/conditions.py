@@ -92,6 +92,8 @@ class Condition:
         if self.until == Until.DURATION:
             return f"tracked for {self.timeout_s:g} s"
         seen = "no image has shown it yet" if last is None else f"its state is {ObjectState(last.state).name}"
+        if self.until == Until.STABLE and last is not None and not last.has_position:
+            seen += ", without a position: depth on /diagnostics says why"
         return f"'{object_id}' was not {self.until.name} within {self.timeout_s:g} s; {seen}"
 
 

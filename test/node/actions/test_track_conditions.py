@@ -110,4 +110,9 @@ def test_the_end_of_the_time_says_what_was_seen_last():
     condition = Condition.of_goal(goal(Until.VISIBLE, 2.5), False)
     assert condition.timed_out("cup", None) == "'cup' was not VISIBLE within 2.5 s; no image has shown it yet"
     assert condition.timed_out("cup", status(OCCLUDED)).endswith("its state is OCCLUDED")
+    stable = Condition.of_goal(goal(Until.STABLE, 2.5, 1.0), True)
+    assert stable.timed_out("cup", status(x=0.5)).endswith("its state is TRACKING")
+    assert stable.timed_out("cup", status()).endswith(
+        "is TRACKING, without a position: depth on /diagnostics says why"
+    )
     assert Condition.of_goal(goal(Until.DURATION, 2.5), False).timed_out("cup", None) == "tracked for 2.5 s"

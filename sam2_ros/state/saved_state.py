@@ -53,6 +53,11 @@ class SavedState:
             raise UserError(f"no object '{some(unknown)}' in the file; it holds {some(self.ids) or 'none'}")
         return replace(self, objects=tuple(stored for stored in self.objects if stored.id in ids))
 
+    def relabelled(self, first: int) -> SavedState:
+        """A copy whose objects have the labels from `first` on."""
+        objects = tuple(replace(stored, label=first + n) for n, stored in enumerate(self.objects))
+        return replace(self, objects=objects, next_label=first + len(objects))
+
     def check_fits(self, tracker: Tracker, model: ModelIdentity) -> None:
         """Raise UserError unless the memories are those of this model and fit the tracker."""
         if difference := self.model.difference(model):

@@ -83,7 +83,7 @@ class SavedState:
             UserError: the state is of another model; the tracker is unchanged.
         """
         self.check_fits(tracker, model)
-        if not tracker.object_ids:
+        if not seek and not tracker.object_ids:
             tracker.frame_index = max(tracker.frame_index, self.frame_index)
         refused = recall_objects(tracker, self.objects, seek)
         tracker.tracks.next_label = max(tracker.tracks.next_label, self.next_label)

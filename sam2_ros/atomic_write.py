@@ -27,7 +27,8 @@ def atomic_write(path: Path, partial: Path | None = None, durable: bool = False)
     Args:
         path: the file to write.
         partial: the temporary file, on the same file system; default: ``.NAME.partial`` beside `path`.
-        durable: sync the file to disk before the rename, so that a power failure leaves either the old or the new file.
+        durable: sync the file to disk before the rename and the folder after it, so that a power failure leaves either
+            the old or the new file.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,6 +45,12 @@ def atomic_write(path: Path, partial: Path | None = None, durable: bool = False)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:

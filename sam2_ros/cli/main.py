@@ -20,6 +20,7 @@ from sam2_ros.host_memory import keep_freed_pages
 from .bench import bench
 from .compare import compare
 from .demo import demo
+from .enroll import enroll
 from .eval import evaluate
 from .export import export
 from .failures import argument_problem, disk_full, escape_unencodable, fail, out_of_memory
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models", no_args_is_help=True)
-for command in (soak, replay, train, evaluate, compare, export, demo, track, segment, ui, bench):
+for command in (soak, replay, train, evaluate, compare, export, demo, track, segment, enroll, ui, bench):
     app.command("eval" if command is evaluate else command.__name__)(command)
 
 

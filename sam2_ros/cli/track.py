@@ -63,6 +63,13 @@ def track(
             "on the object, 0: off it. Default: none."
         ),
     ] = None,
+    enrolled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File of `sam2-ros enroll` or ~/save_state: its objects are looked for from the first frame on. "
+            "Repeatable."
+        ),
+    ] = None,
     backward: Annotated[
         bool,
         typer.Option("--backward", help="Also track each object from its first prompt back to the start."),
@@ -108,6 +115,7 @@ def track(
         pixels=PixelConfig(range, untyped_encoding),
         overwrite=overwrite,
         prompt_files=tuple(book.files),
+        enrolled=tuple(enrolled or ()),
     )
     with show.progress_bar("opening") as bar:
         summary = run_track(config, bar.show)

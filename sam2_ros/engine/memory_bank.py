@@ -13,7 +13,7 @@ import torch
 
 from .config import ModelConfig
 from .device.transfer import upload
-from .memory_slots import EMPTY, MemorySlots
+from .memory_slots import EMPTY, KEYS, MemorySlots
 from .model.matching import MatchFrames, MatchView
 from .model.sam2 import MemoryView
 
@@ -72,8 +72,8 @@ class MemoryBank:
         self.pointers = torch.zeros(
             objects, conditioning + self.recent_pointers, config.d_model, device=device
         )
-        self._spatial = MemorySlots([self.spatial], conditioning)
-        self._pointers = MemorySlots([self.pointers], conditioning)
+        self._spatial = MemorySlots({"spatial": self.spatial}, conditioning)
+        self._pointers = MemorySlots({"pointers": self.pointers}, conditioning)
         self.spatial_frame, self.pointer_frame = self._spatial.frames, self._pointers.frames
         self.first_frame = np.full(objects, EMPTY, np.int64)
         self.stores: list[MemorySlots] = [self._spatial, self._pointers]
@@ -83,7 +83,7 @@ class MemoryBank:
             keys = torch.zeros(objects, slots, cells, config.matching.channels, device=device, dtype=dtype)
             values = torch.zeros(objects, slots, cells, device=device, dtype=dtype)
             valid = torch.zeros(objects, slots, device=device)
-            self._matched = MemorySlots([keys, values, valid], conditioning)
+            self._matched = MemorySlots({KEYS: keys, "values": values, "valid": valid}, conditioning)
             self.stores.append(self._matched)
 
     @property
@@ -272,6 +272,13 @@ class MemoryBank:
         recent = [place for place in used if place[1] >= self.conditioning]
         return MatchView(self._match_frames(rows, prompted), self._match_frames(rows, recent))
 
+    def prompted_looks(self, row: int) -> list[torch.Tensor]:
+        """Keys of the cells that the object covers, ``[cells, c]`` on each of its prompted frames that show it."""
+        assert self._matched is not None, "the model has no matching memory"
+        keys, values, valid = (tensor[row] for tensor in self._matched.tensors)
+        slots = np.flatnonzero(self._matched.frames[row, : self.conditioning] != EMPTY)
+        return [inside(keys[slot], values[slot]) for slot in slots.tolist() if bool(valid[slot] > 0)]
+
     def _match_frames(self, rows: Sequence[int], places: Sequence[tuple[int, int]]) -> MatchFrames:
         """The frames of some rows and slots, each distinct one once."""
         assert self._matched is not None
@@ -296,6 +303,12 @@ class MemoryBank:
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""
         return self._spatial.in_use(row, now), self._pointers.in_use(row, now)
+
+
+def inside(keys_nc: torch.Tensor, shares_n: torch.Tensor) -> torch.Tensor:
+    """Keys of the cells that a mask covers by more than a half; of the one most covered if there is none."""
+    covered = shares_n > 0.5
+    return keys_nc[covered] if bool(covered.any()) else keys_nc[shares_n.argmax()][None]
 
 
 def time_slots(config: ModelConfig, age: np.ndarray, prompted: np.ndarray) -> np.ndarray:

@@ -6,13 +6,14 @@ Knows frame numbers and rows. Does not know what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from .device.transfer import upload
 
+KEYS = "keys"  # the tensor that slots of equal ids have in common
 EMPTY = -(1 << 40)  # below any frame number; frames copied from another tracker may have negative ones
 
 
@@ -23,6 +24,7 @@ class MemorySlots:
     which stay on the host.
 
     Attributes:
+        names: of the tensors.
         tensors: ``[objects, conditioning + ring, ...]`` each, allocated once.
         frames: ``[objects, conditioning + ring]`` int64, frame number of each slot; `EMPTY` = none.
         ids: likewise, a number that its writer gave to the frame; 0 by default.
@@ -30,9 +32,9 @@ class MemorySlots:
         ring: number of slots for recent frames; 0 = none.
     """
 
-    def __init__(self, tensors: Sequence[torch.Tensor], conditioning: int) -> None:
-        objects, slots = tensors[0].shape[:2]
-        self.tensors = tuple(tensors)
+    def __init__(self, tensors: Mapping[str, torch.Tensor], conditioning: int) -> None:
+        self.names, self.tensors = tuple(tensors), tuple(tensors.values())
+        objects, slots = self.tensors[0].shape[:2]
         self.frames = np.full((objects, slots), EMPTY, np.int64)
         self.ids = np.zeros((objects, slots), np.int64)
         self.conditioning, self.ring = conditioning, slots - conditioning

@@ -18,6 +18,8 @@ from .model.sam2 import ImageFeatures, MaskOutput, Sam2Model
 from .preprocess import resize_mask, sparse_prompt
 from .prompt import MAX_POINTS, Prompt, PromptError, joined_clicks
 
+new_keys_id = itertools.count().__next__
+"""A number for the keys of a frame in the matching memory that no other frame of this process has."""
 DENSE_PROMPT_LIMIT = 32.0  # earlier logits that are fed back as a dense prompt are clamped to +-32
 
 
@@ -46,7 +48,7 @@ class LastFrame:
     evidence: dict[int, torch.Tensor] = field(default_factory=dict)
     outputs: dict[int, MaskOutput] = field(default_factory=dict)
     prompts: dict[int, Prompt] = field(default_factory=dict)
-    keys_id: int = field(default_factory=itertools.count().__next__)
+    keys_id: int = field(default_factory=new_keys_id)
 
     def evidence_of(self, rows: Sequence[int]) -> torch.Tensor | None:
         """The evidence of several rows in one batch; None if the model has no matching memory."""

@@ -25,12 +25,18 @@ class Track:
     last_visible_s: float = field(default=float("-inf"))
     above: int = 0  # consecutive frames with presence > present_on
     below: int = 0  # consecutive frames with presence < present_off
+    sought: bool = False  # recalled, and looked for without limit of time until it is found, see `seeking`
+
+    def seek(self) -> None:
+        """Look for the object as if it had never been seen: PENDING until it is found or prompted."""
+        self.state, self.last_visible_s, self.sought = ObjectState.PENDING, float("-inf"), True
+        self.above = self.below = 0
 
     def continue_from(self, other: Track) -> None:
         """Copy the state of the same object in another tracker; id, label and row stay."""
         self.class_id = other.class_id or self.class_id
         self.state, self.last_visible_s = other.state, other.last_visible_s
-        self.above, self.below = other.above, other.below
+        self.above, self.below, self.sought = other.above, other.below, other.sought
 
     def update(
         self, presence: float, visible: bool, prompted: bool, stamp_s: float, config: TrackerConfig
@@ -45,10 +51,11 @@ class Track:
             self.last_visible_s = stamp_s
         age_s = stamp_s - self.last_visible_s
         if self.above >= config.hysteresis_frames or (prompted and visible):
-            self.state = ObjectState.TRACKING
+            self.state, self.sought = ObjectState.TRACKING, False
         elif self.below >= config.hysteresis_frames and self.state == ObjectState.TRACKING:
             self.state = ObjectState.OCCLUDED
-        if self.state in (ObjectState.OCCLUDED, ObjectState.PENDING) and age_s > config.lost_after_s:
+        hidden = self.state in (ObjectState.OCCLUDED, ObjectState.PENDING) and not self.sought
+        if hidden and age_s > config.lost_after_s:
             self.state = ObjectState.LOST
         return age_s
 
@@ -56,12 +63,12 @@ class Track:
         """Update the state with a refined mask of the frame of the last `update`; returns the seconds since the object
         was last visible."""
         if visible:
-            self.state, self.last_visible_s = ObjectState.TRACKING, stamp_s
+            self.state, self.last_visible_s, self.sought = ObjectState.TRACKING, stamp_s, False
         return stamp_s - self.last_visible_s
 
     def is_expired(self, age_s: float, config: TrackerConfig) -> bool:
-        """True if the object has been hidden for longer than `forget_after_s`."""
-        return config.forget_after_s > 0 and age_s > config.forget_after_s
+        """True if the object has been hidden for longer than `forget_after_s`; never while it is sought."""
+        return not self.sought and config.forget_after_s > 0 and age_s > config.forget_after_s
 
 
 class Tracks:
@@ -83,6 +90,11 @@ class Tracks:
     def ids(self) -> list[str]:
         return list(self._by_id)
 
+    @property
+    def sought_rows(self) -> set[int]:
+        """Rows of the objects that are looked for, see `Track.sought`."""
+        return {track.row for track in self._by_id.values() if track.sought}
+
     def refusal(self, id: str) -> str:
         """Why an object of this id cannot be added; "" if it can, or exists already."""
         if id in self._by_id:
@@ -101,6 +113,12 @@ class Tracks:
             self._by_id[id] = Track(id, self.next_label, row)
             self.next_label += 1
         return self._by_id[id]
+
+    def recall(self, id: str, label: int) -> Track:
+        """As `get_or_create`; a new object gets the label that it had before, unless that has been used here."""
+        if id not in self._by_id and label >= self.next_label:
+            self.next_label = label
+        return self.get_or_create(id)
 
     def find(self, id: str) -> Track | None:
         return self._by_id.get(id)

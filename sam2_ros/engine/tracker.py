@@ -14,13 +14,14 @@ import torch
 from .device.stage_clock import StageClock
 from .device.transfer import upload
 from .memory_bank import MemoryBank
-from .model.sam2 import MaskOutput, Sam2Model
+from .model.sam2 import NO_OBJECT_LOGIT, MaskOutput, Sam2Model
 from .policies import OFFICIAL, admits_recent
 from .postprocess import batched, measure_mask, object_masks, unbatched, with_holes_filled
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .prompt_decoding import LastFrame, check_clicks_in_all, decode_prompt, with_earlier_clicks
 from .result import FrameResult, TrackedObject
+from .seeking import evidence_by_row, is_alike
 from .snapshot import TrackerSnapshot
 from .track_state import Tracks
 from .tracker_config import NUMERICS, TrackerConfig
@@ -54,7 +55,7 @@ class Tracker:
             conditioning=self.config.max_conditioning_frames,
             recents=min(self.config.memory_frames - 1, model.config.recent_memories),
             device=model.device,
-            pointer_span=_pointer_span(self.config.clip_frames, model.config.max_pointers),
+            pointer_span=self.config.pointer_span(model.config.max_pointers),
             pooling=self.config.memory_pooling,
             padded=model.takes_padded_memory,
         )
@@ -97,10 +98,10 @@ class Tracker:
                 features = model.encode_image(image)
             last = LastFrame(now, result.stamp_s, (height, width), features, prompts=prompted)
             known = [t.row for t in self.tracks if bank.has_memory(t.row)]
+            sought = self.tracks.sought_rows
             if model.config.matching is not None and known:
                 with clock.stage("matching"):
-                    evidence = model.match(features, bank.match_view(known, now))
-                    last.evidence = dict(zip(known, evidence.split(1), strict=True))
+                    last.evidence = evidence_by_row(model, bank, features, known, sought, now)
             for rows in bank.groups(known, now):
                 with clock.stage("memory_attention"):
                     fused = model.fuse_memory(features.s16, bank.view(rows, now))
@@ -110,7 +111,8 @@ class Tracker:
                     outputs.update(zip(rows, unbatched(output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
-                outputs.update(self._decode_prompts(last, outputs))
+                seen = {row: output for row, output in outputs.items() if row not in sought}
+                outputs.update(self._decode_prompts(last, seen))
             with clock.stage("memory_write"):
                 self._write_memories(last, outputs, list(prompted))
         with clock.stage("postprocess"):
@@ -156,7 +158,8 @@ class Tracker:
                 with self.model.precision():
                     with clock.stage("decode"):
                         whole = with_earlier_clicks(admitted, last.prompts.get(row))
-                        corrected = last.outputs.get(row) if prompt.box is None else None
+                        shown = prompt.box is None and row not in self.tracks.sought_rows
+                        corrected = last.outputs.get(row) if shown else None
                         last.outputs[row] = self._decode_prompt(whole, last, row, corrected)
                         last.prompts[row] = whole
                     with clock.stage("memory_write"):
@@ -298,7 +301,10 @@ class Tracker:
         """Encode the frame's memories of all objects in one batch and write them to the bank.
 
         Memories of prompted masks are made with holes filled, those of tracked masks without, as in the official code.
+        An object that is looked for gets none until it is found.
         """
+        if sought := self.tracks.sought_rows.difference(prompted):
+            outputs = {row: output for row, output in outputs.items() if row not in sought}
         if not outputs:
             return
         if self.config.memory_policy != OFFICIAL:  # only then: reading the scores waits for the device
@@ -370,12 +376,17 @@ class Tracker:
             self.config.non_overlap,
         )
         for track, (mask, logits, score, presence) in zip(answered, found, strict=True):
-            box, area, centroid = measure_mask(mask)
-            visible, in_prompt = presence > 0 and area > 0, track.row in prompted
+            in_prompt = track.row in prompted
+            alike = in_prompt or not track.sought or is_alike(self.model, self.bank, track.row, self._last)
+            visible = presence > 0 and bool(mask.any()) and alike
             if track.row in seen:
                 age = track.update_refined(visible and in_prompt, result.stamp_s)
             else:
-                age = track.update(presence, visible, in_prompt, result.stamp_s, self.config)
+                score_here = presence if alike else float("-inf")
+                age = track.update(score_here, visible, in_prompt, result.stamp_s, self.config)
+            if track.sought:  # not found yet: what the model sees may be something else
+                mask, logits = np.zeros_like(mask), np.full_like(logits, NO_OBJECT_LOGIT)
+            box, area, centroid = measure_mask(mask)
             if track.is_expired(age, self.config):
                 self.remove(track.id)
                 result.forgotten.append(track.id)
@@ -386,8 +397,3 @@ class Tracker:
                     centroid,
                 )
             )  # fmt: skip
-
-
-def _pointer_span(clip_frames: int, max_pointers: int) -> int:
-    """The distance in frames that the time encoding of object pointers maps to 1."""
-    return max(1, min(clip_frames or max_pointers, max_pointers) - 1)

@@ -138,6 +138,10 @@ class TrackerConfig:
         _check("lost_after_s", self.lost_after_s, self.lost_after_s >= 0, ">= 0")
         _check("forget_after_s", self.forget_after_s, self.forget_after_s >= 0, ">= 0 (0 = never)")
 
+    def pointer_span(self, max_pointers: int) -> int:
+        """The distance in frames that the time encoding of object pointers maps to 1."""
+        return max(1, min(self.clip_frames or max_pointers, max_pointers) - 1)
+
 
 def _check(name: str, value: object, good: bool, expected: str) -> None:
     if not good:

@@ -29,7 +29,16 @@ try:
         TrackedObject,
         TrackedObjectArray,
     )
-    from sam2_ros_msgs.srv import AddObjects, ObjectCloud, PublishMask, RemoveObjects, Segment
+    from sam2_ros_msgs.srv import (
+        AddObjects,
+        Enroll,
+        LoadState,
+        ObjectCloud,
+        PublishMask,
+        RemoveObjects,
+        SaveState,
+        Segment,
+    )
 except ImportError as error:
     raise ImportError(
         "the node needs its message package sam2_ros_msgs, which is not built or not sourced. A plain colcon "

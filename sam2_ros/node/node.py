@@ -57,6 +57,8 @@ from .requests import Requests
 from .segment_service import SegmentService
 from .spatial.object_locator import ObjectLocator
 from .spatial.point_projector import PointProjector
+from .state.keeper import StateKeeper, StateOptions
+from .state.service import StateService
 from .worker import Worker
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -78,6 +80,7 @@ class Configured:
     spatial: ObjectLocator | None
     projector: PointProjector
     detector: Detector | None
+    keeper: StateKeeper
     on_graph: contextlib.ExitStack  # closing it destroys the subscriptions and publishers
 
 
@@ -88,6 +91,7 @@ class Sam2Node(LifecycleNode):
     _configured: Configured | None = None
     _segment_service: SegmentService | None = None
     _cloud_service: CloudService | None = None
+    _state_service: StateService | None = None
     _introspection: ServiceIntrospection | None = None
     _track_until: TrackUntilServer | None = None
     configuring = False  # a model is being loaded, which may take long
@@ -119,8 +123,9 @@ class Sam2Node(LifecycleNode):
         )
         self._segment_service = SegmentService(self, self._model, self._declared)
         self._cloud_service = CloudService(self, self._declared)
+        self._state_service = StateService(self, self._remembering, self._declared)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        others = [self._segment_service.node, self._cloud_service.node]
+        others = [self._segment_service.node, self._cloud_service.node, self._state_service.node]
         self._introspection = ServiceIntrospection(self, others, [self._track_until.server])
         self._introspection.set(self._params.service_introspection)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
@@ -191,6 +196,7 @@ class Sam2Node(LifecycleNode):
                 spatial=spatial,
                 projector=projector,
                 detector=detector,
+                keeper=StateKeeper(loaded.tracker, self._objects, self._state_options, self.get_logger()),
                 on_graph=made.pop_all(),
             )
 
@@ -220,7 +226,9 @@ class Sam2Node(LifecycleNode):
             give_up=self._give_up,
             log=self.get_logger(),
             last=self._last_image,
+            turns=configured.keeper.turns,
         )
+        configured.keeper.open()
         self._state, self._fault = "active", ""
         activated = super().on_activate(state)  # activates the publishers, before the first result
         self._camera.open(params.image_reliability, configured.history, configured.queue)
@@ -254,7 +262,7 @@ class Sam2Node(LifecycleNode):
         if self._track_until is not None:
             self._prompt_events.flush()
             self._track_until.destroy()
-        for service in (self._segment_service, self._cloud_service):
+        for service in (self._segment_service, self._cloud_service, self._state_service):
             if service is not None:
                 self.hanging |= not service.destroy()
         super().destroy_node()
@@ -278,11 +286,14 @@ class Sam2Node(LifecycleNode):
         if self._results is not None:
             self._results.stop()
         self._worker = self._results = None
+        self._configured.keeper.save_at_end()
         return stopped
 
     def _release(self) -> None:
         self._stop_work()
         self._abort_goals(self._fault or "the node was shut down")
+        if self._configured is not None:
+            self._configured.keeper.close()
         self._objects.clear()
         if self._configured is not None:
             self._configured.queue.close()
@@ -327,6 +338,13 @@ class Sam2Node(LifecycleNode):
     def _model(self) -> tuple[Sam2Model, FrameHistory, ImageDecoder]:
         configured = self._at_work()
         return configured.loaded.model, configured.history, configured.decoder
+
+    def _remembering(self) -> tuple[StateKeeper, FrameHistory, ImageDecoder]:
+        configured = self._at_work()
+        return configured.keeper, configured.history, configured.decoder
+
+    def _state_options(self) -> StateOptions:
+        return StateOptions(self._params.state_file, self._params.state_period)
 
     def _at_work(self) -> Configured:
         if self._configured is None:
@@ -374,6 +392,7 @@ class Sam2Node(LifecycleNode):
         if self._configured is not None:
             parts = (self._configured.spatial, self._configured.detector)
             lines += [part.line() for part in parts if part is not None]
+            lines += filter(None, [self._configured.keeper.line()])
         self._diagnostics.publish(
             diagnostic_message(
                 self.get_clock().now().to_msg(), self.get_fully_qualified_name(), self._camera.topic, lines

@@ -15,8 +15,9 @@ import numpy as np
 
 from sam2_ros.engine import FrameResult, ObjectState, PromptError, TrackedObject
 from sam2_ros.engine.result import MAX_LABEL
+from sam2_ros.state.saved_state import SavedState
 
-from .prompt_outcome import SERVICE, Outcome, PromptOutcome, Report, ignore
+from .prompt_outcome import SERVICE, STATE_FILE, Outcome, PromptOutcome, Report, ignore
 
 FORGOTTEN = "hidden for longer than forget_after"
 DROPPED = "dropped: out of device memory"
@@ -52,6 +53,15 @@ class ObjectEntry:
     end_reason: str = ""
 
 
+@dataclass(frozen=True)
+class Numbering:
+    """Labels by id, the next label, and the number of the last generated name."""
+
+    labels: dict[str, int]
+    next_label: int
+    names: int
+
+
 class ObjectRegistry:
     """Lives as long as the node, so that no label and no name is given twice. Thread-safe, never blocks.
 
@@ -71,6 +81,7 @@ class ObjectRegistry:
         self.lock = threading.Lock()
         self._entries: dict[str, ObjectEntry] = {}  # in order of their first prompts
         self._labels = 0  # last label given
+        self._owners: dict[int, str] = {}  # label -> id of the object that got it in this node
         self._names = 0  # number of the last generated name
 
     @property
@@ -137,6 +148,57 @@ class ObjectRegistry:
             self.resets += 1
             return self._end(list(self._entries), "removed by ~/reset", SERVICE)
 
+    # State files.
+
+    def numbering(self) -> Numbering:
+        """Labels of the objects that the tracker holds, and where numbering stands."""
+        with self.lock:
+            labels = {
+                entry.id: entry.label for entry in self._entries.values() if entry.tracked and entry.label
+            }
+            return Numbering(labels, self._labels + 1, self._names)
+
+    def recall(self, state: SavedState, merge: bool) -> None:
+        """Add the objects of a state, which the tracker must hold from now on; numbering continues above theirs.
+
+        An object keeps its label, unless this node has given that to another one.
+
+        Args:
+            merge: False: objects that are not in the state are removed.
+
+        Raises:
+            PromptError: there is no room for all of them, or no label is left; nothing has changed.
+        """
+        with self.lock:
+            others = self._check_room_for(state, merge)
+            if not merge:
+                self._end(others, "replaced by ~/load_state", SERVICE)
+            taken = self._labels
+            for stored in state.objects:
+                entry = self._entries.setdefault(stored.id, ObjectEntry(stored.id))
+                if not entry.label and (stored.label > taken or self._owners.get(stored.label) == stored.id):
+                    entry.label = stored.label
+                    self._owners[stored.label] = stored.id
+            self._labels = max(self._labels, state.next_label - 1)
+            self._names = max(self._names, state.names)
+            for stored in state.objects:
+                entry = self._entries[stored.id]
+                entry.label = entry.label or self._new_label(entry.id)
+                entry.class_id = stored.class_id
+                entry.tracked = entry.was_tracked = entry.announced = True
+                entry.state = ObjectState.PENDING
+                self.report(PromptOutcome(Outcome.APPLIED, entry.id, STATE_FILE, entry.class_id))
+
+    def check_room_for(self, state: SavedState, merge: bool) -> None:
+        """Raise PromptError where `recall` would."""
+        with self.lock:
+            self._check_room_for(state, merge)
+
+    def new_name(self) -> str:
+        """A name that was never given before, `object_1`, `object_2`, ..."""
+        with self.lock:
+            return self._new_name()
+
     # Results of the tracker.
 
     def announce(self) -> None:
@@ -166,7 +228,7 @@ class ObjectRegistry:
                     forgotten = entry.id in result.forgotten
                     self._end_by_node(entry, FORGOTTEN if forgotten else DROPPED)
                 elif entry.tracked or entry.announced:
-                    entry.label = entry.label or self._new_label()
+                    entry.label = entry.label or self._new_label(entry.id)
                     if entry.tracked:
                         obj = found[entry.id]
                     else:  # requested, but not seen in an image yet
@@ -217,8 +279,22 @@ class ObjectRegistry:
                 f"no label left for '{name}': all {MAX_LABEL} labels have been used; restart the node"
             )
 
-    def _new_label(self) -> int:
+    def _check_room_for(self, state: SavedState, merge: bool) -> list[str]:
+        """Ids of the objects that are not in the state. Raises PromptError if there is no room for those that are."""
+        others = [object_id for object_id in self._entries if object_id not in state.ids]
+        count = len(state.ids) + (len(others) if merge else 0)
+        if count > self.max_objects:
+            raise PromptError(
+                f"{count} objects with those of the file; expected at most max_objects = {self.max_objects}: name some "
+                "ids, remove objects with ~/remove_objects, or raise max_objects"
+            )
+        if max(self._labels, state.next_label - 1) + len(state.ids) > MAX_LABEL:
+            raise PromptError(f"no labels left for the file: most of {MAX_LABEL} were used; restart the node")
+        return others
+
+    def _new_label(self, object_id: str) -> int:
         self._labels += 1
+        self._owners[self._labels] = object_id
         return self._labels
 
     def _new_name(self) -> str:

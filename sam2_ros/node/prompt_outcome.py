@@ -13,6 +13,7 @@ from enum import IntEnum
 from sam2_ros.engine import Prompt
 
 TOPIC, SERVICE, ACTION, DETECTOR, CLICK = "topic", "service", "action", "detector", "click"
+STATE_FILE = "state file"
 """Sources of prompts."""
 
 

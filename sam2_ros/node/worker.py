@@ -29,6 +29,7 @@ from .mailbox import Mailbox
 from .object_registry import DROPPED
 from .prompt_outcome import Outcome
 from .prompt_queue import PromptQueue, QueuedPrompt, usable_prompts
+from .state.turns import Turns
 
 if TYPE_CHECKING:
     from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -40,12 +41,13 @@ WARNING_PERIOD_S = 1.0
 
 
 class Worker:
-    """Runs from `start` to `stop`. Only this thread uses the trackers.
+    """Runs from `start` to `stop`. Others use the trackers only in turns with this thread.
 
     Args:
         results: publishes the results; must not block this thread.
         give_up: called once from this thread, with the reason, after three images in a row failed.
         last: the last image that an earlier worker of the same tracker has tracked.
+        turns: for others who use the tracker between two images.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Worker:
         give_up: Callable[[str], None],
         log: RcutilsLogger,
         last: StampedImage | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._tracker = tracker
         self._late_prompts = late_prompts
@@ -73,6 +76,7 @@ class Worker:
         self._give_up = give_up
         self._log = log
         self.last = last
+        self._turns = turns or Turns()
         self._thread = threading.Thread(target=self._run, name="sam2-worker", daemon=True)
         self._stopping = threading.Event()
         self._failures = 0
@@ -96,11 +100,12 @@ class Worker:
         """Images come first. Late prompts catch up while no image waits, or within their share of the time."""
         while not self._stopping.is_set():
             image = self._mailbox.take(timeout_s=0.0 if self._late_prompts.busy else None)
-            if image is not None and not self._handled(image):
-                return
-            idle = not self._mailbox.waiting
-            if not self._stopping.is_set() and self._late_prompts.due(idle, time.monotonic()):
-                self._catch_up()
+            with self._turns.image():
+                if image is not None and not self._handled(image):
+                    return
+                idle = not self._mailbox.waiting
+                if not self._stopping.is_set() and self._late_prompts.due(idle, time.monotonic()):
+                    self._catch_up()
 
     def _handled(self, image: StampedImage) -> bool:
         """Process one image and handle its errors; False after FAILURES_TO_GIVE_UP failures in a row."""

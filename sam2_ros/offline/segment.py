@@ -72,7 +72,7 @@ def run_segment(
     folder = ResultFolder(
         config.out, "segment", RESULT_NAMES, [("the image", config.image)], config.overwrite
     )
-    image = _read(config.image, ImageReader(config.pixels))
+    image = read_image(config.image, ImageReader(config.pixels))
     for prompt in config.prompts:
         prompt.validated(*image.shape[:2])
     on_progress("loading the model", 0, None)
@@ -101,7 +101,8 @@ def run_segment(
     return summary
 
 
-def _read(path: Path, images: ImageReader) -> np.ndarray:
+def read_image(path: Path, images: ImageReader) -> np.ndarray:
+    """An image file, ``[H, W, 3]`` uint8 RGB. Raises SourceError."""
     try:
         with path.open("rb") as file:  # limited, as a device file has no end
             content = file.read(_MAX_BYTES)

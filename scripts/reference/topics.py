@@ -92,6 +92,9 @@ MEANINGS = {
     "~/segment": "",
     "~/cloud": "",
     "~/publish_mask": "",
+    "~/save_state": "",
+    "~/load_state": "",
+    "~/enroll": "",
     "~/reset": "Forgets all objects. Labels are not reused.",
     "~/enable": "Switches the processing of images on or off, as the parameter `enable` does.",
 }

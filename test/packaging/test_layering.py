@@ -23,13 +23,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": set(),
     "backends": {"errors", "engine", "result_folder"},  # the one that knows onnxruntime
     "weights": {"errors", "engine", "backends"},  # the one that knows the web; opens every model
+    "state": {"engine"},  # the one that keeps memories in files
     "media": {"engine", "result_folder"},
     "synthetic": set(),
     "datasets": {"result_folder", "media", "synthetic"},
-    "node": {"host_memory", "engine", "weights", "media"},
+    "node": {"host_memory", "engine", "state", "weights", "media"},
     "live": {"engine", "media"},  # the node is a process that it starts
-    "offline": {"result_folder", "engine", "weights", "media"},
+    "offline": {"result_folder", "engine", "state", "weights", "media"},
     "eval": {
+        "state",
         "errors",
         "host_memory",
         "result_folder",

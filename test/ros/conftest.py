@@ -346,12 +346,22 @@ def services() -> list[tuple[type, str]]:
     """Services that are called once; the node must have matched their clients before."""
     from lifecycle_msgs.srv import ChangeState
     from rcl_interfaces.srv import SetParameters
-    from sam2_ros_msgs.srv import AddObjects, ObjectCloud, PublishMask, RemoveObjects, Segment
+    from sam2_ros_msgs.srv import (
+        AddObjects,
+        Enroll,
+        LoadState,
+        ObjectCloud,
+        PublishMask,
+        RemoveObjects,
+        SaveState,
+        Segment,
+    )
     from std_srvs.srv import SetBool, Trigger
 
     types = AddObjects, RemoveObjects, Segment, Trigger, SetBool, ChangeState, SetParameters
     names = "add_objects", "remove_objects", "segment", "reset", "enable", "change_state", "set_parameters"
     types, names = (*types, ObjectCloud, PublishMask), (*names, "cloud", "publish_mask")
+    types, names = (*types, SaveState, LoadState, Enroll), (*names, "save_state", "load_state", "enroll")
     return list(zip(types, names, strict=True))
 
 

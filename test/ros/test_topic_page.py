@@ -20,7 +20,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "topics-and-
 FOXGLOVE = PAGE.parents[2] / "config" / "foxglove.json"
 EVERY_NODE = {"/rosout", "/parameter_events", "/clock", "/sam2/transition_event"}
 OF_ACTIONS = "/_action/"
-EVERY_NODE_SERVES = r"/sam2/(\w*(parameter|state|transition)\w*|get_type_description)"
+EVERY_NODE_SERVES = (
+    r"/sam2/(\w*(parameter|transition)\w*|(get|change)_state|get_available_states|get_type_description)"
+)
 
 
 def listed(heading: str) -> dict[str, tuple[str, str]]:

@@ -209,6 +209,20 @@ class NodeParams:
         when="now",
     )
 
+    state_file: str = parameter(
+        "",
+        "File that keeps the objects with labels and memory beyond the process: loaded at the first activation, saved "
+        "every state_period, when an object begins or ends, and when the node stops. Objects come back PENDING until "
+        "they are found. One file for each node; empty: none. See docs/how-to/remember-objects.md.",
+        heading="Objects that outlive the node",
+    )
+    state_period: float = parameter(
+        10.0,
+        "Seconds between two saves of state_file. Tracking waits only while memories are copied, milliseconds.",
+        range=(0.1, DAY_S),
+        when="now",
+    )
+
     mask_topics: tuple[str, ...] = parameter(
         ("",),
         "Ids of objects whose full-size mask is published on ~/mask/<id> (mono8, the image's header); empty strings "

@@ -40,6 +40,7 @@ class TrackConfig:
     pixels: PixelConfig = field(default_factory=PixelConfig)
     overwrite: bool = False  # see `ResultFolder`
     prompt_files: tuple[Path, ...] = ()  # the files the prompts are from; results never replace them
+    policies: tuple[str, ...] = ()  # see `TrackerConfig`
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -69,7 +70,7 @@ def run_track(
         compiled = config.model_options.compile != "off"
         on_progress("compiling the model" if compiled else "loading the model", 0, source.length)
         count = len({prompt.id for given in config.prompts.values() for prompt in given})
-        settings = TrackerConfig(max_objects=max(count, 1))
+        settings = TrackerConfig(max_objects=max(count, 1), policies=config.policies)
         model = open_model(config.model_options, settings)
         if compiled:
             warm_up(model, settings)  # a compiled model runs at full speed from the first frame

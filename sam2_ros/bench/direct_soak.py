@@ -48,6 +48,7 @@ class DirectSoakConfig:
     width_px: int = 640
     height_px: int = 480
     model_options: ModelOptions = field(default_factory=ModelOptions)
+    policies: tuple[str, ...] = ()  # see `TrackerConfig`
     objects: int = 4  # most at once
     seed: int = 0
     overwrite: bool = False  # see `ResultFolder`
@@ -81,7 +82,9 @@ def run_direct_soak(
     read_footprint(os.getpid())  # raises now, not after minutes of work
     names = (READINGS, "soak.png", "soak.json")
     folder = ResultFolder(config.out, "soak", names, overwrite=config.overwrite)
-    settings = TrackerConfig(max_objects=config.objects, forget_after_s=FORGET_AFTER_S)
+    settings = TrackerConfig(
+        max_objects=config.objects, forget_after_s=FORGET_AFTER_S, policies=config.policies
+    )
     model = open_model(config.model_options, settings)
     warm_up(model, settings)
     with folder:

@@ -19,7 +19,16 @@ from rich.markup import escape
 from sam2_ros.errors import UserError
 
 from . import output as show
-from .options import OUT_HELP, JsonOption, NoOpenOption, OverwriteOption, PortOption, opens_model
+from .options import (
+    OUT_HELP,
+    JsonOption,
+    NoOpenOption,
+    OverwriteOption,
+    PoliciesOption,
+    PortOption,
+    opens_model,
+    policies_given,
+)
 
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.eval.demo import DemoConfig
@@ -59,6 +68,7 @@ def demo(
     ] = False,
     port: PortOption = None,
     no_open: NoOpenOption = False,
+    policies: PoliciesOption = "default",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,13 +90,14 @@ def demo(
     if not ui and (port is not None or no_open):
         raise UserError("--port and --no-open are of the page: add --ui, or leave them out")
     if scene == TABLETOP:
-        if frames is not None or direct or ui:
-            raise UserError("--frames, --direct and --ui belong to --scene clip: leave them out")
+        if frames is not None or direct or ui or policies != "default":
+            raise UserError("--frames, --direct, --policies and --ui belong to --scene clip: leave them out")
         summary = _tabletop(
             model_options, out or Path("out/tabletop"), trials, seed, moving_camera, overwrite
         )
     else:
-        config = _clip_config(model_options, out or Path("out/demo"), frames, direct, overwrite)
+        chosen = policies_given(policies)
+        config = _clip_config(model_options, out or Path("out/demo"), frames, direct, overwrite, chosen)
         if ui:
             _show_demo(config, port, no_open)
             return
@@ -95,7 +106,12 @@ def demo(
 
 
 def _clip_config(
-    model_options: ModelOptions, out: Path, frames: int | None, direct: bool, overwrite: bool
+    model_options: ModelOptions,
+    out: Path,
+    frames: int | None,
+    direct: bool,
+    overwrite: bool,
+    policies: tuple[str, ...],
 ) -> DemoConfig:
     from sam2_ros.eval.demo import DemoConfig
     from sam2_ros.live.player import fastdds_profile, missing_ros
@@ -109,6 +125,7 @@ def _clip_config(
         profiles_file=None if reason else fastdds_profile(),
         frames=frames,
         overwrite=overwrite,
+        policies=policies,
     )
 
 

@@ -21,9 +21,11 @@ from .options import (
     MemoryFramesOption,
     MemoryPoolingOption,
     OverwriteOption,
+    PoliciesOption,
     RayOption,
     WorkersOption,
     opens_model,
+    policies_given,
 )
 
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
@@ -85,6 +87,7 @@ def evaluate(
     memory_frames: MemoryFramesOption = 7,
     memory_pooling: MemoryPoolingOption = 1,
     memory_every: MemoryEveryOption = 1,
+    policies: PoliciesOption = "",
     workers: WorkersOption = 0,
     ray: RayOption = "",
     fresh: FreshOption = False,
@@ -118,7 +121,9 @@ def evaluate(
         out,
         numerics,
         asked,
-        MemoryOptions(memory_frames, memory_pooling, memory_every),
+        MemoryOptions(
+            memory_frames, memory_pooling, memory_every, policies_given(policies) if policies else ()
+        ),
         workers,
         ray,
         fresh,

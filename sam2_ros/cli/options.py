@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sam2_ros.errors import UserError
+
 _IMAGE_SIZE_HELP = "Side of the model's square input in pixels, a multiple of 32. 0: the model's default."
 ImageSizeOption = Annotated[int, typer.Option("--image-size", help=_IMAGE_SIZE_HELP)]
 _MODEL_OPTIONS: dict[str, tuple[str | int, str]] = {  # fields of `ModelOptions`: default and help of each
@@ -61,6 +63,14 @@ MemoryEveryOption = Annotated[
     int,
     typer.Option("--memory-every", help="Store a memory every N frames. 1: exact; more: approximate."),
 ]
+PoliciesOption = Annotated[
+    str,
+    typer.Option(
+        "--policies",
+        help="Tracking policies, joined by commas: default, official (none, as SAM 2), or names such as quality; "
+        "ID:NAME for one object. See docs/explanation/policies.md.",
+    ),
+]
 OverwriteOption = Annotated[
     bool,
     typer.Option(
@@ -99,6 +109,18 @@ OUT_HELP = (
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
 ]
+
+
+def policies_given(text: str) -> tuple[str, ...]:
+    """The entries of `--policies`. Raises UserError."""
+    from sam2_ros.engine.policies.names import check_entries, split_names
+
+    entries = split_names(text) or ("default",)
+    try:
+        check_entries(entries)
+    except ValueError as error:
+        raise UserError(f"--policies {text}: {error}") from None
+    return entries
 
 
 def opens_model(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,11 +23,13 @@ from .options import (
     FreshOption,
     JsonOption,
     OverwriteOption,
+    PoliciesOption,
     RangeOption,
     RayOption,
     UntypedOption,
     WorkersOption,
     opens_model,
+    policies_given,
 )
 from .replay_tables import print_bags, print_runs
 
@@ -101,6 +103,7 @@ def replay(
     ] = 1.0,
     range: RangeOption = "full",
     untyped_encoding: UntypedOption = "bgr",
+    policies: PoliciesOption = "default",
     workers: WorkersOption = 0,
     ray: RayOption = "",
     fresh: FreshOption = False,
@@ -143,6 +146,7 @@ def replay(
         "model_options": model_options.in_any_folder() if ray else model_options,
         "pixels": PixelConfig(range, untyped_encoding),
         "overwrite": overwrite,
+        "policies": policies_given(policies),
         "command": shlex.join(["sam2-ros", *sys.argv[1:]]),
     }
     if listed is not None:

@@ -16,7 +16,7 @@ import typer
 from sam2_ros.errors import UserError
 
 from . import output as show
-from .options import OUT_HELP, JsonOption, OverwriteOption, opens_model
+from .options import OUT_HELP, JsonOption, OverwriteOption, PoliciesOption, opens_model, policies_given
 
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
@@ -54,6 +54,7 @@ def soak(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random changes.")] = 0,
+    policies: PoliciesOption = "default",
     out: Annotated[Path, typer.Option(help=OUT_HELP)] = Path("out/soak"),
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -80,9 +81,12 @@ def soak(
         "overwrite": overwrite,
     }
     if direct:
-        report = _direct(out, {**where, "frames": frames, "seed": seed}, objects or 4)
+        alone = {**where, "frames": frames, "seed": seed, "policies": policies_given(policies)}
+        report = _direct(out, alone, objects or 4)
         too_short = "Shorter than 2,000 frames: memory cannot be judged."
     else:
+        if policies != "default":
+            raise UserError("--policies belongs to --direct: add it, or leave --policies out")
         live = {**where, "minutes": minutes, "rate_hz": rate, "guests": guests, "seed": seed}
         report = _live(out, live, objects or 2)
         too_short = "Shorter than 3 minutes: memory and rate over time cannot be judged."

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output as show
-from .options import OUT_HELP, JsonOption, OverwriteOption, RangeOption, UntypedOption, opens_model
+from .options import (
+    OUT_HELP,
+    JsonOption,
+    OverwriteOption,
+    PoliciesOption,
+    RangeOption,
+    UntypedOption,
+    opens_model,
+    policies_given,
+)
 
 if TYPE_CHECKING:  # imported only by the command that runs, so that start-up stays fast
     from sam2_ros.weights.open_model import ModelOptions
@@ -79,6 +88,7 @@ def track(
     save: Annotated[
         str, typer.Option(help="Results to write: any of masks,video,bag,json.")
     ] = "masks,video,bag,json",
+    policies: PoliciesOption = "default",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -114,6 +124,7 @@ def track(
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
         pixels=PixelConfig(range, untyped_encoding),
         overwrite=overwrite,
+        policies=policies_given(policies),
         prompt_files=tuple(book.files),
         enrolled=tuple(enrolled or ()),
     )

@@ -6,7 +6,7 @@ Knows slots, frame numbers and validity. Does not know what a memory means or ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ from .device.transfer import upload
 from .memory_slots import EMPTY, KEYS, MemorySlots
 from .model.matching import MatchFrames, MatchView
 from .model.sam2 import MemoryView
+
+ANCHOR = 1  # id of a spatial memory in a conditioning slot that a policy has promoted
+Evict = Callable[[int, Sequence[int]], int | None]
+"""Row, and the recent frames kept of it -> the frame to replace, see `policies.policy.Policy.evict`."""
 
 
 class MemoryBank:
@@ -30,6 +34,8 @@ class MemoryBank:
         spatial_frame: ``[objects, conditioning + recents]`` int64, frame number of each slot; `EMPTY` = none.
         pointer_frame: ``[objects, conditioning + recent_pointers]`` int64, likewise.
         first_frame: ``[objects]`` int64, the first conditioning frame of each object, which is kept longest.
+        reach: ``[objects]`` int64, age in frames up to which recent spatial and matching memories count; 0 = by the
+            number of slots. Above 0 the temporal table is read by order, not by age. Set before each frame, not kept.
         stores: the slots of every kind of memory.
     """
 
@@ -76,6 +82,7 @@ class MemoryBank:
         self._pointers = MemorySlots({"pointers": self.pointers}, conditioning)
         self.spatial_frame, self.pointer_frame = self._spatial.frames, self._pointers.frames
         self.first_frame = np.full(objects, EMPTY, np.int64)
+        self.reach = np.zeros(objects, np.int64)
         self.stores: list[MemorySlots] = [self._spatial, self._pointers]
         self._matched: MemorySlots | None = None
         if config.matching is not None:
@@ -114,17 +121,23 @@ class MemoryBank:
         for store, other in zip(self.stores, source.stores, strict=True):
             store.copy_row(row, other, source_row, now, source_now)
 
-    def clear_recents(self) -> None:
-        """Forget the recent frames of every object; prompted frames stay."""
+    def clear_recents(self, row: int | None = None) -> None:
+        """Forget the recent frames of one object, or of every object; prompted frames stay."""
         for store in self.stores:
-            store.clear_recents()
+            store.clear_recents(row)
 
     def write_recents(
-        self, rows: Sequence[int], frame: int, spatial_bnc: torch.Tensor, pointers_bd: torch.Tensor
+        self,
+        rows: Sequence[int],
+        frame: int,
+        spatial_bnc: torch.Tensor,
+        pointers_bd: torch.Tensor,
+        evict: Evict | None = None,
     ) -> None:
         """Keep a tracked frame of several objects: ``[b, side * side, mem_dim]`` and ``[b, d_model]``."""
         self.write_pointers(rows, frame, pointers_bd)
-        self._spatial.write_recent(rows, frame, self._pooled(spatial_bnc))
+        slots = _slots(self._spatial, rows, frame, evict)
+        self._spatial.write_recent(rows, frame, self._pooled(spatial_bnc), slots=slots)
 
     def write_pointers(self, rows: Sequence[int], frame: int, pointers_bd: torch.Tensor) -> None:
         """Write only the object pointers of a tracked frame, of several objects: ``[b, d_model]``."""
@@ -138,6 +151,7 @@ class MemoryBank:
         values_bn: torch.Tensor,
         valid_b: torch.Tensor,
         keys_id: int,
+        evict: Evict | None = None,
     ) -> None:
         """Keep the keys of a frame and the masks of several objects for the matching memory, see `MatchFrames`.
 
@@ -151,6 +165,7 @@ class MemoryBank:
             values_bn: mask of each object.
             valid_b: 1 = the object is visible, else 0.
             keys_id: `LastFrame.keys_id`: frames of equal ids have equal keys, in the slots of several objects, too.
+            evict: see `write_recents`. An anchor is kept as a recent frame, too.
         """
         assert self._matched is not None, "the model has no matching memory"
         recent = []
@@ -160,27 +175,51 @@ class MemoryBank:
                 self._matched.write_prompted(
                     row, int(slots[0]), frame, keys_nc, values_bn[index], valid_b[index], id=keys_id
                 )
-            else:
+            if not len(slots) or self._spatial.ids[row, slots[0]] == ANCHOR:
                 recent.append(index)
         if recent:
             chosen = upload(recent, values_bn.device)
             values, valid = values_bn[chosen], valid_b[chosen]
-            self._matched.write_recent(
-                [rows[i] for i in recent], frame, keys_nc[None], values, valid, id=keys_id
-            )
+            kept = [rows[i] for i in recent]
+            places = _slots(self._matched, kept, frame, evict)
+            self._matched.write_recent(kept, frame, keys_nc[None], values, valid, id=keys_id, slots=places)
 
     def write_conditioning(
         self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor
     ) -> None:
         """Write a prompted frame of one object: ``[grid * grid, mem_dim]`` and ``[d_model]``.
 
-        Replaces what was kept of that frame before. When all conditioning slots are in use, the oldest frame except the
-        object's first is overwritten; with a single slot, the first one.
+        Replaces what was kept of that frame before. When all conditioning slots are in use, the oldest anchor is
+        overwritten, or else the oldest frame except the object's first; with a single slot, the first one.
         """
         if self.first_frame[row] == EMPTY:
             self.first_frame[row] = frame
-        slot = self._conditioning_slot(row, frame)
-        self._spatial.write_prompted(row, slot, frame, self._pooled(spatial_nc[None])[0])
+        self._write_fixed(row, self._conditioning_slot(row, frame), frame, spatial_nc, pointer_d, 0)
+
+    def write_anchor(self, row: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor) -> None:
+        """Write a tracked frame that a policy promotes, to a free conditioning slot or in place of the oldest anchor.
+
+        Prompted frames stay: with all slots in use by them, nothing is written.
+        """
+        frames = self.spatial_frame[row, : self.conditioning]
+        free = np.flatnonzero((frames == EMPTY) | (frames == frame))
+        slots = free if len(free) else np.flatnonzero(self._anchor_slots(row))
+        if len(slots):
+            slot = int(slots[frames[slots].argmin()])
+            self._write_fixed(row, slot, frame, spatial_nc, pointer_d, ANCHOR)
+
+    def anchors(self, row: int) -> tuple[int, ...]:
+        """The frames that policies have promoted and that are kept, from old to new."""
+        return tuple(sorted(self.spatial_frame[row, : self.conditioning][self._anchor_slots(row)].tolist()))
+
+    def _anchor_slots(self, row: int) -> np.ndarray:
+        part = slice(0, self.conditioning)
+        return (self.spatial_frame[row, part] != EMPTY) & (self._spatial.ids[row, part] == ANCHOR)
+
+    def _write_fixed(
+        self, row: int, slot: int, frame: int, spatial_nc: torch.Tensor, pointer_d: torch.Tensor, id: int
+    ) -> None:
+        self._spatial.write_prompted(row, slot, frame, self._pooled(spatial_nc[None])[0], id=id)
         self._pointers.write_prompted(row, slot, frame, pointer_d)
 
     def _pooled(self, spatial_bnc: torch.Tensor) -> torch.Tensor:
@@ -197,18 +236,21 @@ class MemoryBank:
         Returns:
             False if the frame is not among the object's conditioning frames.
         """
-        if frame not in self.spatial_frame[row, : self.conditioning]:
+        if frame not in self._prompted_frames(row):
             return False
         for store in self.stores:
             store.downgrade(row, frame)
-        left = self.spatial_frame[row, : self.conditioning]
-        left = left[left != EMPTY]
+        left = self._prompted_frames(row)
         self.first_frame[row] = left.min() if len(left) else EMPTY
         return True
 
     def has_conditioning(self, row: int) -> bool:
         """True if any prompted frame of the object is kept."""
-        return bool((self.spatial_frame[row, : self.conditioning] != EMPTY).any())
+        return len(self._prompted_frames(row)) > 0
+
+    def _prompted_frames(self, row: int) -> np.ndarray:
+        frames = self.spatial_frame[row, : self.conditioning]
+        return frames[(frames != EMPTY) & ~self._anchor_slots(row)]
 
     def _conditioning_slot(self, row: int, frame: int) -> int:
         frames = self.spatial_frame[row, : self.conditioning]
@@ -217,7 +259,8 @@ class MemoryBank:
             free = np.flatnonzero(frames == EMPTY)
         if len(free):
             return int(free[0])
-        replaceable = np.flatnonzero(frames != self.first_frame[row])
+        anchors = np.flatnonzero(self._anchor_slots(row))
+        replaceable = anchors if len(anchors) else np.flatnonzero(frames != self.first_frame[row])
         return int(replaceable[frames[replaceable].argmin()]) if len(replaceable) else 0
 
     def groups(self, rows: Sequence[int], now: int) -> list[list[int]]:
@@ -248,7 +291,10 @@ class MemoryBank:
             pointer_slots = np.stack([pointers for _, pointers in valid])
         row_index = np.asarray(list(rows))[:, None]
         age = now - self.spatial_frame[row_index, slots]
-        table_row = time_slots(self.config, age, slots < self.conditioning)
+        fixed = slots < self.conditioning
+        newest_first = np.cumsum(~fixed[:, ::-1], axis=1)[:, ::-1]
+        age = np.where(self.reach[row_index] > 0, newest_first, age)
+        table_row = time_slots(self.config, age, fixed)
         distance = (now - self.pointer_frame[row_index, pointer_slots]).astype(np.float32)
         index = upload(row_index, device)
         return MemoryView(
@@ -267,7 +313,7 @@ class MemoryBank:
         A frame that several objects have in common is there once.
         """
         assert self._matched is not None, "the model has no matching memory"
-        used = [(row, int(slot)) for row in rows for slot in self._matched.in_use(row, now)]
+        used = [(row, int(slot)) for row in rows for slot in self._matched.in_use(row, now, self.reach[row])]
         prompted = [place for place in used if place[1] < self.conditioning]
         recent = [place for place in used if place[1] >= self.conditioning]
         return MatchView(self._match_frames(rows, prompted), self._match_frames(rows, recent))
@@ -300,9 +346,38 @@ class MemoryBank:
         valid_bf = valid[row_bf, slot_bf] * upload(held, keys.device)
         return MatchFrames(keys_fnc, values[row_bf, slot_bf], valid_bf)
 
+    def look_back_view(
+        self, row: int, keys_nc: torch.Tensor, values_n: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, MatchView] | None:
+        """What it takes to match an object's first frame to a new one: keys and mask of the first frame, and the view
+        that has the new frame alone, of these keys and this mask; None if the first frame is not kept."""
+        if self._matched is None:
+            return None
+        slots = np.flatnonzero(self._matched.frames[row, : self.conditioning] == self.first_frame[row])
+        if not len(slots):
+            return None
+        keys, values, valid = self._matched.tensors
+        new = MatchFrames(keys_nc[None].to(keys.dtype), values_n[None, None], valid.new_ones(1, 1))
+        none = MatchFrames(
+            keys.new_zeros(0, *keys.shape[2:]), values_n.new_zeros(1, 0, len(values_n)), valid[:1, :0]
+        )
+        return keys[row, int(slots[0])], values[row, int(slots[0])], MatchView(new, none)
+
     def _valid(self, row: int, now: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots in use on frame `now`: conditioning first, then recents from old to new."""
-        return self._spatial.in_use(row, now), self._pointers.in_use(row, now)
+        return self._spatial.in_use(row, now, self.reach[row]), self._pointers.in_use(row, now)
+
+
+def _slots(store: MemorySlots, rows: Sequence[int], frame: int, evict: Evict | None) -> list[int] | None:
+    """Slot of the ring for a frame of each object, where `evict` chooses."""
+    if evict is None or not store.ring:
+        return None
+    slots = []
+    for row in rows:
+        recents = store.frames[row, store.conditioning :]
+        replaced = evict(row, recents[recents != EMPTY].tolist())
+        slots.append(frame % store.ring if replaced is None else store.slot_after(row, frame, replaced))
+    return slots
 
 
 def inside(keys_nc: torch.Tensor, shares_n: torch.Tensor) -> torch.Tensor:

@@ -48,24 +48,48 @@ class MemorySlots:
         """Forget every frame of one object."""
         self.frames[row] = EMPTY
 
-    def clear_recents(self) -> None:
-        """Forget the recent frames of every object."""
-        self.frames[:, self.conditioning :] = EMPTY
+    def clear_recents(self, row: int | None = None) -> None:
+        """Forget the recent frames of one object, or of every object."""
+        self.frames[slice(None) if row is None else row, ..., self.conditioning :] = EMPTY
 
     def forget_recent(self, row: int, frame: int) -> None:
         """Forget one recent frame of an object, if it is there."""
         recents = self.frames[row, self.conditioning :]
         recents[recents == frame] = EMPTY
 
-    def write_recent(self, rows: Sequence[int], frame: int, *values_b: torch.Tensor, id: int = 0) -> None:
-        """Keep a tracked frame of several objects; each value is ``[b, ...]``, or ``[1, ...]`` for all of them."""
+    def write_recent(
+        self,
+        rows: Sequence[int],
+        frame: int,
+        *values_b: torch.Tensor,
+        id: int = 0,
+        slots: Sequence[int] | None = None,
+    ) -> None:
+        """Keep a tracked frame of several objects; each value is ``[b, ...]``, or ``[1, ...]`` for all of them.
+
+        `slots`: where, one for each object, of the ring; None = the slot of the frame, see the class.
+        """
         if not self.ring:
             return
-        slot = self.conditioning + frame % self.ring
-        index = upload(list(rows), self.tensors[0].device)
+        own: int | np.ndarray = self.conditioning + frame % self.ring
+        slot: int | torch.Tensor = own  # type: ignore[assignment]
+        device = self.tensors[0].device
+        if slots is not None:
+            own = self.conditioning + np.asarray(slots)
+            slot = upload(own, device)
+        index = upload(list(rows), device)
         for tensor, value in zip(self.tensors, values_b, strict=True):
             tensor[index, slot] = value.to(tensor.dtype)
-        self.frames[list(rows), slot], self.ids[list(rows), slot] = frame, id
+        self.frames[list(rows), own], self.ids[list(rows), own] = frame, id
+
+    def slot_after(self, row: int, frame: int, replaced: int) -> int:
+        """The slot of the ring for frame `frame` of an object: that of the frame `replaced`, if it is kept, else a free
+        one, else that of the oldest frame."""
+        recents = self.frames[row, self.conditioning :]
+        for found in (recents == frame, recents == replaced, recents == EMPTY):
+            if found.any():
+                return int(found.argmax())
+        return int(recents.argmin())
 
     def write_prompted(self, row: int, slot: int, frame: int, *values: torch.Tensor, id: int = 0) -> None:
         """Write a prompted frame of one object to a conditioning slot."""
@@ -84,6 +108,8 @@ class MemorySlots:
             elif frame < source_now:
                 frame += now - source_now
                 slot = self.conditioning + frame % self.ring
+                if self.frames[row, slot] != EMPTY:  # only if a policy chose the slots
+                    slot = self.conditioning + self.slot_after(row, frame, EMPTY)
             else:
                 continue
             for tensor, other in zip(self.tensors, source.tensors, strict=True):
@@ -100,11 +126,13 @@ class MemorySlots:
                     tensor[row, slot] = tensor[row, int(old)]
                 self.frames[row, slot], self.ids[row, slot] = frame, self.ids[row, old]
 
-    def in_use(self, row: int, now: int) -> np.ndarray:
-        """Filled conditioning slots, then slots of recent frames at most `ring` frames old on frame `now`, oldest
-        first."""
+    def in_use(self, row: int, now: int, reach: int = 0) -> np.ndarray:
+        """Filled conditioning slots, then slots of recent frames at most `ring` frames old on frame `now`, or `reach`
+        if that is more, oldest first."""
         frames, conditioning = self.frames[row], self.conditioning
         fixed = np.flatnonzero(frames[:conditioning] != EMPTY)
         age = now - frames[conditioning:]
-        recent = np.flatnonzero((frames[conditioning:] != EMPTY) & (age >= 1) & (age <= self.ring))
+        recent = np.flatnonzero(
+            (frames[conditioning:] != EMPTY) & (age >= 1) & (age <= max(self.ring, reach))
+        )
         return np.concatenate([fixed, conditioning + recent[np.argsort(-age[recent], kind="stable")]])

@@ -25,6 +25,7 @@ class Track:
     last_visible_s: float = field(default=float("-inf"))
     above: int = 0  # consecutive frames with presence > present_on
     below: int = 0  # consecutive frames with presence < present_off
+    policy_state: dict[str, list[float]] = field(default_factory=dict)  # numbers of each policy, by its name
     sought: bool = False  # recalled, and looked for without limit of time until it is found, see `seeking`
 
     def seek(self) -> None:
@@ -37,6 +38,7 @@ class Track:
         self.class_id = other.class_id or self.class_id
         self.state, self.last_visible_s = other.state, other.last_visible_s
         self.above, self.below, self.sought = other.above, other.below, other.sought
+        self.policy_state = {name: list(numbers) for name, numbers in other.policy_state.items()}
 
     def update(
         self, presence: float, visible: bool, prompted: bool, stamp_s: float, config: TrackerConfig

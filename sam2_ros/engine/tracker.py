@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from .device.stage_clock import StageClock
-from .device.transfer import upload
 from .memory_bank import MemoryBank
+from .memory_writer import MemoryWriter
 from .model.sam2 import NO_OBJECT_LOGIT, MaskOutput, Sam2Model
-from .policies import OFFICIAL, admits_recent
-from .postprocess import batched, measure_mask, object_masks, unbatched, with_holes_filled
+from .policies.runner import PolicyRunner
+from .postprocess import measure_mask, object_masks, with_holes_filled
 from .preprocess import checked_frame, preprocess
 from .prompt import Prompt, merge_prompts, warn_of_whole_masks
 from .prompt_decoding import LastFrame, check_clicks_in_all, decode_prompt, with_earlier_clicks
@@ -45,6 +45,9 @@ class Tracker:
         Args:
             model: as `load_model` or `open_model` returns it.
             config: the settings; None = `TrackerConfig()`.
+
+        Raises:
+            CheckpointError: a policy needs something that the model does not have.
         """
         self.model = model.eval()
         self.config = config or TrackerConfig()
@@ -60,6 +63,8 @@ class Tracker:
             padded=model.takes_padded_memory,
         )
         self.tracks = Tracks(self.config.max_objects)
+        self._policies = PolicyRunner(self.config.policies, model, self.bank)
+        self._writer = MemoryWriter(self.model, self.bank, self.config, self._policies)
         self.frame_index = 0  # of the next frame
         self._last: LastFrame | None = None
 
@@ -90,6 +95,7 @@ class Tracker:
         prompted = self._assign_rows(checked, result)
         self._last = None  # frees its tensors before this frame allocates its own
         model, bank, clock = self.model, self.bank, StageClock(self.model.device)
+        self._policies.begin(frame, now, self.tracks)
         outputs: dict[int, MaskOutput] = {}
         with model.precision():
             with clock.stage("preprocess"):
@@ -108,7 +114,7 @@ class Tracker:
                 with clock.stage("decode"):
                     decoded = model.decode(fused, features, evidence_b6hw=last.evidence_of(rows))
                     output = model.predict(decoded, model.config.best_of_three, stability_fallback=False)
-                    outputs.update(zip(rows, unbatched(output), strict=True))
+                    outputs.update(zip(rows, self._policies.choose(rows, decoded, output), strict=True))
                     last.fused.update((row, fused[index, None]) for index, row in enumerate(rows))
             with clock.stage("decode"):
                 seen = {row: output for row, output in outputs.items() if row not in sought}
@@ -265,6 +271,7 @@ class Tracker:
             if prompt.replace:
                 self.discard_output(track.row)
                 self.bank.clear(track.row)
+                track.policy_state.clear()
             track.class_id = prompt.class_id or track.class_id
             admitted[track.row] = prompt
         return admitted
@@ -298,64 +305,15 @@ class Tracker:
     def _write_memories(
         self, last: LastFrame, outputs: dict[int, MaskOutput], prompted: Sequence[int]
     ) -> None:
-        """Encode the frame's memories of all objects in one batch and write them to the bank.
+        """Write the frame's memories of these objects, as far as the policies want them.
 
-        Memories of prompted masks are made with holes filled, those of tracked masks without, as in the official code.
         An object that is looked for gets none until it is found.
         """
         if sought := self.tracks.sought_rows.difference(prompted):
             outputs = {row: output for row, output in outputs.items() if row not in sought}
-        if not outputs:
-            return
-        if self.config.memory_policy != OFFICIAL:  # only then: reading the scores waits for the device
-            presences = torch.cat([output.presence_b for output in outputs.values()]).tolist()
-            outputs = {
-                row: output
-                for (row, output), presence in zip(outputs.items(), presences, strict=True)
-                if row in prompted or admits_recent(self.config.memory_policy, presence)
-            }
-        admitted = outputs
-        if last.index % self.config.memory_every or not self.bank.recents:
-            outputs = self._write_pointers_only(last.index, outputs, prompted)
         if outputs:
-            self._write_spatial(last, outputs, prompted)
-        if last.features.keys is not None and admitted:
-            output = batched(list(admitted.values()))
-            values, visible = self.model.match_values(output.logits_b1hw), (output.presence_b > 0).float()
-            self.bank.write_matched(
-                list(admitted), last.index, last.features.keys[0], values, visible, last.keys_id
-            )
-
-    def _write_spatial(
-        self, last: LastFrame, outputs: Mapping[int, MaskOutput], prompted: Sequence[int]
-    ) -> None:
-        """Encode spatial memories and write them, with the object pointers."""
-        rows = list(outputs)
-        output = batched(list(outputs.values()))
-        binarize = upload(
-            [self.numerics.binarize_prompted and row in prompted for row in rows], self.model.device
-        )
-        memory = self.model.encode_memory(last.features.s16, output.logits_b1hw, output.presence_b, binarize)
-        initial = [row for row in prompted if row not in last.fused]
-        conditioning = prompted if self.config.corrections_are_conditioning else initial
-        recent = [index for index, row in enumerate(rows) if row not in conditioning]
-        if recent:
-            chosen = upload(recent, self.model.device)
-            self.bank.write_recents(
-                [rows[i] for i in recent], last.index, memory[chosen], output.pointer_bd[chosen]
-            )
-        for index, row in enumerate(rows):
-            if row in conditioning:
-                self.bank.write_conditioning(row, last.index, memory[index], output.pointer_bd[index])
-
-    def _write_pointers_only(
-        self, now: int, outputs: dict[int, MaskOutput], prompted: Sequence[int]
-    ) -> dict[int, MaskOutput]:
-        """Write only the object pointers of objects that were only tracked; returns the outputs of prompted ones."""
-        rows = [row for row in outputs if row not in prompted]
-        if rows:
-            self.bank.write_pointers(rows, now, batched([outputs[row] for row in rows]).pointer_bd)
-        return {row: output for row, output in outputs.items() if row in prompted}
+            self._policies.judge(last, outputs, prompted, self.tracks)
+            self._writer.write(last, outputs, prompted)
 
     def _report(
         self,

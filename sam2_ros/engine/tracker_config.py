@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .policies import MEMORY_POLICIES, OFFICIAL, VISIBLE
+from .policies.names import DEFAULT, NO_POLICY, check_entries
+from .policies.visible import MEMORY_POLICIES, OFFICIAL, VISIBLE
 from .preprocess import RESIZE_MODES
 from .result import MAX_LABEL
 
@@ -60,7 +61,10 @@ class TrackerConfig:
         max_conditioning_frames: prompted frames kept per object, at least 1. With 2 or more the first one is always
             kept, and of the others the newest.
         memory_policy: which tracked frames become memories: "official" = all, "visible" = those that show the object,
-            see `policies.admits_recent`. Empty = "visible" with numerics "stream", else "official".
+            see `policies.visible.admits_recent`. Empty = "visible" with numerics "stream", else "official".
+        policies: names of tracking policies, see `policies.names`: NAME for all objects, or ID:NAME for one, which then
+            has no others. "official": none, as in SAM 2; "default": those that are on by default. Empty = "default"
+            with numerics "stream", else "official".
         numerics: which implementation's numbers are computed: "stream", or exactly those of an official predictor:
             "official_image", "official_video" or "official_vos", see `NUMERICS`. With "official_image" a prompted frame
             gets the mask of the image predictor. The official predictors use every conditioning frame: make
@@ -96,6 +100,7 @@ class TrackerConfig:
     memory_frames: int = 7
     max_conditioning_frames: int = 4
     memory_policy: str = ""
+    policies: tuple[str, ...] = ()
     numerics: str = "stream"
     corrections_are_conditioning: bool | None = None
     clip_frames: int = 0
@@ -123,6 +128,9 @@ class TrackerConfig:
             object.__setattr__(self, "memory_policy", VISIBLE if self.numerics == "stream" else OFFICIAL)
         known = self.memory_policy in MEMORY_POLICIES
         _check("memory_policy", self.memory_policy, known, f"one of {', '.join(MEMORY_POLICIES)}")
+        if not self.policies:
+            object.__setattr__(self, "policies", (DEFAULT if self.numerics == "stream" else NO_POLICY,))
+        check_entries(self.policies)
         _check("clip_frames", self.clip_frames, self.clip_frames >= 0, ">= 0 (0 = 16 or more)")
         _check("memory_pooling", self.memory_pooling, self.memory_pooling in (1, 2), "1 (exact) or 2")
         most = max(1, self.memory_frames - 1)

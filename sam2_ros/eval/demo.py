@@ -55,6 +55,7 @@ class DemoConfig:
     profiles_file: Path | None = None
     frames: int | None = None  # number of frames from the clip's start; None = all
     overwrite: bool = False  # see `ResultFolder`
+    policies: tuple[str, ...] = ("default",)  # see `TrackerConfig`
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 2:
@@ -134,6 +135,7 @@ def _replay_config(config: DemoConfig, folder: ResultFolder, prompts: Sequence[P
         model_options=config.opened,
         profiles_file=config.profiles_file,
         prompts_file=str(config.out / "prompts.json"),
+        policies=config.policies,
         command="sam2-ros demo",
         notes=(f"Tracked directly, without a ROS graph, because {config.direct_because}.",) if direct else (),
     )

@@ -7,6 +7,7 @@ Does not score or write anything, and does not know how it is looked at.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def live_demo(
     prompts = [Prompt(id, box=tight_box(mask)) for id, mask in zip(OBJECT_IDS, clip.masks[0], strict=True)]
     player = LivePlayerConfig(
         node_command=config.node_command,
-        parameters=dataclasses.asdict(config.opened),
+        parameters={**dataclasses.asdict(config.opened), "policies": json.dumps(config.policies)},
         profiles_file=config.profiles_file,
         start_timeout_s=options.patience_s,
     )

@@ -7,6 +7,7 @@ Does not know what the settings do: `TrackerConfig` documents and checks them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from sam2_ros.engine import TrackerConfig
 from sam2_ros.errors import UserError
@@ -22,8 +23,10 @@ class MemoryOptions:
     memory_frames: int = 7
     memory_pooling: int = 1
     memory_every: int = 1
+    policies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "policies", tuple(self.policies))  # a list, if read from a file
         try:
             self.within(TrackerConfig())
         except ValueError as error:
@@ -33,7 +36,7 @@ class MemoryOptions:
         """The configuration with these memory settings."""
         return replace(config, **asdict(self))
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, Any]:
         """Setting -> value."""
         return asdict(self)
 
@@ -41,4 +44,5 @@ class MemoryOptions:
         """The settings that differ from the official models, for a title; empty if none does."""
         usual = MemoryOptions().as_dict()
         changed = {name: value for name, value in self.as_dict().items() if value != usual[name]}
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
+        words = {name: ", ".join(value) if name == "policies" else value for name, value in changed.items()}
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.items())

@@ -81,6 +81,7 @@ def tracker_config(params: NodeParams) -> TrackerConfig:
         memory_frames=params.memory_frames,
         max_conditioning_frames=params.max_conditioning_frames,
         memory_policy=params.memory_policy,
+        policies=tuple(entry for entry in params.policies if entry),
         present_on=params.present_on,
         present_off=params.present_off,
         lost_after_s=params.lost_after,

@@ -44,6 +44,7 @@ class TrackConfig:
     overwrite: bool = False  # see `ResultFolder`
     prompt_files: tuple[Path, ...] = ()  # the files the prompts are from; results never replace them
     enrolled: tuple[Path, ...] = ()  # state files, whose objects are looked for from the first frame on
+    policies: tuple[str, ...] = ()  # see `TrackerConfig`
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.save) - set(SAVE_KINDS))
@@ -84,7 +85,7 @@ def run_track(
         on_progress("compiling the model" if compiled else "loading the model", 0, source.length)
         ids = {prompt.id for given in config.prompts.values() for prompt in given}
         ids.update(id for _, state in states for id in state.ids)
-        settings = TrackerConfig(max_objects=max(len(ids), 1))
+        settings = TrackerConfig(max_objects=max(len(ids), 1), policies=config.policies)
         model = open_model(config.model_options, settings)
         if compiled:
             warm_up(model, settings)  # a compiled model runs at full speed from the first frame

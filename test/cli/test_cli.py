@@ -78,6 +78,7 @@ def bad_checkpoint(folder: Path) -> str:
         (["--box", BOX, "--save", "masks,film"], "film"),
         (["--box", BOX, "--model", "gigantic"], "gigantic"),
         (["--box", BOX, "--model", "missing.pt"], "missing.pt"),
+        (["--box", BOX, "--policies", "quality,cup:samurai"], "'cup:samurai': expected one of cross-object"),
         (["--box", BOX, "--topic", "/camera"], "/camera"),
         (["--box", BOX, "--nonsense"], "--nonsense"),
     ],

@@ -282,7 +282,14 @@ class Sam2Model(nn.Module):
             multimask: see `choose_mask`.
             stability_fallback: see `choose_mask`.
         """
-        chosen: ChosenMask = choose_mask(decoded, multimask, stability_fallback)
+        return self._as_output(decoded, choose_mask(decoded, multimask, stability_fallback))
+
+    def predict_candidate(self, decoded: DecodedMasks, index: int) -> MaskOutput:
+        """As `predict`, with the candidate 0..3 of this index for every object."""
+        one = decoded.logits_b4hw[:, index, None], decoded.iou_b4[:, index], decoded.tokens_b4c[:, index]
+        return self._as_output(decoded, ChosenMask(*one))
+
+    def _as_output(self, decoded: DecodedMasks, chosen: ChosenMask) -> MaskOutput:
         present = decoded.presence_b > 0
         logits = torch.where(present.view(-1, 1, 1, 1), chosen.logits_b1hw, NO_OBJECT_LOGIT)
         return MaskOutput(logits, chosen.iou_b, decoded.presence_b, self.pointer(chosen.token_bc, present))

@@ -19,7 +19,11 @@ from .replay_config import NODE, RECORDED, ReplayConfig
 
 def fingerprint(config: ReplayConfig) -> dict[str, Any]:
     """The fingerprint as plain data; the keys are the words of messages. Raises CheckpointError for a missing model."""
-    known: dict[str, Any] = {**code_fingerprint(), "runs": list(config.runs)}
+    known: dict[str, Any] = {
+        **code_fingerprint(),
+        "runs": list(config.runs),
+        "policies": list(config.policies),
+    }
     if set(config.runs) != {RECORDED}:
         known |= model_fingerprint(config.model_options)
     if NODE in config.runs:

@@ -42,6 +42,7 @@ class ReplayConfig:
         truth_ids: object -> its value in the truth; empty: the objects are 1, 2, ... in the order of their prompts.
         rate: playback speed of the live run; 2 = twice as fast as recorded.
         pixels: conversion of images whose encoding does not define it.
+        policies: see `TrackerConfig`.
         prompts_file, command, notes: only recorded in summary.json.
     """
 
@@ -64,6 +65,7 @@ class ReplayConfig:
     command: str = ""
     notes: tuple[str, ...] = ()
     overwrite: bool = False  # see `ResultFolder`
+    policies: tuple[str, ...] = ("default",)
     prompt_files: tuple[Path, ...] = ()  # the sources of the prompts; results never replace them
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ Does not know the truth. A run gives a rosbag2 with the results, and the latency
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def _direct(
 ) -> RunOutput:
     total = len(timeline.images)
     on_progress("loading the model", 0, total)
-    settings = TrackerConfig(max_objects=len(config.object_ids))
+    settings = TrackerConfig(max_objects=len(config.object_ids), policies=config.policies)
     model = open_model(config.model_options, settings)
     warm_up(model, settings)
     tracker = Tracker(model, settings)
@@ -159,6 +160,7 @@ def _node(
             parameters={
                 **dataclasses.asdict(config.model_options),
                 "max_objects": len(config.object_ids),
+                "policies": json.dumps(config.policies),
                 "mono16_range": config.pixels.value_range,
                 "untyped_encoding": config.pixels.untyped,
             },

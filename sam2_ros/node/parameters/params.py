@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sam2_ros.engine import MAX_POINTS
+from sam2_ros.engine.policies.names import check_entries
 from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import PixelConfig
 from sam2_ros.node.limits import Limits
@@ -88,6 +89,13 @@ class NodeParams:
         "Images that enter an object's memory: visible (only those that show the object, so it is found again more "
         "often after it was hidden) or official (every image, as in Meta's SAM 2).",
         choices=("visible", "official"),
+    )
+
+    policies: tuple[str, ...] = parameter(
+        ("default",),
+        "Tracking policies, rules on masks and memories: default, official (none, as Meta's SAM 2), or any of "
+        "cross-object, scene-cut, distractors, quality, motion, appearance, verify; ID:NAME for one object. See "
+        "docs/explanation/policies.md.",
     )
 
     image_transport: str = parameter(
@@ -340,6 +348,10 @@ class NodeParams:
             self.pixels  # noqa: B018 (created only to validate it)
         except UserError as error:
             raise UserError(f"parameter mono16_range: {error}") from error
+        try:
+            check_entries([entry for entry in self.policies if entry])
+        except ValueError as error:
+            raise UserError(f"parameter policies: {error}") from error
         if self.tf_prefix.startswith("/"):
             raise UserError(
                 f"parameter tf_prefix: got '{self.tf_prefix}', expected a name that does not begin with /: tf2 refuses "

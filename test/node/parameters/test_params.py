@@ -19,6 +19,7 @@ INTERFACE = [
     "memory_frames",
     "max_conditioning_frames",
     "memory_policy",
+    "policies",
     "image_transport",
     "image_reliability",
     "mono16_range",
@@ -86,6 +87,10 @@ def test_every_parameter_is_explained_and_its_default_is_allowed(spec):
             "parameter mono16_range: range '9000,7000' cannot be read: expected full",
         ),
         ({"untyped_encoding": "hsv"}, "parameter untyped_encoding: got 'hsv', expected one of bgr, rgb"),
+        (
+            {"policies": ("quality", "cup:samurai")},
+            "parameter policies: policies = 'cup:samurai': expected one of",
+        ),
         ({"camera_timeout": float("nan")}, "parameter camera_timeout: got nan"),
     ],
 )
@@ -113,7 +118,7 @@ def test_only_autostart_needs_a_new_process():
 
 @pytest.mark.parametrize("spec", PARAMETERS.values(), ids=lambda spec: spec.name)
 def test_only_parameters_declared_now_take_effect_at_once(spec):
-    other = {int: 1, float: 0.25, str: "other", tuple: ("other",)}
+    other = {int: 1, float: 0.25, str: "other", tuple: ("other:official",)}
     value = not spec.default if isinstance(spec.default, bool) else other[type(spec.default)]
     if spec.choices:
         value = spec.choices[-1] if spec.choices[-1] != spec.default else spec.choices[0]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A robot's program that grasps one object at a time: asks the node for it by a box, waits, plans, closes, lifts.
 
-Knows the node by its topics and services alone, and its own arm; does not know the world, nor which scenario is played.
+Knows the node by its topics, services and action alone, and its own arm; does not know the world, nor which scenario is
+played.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Duration
 from grasp import HOME, OPEN_M, Arm, NoGraspError, plan_grasp, trajectory
+from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from sam2_ros_msgs.msg import ObjectStatus, ObjectStatusArray, PromptArray, TrackedObject
+from sam2_ros_msgs.action import TrackUntil
+from sam2_ros_msgs.msg import ObjectStatus, ObjectStatusArray, Prompt, PromptArray, TrackedObject
 from sam2_ros_msgs.srv import RemoveObjects
 from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import String
 
 JOINTS = [*(f"panda_joint{number}" for number in range(1, 8)), "panda_finger_joint1"]
 AT_HOME = np.array([*HOME, OPEN_M])
-STILL_S, STILL_M = (
-    1.0,
-    0.006,
-)  # the object rests when its position stays that near to its median for that long
+STILL_FOR = Duration(
+    sec=1
+)  # the object rests when it is still for that long: the node's parameter stable_within
 MOVED_M = 0.02  # farther from where it was when the grasp was planned: planned again
 PATIENCE_S = 20.0
+SERVER_PATIENCE_S = 60.0
 CLOUD_AGE_S = 0.35
 
 
@@ -41,24 +45,31 @@ def position(status: ObjectStatus) -> np.ndarray:
     return np.array([at.x, at.y, at.z])
 
 
+def is_located(status: ObjectStatus | None) -> bool:
+    return status is not None and status.state == TrackedObject.TRACKING and status.has_position
+
+
 class UntilStill:
-    """Waits on ~/status until an object is TRACKING, has a position, and rests."""
+    """One goal of ~/track_until: waits until an object is TRACKING, has a position, and rests.
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, np.ndarray]] = deque()
+    Attributes:
+        rests: True once the object does; failure: why it will not, empty while it may.
+    """
 
-    def update(self, stamp_s: float, status: ObjectStatus | None) -> bool:
-        """Takes the object's status in one image, None if it is not there yet; True once it rests."""
-        if status is None or status.state != TrackedObject.TRACKING or not status.has_position:
-            self._seen.clear()
-            return False
-        self._seen.append((stamp_s, position(status)))
-        while self._seen[0][0] < stamp_s - STILL_S - 1e-6:
-            self._seen.popleft()
-        if self._seen[0][0] > stamp_s - STILL_S + 1e-6:
-            return False
-        positions = np.stack([at for _, at in self._seen])
-        return bool(np.linalg.norm(positions - np.median(positions, axis=0), axis=1).max() < STILL_M)
+    def __init__(self, actions: ActionClient, object_id: str, prompt: Prompt | None = None) -> None:
+        """`prompt`: of a new object; None: wait for the existing one."""
+        self.rests, self.failure = False, ""
+        goal = TrackUntil.Goal(id=object_id, until=TrackUntil.Goal.STABLE, stable_for=STILL_FOR)
+        if prompt is not None:
+            goal.prompt = prompt
+        actions.send_goal_async(goal).add_done_callback(self._on_accepted)
+
+    def _on_accepted(self, sent: Any) -> None:
+        sent.result().get_result_async().add_done_callback(self._on_result)
+
+    def _on_result(self, reply: Any) -> None:
+        result = reply.result().result
+        self.rests, self.failure = result.success, "" if result.success else result.message
 
 
 def labelled_points(cloud: PointCloud2, label: int) -> np.ndarray:
@@ -85,22 +96,27 @@ class Picker(Node):
         super().__init__("picker")
         self.rate_hz, self.arm = rate_hz, Arm()
         self.id, self.phase, self.asked_s, self.planned_at = "", "idle", 0.0, np.zeros(3)
-        self.until, self.plan = UntilStill(), deque()
-        self.targets, self.cloud = AT_HOME, PointCloud2()
-        self.prompts = self.create_publisher(PromptArray, f"/{node}/prompts", 10)
+        self.until: UntilStill | None = None
+        self.plan, self.targets, self.cloud = deque(), AT_HOME, PointCloud2()
+        self.actions = ActionClient(self, TrackUntil, f"/{node}/track_until")
         self.remove = self.create_client(RemoveObjects, f"/{node}/remove_objects")
         self.commands = self.create_publisher(JointState, "/arm/targets", 10)
         self.phases = self.create_publisher(String, "/pick/phase", 10)
+        if not self.actions.wait_for_server(SERVER_PATIENCE_S):
+            raise SystemExit(
+                f"no action /{node}/track_until within {SERVER_PATIENCE_S:.0f} s: is the node running?"
+            )
         self.create_subscription(PromptArray, "/detector/prompts", self.on_detection, 10)
         self.create_subscription(ObjectStatusArray, f"/{node}/status", self.on_status, 10)
         self.create_subscription(PointCloud2, f"/{node}/object_cloud", self.on_cloud, 2)
 
     def on_detection(self, message: PromptArray) -> None:
-        """Begins with a new object: the detector's box goes to the node."""
-        self.id, self.phase = message.prompts[0].id, "wait"
-        self.asked_s = seconds(message.header.stamp)
-        self.until, self.plan, self.targets = UntilStill(), deque(), AT_HOME
-        self.prompts.publish(message)
+        """Begins with a new object: the detector's box goes to the node, with the stamp of its image."""
+        prompt = message.prompts[0]
+        prompt.header = message.header
+        self.id, self.phase, self.asked_s = prompt.id, "wait", seconds(message.header.stamp)
+        self.plan, self.targets = deque(), AT_HOME
+        self.until = UntilStill(self.actions, self.id, prompt)
 
     def on_cloud(self, message: PointCloud2) -> None:
         self.cloud = message
@@ -124,7 +140,9 @@ class Picker(Node):
         self.commands.publish(command)
 
     def wait(self, stamp_s: float, status: ObjectStatus | None) -> None:
-        if self.until.update(stamp_s, status) and status is not None:
+        if self.until.failure:
+            self.finish(f"gave up: {self.until.failure}")
+        elif self.until.rests and is_located(status):
             self.begin(stamp_s, status)
         elif stamp_s > self.asked_s + PATIENCE_S:
             states = ("PENDING", "TRACKING", "OCCLUDED", "LOST")
@@ -149,17 +167,16 @@ class Picker(Node):
 
     def has_moved(self, status: ObjectStatus | None) -> bool:
         """True if the object is seen elsewhere than where it was planned to be grasped."""
-        if status is None or status.state != TrackedObject.TRACKING or not status.has_position:
-            return False
-        return bool(np.linalg.norm(position(status) - self.planned_at) > MOVED_M)
+        return is_located(status) and bool(np.linalg.norm(position(status) - self.planned_at) > MOVED_M)
 
     def go_home(self) -> None:
         """Leaves the way of the camera, and waits again."""
         shares = np.linspace(0, 1, round(0.8 * self.rate_hz) + 1)[1:]
         self.plan = deque(("", self.targets + (AT_HOME - self.targets) * share) for share in shares)
-        self.until, self.phase = UntilStill(), "wait"
+        self.until, self.phase = UntilStill(self.actions, self.id), "wait"
 
     def finish(self, phase: str) -> None:
+        """Ends with this object; with its removal a goal that waits for it ends too."""
         self.phase, self.plan = phase, deque()
         self.remove.call_async(RemoveObjects.Request(ids=[self.id]))
 

@@ -39,6 +39,8 @@ class ModelConfig:
             predicted IoU, as in SAM 2. False: candidate 0.
         prompt_maps: False: clicks and boxes are tokens alone, as in SAM 2. True: they are also drawn into the dense
             prompt, and a mask reaches little beyond its box, see `PromptEncoder.drawn` and `within_reach`.
+        zoom_in: on single images, the answer to clicks or a box is decoded again on a crop around it, this many times
+            as wide as the object, see `zoom_in.py`; 0 = not, as in SAM 2.
         matching: sizes of the dense matching memory; None = the model has none, like the official ones.
 
     Raises:
@@ -62,6 +64,7 @@ class ModelConfig:
     recent_pointers: int = 15
     best_of_three: bool = True
     prompt_maps: bool = False
+    zoom_in: float = 0.0
     matching: MatchingConfig | None = None
 
     def __post_init__(self) -> None:
@@ -120,6 +123,7 @@ NANO = replace(
     recent_pointers=0,
     best_of_three=False,
     prompt_maps=True,
+    zoom_in=2.0,
     matching=MatchingConfig(),
 )
 TINY = ModelConfig("tiny", HieraConfig(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)))

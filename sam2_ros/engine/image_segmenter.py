@@ -18,6 +18,7 @@ from .model.mask_decoder import choose_mask, upsample_logits
 from .model.sam2 import ImageFeatures, Sam2Model
 from .preprocess import checked_frame, preprocess, sparse_prompt
 from .prompt import Prompt, PromptError
+from .zoom_in import crop_around
 
 LOGIT_LIMIT = 32.0  # logits are clamped to +-32 when they are returned or fed back
 MASK_LOGIT = 10.0  # of cells inside a mask prompt; outside it is -10
@@ -57,6 +58,7 @@ class ImageSegmenter:
         self._stability_fallback = stability_fallback
         self.resize = resize
         self._features: list[ImageFeatures] = []
+        self._images: list[np.ndarray] = []
         self._hw: list[tuple[int, int]] = []
 
     def set_image(self, image_hwc_rgb_uint8: np.ndarray) -> None:
@@ -88,6 +90,7 @@ class ImageSegmenter:
         with model.precision():
             together = model.encode_image(torch.cat(pixels))
         self._features = [together.each(partial(_entry, index)) for index in range(len(checked))]
+        self._images = checked if model.config.zoom_in else []
         self._hw = [(image.shape[0], image.shape[1]) for image in checked]
 
     def predict(
@@ -129,7 +132,8 @@ class ImageSegmenter:
     def answer(self, prompt: Prompt, multimask: bool = False) -> ImagePrediction:
         """Predict the mask of a `Prompt`, whose mask, if any, is pixels and not logits.
 
-        A single click is ambiguous: the best of three candidates is returned.
+        A single click is ambiguous: the best of three candidates is returned. It is zoomed in on, if the model's
+        configuration says so.
 
         Args:
             prompt: validated for the image.
@@ -150,8 +154,34 @@ class ImageSegmenter:
             inside = cv2.resize(prompt.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
             logits = np.where(inside >= 0.5, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
         found = self.predict(prompt.points, prompt.labels, prompt.box, logits, multimask or one_click)
+        return found if multimask else self.zoom_in(prompt, found)
+
+    def zoom_in(self, prompt: Prompt, found: ImagePrediction, image: int = 0) -> ImagePrediction:
+        """The best of the candidates, decoded again on a crop around the object if the configuration has `zoom_in`.
+
+        The crop is encoded anew. It is asked with the box and clicks of the prompt, and with the logits of the first
+        answer if there is no box.
+
+        Args:
+            prompt: validated for the image.
+            found: candidates that `predict` gave for it.
+            image: index of the image, of those set together.
+
+        Returns:
+            One candidate, k = 1. `logits` are those of the whole image, for the next prediction.
+        """
         best = found.scores.argmax()
-        return found if multimask else ImagePrediction(*(part[best, None] for part in found))
+        first = ImagePrediction(*(part[best, None] for part in found))
+        factor = self.model.config.zoom_in
+        crop = crop_around(prompt, first.masks[0], factor) if factor else None
+        if crop is None:
+            return first
+        closer = ImageSegmenter(self.model, self.resize, self._stability_fallback)
+        closer.set_image(crop.of(self._images[image]))
+        asked = crop.prompt(prompt)
+        logits = crop.logits(first.logits[0], self._hw[image]) if asked.box is None else None
+        (mask,), scores, _ = closer.predict(asked.points, asked.labels, asked.box, logits, multimask=False)
+        return ImagePrediction(crop.into(mask, self._hw[image])[None], scores, first.logits)
 
     @torch.inference_mode()
     def predict_batch(

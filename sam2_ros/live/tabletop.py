@@ -23,6 +23,7 @@ from .player import NODE_NAME, missing_ros
 
 PROGRAMS = "pick_and_place"
 TOPICS = ("depth_image:=/camera/depth", "camera_info:=/camera/camera_info")
+PARAMETERS = {"use_3d": True, "target_frame": "base_link", "use_sim_time": True, "stable_within": 0.006}
 OF_ROS = {"message_filters": "message-filters", "tf2_ros": "tf2-ros", "tf2_msgs": "tf2-msgs"}
 """Modules that the scene needs and pip's ROS 2 lacks -> the end of their Debian package's name."""
 
@@ -72,7 +73,7 @@ def play_tabletop(
     programs = shared_folder(PROGRAMS, "simulator.py", in_clone=f"examples/{PROGRAMS}")
     domain_id = own_domain_id()
     environment = dds_environment(domain_id, play.profiles_file)
-    parameters = {**play.parameters, "use_3d": True, "target_frame": "base_link", "use_sim_time": True}
+    parameters = {**play.parameters, **PARAMETERS}
     command = [*play.node_command, *ros_arguments(NODE_NAME, "/camera/image_raw", parameters)]
     command += [word for topic in TOPICS for word in ("-r", topic)]
     simulator = [sys.executable, str(programs / "simulator.py"), "--out", str(out)]

@@ -161,28 +161,6 @@ def test_what_is_too_wide_or_out_of_reach_has_no_grasp(programs):
         grasp.trajectory(grasp.Arm(), far, 10.0, np.array(grasp.HOME))
 
 
-def test_the_client_waits_until_a_visible_object_rests(programs):
-    pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    messages = pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and sourced")
-    from client import UntilStill
-
-    def status(x: float, state: int = messages.TrackedObject.TRACKING) -> Any:
-        obj = messages.ObjectStatus(state=state, has_position=state == messages.TrackedObject.TRACKING)
-        obj.pose.position.x = x
-        return obj
-
-    def rested_after(ways: list[Any]) -> int | None:
-        until = UntilStill()
-        return next((i for i, one in enumerate(ways) if until.update(100 + i * PERIOD_S, one)), None)
-
-    hidden = status(0.5, messages.TrackedObject.OCCLUDED)
-    assert rested_after([status(0.5)] * 20) == 10  # 1 s
-    assert rested_after([status(0.5 + 0.01 * i) for i in range(30)]) is None
-    assert rested_after([status(0.5)] * 8 + [hidden] + [status(0.5)] * 20) == 19
-    assert rested_after([None] * 5 + [status(0.5)] * 20) == 15
-    assert rested_after([status(0.4)] * 5 + [status(0.5)] * 20) == 15
-
-
 @pytest.mark.parametrize(("seed", "scenario"), [(0, "still"), (1, "rolls"), (2, "hidden")])
 def test_a_grasp_of_the_true_points_lifts_the_thing(programs, seed, scenario):
     camera, grasp = programs.camera, programs.grasp

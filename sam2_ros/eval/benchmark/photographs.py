@@ -16,7 +16,7 @@ import numpy as np
 
 from sam2_ros.atomic_write import write_json
 from sam2_ros.datasets.photographs import Photograph, open_photographs
-from sam2_ros.engine import ImageSegmenter
+from sam2_ros.engine import ImageSegmenter, Prompt
 from sam2_ros.engine.postprocess import tight_box
 from sam2_ros.engine.warm_up import warm_up
 from sam2_ros.errors import UserError
@@ -143,29 +143,26 @@ def _run(
 
 
 def _segment(segmenter: ImageSegmenter, truth_hw: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:
-    """The mask ``[H, W]`` for a prompt, and the milliseconds of the last decoder pass.
+    """The mask ``[H, W]`` for a prompt, and the milliseconds of the last answer.
 
     First click: the candidate with the highest predicted IoU of three. Each further click is decoded together with the
     logits of the previous answer, as in SAM's evaluation; a box and several clicks have one answer.
     """
     start_s = time.perf_counter()
     if prompt not in CLICKS:
-        found = segmenter.predict(box=tight_box(truth_hw), multimask=False)
+        found = segmenter.answer(Prompt("instance", box=tight_box(truth_hw)).validated(*truth_hw.shape))
         return found.masks[0], (time.perf_counter() - start_s) * 1e3
     clicks, answer, logits, answer_ms = Clicks(), np.zeros_like(truth_hw), None, 0.0
     for _ in range(CLICKS[prompt]):
         if not clicks.add_on_error(answer, truth_hw):
             break
         start_s = time.perf_counter()
-        found = segmenter.predict(
-            points=np.array(clicks.points),
-            labels=np.array(clicks.labels),
-            mask=logits,
-            multimask=logits is None,
-        )
+        asked = Prompt("instance", points=np.array(clicks.points), labels=np.array(clicks.labels))
+        asked = asked.validated(*truth_hw.shape)
+        found = segmenter.predict(asked.points, asked.labels, mask=logits, multimask=logits is None)
+        found = segmenter.zoom_in(asked, found)
         answer_ms = (time.perf_counter() - start_s) * 1e3
-        best = int(found.scores.argmax())
-        answer, logits = found.masks[best], found.logits[best]
+        answer, logits = found.masks[0], found.logits[0]
     return answer, answer_ms
 
 

@@ -6,14 +6,13 @@ Knows the states and positions of one object, image by image; no rclpy, and not 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from sam2_ros.engine import ObjectState, PromptError
 
-STAMP_PRECISION_S = 1e-5  # of a stamp of today as a float of seconds, with room
+from .still_window import StillWindow
 
 
 class Until(IntEnum):
@@ -37,8 +36,9 @@ class Condition:
     until: Until
     timeout_s: float
     stable_for_s: float
-    _still_at: tuple[float, float, float] = (0.0, 0.0, 0.0)  # metres
-    _still_since_s: float = field(default=math.nan)  # NaN: not still
+
+    def __post_init__(self) -> None:
+        self._window = StillWindow(self.stable_for_s)
 
     @classmethod
     def of_goal(cls, goal: Any, use_3d: bool) -> Condition:
@@ -68,7 +68,7 @@ class Condition:
 
         Args:
             stamp_s: stamp of the image.
-            within_m: greatest distance from the first position of a still time.
+            within_m: greatest distance of a still object's positions from their median.
         """
         state = ObjectState(status.state)
         if self.until == Until.VISIBLE and state == ObjectState.TRACKING:
@@ -80,26 +80,20 @@ class Condition:
         return ""
 
     def _still(self, status: Any, state: ObjectState, stamp_s: float, within_m: float) -> str:
+        if state != ObjectState.TRACKING or not status.has_position:
+            self._window.clear()
+            return ""
         at = status.pose.position
-        here = (at.x, at.y, at.z)
-        if state != ObjectState.TRACKING or not status.has_position or not all(map(math.isfinite, here)):
-            self._still_since_s = math.nan
-            return ""
-        moved_m = math.dist(here, self._still_at)
-        # Written so that NaN, and a stamp that jumps back, begin a new still time.
-        if not (moved_m <= within_m and stamp_s >= self._still_since_s):
-            self._still_at, self._still_since_s = here, stamp_s
-            return ""
-        still_s = stamp_s - self._still_since_s
-        if still_s < self.stable_for_s - STAMP_PRECISION_S:
-            return ""
-        return f"still for {still_s:.2f} s within {within_m:g} m"
+        still_s = self._window.still_s(stamp_s, (at.x, at.y, at.z), within_m)
+        return f"still for {still_s:.2f} s within {within_m:g} m" if still_s else ""
 
     def timed_out(self, object_id: str, last: Any | None) -> str:
         """Why the goal ends at its time; `last`: the newest ObjectStatus, None if no image has shown the object."""
         if self.until == Until.DURATION:
             return f"tracked for {self.timeout_s:g} s"
         seen = "no image has shown it yet" if last is None else f"its state is {ObjectState(last.state).name}"
+        if self.until == Until.STABLE and last is not None and not last.has_position:
+            seen += ", without a position: depth on /diagnostics says why"
         return f"'{object_id}' was not {self.until.name} within {self.timeout_s:g} s; {seen}"
 
 

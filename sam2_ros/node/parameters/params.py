@@ -272,8 +272,8 @@ class NodeParams:
 
     stable_within: float = parameter(
         0.01,
-        "Metres. For goals of ~/track_until with until STABLE: an object is still while its position stays within this "
-        "distance of where it came to rest. Raise it if positions are noisy.",
+        "Metres. For goals of ~/track_until with until STABLE: an object is still while its positions stay within this "
+        "distance of their median; single outliers are ignored. Raise it if positions are noisy.",
         range=(0.0, 100.0),
         when="now",
         heading="Actions and introspection",

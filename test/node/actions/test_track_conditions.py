@@ -44,13 +44,39 @@ def test_visible_and_lost_are_states():
     assert lost.met(status(LOST, age=1.25), 0.0, 0.0) == "lost: not visible for 1.2 s"
 
 
-def test_an_object_is_stable_when_it_stays_for_the_time_within_the_distance_of_where_it_came_to_rest():
+def test_an_object_is_stable_when_it_stays_for_the_time_within_the_distance_of_the_median():
     assert still([0.5, 0.5, 0.5, 0.5]) == 3
     assert still([0.5, 0.505, 0.495, 0.509]) == 3  # noise
     assert still([0.1, 0.2, 0.3, 0.3, 0.3, 0.3]) == 5
     assert still([0.01 * index for index in range(0, 40, 2)]) is None  # moves on
     assert still([0.004 * index for index in range(20)], within_m=0.01) is None  # slowly, too
     assert still([0.5] * 3) is None
+
+
+@pytest.mark.parametrize("outlier", [0.9, 0.1])
+def test_single_outliers_of_depth_neither_break_a_still_time_nor_fake_one(outlier):
+    rest = [0.5] * 7
+    for index in range(1, 6):  # within the window
+        assert still([*rest[:index], outlier, *rest[index:-1]], stable_for_s=0.6) == 6
+    assert (
+        still([*rest[:-1], outlier, *rest], stable_for_s=0.6) == 7
+    )  # one image late: it may have begun to move
+    assert still([outlier, *rest], stable_for_s=0.6) == 7  # as if it had not been seen before
+    assert still([0.5, outlier, 0.5, outlier, 0.5, 0.5, 0.5], stable_for_s=0.6) == 6
+    assert (
+        still([0.5, outlier, outlier, 0.5, 0.5, 0.5, 0.5], stable_for_s=0.6) is None
+    )  # moved, and came back
+    moving = [0.03 * index for index in range(12)]
+    for index in range(1, 11):
+        assert still([*moving[:index], moving[index - 1], *moving[index + 1 :]], stable_for_s=0.2) is None
+
+
+def test_a_long_still_time_at_a_high_rate_is_measured_with_few_positions():
+    condition = Condition.of_goal(goal(Until.STABLE, stable_for_s=600.0), True)
+    met = [condition.met(status(x=0.5), index * 0.05, 0.01) for index in range(12001)]
+    assert not any(met[:-1])
+    assert met[-1] == "still for 600.00 s within 0.01 m"
+    assert len(condition._window._stamps_s) < 600
 
 
 @pytest.mark.parametrize("gap", [None, "hidden", math.nan])
@@ -84,4 +110,9 @@ def test_the_end_of_the_time_says_what_was_seen_last():
     condition = Condition.of_goal(goal(Until.VISIBLE, 2.5), False)
     assert condition.timed_out("cup", None) == "'cup' was not VISIBLE within 2.5 s; no image has shown it yet"
     assert condition.timed_out("cup", status(OCCLUDED)).endswith("its state is OCCLUDED")
+    stable = Condition.of_goal(goal(Until.STABLE, 2.5, 1.0), True)
+    assert stable.timed_out("cup", status(x=0.5)).endswith("its state is TRACKING")
+    assert stable.timed_out("cup", status()).endswith(
+        "is TRACKING, without a position: depth on /diagnostics says why"
+    )
     assert Condition.of_goal(goal(Until.DURATION, 2.5), False).timed_out("cup", None) == "tracked for 2.5 s"

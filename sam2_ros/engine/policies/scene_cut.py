@@ -14,7 +14,6 @@ CHANGE = 0.35  # least half L1 distance of two colour histograms, 0..1
 TIMES = 3.0  # and so many times the usual change
 RATE = 0.1  # of the running mean of the change
 CONFIRMED = 2  # frames in a row on which the object is found, until it is remembered again
-SURE_PRESENCE, SURE_SCORE = 1.0, 0.6  # object score logit and predicted IoU of such a frame
 
 
 class SceneCut(Policy):
@@ -43,6 +42,5 @@ class SceneCut(Policy):
         if seen.prompted:
             state[0] = 0.0
             return True
-        sure = seen.presence > SURE_PRESENCE and seen.score > SURE_SCORE
-        state[0] = state[0] - 1 if sure else float(CONFIRMED)
+        state[0] = state[0] - 1 if seen.visible else float(CONFIRMED)
         return state[0] == 0.0

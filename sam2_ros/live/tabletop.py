@@ -23,7 +23,12 @@ from .player import NODE_NAME, missing_ros
 
 PROGRAMS = "pick_and_place"
 TOPICS = ("depth_image:=/camera/depth", "camera_info:=/camera/camera_info")
-PARAMETERS = {"use_3d": True, "target_frame": "base_link", "use_sim_time": True, "stable_within": 0.006}
+PARAMETERS: dict[str, str | float] = {
+    "use_3d": True,
+    "target_frame": "base_link",
+    "use_sim_time": True,
+    "stable_within": 0.006,
+}
 OF_ROS = {"message_filters": "message-filters", "tf2_ros": "tf2-ros", "tf2_msgs": "tf2-msgs"}
 """Modules that the scene needs and pip's ROS 2 lacks -> the end of their Debian package's name."""
 

@@ -38,6 +38,8 @@ INTERFACE = [
     "present_off",
     "lost_after",
     "forget_after",
+    "state_file",
+    "state_period",
     "mask_topics",
     "pose_topics",
     "cloud_topics",

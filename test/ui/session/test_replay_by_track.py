@@ -79,9 +79,9 @@ def test_a_tracked_and_corrected_clip_gives_equal_masks(tmp_path, kind):
         for number in ordered:
             expected[ours[number][frame]] = number
         if any(frame in keyframes[number] for number in ours):
-            # `track` shows a mask prompt at the model's resolution, the page as it was drawn.
+            # `track` shows a mask prompt at the model's resolution, the page as it was drawn or zoomed in on.
             scores = [iou(image == n, expected == n) for n in ours]
-            assert min(scores) > 0.9, (frame, scores)
+            assert min(scores) > 0.85, (frame, scores)
         else:
             assert np.array_equal(image, expected), frame
     assert len(labels) == 24

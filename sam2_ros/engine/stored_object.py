@@ -7,7 +7,7 @@ Times are counted from the tracker's next frame. Does not know files, nor who ke
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -83,6 +83,7 @@ class StoredObject:
         last_visible_s: seconds as the stamps of frames; -inf = never.
         above, below: see `Track`.
         sought: see `Track`.
+        policy_state: see `Track`.
     """
 
     id: str
@@ -95,6 +96,7 @@ class StoredObject:
     sought: bool
     first_frame: int
     memories: tuple[StoredMemories, ...]
+    policy_state: dict[str, list[float]] = field(default_factory=dict)
 
     def prompted_only(self) -> StoredObject:
         """A copy with the memories of prompted frames alone: what the object looks like, not where it was."""
@@ -139,6 +141,7 @@ def store_objects(tracker: Tracker, ids: Iterable[str] | None = None) -> list[St
                 track.sought,
                 first if first == EMPTY else first - now,
                 tuple(StoredMemories.of(store, track.row, now) for store in bank.stores),
+                {name: list(numbers) for name, numbers in track.policy_state.items()},
             )
         )
     return stored
@@ -150,7 +153,7 @@ def recall_objects(tracker: Tracker, objects: Iterable[StoredObject], seek: bool
 
     An object keeps its label unless that has been used here. Without `seek`, the next `Tracker.step` gives what it
     would have given where the objects were stored, provided that frame numbers agree (`Tracker.frame_index`), which
-    matters with `TrackerConfig.memory_every`.
+    matters with `TrackerConfig.memory_every`. Recent frames that a policy kept for longer than usual are left out.
 
     Args:
         tracker: may have other settings; memories for which it has no slots are left out, the oldest first.
@@ -186,6 +189,7 @@ def recall_objects(tracker: Tracker, objects: Iterable[StoredObject], seek: bool
                 stored.sought,
             )
             track.above, track.below = stored.above, stored.below
+            track.policy_state = {name: list(numbers) for name, numbers in stored.policy_state.items()}
     return refused
 
 

@@ -64,6 +64,7 @@ def encode(state: SavedState) -> tuple[str, Tensors]:
                 "sought": stored.sought,
                 "first_frame": None if stored.first_frame == EMPTY else stored.first_frame,
                 "memories": kinds,
+                "policy_state": stored.policy_state,
             }
         )
     content = {
@@ -118,6 +119,10 @@ def _object(content: dict[str, Any], index: int, tensors: Tensors) -> StoredObje
         memories=tuple(
             _memories(each, index, kind, tensors) for kind, each in enumerate(content["memories"])
         ),
+        policy_state={
+            _text(name): [_finite(number) for number in numbers]
+            for name, numbers in content["policy_state"].items()
+        },
     )
 
 

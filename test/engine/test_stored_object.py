@@ -52,6 +52,17 @@ def test_a_recalled_object_is_tracked_as_if_nothing_had_happened(model, every):
         assert np.array_equal(one, two)
 
 
+def test_the_numbers_of_policies_are_recalled(model):
+    tracker = begun(model, policies=("motion",))
+    assert any(track.policy_state.get("motion") for track in tracker.tracks)
+    other = make(model, policies=("motion",))
+    other.frame_index = 8
+    recall_objects(other, store_objects(tracker))
+    assert [track.policy_state for track in other.tracks] == [t.policy_state for t in tracker.tracks]
+    for one, two in zip(logits(tracker, FRAMES[8:]), logits(other, FRAMES[8:]), strict=True):
+        assert np.array_equal(one, two)
+
+
 def test_a_copy_does_not_change_with_the_tracker(model):
     tracker = begun(model)
     stored = store_objects(tracker)

@@ -15,10 +15,8 @@ if __name__ == "__main__":
 
     runpy.run_module("sam2_ros.node.start", run_name="__main__")
 
-import contextlib
 import gc
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import sam2_ros.node.interfaces  # noqa: F401  # isort: skip  (before all of ROS: it explains a missing package)
@@ -31,22 +29,19 @@ from std_srvs.srv import SetBool
 
 from sam2_ros.engine import PromptError, Sam2Model
 from sam2_ros.errors import one_line
-from sam2_ros.media.pixels.image_reader import ImageReader
 
 from .actions.track_until import TrackUntilServer
+from .assembly import Configured, assemble
 from .camera import CameraSubscription
 from .clicks import Clicks
 from .convert import ImageDecoder
-from .detector.detector import Detector
 from .diagnostics import Statistics, camera_line, diagnostic_message, resident_mb, tracking_line
 from .frame_history import FrameHistory, StampedImage
 from .introspection import ServiceIntrospection
-from .late_prompts import LatePrompts
-from .loading import Loaded, free_device_memory, load, tracker_config
+from .loading import free_device_memory, load, tracker_config
 from .object_registry import ObjectRegistry
 from .outputs.clouds import CloudService
 from .outputs.prompt_events import PromptEvents
-from .outputs.publish import Outputs
 from .outputs.result_publisher import ResultPublisher
 from .parameters.declared import DeclaredParameters
 from .parameters.params import NodeParams
@@ -55,8 +50,6 @@ from .prompt_queue import PromptQueue
 from .qos import check_overrides, unused_overrides
 from .requests import Requests
 from .segment_service import SegmentService
-from .spatial.object_locator import ObjectLocator
-from .spatial.point_projector import PointProjector
 from .state.keeper import StateKeeper, StateOptions
 from .state.service import StateService
 from .worker import Worker
@@ -65,23 +58,6 @@ DIAGNOSTICS_PERIOD_S = 1.0
 STOP_PATIENCE_S = 30.0  # for the image in progress; enough for the largest model on a slow CPU
 END_PATIENCE_S = 1.5  # the same, when the process has to end
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@dataclass(frozen=True)
-class Configured:
-    """The parts of the node that exist from configure to cleanup."""
-
-    loaded: Loaded
-    decoder: ImageDecoder  # of the camera's images
-    history: FrameHistory
-    queue: PromptQueue
-    late_prompts: LatePrompts
-    outputs: Outputs
-    spatial: ObjectLocator | None
-    projector: PointProjector
-    detector: Detector | None
-    keeper: StateKeeper
-    on_graph: contextlib.ExitStack  # closing it destroys the subscriptions and publishers
 
 
 class Sam2Node(LifecycleNode):
@@ -144,7 +120,16 @@ class Sam2Node(LifecycleNode):
         self.configuring = True
         try:
             loaded = load(params)
-            self._configured = self._assembled(loaded)
+            self._configured = assemble(
+                self,
+                loaded,
+                self._camera,
+                self._objects,
+                self._declared,
+                self._statistics,
+                is_active=self._is_active,
+                state_options=self._state_options,
+            )
         except Exception as error:  # a missing file, a broken checkpoint, an absent GPU: each is one line
             self._fault = f"configure failed: {one_line(error)}"
             log.error(self._fault)
@@ -161,44 +146,6 @@ class Sam2Node(LifecycleNode):
         self._state, self._fault = "inactive", ""
         log.info(f"{loaded.summary} loaded and warmed up in {time.monotonic() - begun_s:.1f} s")
         return super().on_configure(state)
-
-    def _assembled(self, loaded: Loaded) -> Configured:
-        """Make all parts around a model. If one fails, destroy the subscriptions and publishers made before it."""
-        params = self._params
-        self._camera.choose(params.image_transport)
-        decoder = ImageDecoder(ImageReader(params.pixels, self.get_logger().warning))
-        history = FrameHistory(params.prompt_history, params.history_bytes)
-        self._objects.max_objects = params.max_objects
-        queue = PromptQueue(self._objects, history, params.limits)
-        detector = spatial = None
-        with contextlib.ExitStack() as made:
-            if params.detection_mode != "off":
-                detector = Detector(self, self._declared, queue, self._statistics, is_active=self._is_active)
-                made.callback(detector.destroy)
-            # Known by the topic's name: image_proc publishes rectified images on image_rect, image_rect_color, ...
-            rectified = "rect" in self.resolve_topic_name("image_raw").rpartition("/")[2]
-            if params.use_3d:
-                spatial = ObjectLocator(
-                    self, params.depth_image_units_divisor, params.depth_slop, params.target_frame, rectified
-                )
-                made.callback(spatial.destroy)
-            projector = PointProjector(self, history, spatial, rectified)
-            made.callback(projector.destroy)
-            outputs = Outputs(self, self._statistics, params)
-            made.callback(outputs.destroy)
-            return Configured(
-                loaded=loaded,
-                decoder=decoder,
-                history=history,
-                queue=queue,
-                late_prompts=LatePrompts(loaded.tracker, loaded.catch_up_tracker, history, decoder),
-                outputs=outputs,
-                spatial=spatial,
-                projector=projector,
-                detector=detector,
-                keeper=StateKeeper(loaded.tracker, self._objects, self._state_options, self.get_logger()),
-                on_graph=made.pop_all(),
-            )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         configured, params = self._at_work(), self._params

@@ -37,8 +37,8 @@ class MemoryOptions:
         return replace(config, **asdict(self))
 
     def as_dict(self) -> dict[str, Any]:
-        """Setting -> value."""
-        return asdict(self)
+        """Setting -> value, as it is read back from JSON."""
+        return {**asdict(self), "policies": list(self.policies)}
 
     def words(self) -> str:
         """The settings that differ from the official models, for a title; empty if none does."""

@@ -29,7 +29,7 @@ JOINTS = [*(f"panda_joint{number}" for number in range(1, 8)), "panda_finger_joi
 AT_HOME = np.array([*HOME, OPEN_M])
 STILL_FOR = Duration(
     sec=1
-)  # the object rests when it is still for that long: the node's parameter stable_within
+)  # an object that is still for that long rests; how still: the node's stable_within
 MOVED_M = 0.02  # farther from where it was when the grasp was planned: planned again
 PATIENCE_S = 20.0
 SERVER_PATIENCE_S = 60.0

@@ -160,7 +160,7 @@ class ImageSegmenter:
         """The best of the candidates, decoded again on a crop around the object if the configuration has `zoom_in`.
 
         The crop is encoded anew. It is asked with the box and clicks of the prompt, and with the logits of the first
-        answer if there is no box.
+        answer unless the prompt is a box without a mask.
 
         Args:
             prompt: validated for the image.
@@ -179,7 +179,8 @@ class ImageSegmenter:
         closer = ImageSegmenter(self.model, self.resize, self._stability_fallback)
         closer.set_image(crop.of(self._images[image]))
         asked = crop.prompt(prompt)
-        logits = crop.logits(first.logits[0], self._hw[image]) if asked.box is None else None
+        by_logits = prompt.box is None or prompt.mask is not None
+        logits = crop.logits(first.logits[0], self._hw[image]) if by_logits else None
         (mask,), scores, _ = closer.predict(asked.points, asked.labels, asked.box, logits, multimask=False)
         return ImagePrediction(crop.into(mask, self._hw[image])[None], scores, first.logits)
 

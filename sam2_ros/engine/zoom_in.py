@@ -7,6 +7,7 @@ prompts and pixels, not the model.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -77,13 +78,13 @@ def crop_around(prompt: Prompt, answer_hw: np.ndarray, factor: float) -> Crop | 
         corners = np.array([*around, *((x, y, x + 1, y + 1) for x, y in clicked)], float)
         x0, y0 = corners[:, :2].min(axis=0)
         x1, y1 = corners[:, 2:].max(axis=0)
-    side = max(factor * max(x1 - x0, y1 - y0), LEAST_PX)
+    side = max(math.ceil(factor * max(x1 - x0, y1 - y0)), LEAST_PX)
     crop_width, crop_height = min(side, width), min(side, height)
     if (crop_width, crop_height) == (width, height):
         return None
     left = int(np.clip((x0 + x1 - crop_width) / 2, 0, width - crop_width))
     top = int(np.clip((y0 + y1 - crop_height) / 2, 0, height - crop_height))
-    return Crop(left, top, int(left + crop_width), int(top + crop_height))
+    return Crop(left, top, left + crop_width, top + crop_height)
 
 
 def _positive_clicks(prompt: Prompt) -> np.ndarray | None:

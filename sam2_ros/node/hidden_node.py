@@ -56,6 +56,13 @@ class HiddenNode:
         self._thread.join(patience_s)
         return not self._thread.is_alive()
 
+    def destroy(self, patience_s: float) -> bool:
+        """Stop, wait for the thread, and take the node off the graph. False if the thread has not ended."""
+        self.stop()
+        ended = self.join(patience_s)
+        self.node.destroy_node()
+        return ended
+
     def _spin(self) -> None:
         try:
             with contextlib.suppress(ExternalShutdownException):

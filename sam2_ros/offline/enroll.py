@@ -18,7 +18,7 @@ from sam2_ros.errors import UserError
 from sam2_ros.media.pixels.image_reader import ImageReader, PixelConfig
 from sam2_ros.state.enroll import enroll
 from sam2_ros.state.identity import ModelIdentity
-from sam2_ros.state.state_file import read_state, write_state
+from sam2_ros.state.state_file import check_replaceable, write_state
 from sam2_ros.weights.open_model import ModelOptions, open_model
 
 from .segment import read_image
@@ -96,8 +96,4 @@ def _check_out(config: EnrollConfig) -> None:
         )
     if not config.out.absolute().parent.is_dir():
         raise UserError(f"--out {config.out}: its folder does not exist; make it first")
-    if config.out.exists() or config.out.is_symlink():
-        try:
-            read_state(config.out)
-        except UserError as error:
-            raise UserError(f"--out would replace what is no state file: {error}") from None
+    check_replaceable(config.out)

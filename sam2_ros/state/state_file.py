@@ -32,15 +32,15 @@ def write_state(path: Path, state: SavedState) -> int:
     Killed at any moment, even by a power failure, it leaves either the old file or the new one.
 
     Raises:
-        UserError: it cannot be written: no such folder, no permission, a full disk. An earlier file stays as it was.
+        UserError: it cannot be written: no such folder, no permission, a full disk; or something is there that is no
+            state file. What was there stays as it was.
     """
+    check_replaceable(path)
     header, tensors = encode(state)
     about = {"format": FORMAT, "version": str(VERSION), "state": header}
     about["checksum"] = _checksum(header, tensors)
     content = save(tensors, about)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(f"'{path}' is a folder")
         with atomic_write(path, durable=True) as partial, partial.open("wb") as file:
             file.write(content)
             file.flush()
@@ -51,6 +51,23 @@ def write_state(path: Path, state: SavedState) -> int:
             status=1,
         ) from None
     return len(content)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise UserError if something is at a path that is not a file of this format, of any version."""
+    try:
+        if not (path.exists() or path.is_symlink()):
+            return
+        with path.open("rb") as file:
+            start = file.read(8)
+            header = file.read(min(int.from_bytes(start, "little"), MOST_BYTES))
+        if _about(start + header).get("format") == FORMAT:
+            return
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise UserError(
+        f"{path} is there and is no state file, which is not replaced: give another path, or remove it"
+    )
 
 
 def read_state(path: Path) -> SavedState:

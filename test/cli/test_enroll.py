@@ -92,7 +92,7 @@ def test_errors_are_one_line_and_nothing_is_written(cup, folder, tmp_path, capsy
         (["enroll", image, *box, "--box", "b:40,40,200,200", "-o", out], "one object"),
         (["enroll", image, image, "--box", "a@0:40,40,200,200", "-o", out], "image 1 has no prompt"),
         (["enroll", image, *box, "-o", str(tmp_path / "x.txt")], "ends in .safetensors"),
-        (["enroll", image, *box, "-o", str(other)], "would replace what is no state file"),
+        (["enroll", image, *box, "-o", str(other)], "is there and is no state file, which is not replaced"),
         (["enroll", image, *box, "-o", str(tmp_path / "no" / "x.safetensors")], "its folder does not exist"),
         (["track", str(folder), "--enrolled", str(other), "--out", out + ".d"], "not a state file"),
         (["track", str(folder), "--enrolled", str(cup), "--backward", "--out", out + ".d"], "choose one"),

@@ -104,6 +104,27 @@ def test_a_small_object_has_a_better_outline(model, stars, how):
     np.testing.assert_array_equal(closer.logits[0], first.logits[best])
 
 
+def test_a_box_does_not_put_out_the_mask_of_the_same_prompt(model, stars):
+    image, star = stars
+    left = star.copy()
+    left[:, 300:] = False
+    segmenter = ImageSegmenter(model)
+    segmenter.set_image(image)
+    box = (280.0, 180.0, 321.0, 221.0)
+    alone, with_mask = (
+        segmenter.answer(Prompt("star", box=box, mask=mask).validated(*HW)).masks[0] for mask in (None, left)
+    )
+    assert not np.array_equal(alone, with_mask)
+
+
+def test_the_last_column_of_the_image_can_be_clicked():
+    crop = crop_around(clicks((639.5, 300.2, 1), (600.3, 300.2, 1)), NOTHING, 2.0)
+    assert crop is not None
+    assert crop.x1 == HW[1]
+    moved = crop.prompt(clicks((639.5, 300.2, 1)))
+    assert moved.points is not None
+
+
 def test_official_models_answer_as_the_official_code_does():
     assert all(config.zoom_in == 0 for config in OFFICIAL.values())
 

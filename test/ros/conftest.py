@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from node_services import services
 from ros_domains import next_domain
 
 HEIGHT_PX, WIDTH_PX = 120, 160
@@ -342,27 +343,12 @@ class Robot:
         return summary
 
 
-def services() -> list[tuple[type, str]]:
-    """Services that are called once; the node must have matched their clients before."""
-    from lifecycle_msgs.srv import ChangeState
-    from rcl_interfaces.srv import SetParameters
-    from sam2_ros_msgs.srv import (
-        AddObjects,
-        Enroll,
-        LoadState,
-        ObjectCloud,
-        PublishMask,
-        RemoveObjects,
-        SaveState,
-        Segment,
-    )
-    from std_srvs.srv import SetBool, Trigger
+def ids(message: Any) -> list[str]:
+    return [obj.id for obj in message.objects]
 
-    types = AddObjects, RemoveObjects, Segment, Trigger, SetBool, ChangeState, SetParameters
-    names = "add_objects", "remove_objects", "segment", "reset", "enable", "change_state", "set_parameters"
-    types, names = (*types, ObjectCloud, PublishMask), (*names, "cloud", "publish_mask")
-    types, names = (*types, SaveState, LoadState, Enroll), (*names, "save_state", "load_state", "enroll")
-    return list(zip(types, names, strict=True))
+
+def labels(message: Any) -> dict[str, int]:
+    return {obj.id: obj.label for obj in message.objects}
 
 
 def stamp_ns(message: Any) -> int:

@@ -19,7 +19,7 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 import torch
 from rosgraph_msgs.msg import Clock
 
-from .conftest import BOX, DISC, START_TIMEOUT_S, TIMEOUT_S, scene, stamp_ns
+from .conftest import BOX, DISC, START_TIMEOUT_S, TIMEOUT_S, labels, scene, stamp_ns
 
 HERE = Path(__file__).resolve().parent
 WARN, ERROR = 1, 2
@@ -27,10 +27,6 @@ WARN, ERROR = 1, 2
 
 def faulty(fault: str) -> list[str]:
     return [sys.executable, str(HERE / "faulty_node.py"), fault]
-
-
-def labels(message) -> dict[str, int]:
-    return {obj.id: obj.label for obj in message.objects}
 
 
 def poisoned():

@@ -13,7 +13,7 @@ pytest.importorskip("sam2_ros_msgs.msg", reason="needs sam2_ros_msgs, built and 
 from sam2_ros_msgs.srv import Segment
 from sensor_msgs.msg import Image
 
-from .conftest import BOX, START_TIMEOUT_S, scene
+from .conftest import BOX, START_TIMEOUT_S, ids, scene
 
 MS = 1_000_000
 
@@ -34,10 +34,6 @@ def one_object(robot):
 
 def gained(after: dict[str, str], before: dict[str, str], name: str) -> int:
     return int(after[name]) - int(before[name])
-
-
-def ids(message) -> list[str]:
-    return [obj.id for obj in message.objects]
 
 
 def test_a_request_beyond_the_limits_is_refused_by_name_and_affects_no_other(robot):

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from sam2_ros.media.messages.tracked_object import read_objects
 from sam2_ros.media.ros_image import as_uint8
 
-from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, scene, stamp_ns
+from .conftest import BOX, DISC, HEIGHT_PX, WIDTH_PX, ids, labels, scene, stamp_ns
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,6 @@ def robot(node):
     for messages in node.received.values():
         messages.clear()
     return node
-
-
-def ids(message) -> list[str]:
-    return [obj.id for obj in message.objects]
-
-
-def labels(message) -> dict[str, int]:
-    return {obj.id: obj.label for obj in message.objects}
 
 
 def process_until(robot, condition, images=50):

@@ -20,7 +20,7 @@ from sam2_ros_msgs.srv import LoadState, SaveState
 
 from sam2_ros.state.state_file import read_state
 
-from .conftest import BOX, DISC, scene
+from .conftest import BOX, DISC, labels, scene
 
 NOTHING = np.full_like(scene(), 70)
 DISC_BOX = (90.0, 60.0, 130.0, 100.0)
@@ -50,10 +50,6 @@ def until_found(robot, *ids):
         return message if all(states.get(id) == TrackedObject.TRACKING for id in ids) else None
 
     return robot.wait_for(f"{ids} to be found", found)
-
-
-def labels(message) -> dict[str, int]:
-    return {obj.id: obj.label for obj in message.objects}
 
 
 def saved_ids(path: Path) -> list[str]:
@@ -160,6 +156,10 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(robot, tmp_path):
     refused(save(robot), "state_file is empty")
     refused(save(robot, path, "nobody"), "no tracked object 'nobody'")
     refused(save(robot, "/proc/state"), "/proc/state cannot be written")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("by hand")
+    refused(save(robot, notes), "notes.txt is there and is no state file, which is not replaced")
+    assert notes.read_text() == "by hand"
     refused(load(robot, path, "nobody"), "no object 'nobody'", "it holds cup")
     refused(load(robot, tmp_path / "none"), "does not exist")
     (tmp_path / "half").write_bytes(content[: len(content) // 2])
@@ -202,23 +202,10 @@ def test_more_objects_than_max_objects_are_refused_together(make_robot, tmp_path
     assert set(labels(robot.process())) == {"a", "b"}
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(folder)], capture_output=True
-    )
-    if done.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_costs_nothing_but_the_state(make_robot, small_disk):
     path = small_disk / "state.safetensors"
     filler = small_disk / "filler"
-    filler.write_bytes(os.urandom(260_000))
+    filler.write_bytes(os.urandom(90_000))
     robot = make_robot(state_file=path, state_period=0.2)
     robot.listen_to_outputs()
     track(robot, robot.prompt("cup", box=BOX))

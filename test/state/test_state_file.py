@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matching_models import matching_model, moving_boxes
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 
 from sam2_ros.engine import Prompt, Tracker, TrackerConfig
 from sam2_ros.errors import UserError
@@ -228,31 +227,35 @@ def test_weights_are_the_same_in_every_precision():
 def test_a_folder_that_cannot_be_written_is_one_line_and_the_old_file_stays(model, identity, file):
     before = file.read_bytes()
     state = SavedState.of(begun(model), identity)
-    for path in (Path("/proc/state.safetensors"), file.parent, file.parent / "no" / "state"):
+    for path in (Path("/proc/state.safetensors"), file.parent / "no" / "state"):
         with pytest.raises(UserError, match="cannot be written"):
             write_state(path, state)
     assert file.read_bytes() == before
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True
-    )
-    if done.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def test_what_is_no_state_file_is_not_replaced(model, identity, file, tmp_path):
+    state, notes, link = SavedState.of(begun(model), identity), tmp_path / "notes.txt", tmp_path / "link"
+    notes.write_text("by hand")
+    link.symlink_to(notes)
+    weights = tmp_path / "weights.safetensors"
+    save_file({"weight": torch.ones(3)}, weights, {"format": "pt"})
+    before = weights.read_bytes()
+    for path in (notes, link, weights, tmp_path):
+        with pytest.raises(UserError, match="is no state file, which is not replaced"):
+            write_state(path, state)
+    assert (notes.read_text(), link.is_symlink(), weights.read_bytes()) == ("by hand", True, before)
+    file.write_bytes(file.read_bytes()[:-100])  # one that was cut is still ours
+    write_state(file, state)
+    assert read_state(file).ids == ["a", "b"]
 
 
 def test_a_full_disk_leaves_the_old_file(model, identity, small_disk):
-    path = small_disk / "state.safetensors"
+    path, filler = small_disk / "state.safetensors", small_disk / "filler"
+    filler.write_bytes(bytes(90_000))
     write_state(path, SavedState.of(Tracker(model, SETTINGS), identity))
     before = path.read_bytes()
     with pytest.raises(UserError, match=os.strerror(errno.ENOSPC)):
         write_state(path, SavedState.of(begun(model), identity))
     assert path.read_bytes() == before
-    assert [each.name for each in small_disk.iterdir()] == [path.name]
+    assert set(small_disk.iterdir()) == {path, filler}

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sam2_ros.engine.postprocess import connected_regions
+from sam2_ros.engine.postprocess import connected_regions, tight_box
 
-from .policy import EMPTY_SLOT, Policy, Seen, State, box_iou, mask_box
+from .policy import EMPTY_SLOT, Policy, Seen, State, box_iou
 
 EVERY = 5  # frames between recent memories, and least between two anchors
 GOOD_SCORE = 0.8  # predicted IoU of an anchor
@@ -54,12 +54,12 @@ class Distractors(Policy):
 
 def shows_distractor(mask_hw: np.ndarray, candidates_4hw: np.ndarray) -> bool:
     """True if the largest part of a candidate outside of the mask would change the mask's box much."""
-    box = mask_box(mask_hw)
+    box = tight_box(mask_hw)
     for candidate in candidates_4hw:
         regions, areas = connected_regions(candidate & ~mask_hw)
         if not len(areas):
             continue
-        part = mask_box(regions == 1 + int(areas.argmax()))
+        part = tight_box(regions == 1 + int(areas.argmax()))
         union = (min(box[0], part[0]), min(box[1], part[1]), max(box[2], part[2]), max(box[3], part[3]))
         if box_iou(box, union) <= CUE_IOU:
             return True

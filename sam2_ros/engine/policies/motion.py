@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .policy import Policy, Seen, State, box_iou, mask_box
+from sam2_ros.engine.postprocess import tight_box
+
+from .policy import Policy, Seen, State, box_iou
 
 GOOD_FRAMES = 15
 GOOD_IOU = 0.3  # of box and prediction; below this predicted IoU the filter starts again
@@ -30,7 +32,7 @@ class Motion(Policy):
             return None
         box = predicted_box(np.array(state[1 : 1 + SIZE]))
         mixed = [
-            SHARE * box_iou(mask_box(mask), box) + (1 - SHARE) * score
+            SHARE * box_iou(tight_box(mask), box) + (1 - SHARE) * score
             for mask, score in zip(candidates_4hw, scores_4, strict=True)
         ]
         return int(np.argmax(mixed))
@@ -39,7 +41,7 @@ class Motion(Policy):
         if not seen.visible or (seen.score < GOOD_IOU and not seen.prompted):
             state.clear()
             return True
-        box = mask_box(seen.mask)
+        box = tight_box(seen.mask)
         if not state:
             mean, covariance = started(box)
             state[:] = [0.0, *mean, *covariance.ravel()]

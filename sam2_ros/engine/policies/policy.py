@@ -16,7 +16,6 @@ import torch
 
 from sam2_ros.engine.model.mask_decoder import DecodedMasks
 from sam2_ros.engine.model.sam2 import ImageFeatures, MaskOutput
-from sam2_ros.engine.postprocess import tight_box
 
 State = list[float]
 """Numbers of one policy for one object, empty at first; of bounded length."""
@@ -165,8 +164,3 @@ def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
     common = max(0.0, width) * max(0.0, height)
     total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
     return common / total if total > 0 else 0.0
-
-
-def mask_box(mask_hw: np.ndarray) -> tuple[int, int, int, int]:
-    """Tight half-open box of a mask."""
-    return tight_box(mask_hw)

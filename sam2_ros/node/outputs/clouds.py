@@ -63,10 +63,7 @@ class CloudService:
 
     def destroy(self) -> bool:
         """End the thread; False if the cloud in progress takes too long."""
-        self._hidden.stop()
-        ended = self._hidden.join(PATIENCE_S)
-        self._hidden.node.destroy_node()
-        return ended
+        return self._hidden.destroy(PATIENCE_S)
 
     def use(self, locator: ObjectLocator | None, outputs: Outputs) -> None:
         """Called at activation; without a locator there are no clouds."""

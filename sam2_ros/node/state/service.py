@@ -66,10 +66,7 @@ class StateService:
 
     def destroy(self) -> bool:
         """Stop; False if the request in progress takes too long."""
-        self._hidden.stop()
-        ended = self._hidden.join(PATIENCE_S)
-        self._hidden.node.destroy_node()
-        return ended
+        return self._hidden.destroy(PATIENCE_S)
 
     def _answering(self, name: str, answer: Callable[[Any, Any], None]) -> Callable[[Any, Any], Any]:
         """A callback that replies to every request: done, or why not."""
